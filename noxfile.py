@@ -1,0 +1,108 @@
+"""The project's chores. `nox` alone is the test command: lint, types, docs, and the tests on every Python there is.
+
+Slow suites have sessions of their own: `nox -s agents` (real agents, from the npm and Python registries) and
+`nox -s bench` (speed and memory, side by side with others).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+TESTED = ("3.11", "3.12", "3.13")
+
+
+def find_python(version: str) -> str | None:
+    """The interpreter of this version that runs, or None: a pyenv shim may be on PATH without one behind it."""
+    name = f"python{version}"
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [
+        *(str(Path(folder) / name) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder),
+        *(str(path) for path in sorted(root.glob(f"versions/{version}.*/bin/{name}"))),
+    ]
+    for candidate in candidates:
+        if (
+            shutil.which(candidate)
+            and not subprocess.run(
+                [candidate, "-c", "import ensurepip"], capture_output=True, check=False
+            ).returncode
+        ):
+            return candidate
+    return None
+
+
+PYTHONS = {version: path for version in TESTED if (path := find_python(version))}
+SKIPPED = [version for version in TESTED if version not in PYTHONS]
+for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find the one that runs
+    os.environ["PATH"] = os.pathsep.join((str(Path(path).parent), os.environ.get("PATH", "")))
+NEWEST = list(PYTHONS)[-1] if PYTHONS else None
+
+nox.options.sessions = ["lint", "types", "docs", *(f"tests-{version}" for version in PYTHONS), "pythons"]
+
+
+def install(session: nox.Session, *groups: str, project: bool = True) -> None:
+    """The project and these dependency groups of pyproject.toml."""
+    wanted = nox.project.dependency_groups(PROJECT, *groups)
+    session.install(*(["-e", "."] if project else []), *wanted)
+
+
+@nox.session(python=NEWEST)
+def lint(session: nox.Session) -> None:
+    """ruff, and the floors of the house (import-linter)."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session(python=NEWEST)
+def types(session: nox.Session) -> None:
+    """mypy --strict."""
+    install(session, "types")
+    session.run("mypy")
+
+
+@nox.session(python=list(PYTHONS))
+def tests(session: nox.Session) -> None:
+    """The test suite; arguments go to pytest."""
+    install(session, "test")
+    workers = "0" if session.posargs else "auto"
+    session.run("pytest", "-n", workers, *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """The documentation; a warning is an error."""
+    install(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python=NEWEST)
+def pythons(session: nox.Session) -> None:
+    """Say which Pythons were tested, and which were not there."""
+    session.log(f"tested on Python {', '.join(PYTHONS)}")
+    if SKIPPED:
+        session.warn(f"skipped, because this machine has none: Python {', '.join(SKIPPED)}")
+
+
+@nox.session(python=NEWEST)
+def agents(session: nox.Session) -> None:
+    """Real agents, unchanged: installs them from the npm and Python registries, and lets each do a task."""
+    install(session, "test")
+    session.run("pytest", "-n", "0", "-s", "agents", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def bench(session: nox.Session) -> None:
+    """Speed and memory, each as a ratio to the ancestor's server in the same run."""
+    install(session, "bench")
+    session.run("python", "-m", "bench", *session.posargs)
