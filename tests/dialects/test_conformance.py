@@ -1,0 +1,300 @@
+"""What every dialect must do, for any request, any response and any stream.
+
+Documented normalisations, which is why some properties speak of the second reading:
+
+* A list of one plain text and the string are one content; texts that the wire cannot hold apart become one.
+* Anthropic refuses text without a visible character, and thinking that it did not sign: both are left out.
+* Chat completions have no words for an error of a tool: it is written into the result's text.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from triocept._canonical.content import Message, Reasoning, Text, ToolCall
+from triocept._canonical.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.request import Request
+from triocept._canonical.response import Response
+from triocept.dialects import DIALECTS, Dialect, Failure
+from triocept.errors import DialectError, UpstreamError, UpstreamTruncated
+
+from . import strategies as some
+
+few = settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.data_too_large,
+    ],
+)
+
+
+@pytest.fixture(params=sorted(DIALECTS))
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    return DIALECTS[request.param]
+
+
+def asked(dialect: Dialect, **fields: Any) -> Request:
+    messages = (Message("user", (Text("hi"),)),)
+    return Request(dialect=dialect.name, model="m", messages=messages, stream=True, **fields)
+
+
+def streamed(dialect: Dialect, events: Any, request: Request) -> bytes:
+    renderer = dialect.stream_renderer(request)
+    return b"".join(renderer.render(event) for event in events)
+
+
+def read(dialect: Dialect, *pieces: bytes) -> list[Any]:
+    parser = dialect.stream_parser()
+    events = [event for piece in pieces for event in parser.feed(piece)]
+    return events + parser.close()
+
+
+def essence(response: Response) -> Any:
+    """What must be the same, streamed or whole: ids are made anew, JSON may be spaced otherwise."""
+    content = []
+    for part in response.content:
+        if isinstance(part, ToolCall):
+            part = msgspec.structs.replace(part, id="", arguments=meaning(part.arguments))
+        content.append(part)
+    return msgspec.structs.replace(response, content=tuple(content), id="", usage=None), response.usage
+
+
+def meaning(arguments: str) -> Any:
+    """Arguments without their spaces; what Anthropic's wire had to wrap is unwrapped in a whole answer only."""
+    try:
+        value = msgspec.json.decode(arguments)
+    except msgspec.DecodeError:
+        return arguments
+    return meaning(value["_raw"]) if isinstance(value, dict) and value.keys() == {"_raw"} else value
+
+
+@few
+@given(data=st.data())
+def test_a_document_read_and_written_again_is_the_same_document(
+    dialect: Dialect, data: st.DataObject
+) -> None:
+    document = dialect.render_request(data.draw(some.any_request(dialect.name)))
+    once = dialect.render_request(dialect.parse_request(document))
+    assert dialect.render_request(dialect.parse_request(once)) == once
+    assert once.keys() == document.keys()
+
+
+@few
+@given(data=st.data())
+def test_a_request_written_and_read_again_says_the_same(dialect: Dialect, data: st.DataObject) -> None:
+    request = data.draw(some.any_request(dialect.name))
+    again = dialect.parse_request(dialect.render_request(request))
+    assert dialect.parse_request(dialect.render_request(again)) == again
+    assert (again.model, again.tools, again.user) == (request.model, request.tools, request.user)
+    assert calls_of(again) == calls_of(request)
+    assert again.extra is None or request.extra is None or again.extra.items() >= request.extra.items()
+
+
+@few
+@given(data=st.data())
+def test_a_request_of_any_dialect_can_be_written(dialect: Dialect, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([*sorted(DIALECTS), "another"]))
+    request = data.draw(some.any_request(name))
+    again = dialect.parse_request(dialect.render_request(request))
+    assert calls_of(again) == calls_of(request)
+    if name != dialect.name:
+        assert "x_" not in str(again.extra)
+
+
+def calls_of(request: Request) -> list[Any]:
+    return [call.name for message in request.messages for call in message.tool_calls]
+
+
+@few
+@given(data=st.data())
+def test_a_response_written_and_read_again_is_the_same(dialect: Dialect, data: st.DataObject) -> None:
+    response, request = data.draw(some.any_response(dialect.name)), asked(dialect)
+    once = dialect.parse_response(dialect.render_response(response, request))
+    again = dialect.parse_response(dialect.render_response(once, request))
+    assert again == once
+    assert [call.name for call in once.tool_calls] == [call.name for call in response.tool_calls]
+    assert once.extra == response.extra
+    assert response.usage is None or once.usage == response.usage
+
+
+@few
+@given(data=st.data())
+def test_a_stream_folded_is_the_whole_response(dialect: Dialect, data: st.DataObject) -> None:
+    response, request = data.draw(some.any_response(dialect.name)), asked(dialect)
+    whole = dialect.parse_response(dialect.render_response(response, request))
+    # A whole document may hold parts apart less well than a stream does: so both are written from what it held.
+    folded = assemble(read(dialect, streamed(dialect, events_of(whole), request)))
+    assert essence(folded)[0] == essence(whole)[0]
+    assert whole.usage is None or folded.usage == whole.usage
+
+
+@few
+@given(data=st.data())
+def test_interleaved_parts_are_all_there(dialect: Dialect, data: st.DataObject) -> None:
+    response, events = data.draw(some.interleaved(dialect.name))
+    request = asked(dialect)
+    straight = assemble(read(dialect, streamed(dialect, events_of(response), request)))
+    mixed = assemble(read(dialect, streamed(dialect, events, request)))
+    assert calls_and_texts(mixed) == calls_and_texts(straight)
+    assert mixed.stop_reason == straight.stop_reason
+
+
+def calls_and_texts(response: Response) -> Any:
+    calls = [(call.name, str(meaning(call.arguments))) for call in response.tool_calls]
+    return (
+        sorted(calls),
+        sorted(response.text),
+        sorted(char for part in response.content if isinstance(part, Reasoning) for char in part.text),
+    )
+
+
+@few
+@given(data=st.data())
+def test_any_split_of_the_bytes_gives_the_same_events(dialect: Dialect, data: st.DataObject) -> None:
+    body = streamed(dialect, events_of(data.draw(some.any_response(dialect.name))), asked(dialect))
+    body = body.replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r", b"\r\n"])))
+    events = read(dialect, body)
+    assert read(dialect, *data.draw(some.splits(body))) == events
+
+
+def test_byte_by_byte_gives_the_same_events(dialect: Dialect) -> None:
+    response = Response.of(Reasoning("hm é"), "hello 😀", ToolCall.of("ls", path="/"))
+    body = streamed(dialect, events_of(response), asked(dialect))
+    assert read(dialect, *(body[i : i + 1] for i in range(len(body)))) == read(dialect, body)
+
+
+@few
+@given(data=st.data())
+def test_a_truncated_stream_is_never_a_success(dialect: Dialect, data: st.DataObject) -> None:
+    response, request = data.draw(some.any_response(dialect.name)), asked(dialect)
+    body = streamed(dialect, events_of(response), request)
+    whole = assemble(read(dialect, body))
+    cut = data.draw(st.integers(0, len(body) - 1))
+    try:
+        folded = assemble(read(dialect, body[:cut]))
+    except UpstreamTruncated:
+        return
+    assert (folded.content, folded.stop_reason) == (whole.content, whole.stop_reason)  # only the tail was cut
+
+
+@few
+@given(document=some.any_json)
+def test_any_json_is_a_request_or_an_error_with_words(dialect: Dialect, document: Any) -> None:
+    with pytest.raises(DialectError):
+        dialect.parse_request(document)
+    assert 400 <= dialect.parse_error(500, document).status <= 599
+
+
+@few
+@given(data=st.data())
+def test_a_malformed_document_gives_a_path_into_it(dialect: Dialect, data: st.DataObject) -> None:
+    document = dialect.render_request(data.draw(some.any_request(dialect.name)))
+    spoilt, path = spoil(data, document)
+    try:
+        dialect.parse_request(spoilt)
+    except DialectError as error:
+        shorter, longer = sorted((error.path, path), key=len)
+        assert longer.startswith(shorter)
+        assert error.path
+
+
+@few
+@given(data=st.data())
+def test_a_malformed_answer_is_an_error_of_ours(dialect: Dialect, data: st.DataObject) -> None:
+    response, request = data.draw(some.any_response(dialect.name)), asked(dialect)
+    spoilt, _ = spoil(data, dialect.render_response(response, request))
+    try:
+        dialect.parse_response(spoilt)
+    except (DialectError, UpstreamError):
+        pass
+
+
+@few
+@given(data=st.data())
+def test_a_malformed_stream_is_an_error_of_ours(dialect: Dialect, data: st.DataObject) -> None:
+    body = streamed(dialect, events_of(data.draw(some.any_response(dialect.name))), asked(dialect))
+    lines = body.split(b"\n\n")
+    number = data.draw(st.integers(0, len(lines) - 1))
+    head, _, payload = lines[number].rpartition(b"data: ")
+    try:
+        spoilt, _ = spoil(data, msgspec.json.decode(payload))
+    except msgspec.DecodeError:
+        return
+    lines[number] = head + b"data: " + msgspec.json.encode(spoilt)
+    try:
+        read(dialect, b"\n\n".join(lines))
+    except (DialectError, UpstreamError):
+        pass
+
+
+def spoil(data: st.DataObject, document: Any, path: str = "") -> tuple[Any, str]:
+    """The document with one value of another kind somewhere, and where."""
+    places = []
+    if isinstance(document, dict):
+        places = [(name, f"{path}.{name}" if path else name) for name in document]
+    elif isinstance(document, list):
+        places = [(number, f"{path}[{number}]") for number in range(len(document))]
+    if not places or (path and data.draw(st.integers(0, 3)) == 0):
+        return data.draw(some.any_json), path
+    key, inner = data.draw(st.sampled_from(places))
+    spoilt, where = spoil(data, document[key], inner)
+    copy: Any = dict(document) if isinstance(document, dict) else list(document)
+    copy[key] = spoilt
+    return copy, where
+
+
+def test_the_memory_of_a_parser_is_that_of_one_event(dialect: Dialect) -> None:
+    renderer, parser = dialect.stream_renderer(asked(dialect)), dialect.stream_parser()
+    parser.feed(renderer.render(ResponseStart()) + renderer.render(PartStart(0, Text(""))))
+    for _ in range(100):
+        parser.feed(renderer.render(PartDelta(0, "x" * 100)))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(3000):
+        parser.feed(renderer.render(PartDelta(0, "x" * 100)))
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert after - before < 20_000
+
+
+def test_a_keepalive_is_nothing_to_the_reader(dialect: Dialect) -> None:
+    renderer = dialect.stream_renderer(asked(dialect))
+    events = list(events_of(Response.of("hello", ToolCall.of("ls"))))
+    body = b"".join(renderer.keepalive() + renderer.render(event) for event in events)
+    response = assemble(read(dialect, body))
+    assert (response.text, [call.name for call in response.tool_calls]) == ("hello", ["ls"])
+
+
+def test_a_failure_in_a_stream_is_an_error_to_the_reader(dialect: Dialect) -> None:
+    renderer = dialect.stream_renderer(asked(dialect))
+    body = renderer.render(ResponseStart()) + renderer.fail(Failure(status=503, message="no capacity"))
+    with pytest.raises(UpstreamError, match="no capacity"):
+        read(dialect, body)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429, 500, 502, 503, 529])
+def test_an_error_written_and_read_again_keeps_its_words(dialect: Dialect, status: int) -> None:
+    document = dialect.render_error(Failure(status=status, message="the reason"))
+    failure = dialect.parse_error(status, document)
+    assert (failure.status, failure.message) == (status, "the reason")
+
+
+def test_an_error_in_place_of_an_answer_is_raised(dialect: Dialect) -> None:
+    with pytest.raises(UpstreamError, match="the reason"):
+        dialect.parse_response(dialect.render_error(Failure(status=500, message="the reason")))
+
+
+def test_no_event_follows_the_end(dialect: Dialect) -> None:
+    body = streamed(dialect, events_of(Response.of("a")), asked(dialect))
+    events = read(dialect, body, body)
+    assert [type(event) for event in events] == [ResponseStart, PartStart, PartDelta, PartEnd, ResponseEnd]

@@ -1,0 +1,16 @@
+"""The nouns in which all dialects meet: frozen values, no trio, no I/O.
+
+* `content`: the parts of a message (text, reasoning, media, tool calls and their results, …).
+* `request`: what an agent asks: messages, tools, sampling.
+* `response`: what it is answered, whole.
+* `events`: the increments of a response.
+* `fold`: from the one to the other: `assemble(events)` and `events_of(response)`.
+* `tokens`: an honest guess of token counts, where nobody counted.
+
+Rules:
+
+1. What a dialect reads but has no field for stays in `extra`, under the wire's own names, and is written again
+   only into the same dialect.
+2. An unknown number is None, never 0.
+3. Nothing here knows the name of a wire field.
+"""

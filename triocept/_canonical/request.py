@@ -1,0 +1,116 @@
+"""What an agent asks of its model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .content import Json, Message, ToolResult
+
+__all__ = ["OutputFormat", "ReasoningAsk", "Request", "Sampling", "Tool", "ToolChoice"]
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tool that the agent offers."""
+
+    name: str
+    """Empty for a provider's own tool that has no name."""
+    description: str | None = None
+    parameters: dict[str, Json] | None = None
+    """JSON Schema of the arguments; None where there is none."""
+    kind: Literal["function", "custom", "server"] = "function"
+    """`custom` takes free text; `server` is run by the provider and known to its own dialect only."""
+    strict: bool | None = None
+    extra: dict[str, Json] | None = None
+    """For kind `server` (and `custom`), the whole wire object."""
+
+
+class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which tools the model may, must or must not call."""
+
+    mode: Literal["auto", "none", "required", "tool"] = "auto"
+    name: str | None = None
+    """The one tool, for mode `tool`."""
+    extra: dict[str, Json] | None = None
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How to sample. None everywhere: the model's own default."""
+
+    max_output_tokens: int | None = None
+    """Reasoning counts inside it."""
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+
+
+class ReasoningAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much the model should think."""
+
+    effort: str | None = None
+    """An open set: none, minimal, low, medium, high, xhigh, max, adaptive."""
+    budget_tokens: int | None = None
+
+
+class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The shape that the answer's text must have."""
+
+    kind: Literal["json_object", "json_schema"]
+    name: str | None = None
+    schema: dict[str, Json] | None = None
+    strict: bool | None = None
+    extra: dict[str, Json] | None = None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model call, as a value: what any dialect says, in one form."""
+
+    dialect: str
+    """The dialect that it came in; `extra` everywhere below is in its words."""
+    model: str
+    messages: tuple[Message, ...]
+    """The conversation. System prompts are messages, wherever they stand."""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    stream: bool = False
+    """Whether the agent asked for the answer piece by piece."""
+    include_usage: bool = True
+    """Whether a streamed answer tells the usage (chat completions: only if asked)."""
+    sampling: Sampling = Sampling()
+    reasoning: ReasoningAsk | None = None
+    output_format: OutputFormat | None = None
+    user: str | None = None
+    """The end user, as the agent names them."""
+    extra: dict[str, Json] | None = None
+    """Every field of the document that has no place above."""
+
+    @property
+    def system(self) -> str:
+        """The text of the system and developer messages at the head of the conversation."""
+        texts = []
+        for message in self.messages:
+            if message.role not in ("system", "developer"):
+                break
+            texts.append(message.text)
+        return "\n\n".join(texts)
+
+    @property
+    def last(self) -> Message | None:
+        """The newest message, or None in an empty conversation."""
+        return self.messages[-1] if self.messages else None
+
+    @property
+    def tool_results(self) -> tuple[ToolResult, ...]:
+        """The results of the tools that ran since the model spoke last."""
+        results: list[ToolResult] = []
+        for message in reversed(self.messages):
+            if message.role == "assistant":
+                break
+            results[:0] = message.tool_results
+        return tuple(results)

@@ -1,0 +1,79 @@
+"""Failures, between errors and wires; and the one failure that agents know by its words: context overflow.
+
+Agents compact their history when they recognise an overflow, by phrases of their own lists. So it is
+recognised here in everybody's words, and said by every dialect in the words that all agents of that dialect
+know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .._canonical.content import Json
+from ..errors import ContextLengthError, UpstreamError
+from .base import Failure
+
+__all__ = ["OVERFLOW", "error_of", "is_overflow", "overflow_counts", "status_of"]
+
+OVERFLOW = "context_length_exceeded"
+"""The `Failure.code` of an overflow, in every dialect."""
+
+_PHRASES = (
+    # The lists of Claude Code 2.1.331, pi 0.73, qwen-code 0.24; the texts of vLLM, SGLang, llama.cpp, Gemini.
+    "prompt is too long",
+    "prompt too long",
+    "input is too long for requested model",
+    "maximum context length",
+    "context_length_exceeded",
+    "exceed_context_size",
+    "exceeds the context window",
+    "longer than the model's context length",
+    "exceeds the available context size",
+    "exceeds the maximum number of tokens allowed",
+    "exceeded model token limit",
+    "maximum prompt length",
+    "reduce the length of the messages",
+    "exceed context limit",
+    "greater than the context length",
+    "context length is only",
+    "configured context size is",
+)
+_NOT_THESE = ("rate limit", "rate_limit", "too many requests")
+_SUM = re.compile(r"(\d+) \+ (\d+) > (\d+)")
+_NUMBER = re.compile(r"\d{2,}")
+
+
+def is_overflow(message: str, code: str | None = None) -> bool:
+    """Whether a provider says that the prompt is too long for its model."""
+    if code == OVERFLOW:
+        return True
+    text = message.lower()
+    if any(word in text for word in _NOT_THESE):
+        return False
+    return code == "exceed_context_size_error" or any(phrase in text for phrase in _PHRASES)
+
+
+def overflow_counts(message: str) -> tuple[int, int] | None:
+    """How many tokens there were and how many fit, where an overflow message tells."""
+    found = _SUM.search(message)
+    if found:
+        return int(found[1]) + int(found[2]), int(found[3])
+    numbers = [int(number) for number in _NUMBER.findall(message.replace(",", ""))[:2]]
+    return (max(numbers), min(numbers)) if len(numbers) == 2 else None
+
+
+def status_of(value: Json, otherwise: int = 502) -> int:
+    """`value` where it is a status that says failure."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and 400 <= value <= 599 else otherwise
+
+
+def error_of(failure: Failure, *, body: str = "", headers: Mapping[str, str] | None = None) -> UpstreamError:
+    """The error that a provider's failure is raised as."""
+    if failure.code != OVERFLOW:
+        return UpstreamError(failure.message, status=failure.status, body=body, headers=headers)
+    # The words go with the error, for the code does not reach another dialect.
+    message = failure.message if is_overflow(failure.message) else f"prompt is too long: {failure.message}"
+    return ContextLengthError(message, status=failure.status, body=body, headers=headers)

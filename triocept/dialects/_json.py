@@ -1,0 +1,72 @@
+"""JSON bytes <-> documents, for all dialects."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from .._canonical.content import Json
+from ..errors import DialectError
+
+__all__ = ["decode_json", "encode_json", "encode_text"]
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def decode_json(data: bytes | str) -> Json:
+    r"""The document.
+
+    A lone surrogate (`"\ud83d"`: JavaScript's JSON.stringify writes one where an emoji was cut) is read as
+    U+FFFD.
+
+    Raises:
+        DialectError: these bytes are not JSON.
+    """
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeError) as exc:
+        mended = _without_lone_surrogates(data)
+        try:
+            if mended is not None:
+                return _decode(mended)
+        except (msgspec.DecodeError, UnicodeError):
+            pass
+        raise DialectError(f"not JSON: {exc}") from exc
+
+
+def encode_json(document: Json) -> bytes:
+    """The bytes of a document."""
+    try:
+        return _encode(document)
+    except UnicodeEncodeError:
+        return _encode(_scrubbed(document))
+
+
+def encode_text(text: str) -> bytes:
+    """The bytes of a JSON string: the hot path of every streamed delta."""
+    try:
+        return _encode(text)
+    except UnicodeEncodeError:
+        return _encode(_scrubbed(text))
+
+
+def _without_lone_surrogates(data: bytes | str) -> bytes | None:
+    raw = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
+    mended = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], raw)
+    return mended if mended != raw else None
+
+
+def _scrubbed(value: Json) -> Json:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, dict):
+        return {_scrubbed(key): _scrubbed(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(inner) for inner in value]
+    return value

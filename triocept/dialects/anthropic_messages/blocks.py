@@ -1,0 +1,132 @@
+"""The content blocks of a stream, as parts."""
+
+from __future__ import annotations
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, Text, ToolCall
+from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
+from ..._canonical.response import ResponsePart
+from ...errors import DialectError
+from .._fields import Fields
+from .._json import encode_json
+from .names import NAME
+from .parts import parse_block
+from .reasoning import signature_blob
+from .tools import input_of
+
+__all__ = ["CITATIONS", "Blocks"]
+
+CITATIONS = "citations"
+_TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+class _Block:
+    """One block that is being written."""
+
+    __slots__ = ("index", "json", "raw", "start", "written")
+
+    def __init__(self, start: ResponsePart, index: int, raw: dict[str, Json]) -> None:
+        self.start = start
+        self.index = index
+        self.raw = raw  # of an opaque block, as far as it came
+        self.json: list[str] = []  # an opaque block's input
+        self.written = False
+
+
+class Blocks:
+    """Takes the events of blocks, gives those of parts."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Block] = {}
+        self._next = 0
+        self.calls = False
+        """Whether a tool of the agent is called."""
+
+    def start(self, fields: Fields, events: list[Event]) -> None:
+        number, raw = fields.need_integer("index"), fields.mapping("content_block") or {}
+        part = parse_block(raw, fields.at("content_block"))
+        if not isinstance(part, Text | Reasoning | ToolCall):
+            part = Opaque(NAME, raw)
+        self._open[number] = block = _Block(part, self._next, dict(raw))
+        self._next += 1
+        match part:
+            case ToolCall(arguments=arguments):
+                self.calls = True
+                # A server that gives the whole input at the start sends no deltas: it is written at the stop.
+                block.json = [] if arguments == "{}" else [arguments]
+                start = ToolCall(part.name, "", part.id, extra=part.extra)
+                events.append(PartStart(block.index, start))
+            case Text(text=text, extra=extra):
+                known = {name: value for name, value in (extra or {}).items() if value is not None}
+                citations = known.pop(CITATIONS, None) or ()
+                events.append(PartStart(block.index, Text("", known or None)))
+                self._write(block, text, events)
+                events += [PartBlob(block.index, _citation(item)) for item in citations]
+            case Reasoning(text=text, blobs=blobs, extra=extra):
+                events.append(PartStart(block.index, Reasoning("", (), extra)))
+                self._write(block, text, events)
+                events += [PartBlob(block.index, blob) for blob in blobs]
+
+    def delta(self, fields: Fields, events: list[Event]) -> None:
+        block = self._at(fields)
+        delta = fields.need_object("delta")
+        kind = delta.need_text("type")
+        if isinstance(block.start, Opaque):
+            _add(block, kind, delta)
+        elif kind in _TEXT_OF:
+            self._write(block, delta.text(_TEXT_OF[kind]) or "", events)
+        elif kind == "signature_delta":
+            blob = signature_blob(delta.text("signature"))
+            events += [PartBlob(block.index, blob)] if blob else []
+        elif kind == "citations_delta":
+            events.append(PartBlob(block.index, _citation(delta.take("citation"))))
+
+    def stop(self, fields: Fields, events: list[Event]) -> None:
+        number = fields.need_integer("index")
+        block = self._open.pop(number, None)
+        if block is not None:
+            self._finish(block, events)
+
+    def close(self, events: list[Event]) -> None:
+        """The message is whole, and so are its blocks."""
+        for block in self._open.values():
+            self._finish(block, events)
+        self._open.clear()
+
+    def _at(self, fields: Fields) -> _Block:
+        number = fields.need_integer("index")
+        try:
+            return self._open[number]
+        except KeyError:
+            raise DialectError(f"block {number} is not open", path="index") from None
+
+    def _write(self, block: _Block, text: str, events: list[Event]) -> None:
+        if text:
+            block.written = True
+            events.append(PartDelta(block.index, text))
+
+    def _finish(self, block: _Block, events: list[Event]) -> None:
+        if isinstance(block.start, Opaque):
+            if block.json:
+                block.raw["input"] = input_of("".join(block.json))
+            events.append(PartStart(block.index, Opaque(NAME, block.raw)))
+        elif isinstance(block.start, ToolCall) and not block.written:
+            self._write(block, "".join(block.json) or "{}", events)
+        events.append(PartEnd(block.index))
+
+
+def _add(block: _Block, kind: str, delta: Fields) -> None:
+    """One delta of an opaque block: texts go on, anything else is kept as it is."""
+    if kind == "input_json_delta":
+        block.json.append(delta.text("partial_json") or "")
+        return
+    if kind == "citations_delta":
+        block.raw.setdefault(CITATIONS, []).append(delta.take("citation"))
+        return
+    for name, value in (delta.rest() or {}).items():
+        known = block.raw.get(name)
+        both = isinstance(known, str) and isinstance(value, str)
+        block.raw[name] = known + value if both else value
+
+
+def _citation(value: Json) -> Blob:
+    return Blob(NAME, CITATIONS, encode_json(value).decode())

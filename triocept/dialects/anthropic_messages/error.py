@@ -1,0 +1,77 @@
+"""Errors of Messages: `{"type": "error", "error": {type, message}, "request_id"}`, and as a stream's."""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
+from .._ids import fresh_id
+from .._json import encode_json
+from ..base import Failure
+
+__all__ = ["find_error", "parse_error", "render_error"]
+
+_BY_STATUS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_BY_TYPE = {kind: status for status, kind in _BY_STATUS.items() if status != 503}
+
+
+def render_error(failure: Failure) -> Json:
+    """The document that says `failure`."""
+    message = failure.message
+    otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
+    kind = failure.code or _BY_STATUS.get(failure.status, otherwise)
+    if failure.code == OVERFLOW or (failure.status == 400 and is_overflow(message, failure.code)):
+        kind, message = "invalid_request_error", _overflow_words(message)
+    error = {"type": kind, "message": message}
+    return {"type": "error", "error": error, "request_id": fresh_id("req_")}
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """The failure that a provider's error document says, whatever the document.
+
+    A status below 400 (an error inside a stream) is replaced by that of the error's type.
+    """
+    error = find_error(document) or document
+    kind = message = None
+    if isinstance(error, dict):
+        kind, message = error.get("type"), error.get("message") or error.get("detail")
+    elif isinstance(error, str):
+        message = error
+    kind = kind if isinstance(kind, str) and kind != "error" else None
+    if not isinstance(message, str):
+        text = encode_json(message or document).decode("utf-8", "replace") if message or document else ""
+        message = text or f"the provider answered {status}"
+    if is_overflow(message, kind):
+        return Failure(status=400, message=message, code=OVERFLOW)
+    return Failure(status=status_of(status, _BY_TYPE.get(kind or "", 502)), message=message, code=kind)
+
+
+def find_error(document: Json) -> Json:
+    """The error in a document that came in place of an answer; None where there is none."""
+    if not isinstance(document, dict):
+        return None
+    if document.get("error"):
+        return document["error"]
+    return document if document.get("type") == "error" else None
+
+
+def _overflow_words(message: str) -> str:
+    """In the words that make Claude Code compact its history; it reads the numbers."""
+    if "prompt is too long" in message.lower():
+        return message
+    counts = overflow_counts(message)
+    if counts is None:
+        return f"prompt is too long: {message}"
+    return f"prompt is too long: {counts[0]} tokens > {counts[1]} maximum"

@@ -1,0 +1,105 @@
+"""Messages and the system prompt.
+
+Rules:
+
+1. The system and developer messages at the head are the top-level `system`; one further on stays where it is,
+   with the role "system".
+2. All results of a turn are in one user message, and first in it.
+3. A turn with nothing in it is left out (an assistant's) or says so (a user's): the wire has no empty
+   content.
+4. Reasoning that Anthropic did not sign is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ..._canonical.content import Json, Message, Part, Reasoning, Role, ToolCall, ToolResult
+from ...errors import DialectError
+from .._fields import Fields, merged
+from .._ids import legal_id
+from .parts import as_content, parse_content, render_block, render_result
+from .reasoning import render_reasoning
+from .tools import render_call
+
+__all__ = ["parse_message", "parse_system", "render_messages"]
+
+_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
+_NOTHING = "(no content)"
+
+
+def parse_message(value: Json, path: str) -> Message:
+    """One message of the conversation."""
+    fields = Fields(value, path)
+    role = fields.need_text("role")
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+    content = parse_content(fields.take("content"), fields.at("content"))
+    return Message(_ROLES[role], content, extra=fields.rest())
+
+
+def parse_system(value: Json) -> tuple[Message, ...]:
+    """The top-level `system`; none where it says nothing."""
+    content = parse_content(value, "system")
+    return (Message("system", content),) if content else ()
+
+
+def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | None, list[Json]]:
+    """The top-level `system` (None: there is none) and the messages.
+
+    Args:
+        messages: the conversation.
+        own: whether it came in this dialect.
+    """
+    system: list[Json] = []
+    documents: list[Json] = []
+    for role, parts, extra in _turns(messages):
+        blocks = _render_parts(parts, own=own)
+        if role == "system" and not documents:
+            system += blocks
+        elif blocks or role == "user":
+            document = {"role": role, "content": as_content(blocks) or _NOTHING}
+            documents.append(merged(document, extra) if own and extra else document)
+    return (as_content(system) if system else None), documents or [{"role": "user", "content": _NOTHING}]
+
+
+def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
+    """Role, parts, extra of each wire message: tools' messages join each other and the user's behind."""
+    joined: list[Part] | None = None
+    for message in messages:
+        role = "system" if message.role == "developer" else message.role
+        if joined is not None and role in ("tool", "user"):
+            joined += message.content
+        elif role == "tool":
+            joined = list(message.content)
+        if role != "tool":
+            if joined is None:
+                yield role, list(message.content), message.extra
+                continue
+            yield "user", joined, message.extra if role == "user" else None
+            joined = None
+            if role != "user":
+                yield role, list(message.content), message.extra
+    if joined is not None:
+        yield "user", joined, None
+
+
+def _render_parts(parts: Sequence[Part], *, own: bool) -> list[Json]:
+    blocks: list[Json] = [render_result(part, own=own) for part in parts if isinstance(part, ToolResult)]
+    for part in parts:
+        match part:
+            case ToolResult():
+                continue
+            case ToolCall():
+                # Without an id, the call and its result have the same made one.
+                named = part if part.id else msgspec.structs.replace(part, id=legal_id("", "toolu_"))
+                blocks.append(render_call(named, own=own))
+            case Reasoning():
+                blocks += render_reasoning(part, own=own, signed_only=True)
+            case _:
+                block = render_block(part, own=own)
+                if block is not None:
+                    blocks.append(block)
+    return blocks

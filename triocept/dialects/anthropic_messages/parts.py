@@ -1,0 +1,173 @@
+"""Content blocks.
+
+Rules:
+
+1. A block that is not known is kept whole.
+2. A string, and a list of one plain text block, are the same content, and are written as the string.
+3. Text without a visible character is left out: Anthropic refuses it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+
+from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
+from .._fields import Fields, merged, read_text
+from .._ids import legal_id
+from .._media import media_type_of
+from .names import NAME
+from .reasoning import parse_redacted, parse_thinking
+from .tools import parse_call
+
+__all__ = ["as_content", "parse_block", "parse_content", "render_block", "render_result"]
+
+_TEXT = "text/plain"
+
+
+def parse_content(value: Json, path: str) -> tuple[Part, ...]:
+    """The blocks of a `content` or a `system`, which may be missing, a string or a list."""
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return tuple(parse_block(item, f"{path}[{number}]") for number, item in enumerate(value))
+    text = read_text(value, path)
+    return (Text(text),) if text else ()
+
+
+def parse_block(value: Json, path: str) -> Part:
+    """One block."""
+    fields = Fields(value, path)
+    reader = _READERS.get(fields.need_text("type"))
+    return (reader(fields) if reader else None) or Opaque(NAME, value)
+
+
+def as_content(blocks: list[Json]) -> Json:
+    """The blocks as `content`: a string where they are only one plain text."""
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} and blocks[0]["type"] == "text":
+        return blocks[0]["text"]
+    return blocks
+
+
+def render_block(part: Part, *, own: bool) -> Json | None:
+    """A block of text, media or something opaque; None for what has no such block.
+
+    Args:
+        part: what to write.
+        own: whether its `extra` is in this dialect's words.
+    """
+    match part:
+        case Text(text=text) | RefusalText(text=text):
+            block: dict[str, Json] | None = {"type": "text", "text": text} if text.strip() else None
+        case Media():
+            block = _render_media(part)
+        case Opaque(dialect=dialect, raw=raw):
+            return raw if dialect == NAME and isinstance(raw, dict) else None
+        case _:
+            return None
+    return merged(block, part.extra) if own and block and part.extra else block
+
+
+def render_result(result: ToolResult, *, own: bool) -> Json:
+    """A `tool_result` block."""
+    block: dict[str, Json] = {"type": "tool_result", "tool_use_id": legal_id(result.id, "toolu_")}
+    content = [inner for part in result.content if (inner := render_block(part, own=own)) is not None]
+    if content:
+        block["content"] = as_content(content)
+    if result.is_error:
+        block["is_error"] = True
+    return merged(block, result.extra) if own and result.extra else block
+
+
+def _parse_text(fields: Fields) -> Part:
+    return Text(fields.need_text("text"), fields.rest())
+
+
+def _parse_image(fields: Fields) -> Part | None:
+    return _parse_source(fields, "image")
+
+
+def _parse_document(fields: Fields) -> Part | None:
+    return _parse_source(fields, "file")
+
+
+def _parse_source(fields: Fields, kind: str) -> Part | None:
+    """Media of a known source; None for others, which are kept whole."""
+    source = fields.need_object("source")
+    source_type = source.need_text("type")
+    url = data = media_type = None
+    if source_type == "base64":
+        data, media_type = source.need_text("data"), source.text("media_type")
+    elif source_type == "url":
+        url = source.need_text("url")
+    elif source_type == "text" and kind == "file":
+        data, media_type = (
+            base64.b64encode(source.need_text("data").encode("utf-8", "replace")).decode(),
+            _TEXT,
+        )
+        source.take("media_type")
+    else:
+        return None
+    fields.keep("source", source.rest())
+    name = fields.text("title") if kind == "file" else None
+    return Media(
+        kind="image" if kind == "image" else "file",
+        url=url,
+        data=data,
+        media_type=media_type,
+        name=name,
+        extra=fields.rest(),
+    )
+
+
+def _parse_result(fields: Fields) -> Part:
+    identity = fields.need_text("tool_use_id")
+    value = fields.take("content")
+    content = parse_content(value, fields.at("content"))
+    inner = tuple(
+        part if isinstance(part, Text | Media | Opaque) else Opaque(NAME, value[number])
+        for number, part in enumerate(content)
+    )
+    is_error = fields.flag("is_error") or False
+    return ToolResult(id=identity, content=inner, is_error=is_error, extra=fields.rest())
+
+
+def _render_media(media: Media) -> dict[str, Json]:
+    if media.kind == "audio" or (media.url is None and media.data is None):
+        return {
+            "type": "text",
+            "text": f"[{media.name or media.kind}: not shown, for it cannot be sent here]",
+        }
+    if media.kind == "image":
+        return {"type": "image", "source": _source(media)}
+    block = {"type": "document", "source": _source(media)}
+    return {**block, "title": media.name} if media.name else block
+
+
+def _source(media: Media) -> dict[str, Json]:
+    if media.url is not None:
+        return {"type": "url", "url": media.url}
+    kind, data = media_type_of(media), media.data or ""
+    text = _plain(data) if media.kind == "file" and kind.startswith("text/") else None
+    if text is not None:
+        return {"type": "text", "media_type": _TEXT, "data": text}
+    return {"type": "base64", "media_type": kind, "data": data}
+
+
+def _plain(data: str) -> str | None:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+_READERS: dict[str, Callable[[Fields], Part | None]] = {
+    "text": _parse_text,
+    "image": _parse_image,
+    "document": _parse_document,
+    "thinking": parse_thinking,
+    "redacted_thinking": parse_redacted,
+    "tool_use": parse_call,
+    "tool_result": _parse_result,
+}

@@ -1,0 +1,126 @@
+"""Requests of Messages.
+
+Rules:
+
+1. `extra` mirrors the document: what is left of `thinking`, `output_config` and `metadata` is under their
+   names.
+2. `max_tokens` is required: where the source does not say, it is 64,000, which is what Claude Code asks for.
+3. From another dialect: temperature is clamped to 0..1; a wish for JSON without a schema is put into words;
+   an effort becomes a thinking budget, but only where the wire allows thinking: without a forced tool,
+   without sampling parameters, and not behind tool calls whose thinking is not there to be replayed.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json, Message, Text
+from ..._canonical.request import OutputFormat, Request, Sampling
+from ...errors import DialectError
+from .._fields import Fields, merged
+from .messages import parse_message, parse_system, render_messages
+from .names import NAME
+from .thinking import parse_ask, render_ask
+from .tools import parse_choice, parse_tool, render_choice, render_tool
+
+__all__ = ["parse_request", "render_request"]
+
+_MAX_TOKENS = 64_000
+_JSON_ONLY = "Answer with one JSON object and nothing else."
+
+
+def parse_request(document: Json) -> Request:
+    """The request that an agent sent.
+
+    Raises:
+        DialectError: with the path in the document.
+    """
+    fields = Fields(document)
+    model = fields.need_text("model")
+    if fields.peek("messages") is None:
+        raise DialectError("is missing", path="messages")
+    messages = tuple(parse_message(item, path) for path, item in fields.items("messages"))
+    if not messages:
+        raise DialectError("must not be empty", path="messages")
+    cap = fields.need_integer("max_tokens")
+    choice, parallel = parse_choice(fields.take("tool_choice"), "tool_choice")
+    ask, output_format = parse_ask(fields)
+    return Request(
+        dialect=NAME,
+        model=model,
+        messages=(*parse_system(fields.take("system")), *messages),
+        tools=tuple(parse_tool(item, path) for path, item in fields.items("tools")),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        stream=fields.flag("stream") or False,
+        sampling=Sampling(
+            max_output_tokens=cap,
+            temperature=fields.number("temperature"),
+            top_p=fields.number("top_p"),
+            top_k=fields.integer("top_k"),
+            stop=fields.texts("stop_sequences"),
+        ),
+        reasoning=ask,
+        output_format=output_format,
+        user=_parse_user(fields),
+        extra=fields.rest(),
+    )
+
+
+def render_request(request: Request) -> Json:
+    """The document that asks a provider for `request`."""
+    own = request.dialect == NAME
+    system, messages = render_messages(_with_format_words(request), own=own)
+    document: dict[str, Json] = {"model": request.model, "messages": messages}
+    if system is not None:
+        document["system"] = system
+    document["max_tokens"] = request.sampling.max_output_tokens or _MAX_TOKENS
+    tools = [wire for tool in request.tools if (wire := render_tool(tool, own=own)) is not None]
+    if tools:
+        document["tools"] = tools
+    choice = render_choice(request.tool_choice, request.parallel_tool_calls, own=own)
+    if choice is not None and (tools or own):  # refused without tools
+        document["tool_choice"] = choice
+    if request.stream:
+        document["stream"] = True
+    document |= _render_sampling(request.sampling, own=own)
+    document |= render_ask(request, document, own=own)
+    if request.output_format and request.output_format.schema is not None:
+        form = _render_format(request.output_format, own=own)
+        document["output_config"] = {**document.get("output_config", {}), "format": form}
+    if request.user is not None:
+        document["metadata"] = {"user_id": request.user}
+    return merged(document, request.extra) if own and request.extra else document
+
+
+def _parse_user(fields: Fields) -> str | None:
+    metadata = fields.object("metadata")
+    if metadata is None:
+        return None
+    user = metadata.text("user_id")
+    fields.keep("metadata", metadata.rest())
+    return user
+
+
+def _with_format_words(request: Request) -> tuple[Message, ...]:
+    """The messages; those of a request for JSON that no schema describes begin with that wish, in words."""
+    wish = request.output_format
+    if wish is None or wish.schema is not None:
+        return request.messages
+    return (Message("system", (Text(_JSON_ONLY),)), *request.messages)
+
+
+def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
+    temperature = sampling.temperature
+    if temperature is not None and not own:
+        temperature = min(1, max(0, temperature))
+    document: dict[str, Json] = {
+        "temperature": temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "stop_sequences": [stop for stop in sampling.stop if own or stop.strip()] or None,  # blank: refused
+    }
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _render_format(output: OutputFormat, *, own: bool) -> Json:
+    document = {"type": "json_schema", "schema": output.schema}
+    return merged(document, output.extra) if own and output.extra else document

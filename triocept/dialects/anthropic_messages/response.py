@@ -1,0 +1,96 @@
+"""Whole answers of Messages.
+
+Rules:
+
+1. `extra` mirrors the document (`container`, `stop_details`, `context_management`, …).
+2. The wire must have numbers: usage that nobody counted is estimated.
+3. Words of refusal are a text, with the stop reason `refusal`: the wire has no other place.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.request import Request
+from ..._canonical.response import Response, ResponsePart
+from ..._canonical.tokens import estimate_usage
+from .._failures import error_of
+from .._fields import Fields, merged
+from .._ids import fresh_id
+from .error import find_error, parse_error
+from .finish import parse_finish, render_finish
+from .names import NAME, is_own
+from .parts import parse_content, render_block
+from .reasoning import render_reasoning
+from .tools import render_call
+from .usage import parse_usage, render_usage
+
+__all__ = ["parse_response", "render_response"]
+
+
+def parse_response(document: Json) -> Response:
+    """The whole response that a provider sent.
+
+    Raises:
+        DialectError: with the path in the document.
+        UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
+    """
+    if find_error(document) is not None:
+        raise error_of(parse_error(0, document))
+    fields = Fields(document)
+    value = fields.take("content")
+    content: tuple[ResponsePart, ...] = tuple(
+        part if isinstance(part, ResponsePart) else Opaque(NAME, value[number])
+        for number, part in enumerate(parse_content(value, "content"))
+    )
+    calls = any(isinstance(part, ToolCall) for part in content)
+    stop, kept = parse_finish(fields.take("stop_reason"), calls=calls)
+    for known in ("type", "role"):
+        fields.take(known)
+    return Response(
+        content,
+        stop_reason=stop,
+        stop_sequence=fields.text("stop_sequence"),
+        usage=parse_usage(fields.take("usage"), "usage"),
+        model=fields.text("model") or "",
+        id=fields.text("id") or "",
+        extra={**known_of(fields.rest()), **kept} or None,
+        dialect=NAME,
+    )
+
+
+def render_response(response: Response, request: Request) -> Json:
+    """The document that answers `request` with `response`."""
+    own = is_own(response.dialect)
+    refusal = any(isinstance(part, RefusalText) for part in response.content)
+    usage = response.usage or estimate_usage(request, response)
+    document: dict[str, Json] = {
+        "id": response.id or fresh_id("msg_"),
+        "type": "message",
+        "role": "assistant",
+        "model": response.model or request.model,
+        "content": [block for part in response.content for block in _render_part(part, own=own)],
+        "stop_reason": render_finish(response.stop_reason, calls=bool(response.tool_calls), refusal=refusal),
+        "stop_sequence": response.stop_sequence,
+        "usage": render_usage(usage, own=own),
+    }
+    return merged(document, response.extra) if own and response.extra else document
+
+
+def known_of(extra: dict[str, Json] | None) -> dict[str, Json]:
+    """Without what is null: the wire writes null for every optional field."""
+    return {name: value for name, value in (extra or {}).items() if value is not None}
+
+
+def _render_part(part: ResponsePart, *, own: bool) -> list[Json]:
+    match part:
+        case Reasoning():
+            return render_reasoning(part, own=own, signed_only=False)
+        case ToolCall():
+            return [render_call(part, own=own)]
+        case Text(text="") | RefusalText(text=""):
+            return []
+        case Text(text=text) if not text.strip():  # an answer's blank text is what the model wrote
+            return [{"type": "text", "text": text}]
+        case _:
+            block = render_block(part, own=own)
+            return [] if block is None else [block]

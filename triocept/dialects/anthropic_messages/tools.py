@@ -1,0 +1,137 @@
+"""Tools, tool choice and tool calls.
+
+Rules:
+
+1. A tool without `input_schema` is a provider's own, and is kept whole.
+2. A call's input is an object. Arguments that are none (invalid JSON, cut JSON, free text) are `{"_raw": "the
+   text"}`, which is read back as that text.
+3. Ids that Anthropic does not allow are rewritten, always in the same way.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json, ToolCall
+from ..._canonical.request import Tool, ToolChoice
+from ...errors import DialectError
+from .._custom import SCHEMA, wrapped
+from .._fields import Fields, merged
+from .._ids import fresh_id, legal_id
+from .._json import decode_json, encode_json
+
+__all__ = [
+    "RAW",
+    "arguments_of",
+    "input_of",
+    "parse_call",
+    "parse_choice",
+    "parse_tool",
+    "render_call",
+    "render_choice",
+    "render_tool",
+]
+
+RAW = "_raw"
+
+
+def parse_tool(value: Json, path: str) -> Tool:
+    """One of the tools that the agent offers."""
+    fields = Fields(value, path)
+    if fields.peek("input_schema") is None:
+        name = fields.text("name") or ""
+        if not name and fields.peek("type") is None:
+            raise DialectError("is missing", path=fields.at("name"))
+        return Tool(name=name, kind="server", extra=value)
+    return Tool(
+        name=fields.need_text("name"),
+        description=fields.text("description"),
+        parameters=fields.mapping("input_schema"),
+        strict=fields.flag("strict"),
+        extra=fields.rest(),
+    )
+
+
+def render_tool(tool: Tool, *, own: bool) -> Json | None:
+    """The tool's wire form; None for another provider's own tool."""
+    if tool.kind == "server":
+        return tool.extra if own else None
+    schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
+    if not own and "type" not in schema:
+        schema = {"type": "object", **schema}  # Anthropic wants it said
+    document: dict[str, Json] = {"name": tool.name}
+    if tool.description is not None:
+        document["description"] = tool.description
+    document["input_schema"] = schema
+    if tool.strict is not None and own:
+        document["strict"] = tool.strict
+    return merged(document, tool.extra) if own and tool.extra else document
+
+
+def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
+    """`tool_choice`, and whether tools may be called in parallel (None: not said)."""
+    if value is None:
+        return None, None
+    fields = Fields(value, path)
+    kind = fields.need_text("type")
+    off = fields.flag("disable_parallel_tool_use")
+    parallel = None if off is None else not off
+    if kind == "tool":
+        return ToolChoice(mode="tool", name=fields.need_text("name"), extra=fields.rest()), parallel
+    if kind == "any":
+        return ToolChoice(mode="required", extra=fields.rest()), parallel
+    if kind == "none":
+        return ToolChoice(mode="none", extra=fields.rest()), parallel
+    rest = fields.rest()
+    return ToolChoice(extra=rest if kind == "auto" else {**(rest or {}), "type": kind}), parallel
+
+
+def render_choice(choice: ToolChoice | None, parallel: bool | None, *, own: bool) -> Json | None:
+    """The wire form; None where nothing has to be said."""
+    if choice is None and parallel is not False:
+        return None
+    choice = choice or ToolChoice()
+    kinds = {"auto": "auto", "required": "any", "none": "none", "tool": "tool"}
+    document: dict[str, Json] = {"type": kinds[choice.mode]}
+    if choice.mode == "tool":
+        document["name"] = choice.name or ""
+    if parallel is not None and choice.mode != "none":
+        document["disable_parallel_tool_use"] = not parallel
+    return merged(document, choice.extra) if own and choice.extra else document
+
+
+def parse_call(fields: Fields) -> ToolCall:
+    """A `tool_use` block, without its type."""
+    identity, name = fields.text("id") or "", fields.need_text("name")
+    arguments = arguments_of(fields.mapping("input") or {})
+    return ToolCall(name, arguments, identity, extra=fields.rest())
+
+
+def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
+    """A `tool_use` block."""
+    if call.kind == "text":
+        call = wrapped(call)
+    document: dict[str, Json] = {
+        "type": "tool_use",
+        "id": legal_id(call.id, "toolu_") if call.id else fresh_id("toolu_"),
+        "name": call.name,
+        "input": input_of(call.arguments),
+    }
+    return merged(document, call.extra) if own and call.extra else document
+
+
+def input_of(arguments: str) -> dict[str, Json]:
+    """The arguments as an object."""
+    if not arguments.strip():
+        return {}
+    try:
+        found = decode_json(arguments)
+    except DialectError:
+        found = None
+    return found if isinstance(found, dict) else {RAW: arguments}
+
+
+def arguments_of(value: dict[str, Json]) -> str:
+    """The text of an input: its JSON, or what `input_of` had to wrap."""
+    raw = value.get(RAW) if len(value) == 1 else None
+    if isinstance(raw, str) and input_of(raw) == value:
+        return raw
+    return encode_json(value).decode()

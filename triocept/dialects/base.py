@@ -1,0 +1,129 @@
+"""What a dialect is.
+
+A dialect is one wire format, spoken both as a server (parse requests, render responses) and as a client
+(render requests, parse responses). It is sans-IO: documents are decoded JSON, streams are bytes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, final
+
+import msgspec
+
+from .._canonical.content import Json
+from .._canonical.events import Event
+from .._canonical.request import Request
+from .._canonical.response import Response
+
+__all__ = ["Dialect", "Failure", "StreamParser", "StreamRenderer"]
+
+
+@final
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an agent is not answered, in one form for all dialects."""
+
+    status: int
+    """The HTTP status, 400 to 599: what an SDK acts on."""
+    message: str
+    code: str | None = None
+    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: chosen by status."""
+    param: str | None = None
+    """The path of the offending field, where one is to blame."""
+    retry_after: float | None = None
+    """Seconds."""
+    should_retry: bool | None = None
+    """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+
+
+class StreamParser(ABC):
+    """Reads one streamed response, byte by byte if need be: any split of the bytes gives the same events.
+
+    Its memory is bounded by one wire event.
+    """
+
+    @abstractmethod
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes.
+
+        Raises:
+            DialectError: the wire breaks its grammar; the path is that inside the wire event.
+            UpstreamError: the wire holds an error in place of a response.
+        """
+
+    @abstractmethod
+    def close(self) -> list[Event]:
+        """The wire has ended: the last events, among them `ResponseEnd` if it was not given yet.
+
+        Raises:
+            UpstreamTruncated: the terminal event never came.
+        """
+
+
+class StreamRenderer(ABC):
+    """Writes one streamed response: the bytes of its body, events framed."""
+
+    @abstractmethod
+    def render(self, event: Event) -> bytes:
+        """What `event` adds to the body: perhaps nothing yet, where the wire needs more to be known first."""
+
+    @abstractmethod
+    def fail(self, failure: Failure) -> bytes:
+        """The in-band error that ends a stream which cannot go on; behind it is the end of the connection."""
+
+    @abstractmethod
+    def keepalive(self) -> bytes:
+        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on."""
+
+
+class Dialect(ABC):
+    """One wire format. Its instances hold no state."""
+
+    name: ClassVar[str]
+    """Its name everywhere: `openai_chat`, `anthropic_messages`, …"""
+    route: ClassVar[str]
+    """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
+    base_path: ClassVar[str]
+    """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
+    stream_type: ClassVar[str] = "text/event-stream"
+    """The content type of a streamed response."""
+
+    @abstractmethod
+    def parse_request(self, document: Json) -> Request:
+        """The request that an agent sent.
+
+        Raises:
+            DialectError: with the path in the document.
+        """
+
+    @abstractmethod
+    def render_request(self, request: Request) -> Json:
+        """The document that asks a provider of this dialect for `request`."""
+
+    @abstractmethod
+    def parse_response(self, document: Json) -> Response:
+        """The whole response that a provider sent.
+
+        Raises:
+            DialectError: with the path in the document.
+        """
+
+    @abstractmethod
+    def render_response(self, response: Response, request: Request) -> Json:
+        """The document that answers `request` with `response`."""
+
+    @abstractmethod
+    def stream_parser(self) -> StreamParser:
+        """A parser for one streamed response."""
+
+    @abstractmethod
+    def stream_renderer(self, request: Request) -> StreamRenderer:
+        """A renderer for one streamed response to `request`."""
+
+    @abstractmethod
+    def render_error(self, failure: Failure) -> Json:
+        """The document that says `failure`."""
+
+    @abstractmethod
+    def parse_error(self, status: int, document: Json) -> Failure:
+        """The failure that a provider's error document says; never raises, whatever the document."""

@@ -1,0 +1,101 @@
+"""The tool calls of a stream, put together from fragments.
+
+A fragment belongs to the call of its `index`; where that is missing, to that of its `id`; where both are, to
+the last one, unless it names a tool. An index that comes again with another id is another call (Gemini's chat
+endpoint gives each call the index 0). Id and name may be repeated, and a call may come whole in one fragment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from ..._canonical.content import Json, ToolCall
+from ..._canonical.events import Event, PartDelta, PartEnd, PartStart
+from ...errors import DialectError
+from .._fields import Fields
+from .tools import arguments_text
+
+__all__ = ["Calls"]
+
+
+class _Call:
+    """One call that is being written."""
+
+    __slots__ = ("empty", "id", "index", "kind", "path")
+
+    def __init__(self, fields: Fields, identity: str) -> None:
+        self.path = fields.path
+        self.id = identity
+        self.kind = "custom" if fields.peek("type") == "custom" or fields.peek("custom") else "function"
+        self.index: int | None = None  # None until the tool has a name
+        self.empty = True
+
+
+class Calls:
+    """Takes fragments, gives events.
+
+    Args:
+        new_index: gives the next part's index.
+    """
+
+    def __init__(self, new_index: Callable[[], int]) -> None:
+        self._new_index = new_index
+        self._by_index: dict[int, _Call] = {}
+        self._open: list[_Call] = []
+        self.any = False
+        """Whether there was a call at all."""
+
+    def add(self, fields: Fields, events: list[Event]) -> None:
+        """Take one fragment."""
+        identity, number = fields.text("id") or "", fields.integer("index")
+        inner = fields.object("custom") or fields.object("function") or Fields({}, fields.path)
+        name = inner.text("name") or ""
+        text = arguments_text(inner.take("input"), inner.at("input")) or arguments_text(
+            inner.take("arguments"), inner.at("arguments")
+        )
+        call = self._find(number, identity, name)
+        if call is None:
+            call = _Call(fields, identity)
+            self._open.append(call)
+        call.id = call.id or identity
+        if number is not None:
+            self._by_index[number] = call
+        self._write(call, name, text, fields.rest(), events)
+
+    def close(self, events: list[Event]) -> None:
+        """All calls are whole.
+
+        Raises:
+            DialectError: one has no name.
+        """
+        for call in self._open:
+            if call.index is None:
+                raise DialectError("a tool call without a name", path=f"{call.path}.{call.kind}.name")
+            events.append(PartEnd(call.index))
+        self._open.clear()
+        self._by_index.clear()
+
+    def _find(self, number: int | None, identity: str, name: str) -> _Call | None:
+        if number is not None:
+            call = self._by_index.get(number)
+            return None if call is not None and identity and call.id and identity != call.id else call
+        if identity:
+            return next((call for call in self._open if call.id == identity), None)
+        return self._open[-1] if self._open and not name else None
+
+    def _write(
+        self, call: _Call, name: str, text: str, extra: dict[str, Json] | None, events: list[Event]
+    ) -> None:
+        if call.index is None:
+            if not name:
+                if text:
+                    raise DialectError("arguments of a tool call without a name", path=call.path)
+                return
+            call.index, self.any = self._new_index(), True
+            if extra is not None:
+                extra.pop("type", None)
+            kind: Literal["json", "text"] = "text" if call.kind == "custom" else "json"
+            events.append(PartStart(call.index, ToolCall(name, "", call.id, kind, extra or None)))
+        if text:
+            events.append(PartDelta(call.index, text))

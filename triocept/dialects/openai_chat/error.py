@@ -1,0 +1,95 @@
+"""Errors of chat completions: `{"error": {message, type, param, code}}`, and the other forms that servers
+have.
+
+`code` is a string here and an int at vLLM, the `error` is a string at transformers and missing at SGLang;
+FastAPI servers say `{"detail": ...}`.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
+from .._json import encode_json
+from ..base import Failure
+
+__all__ = ["find_error", "parse_error", "render_error"]
+
+# Status -> (type, code), as OpenAI answers.
+_BY_STATUS: dict[int, tuple[str, str | None]] = {
+    400: ("invalid_request_error", None),
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("permission_error", None),
+    404: ("invalid_request_error", "model_not_found"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    503: ("server_error", "server_is_overloaded"),
+}
+_TYPES = {"insufficient_quota": "insufficient_quota"}
+
+
+def render_error(failure: Failure) -> Json:
+    """The document that says `failure`."""
+    message = failure.message
+    server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
+    kind, code = _BY_STATUS.get(failure.status, server)
+    if failure.code == OVERFLOW or (failure.status == 400 and is_overflow(message, failure.code)):
+        return _error(
+            _overflow_words(message), "invalid_request_error", failure.param or "messages", OVERFLOW
+        )
+    code = failure.code or code
+    return _error(message, _TYPES.get(code or "", kind), failure.param, code)
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """The failure that a provider's error document says, whatever the document."""
+    error = find_error(document) or document
+    if not isinstance(error, dict):
+        message = error if isinstance(error, str) else _as_text(error)
+        error = {}
+    else:
+        message = _message(error)
+    code = error.get("code") if isinstance(error.get("code"), str) else None
+    kind = error.get("type") if isinstance(error.get("type"), str) else None
+    param = error.get("param") if isinstance(error.get("param"), str) else None
+    message = message or f"the provider answered {status}"
+    if is_overflow(message, code) or is_overflow("", kind):
+        return Failure(status=400, message=message, code=OVERFLOW, param=param)
+    return Failure(status=status_of(status), message=message, code=code, param=param)
+
+
+def find_error(document: Json) -> Json:
+    """The error in a document that came in place of an answer; None where there is none."""
+    if not isinstance(document, dict):
+        return None
+    if document.get("error"):
+        return document["error"]
+    return document if document.get("object") == "error" else None  # SGLang, without a wrapper
+
+
+def _message(error: dict[str, Json]) -> str:
+    for name in ("message", "detail", "error", "msg"):
+        value = error.get(name)
+        if value:
+            return value if isinstance(value, str) else _as_text(value)
+    return _as_text(error) if error else ""
+
+
+def _error(message: str, kind: str, param: str | None, code: str | None) -> Json:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _overflow_words(message: str) -> str:
+    """In words that opencode, pi, qwen-code, Claude Code and litellm all take for an overflow."""
+    if "maximum context length is" in message:
+        return message
+    counts = overflow_counts(message)
+    if counts is None:
+        return f"The prompt exceeds the maximum context length of this model: {message}"
+    tokens, maximum = counts
+    return (
+        f"This model's maximum context length is {maximum} tokens. However, your messages resulted in "
+        f"{tokens} tokens. Please reduce the length of the messages."
+    )
+
+
+def _as_text(value: Json) -> str:
+    return encode_json(value).decode("utf-8", "replace") if value is not None else ""

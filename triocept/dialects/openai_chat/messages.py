@@ -1,0 +1,160 @@
+"""Messages: system, developer, user, assistant, tool, and the legacy function.
+
+Rules:
+
+1. One wire message is one canonical message. Reasoning, text, refusal, tool calls: in that order, for they
+   come in fields and not in a list.
+2. Results of tools stand right behind the calls, one message each; what else their turn holds comes after all
+   of them.
+3. An image in a result is refused by most servers: unless the agent itself put it there, it goes into a user
+   message behind the results.
+4. A legacy `function` message is the result of the call that is named like it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from ..._canonical.content import (
+    Json,
+    Media,
+    Message,
+    Part,
+    Reasoning,
+    RefusalText,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from ...errors import DialectError
+from .._fields import Fields, merged
+from .._ids import legal_id
+from .names import NAME
+from .parts import parse_content, parse_result_content, render_content
+from .reasoning import render_reasoning, take_reasoning
+from .tools import parse_call, parse_function_call, render_call
+
+__all__ = ["assistant_parts", "parse_message", "render_messages"]
+
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
+
+
+def parse_message(value: Json, path: str) -> Message:
+    """One message of the conversation."""
+    fields = Fields(value, path)
+    role = fields.need_text("role")
+    if role in ("tool", "function"):
+        return _parse_result(fields, role)
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+    parts = assistant_parts(fields) if role == "assistant" else _content(fields)
+    return Message(_ROLES[role], parts, fields.text("name"), fields.rest())
+
+
+def assistant_parts(fields: Fields) -> tuple[Part, ...]:
+    """What the model wrote, out of the fields of its message."""
+    parts: list[Part] = []
+    reasoning = take_reasoning(fields)
+    if reasoning:
+        parts.append(reasoning)
+    parts += _content(fields)
+    refusal = fields.text("refusal")
+    if refusal:
+        parts.append(RefusalText(refusal))
+    parts += [parse_call(item, path) for path, item in fields.items("tool_calls")]
+    parts += parse_function_call(fields)
+    return tuple(parts)
+
+
+def render_messages(messages: Iterable[Message], *, own: bool) -> list[Json]:
+    """The messages of a request.
+
+    Args:
+        messages: the conversation.
+        own: whether it came in this dialect.
+    """
+    documents: list[Json] = []
+    waiting: list[Part] = []  # media of the results so far
+    for message in messages:
+        results = message.tool_results
+        documents += [_render_result(result, own=own) for result in results]
+        if not own:
+            waiting += [part for result in results for part in _media_of(result)]
+        rest = [part for part in message.content if not isinstance(part, ToolResult)]
+        if results and not rest:
+            continue
+        if waiting and message.role not in ("user", "tool"):
+            documents.append({"role": "user", "content": render_content(waiting, own=own)})
+            waiting = []
+        documents.append(_render_message(message, [*waiting, *rest], own=own))
+        waiting = []
+    if waiting:
+        documents.append({"role": "user", "content": render_content(waiting, own=own)})
+    return documents
+
+
+def _content(fields: Fields) -> tuple[Part, ...]:
+    return parse_content(fields.take("content"), fields.at("content"))
+
+
+def _parse_result(fields: Fields, role: str) -> Message:
+    content = parse_result_content(fields.take("content"), fields.at("content"))
+    name = fields.text("name")
+    identity = f"call_{name}" if role == "function" else fields.text("tool_call_id") or ""
+    return Message("tool", (ToolResult(id=identity, content=content, name=name, extra=fields.rest()),))
+
+
+def _render_message(message: Message, parts: Sequence[Part], *, own: bool) -> Json:
+    role = "user" if message.role == "tool" else message.role
+    document: dict[str, Json] = {"role": role}
+    if role == "assistant":
+        document |= _render_assistant(parts, own=own)
+    else:
+        document["content"] = render_content(parts, own=own)
+    if message.name is not None:
+        document["name"] = message.name
+    return merged(document, message.extra) if own and message.extra else document
+
+
+def _render_assistant(parts: Sequence[Part], *, own: bool) -> dict[str, Json]:
+    calls = [render_call(part, own=own) for part in parts if isinstance(part, ToolCall)]
+    content = render_content(parts, own=own)
+    # Strict servers refuse null where there are no calls; others refuse an empty text where there are.
+    document: dict[str, Json] = {"content": content if content or not calls else None}
+    document |= render_reasoning(_replayable(parts), own=own)
+    refusal = "".join(part.text for part in parts if isinstance(part, RefusalText))
+    if refusal:
+        document["refusal"] = refusal
+    if calls:
+        document["tool_calls"] = calls
+    return document
+
+
+def _replayable(parts: Sequence[Part]) -> list[Reasoning]:
+    """Reasoning that is signed for another provider is of no use to this one."""
+    found = (part for part in parts if isinstance(part, Reasoning))
+    return [part for part in found if all(blob.dialect == NAME for blob in part.blobs)]
+
+
+def _render_result(result: ToolResult, *, own: bool) -> Json:
+    parts = [part for part in result.content if own or not isinstance(part, Media)]
+    content = render_content(parts, own=own)
+    if not content and result.content and not own:
+        content = "(see below)"
+    if result.is_error:
+        content = (
+            f"Error: {content}"
+            if isinstance(content, str)
+            else [{"type": "text", "text": "Error:"}, *content]
+        )
+    document = {"role": "tool", "tool_call_id": result.id or legal_id("", "call_"), "content": content}
+    if result.name is not None:
+        document["name"] = result.name
+    return merged(document, result.extra) if own and result.extra else document
+
+
+def _media_of(result: ToolResult) -> list[Part]:
+    media = [part for part in result.content if isinstance(part, Media)]
+    return [Text(f"Result of tool call {result.id}:"), *media] if media else []

@@ -1,0 +1,76 @@
+"""Reasoning: an extension with three names.
+
+vLLM and Ollama write `reasoning`, DeepSeek, SGLang and llama.cpp `reasoning_content`, OpenRouter adds
+`reasoning_details` (with signatures, to be replayed as received). OpenAI itself writes none of them.
+
+Rules:
+
+1. Read in that order; the first that has text is the text, and its name is kept in `extra["field"]`.
+   A second name with text of its own stays among the message's unknown fields.
+2. Each detail is one opaque blob.
+3. Written under the name it came in, otherwise as `reasoning_content`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..._canonical.content import Blob, Json, Reasoning
+from .._fields import Fields
+from .._json import decode_json, encode_json
+from .names import NAME
+
+__all__ = ["DETAILS", "field_of", "render_detail", "render_reasoning", "take_reasoning"]
+
+DETAILS = "reasoning_details"
+_DEFAULT = "reasoning_content"
+_NAMES = ("reasoning", _DEFAULT)
+
+
+def take_reasoning(fields: Fields) -> Reasoning | None:
+    """The reasoning in a message or a delta; None where there is none."""
+    name, text = DETAILS, ""
+    for candidate in _NAMES:
+        value = fields.peek(candidate)
+        if value is None or value == "":
+            fields.take(candidate)
+        elif isinstance(value, str) and not text:
+            name, text = candidate, fields.need_text(candidate)
+    details = [item for _, item in fields.items(DETAILS)]
+    if not text:
+        text = "".join(_detail_text(item) for item in details)
+    if not text and not details:
+        return None
+    blobs = tuple(Blob(NAME, DETAILS, encode_json(item).decode()) for item in details)
+    return Reasoning(text, blobs, None if name == _DEFAULT else {"field": name})
+
+
+def render_reasoning(parts: Iterable[Reasoning], *, own: bool) -> dict[str, Json]:
+    """The fields that say this reasoning."""
+    document: dict[str, Json] = {}
+    for part in parts:
+        name = field_of(part, own=own)
+        if part.text and name != DETAILS:
+            document[name] = document.get(name, "") + part.text
+        details = [detail for blob in part.blobs if (detail := render_detail(blob)) is not None]
+        if details:
+            document[DETAILS] = [*document.get(DETAILS, ()), *details]
+    return document
+
+
+def field_of(part: Reasoning, *, own: bool) -> str:
+    """The name under which its text is written."""
+    name = (part.extra or {}).get("field") if own else None
+    return name if name in (*_NAMES, DETAILS) else _DEFAULT
+
+
+def render_detail(blob: Blob) -> Json:
+    """The detail in this blob; None where it is another provider's."""
+    return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
+
+
+def _detail_text(detail: Json) -> str:
+    if not isinstance(detail, dict):
+        return ""
+    text = detail.get("text") or detail.get("summary")
+    return text if isinstance(text, str) else ""

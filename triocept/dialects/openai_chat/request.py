@@ -1,0 +1,208 @@
+"""Requests of chat completions.
+
+Rules:
+
+1. `max_completion_tokens` wins over `max_tokens`. An agent that wrote only the old name is answered by a
+   provider in the old name too: the name stays in `extra`, null, as a mark.
+2. `extra` mirrors the document: what is left of `stream_options` is in `extra["stream_options"]`.
+3. Legacy `functions` and `function_call` are read as tools and tool choice.
+4. One choice only: `n` above 1 is refused.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
+from ...errors import DialectError
+from .._efforts import effort_for
+from .._fields import Fields, merged
+from .messages import parse_message, render_messages
+from .names import NAME
+from .tools import parse_choice, parse_tool, render_choice, render_tool
+
+__all__ = ["parse_request", "render_request"]
+
+_MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
+_MAX_USER = 64  # characters: OpenAI refuses a longer `user`
+
+
+def parse_request(document: Json) -> Request:
+    """The request that an agent sent.
+
+    Raises:
+        DialectError: with the path in the document.
+    """
+    fields = Fields(document)
+    model = fields.need_text("model")
+    messages = tuple(parse_message(item, path) for path, item in _need_messages(fields))
+    if (fields.integer("n") or 1) > 1:
+        raise DialectError("only one choice can be given", path="n")
+    stream = fields.flag("stream") or False
+    return Request(
+        dialect=NAME,
+        model=model,
+        messages=messages,
+        tools=_parse_tools(fields),
+        tool_choice=_parse_choice(fields),
+        parallel_tool_calls=fields.flag("parallel_tool_calls"),
+        stream=stream,
+        include_usage=_parse_include_usage(fields),
+        sampling=_parse_sampling(fields),
+        reasoning=_parse_reasoning(fields),
+        output_format=_parse_format(fields),
+        user=fields.text("user"),
+        extra=fields.rest(),
+    )
+
+
+def render_request(request: Request) -> Json:
+    """The document that asks a provider for `request`."""
+    own = request.dialect == NAME
+    document: dict[str, Json] = {
+        "model": request.model,
+        "messages": render_messages(request.messages, own=own),
+    }
+    tools = [wire for tool in request.tools if (wire := render_tool(tool, own=own)) is not None]
+    if tools:
+        document["tools"] = tools
+    if tools or own:  # OpenAI refuses both without tools
+        if request.tool_choice is not None:
+            document["tool_choice"] = render_choice(request.tool_choice, own=own)
+        if request.parallel_tool_calls is not None:
+            document["parallel_tool_calls"] = request.parallel_tool_calls
+    extra = dict(request.extra or {}) if own else {}
+    document |= _render_sampling(request.sampling, own=own, old_max=_OLD_MAX in extra)
+    extra.pop(_OLD_MAX, None)
+    document |= _render_asks(request, own=own)
+    return merged(document, extra) if extra else document
+
+
+def _need_messages(fields: Fields) -> list[tuple[str, Json]]:
+    if fields.peek("messages") is None:
+        raise DialectError("is missing", path="messages")
+    messages = fields.items("messages")
+    if not messages:
+        raise DialectError("must not be empty", path="messages")
+    return messages
+
+
+def _parse_tools(fields: Fields) -> tuple[Tool, ...]:
+    tools = [parse_tool(item, path) for path, item in fields.items("tools")]
+    legacy = [
+        parse_tool({"type": "function", "function": item}, path) for path, item in fields.items("functions")
+    ]
+    return (*tools, *legacy)
+
+
+def _parse_choice(fields: Fields) -> ToolChoice | None:
+    choice = parse_choice(fields.take("tool_choice"), "tool_choice")
+    legacy = fields.take("function_call")
+    if choice is None and legacy is not None:
+        return parse_choice(
+            legacy if isinstance(legacy, str) else {"type": "function", "function": legacy}, "function_call"
+        )
+    return choice
+
+
+def _parse_include_usage(fields: Fields) -> bool:
+    options = fields.object("stream_options")
+    if options is None:
+        return False
+    asked = options.flag("include_usage")
+    fields.keep("stream_options", options.rest())
+    return asked or False
+
+
+def _parse_sampling(fields: Fields) -> Sampling:
+    cap, old_cap = fields.integer(_MAX), fields.integer(_OLD_MAX)
+    if cap is None and old_cap is not None:
+        cap = old_cap
+        fields.mark(_OLD_MAX)
+    return Sampling(
+        max_output_tokens=cap,
+        temperature=fields.number("temperature"),
+        top_p=fields.number("top_p"),
+        top_k=fields.integer("top_k"),
+        stop=_parse_stop(fields),
+        seed=fields.integer("seed"),
+        presence_penalty=fields.number("presence_penalty"),
+        frequency_penalty=fields.number("frequency_penalty"),
+    )
+
+
+def _parse_stop(fields: Fields) -> tuple[str, ...]:
+    if isinstance(fields.peek("stop"), str):
+        return (fields.need_text("stop"),)
+    return fields.texts("stop")
+
+
+def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
+    effort = fields.text("reasoning_effort")
+    return ReasoningAsk(effort=effort) if effort else None
+
+
+def _parse_format(fields: Fields) -> OutputFormat | None:
+    form = fields.object("response_format")
+    if form is None:
+        return None
+    kind = form.need_text("type")
+    if kind == "json_object":
+        return OutputFormat(kind="json_object", extra=form.rest())
+    if kind != "json_schema":
+        rest = {"type": kind, **(form.rest() or {})}
+        fields.keep("response_format", None if rest == {"type": "text"} else rest)
+        return None
+    inner = form.need_object("json_schema")
+    output = OutputFormat(
+        kind="json_schema",
+        name=inner.text("name"),
+        schema=inner.mapping("schema"),
+        strict=inner.flag("strict"),
+    )
+    form.keep("json_schema", inner.rest())
+    extra = form.rest()
+    return output if extra is None else _with_extra(output, extra)
+
+
+def _with_extra(output: OutputFormat, extra: dict[str, Json]) -> OutputFormat:
+    return OutputFormat(
+        kind=output.kind, name=output.name, schema=output.schema, strict=output.strict, extra=extra
+    )
+
+
+def _render_sampling(sampling: Sampling, *, own: bool, old_max: bool) -> dict[str, Json]:
+    document: dict[str, Json] = {
+        _OLD_MAX if old_max else _MAX: sampling.max_output_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k if own else None,  # OpenAI refuses it, vLLM knows it
+        "stop": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+    }
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
+    document: dict[str, Json] = {}
+    if request.stream:
+        document["stream"] = True
+        if request.include_usage:
+            document["stream_options"] = {"include_usage": True}
+    effort = effort_for(request.reasoning)
+    if effort:
+        document["reasoning_effort"] = effort
+    if request.output_format:
+        document["response_format"] = _render_format(request.output_format, own=own)
+    if request.user is not None and (own or len(request.user) <= _MAX_USER):
+        document["user"] = request.user
+    return document
+
+
+def _render_format(output: OutputFormat, *, own: bool) -> Json:
+    document: dict[str, Json] = {"type": output.kind}
+    if output.kind == "json_schema":
+        inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
+        document["json_schema"] = {name: value for name, value in inner.items() if value is not None}
+    return merged(document, output.extra) if own and output.extra else document

@@ -1,0 +1,140 @@
+"""Whole answers of chat completions.
+
+Rules:
+
+1. `extra` mirrors the document: what the choice has beside its message (`logprobs`, `token_ids`, …) is in
+   `extra["choices"][0]`, what the message has in `extra["choices"][0]["message"]`.
+2. `created` is always ours: the time of the answer.
+3. Refusal text means that the answer is a refusal.
+4. Several texts, or several stretches of reasoning, become one: the wire has no place for their order.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.request import Request
+from ..._canonical.response import Response, ResponsePart
+from ...errors import DialectError
+from .._failures import error_of
+from .._fields import Fields, merged
+from .._ids import fresh_id
+from .error import find_error, parse_error
+from .finish import parse_finish, render_finish
+from .messages import assistant_parts
+from .names import NAME, is_own
+from .reasoning import render_reasoning
+from .tools import custom_names, fitted_call, render_call
+from .usage import parse_usage, render_usage
+
+__all__ = ["parse_response", "render_response"]
+
+MATCHED = ("stop_reason", "matched_stop")
+
+
+def parse_response(document: Json) -> Response:
+    """The whole response that a provider sent.
+
+    Raises:
+        DialectError: with the path in the document.
+        UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
+    """
+    if find_error(document) is not None:
+        raise error_of(parse_error(502, document))
+    fields = Fields(document)
+    choice = _first_choice(fields)
+    message = choice.need_object("message")
+    message.take("role")
+    content: tuple[ResponsePart, ...] = tuple(
+        part for part in assistant_parts(message) if isinstance(part, ResponsePart)
+    )
+    stop, sequence = _parse_stop(choice, content)
+    choice.keep("message", message.rest())
+    identity, model = fields.text("id"), fields.text("model")
+    usage = parse_usage(fields.take("usage"), "usage")
+    for known in ("object", "created"):
+        fields.take(known)
+    left = choice.rest()
+    fields.keep("choices", left and [left])
+    return Response(
+        content,
+        stop_reason=stop,
+        stop_sequence=sequence,
+        usage=usage,
+        model=model or "",
+        id=identity or "",
+        extra=fields.rest(),
+        dialect=NAME,
+    )
+
+
+def render_response(response: Response, request: Request) -> Json:
+    """The document that answers `request` with `response`."""
+    own = is_own(response.dialect)
+    calls, refusal = bool(response.tool_calls), any(isinstance(p, RefusalText) for p in response.content)
+    choice: dict[str, Json] = {
+        "index": 0,
+        "message": _render_message(response, request, own=own),
+        "logprobs": None,
+        "finish_reason": render_finish(response.stop_reason, calls=calls, refusal=refusal),
+    }
+    if response.stop_sequence is not None:
+        choice[MATCHED[0]] = response.stop_sequence
+    document: dict[str, Json] = {
+        "id": response.id or fresh_id("chatcmpl-"),
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": response.model or request.model,
+        "choices": [choice],
+    }
+    if response.usage is not None:
+        document["usage"] = render_usage(response.usage, own=own)
+    return merged(document, response.extra) if own and response.extra else document
+
+
+def _first_choice(fields: Fields) -> Fields:
+    choices = [Fields(item, path) for path, item in fields.items("choices")]
+    if not choices:
+        raise DialectError("there is no choice", path="choices")
+    return min(choices, key=lambda choice: choice.integer("index") or 0)
+
+
+def _parse_stop(choice: Fields, content: tuple[ResponsePart, ...]) -> tuple[Json, str | None]:
+    calls = any(isinstance(part, ToolCall) for part in content)
+    refusal = any(isinstance(part, RefusalText) for part in content)
+    matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
+    stop, sequence = parse_finish(choice.take("finish_reason"), matched, calls=calls, refusal=refusal)
+    if sequence is not None:
+        for name in MATCHED:
+            if choice.peek(name) == sequence:
+                choice.take(name)
+    if choice.peek("logprobs") is None:
+        choice.take("logprobs")
+    return stop, sequence
+
+
+def _render_message(response: Response, request: Request, *, own: bool) -> dict[str, Json]:
+    customs = custom_names(request)
+    texts = [part.text for part in response.content if isinstance(part, Text)]
+    refusal = "".join(part.text for part in response.content if isinstance(part, RefusalText))
+    calls = [render_call(_with_id(fitted_call(call, customs)), own=own) for call in response.tool_calls]
+    message: dict[str, Json] = {
+        "role": "assistant",
+        "content": "".join(texts) if texts or not calls else None,
+        "refusal": refusal or None,
+    }
+    reasoning = (part for part in response.content if isinstance(part, Reasoning))
+    message |= render_reasoning(reasoning, own=own)
+    if calls:
+        message["tool_calls"] = calls
+    for part in response.content if own else ():
+        if isinstance(part, Text) and part.extra:
+            message = merged(message, part.extra)
+    return message
+
+
+def _with_id(call: ToolCall) -> ToolCall:
+    return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))

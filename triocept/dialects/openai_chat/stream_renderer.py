@@ -1,0 +1,218 @@
+"""Streamed answers of chat completions, written.
+
+Rules:
+
+1. A role chunk, deltas, exactly one finish chunk, the usage chunk where it was asked for, `[DONE]`.
+2. Id, `created` and model are the same in all chunks. Tool calls are numbered from 0, apart from all other
+   parts.
+3. Parts that the wire has no place for are left out.
+4. A call that must change its kind (see `tools`) is held back until it is whole.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from ..._canonical.content import Blob, Json, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from ..._canonical.request import Request
+from ..._canonical.response import ResponsePart, Usage
+from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
+from .._fields import merged
+from .._ids import fresh_id
+from .._json import decode_json, encode_json, encode_text
+from ..base import Failure, StreamRenderer
+from .error import render_error
+from .finish import render_finish
+from .names import NAME, is_own
+from .reasoning import DETAILS, field_of, render_detail
+from .response import MATCHED
+from .tools import custom_names, fitted_call, render_call
+from .usage import render_usage
+
+__all__ = ["Renderer"]
+
+_DONE = b"data: [DONE]\n\n"
+_NO_FINISH = b',"finish_reason":null}]}\n\n'
+
+
+class _OpenCall:
+    """A tool call that is being written."""
+
+    def __init__(self, number: int, call: ToolCall) -> None:
+        self.number = number
+        self.call = call
+        self.written = False
+        self.held: list[str] | None = None
+
+
+class Renderer(StreamRenderer):
+    """Writes one streamed answer to `request`."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._customs = custom_names(request)
+        self._own = True
+        self._head = b""
+        self._start_usage: Usage | None = None
+        self._frames: dict[
+            int, tuple[bytes, bytes]
+        ] = {}  # what stands before and behind a delta of this part
+        self._open_calls: dict[int, _OpenCall] = {}
+        self._calls = 0
+        self._refusal = False
+        self._characters = 0
+
+    def render(self, event: Event) -> bytes:
+        match event:
+            case PartDelta(index=index, text=text):
+                return self._delta(index, text)
+            case PartStart(index=index, part=part):
+                return self._part(index, part)
+            case PartEnd(index=index):
+                return self._part_end(index)
+            case PartBlob(blob=blob):
+                return self._blob(blob)
+            case ResponseStart():
+                return self._start(event)
+            case ResponseEnd():
+                return self._end(event)
+
+    def fail(self, failure: Failure) -> bytes:
+        return b"data: " + encode_json(render_error(failure)) + b"\n\n"
+
+    def keepalive(self) -> bytes:
+        if not self._head:
+            self._open_head("", "")
+        return self._chunk({})
+
+    def _start(self, event: ResponseStart) -> bytes:
+        self._own = is_own(event.dialect)
+        self._start_usage = event.usage
+        if not self._head:  # else a keepalive came first, and its id stays
+            self._open_head(event.id, event.model)
+        extra = (event.extra or {}) if self._own else {}
+        return self._chunk({"role": "assistant", "content": ""}, extra)
+
+    def _part(self, index: int, part: ResponsePart) -> bytes:
+        match part:
+            case Text(text=text):
+                self._frame(index, b'"content":')
+                extra = self._chunk(part.extra) if self._own and part.extra else b""
+                return extra + self._delta(index, text)
+            case Reasoning(text=text, blobs=blobs):
+                name = field_of(part, own=self._own)
+                if name != DETAILS:
+                    self._frame(index, b'"' + name.encode() + b'":')
+                return self._delta(index, text) + b"".join(map(self._blob, blobs))
+            case RefusalText(text=text):
+                self._refusal = True
+                self._frame(index, b'"refusal":')
+                return self._delta(index, text)
+            case ToolCall():
+                return self._call(index, part)
+            case _:
+                return b""
+
+    def _call(self, index: int, call: ToolCall) -> bytes:
+        self._open_calls[index] = opened = _OpenCall(self._calls, call)
+        self._calls += 1
+        self._characters += len(call.name)
+        if (call.kind == "text") != (call.name in self._customs):
+            opened.held = [call.arguments]
+            return b""
+        return self._call_head(opened, call, index) + self._delta(index, call.arguments)
+
+    def _call_head(self, opened: _OpenCall, call: ToolCall, index: int) -> bytes:
+        inner = b'"custom":{"input":' if call.kind == "text" else b'"function":{"arguments":'
+        self._frame(index, b'"tool_calls":[{"index":%d,' % opened.number + inner, b"}}]")
+        empty = msgspec.structs.replace(call, id=call.id or fresh_id("call_"))
+        document = render_call(empty, own=self._own)
+        field = "input" if call.kind == "text" else "arguments"
+        document["custom" if call.kind == "text" else "function"][field] = ""
+        return self._chunk({"tool_calls": [{"index": opened.number, **document}]})
+
+    def _delta(self, index: int, text: str) -> bytes:
+        frame = self._frames.get(index)
+        if frame is not None and text:
+            self._characters += len(text)
+            if index in self._open_calls:
+                self._open_calls[index].written = True
+            return frame[0] + encode_text(text) + frame[1]
+        if text and index in self._open_calls:
+            held = self._open_calls[index].held
+            if held is not None:
+                held.append(text)
+        return b""
+
+    def _blob(self, blob: Blob) -> bytes:
+        detail = render_detail(blob)
+        if detail is not None:
+            return self._chunk({DETAILS: [detail]})
+        if self._own and blob.dialect == NAME and blob.kind != DETAILS:
+            return self._chunk({blob.kind: [decode_json(blob.data)]})
+        return b""
+
+    def _part_end(self, index: int) -> bytes:
+        data = b""
+        opened = self._open_calls.get(index)
+        if opened is not None and opened.held is not None:
+            whole = msgspec.structs.replace(opened.call, arguments="".join(opened.held))
+            fitted = fitted_call(whole, self._customs)
+            data = self._call_head(opened, fitted, index) + self._delta(index, fitted.arguments)
+            opened.call = fitted
+        if opened is not None and not opened.written and opened.call.kind == "json":
+            data += self._delta(index, "{}")
+        self._frames.pop(index, None)
+        self._open_calls.pop(index, None)
+        return data
+
+    def _end(self, event: ResponseEnd) -> bytes:
+        finish = render_finish(event.stop_reason, calls=self._calls > 0, refusal=self._refusal)
+        choice: dict[str, Json] = {"index": 0, "delta": {}, "finish_reason": finish}
+        if event.stop_sequence is not None:
+            choice[MATCHED[0]] = event.stop_sequence
+        extra = dict(event.extra or {}) if self._own else {}
+        choice = _with_choice_extra(choice, extra.pop("choices", None))
+        data = self._line({**extra, "choices": [choice]})
+        if self._request.include_usage:
+            usage = event.usage or self._start_usage or self._estimate()
+            data += self._line({"choices": [], "usage": render_usage(usage, own=self._own)})
+        return data + _DONE
+
+    def _estimate(self) -> Usage:
+        return Usage(
+            input_tokens=estimate_input_tokens(self._request),
+            output_tokens=max(1, self._characters // CHARACTERS_PER_TOKEN),
+            estimated=True,
+        )
+
+    def _open_head(self, identity: str, model: str) -> None:
+        fields = {
+            "id": identity or fresh_id("chatcmpl-"),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model or self._request.model,
+        }
+        self._head = b"data: " + encode_json(fields)[:-1] + b","
+
+    def _frame(self, index: int, before: bytes, behind: bytes = b"") -> None:
+        head = self._head + b'"choices":[{"index":0,"delta":{' + before
+        self._frames[index] = (head, behind + b"}" + _NO_FINISH)
+
+    def _chunk(self, delta: Json, extra: dict[str, Json] | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
+        return self._line({**(extra or {}), "choices": [choice]})
+
+    def _line(self, fields: dict[str, Json]) -> bytes:
+        return self._head + encode_json(fields)[1:] + b"\n\n"
+
+
+def _with_choice_extra(choice: dict[str, Json], extras: Json) -> dict[str, Json]:
+    """The last choice with what a whole answer's has beside; its message's rest goes into the delta."""
+    extra = extras[0] if isinstance(extras, list) and extras and isinstance(extras[0], dict) else {}
+    extra = {"delta" if name == "message" else name: value for name, value in extra.items()}
+    both: dict[str, Json] = merged(choice, extra)
+    return both

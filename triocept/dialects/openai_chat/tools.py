@@ -1,0 +1,181 @@
+"""Tools, tool choice and tool calls.
+
+Rules:
+
+1. A tool that is no function is kept whole: `custom` takes free text, anything else is a provider's own.
+2. A custom tool goes to a dialect without such as a function of one string, `input`; and a call of it comes
+   back so.
+3. Arguments are a string on the wire; xAI and others send an object, which is read as its JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from ..._canonical.content import Json, ToolCall
+from ..._canonical.request import Request, Tool, ToolChoice
+from ...errors import DialectError
+from .._custom import unwrapped, wrapped
+from .._fields import Fields, kind_of, merged, read_text
+from .._ids import legal_id
+from .._json import encode_json
+
+__all__ = [
+    "arguments_text",
+    "custom_names",
+    "fitted_call",
+    "parse_call",
+    "parse_choice",
+    "parse_function_call",
+    "parse_tool",
+    "render_call",
+    "render_choice",
+    "render_tool",
+]
+
+
+def parse_tool(value: Json, path: str) -> Tool:
+    """One of the tools that the agent offers."""
+    fields = Fields(value, path)
+    kind = fields.text("type")
+    if kind is None and fields.peek("function") is None:
+        raise DialectError("is missing", path=fields.at("type"))
+    if kind in ("function", None):
+        return _parse_function(fields, "function")
+    inner = fields.peek(kind) if kind == "custom" else value
+    named = inner if isinstance(inner, dict) else {}
+    name, description = named.get("name"), named.get("description")
+    return Tool(
+        name=name if isinstance(name, str) else "",
+        description=description if isinstance(description, str) else None,
+        kind="custom" if kind == "custom" else "server",
+        extra=value,
+    )
+
+
+def render_tool(tool: Tool, *, own: bool) -> Json | None:
+    """The tool's wire form; None for another provider's own tool."""
+    if tool.kind != "function" and own and tool.extra:
+        return tool.extra
+    if tool.kind == "server":
+        return None
+    inner: dict[str, Json] = {"name": tool.name}
+    if tool.description is not None:
+        inner["description"] = tool.description
+    if tool.kind == "custom":
+        return {"type": "custom", "custom": inner}
+    if tool.parameters is not None:
+        inner["parameters"] = tool.parameters
+    if tool.strict is not None:
+        inner["strict"] = tool.strict
+    document = {"type": "function", "function": inner}
+    return merged(document, tool.extra) if own and tool.extra else document
+
+
+def parse_choice(value: Json, path: str) -> ToolChoice | None:
+    """`tool_choice`: a word, or an object that names the tool."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        modes: dict[str, Literal["auto", "none", "required"]] = {
+            "auto": "auto",
+            "none": "none",
+            "required": "required",
+            "any": "required",  # Mistral's word
+        }
+        return ToolChoice(mode=modes[value]) if value in modes else ToolChoice(extra={"tool_choice": value})
+    fields = Fields(value, path)
+    kind = fields.text("type") or "function"
+    inner = fields.peek(kind)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    if isinstance(name, str):
+        return ToolChoice(mode="tool", name=name, extra=None if kind == "function" else value)
+    if kind == "function":
+        raise DialectError("is missing", path=f"{path}.function.name")
+    required = isinstance(inner, dict) and inner.get("mode") == "required"
+    return ToolChoice(mode="required" if required else "auto", extra=value)
+
+
+def render_choice(choice: ToolChoice, *, own: bool) -> Json:
+    """The wire form of a tool choice."""
+    if own and choice.extra:
+        return choice.extra.get("tool_choice", choice.extra)
+    if choice.mode == "tool":
+        return {"type": "function", "function": {"name": choice.name or ""}}
+    return choice.mode
+
+
+def parse_call(value: Json, path: str) -> ToolCall:
+    """One of an assistant message's tool calls."""
+    fields = Fields(value, path)
+    identity, kind = fields.text("id") or "", fields.text("type")
+    fields.take("index")  # of a stream's fragment, which some servers leave in whole answers
+    if kind == "custom":
+        inner = fields.need_object("custom")
+        name, arguments = inner.need_text("name"), inner.text("input") or ""
+        fields.keep("custom", inner.rest())
+        return ToolCall(name, arguments, identity, "text", fields.rest())
+    inner = fields.need_object("function")
+    name, arguments = inner.need_text("name"), _arguments(inner)
+    fields.keep("function", inner.rest())
+    return ToolCall(name, arguments, identity, extra=fields.rest())
+
+
+def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
+    """The legacy `function_call` of an assistant message: a call whose id is made of the name."""
+    inner = fields.object("function_call")
+    if inner is None:
+        return ()
+    name = inner.need_text("name")
+    return (ToolCall(name, _arguments(inner), f"call_{name}"),)
+
+
+def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
+    """The wire form of a tool call."""
+    document: dict[str, Json]
+    identity = call.id or legal_id("", "call_")
+    if call.kind == "text":
+        custom = {"name": call.name, "input": call.arguments}
+        document = {"id": identity, "type": "custom", "custom": custom}
+    else:
+        function = {"name": call.name, "arguments": call.arguments or "{}"}
+        document = {"id": identity, "type": "function", "function": function}
+    return merged(document, call.extra) if own and call.extra else document
+
+
+def custom_names(request: Request) -> frozenset[str]:
+    """The names of the tools that take free text."""
+    return frozenset(tool.name for tool in request.tools if tool.kind == "custom")
+
+
+def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
+    """The call in the kind that the agent declared the tool in."""
+    if call.kind == "json" and call.name in customs:
+        return unwrapped(call)
+    if call.kind == "text" and call.name not in customs:
+        return wrapped(call)
+    return call
+
+
+def arguments_text(value: Json, path: str) -> str:
+    """Arguments as text; an object is read as its JSON."""
+    if isinstance(value, dict):
+        return encode_json(value).decode()
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DialectError(f"must be a string, not {kind_of(value)}", path=path)
+    return read_text(value, path)
+
+
+def _arguments(inner: Fields) -> str:
+    return arguments_text(inner.take("arguments"), inner.at("arguments")) or "{}"
+
+
+def _parse_function(fields: Fields, key: str) -> Tool:
+    inner = fields.need_object(key)
+    name, description = inner.need_text("name"), inner.text("description")
+    parameters, strict = inner.mapping("parameters"), inner.flag("strict")
+    fields.keep(key, inner.rest())
+    return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())

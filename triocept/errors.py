@@ -1,0 +1,179 @@
+"""Every error that triocept raises, by situation::
+
+    TrioceptError
+    ├── DialectError             a wire document that its dialect cannot read
+    ├── Refusal                  an answer that is a refusal: the agent gets its status and message
+    │   └── LimitReached         a budget or a stop condition ended the rollout
+    ├── UpstreamError            the provider of a forwarded exchange failed
+    │   ├── UpstreamTruncated    its stream ended before the terminal event
+    │   └── ContextLengthError   the prompt is too long for its model
+    ├── ExchangeError
+    │   ├── AlreadySettled       the exchange has its outcome already
+    │   ├── Unanswered           a handler returned, and the exchange had none
+    │   └── ExchangeAbandoned    the agent hung up
+    ├── ScriptExhausted          a scripted model was asked once more than it has replies
+    ├── RolloutClosed            the rollout has ended
+    ├── EndpointCrashed          the server died by itself
+    ├── TunnelError              the endpoint cannot be reached from elsewhere
+    └── AgentFailed              the agent could not be started, or ended badly when asked to be checked
+
+A `Refusal` and an `UpstreamError` raised in a handler are answers: they are relayed to the agent with their
+status, and the rollout lives on. Any other exception of a handler ends the rollout (and the agent gets a 500).
+
+Channel states are trio's own: `trio.ClosedResourceError`, `trio.EndOfChannel`, `trio.BrokenResourceError`.
+A port that is taken is a bare `OSError`, a host that does not resolve a bare `socket.gaierror`.
+No message of these errors ever holds a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = [
+    "AgentFailed",
+    "AlreadySettled",
+    "ContextLengthError",
+    "DialectError",
+    "EndpointCrashed",
+    "ExchangeAbandoned",
+    "ExchangeError",
+    "LimitReached",
+    "Refusal",
+    "RolloutClosed",
+    "ScriptExhausted",
+    "TrioceptError",
+    "TunnelError",
+    "Unanswered",
+    "UpstreamError",
+    "UpstreamTruncated",
+]
+
+
+class TrioceptError(Exception):
+    """The root of every error of triocept."""
+
+
+class DialectError(TrioceptError):
+    """A wire document that its dialect cannot read.
+
+    Attributes:
+        path: the place in the document, e.g. `messages[3].content[0].type`; empty for the document itself.
+        problem: what is wrong there, without the path.
+    """
+
+    def __init__(self, problem: str, *, path: str = "") -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
+class Refusal(TrioceptError):
+    """An answer that is a refusal: raise it in a handler, and the agent gets it in its own dialect.
+
+    Attributes:
+        status: the HTTP status, 400 to 599.
+        message: what the agent (and its log) reads.
+        retry_after: seconds after which the agent may try again; None says nothing about that.
+        should_retry: what `x-should-retry` tells the SDKs; None sends no such header.
+        code: the dialect's own error code or type; None lets the dialect choose by status.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+        code: str | None = None,
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+        self.should_retry = should_retry
+        self.code = code
+
+
+class LimitReached(Refusal):
+    """A budget or a stop condition ended the rollout.
+
+    Its status is 404 unless said otherwise: the one that every known agent takes as final, in one request.
+    """
+
+    def __init__(self, message: str, *, status: int = 404) -> None:
+        super().__init__(status, message, should_retry=False)
+
+
+class UpstreamError(TrioceptError):
+    """The provider of a forwarded exchange failed; the agent gets its status and message.
+
+    Attributes:
+        status: the provider's HTTP status, or 502 where there was none.
+        body: the provider's body, as text.
+        headers: the provider's response headers, lower-case names.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 502, body: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+
+
+class UpstreamTruncated(UpstreamError):
+    """The provider's stream ended before its terminal event: never a success."""
+
+
+class ContextLengthError(UpstreamError):
+    """The prompt is too long for the model."""
+
+
+class ExchangeError(TrioceptError):
+    """Something was asked of an exchange that its state does not allow."""
+
+
+class AlreadySettled(ExchangeError):
+    """The exchange has its one outcome already."""
+
+
+class Unanswered(ExchangeError):
+    """A handler returned, and its exchange had no outcome. The agent gets a 500."""
+
+
+class ExchangeAbandoned(ExchangeError):
+    """The agent hung up: nobody is there to be answered."""
+
+
+class ScriptExhausted(TrioceptError):
+    """A scripted model was asked once more than it has replies; the message shows the request."""
+
+
+class RolloutClosed(TrioceptError):
+    """The rollout has ended; nothing can be asked of it any more."""
+
+
+class EndpointCrashed(TrioceptError):
+    """The server died by itself; `__cause__` says of what."""
+
+
+class TunnelError(TrioceptError):
+    """The endpoint cannot be reached through its tunnel."""
+
+
+class AgentFailed(TrioceptError):
+    """The agent could not be started, or it ended with a return code that the caller does not accept.
+
+    Attributes:
+        argv: the command, without the environment.
+        returncode: None where the agent never started.
+    """
+
+    def __init__(self, message: str, *, argv: tuple[str, ...], returncode: int | None = None) -> None:
+        super().__init__(message)
+        self.argv = argv
+        self.returncode = returncode
