@@ -1,0 +1,225 @@
+"""What is recorded is what happened: in memory, in the file, after a kill at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.asking import ask
+from triocept import (
+    DialectError,
+    Exchange,
+    JSONLRecorder,
+    Message,
+    RecorderGroup,
+    Request,
+    Response,
+    Text,
+    ToolCall,
+    ToolResult,
+    Trace,
+    Turn,
+    read_traces,
+    serve_endpoint,
+)
+from triocept._trace.graph import message_key
+from triocept._trace.table import MessageTable, ranges
+
+
+def turn(number: int, *texts: str, rollout: str = "r", answer: str = "ok") -> Turn:
+    """A turn whose conversation alternates between user and assistant."""
+    messages = tuple(
+        Message("user" if place % 2 == 0 else "assistant", (Text(text),)) for place, text in enumerate(texts)
+    )
+    return Turn(
+        id=f"x{number}",
+        rollout=rollout,
+        number=number,
+        dialect="openai_chat",
+        request=Request(dialect="openai_chat", model="m", messages=messages),
+        outcome="answered",
+        response=Response.of(answer),
+        started_at=1.5,
+        duration=0.25,
+    )
+
+
+def record(file: Path, *turns: Turn, seal: bool = True) -> None:
+    async def main() -> None:
+        recorder = JSONLRecorder(file)
+        traces: dict[str, Trace] = {}
+        for each in turns:
+            await recorder.record(each)
+            traces.setdefault(each.rollout, Trace(each.rollout))._append(each)
+        for trace in traces.values():
+            if seal:
+                await recorder.seal(trace)
+        await recorder.aclose()
+
+    trio.run(main)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    turns = [
+        turn(0, "a"),
+        turn(1, "a", "ok", "b"),
+        turn(2, "z", rollout="other"),
+        turn(2, "a", "ok", "b", "ok", "c"),
+    ]
+    record(tmp_path / "t.jsonl", *turns)
+    one, other = read_traces(tmp_path / "t.jsonl")
+    assert list(one) == [turns[0], turns[1], turns[3]]
+    assert list(other) == [turns[2]]
+    assert one.sealed
+    assert other.sealed
+
+
+def test_a_conversation_that_grows_is_written_once(tmp_path: Path) -> None:
+    long = "x" * 10_000
+    texts = [f"{number}{long}" for number in range(40)]
+    record(tmp_path / "t.jsonl", *(turn(n, *texts[: n + 1]) for n in range(40)))
+    size = (tmp_path / "t.jsonl").stat().st_size
+    assert size < 1.2 * 40 * 10_000, "each message once, not once a turn"
+    (trace,) = read_traces(tmp_path / "t.jsonl")
+    assert [len(each.request.messages) for each in trace] == list(range(1, 41))
+
+
+def test_a_cut_last_line_is_left_out_and_the_trace_is_not_sealed(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    record(file, turn(0, "a"), turn(1, "b"))
+    whole = file.read_bytes()
+    for cut in range(1, len(whole)):
+        file.write_bytes(whole[:cut])
+        traces = read_traces(file)
+        lines = whole[:cut].count(b"\n")
+        assert sum(map(len, traces)) == min(lines, 2)
+        assert not any(trace.sealed for trace in traces)
+
+
+def test_a_line_that_is_not_ours_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    record(file, turn(0, "a"))
+    with file.open("ab") as out:
+        out.write(b'{"type":"song"}\n')
+    with pytest.raises(DialectError, match=r"t\.jsonl:3"):
+        read_traces(file)
+
+
+def test_a_rollout_that_comes_again_under_the_same_name_is_read_too(tmp_path: Path) -> None:
+    record(tmp_path / "t.jsonl", turn(0, "a"))
+    record(tmp_path / "t.jsonl", turn(0, "b"))
+    (trace,) = read_traces(tmp_path / "t.jsonl")
+    assert [each.request.messages[0].text for each in trace] == ["a", "b"]
+    assert not trace.sealed, "two seals of one turn each do not vouch for two turns"
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "t.jsonl"
+    real_write = os.write
+    full = [False, True, False]
+
+    def write(fd: int, data: bytes) -> int:
+        return real_write(fd, data[: len(data) // 2] if full.pop(0) else data)
+
+    async def main() -> None:
+        recorder = JSONLRecorder(file)
+        monkeypatch.setattr("triocept._trace.jsonl.os.write", write)
+        await recorder.record(turn(0, "a"))
+        with pytest.raises(OSError, match="could be written"):
+            await recorder.record(turn(1, "a", "ok", "b"))
+        await recorder.record(turn(2, "a", "ok", "b", "ok", "c"))
+        monkeypatch.undo()
+        await recorder.aclose()
+
+    trio.run(main)
+    (trace,) = read_traces(file)
+    assert [each.number for each in trace] == [0, 2]
+    assert [message.text for message in trace[1].request.messages] == ["a", "ok", "b", "ok", "c"]
+
+
+KILLED = """
+    import sys, trio, triocept
+    from tests.asking import ask
+
+    async def answer(exchange):
+        await exchange.respond("hello")
+
+    async def main():
+        async with triocept.serve_endpoint(recorder=triocept.JSONLRecorder(sys.argv[1])) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                for number in range(10_000):
+                    await ask(rollout, str(number))
+                    print(number, flush=True)
+
+    trio.run(main)
+"""
+
+
+def test_every_answer_that_an_agent_has_seen_is_in_the_file_after_a_sigkill(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(KILLED))
+    file = tmp_path / "t.jsonl"
+    with subprocess.Popen(
+        [sys.executable, program, file],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as process:
+        assert process.stdout is not None
+        seen = [process.stdout.readline() for _ in range(20)]
+        process.send_signal(signal.SIGKILL)
+        seen += process.stdout.readlines()
+    (trace,) = read_traces(file)
+    assert len(trace) >= len(seen) >= 20
+    assert not trace.sealed
+
+
+async def test_an_endpoint_records_into_a_file_and_seals_it(tmp_path: Path) -> None:
+    async def say(exchange: Exchange) -> None:
+        await exchange.respond(Response.of("hm", ToolCall.of("t", a=[1, 2])))
+
+    file = tmp_path / "t.jsonl"
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=RecorderGroup([JSONLRecorder(file)])) as endpoint:
+            async with endpoint.open_rollout(say) as rollout:
+                await ask(rollout, "a")
+                await ask(rollout, "b", stream=True)
+    (trace,) = read_traces(file)
+    assert list(trace) == list(rollout.trace)
+    assert trace.sealed
+
+
+def test_the_graph_follows_what_agents_send_back_not_byte_for_byte() -> None:
+    call = ToolCall("bash", '{"command": "x"}', "call_1")
+    same = ToolCall("bash", '{"command":"x"}', "call_1")
+    assert message_key(Message("assistant", (Text(""), call))) == message_key(Message("assistant", (same,)))
+    marked = Message("user", (Text("hi", {"cache_control": {"type": "ephemeral"}}),))
+    assert message_key(marked) == message_key(Message("user", (Text("hi"),)))
+    assert message_key(Message("developer", (Text("s"),))) == message_key(Message("system", (Text("s"),)))
+    result = Message("tool", (ToolResult(id="call_1", content=(Text("a"),)),))
+    assert message_key(result) != message_key(
+        Message("tool", (ToolResult(id="call_1", content=(Text("b"),)),))
+    )
+
+
+def test_threads_are_the_conversations_that_branch() -> None:
+    trace = Trace("r")
+    for each in (turn(0, "a"), turn(1, "a", "ok", "b"), turn(2, "title?"), turn(3, "a", "ok", "c")):
+        trace._append(each)
+    assert trace.parents == {"x0": None, "x1": "x0", "x2": None, "x3": "x0"}
+    assert [[each.id for each in thread] for thread in trace.threads] == [["x0", "x1"], ["x2"], ["x0", "x3"]]
+
+
+def test_equal_messages_are_one_object_and_a_conversation_a_few_ranges() -> None:
+    table = MessageTable()
+    first = table.intern(turn(0, "a", "b", "c").request.messages)
+    second = table.intern(turn(1, "a", "b", "x", "c").request.messages)
+    assert second[0] is first[0]
+    assert ranges(table.add(second)) == [(0, 2), (3, 5)]
+    assert ranges([]) == []

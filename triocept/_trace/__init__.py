@@ -1,0 +1,10 @@
+"""What is kept of a rollout: its turns, the message graph over them, and the file.
+
+* `turn`: the frozen record of one settled exchange.
+* `table`: messages kept once, though every turn repeats the conversation.
+* `trace`: the turns of one rollout, and the questions one asks of them.
+* `graph`: which turn continues which, derived from the messages.
+* `recorder`, `jsonl`: where turns go beside the trace, and the file form.
+
+Knows the canonical nouns only: no dialect, no trio, no HTTP.
+"""

@@ -1,0 +1,96 @@
+"""The recorded turns of one rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+import msgspec
+
+from .._canonical.request import Request
+from .graph import parents
+from .table import MessageTable
+from .turn import Turn
+
+__all__ = ["Trace"]
+
+
+@final
+class Trace:
+    """The turns of one rollout, in the order in which its exchanges settled.
+
+    Made by a rollout, or by `read_traces`. Iterate over it, take its `len`, index it.
+    """
+
+    def __init__(self, rollout: str) -> None:
+        self.rollout = rollout
+        """The id of the rollout."""
+        self._turns: list[Turn] = []
+        self._table = MessageTable()
+        self._sealed = False
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        return tuple(self._turns)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the rollout has ended: nothing writes to its trace any more.
+
+        A trace that was read from a file is sealed if the file holds its seal, and the count in it is right: the
+        proof that no turn is missing.
+        """
+        return self._sealed
+
+    @property
+    def parents(self) -> dict[str, str | None]:
+        """For each turn's id, that of the turn it continues; None begins a thread (see `graph`)."""
+        return parents(self._turns)
+
+    @property
+    def threads(self) -> tuple[tuple[Turn, ...], ...]:
+        """The turns as threads of conversation: each from its root to a turn that nothing continues."""
+        above = self.parents
+        by_id = {turn.id: turn for turn in self._turns}
+        continued = set(above.values())
+        return tuple(
+            tuple(reversed(list(_upwards(turn, above, by_id))))
+            for turn in self._turns
+            if turn.id not in continued
+        )
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(tuple(self._turns))
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __getitem__(self, number: int) -> Turn:
+        return self._turns[number]
+
+    def __repr__(self) -> str:
+        outcomes: dict[str, int] = {}
+        for turn in self._turns:
+            outcomes[turn.outcome] = outcomes.get(turn.outcome, 0) + 1
+        what = ", ".join(f"{count} {kind}" for kind, count in outcomes.items()) or "no turns"
+        return f"<Trace of rollout {self.rollout}: {what}{', sealed' if self._sealed else ''}>"
+
+    def _intern(self, request: Request) -> Request:
+        """The request, its messages shared with those of earlier turns."""
+        return msgspec.structs.replace(request, messages=self._table.intern(request.messages))
+
+    def _append(self, turn: Turn) -> None:
+        if self._sealed:
+            raise RuntimeError(f"the trace of rollout {self.rollout} is sealed")
+        self._turns.append(turn)
+
+    def _seal(self) -> None:
+        self._sealed = True
+
+
+def _upwards(turn: Turn, above: dict[str, str | None], by_id: dict[str, Turn]) -> Iterator[Turn]:
+    at: Turn | None = turn
+    while at is not None:
+        yield at
+        parent = above[at.id]
+        at = by_id[parent] if parent is not None else None

@@ -1,0 +1,53 @@
+"""The frozen record of one settled exchange."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .._canonical.response import Response
+
+__all__ = ["OutcomeKind", "Turn", "TurnError"]
+
+OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
+
+
+class TurnError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a turn was not answered."""
+
+    type: str
+    """The name of the exception's class."""
+    message: str
+    status: int | None = None
+    """The HTTP status that the agent was given; None where nobody was there to get one."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model call of the agent, and what became of it."""
+
+    id: str
+    """That of its exchange."""
+    rollout: str
+    """The id of its rollout."""
+    number: int
+    """Its place in the order in which the rollout's exchanges settled, from 0."""
+    dialect: str
+    request: Request
+    outcome: OutcomeKind
+    response: Response | None = None
+    """The answer; for a failed or abandoned stream, as much of it as was sent; None where there was nothing."""
+    error: TurnError | None = None
+    """None exactly if the outcome is `answered`."""
+    attempt: int = 1
+    """Which try of the agent's SDK this was, as far as the SDK tells (`x-stainless-retry-count` + 1)."""
+    started_at: float
+    """When the call was caught: seconds since the epoch."""
+    first_event: float | None = None
+    """Seconds from there to the first increment of the answer; None where it was given whole."""
+    duration: float
+    """Seconds from there to the moment it settled."""
+    notes: dict[str, Json] = {}
+    """What the program said with `exchange.annotate`."""
