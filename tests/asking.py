@@ -1,0 +1,78 @@
+"""Agents for tests: they ask an endpoint something over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import trio
+
+from triocept import Exchange, Rollout
+
+CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+PATHS = {"openai_chat": CHAT, "anthropic_messages": MESSAGES}
+
+
+def ask_body(text: str = "hi", *, stream: bool = False, **more: Any) -> dict[str, Any]:
+    """A request body that both dialects of this issue read."""
+    return {
+        "model": "m",
+        "max_tokens": 100,
+        "messages": [{"role": "user", "content": text}],
+        "stream": stream,
+        **more,
+    }
+
+
+def bearer(rollout: Rollout) -> dict[str, str]:
+    return {"authorization": f"Bearer {rollout.api_key}"}
+
+
+def url_of(rollout: Rollout, dialect: str = "openai_chat") -> str:
+    return rollout.base_url(dialect).removesuffix("/v1") + PATHS[dialect]
+
+
+async def ask(
+    rollout: Rollout, text: str = "hi", *, dialect: str = "openai_chat", stream: bool = False, **more: Any
+) -> httpx2.Response:
+    """Ask, and read the whole answer."""
+    async with httpx2.AsyncClient(timeout=None) as client:
+        return await client.post(
+            url_of(rollout, dialect), json=ask_body(text, stream=stream, **more), headers=bearer(rollout)
+        )
+
+
+def raw_request(rollout: Rollout, body: bytes, *, path: str | None = None, more: str = "") -> bytes:
+    """A POST as bytes."""
+    path = path or f"/rollout/{rollout.id}{CHAT}"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {rollout.api_key}\r\n{more}"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@asynccontextmanager
+async def connected(port: int, host: str = "127.0.0.1") -> AsyncIterator[trio.SocketStream]:
+    stream = await trio.open_tcp_stream(host, port)
+    async with stream:
+        yield stream
+
+
+async def read_to_end(stream: trio.SocketStream) -> bytes:
+    data = bytearray()
+    try:
+        async for piece in stream:
+            data += piece
+    except trio.BrokenResourceError:
+        pass
+    return bytes(data)
+
+
+async def echo(exchange: Exchange) -> None:
+    """A handler: says what it was asked."""
+    assert exchange.request.last is not None
+    await exchange.respond(exchange.request.last.text)

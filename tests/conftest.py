@@ -1,0 +1,19 @@
+"""What all tests share.
+
+Rules of this suite: a test's name is a sentence that must hold. No sleep as a means of waiting, port 0 always,
+`fail_after` around everything with a socket, trio's mock clock where there is none.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    """A resource that a test leaves unclosed fails that test, not a later one: its ResourceWarning is an error."""
+    yield
+    gc.collect()

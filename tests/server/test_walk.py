@@ -1,0 +1,185 @@
+"""A cancel, and a Ctrl-C, at every step of start, run and stop: nothing is left, and nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.asking import ask
+from triocept import Exchange, JSONLRecorder, Rollout, read_traces, serve_endpoint
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope when the tasks of the run have made `step` steps."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+        self.scope: trio.CancelScope | None = None
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self.scope is None:
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()
+
+
+async def answer(exchange: Exchange) -> None:
+    async with exchange.open_stream() as stream:
+        await stream.send("hel")
+        await stream.send("lo")
+
+
+async def life(instrument: CancelAt, recorder: JSONLRecorder) -> bool:
+    """Start, answer, stop; whether it came to its end."""
+    with trio.CancelScope() as scope:
+        instrument.scope = scope
+        async with serve_endpoint(recorder=recorder, grace=0.1) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout, trio.open_nursery() as nursery:
+                nursery.start_soon(ask, rollout)
+                await ask_stream(rollout)
+        return True
+    return False
+
+
+async def ask_stream(rollout: Rollout) -> None:
+    await ask(rollout, stream=True)
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+
+
+def test_a_cancel_at_every_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    step, ended = 0, False
+    before = open_descriptors()
+    while not ended:
+        step += 1
+        instrument = CancelAt(step)
+        file = tmp_path / f"{step}.jsonl"
+
+        async def bounded(instrument: CancelAt = instrument, file: Path = file) -> bool:
+            with trio.fail_after(15):
+                return await life(instrument, JSONLRecorder(file))
+
+        ended = trio.run(bounded, instruments=[instrument])
+        assert len(open_descriptors()) <= len(before), f"a descriptor is left after a cancel at step {step}"
+        if file.exists():
+            assert all(trace.sealed for trace in read_traces(file)), f"step {step}"
+    assert step > 100, "the walk went through start, run and stop"
+
+
+INTERRUPT_AT_EVERY_STEP = """
+    import os, signal, sys
+    import trio
+    from tests.server.test_walk import CancelAt, life, open_descriptors
+    from triocept import JSONLRecorder
+
+    class InterruptAt(CancelAt):
+        def after_task_step(self, task):
+            if self.scope is not None:
+                self.left -= 1
+                if self.left == 0:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    def main(file):
+        step, before, interrupted = 0, open_descriptors(), 0
+        while True:
+            step += 1
+            instrument = InterruptAt(step)
+
+            async def bounded():
+                with trio.fail_after(15):
+                    return await life(instrument, JSONLRecorder(file))
+
+            try:
+                ended = trio.run(bounded, instruments=[instrument])
+            except KeyboardInterrupt:
+                interrupted += 1
+                ended = False
+            except BaseExceptionGroup as group:
+                assert group.split(KeyboardInterrupt)[1] is None, group  # the body's own nursery wrapped it
+                interrupted += 1
+                ended = False
+            assert len(open_descriptors()) <= len(before) + 1, step
+            if ended and instrument.left > 0:
+                break
+            assert ended is False, f"the Ctrl-C at step {step} was swallowed"
+        print("interrupted", interrupted)
+
+    main(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_ctrl_c_at_every_step_ends_the_program_and_leaves_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(INTERRUPT_AT_EVERY_STEP))
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", program, tmp_path / "t.jsonl"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.stdout.startswith("interrupted"), done.stderr
+    assert "ResourceWarning" not in done.stderr
+
+
+STAGES = """
+    import sys, trio, triocept
+
+    stage = sys.argv[1]
+
+    def say():
+        print(stage, flush=True)
+
+    async def answer(exchange):
+        if stage == "handler":
+            say()
+            await trio.sleep_forever()
+        async with exchange.open_stream() as stream:
+            await stream.send("one")
+            if stage == "stream":
+                say()
+                await trio.sleep_forever()
+
+    async def main():
+        async with triocept.serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                if stage == "body":
+                    say()
+                    await trio.sleep_forever()
+                if stage == "agent":
+                    say()
+                    await rollout.run_agent([sys.executable, "-c", "import time; time.sleep(600)"])
+                async with rollout.client("openai_chat") as client:
+                    await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+
+    trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("stage", ["body", "handler", "stream", "agent"])
+def test_a_real_ctrl_c_at_each_stage_ends_the_program(stage: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(STAGES))
+    with subprocess.Popen(
+        [sys.executable, program, stage], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == stage
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in errors
+    assert "Traceback" in errors
+    assert process.returncode in (1, 130, -signal.SIGINT)

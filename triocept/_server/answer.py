@@ -1,0 +1,145 @@
+"""From the outcome of an exchange to status, headers, JSON or SSE.
+
+Rules:
+
+1. The head goes out with the first increment: a refusal that comes before it still has its HTTP status.
+2. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: nobody can
+   take it for whole.
+3. `reader.delivered` is set when the last byte is written, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .._canonical.content import Json
+from .._canonical.events import Event, ResponseEnd
+from .._canonical.fold import events_of
+from .._canonical.request import Request
+from .._canonical.response import Response
+from .._rollout.log import EventReader
+from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
+from ..dialects.base import Dialect, Failure
+from ..errors import DialectError, Refusal
+
+if TYPE_CHECKING:
+    from .intake import Transport
+
+__all__ = ["Reply", "failure_of", "failure_reply", "write_answer", "write_failure"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response's head, and what of its body is there already."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    last: bool = True
+    """Whether that is all of the body."""
+
+
+async def write_answer(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
+    """Write the answer that `reader` reads, as `request` wants it: whole, or as a stream."""
+    first = await reader.next() if request.stream else None
+    if first is not None:
+        await _write_stream(first, reader, request, dialect, transport)
+        return
+    while not request.stream and await reader.next() is not None:
+        pass
+    outcome = reader.outcome
+    if isinstance(outcome, Answered):
+        await transport.send(_whole(outcome.response, request, dialect))
+    else:
+        await write_failure(failure_of_outcome(outcome), dialect, transport)
+    reader.delivered = True
+
+
+async def write_failure(failure: Failure, dialect: Dialect, transport: Transport) -> None:
+    """Write an error in the dialect's own shape."""
+    await transport.send(failure_reply(failure, dialect.render_error(failure)))
+
+
+def failure_reply(failure: Failure, document: Json) -> Reply:
+    """An error's document with the headers that belong to it."""
+    headers = {"content-type": "application/json"}
+    if failure.retry_after is not None:
+        headers["retry-after"] = f"{failure.retry_after:g}"
+    if failure.should_retry is not None:
+        headers["x-should-retry"] = "true" if failure.should_retry else "false"
+    if failure.status == 405:
+        headers["allow"] = "POST"
+    return Reply(failure.status, headers, _encode(document))
+
+
+def failure_of(exc: Exception, max_body: int) -> Failure:
+    """What the agent is told of a request that did not become an exchange."""
+    match exc:
+        case Refusal():
+            return Failure(
+                status=exc.status,
+                message=exc.message,
+                code=exc.code,
+                retry_after=exc.retry_after,
+                should_retry=exc.should_retry,
+            )
+        case DialectError():
+            return Failure(status=400, message=str(exc), param=exc.path or None, should_retry=False)
+        case _:
+            return Failure(status=413, message=f"the body is over {max_body} bytes", should_retry=False)
+
+
+def failure_of_outcome(outcome: Outcome) -> Failure:
+    """What the agent is told of an exchange that was not answered.
+
+    A failed program's own words stay with the program: the agent learns the exception's class alone.
+    """
+    match outcome:
+        case Refused(refusal=refusal):
+            return failure_of(refusal, 0)
+        case Failed(error=error):
+            what = f"the program that answers failed ({type(error).__name__})"
+            return Failure(status=500, message=what, should_retry=False)
+        case Abandoned():
+            return Failure(status=503, message="the exchange was abandoned", should_retry=False)
+        case Answered():
+            raise AssertionError("an answer is not a failure")
+
+
+def _whole(response: Response, request: Request, dialect: Dialect) -> Reply:
+    if not request.stream:
+        document = dialect.render_response(response, request)
+        return Reply(200, {"content-type": "application/json"}, _encode(document))
+    renderer = dialect.stream_renderer(request)
+    body = b"".join([renderer.render(event) for event in events_of(response)])
+    return Reply(200, _stream_headers(dialect), body)
+
+
+async def _write_stream(
+    first: Event, reader: EventReader, request: Request, dialect: Dialect, transport: Transport
+) -> None:
+    renderer = dialect.stream_renderer(request)
+    await transport.send(Reply(200, _stream_headers(dialect), renderer.render(first), last=False))
+    while (event := await reader.next()) is not None:
+        if data := renderer.render(event):
+            await transport.send_more(data, last=isinstance(event, ResponseEnd))
+    if isinstance(reader.outcome, Answered):
+        reader.delivered = True
+        return
+    await transport.send_more(renderer.fail(failure_of_outcome(reader.outcome)), last=False)
+    await transport.abort()
+    reader.delivered = True
+
+
+def _stream_headers(dialect: Dialect) -> dict[str, str]:
+    return {
+        "content-type": dialect.stream_type,
+        "cache-control": "no-cache",
+        "x-accel-buffering": "no",  # nginx and its kin hold events back without it
+    }

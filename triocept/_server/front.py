@@ -1,0 +1,188 @@
+"""The ASGI application: model calls go to `intake`, everything else to Quart.
+
+Rules:
+
+1. Once the end of a response is on its way, nobody is told of a disconnect. hypercorn queues one when it has sent
+   the last byte; Quart-Trio would take it as a reason to cancel the very task that is closing the connection or
+   starting its idle timer, and so no connection would ever be closed or idle.
+2. A `KeyboardInterrupt` (anything that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn would
+   log it as one more failed request.
+3. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
+   then the connection ends: closing at once would reset it, and the answer would be lost on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import trio
+
+from .._rollout.registry import Registry
+from .._rollout.service import split_cancelled
+from .answer import Reply
+from .connection import STATE_KEY, Connection
+from .intake import BodyTooLarge, ClientGone, Head, intake, wants_both_lengths
+from .routes import Route, Routes, split_rollout
+
+__all__ = ["ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
+
+Message: TypeAlias = dict[str, Any]
+Scope: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ROLLOUT_KEY = "triocept.rollout_id"
+"""Where Quart finds the rollout's id that was in the path, or None."""
+LINGER = 5.0
+"""Seconds for which the body of a request that is answered already is read on and thrown away."""
+
+
+class Front:
+    """What hypercorn calls."""
+
+    def __init__(
+        self,
+        quart: App,
+        routes: Routes,
+        registry: Registry,
+        *,
+        max_body: int,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._quart = quart
+        self._routes = routes
+        self._registry = registry
+        self._max_body = max_body
+        self._on_fatal = on_fatal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["type"] == "http":
+                await self._http(scope, HTTPCycle(scope, receive, send))
+            else:
+                await self._quart(scope, receive, send)
+        except BaseException as exc:
+            fatal = fatal_of(exc)
+            if fatal is None:
+                raise
+            self._on_fatal(fatal)
+            cancelled, _ = split_cancelled(exc)
+            if cancelled is not None:
+                raise cancelled from None
+
+    async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
+        rollout_id, path = split_rollout(scope["path"])
+        dialect = self._routes.match(path)
+        if dialect is not None:
+            route = Route(dialect, rollout_id)
+            await intake(route, head_of(scope), cycle, self._registry, self._max_body)
+        elif wants_both_lengths(head_of(scope).headers):
+            await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
+        else:
+            await self._quart({**scope, "path": path, ROLLOUT_KEY: rollout_id}, cycle.receive, cycle.forward)
+
+
+_BOTH_LENGTHS = b'{"error":{"message":"a request has a Content-Length or a Transfer-Encoding, not both"}}'
+
+
+class HTTPCycle:
+    """One request and its response, as ASGI has them; a `Transport` for `intake`."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self._connection: Connection = scope["state"][STATE_KEY]
+        self._receive = receive
+        self._send = send
+        self._body_read = False
+        self._ending = False
+
+    async def receive(self) -> Message:
+        """For an ASGI application: the next message, but no disconnect once the response is ending."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._ending:
+            await trio.sleep_forever()  # cancelled when the application returns
+        return message
+
+    async def forward(self, message: Message) -> None:
+        """For an ASGI application: send a message."""
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._ending = True
+        await self._send(message)
+
+    async def receive_body(self, cap: int) -> bytes:
+        length = dict(self._headers).get(b"content-length", b"")
+        if length.isdigit() and int(length) > cap:
+            raise BodyTooLarge
+        pieces: list[bytes] = []
+        size = 0
+        while not self._body_read:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > cap:
+                raise BodyTooLarge
+            pieces.append(piece)
+            self._body_read = not message.get("more_body", False)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def wait_gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def send(self, reply: Reply) -> None:
+        headers = [
+            (name.encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()
+        ]
+        if reply.last:
+            headers.append((b"content-length", str(len(reply.body)).encode()))
+        early = reply.last and not self._body_read and _has_body(self._headers)
+        if early:
+            headers.append((b"connection", b"close"))
+        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await self.send_more(reply.body, last=reply.last and not early)
+        if early:
+            await self._linger()
+            await self.send_more(b"", last=True)
+
+    async def send_more(self, data: bytes, *, last: bool) -> None:
+        await self.forward({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def abort(self) -> None:
+        await self._connection.abort()
+
+    async def _linger(self) -> None:
+        with trio.move_on_after(LINGER):
+            while True:
+                message = await self._receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+
+
+def head_of(scope: Scope) -> Head:
+    """The head of the request that an ASGI scope describes."""
+    return Head(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        headers=_text_headers(scope["headers"]),
+    )
+
+
+def fatal_of(exc: BaseException) -> BaseException | None:
+    """What in `exc` must end the endpoint: a leaf that is neither an `Exception` nor cancellation."""
+    if isinstance(exc, BaseExceptionGroup):
+        return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
+    return None if isinstance(exc, (Exception, trio.Cancelled)) else exc
+
+
+def _text_headers(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    names = dict(headers)
+    return names.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in names

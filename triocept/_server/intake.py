@@ -1,0 +1,160 @@
+"""From a request to its answer, in one function. Knows neither ASGI nor Quart.
+
+In the order of the wire: method, key, size, body, JSON, dialect; then the exchange; then the answer. Whatever is
+wrong on the way is an error in the dialect's own shape, logged once without the key, and touches no other exchange.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .._rollout.registry import Registry
+from .._rollout.rollout import Rollout
+from ..dialects.base import Dialect
+from ..errors import DialectError, Refusal
+from .answer import Reply, failure_of, write_answer, write_failure
+from .routes import Route
+
+__all__ = ["BodyTooLarge", "ClientGone", "Head", "Transport", "authenticate", "intake", "wants_both_lengths"]
+
+log = logging.getLogger("triocept.endpoint")
+
+KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie")
+"""Headers that may hold a key. The first three are read on every route, whatever the protocol."""
+REDACTED = "[redacted]"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of an HTTP request."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    """Names in lower case; of several of one name, the last."""
+
+
+class BodyTooLarge(Exception):
+    """The body is over the cap; what is over it was not read."""
+
+
+class Transport(Protocol):
+    """What a connection gives to `intake`."""
+
+    async def receive_body(self, cap: int) -> bytes:
+        """The whole body; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it is cut."""
+
+    async def wait_gone(self) -> None:
+        """Until the client has hung up. For ever, once the end of the answer is on its way."""
+
+    async def send(self, reply: Reply) -> None:
+        """Send a head and the first (perhaps only) piece of a body."""
+
+    async def send_more(self, data: bytes, *, last: bool) -> None:
+        """Send more of the body."""
+
+    async def abort(self) -> None:
+        """Break the connection off: the client must see that something is missing."""
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole."""
+
+
+async def intake(route: Route, head: Head, transport: Transport, registry: Registry, max_body: int) -> None:
+    """Answer one model call.
+
+    Cancellation: the exchange is abandoned, its connection broken off.
+    """
+    try:
+        if head.method != "POST":
+            raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
+        rollout = authenticate(head, registry, route.rollout_id)
+        request, document = await _read_request(route.dialect, head, transport, max_body)
+    except ClientGone:
+        return
+    except (Refusal, DialectError, BodyTooLarge) as exc:
+        failure = failure_of(exc, max_body)
+        log.warning("%s %s: %s %s", head.method, head.path, failure.status, failure.message)
+        await write_failure(failure, route.dialect, transport)
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch, transport, nursery.cancel_scope)
+        async with rollout._open_call(
+            request, raw=document, headers=_redacted(head.headers), attempt=_attempt(head.headers)
+        ) as reader:
+            await write_answer(reader, request, route.dialect, transport)
+        nursery.cancel_scope.cancel()
+
+
+def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
+    """The rollout that the request's key opens.
+
+    Raises:
+        Refusal: 401, for a key that opens nothing here.
+    """
+    rollout = registry.authenticate(_key(head), rollout_id)
+    if rollout is None:
+        raise Refusal(401, _why_not(head, rollout_id), should_retry=False)
+    return rollout
+
+
+def _why_not(head: Head, rollout_id: str | None) -> str:
+    where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
+    if not _key(head):
+        return (
+            f"no API key: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
+            "'x-api-key' or 'x-goog-api-key'"
+        )
+    return f"this API key does not open {where} here: it is wrong, or its rollout has ended"
+
+
+def _key(head: Head) -> str | None:
+    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return head.headers.get("x-api-key") or head.headers.get("x-goog-api-key")
+
+
+async def _read_request(
+    dialect: Dialect, head: Head, transport: Transport, max_body: int
+) -> tuple[Request, Json]:
+    if wants_both_lengths(head.headers):
+        raise Refusal(
+            400, "a request has a Content-Length or a Transfer-Encoding, not both", should_retry=False
+        )
+    body = await transport.receive_body(max_body)
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise DialectError(f"the body is not valid JSON: {exc}") from exc
+    return dialect.parse_request(document), document
+
+
+def wants_both_lengths(headers: Mapping[str, str]) -> bool:
+    """Whether a request is framed twice, which is how requests are smuggled (RFC 9112, 6.3); h11 lets it pass."""
+    return "content-length" in headers and "transfer-encoding" in headers
+
+
+def _attempt(headers: Mapping[str, str]) -> int:
+    count = headers.get("x-stainless-retry-count", "0")  # of the SDKs of OpenAI and Anthropic
+    return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
+
+
+def _redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: REDACTED if name in KEY_HEADERS else value for name, value in headers.items()}
+
+
+async def _watch(transport: Transport, scope: trio.CancelScope) -> None:
+    """Cancel the wait for an answer when the client hangs up."""
+    await transport.wait_gone()
+    scope.cancel()

@@ -1,0 +1,82 @@
+"""The one socket: bound once, held, and asked for its port.
+
+Rules:
+
+1. No probe and no second bind: the socket that is bound is the socket that listens, on the very interface asked for.
+2. What goes wrong is a bare `OSError` that names the address (or the `socket.gaierror` of a host that does not
+   resolve), and nothing stays open.
+"""
+
+from __future__ import annotations
+
+import sys
+from socket import AI_PASSIVE, AddressFamily, gaierror
+from typing import Any
+
+import trio
+
+__all__ = ["dialable_host", "open_listener"]
+
+BACKLOG = 2048
+"""The kernel cuts it to its own limit (net.core.somaxconn); hypercorn's default of 100 drops bursts."""
+
+
+async def open_listener(host: str, port: int) -> trio.SocketListener:
+    """Bind and listen; port 0 lets the kernel choose a free one.
+
+    Raises:
+        OSError: the address cannot be had; its text names it.
+        socket.gaierror: the host does not resolve.
+
+    Cancellation: nothing stays open.
+    """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
+    if not host:
+        raise ValueError("host is empty: say '127.0.0.1', or '0.0.0.0' for every interface")
+    family, kind, proto, _, address = (await _resolve(host, port))[0]
+    sock = trio.socket.socket(family, kind, proto)
+    try:
+        _prepare(sock, host)
+        try:
+            await sock.bind(address)
+            sock.listen(BACKLOG)
+        except OSError as exc:
+            raise _named(exc, host, port) from exc
+        return trio.SocketListener(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
+    """A host to put into a URL that leads to this socket, in brackets where it is an IPv6 address."""
+    bound = str(sock.getsockname()[0])
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound)
+    name = loopback or host
+    return f"[{name.replace('%', '%25')}]" if ":" in name else name
+
+
+async def _resolve(host: str, port: int) -> list[Any]:
+    try:
+        return await trio.socket.getaddrinfo(
+            host, port, type=trio.socket.SOCK_STREAM, family=AddressFamily.AF_UNSPEC, flags=AI_PASSIVE
+        )
+    except gaierror as exc:
+        raise gaierror(exc.errno, f"host {host!r}: {exc.strerror}") from exc
+    except UnicodeError as exc:
+        raise gaierror(-2, f"host {host!r}: not a host name: {exc}") from exc
+
+
+def _prepare(sock: trio.socket.SocketType, host: str) -> None:
+    if sys.platform != "win32":  # there it means that anyone may take the port away
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+    sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)  # inherited by what is accepted
+    if sock.family == trio.socket.AF_INET6:
+        only_v6 = host != "::"  # `::` means every interface, as `0.0.0.0` does: of both protocols
+        sock.setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, only_v6)
+
+
+def _named(exc: OSError, host: str, port: int) -> OSError:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return OSError(exc.errno, f"cannot listen on {where}: {exc.strerror}")
