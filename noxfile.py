@@ -98,7 +98,7 @@ def pythons(session: nox.Session) -> None:
 def agents(session: nox.Session) -> None:
     """Real agents, unchanged: installs them from the npm and Python registries, and lets each do a task."""
     install(session, "test")
-    session.run("pytest", "-n", "0", "-s", "agents", *session.posargs)
+    session.run("pytest", "-n", "0", "-s", "tests/real_agents", *session.posargs)
 
 
 @nox.session(python=NEWEST)

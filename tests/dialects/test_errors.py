@@ -86,7 +86,10 @@ def test_an_overflow_in_anybodys_words_is_said_in_ones_own(name: str, words: str
     assert chat["code"] == OVERFLOW
     assert "maximum context length is 8192 tokens" in chat["message"]
     anthropic = DIALECTS[ANTHROPIC].render_error(told)["error"]
-    assert anthropic == {"type": "invalid_request_error", "message": "prompt is too long: 9000 tokens > 8192 maximum"}
+    assert anthropic == {
+        "type": "invalid_request_error",
+        "message": "prompt is too long: 9000 tokens > 8192 maximum",
+    }
 
 
 def test_an_overflow_without_numbers_is_one_too() -> None:

@@ -139,9 +139,7 @@ MESSAGES: list[tuple[str, Json, Message]] = [
                 }
             ],
         },
-        Message(
-            "assistant", (ToolCall("f", "{}", "c", extra={"extra_content": {"g": 1}}),)
-        ),
+        Message("assistant", (ToolCall("f", "{}", "c", extra={"extra_content": {"g": 1}}),)),
     ),
     (
         CHAT,

@@ -35,7 +35,14 @@ def asked(dialect: str, **fields: Any) -> Request:
 def chat(message: Json, reason: str = "stop", **fields: Json) -> Json:
     message = {"role": "assistant", "content": "", "refusal": None, **message}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-    return {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], **fields}
+    return {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        **fields,
+    }
 
 
 def messages(content: Json, reason: str = "end_turn", **fields: Json) -> Json:
@@ -64,7 +71,9 @@ CASES: list[tuple[str, Json, dict[str, Any]]] = [
         chat(
             {
                 "content": None,
-                "tool_calls": [{"id": "c", "type": "function", "function": {"name": "ls", "arguments": "{}"}}],
+                "tool_calls": [
+                    {"id": "c", "type": "function", "function": {"name": "ls", "arguments": "{}"}}
+                ],
             },
             "tool_calls",
         ),
@@ -174,7 +183,11 @@ CASES: list[tuple[str, Json, dict[str, Any]]] = [
             "extra": {"stop_details": {"type": "refusal", "category": "cyber", "explanation": "no"}},
         },
     ),
-    (ANTHROPIC, messages([], "compaction"), {"stop_reason": "paused", "extra": {"stop_reason": "compaction"}}),
+    (
+        ANTHROPIC,
+        messages([], "compaction"),
+        {"stop_reason": "paused", "extra": {"stop_reason": "compaction"}},
+    ),
 ]
 
 
@@ -197,7 +210,9 @@ def test_this_answer_is_read_and_written(dialect: str, wire: Json, fields: dict[
         Response.of(RefusalText("no")),
         Response.of("a", stop_reason="max_tokens"),
         Response.of(ToolCall("ls", "not JSON")),
-        Response((Text("a"),), usage=Usage(input_tokens=5, output_tokens=2, cached_tokens=3, cache_write_tokens=1)),
+        Response(
+            (Text("a"),), usage=Usage(input_tokens=5, output_tokens=2, cached_tokens=3, cache_write_tokens=1)
+        ),
     ],
 )
 def test_the_official_types_take_every_answer(dialect: str, response: Response) -> None:
@@ -325,7 +340,10 @@ def test_more_cached_tokens_than_there_are_do_not_make_a_negative_number() -> No
             {"prompt_tokens": 5, "completion_tokens": 2, "prompt_cache_hit_tokens": 3},
             Usage(input_tokens=5, output_tokens=2, cached_tokens=3),
         ),
-        ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": None}, Usage(input_tokens=5, output_tokens=2)),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": None},
+            Usage(input_tokens=5, output_tokens=2),
+        ),
         ({}, None),
         (None, None),
     ],

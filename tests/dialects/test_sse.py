@@ -44,7 +44,7 @@ def test_byte_by_byte_they_are_the_same(body: bytes, events: list[SSE]) -> None:
     assert [sse for i in range(len(body)) for sse in decoder.feed(body[i : i + 1])] == events
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.data())
 def test_any_split_gives_the_same_events(data: st.DataObject) -> None:
     pieces = st.sampled_from([b"data: a", b"data:", b"event: e", b": c", b"id: 1", b"\n", b"\r", b"\r\n"])
@@ -54,7 +54,7 @@ def test_any_split_gives_the_same_events(data: st.DataObject) -> None:
     assert split == SSEDecoder().feed(body)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r")), st.sampled_from([None, "e"])
 )

@@ -10,7 +10,15 @@ import msgspec
 import pytest
 
 from triocept._canonical.content import Blob, Json, Message, Opaque, Reasoning, RefusalText, Text, ToolCall
-from triocept._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from triocept._canonical.events import (
+    Event,
+    PartBlob,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+)
 from triocept._canonical.fold import assemble, events_of
 from triocept._canonical.request import Request, Tool
 from triocept._canonical.response import Response, Usage
@@ -42,10 +50,17 @@ def read(dialect: str, *documents: Json | str, done: bool = True) -> Response:
 
 
 def delta(fields: Json = None, reason: str | None = None, **more: Json) -> Json:
-    return {"id": "c1", "model": "M", "choices": [{"index": 0, "delta": fields or {}, "finish_reason": reason}], **more}
+    return {
+        "id": "c1",
+        "model": "M",
+        "choices": [{"index": 0, "delta": fields or {}, "finish_reason": reason}],
+        **more,
+    }
 
 
-def call(index: int | None = None, identity: str | None = None, name: str | None = None, text: Any = "") -> Json:
+def call(
+    index: int | None = None, identity: str | None = None, name: str | None = None, text: Any = ""
+) -> Json:
     fragment: dict[str, Json] = {"function": {"arguments": text} | ({"name": name} if name else {})}
     fragment |= {} if index is None else {"index": index}
     return fragment | ({} if identity is None else {"id": identity})
@@ -122,7 +137,9 @@ def test_a_call_without_arguments_has_one_delta() -> None:
 def test_arguments_that_are_no_object_reach_an_anthropic_agent_as_raw(arguments: str) -> None:
     body = written(ANTHROPIC, events_of(Response.of(ToolCall("ls", arguments))))
     blocks = [msgspec.json.decode(sse.data) for sse in SSEDecoder().feed(body)]
-    text = "".join(block["delta"].get("partial_json", "") for block in blocks if block["type"] == "content_block_delta")
+    text = "".join(
+        block["delta"].get("partial_json", "") for block in blocks if block["type"] == "content_block_delta"
+    )
     assert msgspec.json.decode(text) == {"_raw": arguments}
 
 
@@ -175,7 +192,11 @@ def test_redacted_thinking_is_a_block_of_its_own() -> None:
 
 
 def test_an_empty_text_is_no_block() -> None:
-    assert kinds(written(ANTHROPIC, events_of(Response.of("")))) == ["message_start", "message_delta", "message_stop"]
+    assert kinds(written(ANTHROPIC, events_of(Response.of("")))) == [
+        "message_start",
+        "message_delta",
+        "message_stop",
+    ]
 
 
 def test_a_refusal_is_words_and_a_reason_in_both() -> None:
@@ -207,9 +228,14 @@ def test_a_failure_ends_a_chat_stream_without_done() -> None:
 
 def test_a_keepalive_before_the_start_does_not_change_the_id_later() -> None:
     renderer = DIALECTS[CHAT].stream_renderer(asked(CHAT))
-    body = renderer.keepalive() + b"".join(renderer.render(event) for event in events_of(Response((), id="other")))
+    body = renderer.keepalive() + b"".join(
+        renderer.render(event) for event in events_of(Response((), id="other"))
+    )
     assert len(set(re.findall(rb'"id":"([^"]+)"', body))) == 1
-    assert DIALECTS[ANTHROPIC].stream_renderer(asked(ANTHROPIC)).keepalive() == b'event: ping\ndata: {"type":"ping"}\n\n'
+    assert (
+        DIALECTS[ANTHROPIC].stream_renderer(asked(ANTHROPIC)).keepalive()
+        == b'event: ping\ndata: {"type":"ping"}\n\n'
+    )
 
 
 # What servers really send.
@@ -256,7 +282,11 @@ def test_parallel_calls_are_kept_apart(fragments: list[Json]) -> None:
     [
         [delta({"content": "a"}), delta({"content": "b"}, "stop")],
         [delta({"role": "assistant", "content": None}), delta({"content": "ab"}), delta(reason="stop")],
-        [{"id": "", "choices": [], "prompt_filter_results": []}, delta({"content": "ab"}), delta(reason="stop")],
+        [
+            {"id": "", "choices": [], "prompt_filter_results": []},
+            delta({"content": "ab"}),
+            delta(reason="stop"),
+        ],
         [{"choices": [{"index": 0}]}, delta({"content": "ab"}), delta(reason="stop")],
         [delta({"content": "ab", "reasoning_content": None}, ""), delta(reason="stop")],
         [delta({"content": "ab", "tool_calls": None}), delta(reason="stop"), {"choices": [], "sglext": 1}],
@@ -282,7 +312,11 @@ def test_usage_in_every_chunk_counts_last() -> None:
 
 
 def test_reasoning_then_text_are_two_parts() -> None:
-    chunks = [delta({"reasoning_content": "h"}), delta({"reasoning_content": "m"}), delta({"content": "a"}, "stop")]
+    chunks = [
+        delta({"reasoning_content": "h"}),
+        delta({"reasoning_content": "m"}),
+        delta({"content": "a"}, "stop"),
+    ]
     assert read(CHAT, *chunks).content == (Reasoning("hm"), Text("a"))
 
 
@@ -418,7 +452,9 @@ def test_a_block_that_nobody_knows_is_held_until_it_is_whole() -> None:
     ]
     response = read(ANTHROPIC, BEGIN, *blocks, *ending())
     assert response.content == (
-        Opaque(ANTHROPIC, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}),
+        Opaque(
+            ANTHROPIC, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}
+        ),
         Opaque(ANTHROPIC, {"type": "compaction", "content": "ab"}),
     )
     assert b'"server_tool_use"' in written(ANTHROPIC, events_of(response))
@@ -459,7 +495,11 @@ def test_a_messages_stream_without_its_end_is_truncated(tail: list[Json]) -> Non
 
 def test_an_error_event_is_a_failure_with_the_status_of_its_type() -> None:
     with pytest.raises(UpstreamError, match="Overloaded") as caught:
-        read(ANTHROPIC, BEGIN, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
+        read(
+            ANTHROPIC,
+            BEGIN,
+            {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
+        )
     assert caught.value.status == 529
 
 

@@ -67,10 +67,14 @@ class Fields:
 
     def text(self, name: str) -> str | None:
         value = self._left.pop(name, None)
-        return value if value is None else read_text(value, self.at(name))
+        if value is None or isinstance(value, str):
+            return value
+        return read_text(value, self.at(name))
 
     def need_text(self, name: str) -> str:
         value = self._left.pop(name, None)
+        if isinstance(value, str):
+            return value
         if value is None:
             raise DialectError("is missing", path=self.at(name))
         return read_text(value, self.at(name))

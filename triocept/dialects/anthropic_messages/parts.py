@@ -4,7 +4,7 @@ Rules:
 
 1. A block that is not known is kept whole.
 2. A string, and a list of one plain text block, are the same content, and are written as the string.
-3. Text without a visible character is left out: Anthropic refuses it.
+3. In a request, text without a visible character is left out: Anthropic refuses it.
 """
 
 from __future__ import annotations
@@ -50,16 +50,18 @@ def as_content(blocks: list[Json]) -> Json:
     return blocks
 
 
-def render_block(part: Part, *, own: bool) -> Json | None:
+def render_block(part: Part, *, own: bool, blank: bool = False) -> Json | None:
     """A block of text, media or something opaque; None for what has no such block.
 
     Args:
         part: what to write.
         own: whether its `extra` is in this dialect's words.
+        blank: whether text without a visible character is written too, as a model may have written it.
     """
     match part:
         case Text(text=text) | RefusalText(text=text):
-            block: dict[str, Json] | None = {"type": "text", "text": text} if text.strip() else None
+            visible = text if blank else text.strip()
+            block: dict[str, Json] | None = {"type": "text", "text": text} if visible else None
         case Media():
             block = _render_media(part)
         case Opaque(dialect=dialect, raw=raw):

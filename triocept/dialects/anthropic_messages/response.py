@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ..._canonical.tokens import estimate_usage
@@ -87,10 +87,6 @@ def _render_part(part: ResponsePart, *, own: bool) -> list[Json]:
             return render_reasoning(part, own=own, signed_only=False)
         case ToolCall():
             return [render_call(part, own=own)]
-        case Text(text="") | RefusalText(text=""):
-            return []
-        case Text(text=text) if not text.strip():  # an answer's blank text is what the model wrote
-            return [{"type": "text", "text": text}]
         case _:
-            block = render_block(part, own=own)
+            block = render_block(part, own=own, blank=True)
             return [] if block is None else [block]

@@ -40,7 +40,10 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """The failure that a provider's error document says, whatever the document."""
+    """The failure that a provider's error document says, whatever the document.
+
+    A status below 400 (an error in place of an answer) is replaced by the error's own, where its `code` is one.
+    """
     error = find_error(document) or document
     if not isinstance(error, dict):
         message = error if isinstance(error, str) else _as_text(error)
@@ -53,7 +56,8 @@ def parse_error(status: int, document: Json) -> Failure:
     message = message or f"the provider answered {status}"
     if is_overflow(message, code) or is_overflow("", kind):
         return Failure(status=400, message=message, code=OVERFLOW, param=param)
-    return Failure(status=status_of(status), message=message, code=code, param=param)
+    status = status_of(status, status_of(error.get("code")))
+    return Failure(status=status, message=message, code=code, param=param)
 
 
 def find_error(document: Json) -> Json:

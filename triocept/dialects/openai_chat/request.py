@@ -12,10 +12,11 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
+from ..._canonical.request import ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ...errors import DialectError
 from .._efforts import effort_for
 from .._fields import Fields, merged
+from .formats import parse_format, render_format
 from .messages import parse_message, render_messages
 from .names import NAME
 from .tools import parse_choice, parse_tool, render_choice, render_tool
@@ -49,7 +50,7 @@ def parse_request(document: Json) -> Request:
         include_usage=_parse_include_usage(fields),
         sampling=_parse_sampling(fields),
         reasoning=_parse_reasoning(fields),
-        output_format=_parse_format(fields),
+        output_format=parse_format(fields),
         user=fields.text("user"),
         extra=fields.rest(),
     )
@@ -141,35 +142,6 @@ def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
     return ReasoningAsk(effort=effort) if effort else None
 
 
-def _parse_format(fields: Fields) -> OutputFormat | None:
-    form = fields.object("response_format")
-    if form is None:
-        return None
-    kind = form.need_text("type")
-    if kind == "json_object":
-        return OutputFormat(kind="json_object", extra=form.rest())
-    if kind != "json_schema":
-        rest = {"type": kind, **(form.rest() or {})}
-        fields.keep("response_format", None if rest == {"type": "text"} else rest)
-        return None
-    inner = form.need_object("json_schema")
-    output = OutputFormat(
-        kind="json_schema",
-        name=inner.text("name"),
-        schema=inner.mapping("schema"),
-        strict=inner.flag("strict"),
-    )
-    form.keep("json_schema", inner.rest())
-    extra = form.rest()
-    return output if extra is None else _with_extra(output, extra)
-
-
-def _with_extra(output: OutputFormat, extra: dict[str, Json]) -> OutputFormat:
-    return OutputFormat(
-        kind=output.kind, name=output.name, schema=output.schema, strict=output.strict, extra=extra
-    )
-
-
 def _render_sampling(sampling: Sampling, *, own: bool, old_max: bool) -> dict[str, Json]:
     document: dict[str, Json] = {
         _OLD_MAX if old_max else _MAX: sampling.max_output_tokens,
@@ -194,15 +166,7 @@ def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
     if effort:
         document["reasoning_effort"] = effort
     if request.output_format:
-        document["response_format"] = _render_format(request.output_format, own=own)
+        document["response_format"] = render_format(request.output_format, own=own)
     if request.user is not None and (own or len(request.user) <= _MAX_USER):
         document["user"] = request.user
     return document
-
-
-def _render_format(output: OutputFormat, *, own: bool) -> Json:
-    document: dict[str, Json] = {"type": output.kind}
-    if output.kind == "json_schema":
-        inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
-        document["json_schema"] = {name: value for name, value in inner.items() if value is not None}
-    return merged(document, output.extra) if own and output.extra else document

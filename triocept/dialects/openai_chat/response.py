@@ -43,7 +43,7 @@ def parse_response(document: Json) -> Response:
         UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
     """
     if find_error(document) is not None:
-        raise error_of(parse_error(502, document))
+        raise error_of(parse_error(0, document))
     fields = Fields(document)
     choice = _first_choice(fields)
     message = choice.need_object("message")

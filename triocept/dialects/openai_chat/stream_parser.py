@@ -23,8 +23,8 @@ from ..._canonical.content import Json, Reasoning, RefusalText, Text
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.response import ResponsePart, Usage
 from ..._sse import SSE, SSEDecoder
-from ...errors import UpstreamError, UpstreamTruncated
-from .._failures import error_of, status_of
+from ...errors import UpstreamTruncated
+from .._failures import error_of
 from .._fields import Fields
 from .._json import decode_json
 from ..base import StreamParser
@@ -80,7 +80,7 @@ class Parser(StreamParser):
             return
         chunk = decode_json(sse.data)
         if find_error(chunk) is not None:
-            raise _failure(chunk, sse.data)
+            raise error_of(parse_error(0, chunk), body=sse.data.decode("utf-8", "replace"))
         fields = Fields(chunk)
         self._start(fields, events)
         usage = parse_usage(fields.take("usage"), "usage")
@@ -191,12 +191,6 @@ class Parser(StreamParser):
                 stop_reason=stop, stop_sequence=sequence, usage=self._usage, extra=self._extra or None
             )
         )
-
-
-def _failure(chunk: Json, data: bytes) -> UpstreamError:
-    error = find_error(chunk)
-    status = status_of(error.get("code")) if isinstance(error, dict) else 502
-    return error_of(parse_error(status, chunk), body=data.decode("utf-8", "replace"))
 
 
 def _gather(into: dict[str, Json], more: dict[str, Json]) -> None:

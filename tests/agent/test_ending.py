@@ -1,0 +1,178 @@
+"""Nothing of an agent lives on, whatever it did to hide."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+import trio
+from agent_helpers import ENV, open_agent, open_program, running, unique_seconds, until, until_sleeping
+
+from triocept._rollout.process import open_process
+from triocept._rollout.watcher import open_watcher
+
+
+async def test_an_agent_that_ignores_sigterm_is_killed_after_its_grace() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(5):
+        async with open_agent(
+            "sh", "-c", f"trap '' TERM; sleep {tag}; sleep {tag}", terminate_grace=0.2
+        ) as agent:
+            await until_sleeping(tag, 1)
+            start = trio.current_time()
+        assert 0.15 < trio.current_time() - start < 2
+    assert agent.result.returncode == -signal.SIGKILL
+    assert running(tag) == []
+
+
+async def test_an_agent_may_say_its_last_words_and_hears_sigterm_once() -> None:
+    script = "trap 'echo bye' TERM; echo up; while :; do sleep 0.01; done"
+    with trio.fail_after(5):
+        async with open_agent("sh", "-c", script, terminate_grace=0.3) as agent:
+            await until(lambda: agent._stdout.buffer.content() == b"up\n")
+    assert agent.result.stdout == b"up\nbye\n"
+
+
+async def test_a_stopped_agent_hears_sigterm_too() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(5):
+        async with open_agent("sleep", tag, terminate_grace=4) as agent:
+            os.kill(agent.pid, signal.SIGSTOP)
+    assert agent.result.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "sleep {tag} & sleep {tag}; true",
+        "(sleep {tag} & sleep {tag}) & wait",
+        "setsid sleep {tag} & setsid sleep {tag} & wait",
+        "(setsid sh -c 'sleep {tag} & exec sleep {tag}' &); sleep 1000",
+        "env -i setsid sleep {tag} & env -i sleep {tag} & wait",
+        "(trap '' TERM; setsid sleep {tag} & sleep {tag}) & wait",
+    ],
+)
+async def test_descendants_end_with_the_agent_wherever_they_went(script: str) -> None:
+    tag = unique_seconds()
+    with trio.fail_after(5):
+        async with open_agent("sh", "-c", script.format(tag=tag), terminate_grace=0.3):
+            await until_sleeping(tag, 2)
+        assert running(tag) == []
+
+
+@pytest.mark.parametrize(
+    "script", ["sleep {tag} & exit 0", "setsid sleep {tag} & exit 0", "(trap '' TERM; sleep {tag}) &"]
+)
+async def test_what_a_finished_agent_leaves_behind_ends_and_does_not_hold_us(script: str) -> None:
+    tag = unique_seconds()
+    with trio.fail_after(5):
+        start = trio.current_time()
+        async with open_agent("sh", "-c", script.format(tag=tag)) as agent:
+            assert await agent.wait() == 0
+        assert trio.current_time() - start < 2
+    assert running(tag) == []
+
+
+async def test_what_a_finished_agent_leaves_behind_may_end_by_itself() -> None:
+    with trio.fail_after(5):
+        async with open_agent("sh", "-c", "(sleep 0.05; echo last) &") as agent:
+            await agent.wait()
+    assert agent.result.stdout == b"last\n"
+
+
+async def test_a_pipe_that_is_held_by_what_nobody_can_find_does_not_hold_us() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(8):
+        async with open_agent("sh", "-c", f"env -i setsid sleep {tag} & sleep 0.1; echo done") as agent:
+            await agent.wait()
+            await until_sleeping(tag, 1)
+        (escaped,) = running(tag)  # orphaned, in its own session, without the mark: beyond us
+        os.kill(escaped, signal.SIGKILL)
+    assert agent.result.stdout == b"done\n"
+
+
+async def test_another_process_of_ours_is_left_alone() -> None:
+    tag, other = unique_seconds(), unique_seconds()
+    with trio.fail_after(5):
+        async with open_watcher() as watcher, open_process(["sleep", other], env=ENV, watcher=watcher):
+            async with open_process(["sleep", tag], env=ENV, watcher=watcher):
+                await until_sleeping(other, 1)
+            assert len(running(other)) == 1
+
+
+async def test_many_agents_end_at_once() -> None:
+    tag = unique_seconds()
+
+    async def run() -> None:
+        async with open_process(["sleep", tag], env=ENV, watcher=watcher):
+            await trio.sleep_forever()
+
+    with trio.fail_after(10):
+        async with open_watcher() as watcher:
+            async with trio.open_nursery() as nursery:
+                for _ in range(40):
+                    nursery.start_soon(run)
+                await until_sleeping(tag, 40)
+                start = trio.current_time()
+                nursery.cancel_scope.cancel()
+            assert trio.current_time() - start < 3
+    assert running(tag) == []
+
+
+CTRL_C = """
+import os, sys, trio
+from triocept._rollout.process import open_process
+from triocept._rollout.watcher import open_watcher
+
+async def main():
+    script = f"trap 'echo term' TERM; echo up; while :; do sleep {sys.argv[1]}; done"
+    async with open_watcher() as watcher:
+        async with open_process(["sh", "-c", script], env=os.environ, watcher=watcher, output="echo",
+                                terminate_grace=30) as agent:
+            await agent.wait()
+
+try:
+    trio.run(main)
+except KeyboardInterrupt:
+    print("bare", flush=True)
+"""
+
+
+async def test_a_second_ctrl_c_kills_at_once_and_leaves_bare() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(10):
+        async with open_program(CTRL_C, tag) as program:
+            assert await program.line() == "up"
+            program.process.send_signal(signal.SIGINT)
+            assert await program.line() == "term"
+            program.process.send_signal(signal.SIGINT)
+            assert await program.line() == "bare"
+            assert await program.process.wait() == 0
+        assert running(tag) == []
+
+
+AN_AGENT_THAT_RUNS_AGENTS = """
+import os, sys, trio
+from triocept._rollout.process import open_process
+from triocept._rollout.watcher import open_watcher
+
+async def main():
+    async with open_watcher() as watcher:
+        async with open_process(["sh", "-c", sys.argv[1]], env=os.environ, watcher=watcher) as agent:
+            await agent.wait()
+
+trio.run(main)
+"""
+
+
+async def test_the_agents_of_an_agent_end_with_it() -> None:
+    tag = unique_seconds()
+    script = f"trap '' TERM; setsid sleep {tag} & sleep {tag}; true"
+    with trio.fail_after(10):
+        async with open_agent(
+            sys.executable, "-c", AN_AGENT_THAT_RUNS_AGENTS, script, env=dict(os.environ), terminate_grace=0.3
+        ):
+            await until_sleeping(tag, 2)
+        assert running(tag) == []

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from triocept._rollout.environment import agent_environment, provider_environment, secret_values
+
+ROLLOUT = provider_environment(
+    openai_base_url="http://10.1.2.3:4567/rollout/r1/v1",
+    anthropic_base_url="http://10.1.2.3:4567/rollout/r1",
+    gemini_base_url="http://10.1.2.3:4567/rollout/r1",
+    api_key="sk-rollout-0123456789",
+)
+
+
+def test_the_rollout_is_in_every_variable_that_agents_read() -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY"):
+        assert ROLLOUT[name] == "sk-rollout-0123456789"
+    assert ROLLOUT["OPENAI_BASE_URL"] == ROLLOUT["OPENAI_API_BASE"] == "http://10.1.2.3:4567/rollout/r1/v1"
+    assert (
+        ROLLOUT["ANTHROPIC_BASE_URL"]
+        == ROLLOUT["GOOGLE_GEMINI_BASE_URL"]
+        == "http://10.1.2.3:4567/rollout/r1"
+    )
+
+
+def test_claude_code_waits_half_an_hour_because_all_four_timeouts_are_set() -> None:
+    assert ROLLOUT["API_FORCE_IDLE_TIMEOUT"] == "0"
+    for name in ("API_TIMEOUT_MS", "CLAUDE_STREAM_IDLE_TIMEOUT_MS", "CLAUDE_STREAM_FIRST_BYTE_TIMEOUT_MS"):
+        assert ROLLOUT[name] == "1800000"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_ORG_ID",
+        "openai_api_key",
+        "ANTHROPIC_CUSTOM_HEADERS",
+        "ANTHROPIC_AUTH_TOKEN",
+        "CLAUDECODE",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "CLAUDE_CODE_USE_BEDROCK",
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+        "GOOGLE_GENAI_USE_VERTEXAI",
+        "GOOGLE_GEMINI_BASE_URL",
+        "AZURE_OPENAI_ENDPOINT",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "LITELLM_MASTER_KEY",
+        "MISTRAL_API_KEY",
+        "OLLAMA_HOST",
+        "SOME_PROVIDER_OF_2031_API_KEY",
+        "SOME_PROVIDER_OF_2031_BASE_URL",
+        "SOME_PROVIDER_OF_2031_API_BASE",
+    ],
+)
+def test_the_parents_own_providers_never_reach_an_agent(name: str) -> None:
+    environment = agent_environment({name: "the parent's", "PATH": "/bin"}, {})
+    assert "the parent's" not in environment.values()
+    assert environment["PATH"] == "/bin"
+    assert "the parent's" not in agent_environment({name: "the parent's"}, ROLLOUT).values()
+
+
+@pytest.mark.parametrize(
+    "name", ["HOME", "LANG", "GITHUB_TOKEN", "AWS_ACCESS_KEY_ID", "CLAUDE_CONFIG_DIR", "TRIOCEPT_AGENT"]
+)
+def test_what_an_agent_needs_for_its_work_stays(name: str) -> None:
+    assert agent_environment({name: "x"}, ROLLOUT)[name] == "x"
+
+
+def test_the_callers_own_variables_win_and_none_takes_one_out() -> None:
+    environment = agent_environment(
+        {"A": "parent"}, ROLLOUT, {"A": "mine", "MISTRAL_API_KEY": "given back", "ANTHROPIC_API_KEY": None}
+    )
+    assert environment["A"] == "mine"
+    assert environment["MISTRAL_API_KEY"] == "given back"
+    assert "ANTHROPIC_API_KEY" not in environment
+    assert environment["ANTHROPIC_AUTH_TOKEN"] == "sk-rollout-0123456789"
+
+
+def test_a_proxy_of_the_parents_does_not_swallow_the_agents_calls() -> None:
+    parent = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "intra.example, 10.0.0.1"}
+    environment = agent_environment(parent, ROLLOUT)
+    assert environment["HTTPS_PROXY"] == "http://proxy:3128"
+    expected = ["intra.example", "10.0.0.1", "10.1.2.3", "127.0.0.1", "localhost", "::1"]
+    assert environment["NO_PROXY"].split(",") == expected
+    assert environment["no_proxy"] == environment["NO_PROXY"]
+
+
+def test_secrets_are_known_by_name_and_words_are_none() -> None:
+    values: dict[str, Any] = {
+        "A_TOKEN": "abcdefgh",
+        "B_KEY": "1",
+        "PATH": "/usr/bin:/bin",
+        "C_SECRET": "longer-secret",
+    }
+    assert secret_values(values) == ("longer-secret", "abcdefgh")

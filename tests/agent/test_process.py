@@ -1,0 +1,282 @@
+"""An agent's process in good and bad days: what it is given, what it leaves, how it cannot be started."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from agent_helpers import ENV, CancelAt, open_agent, running, unique_seconds, until_sleeping
+
+from triocept._rollout.process import open_process
+from triocept._rollout.watcher import open_watcher
+from triocept.errors import AgentFailed
+
+
+async def test_an_agent_returns_its_code_its_output_and_its_duration() -> None:
+    with trio.fail_after(5):
+        async with open_agent("sh", "-c", "echo out; echo err >&2; exit 3") as agent:
+            assert await agent.wait() == 3
+        result = agent.result
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
+    assert result.stdout_text == "out\n"
+    assert result.argv == ("sh", "-c", "echo out; echo err >&2; exit 3")
+    assert 0 < result.duration < 5
+    with pytest.raises(AgentFailed, match="returned 3"):
+        result.check()
+
+
+async def test_a_signal_that_ended_an_agent_is_its_negative_return_code() -> None:
+    with trio.fail_after(5):
+        async with open_agent("sh", "-c", "kill -9 $$") as agent:
+            assert await agent.wait() == -9
+
+
+async def test_an_agent_has_no_result_while_it_runs() -> None:
+    with trio.fail_after(5):
+        async with open_agent("cat", input="x") as agent:
+            with pytest.raises(RuntimeError, match="before its context is left"):
+                agent.result  # noqa: B018
+
+
+@pytest.mark.parametrize("data", ["grüß", "grüß".encode(), b"x" * 1_000_000])
+async def test_input_is_what_the_agent_reads(data: str | bytes) -> None:
+    with trio.fail_after(5):
+        async with open_agent("cat", input=data) as agent:
+            await agent.wait()
+    assert agent.result.stdout == (data.encode() if isinstance(data, str) else data)
+
+
+async def test_without_input_stdin_is_empty() -> None:
+    with trio.fail_after(5):
+        async with open_agent("cat") as agent:
+            assert await agent.wait() == 0
+
+
+async def test_an_agent_that_does_not_read_its_input_is_no_error() -> None:
+    with trio.fail_after(5):
+        async with open_agent("true", input=b"x" * 1_000_000) as agent:
+            assert await agent.wait() == 0
+
+
+async def test_an_agent_leads_its_own_session_and_has_no_terminal() -> None:
+    with trio.fail_after(5):
+        async with open_agent(
+            "sh", "-c", "ps -o pid=,pgid=,sid=,tty= -p $$ 2>/dev/null || cat /proc/$$/stat"
+        ) as agent:
+            await agent.wait()
+    assert agent.result.stdout_text.split().count(str(agent.pid)) >= 3
+
+
+async def test_the_working_directory_is_the_one_given(tmp_path: Path) -> None:
+    with trio.fail_after(5):
+        async with open_agent("pwd", cwd=tmp_path) as agent:
+            await agent.wait()
+    assert agent.result.stdout_text.strip() == str(tmp_path)
+
+
+async def test_an_agent_of_an_agent_bears_the_marks_of_both() -> None:
+    with trio.fail_after(5):
+        async with open_agent(
+            "sh", "-c", "echo $TRIOCEPT_AGENT", env=ENV | {"TRIOCEPT_AGENT": "outer"}
+        ) as agent:
+            await agent.wait()
+    outer, inner = agent.result.stdout_text.strip().split(":")
+    assert outer == "outer"
+    assert len(inner) == 32
+
+
+@pytest.mark.parametrize(
+    ("argv", "error", "text"),
+    [
+        ([], ValueError, "empty"),
+        ([""], ValueError, "empty"),
+        ("claude -p", TypeError, "is a list"),
+        (b"claude", TypeError, "is a list"),
+        (["claude", 1], TypeError, r"argv\[1\] is int"),
+        (["claude", b"x"], TypeError, r"argv\[1\] is bytes"),
+        (["claude", "a\0b"], ValueError, r"argv\[1\].*NUL"),
+        (["claude", "\ud800"], ValueError, r"argv\[1\].*surrogate"),
+    ],
+)
+async def test_a_command_that_is_none_is_a_clear_error(argv: Any, error: type[Exception], text: str) -> None:
+    async with open_watcher() as watcher:
+        with pytest.raises(error, match=text):
+            async with open_process(argv, env=ENV, watcher=watcher):
+                pass
+        assert watcher.pid is None
+
+
+@pytest.mark.parametrize("env", [{"A": "secret\0"}, {"A=B": "secret"}, {"A": "secret\ud800"}])
+async def test_a_bad_environment_is_a_clear_error_without_its_value(env: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="A") as caught:
+        async with open_agent("true", env=env):
+            pass
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_command_that_does_not_exist_is_named_and_nothing_of_the_environment_is() -> None:
+    with pytest.raises(AgentFailed, match=r"'no-such-agent-here' .* PATH; install it") as caught:
+        async with open_agent("no-such-agent-here", "--key=sk-arg", env=ENV | {"OPENAI_API_KEY": "sk-env"}):
+            pass
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    assert caught.value.returncode is None
+    assert "sk-" not in str(caught.value)
+
+
+async def test_each_way_not_to_start_says_what_to_do(tmp_path: Path) -> None:
+    plain, garbage = tmp_path / "plain", tmp_path / "garbage"
+    plain.write_text("#!/bin/sh\n")
+    garbage.write_bytes(b"\x00\x01\x02")
+    garbage.chmod(0o755)
+    cases: list[tuple[list[str], Path | None, str]] = [
+        ([str(tmp_path / "none")], None, "no such file"),
+        ([str(plain)], None, "chmod"),
+        ([str(garbage)], None, "no program for this machine"),
+        (["true"], tmp_path / "none", "working directory .*none.*No such file"),
+        (["true"], plain, "working directory .*plain.*Not a directory"),
+        (["true", "x" * 3_000_000], None, "too long"),
+    ]
+    for argv, cwd, text in cases:
+        with pytest.raises(AgentFailed, match=text):
+            async with open_agent(*argv, cwd=cwd):
+                pass
+
+
+async def test_one_hundred_megabytes_are_bounded_in_memory_and_complete_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "stdout"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with trio.fail_after(20):
+        async with open_agent(
+            "sh",
+            "-c",
+            "printf start; head -c 100000000 /dev/zero; printf end",
+            stdout_file=file,
+            output_limit=100_000,
+        ) as agent:
+            await agent.wait()
+    result = agent.result
+    assert file.stat().st_size == 100_000_008
+    assert result.stdout_dropped == 100_000_008 - 100_000
+    assert result.stdout.startswith(b"start")
+    assert result.stdout.endswith(b"end")
+    assert len(result.stdout) < 100_100
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+async def test_one_file_takes_both_streams(tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    with trio.fail_after(5):
+        async with open_agent(
+            "sh", "-c", "echo 1; echo 2 >&2", stdout_file=path, stderr_file=str(path)
+        ) as agent:
+            await agent.wait()
+    assert sorted(path.read_text().split()) == ["1", "2"]
+
+
+async def test_a_file_object_gets_the_output_and_stays_open() -> None:
+    file = io.BytesIO()
+    with trio.fail_after(5):
+        async with open_agent("echo", "hello", stdout_file=file) as agent:
+            await agent.wait()
+    assert file.getvalue() == b"hello\n"
+
+
+async def test_echo_passes_the_output_on_and_keeps_it(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with trio.fail_after(5):
+        async with open_agent("sh", "-c", "echo 1; echo 2 >&2", output="echo") as agent:
+            await agent.wait()
+    assert capfdbinary.readouterr() == (b"1\n", b"2\n")
+    assert (agent.result.stdout, agent.result.stderr) == (b"1\n", b"2\n")
+
+
+async def test_inherit_leaves_the_output_to_the_agent(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with trio.fail_after(5):
+        async with open_agent("sh", "-c", "echo 1; echo 2 >&2", output="inherit") as agent:
+            await agent.wait()
+    assert capfdbinary.readouterr() == (b"1\n", b"2\n")
+    assert (agent.result.stdout, agent.result.stderr) == (b"", b"")
+    with pytest.raises(ValueError, match="inherit"):
+        async with open_agent("true", output="inherit", stdout_file=io.BytesIO()):
+            pass
+
+
+async def test_a_file_that_cannot_be_written_ends_the_agent_and_is_an_error() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(5), pytest.raises(AgentFailed, match=r"stdout .* cannot be written") as caught:
+        async with open_agent("sh", "-c", f"echo 1; sleep {tag}", stdout_file="/dev/full") as agent:
+            await agent.wait()
+    assert isinstance(caught.value.__cause__, OSError)
+    assert running(tag) == []
+
+
+async def test_the_end_of_stderr_in_an_error_has_no_keys() -> None:
+    with trio.fail_after(5):
+        async with open_agent(
+            "sh",
+            "-c",
+            "echo bad key $OPENAI_API_KEY >&2; exit 1",
+            env=ENV | {"OPENAI_API_KEY": "sk-0123456789"},
+        ) as agent:
+            await agent.wait()
+    with pytest.raises(AgentFailed, match=r"bad key \*\*\*"):
+        agent.result.check()
+
+
+async def test_the_bodys_exception_leaves_bare_and_the_agent_ends() -> None:
+    tag, error = unique_seconds(), ValueError("mine")
+    with trio.fail_after(5):
+        with pytest.raises(ValueError, match="mine") as caught:
+            async with open_agent("sleep", tag):
+                raise error
+    assert caught.value is error
+    assert running(tag) == []
+
+
+async def test_cancellation_at_any_step_leaves_no_process() -> None:
+    """From the start of the watcher to the end of both: the scope is cancelled at the first step, the second, …"""
+    steps, finished = 0, False
+    with trio.fail_after(30):
+        while not finished:
+            steps += 1
+            tag = unique_seconds()
+            with trio.CancelScope() as scope:
+                instrument = CancelAt(steps, scope)
+                trio.lowlevel.add_instrument(instrument)
+                try:
+                    async with open_agent("sh", "-c", f"setsid sleep {tag} & sleep {tag}") as agent:
+                        await until_sleeping(tag, 2)
+                        await trio.lowlevel.checkpoint()
+                        agent_ran = agent
+                finally:
+                    trio.lowlevel.remove_instrument(instrument)
+                finished = not scope.cancel_called
+            assert running(tag) == [], f"cancelled at step {steps}"
+    assert steps > 15
+    assert agent_ran.returncode is not None
+
+
+async def test_fifty_runs_leave_no_descriptor_open(tmp_path: Path) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def run() -> None:
+        async with open_agent("cat", input="x", watcher=watcher, stdout_file=tmp_path / "out") as agent:
+            await agent.wait()
+        with trio.move_on_after(0.001):
+            async with open_agent("sleep", "1000", watcher=watcher):
+                await trio.sleep_forever()
+
+    with trio.fail_after(20):
+        outside = count()
+        async with open_watcher() as watcher:
+            await run()
+            before = count()
+            for _ in range(50):
+                await run()
+            assert count() == before
+        assert count() == outside

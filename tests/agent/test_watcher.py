@@ -1,0 +1,190 @@
+"""The program is killed with SIGKILL, in another process than this; its agents are gone within 2 s."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+import pytest
+import trio
+from agent_helpers import ENV, open_agent, open_program, running, unique_seconds, until, until_sleeping
+
+from triocept._rollout.process import open_process
+from triocept._rollout.watcher import open_watcher
+
+RUN = """
+import os, sys, trio
+from triocept._rollout.process import open_process
+from triocept._rollout.watcher import open_watcher
+
+async def main():
+    async with open_watcher() as watcher:
+        async with open_process(["sh", "-c", sys.argv[1]], env=os.environ, watcher=watcher):
+            print(watcher.pid, flush=True)
+            await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "sleep {tag} & sleep {tag}",
+        "setsid sleep {tag} & sleep {tag}; true",
+        "trap '' TERM; setsid sleep {tag} & sleep {tag}; true",
+        "trap '' TERM; (env -i setsid sleep {tag}) & env -i sleep {tag}; true",
+    ],
+)
+async def test_a_killed_program_takes_its_agents_with_it_within_two_seconds(script: str) -> None:
+    tag = unique_seconds()
+    with trio.fail_after(15):
+        async with open_program(RUN, script.format(tag=tag)) as program:
+            watcher = int(await program.line())
+            await until_sleeping(tag, 2)
+            program.kill()
+            with trio.fail_after(2):
+                await until(lambda: not [pid for pid in running(tag) if pid != program.process.pid])
+        await until(lambda: not _is_alive(watcher))
+
+
+BEFORE_EXEC = """
+import os, signal, subprocess, sys, trio
+from triocept._rollout.watcher import open_watcher
+
+async def main():
+    async with open_watcher() as watcher:
+        await watcher.register("0123456789abcdef")
+        # In the child, between its fork and its exec: the moment at which nobody knows the agent's number.
+        subprocess.Popen(["sleep", sys.argv[1]], env=os.environ | {"TRIOCEPT_AGENT": "0123456789abcdef"},
+                         start_new_session=True, preexec_fn=lambda: os.kill(os.getppid(), signal.SIGKILL))
+
+trio.run(main)
+"""
+
+
+async def test_an_agent_between_its_fork_and_its_exec_ends_too() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(10):
+        async with open_program(BEFORE_EXEC, tag) as program:
+            assert await program.process.wait() == -signal.SIGKILL
+            with trio.fail_after(2):
+                await until(lambda: not running(tag))
+                await trio.sleep(0.3)  # an agent that came up later would be here now
+                assert not running(tag)
+
+
+WITH_A_FORK = """
+import os, sys, time, trio
+from triocept._rollout.process import open_process
+from triocept._rollout.watcher import open_watcher
+
+async def main():
+    async with open_watcher() as watcher:
+        async with open_process(["sleep", sys.argv[1]], env=os.environ, watcher=watcher):
+            if not (child := os.fork()):  # as multiprocessing does: the child has the pipe, too
+                time.sleep(20)
+                os._exit(0)
+            print(child, flush=True)
+            await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+async def test_a_forked_child_that_holds_the_pipe_open_does_not_keep_the_agents_alive() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(10):
+        async with open_program(WITH_A_FORK, tag) as program:
+            child = int(await program.line())
+            await until_sleeping(tag, 1)
+            program.kill()
+            try:
+                with trio.fail_after(2):
+                    await until(lambda: set(running(tag)) <= {child, program.process.pid})
+            finally:
+                os.kill(child, signal.SIGKILL)
+
+
+async def test_a_watcher_that_was_never_needed_never_was() -> None:
+    async with open_watcher() as watcher:
+        assert watcher.pid is None
+
+
+async def test_a_watcher_ends_with_its_context_and_kills_nothing() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(5):
+        async with open_agent("sleep", tag):
+            async with open_watcher() as watcher:
+                await watcher.register("a-token")
+                watcher.unregister_nowait("a-token")
+                pid = watcher.pid
+                assert pid is not None
+            assert not _is_alive(pid)
+            assert len(running(tag)) == 1
+
+
+async def test_a_watcher_does_not_hear_the_signals_of_the_terminal_or_of_a_service_manager() -> None:
+    with trio.fail_after(5):
+        async with open_watcher() as watcher:
+            await watcher.register("a-token")
+            pid = watcher.pid
+            assert pid is not None
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(pid, signum)
+            await watcher.register("another-token")
+            assert watcher.pid == pid
+            assert os.getsid(pid) == pid
+            watcher.unregister_nowait("a-token")
+            watcher.unregister_nowait("another-token")
+
+
+async def test_one_watcher_serves_all_agents() -> None:
+    with trio.fail_after(5):
+        async with open_watcher() as watcher:
+            pids = set()
+            async with trio.open_nursery() as nursery:
+
+                async def run() -> None:
+                    async with open_process(["true"], env=ENV, watcher=watcher) as agent:
+                        await agent.wait()
+                        pids.add(watcher.pid)
+
+                for _ in range(5):
+                    nursery.start_soon(run)
+            assert len(pids) == 1
+
+
+async def test_a_watcher_that_dies_is_said_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    tag = unique_seconds()
+    with trio.fail_after(5), caplog.at_level(logging.WARNING):
+        async with open_watcher() as watcher, open_process(["sleep", tag], env=ENV, watcher=watcher):
+            first = watcher.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: not _is_alive(first))
+            async with open_process(["true"], env=ENV, watcher=watcher) as agent:
+                assert await agent.wait() == 0
+            assert watcher.pid not in (None, first)
+            assert "has died" in caplog.text
+            assert len(running(tag)) == 1
+    assert running(tag) == []
+
+
+async def test_an_agent_runs_without_a_watcher_where_none_can_start(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    with trio.fail_after(5):
+        async with open_agent("true") as agent:
+            assert await agent.wait() == 0
+    assert "no watcher" in caplog.text
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,149 @@
+"""Every example in the documentation runs, prints what its page says, and is on a page.
+
+An example `x.py` with an `x.out` beside it is a program: it is run, unchanged, and must print just that. `...` in an
+`.out` stands for anything. Real agents are played by `tiny_agent.py`: the stand-ins are first on the PATH, under the
+real agents' names.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import triocept
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+EXAMPLES = DOCS / "examples"
+PAGES = sorted(DOCS.rglob("*.md"))
+PROGRAMS = sorted(path.with_suffix(".py").name for path in EXAMPLES.glob("*.out"))
+NOT_PROGRAMS = {
+    "tiny_agent.py",  # the agent that the others run
+    "test_application.py",  # run by pytest
+}
+ARGUMENTS = {
+    "quickstart.py": ["claude", "-p", "fix the bug"],
+    "record.py": ["traces.jsonl"],
+    "read.py": ["traces.jsonl"],
+}
+REAL_AGENTS = ("claude", "mini")
+TIMEOUT = 60
+"""Seconds; each needs about one."""
+
+
+@pytest.fixture
+def agents_path(tmp_path: Path) -> str:
+    """A PATH on which every real agent is the tiny one."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in REAL_AGENTS:
+        stand_in = folder / name
+        stand_in.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{EXAMPLES / "tiny_agent.py"}" "$@"\n')
+        stand_in.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def run(argv: list[str], *, cwd: Path, path: str = os.environ["PATH"]) -> str:
+    """What a program prints; it must end well, and say nothing on stderr."""
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
+    done = subprocess.run(
+        [sys.executable, *argv],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_runs(name: str, *, cwd: Path, path: str) -> None:
+    """An example prints what its page says."""
+    printed = run([str(EXAMPLES / name), *ARGUMENTS.get(name, ())], cwd=cwd, path=path)
+    wanted = (EXAMPLES / name).with_suffix(".out").read_text()
+    same = doctest.OutputChecker().check_output(wanted, printed, doctest.ELLIPSIS)
+    assert same, f"{name} printed:\n{printed}\nits page says:\n{wanted}"
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "read.py"])
+def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path, agents_path: str) -> None:
+    assert_runs(name, cwd=tmp_path, path=agents_path)
+
+
+def test_the_example_that_reads_reads_what_the_one_that_records_has_recorded(
+    tmp_path: Path, agents_path: str
+) -> None:
+    for name in ("record.py", "read.py"):
+        assert_runs(name, cwd=tmp_path, path=agents_path)
+
+
+def test_the_application_example_passes_under_pytest(tmp_path: Path) -> None:
+    options = ["-q", "-o", "trio_mode=true", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    argv = [
+        "-m",
+        "pytest",
+        "-c",
+        str(tmp_path / "pytest.ini"),
+        *options,
+        str(EXAMPLES / "test_application.py"),
+    ]
+    assert "4 passed" in run(argv, cwd=tmp_path)
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PROGRAMS, *NOT_PROGRAMS}
+
+
+def test_every_example_is_on_a_page() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    included = set(re.findall(r"\{literalinclude\} (?:\.\./)?examples/(\S+)", text))
+    assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".json")} <= included
+
+
+def test_whatever_a_page_includes_exists() -> None:
+    for page in PAGES:
+        for name in re.findall(r"\{literalinclude\} (\S+)", page.read_text()):
+            assert (page.parent / name).is_file(), f"{page.name}: {name}"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = "\n".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    documented = set(re.findall(r"\.\. (?:auto(?!module)\w+|py:data):: (\w+)", text))
+    assert set(triocept.__all__) <= documented
+
+
+def test_the_first_example_of_the_readme_is_the_quickstart() -> None:
+    first = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert first is not None
+    assert program(first[1]) == program((EXAMPLES / "quickstart.py").read_text())
+
+
+def program(text: str) -> tuple[set[str], list[str]]:
+    """What a program imports, and what it does: comments, layout and the agent's argv do not count."""
+    imports = [node for node in ast.parse(text).body if isinstance(node, ast.Import)]
+    names = {alias.name for node in imports for alias in node.names} - {"sys"}
+    rest = [node for node in ast.parse(text).body if not isinstance(node, ast.Import)]
+    return names, [
+        re.sub(r"run_agent\(.*\)$", "run_agent(…)", ast.unparse(node), flags=re.M) for node in rest
+    ]
+
+
+def test_the_page_of_invariants_names_tests_that_exist_and_all_of_them() -> None:
+    named = re.findall(r"`(test_invariant_\w+)`", (DOCS / "explanation" / "invariants.md").read_text())
+    written = re.findall(r"def (test_invariant_\w+)\(", (ROOT / "tests" / "test_invariants.py").read_text())
+    assert named == written

@@ -1,0 +1,121 @@
+"""A scripted model says what was written down, in order, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.asking import ask
+from triocept import (
+    DialectError,
+    Refusal,
+    Request,
+    Response,
+    ScriptedModel,
+    ScriptExhausted,
+    ToolCall,
+    serve_endpoint,
+)
+from triocept.handlers import read_script
+
+
+async def test_each_kind_of_reply_is_given_in_order() -> None:
+    async def later(request: Request) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"{len(request.messages)} messages"
+
+    script = ScriptedModel(
+        [
+            "text",
+            ToolCall.of("t", a=1),
+            ["both", ToolCall.of("t"), ToolCall.of("u")],
+            Response.of("whole", stop_reason="max_tokens"),
+            0.01,
+            later,
+            Refusal(429, "wait"),
+        ]
+    )
+    assert script.remaining == 6
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+            for number in range(6):
+                await ask(rollout, str(number))
+    answers = [turn.response for turn in rollout.trace if turn.response]
+    assert [answer.text for answer in answers] == ["text", "", "both", "whole", "1 messages"]
+    assert [[call.name for call in answer.tool_calls] for answer in answers] == [
+        [],
+        ["t"],
+        ["t", "u"],
+        [],
+        [],
+    ]
+    assert rollout.trace[5].error is not None
+    assert rollout.trace[5].error.status == 429
+    assert script.remaining == 0
+
+
+async def test_a_script_that_runs_out_shows_the_request() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(ScriptExhausted, match=r"no reply left after 1.*\n.*user: what now"):
+                async with endpoint.open_rollout(ScriptedModel(["one"])) as rollout:
+                    await ask(rollout, "first")
+                    await ask(rollout, "what now")
+
+
+async def test_a_hang_up_during_a_pause_gives_the_reply_back() -> None:
+    script = ScriptedModel([30, "worth it"])
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+            with trio.move_on_after(0.2):
+                await ask(rollout)
+            while not len(rollout.trace):
+                await trio.sleep(0.005)
+            assert script.remaining == 1
+
+
+@pytest.mark.parametrize("reply", [None, {"text": "x"}, [], [3], b"bytes", True])
+def test_what_is_no_reply_is_a_typeerror_that_names_its_place(reply: object) -> None:
+    with pytest.raises(TypeError, match=r"replies\[1\]"):
+        ScriptedModel(["fine", reply])  # type: ignore[list-item]
+
+
+def test_a_script_is_read_from_python_or_json(tmp_path: Path) -> None:
+    python = tmp_path / "s.py"
+    python.write_text("from triocept import ToolCall\nreplies = ['a', ToolCall.of('t', x=1)]\n")
+    assert read_script(python) == ["a", ToolCall.of("t", x=1)]
+    document = ["a", 0.5, {"tool": "t", "arguments": {"x": 1}}, ["b", {"tool": "u"}]]
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps([*document, {"refuse": 429, "message": "no", "retry_after": 2}]))
+    *first, refusal = read_script(file)
+    assert first == ["a", 0.5, ToolCall.of("t", x=1), ["b", ToolCall("u")]]
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.retry_after) == (429, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("{", "not valid JSON"),
+        ("{}", "a list of replies"),
+        ('["a", {"x": 1}]', r"\[1\]"),
+        ('[["a", 3]]', r"\[0\]"),
+    ],
+)
+def test_a_script_that_is_none_is_an_error_that_names_the_place(
+    text: str, place: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.json"
+    file.write_text(text)
+    with pytest.raises(DialectError, match=place):
+        read_script(file)
+
+
+def test_a_python_script_must_define_replies(tmp_path: Path) -> None:
+    file = tmp_path / "s.py"
+    file.write_text("answers = []")
+    with pytest.raises(DialectError, match="replies"):
+        read_script(file)

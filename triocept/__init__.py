@@ -1,0 +1,137 @@
+"""Be the model: a trio program answers every model call of an LLM agent that it does not own.
+
+The house; imports only go down:
+
+* F6 `_cli`, `__main__`: the command line.
+* F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read.
+* F4 `_server`: the socket, hypercorn, Quart-Trio. `handlers`: small things that answer, and compose.
+* F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart.
+* F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
+* F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
+* F0 `errors`: the whole hierarchy, drawn as a tree.
+"""
+
+from ._canonical.content import (
+    Blob,
+    Media,
+    Message,
+    Opaque,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from ._canonical.events import (
+    Event,
+    PartBlob,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+)
+from ._canonical.fold import assemble, events_of
+from ._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
+from ._canonical.response import Response, StopReason, Usage
+from ._endpoint import TLS, Endpoint, run_endpoint, serve_endpoint
+from ._rollout.agent import Agent
+from ._rollout.clients import ClientConfig
+from ._rollout.exchange import Exchange
+from ._rollout.output import AgentResult
+from ._rollout.rollout import Rollout
+from ._rollout.service import Handler
+from ._rollout.stream import ResponseStream
+from ._trace.jsonl import JSONLRecorder, read_traces
+from ._trace.recorder import Recorder, RecorderGroup
+from ._trace.trace import Trace
+from ._trace.turn import Turn, TurnError
+from .errors import (
+    AgentFailed,
+    AlreadySettled,
+    ContextLengthError,
+    DialectError,
+    EndpointCrashed,
+    ExchangeAbandoned,
+    ExchangeError,
+    LimitReached,
+    Refusal,
+    RolloutClosed,
+    ScriptExhausted,
+    TrioceptError,
+    TunnelError,
+    Unanswered,
+    UpstreamError,
+    UpstreamTruncated,
+)
+from .handlers import ScriptedModel
+
+__all__ = [
+    # the endpoint and what lives in it
+    "serve_endpoint",
+    "run_endpoint",
+    "Endpoint",
+    "TLS",
+    "Rollout",
+    "ClientConfig",
+    "Exchange",
+    "ResponseStream",
+    "Handler",
+    "ScriptedModel",
+    "Agent",
+    "AgentResult",
+    # the nouns
+    "Request",
+    "Message",
+    "Tool",
+    "ToolChoice",
+    "Sampling",
+    "ReasoningAsk",
+    "OutputFormat",
+    "Text",
+    "Reasoning",
+    "Blob",
+    "Media",
+    "ToolCall",
+    "ToolResult",
+    "RefusalText",
+    "Opaque",
+    "Response",
+    "StopReason",
+    "Usage",
+    # the increments of a response
+    "Event",
+    "ResponseStart",
+    "PartStart",
+    "PartDelta",
+    "PartBlob",
+    "PartEnd",
+    "ResponseEnd",
+    "assemble",
+    "events_of",
+    # what is kept
+    "Trace",
+    "Turn",
+    "TurnError",
+    "Recorder",
+    "RecorderGroup",
+    "JSONLRecorder",
+    "read_traces",
+    # the errors
+    "TrioceptError",
+    "DialectError",
+    "Refusal",
+    "LimitReached",
+    "UpstreamError",
+    "UpstreamTruncated",
+    "ContextLengthError",
+    "ExchangeError",
+    "AlreadySettled",
+    "Unanswered",
+    "ExchangeAbandoned",
+    "ScriptExhausted",
+    "RolloutClosed",
+    "EndpointCrashed",
+    "TunnelError",
+    "AgentFailed",
+]

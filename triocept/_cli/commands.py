@@ -1,0 +1,72 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..errors import TrioceptError
+from ..handlers import Reply, ScriptedModel, read_script
+from .demo import run_demo
+from .run import Run, say_hello
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="triocept")
+def main() -> None:
+    """Be the model of an LLM agent that you do not own."""
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the model says: a Python file that defines 'replies', or a JSON list. "
+    "Without it, every call is answered with one friendly sentence.",
+)
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append every turn to this file, one JSON line each, before the agent sees the end of its answer.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
+@click.option("--quiet", is_flag=True, help="Show the agent's output only.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+def run(
+    script: Path | None, record: Path | None, host: str, port: int, quiet: bool, command: tuple[str, ...]
+) -> None:
+    """Run COMMAND as an agent whose model is triocept, and show each of its model calls.
+
+    The agent gets the endpoint and a key by the usual environment variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, …).
+    Ends with the agent's own exit code.
+
+    \b
+        triocept run --script replies.py -- claude -p "fix the bug"
+    """
+    handler = say_hello if script is None else ScriptedModel(_script(script))
+    _exit(Run(command, handler=handler, record=record, host=host, port=port, quiet=quiet))
+
+
+@main.command()
+@click.option(
+    "--record", type=click.Path(dir_okay=False, path_type=Path), help="Append every turn to this file."
+)
+def demo(record: Path | None) -> None:
+    """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
+    sys.exit(run_demo(record))
+
+
+def _script(path: Path) -> list[Reply]:
+    try:
+        return read_script(path)
+    except TrioceptError as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+def _exit(what: Run) -> None:
+    sys.exit(what.main())

@@ -1,0 +1,38 @@
+"""`triocept demo`: a small agent in a process of its own, and a scripted model."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from .._canonical.content import ToolCall
+from .._canonical.request import Request
+from ..handlers import Reply, ScriptedModel
+from .run import Run
+
+__all__ = ["run_demo"]
+
+AGENT = Path(__file__).with_name("demo_agent.py")
+
+
+def replies() -> list[Reply]:
+    """What the model says: two tools, one after the other, then what it saw."""
+
+    def conclude(request: Request) -> str:
+        return f"Done. The file says: {request.tool_results[-1].text.strip()}"
+
+    return [
+        ToolCall.of("write_file", path="hello.txt", text="Hello from a model that is a trio program.\n"),
+        0.3,
+        ToolCall.of("read_file", path="hello.txt"),
+        0.3,
+        conclude,
+    ]
+
+
+def run_demo(record: Path | None) -> int:
+    """Run it in a directory of its own; the agent's exit code."""
+    with tempfile.TemporaryDirectory(prefix="triocept-demo-") as folder:
+        command = (sys.executable, str(AGENT), "Write a greeting to hello.txt, then tell me what it says.")
+        return Run(command, handler=ScriptedModel(replies()), record=record, cwd=Path(folder)).main()

@@ -1,0 +1,60 @@
+"""An endpoint, a rollout, an agent: what `triocept run` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import trio
+
+from .._endpoint import serve_endpoint
+from .._rollout.exchange import Exchange
+from .._rollout.service import Handler
+from .._trace.jsonl import JSONLRecorder
+from .._trace.recorder import Recorder, RecorderGroup
+from ..errors import TrioceptError
+from .show import Show
+
+__all__ = ["Run", "say_hello"]
+
+
+async def say_hello(exchange: Exchange) -> None:
+    """What answers where nobody said what should."""
+    await exchange.respond("Hello from triocept: your agent and its model can hear each other.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `triocept run`."""
+
+    command: tuple[str, ...]
+    handler: Handler
+    record: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    quiet: bool = False
+    cwd: Path | None = None
+
+    def main(self) -> int:
+        """Run it, and tell the agent's exit code (128 + the signal, if one ended it, as a shell does)."""
+        try:
+            returncode = trio.run(self._main)
+        except KeyboardInterrupt:
+            return 130
+        except (TrioceptError, OSError) as exc:
+            raise click.ClickException(str(exc)) from exc
+        return returncode if returncode >= 0 else 128 - returncode
+
+    async def _main(self) -> int:
+        show = Show(quiet=self.quiet)
+        recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
+        recorders.append(show)
+        async with serve_endpoint(
+            host=self.host, port=self.port, recorder=RecorderGroup(recorders)
+        ) as endpoint:
+            async with endpoint.open_rollout(self.handler) as rollout:
+                show.begin(endpoint, rollout, self.command)
+                result = await rollout.run_agent(self.command, output="inherit", cwd=self.cwd)
+        show.end(rollout, result, self.record)
+        return result.returncode

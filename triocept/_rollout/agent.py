@@ -1,0 +1,117 @@
+"""An agent at work in a rollout: its process, and its calls as a loop that ends with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, final
+
+import trio
+
+from ..errors import RolloutClosed
+from .environment import agent_environment
+from .exchange import Exchange
+from .output import AgentResult
+from .process import AgentProcess, open_process
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["Agent", "open_agent"]
+
+
+@final
+class Agent:
+    """A running agent. Made by `rollout.open_agent` only.
+
+    Iterate over it to take the calls of its rollout: `async for exchange in agent`. The iteration ends when the
+    process has ended (or the rollout).
+    """
+
+    def __init__(self, rollout: Rollout, process: AgentProcess) -> None:
+        self.rollout = rollout
+        self._process = process
+        self._ended = False
+        self._waits: set[trio.CancelScope] = set()
+        self._watch_scope = trio.CancelScope(shield=True)
+
+    def __repr__(self) -> str:
+        return f"<Agent of rollout {self.rollout.id}: {self._process!r}>"
+
+    @property
+    def pid(self) -> int:
+        """The number of its process, and of its group."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative is the signal that ended it."""
+        return self._process.returncode
+
+    @property
+    def result(self) -> AgentResult:
+        """How it went; there when the context of `open_agent` has been left.
+
+        Raises:
+            RuntimeError: it has not been left.
+        """
+        return self._process.result
+
+    async def wait(self) -> int:
+        """Wait until the process has ended; its return code.
+
+        Cancellation: immediate; the process runs on until its context is left.
+        """
+        return await self._process.wait()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Exchange:
+        """The next call. Cancellation: no call is lost."""
+        if not self._ended:
+            with trio.CancelScope() as scope:
+                self._waits.add(scope)
+                try:
+                    exchange = await self.rollout._next_exchange()
+                finally:
+                    self._waits.discard(scope)
+                if exchange is not None:
+                    return exchange
+        await trio.lowlevel.checkpoint()
+        raise StopAsyncIteration
+
+    async def _watch(self) -> None:
+        """End the iteration with the process. Shielded: ended by its owner alone."""
+        with self._watch_scope:
+            await self._process.wait()
+            self._ended = True
+            for scope in self._waits:
+                scope.cancel()
+
+
+@asynccontextmanager
+async def open_agent(
+    rollout: Rollout,
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str | None] | None,
+    **options: Any,
+) -> AsyncIterator[Agent]:
+    """See `Rollout.open_agent`."""
+    if rollout._ending is not None:
+        raise RolloutClosed(f"rollout {rollout.id} has ended: no agent can be run in it")
+    environment = agent_environment(os.environ, rollout.environ(), env)
+    async with open_process(argv, env=environment, watcher=rollout._watcher, **options) as process:
+        agent = Agent(rollout, process)
+        error: BaseException | None = None  # raised outside the nursery, which would wrap it
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent._watch)
+            try:
+                yield agent
+            except BaseException as exc:
+                error = exc
+            agent._watch_scope.cancel()
+        if error is not None:
+            raise error

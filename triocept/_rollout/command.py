@@ -1,0 +1,133 @@
+"""What an agent is started from, checked before, and the start itself: what is wrong is said in words.
+
+No text here holds an argument or a value of the environment: they may be keys.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+import trio
+
+from ..errors import AgentFailed
+
+__all__ = ["check_argv", "check_env", "start_process"]
+
+
+def check_argv(argv: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
+    """The command, as a tuple of str.
+
+    Raises:
+        TypeError: not a sequence of str or paths.
+        ValueError: empty, or not what the system can pass on.
+    """
+    if isinstance(argv, str | bytes | os.PathLike):
+        raise TypeError(
+            'argv is a list, ["claude", "-p", "fix the bug"], not one str: no shell would split it'
+        )
+    command = tuple(_check_argument(argument, place) for place, argument in enumerate(argv))
+    if not command or not command[0]:
+        raise ValueError("argv is empty: its first entry names the program to run")
+    return command
+
+
+def check_env(env: Mapping[str, object]) -> dict[str, str]:
+    """A copy of the environment.
+
+    Raises:
+        TypeError: not of str.
+        ValueError: not what the system can pass on; the text names the variable, never its value.
+    """
+    environment: dict[str, str] = {}
+    for name, value in env.items():
+        if not isinstance(value, str):
+            raise TypeError(f"env holds only str, but the value of {name!r} is {type(value).__name__}")
+        if not name or "=" in name or not _can_be_passed(name) or not _can_be_passed(value):
+            raise ValueError(
+                f"the environment variable {name!r} cannot be passed on: a NUL, a `=` or a surrogate"
+            )
+        environment[name] = value
+    return environment
+
+
+async def start_process(
+    argv: tuple[str, ...],
+    *,
+    env: Mapping[str, str],
+    cwd: str | os.PathLike[str] | None,
+    feed: bool,
+    capture: bool,
+) -> trio.Process:
+    """Start it, in a session and group of its own.
+
+    Args:
+        argv: as of `check_argv`.
+        env: as of `check_env`.
+        cwd: its working directory.
+        feed: with a pipe to its stdin, or none at all.
+        capture: with pipes from its stdout and stderr, or ours.
+
+    Cancellation: at once, or else the process is returned; never both.
+
+    Raises:
+        AgentFailed: it cannot be started.
+        NotImplementedError: on Windows.
+    """
+    if os.name != "posix":
+        raise NotImplementedError("agents need POSIX process groups: run this on Linux, on macOS or in WSL")
+    pipe = subprocess.PIPE if capture else None
+    try:
+        return await trio.lowlevel.open_process(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,
+        )
+    except OSError as exc:
+        raise AgentFailed(_what_to_do(argv[0], cwd, exc), argv=argv) from exc
+
+
+def _check_argument(argument: object, place: int) -> str:
+    if isinstance(argument, os.PathLike):
+        argument = os.fspath(argument)
+    if not isinstance(argument, str):
+        raise TypeError(f"argv[{place}] is {type(argument).__name__}, not str")
+    if not _can_be_passed(argument):
+        raise ValueError(f"argv[{place}] cannot be passed on: it holds a NUL or a surrogate")
+    return argument
+
+
+def _can_be_passed(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -> str:
+    text = f"agent {name!r} cannot be started: "
+    if cwd is not None and error.filename == cwd:
+        return (
+            text + f"its working directory {os.fspath(cwd)!r}: {error.strerror}; give one that exists, as cwd"
+        )
+    if error.errno == errno.ENOENT and "/" in name:
+        return (
+            text + "there is no such file (or no such interpreter, named in its first line); check the path"
+        )
+    if error.errno == errno.ENOENT:
+        return text + "there is no such command on its PATH; install it, or give its full path"
+    if error.errno == errno.EACCES:
+        return text + f"it may not be executed; `chmod +x {name}`, or start it with its interpreter"
+    if error.errno == errno.ENOEXEC:
+        return (
+            text + "it is no program for this machine; a script needs `#!` and its interpreter as first line"
+        )
+    if error.errno == errno.E2BIG:
+        return text + "its arguments and environment are too long for the system; give the prompt as input"
+    return text + f"{error.strerror or error}"

@@ -1,0 +1,313 @@
+"""One caught model call, live.
+
+Rules:
+
+1. One exchange, one outcome: `_settle` is the only place that fixes it, and it fixes it before its first checkpoint.
+2. Recorded before released: every recorder and the trace have the turn before the log gets its end, and so before
+   the agent can see the terminal event.
+3. An outcome is never lost by cancellation: what was fixed is recorded and released in a shielded scope.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from secrets import token_hex
+from typing import TYPE_CHECKING, final
+
+import msgspec
+import trio
+
+from .._canonical.content import Json, ToolCall
+from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
+from .._canonical.fold import Fold
+from .._canonical.request import Request
+from .._canonical.response import Response, ResponsePart
+from .._canonical.tokens import estimate_usage
+from .._trace.turn import Turn
+from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
+from .log import EventLog
+from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
+from .stream import ResponseStream
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["Answerable", "Exchange"]
+
+Answerable = Response | str | ResponsePart
+"""What `respond` takes: a whole response, or one part of it; a `str` is text."""
+
+
+@final
+class Exchange:
+    """One model call of the agent, waiting to be answered. Made by a rollout only.
+
+    It gets exactly one outcome: answered (`respond`, `open_stream`), refused (`refuse`), failed (its handler raised)
+    or abandoned (the agent hung up).
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        request: Request,
+        *,
+        raw: Json,
+        headers: Mapping[str, str],
+        attempt: int,
+    ) -> None:
+        self.id = f"x_{token_hex(8)}"
+        self.rollout = rollout
+        self.request = request
+        self.raw = raw
+        """The agent's document, decoded, as it came."""
+        self.headers = headers
+        """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
+        self.attempt = attempt
+        """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
+        self._notes: dict[str, Json] = {}
+        self._started_at = time.time()
+        self._start = trio.current_time()
+        self._first_event: float | None = None
+        self._outcome: Outcome | None = None
+        self._cause: BaseException | None = None
+        self._fold: Fold | None = None
+        self._response_id = f"resp_{token_hex(12)}"
+        self._log = EventLog()
+        self._hand_over_scope = trio.CancelScope()
+        self._handler_scope = trio.CancelScope()
+        self._handed_over = False
+
+    def __repr__(self) -> str:
+        state = kind_of(self._outcome) if self._outcome else "waiting"
+        return f"<Exchange {self.id} of rollout {self.rollout.id}: {self.dialect} {self.request.model!r}, {state}>"
+
+    @property
+    def dialect(self) -> str:
+        """The wire format that the agent speaks."""
+        return self.request.dialect
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its outcome."""
+        return self._outcome is not None
+
+    async def respond(self, answer: Answerable) -> None:
+        """Answer, whole. An agent that asked for a stream gets one.
+
+        Returns once the answer is recorded and written to the agent's connection (or the agent has hung up
+        meanwhile: the answer is in the trace all the same).
+
+        Args:
+            answer: a `Response`; or one part of it, a `str` being text.
+
+        Raises:
+            AlreadySettled: it has its outcome.
+            ExchangeAbandoned: the agent has hung up.
+            OSError: (or whatever else the recorder raises) the turn could not be recorded.
+
+        Cancellation: before it begins, nothing has happened; later the answer is recorded and given, only the wait
+        for its delivery is cut short.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        if self._fold is not None:
+            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        response = answer if isinstance(answer, Response) else Response.of(answer)
+        await self._settle(Answered(self._complete(response)))
+        await self._log.wait_delivered()
+
+    @asynccontextmanager
+    async def open_stream(self) -> AsyncIterator[ResponseStream]:
+        """Answer piece by piece: `async with exchange.open_stream() as stream: await stream.send("hel")`.
+
+        An agent that did not ask for a stream gets the whole when it is whole.
+
+        Closing: on a clean exit the answer ends with `ResponseEnd`, unless it was sent. Left by an exception, the
+        exchange is failed (or refused, if that is a `Refusal`): the agent sees its stream break, never a clean end.
+
+        Raises:
+            AlreadySettled: it has its outcome, or a stream already.
+            ExchangeAbandoned: the agent has hung up.
+        """
+        self._check_open()
+        if self._fold is not None:
+            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        self._fold = Fold()
+        stream = ResponseStream(self._send)
+        try:
+            yield stream
+            if not stream.ended:
+                await stream.end()
+        except trio.Cancelled:
+            raise  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper
+        except BaseException as exc:
+            await self._settle_by(exc)
+            raise
+
+    async def refuse(
+        self,
+        status: int,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+        code: str | None = None,
+    ) -> None:
+        """Refuse, with this HTTP status, in the agent's dialect.
+
+        What each status makes each agent do differs: 404 ends every known agent at once, 429 with `retry_after`
+        makes nearly all of them wait and try again. In mid-stream the status is lost: the agent gets its dialect's
+        in-band error and a broken stream.
+
+        Args:
+            status: 400 to 599.
+            message: what the agent reads.
+            retry_after: seconds.
+            should_retry: what `x-should-retry` says; None sends no such header.
+            code: the dialect's own error code; None chooses by status.
+
+        Raises:
+            AlreadySettled, ExchangeAbandoned: as `respond`.
+
+        Cancellation: as `respond`.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        refusal = Refusal(status, message, retry_after=retry_after, should_retry=should_retry, code=code)
+        await self._settle(Refused(refusal))
+        await self._log.wait_delivered()
+
+    async def forward(self, upstream: Callable[[Exchange], Awaitable[None]]) -> None:
+        """Let `upstream` (any handler) answer."""
+        await upstream(self)
+
+    def annotate(self, **data: Json) -> None:
+        """Put notes into the turn: anything that JSON can say.
+
+        Raises:
+            AlreadySettled: the turn is written.
+        """
+        if self.settled:
+            raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
+        self._notes.update(data)
+
+    def _check_open(self) -> None:
+        if isinstance(self._outcome, Abandoned):
+            raise ExchangeAbandoned(f"{self!r}: the agent hung up")
+        if self._outcome is not None:
+            raise AlreadySettled(f"{self!r} has its outcome already")
+
+    async def _hand_over(self, channel: trio.MemorySendChannel[Exchange]) -> None:
+        """Wait until somebody takes it, or until it is settled without anybody."""
+        with self._hand_over_scope:
+            try:
+                await channel.send(self)
+                self._handed_over = True
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                await self._log.wait_ended()  # the rollout is closing, and refuses it
+
+    async def _hang_up(self) -> None:
+        """Nobody reads its answer any more."""
+        if self.settled or self._log.attended:
+            return
+        if self.rollout.on_hangup == "finish" and self._handed_over:
+            return
+        await self._settle(Abandoned())
+        self._handler_scope.cancel()
+
+    async def _send(self, event: Event) -> None:
+        """One increment of a streamed answer."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        assert self._fold is not None
+        if isinstance(event, ResponseEnd):
+            await self._end_stream(event)
+            return
+        event = self._complete_event(event)
+        self._fold.add(event)
+        if self._first_event is None:
+            self._first_event = trio.current_time() - self._start
+        await self._log.put(event)
+
+    async def _end_stream(self, end: ResponseEnd) -> None:
+        assert self._fold is not None
+        self._fold.add(end)
+        response = self._complete(self._fold.response())
+        last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
+        await self._settle(Answered(response), last)
+        await self._log.wait_delivered()
+
+    def _complete_event(self, event: Event) -> Event:
+        """The event with the ids and the name that nobody bothered to give."""
+        match event:
+            case ResponseStart():
+                return msgspec.structs.replace(
+                    event, id=event.id or self._response_id, model=event.model or self.request.model
+                )
+            case PartStart(part=ToolCall(id="") as call):
+                return PartStart(event.index, msgspec.structs.replace(call, id=_call_id()))
+            case _:
+                return event
+
+    def _complete(self, response: Response) -> Response:
+        """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
+        return msgspec.structs.replace(
+            response,
+            id=response.id or self._response_id,
+            model=response.model or self.request.model,
+            usage=response.usage or estimate_usage(self.request, response),
+            stop_reason=response.stopped,
+            content=tuple(
+                msgspec.structs.replace(part, id=_call_id())
+                if isinstance(part, ToolCall) and not part.id
+                else part
+                for part in response.content
+            ),
+        )
+
+    async def _settle_by(self, exc: BaseException) -> None:
+        """Fix the outcome that an exception of whoever answers amounts to, if there is none yet."""
+        if not self.settled:
+            self._cause = exc
+            await self._settle(outcome_of(exc))
+
+    async def _settle(self, outcome: Outcome, last: Event | None = None) -> None:
+        """Fix the outcome, record the turn, release the answer."""
+        self._outcome = outcome
+        with trio.CancelScope(shield=True):
+            try:
+                await self.rollout._record(lambda number: self._turn(outcome, number))
+            except BaseException as exc:
+                self._log.end(Failed(exc))
+                raise
+            finally:
+                self.rollout._forget(self)
+                self._hand_over_scope.cancel()
+            self._log.end(outcome, last)
+
+    def _turn(self, outcome: Outcome, number: int) -> Turn:
+        response = outcome.response if isinstance(outcome, Answered) else None
+        if response is None and self._fold is not None:
+            response = self._fold.response()
+        return Turn(
+            id=self.id,
+            rollout=self.rollout.id,
+            number=number,
+            dialect=self.dialect,
+            request=self.rollout.trace._intern(self.request),
+            outcome=kind_of(outcome),
+            response=response,
+            error=error_of(outcome),
+            attempt=self.attempt,
+            started_at=self._started_at,
+            first_event=self._first_event,
+            duration=trio.current_time() - self._start,
+            notes=self._notes,
+        )
+
+
+def _call_id() -> str:
+    """An id for a tool call: of letters that every dialect allows, and recognisable when it comes back."""
+    return f"call_{token_hex(12)}"

@@ -1,0 +1,286 @@
+"""Which processes are an agent's, and how they get a signal. Run as a script, this module is the watcher.
+
+A script of the standard library alone, because the watcher must start in milliseconds and live through anything.
+
+Rules:
+
+1. A process is an agent's if it is in its group or its session, if its environment holds the agent's mark, or if
+   its parent is the agent's. The mark finds what left the group by `setsid` and was orphaned; what also hid its
+   environment from us (another user's, `env -i`, a rewritten process title) is found only while its parent lives.
+2. A number may pass from one process to another. A signal goes to the process that was seen, known by its birth.
+3. The dead that nobody reaped are dead.
+4. Without a /proc (macOS) an agent is its group, no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+
+__all__ = ["MARK", "Agent", "Ending", "ProcessInfo", "birth", "open_handle", "read_processes", "watch"]
+
+MARK = "TRIOCEPT_AGENT"
+"""The variable in every agent's environment: its token, after those of the agents that it runs in, split by `:`."""
+
+TERM_GRACE = 1.0
+"""Seconds from the watcher's SIGTERM to its SIGKILL: all is over 2 s after the program died."""
+SEARCH = 3.0
+"""Seconds for which the watcher goes on looking: an agent that was between fork and exec shows its mark late."""
+QUIET = 5
+"""How many looks in a row must find nothing before the watcher believes it."""
+PAUSE = 0.05
+"""Seconds between two looks."""
+
+
+class Agent:
+    """What is known of one agent. Before it runs, that is its token."""
+
+    def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
+        self.token = token.encode()
+        self.pid = pid
+        self.born = born
+
+
+class ProcessInfo:
+    """A process as /proc tells it."""
+
+    __slots__ = ("alive", "born", "group", "parent", "pid", "session", "tokens")
+
+    def __init__(self, pid: int, stat: bytes) -> None:
+        # proc(5): the name, in parentheses, may hold anything; the fields after it are counted from 3.
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        self.pid = pid
+        self.parent, self.group, self.session = int(fields[1]), int(fields[2]), int(fields[3])
+        self.born = int(fields[19])
+        # A leader that has ended while its threads run on is a zombie, too, but a living one.
+        self.alive = fields[0] not in (b"Z", b"X", b"x") or int(fields[17]) > 1
+        self.tokens: frozenset[bytes] = frozenset()
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """A number, and whose it is."""
+        return self.pid, self.born
+
+
+def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
+    """All processes, with the marks of those born at `since` or later; None where there is no /proc."""
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        processes = {process.pid: process for process in map(_look_at, pids) if process is not None}
+    except (OSError, ValueError, IndexError):
+        return None
+    for process in processes.values():
+        if process.alive and process.born >= since:
+            process.tokens = _read_tokens(process.pid)
+    return processes or None
+
+
+def birth(pid: int) -> int | None:
+    """When a process was born, in clock ticks since the machine was; None if it is gone or there is no /proc."""
+    process = _look_at(pid)
+    return None if process is None else process.born
+
+
+def open_handle(pid: int) -> int | None:
+    """Holds on to the process, whoever gets its number later; None where the kernel or a sandbox has no pidfd."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):
+            return os.pidfd_open(pid)
+    return None
+
+
+class Ending:
+    """The end of some agents: round by round, until nothing of them lives."""
+
+    def __init__(self, agents: list[Agent]) -> None:
+        self._agents = agents
+        self._told: set[tuple[int, int]] = set()
+
+    def strike(self, signum: int, processes: dict[int, ProcessInfo] | None) -> int:
+        """Signal what lives of the agents; returns how many that were. 0 signals nothing.
+
+        SIGTERM comes once to each process (many take a second one as "drop everything"), SIGKILL in every round.
+        """
+        if processes is None:
+            return sum(self._strike_group(agent, signum) for agent in self._agents)
+        living = self._members(processes)
+        for process in living:
+            if signum == signal.SIGKILL or (signum and process.identity not in self._told):
+                self._told.add(process.identity)
+                _send(process, signum)
+        if signum == signal.SIGKILL:
+            # All of a group at one stroke: a group that forks faster than we look has no other end.
+            for pid in {process.group for process in living} & self._groups(processes):
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signum)
+        return len(living)
+
+    def _members(self, processes: dict[int, ProcessInfo]) -> list[ProcessInfo]:
+        tokens, groups = {agent.token for agent in self._agents}, self._groups(processes)
+        children: dict[int, list[ProcessInfo]] = {}
+        for process in processes.values():
+            children.setdefault(process.parent, []).append(process)
+        found: dict[int, ProcessInfo] = {}
+        todo = [
+            p for p in processes.values() if p.group in groups or p.session in groups or p.tokens & tokens
+        ]
+        while todo:
+            process = todo.pop()
+            if process.pid not in found and process.pid not in (1, os.getpid()):
+                found[process.pid] = process
+                todo += children.get(process.pid, ())
+        return [process for process in found.values() if process.alive]
+
+    def _groups(self, processes: dict[int, ProcessInfo]) -> set[int]:
+        """The agents' groups. A leader born at another time is another agent's, or nobody's: the number moved on."""
+        return {
+            agent.pid
+            for agent in self._agents
+            if agent.pid is not None
+            and (agent.pid not in processes or processes[agent.pid].born == agent.born)
+        }
+
+    def _strike_group(self, agent: Agent, signum: int) -> bool:
+        if agent.pid is None:
+            return False
+        identity = (agent.pid, 0)
+        first = identity not in self._told
+        try:
+            os.killpg(agent.pid, signum if first or signum == signal.SIGKILL else 0)
+        except OSError:  # nobody is left; on macOS, EPERM where all that is left are zombies
+            return False
+        if signum:
+            self._told.add(identity)
+        return True
+
+
+def _look_at(pid: int) -> ProcessInfo | None:
+    content = _read(f"/proc/{pid}/stat")
+    return ProcessInfo(pid, content) if content else None
+
+
+def _read_tokens(pid: int) -> frozenset[bytes]:
+    environ = b"\0" + _read(f"/proc/{pid}/environ")
+    value = environ.partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
+    return frozenset(value.split(b":")) - {b""}
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read() or b""
+    except OSError:  # it has ended, or it is another user's
+        return b""
+
+
+def _send(process: ProcessInfo, signum: int) -> None:
+    # A stopped process would hear of its SIGTERM only when somebody lets it run.
+    signums = (signum, signal.SIGCONT) if signum == signal.SIGTERM else (signum,)
+    handle = open_handle(process.pid)
+    try:
+        if birth(process.pid) == process.born:
+            for number in signums:
+                with contextlib.suppress(OSError):
+                    _send_one(process.pid, handle, number)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _send_one(pid: int, handle: int | None, signum: int) -> None:
+    if sys.platform == "linux" and handle is not None:
+        signal.pidfd_send_signal(handle, signum)
+    else:
+        os.kill(pid, signum)
+
+
+def watch(program: int, since: int) -> None:
+    """The watcher: hear of agents on stdin, and end them when the program `program` is gone.
+
+    The lines are `+ token`, `= token pid born`, `- token`, and `quit`, after which nothing is ended.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    os.set_blocking(0, False)
+    listener = _Listener(program)
+    os.write(1, b"ready\n")
+    os.close(1)
+    while not listener.over:
+        listener.hear()
+    listener.hear(0)
+    if listener.agents:
+        _end(listener, since)
+
+
+class _Listener:
+    """What the program says, and whether it still lives."""
+
+    def __init__(self, program: int) -> None:
+        self.agents: dict[str, Agent] = {}
+        self.over = False
+        """The program has quit, or it is gone."""
+        self.closed = False
+        """No process is left that could be an agent before its exec: those hold the pipe, too."""
+        self._rest = b""
+        self._poll = select.poll()
+        self._poll.register(0, select.POLLIN)
+        self._program = self._open_program(program)
+
+    def _open_program(self, program: int) -> int | None:
+        """Its own forked children may hold the pipe open when it dies: so look at the process as well."""
+        handle = open_handle(program)
+        if handle is not None:
+            self._poll.register(handle, select.POLLIN)
+        if os.getppid() != program:
+            self.over = True
+        return handle
+
+    def hear(self, timeout: float | None = None) -> None:
+        """Wait for news, and take all of it in."""
+        if self.closed:
+            return
+        ready = [fd for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000)]
+        while not self.closed:
+            try:
+                data = os.read(0, 65536)
+            except BlockingIOError:
+                break
+            if not data:
+                self.closed = self.over = True
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._obey(line.decode().split(" "))
+        if self._program in ready:
+            self.over = True
+
+    def _obey(self, words: list[str]) -> None:
+        if words[0] == "+":
+            self.agents[words[1]] = Agent(words[1])
+        elif words[0] == "=":
+            self.agents[words[1]] = Agent(words[1], int(words[2]), int(words[3]))
+        elif words[0] == "-":
+            self.agents.pop(words[1], None)
+        elif words[0] == "quit":
+            self.agents.clear()
+            self.closed = self.over = True
+
+
+def _end(listener: _Listener, since: int) -> None:
+    ending, start, quiet = Ending(list(listener.agents.values())), time.monotonic(), 0
+    while quiet < QUIET or not listener.closed:
+        elapsed = time.monotonic() - start
+        if elapsed > SEARCH:
+            return
+        signum = signal.SIGTERM if elapsed < TERM_GRACE else signal.SIGKILL
+        quiet = 0 if ending.strike(signum, read_processes(since)) else quiet + 1
+        time.sleep(PAUSE)
+        if not listener.closed:
+            listener.hear(0)
+
+
+if __name__ == "__main__":
+    watch(int(sys.argv[1]), int(sys.argv[2]))

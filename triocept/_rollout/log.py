@@ -1,0 +1,118 @@
+"""An answer on its way from whoever gives it to the connections that wait for it.
+
+One producer, many readers, each from the start: an agent that re-sends its call while the answer still runs reads
+the same answer.
+
+Rules:
+
+1. Nothing is lost by cancellation: a reader that is cancelled while it waits has taken nothing.
+2. Back-pressure: `put` waits until the fastest reader has taken all. With no reader it does not wait.
+3. The outcome comes last, once, and without a wait. It is what ends every reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from .._canonical.events import Event
+from .outcome import Outcome
+
+__all__ = ["EventLog", "EventReader"]
+
+
+class EventLog:
+    """The increments of one answer, then its outcome."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.outcome: Outcome | None = None
+        self.delivered = False
+        """Whether some reader has written all of it to its connection."""
+        self._readers: set[EventReader] = set()
+        self._arrival = trio.lowlevel.ParkingLot()
+        self._progress = trio.lowlevel.ParkingLot()
+
+    @property
+    def attended(self) -> bool:
+        """Whether anybody reads."""
+        return bool(self._readers)
+
+    def open_reader(self) -> EventReader:
+        reader = EventReader(self)
+        self._readers.add(reader)
+        return reader
+
+    async def put(self, event: Event) -> None:
+        """Add an increment, and wait until a reader has taken it.
+
+        Cancellation: the increment stays; only the wait is cut short.
+        """
+        self.events.append(event)
+        self._arrival.unpark_all()
+        await self._until(lambda: any(reader.at == len(self.events) for reader in self._readers))
+
+    def end(self, outcome: Outcome, last: Event | None = None) -> None:
+        """The outcome, after one last increment."""
+        if last is not None:
+            self.events.append(last)
+        self.outcome = outcome
+        self._arrival.unpark_all()
+        self._progress.unpark_all()
+
+    async def wait_ended(self) -> None:
+        """Until it has its outcome."""
+        while self.outcome is None:
+            await self._arrival.park()
+
+    async def wait_delivered(self) -> None:
+        """Until the answer was written to a connection, or nobody waits for it any more."""
+        await self._until(lambda: self.delivered)
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if done() or not self._readers:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while not done() and self._readers:
+            await self._progress.park()
+
+
+class EventReader:
+    """One connection's place in the answer."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.at = 0
+        self.delivered = False
+        """Set by the connection when it has written the end of the answer."""
+        self._log = log
+
+    async def next(self) -> Event | None:
+        """The next increment, or None where only the outcome is left.
+
+        Cancellation: nothing is taken.
+        """
+        log = self._log
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.at < len(log.events) or log.outcome is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while self.at == len(log.events):
+            if log.outcome is not None:
+                return None
+            await log._arrival.park()
+        event = log.events[self.at]
+        self.at += 1
+        log._progress.unpark_all()
+        return event
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended; to be asked when `next` has given None."""
+        assert self._log.outcome is not None, "the answer has not ended"
+        return self._log.outcome
+
+    def close(self) -> None:
+        """This connection is done with the answer, whether all of it was written or not."""
+        self._log.delivered |= self.delivered
+        self._log._readers.discard(self)
+        self._log._progress.unpark_all()

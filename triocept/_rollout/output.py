@@ -1,0 +1,200 @@
+"""What an agent writes, and what is left when it has ended.
+
+Memory holds the start and the end of each stream, never more than twice the limit; a file or a terminal gets all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, final
+
+import msgspec
+import trio
+
+from ..errors import AgentFailed
+
+__all__ = ["AgentResult", "BinaryWriter", "OutputBuffer", "OutputReader", "Sink", "redact"]
+
+STDERR_TAIL = 2000
+"""Characters of stderr in the text of an error: a screen."""
+
+
+class BinaryWriter(Protocol):
+    """What output can be streamed to: a file opened in binary mode, or anything with its `write`."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Take the bytes, or some of them, and say how many; None is all. Called in a worker thread."""
+
+
+@final
+class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How an agent ended. Its repr shows no output and no arguments: they may hold keys."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    """As of `subprocess`: negative is the signal that ended it."""
+    duration: float
+    """Seconds from its start to its end, on trio's clock."""
+    stdout: bytes = b""
+    """Whole, or its start and its end with a note of what was dropped between. Empty where it was not captured."""
+    stderr: bytes = b""
+    """Likewise."""
+    stdout_dropped: int = 0
+    """How many bytes are missing from `stdout`."""
+    stderr_dropped: int = 0
+    """Likewise, from `stderr`."""
+    stderr_tail: str = ""
+    """The last screen of stderr, without the keys of the agent's environment: fit for an error's text."""
+
+    @property
+    def stdout_text(self) -> str:
+        """As UTF-8; what is none becomes U+FFFD."""
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def stderr_text(self) -> str:
+        """Likewise."""
+        return self.stderr.decode(errors="replace")
+
+    def check(self) -> AgentResult:
+        """Itself, if the return code is 0.
+
+        Raises:
+            AgentFailed: it is not; the text ends with the last screen of stderr.
+        """
+        if self.returncode == 0:
+            return self
+        how = (
+            f"was ended by signal {-self.returncode}"
+            if self.returncode < 0
+            else f"returned {self.returncode}"
+        )
+        text = f"agent {self.argv[0]!r} {how} after {self.duration:.1f} s"
+        if self.stderr_tail:
+            text += f"; its stderr ends with:\n{self.stderr_tail}"
+        raise AgentFailed(text, argv=self.argv, returncode=self.returncode)
+
+    def __repr__(self) -> str:
+        return (
+            f"<AgentResult {self.argv[0]!r}: returncode {self.returncode}, {self.duration:.1f} s, "
+            f"{len(self.stdout)} + {len(self.stderr)} bytes>"
+        )
+
+
+@final
+class OutputBuffer:
+    """The start and the end of a stream of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._head_limit = limit // 2
+        self._tail_limit = limit - self._head_limit
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._total = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes."""
+        self._total += len(data)
+        room = self._head_limit - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:] if room > 0 else data
+        if len(self._tail) > 2 * self._tail_limit:  # not at each feed: this moves all of the tail
+            self._trim()
+
+    @property
+    def dropped(self) -> int:
+        """How many bytes are no longer there."""
+        return max(0, self._total - self._head_limit - self._tail_limit)
+
+    def content(self) -> bytes:
+        """All bytes, or the first and the last with a note between."""
+        self._trim()
+        if not self.dropped:
+            return bytes(self._head + self._tail)
+        return b"%s\n[... %d bytes dropped ...]\n%s" % (self._head, self.dropped, self._tail)
+
+    def tail(self) -> str:
+        """The last characters, a screen of them."""
+        end = bytes(self._tail) if len(self._tail) >= 4 * STDERR_TAIL else bytes(self._head + self._tail)
+        return end[-4 * STDERR_TAIL :].decode(errors="replace").strip()[-STDERR_TAIL:]
+
+    def _trim(self) -> None:
+        del self._tail[: max(0, len(self._tail) - self._tail_limit)]
+
+
+@final
+class Sink:
+    """A file that gets every byte, in worker threads: a slow disk or a stopped terminal holds up only its agent."""
+
+    def __init__(self, file: BinaryWriter) -> None:
+        self._file = file
+        # Its own, for a program whose threads are all busy must still get its agents' output; of one, so that
+        # two streams that go to the same file take turns.
+        self._limiter = trio.CapacityLimiter(1)
+
+    async def write(self, data: bytes) -> None:
+        """Write and flush it all.
+
+        Cancellation: immediate. The thread is left alone with what it is writing.
+
+        Raises:
+            OSError: whatever the file raises.
+        """
+        await trio.to_thread.run_sync(
+            _write_all, self._file, data, abandon_on_cancel=True, limiter=self._limiter
+        )
+
+
+@final
+class OutputReader:
+    """Takes one stream of an agent to its end, into the buffer and the sinks."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, sinks: Sequence[Sink]) -> None:
+        self.buffer = OutputBuffer(limit)
+        self.error: Exception | None = None
+        """What the first sink raised that could not take it."""
+        self._stream = stream
+        self._sinks = sinks
+
+    async def read(self, on_error: Callable[[], None]) -> None:
+        """Read to the end, whatever a sink does: an agent must not hang on a full pipe, nor die of a broken one.
+
+        Args:
+            on_error: called when a sink cannot take it.
+
+        Cancellation: immediate; what was read is in the buffer.
+        """
+        if self._stream is None:
+            return
+        async with self._stream:
+            async for chunk in self._stream:
+                data = bytes(chunk)
+                self.buffer.feed(data)
+                if self.error is None and not await self._pass_on(data):
+                    on_error()
+
+    async def _pass_on(self, data: bytes) -> bool:
+        try:
+            for sink in self._sinks:
+                await sink.write(data)
+        except Exception as exc:  # the caller's object may raise anything; the caller gets it
+            self.error = exc
+        return self.error is None
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text, with stars for the secrets."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _write_all(file: BinaryWriter, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        # Raw files and pipes may take less than all of it.
+        written = file.write(bytes(rest) if len(rest) < len(data) else data)
+        rest = rest[written if isinstance(written, int) else len(rest) :]
+    flush: Callable[[], object] | None = getattr(file, "flush", None)
+    if flush is not None:
+        flush()

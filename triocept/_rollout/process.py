@@ -1,0 +1,370 @@
+"""An agent's process: its start, its streams, and the end of all that it started.
+
+Rules:
+
+1. It leads its own session and group, without a terminal: what would ask there (ssh, git) fails at once.
+2. When the context is left, by whatever way, nothing of the agent lives: SIGTERM, some grace, SIGKILL, to the group
+   and to what left it (see `group` for what can be found). Then it is reaped. All of that takes a bounded time.
+3. It is reaped last: until then its number, and with it the group's, is nobody else's.
+4. Its output is read to the end, but nothing that holds a pipe open holds us.
+5. No text and no repr here shows a value of the environment, or an argument.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal, TypeAlias, final
+
+import trio
+
+from ..errors import AgentFailed
+from .command import check_argv, check_env, start_process
+from .environment import secret_values
+from .group import MARK, Agent, Ending, birth, open_handle, read_processes
+from .output import AgentResult, BinaryWriter, OutputReader, Sink, redact
+from .watcher import Watcher
+
+__all__ = ["AgentProcess", "OutputFile", "OutputMode", "open_process"]
+
+log = logging.getLogger("triocept.agent")
+
+OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
+"""A path, which is created or emptied, or something to write bytes to."""
+OutputMode: TypeAlias = Literal["capture", "echo", "inherit"]
+"""What becomes of the output.
+
+`capture`: it is kept. `echo`: it is kept, and written to this program's own stdout and stderr as well. `inherit`: the
+agent writes there itself, to the terminal if it is one, and nothing is kept.
+"""
+
+OUTPUT_LIMIT = 1024 * 1024
+"""Bytes of each stream that are kept."""
+TERMINATE_GRACE = 5.0
+"""Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
+LEFTOVER_PATIENCE = 0.2
+"""Seconds for what a finished agent left behind to end by itself (`agent > >(tee log)`: that tee)."""
+LEFTOVER_GRACE = 1.0
+"""Seconds from SIGTERM to SIGKILL for what is still there: the agent itself is not waiting for it."""
+KILL_TIMEOUT = 5.0
+"""Seconds for the kernel to end what got SIGKILL. More means that it hangs in a device."""
+DRAIN_TIMEOUT = 1.0
+"""Seconds to read what is left in the pipes when all are dead."""
+LOOK_PAUSE = 0.02
+"""Seconds between two looks at what still lives."""
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_process(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str],
+    watcher: Watcher,
+    cwd: str | os.PathLike[str] | None = None,
+    input: bytes | str | None = None,  # noqa: A002 - as subprocess.run names it
+    output: OutputMode = "capture",
+    output_limit: int = OUTPUT_LIMIT,
+    stdout_file: OutputFile | None = None,
+    stderr_file: OutputFile | None = None,
+    terminate_grace: float = TERMINATE_GRACE,
+) -> AsyncIterator[AgentProcess]:
+    """An agent that runs, until the context is left; then `result` tells how it went.
+
+    Args:
+        argv: the command and its arguments. A name without a slash is looked up in the `PATH` of `env`.
+        env: the whole environment, as of `environment.agent_environment`. The agent's mark is added.
+        watcher: sees to it that the agent does not outlive the program.
+        cwd: the agent's working directory; None is the program's.
+        input: what the agent reads on stdin, a str as UTF-8; None is an empty stdin.
+        output: see `OutputMode`.
+        output_limit: bytes of each stream that are kept, half of them from its start and half from its end.
+        stdout_file: gets all of stdout as it comes.
+        stderr_file: likewise; may be the same as `stdout_file`.
+        terminate_grace: seconds that the agent has after SIGTERM.
+
+    Cancellation: at any moment; an agent that was being started is ended, too.
+    Closing: ends all that lives of the agent. That takes `terminate_grace` and 7 s at most, usually some
+        milliseconds, also when cancelled. A second Ctrl-C makes it SIGKILL at once.
+
+    Raises:
+        TypeError, ValueError: `argv`, `env` or an option is not what it should be.
+        AgentFailed: the agent cannot be started, or a file for its output cannot be written.
+        NotImplementedError: on Windows.
+    """
+    command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
+    if output == "inherit" and (stdout_file is not None or stderr_file is not None):
+        raise ValueError(
+            'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
+        )
+    # An agent may itself run agents: what is theirs is its own, too.
+    outer = environment.get(MARK) or os.environ.get(MARK)
+    environment[MARK] = f"{outer}:{token}" if outer else token
+    error: BaseException | None = None
+    async with AsyncExitStack() as stack:
+        stdout_sinks, stderr_sinks = _open_sinks(stack, output, stdout_file, stderr_file)
+        await watcher.register(token)
+        stack.callback(watcher.unregister_nowait, token)
+        started = trio.current_time()
+        process = await start_process(
+            command, env=environment, cwd=cwd, feed=input is not None, capture=output != "inherit"
+        )
+        agent = AgentProcess(
+            process=process,
+            argv=command,
+            started=started,
+            agent=Agent(token, process.pid, birth(process.pid)),
+            watcher=watcher,
+            grace=terminate_grace,
+            stdout=OutputReader(process.stdout, output_limit, stdout_sinks),
+            stderr=OutputReader(process.stderr, output_limit, stderr_sinks),
+            secrets=secret_values(environment),
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent._run, input.encode() if isinstance(input, str) else input)
+            try:
+                with agent._body:
+                    yield agent
+            except BaseException as exc:
+                error = exc  # re-raised below, outside the nursery: stays bare
+            try:
+                await agent._end(natural=error is None and agent.returncode is not None)
+            except BaseException as exc:
+                error = exc
+    if error is not None:
+        raise error
+    agent._raise_output_error()
+
+
+@final
+class AgentProcess:
+    """An agent's process. Made by `open_process`."""
+
+    def __init__(
+        self,
+        *,
+        process: trio.Process,
+        argv: tuple[str, ...],
+        started: float,
+        agent: Agent,
+        watcher: Watcher,
+        grace: float,
+        stdout: OutputReader,
+        stderr: OutputReader,
+        secrets: tuple[str, ...],
+    ) -> None:
+        self.argv = argv
+        self.pid: int = process.pid
+        """Also the number of its group and of its session."""
+        self.returncode: int | None = None
+        """None while it runs."""
+        self.duration: float | None = None
+        """Seconds that it ran; None while it runs."""
+        self._process = process
+        self._started = started
+        self._agent = agent
+        self._watcher = watcher
+        self._grace = grace
+        self._stdout, self._stderr = stdout, stderr
+        self._secrets = secrets
+        self._handle = open_handle(process.pid)
+        self._reaped = False
+        self._exited, self._drained = trio.Event(), trio.Event()
+        self._body = trio.CancelScope()
+        self._tasks = trio.CancelScope(shield=True)
+        watcher.started_nowait(agent)
+
+    def __repr__(self) -> str:
+        state = "runs" if self.returncode is None else f"returned {self.returncode}"
+        return f"<AgentProcess {self.argv[0]!r} (process {self.pid}): {state}>"
+
+    async def wait(self) -> int:
+        """Wait for the end of the process, not of what it left running.
+
+        Returns:
+            The return code, as of `subprocess`: negative is the signal that ended it.
+
+        Cancellation: immediate; the process runs on until its context is left.
+        """
+        await self._exited.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    @property
+    def result(self) -> AgentResult:
+        """How it went; there when the context has been left.
+
+        Raises:
+            RuntimeError: the context has not been left.
+        """
+        if not self._drained.is_set() or self.returncode is None or self.duration is None:
+            raise RuntimeError(f"agent {self.argv[0]!r} has no result before its context is left")
+        out, err = self._stdout.buffer, self._stderr.buffer
+        return AgentResult(
+            argv=self.argv,
+            returncode=self.returncode,
+            duration=self.duration,
+            stdout=out.content(),
+            stderr=err.content(),
+            stdout_dropped=out.dropped,
+            stderr_dropped=err.dropped,
+            stderr_tail=redact(err.tail(), self._secrets),
+        )
+
+    async def _run(self, data: bytes | None) -> None:
+        """All that goes on beside the body. Ended by `_end` alone: shielded from everything else."""
+        with self._tasks:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._await_exit)
+                nursery.start_soon(self._feed, data)
+                for stream in (self._stdout, self._stderr):
+                    nursery.start_soon(stream.read, self._body.cancel)
+        self._drained.set()
+
+    async def _await_exit(self) -> None:
+        if self._handle is None:  # macOS: the wait reaps it; its group is ended in the same breath
+            self._set_exit(await self._reap())
+            return
+        await trio.lowlevel.wait_readable(self._handle)
+        returncode = _read_returncode(self.pid)
+        self._set_exit(await self._reap() if returncode is None else returncode)
+
+    async def _reap(self) -> int:
+        returncode = await self._process.wait()
+        self._reaped = True
+        return returncode
+
+    def _set_exit(self, returncode: int) -> None:
+        self.returncode = returncode
+        self.duration = trio.current_time() - self._started
+        self._exited.set()
+
+    async def _feed(self, data: bytes | None) -> None:
+        stdin = self._process.stdin
+        if stdin is not None:
+            async with stdin:
+                with contextlib.suppress(trio.BrokenResourceError):  # it ended, or it reads no more
+                    await stdin.send_all(data or b"")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _end(self, *, natural: bool) -> None:
+        """End what lives, read what is left, reap.
+
+        Args:
+            natural: the process has ended by itself.
+        """
+        try:
+            with trio.CancelScope(shield=True):
+                await self._end_processes(natural)
+                with trio.move_on_after(DRAIN_TIMEOUT):
+                    await self._drained.wait()
+                self._tasks.cancel()
+                await self._drained.wait()
+                with trio.move_on_after(DRAIN_TIMEOUT):
+                    await self._reap()
+        except BaseException:  # Ctrl-C, a second time
+            self._kill_nowait()
+            raise
+        finally:
+            self._tasks.cancel()
+            self._close()
+
+    async def _end_processes(self, natural: bool) -> None:
+        ending = Ending([self._agent])
+        if natural:
+            grace = min(self._grace, LEFTOVER_GRACE)
+            if await self._strike(ending, 0, LEFTOVER_PATIENCE):
+                return
+        else:
+            grace = self._grace
+        if await self._strike(ending, signal.SIGTERM, grace):
+            return
+        if not await self._strike(ending, signal.SIGKILL, KILL_TIMEOUT):
+            log.warning("agent %r (process %s) lives on after SIGKILL", self.argv[0], self.pid)
+
+    async def _strike(self, ending: Ending, signum: int, seconds: float) -> bool:
+        """Whether all are dead before the time is over."""
+        if signum == signal.SIGKILL:  # first, and without a look at /proc: that can hang
+            self._kill_group()
+        with trio.move_on_after(seconds):
+            while ending.strike(signum, await self._watcher.processes()) or not self._exited.is_set():
+                await self._pause()
+            return True
+        return False
+
+    async def _pause(self) -> None:
+        """A moment; or less, when the process ends meanwhile."""
+        if self._exited.is_set():
+            await trio.sleep(LOOK_PAUSE)
+        else:
+            with trio.move_on_after(LOOK_PAUSE):
+                await self._exited.wait()
+
+    def _kill_group(self) -> None:
+        if not self._reaped:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _kill_nowait(self) -> None:
+        """The same without a checkpoint, for who cannot wait."""
+        deadline, ending = time.monotonic() + 1.0, Ending([self._agent])
+        self._kill_group()
+        while ending.strike(signal.SIGKILL, read_processes()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _close(self) -> None:
+        if self.returncode is None:  # hangs in the kernel, or nobody had the time to look
+            self._set_exit(self._process.returncode or -signal.SIGKILL)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            trio.lowlevel.notify_closing(handle)
+            os.close(handle)
+
+    def _raise_output_error(self) -> None:
+        for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):
+            if stream.error is not None:
+                text = f"the {name} of agent {self.argv[0]!r} cannot be written: {stream.error}"
+                raise AgentFailed(text, argv=self.argv, returncode=self.returncode) from stream.error
+
+
+def _read_returncode(pid: int) -> int | None:
+    """Without reaping it; None where somebody else has."""
+    try:
+        status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if status is None:
+        return None
+    return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
+
+
+def _open_sinks(
+    stack: AsyncExitStack, output: OutputMode, stdout: OutputFile | None, stderr: OutputFile | None
+) -> tuple[list[Sink], list[Sink]]:
+    """Where the two streams go beside memory. One file for both is opened once."""
+    sinks: list[list[Sink]] = [[], []]
+    if output == "echo":
+        sinks = [[Sink(sys.stdout.buffer)], [Sink(sys.stderr.buffer)]]
+    opened: dict[OutputFile, Sink] = {}
+    for place, file in enumerate((stdout, stderr)):
+        if file is not None:
+            key = os.path.abspath(file) if isinstance(file, str | os.PathLike) else file
+            if key not in opened:
+                opened[key] = Sink(_open_file(stack, file))
+            sinks[place].append(opened[key])
+    return sinks[0], sinks[1]
+
+
+def _open_file(stack: AsyncExitStack, file: OutputFile) -> BinaryWriter:
+    if not isinstance(file, str | os.PathLike):
+        return file
+    return stack.enter_context(open(file, "wb", buffering=0))

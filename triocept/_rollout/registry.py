@@ -1,0 +1,72 @@
+"""Which key belongs to which rollout.
+
+Rules:
+
+1. A key is 256 random bits. Only its SHA-256 is looked up, and the comparison takes constant time: the time of an
+   answer tells nothing about a key.
+2. A call is its rollout's if the key is; if the path names a rollout too, both must agree.
+3. A rollout that is left is forgotten here first: its key opens nothing any more.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from hmac import compare_digest
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """The rollouts of one endpoint that are open now."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Rollout] = {}
+        self._by_digest: dict[bytes, Rollout] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, rollout: Rollout) -> None:
+        """Let the rollout's key in.
+
+        Raises:
+            ValueError: an open rollout has this id already.
+        """
+        if rollout.id in self._by_id:
+            raise ValueError(f"a rollout with the id {rollout.id!r} is open already on this endpoint")
+        self._by_id[rollout.id] = rollout
+        self._by_digest[_digest(rollout.api_key)] = rollout
+
+    def discard(self, rollout: Rollout) -> None:
+        """Revoke the rollout's key."""
+        if self._by_id.get(rollout.id) is rollout:
+            del self._by_id[rollout.id]
+            del self._by_digest[_digest(rollout.api_key)]
+
+    def authenticate(self, key: str | None, rollout_id: str | None) -> Rollout | None:
+        """The rollout that this key opens, or None; `rollout_id` is that of the path, where it has one."""
+        if not key:
+            return None
+        digest = _digest(key)
+        rollout = self._by_digest.get(digest)
+        if rollout is None or not compare_digest(digest, _digest(rollout.api_key)):
+            return None
+        if rollout_id is not None and rollout.id != rollout_id:
+            return None
+        return rollout
+
+    async def close(self) -> None:
+        """The endpoint stops: every rollout that is still open ends, and what waits in it is refused."""
+        async with trio.open_nursery() as nursery:
+            for rollout in tuple(self._by_id.values()):
+                nursery.start_soon(rollout._endpoint_stops)
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode("utf-8", "surrogatepass")).digest()

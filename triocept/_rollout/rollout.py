@@ -1,0 +1,427 @@
+"""One agent run: its key, its trace, its stream of exchanges."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from secrets import token_hex, token_urlsafe
+from typing import Any, Literal, Protocol, Self, TypeAlias, final
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .._trace.recorder import Recorder
+from .._trace.trace import Trace
+from .._trace.turn import Turn, TurnError
+from ..errors import LimitReached, Refusal
+from .agent import Agent, open_agent
+from .clients import ClientConfig, open_client
+from .environment import provider_environment
+from .exchange import Exchange
+from .log import EventLog, EventReader
+from .outcome import Answered, Refused
+from .output import AgentResult
+from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
+from .registry import Registry
+from .retries import repeats
+from .service import Handler, raise_all, run_service, split_cancelled
+from .watcher import Watcher
+
+__all__ = ["Addresses", "OnHangup", "Rollout", "open_rollout"]
+
+OnHangup: TypeAlias = Literal["cancel", "finish"]
+"""What an agent's hang-up does to the exchange that it waits for."""
+
+DELIVERY_GRACE = 1.0
+"""Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
+KEPT_ANSWERS = 16
+"""How many answers that nobody got are kept for an agent's retry; the oldest go first."""
+
+
+class Addresses(Protocol):
+    """Where a rollout can be reached; what an endpoint knows."""
+
+    def root_url(self, rollout_id: str) -> str:
+        """The URL of a rollout, without anything of a dialect: `http://127.0.0.1:40001/rollout/r_5eed`."""
+
+    def base_url(self, rollout_id: str, dialect: str) -> str:
+        """The same as the dialect's own SDK takes it; ValueError for an unknown dialect."""
+
+
+@final
+class Rollout:
+    """One agent run. Made by `endpoint.open_rollout` only.
+
+    Iterate over it (`async for exchange in rollout`) to hold the agent's calls in your own hands; the iteration ends
+    when the rollout is stopped or closed. Or let `serve` do it.
+    """
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        registry: Registry,
+        watcher: Watcher,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's own word
+        model: str = "triocept",
+        on_hangup: OnHangup = "cancel",
+        recorder: Recorder | None = None,
+    ) -> None:
+        if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
+            raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
+        self.id = id if id is not None else f"r_{token_hex(8)}"
+        self.api_key = f"sk-triocept-{token_urlsafe(32)}"
+        """256 random bits. The agent's key: it opens this rollout, and nothing else."""
+        self.model = model
+        """The name that `/v1/models` lists and `config` gives. Agents may ask for any other."""
+        self.on_hangup: OnHangup = on_hangup
+        self.trace = Trace(self.id)
+        """The turns so far."""
+        self._addresses = addresses
+        self._registry = registry
+        self._watcher = watcher
+        self._recorder = recorder
+        self._recording = trio.Lock()
+        self._send, self._receive = trio.open_memory_channel[Exchange](0)
+        self._ending: Refusal | None = None
+        self._open: dict[str, Exchange] = {}
+        self._kept: dict[str, Exchange] = {}
+        self._calls: set[trio.CancelScope] = set()
+        self._call_ended = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        state = "open" if self._ending is None else "ended"
+        return f"<Rollout {self.id}: {state}, {len(self.trace)} turns>"
+
+    # What an agent needs to reach it
+
+    def base_url(self, dialect: str) -> str:
+        """Where the agent's SDK for `dialect` has to be pointed at, as that SDK takes it.
+
+        Raises:
+            ValueError: no such dialect.
+        """
+        return self._addresses.base_url(self.id, dialect)
+
+    def config(self, dialect: str) -> ClientConfig:
+        """Base URL, key and model for a client of `dialect`; ValueError for an unknown one."""
+        return ClientConfig(base_url=self.base_url(dialect), api_key=self.api_key, model=self.model)
+
+    def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any:
+        """The official SDK's client for `dialect`, pointed at this rollout.
+
+        Args:
+            dialect: `openai_chat` gives `openai.AsyncOpenAI`, `anthropic_messages` gives `anthropic.AsyncAnthropic`.
+            sync: the blocking client, for a thread or another process: in trio's own thread it would block the
+                endpoint that it waits for.
+            options: go to the client's constructor (`max_retries`, `timeout`, …).
+
+        Closing: it holds connections; `async with rollout.client(…) as client` closes them.
+
+        Raises:
+            ModuleNotFoundError: the SDK is not installed.
+            ValueError: no official SDK speaks this dialect.
+        """
+        return open_client(dialect, self.config(dialect), sync=sync, options=options)
+
+    def environ(self) -> dict[str, str]:
+        """The environment variables that point agents at this rollout, and give them patience."""
+        return provider_environment(
+            openai_base_url=self.base_url("openai_chat"),
+            anthropic_base_url=self.base_url("anthropic_messages"),
+            gemini_base_url=self._addresses.root_url(self.id),
+            api_key=self.api_key,
+        )
+
+    # What the program does with its exchanges
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Exchange:
+        exchange = await self._next_exchange()
+        if exchange is None:
+            raise StopAsyncIteration
+        return exchange
+
+    async def serve(self, handler: Handler, *, concurrency: int | None = None) -> None:
+        """Let `handler` answer every exchange, each in a task of its own, until the rollout is stopped or closed.
+
+        Args:
+            handler: `async (Exchange) -> None`. Raising a `Refusal` or an `UpstreamError` is an answer; any other
+                exception ends the service.
+            concurrency: how many exchanges are handled at once; None: as many as come. The others wait.
+
+        Raises:
+            Exception: what a handler raised, bare (several at once: a group). The agent has got a 500 by then.
+
+        Cancellation: cancels the handlers; what they had not settled stays open until the rollout ends, which
+        refuses it.
+        """
+        await run_service(self, handler, concurrency)
+
+    async def run_agent(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str | None] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        input: bytes | str | None = None,  # noqa: A002 - as subprocess.run names it
+        output: OutputMode = "capture",
+        output_limit: int = OUTPUT_LIMIT,
+        stdout_file: OutputFile | None = None,
+        stderr_file: OutputFile | None = None,
+        terminate_grace: float = TERMINATE_GRACE,
+    ) -> AgentResult:
+        """Run an agent in this rollout, to its end.
+
+        It gets the rollout's environment (`environ`), and none of this program's own provider keys and base URLs.
+        Something has to answer its calls meanwhile: the handler of `open_rollout`, or a task that iterates.
+
+        Args:
+            argv: the command and its arguments.
+            env: what is added to the environment, and wins; None as a value takes a variable out.
+            cwd: its working directory; None is the program's.
+            input: what it reads on stdin, a str as UTF-8; None is an empty stdin.
+            output: `capture` keeps it; `echo` also writes it to this program's own stdout and stderr; `inherit` lets
+                the agent write there itself, and keeps nothing.
+            output_limit: bytes of each stream that are kept in memory, half from its start and half from its end.
+            stdout_file: a path or a binary file that gets all of stdout, as it comes.
+            stderr_file: likewise.
+            terminate_grace: seconds that it has after SIGTERM.
+
+        Returns:
+            Its return code (negative: the signal that ended it), output and duration. A return code other than 0 is
+            no error: `result.check()` makes it one.
+
+        Raises:
+            AgentFailed: it cannot be started; the text says why, and what to do.
+            TypeError, ValueError: `argv` or `env` is not what it should be.
+            RolloutClosed: the rollout has ended.
+
+        Cancellation: ends the agent and all that it started: SIGTERM to its group, `terminate_grace`, SIGKILL. Should
+        this program itself be killed, its agents end within 2 s.
+        """
+        async with self.open_agent(
+            argv,
+            env=env,
+            cwd=cwd,
+            input=input,
+            output=output,
+            output_limit=output_limit,
+            stdout_file=stdout_file,
+            stderr_file=stderr_file,
+            terminate_grace=terminate_grace,
+        ) as agent:
+            await agent.wait()
+        return agent.result
+
+    def open_agent(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str | None] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        input: bytes | str | None = None,  # noqa: A002 - as subprocess.run names it
+        output: OutputMode = "capture",
+        output_limit: int = OUTPUT_LIMIT,
+        stdout_file: OutputFile | None = None,
+        stderr_file: OutputFile | None = None,
+        terminate_grace: float = TERMINATE_GRACE,
+    ) -> AbstractAsyncContextManager[Agent]:
+        """Run an agent, and take its calls in a loop that ends with it:
+
+            async with rollout.open_agent(["claude", "-p", "fix the bug"]) as agent:
+                async for exchange in agent:
+                    await exchange.respond("hello")
+            print(agent.result.returncode)
+
+        Arguments, errors and cancellation are those of `run_agent`.
+
+        Closing: an agent that still runs is ended, as by cancellation; then `agent.result` is there.
+        """
+        return open_agent(
+            self,
+            argv,
+            env=env,
+            cwd=cwd,
+            input=input,
+            output=output,
+            output_limit=output_limit,
+            stdout_file=stdout_file,
+            stderr_file=stderr_file,
+            terminate_grace=terminate_grace,
+        )
+
+    async def stop(self, reason: str) -> None:
+        """End the run: what waits and what still comes is refused with 404, the one status that every known agent
+        takes as final. Iteration and `serve` end. Stopping twice changes nothing.
+
+        Cancellation: the refusals are given all the same.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._end(LimitReached(reason))
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    # What the server asks of it
+
+    @asynccontextmanager
+    async def _open_call(
+        self, request: Request, *, raw: Json, headers: Mapping[str, str], attempt: int
+    ) -> AsyncIterator[EventReader]:
+        """One connection's wait for the answer to `request`: a new exchange, or one that it repeats.
+
+        A connection that leaves without having delivered the end of the answer has hung up. A rollout that has ended
+        refuses, and records nothing.
+        """
+        if self._ending is not None:
+            log = EventLog()
+            log.end(Refused(self._ending))
+            yield log.open_reader()
+            return
+        exchange = self._unheard(request)
+        new = exchange is None
+        if exchange is None:
+            exchange = Exchange(self, request, raw=raw, headers=headers, attempt=attempt)
+            self._open[exchange.id] = exchange
+        reader = exchange._log.open_reader()
+        with trio.CancelScope() as scope:
+            self._calls.add(scope)
+            try:
+                if new:
+                    await exchange._hand_over(self._send)
+                yield reader
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._leave_call(exchange, reader)
+                self._calls.discard(scope)
+                self._call_ended.unpark_all()
+
+    async def _leave_call(self, exchange: Exchange, reader: EventReader) -> None:
+        reader.close()
+        await exchange._hang_up()
+        if reader.delivered:
+            self._kept.pop(exchange.id, None)
+        elif isinstance(exchange._outcome, Answered) and not exchange._log.delivered:
+            self._keep(exchange)
+
+    def _unheard(self, request: Request) -> Exchange | None:
+        """The exchange that `request` repeats and whose answer no connection has got, or waits for."""
+        for exchange in (*self._open.values(), *self._kept.values()):
+            if not exchange._log.attended and repeats(request, exchange.request):
+                return exchange
+        return None
+
+    def _keep(self, exchange: Exchange) -> None:
+        self._kept[exchange.id] = exchange
+        while len(self._kept) > KEPT_ANSWERS:
+            del self._kept[next(iter(self._kept))]
+
+    # What its exchanges and its service ask of it
+
+    async def _next_exchange(self) -> Exchange | None:
+        """The next exchange, or None where the rollout has ended."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            return None
+
+    async def _record(self, make_turn: Callable[[int], Turn]) -> None:
+        """Record a turn, in order; what the recorder raises turns it into a failed one."""
+        async with self._recording:
+            turn = make_turn(len(self.trace))
+            try:
+                if self._recorder is not None:
+                    await self._recorder.record(turn)
+            except BaseException as exc:
+                error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
+                self.trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
+                raise
+            self.trace._append(turn)
+
+    def _forget(self, exchange: Exchange) -> None:
+        """The exchange is settled; if nobody reads the answer, it is kept for the agent's retry."""
+        self._open.pop(exchange.id, None)
+        if isinstance(exchange._outcome, Answered) and not exchange._log.attended:
+            self._keep(exchange)
+
+    # Its end
+
+    async def _endpoint_stops(self) -> None:
+        await self._end(Refusal(503, "the endpoint is shutting down", should_retry=False))
+
+    async def _end(self, refusal: Refusal) -> None:
+        """No exchange comes any more; those that are open are refused."""
+        if self._ending is None:
+            self._ending = refusal
+            self._send.close()
+        with trio.CancelScope(shield=True):
+            for exchange in tuple(self._open.values()):
+                if not exchange.settled:
+                    await exchange._settle(Refused(self._ending))
+
+    async def _close(self) -> None:
+        """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded."""
+        with trio.CancelScope(shield=True):
+            self._registry.discard(self)
+            await self._end(Refusal(503, f"rollout {self.id} is closed", should_retry=False))
+            with trio.move_on_after(DELIVERY_GRACE):
+                await self._wait_calls()
+            for scope in self._calls:
+                scope.cancel()
+            await self._wait_calls()
+            self._receive.close()
+            async with self._recording:
+                self.trace._seal()
+            if self._recorder is not None:
+                await self._recorder.seal(self.trace)
+
+    async def _wait_calls(self) -> None:
+        while self._calls:
+            await self._call_ended.park()
+
+
+@asynccontextmanager
+async def open_rollout(
+    rollout: Rollout, handler: Handler | None, concurrency: int | None
+) -> AsyncIterator[Rollout]:
+    """Run `rollout`, with `handler` at work if there is one, for as long as the body runs.
+
+    The body's own exception leaves bare, and so does a handler's (which cancels the body); if both fail, a group.
+    """
+    rollout._registry.add(rollout)
+    errors: list[BaseException] = []
+    body = trio.CancelScope()
+    service = trio.CancelScope(shield=True)
+
+    async def serve() -> None:
+        assert handler is not None
+        with service:  # shielded: it answers until the body has unwound, cancelled or not
+            try:
+                await rollout.serve(handler, concurrency=concurrency)
+            except BaseException as exc:
+                cancelled, error = split_cancelled(exc)
+                if error is not None:
+                    errors.append(error)
+                    body.cancel()
+                if cancelled is not None:
+                    raise cancelled from None
+
+    async with trio.open_nursery() as nursery:
+        if handler is not None:
+            nursery.start_soon(serve)
+        try:
+            with body:
+                yield rollout
+        except BaseException as exc:
+            errors.append(exc)
+        service.cancel()
+        try:
+            await rollout._close()
+        except BaseException as exc:
+            errors.append(exc)
+    raise_all(errors)

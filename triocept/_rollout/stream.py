@@ -1,0 +1,110 @@
+"""An answer given piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import final
+
+from .._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from .._canonical.fold import part_events
+from .._canonical.response import ResponsePart, StopReason, Usage
+
+__all__ = ["ResponseStream"]
+
+
+@final
+class ResponseStream:
+    """Where the increments of an answer go. Made by `exchange.open_stream` only.
+
+    Two ways to use it, that mix: send what the answer is made of (text, reasoning, tool calls) and let it number the
+    parts; or send the events of `triocept`'s grammar yourself, as they come from elsewhere.
+    """
+
+    def __init__(self, send: Callable[[Event], Awaitable[None]]) -> None:
+        self._send = send
+        self._started = False
+        self._count = 0
+        self._text: int | None = None
+        self.ended = False
+        """Whether the terminal event was sent."""
+
+    async def send(self, item: str | ResponsePart | Event) -> None:
+        """Send one increment.
+
+        Args:
+            item: a `str` goes on with the text that is being written, or begins one; a part (`ToolCall`, `Reasoning`,
+                …) is sent whole; an event is sent as it is.
+
+        Raises:
+            ExchangeAbandoned: the agent has hung up.
+            AlreadySettled: the answer has ended.
+            DialectError: the event breaks the grammar.
+
+        Cancellation: an increment is sent or it is not; what was sent stays sent. Waits while the agent's connection
+        takes no more.
+        """
+        match item:
+            case str():
+                await self._send_text(item)
+            case Text() | Reasoning() | ToolCall() | RefusalText() | Opaque():
+                await self._send_part(item)
+            case ResponseEnd():
+                await self._send_end(item)
+            case _:
+                await self._send_event(item)
+
+    async def end(
+        self,
+        *,
+        stop_reason: StopReason | None = None,
+        stop_sequence: str | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        """End the answer: the turn is recorded, then the agent sees the terminal event.
+
+        Returns when it is written to the agent's connection. A stream that is left without it ends all the same.
+
+        Args:
+            stop_reason: None: by content.
+            stop_sequence: which stop string, if that is the reason.
+            usage: None: an estimate.
+
+        Raises:
+            ExchangeAbandoned, AlreadySettled: as `send`.
+        """
+        await self._send_end(ResponseEnd(stop_reason, stop_sequence, usage))
+
+    async def _send_text(self, text: str) -> None:
+        if self._text is None:
+            await self._begin()
+            self._text = self._count
+            await self._send_event(PartStart(self._count, Text("")))
+        await self._send_event(PartDelta(self._text, text))
+
+    async def _send_part(self, part: ResponsePart) -> None:
+        await self._begin()
+        await self._end_text()
+        for event in part_events(self._count, part):
+            await self._send_event(event)
+
+    async def _send_end(self, end: ResponseEnd) -> None:
+        await self._begin()
+        await self._end_text()
+        self.ended = True
+        await self._send(end)
+
+    async def _begin(self) -> None:
+        if not self._started:
+            await self._send_event(ResponseStart())
+
+    async def _end_text(self) -> None:
+        if self._text is not None:
+            index, self._text = self._text, None
+            await self._send_event(PartEnd(index))
+
+    async def _send_event(self, event: Event) -> None:
+        self._started = True
+        if isinstance(event, PartStart):
+            self._count = max(self._count, event.index + 1)
+        await self._send(event)

@@ -1,0 +1,199 @@
+"""Ends the agents of a program that was killed: one small process, which holds the end of a pipe.
+
+It is started with the first agent, so that a program without agents pays nothing. What it does is in `group`. Why no
+PR_SET_PDEATHSIG: that one fires when the *thread* ends that forked, and trio forks in a worker thread, which ends
+after 10 idle seconds.
+
+Rules:
+
+1. An agent is registered before it is started: there is no moment at which it would outlive the program.
+2. A watcher that fails is said and replaced, never a reason to fail a rollout.
+3. Whoever looks for an agent's processes asks here: looks at /proc that were asked for at the same time are one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import final
+
+import trio
+
+from . import group
+from .group import Agent, ProcessInfo, birth, read_processes
+
+__all__ = ["Watcher", "open_watcher"]
+
+log = logging.getLogger("triocept.agent")
+
+READY_TIMEOUT = 10.0
+"""Seconds for the watcher's start. It takes 0.02; a cold network file system may take a few."""
+QUIT_TIMEOUT = 2.0
+"""Seconds for its end."""
+INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""All of the environment that a Python interpreter may need to start."""
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_watcher() -> AsyncIterator[Watcher]:
+    """The watcher of a program's agents; its process starts when the first of them is registered.
+
+    Cancellation: opening has nothing to cancel.
+    Closing: at most 2 s, also when cancelled. Agents that are still registered are then ended by the process.
+    """
+    watcher = Watcher()
+    try:
+        yield watcher
+    finally:
+        with trio.CancelScope(shield=True):
+            await watcher._close()
+
+
+@final
+class Watcher:
+    """Knows every agent of the program, and outlives it by as long as it takes to end them.
+
+    Made by `open_watcher`.
+    """
+
+    def __init__(self) -> None:
+        self._agents: dict[str, bytes] = {}
+        """What the process must know of each agent, by token."""
+        self._process: trio.Process | None = None
+        self._pipe: int | None = None
+        """The only write end. It is not inherited: its closing, by whatever kills us, is the signal."""
+        self._lock = trio.Lock()
+        self._since = birth(os.getpid()) or 0
+        self._processes: dict[int, ProcessInfo] | None = None
+        self._looked = -1.0
+        self._look = trio.Lock()
+        self._limiter = trio.CapacityLimiter(1)
+
+    @property
+    def pid(self) -> int | None:
+        """The process, while there is one."""
+        return None if self._process is None else self._process.pid
+
+    async def register(self, token: str) -> None:
+        """From here on nothing that bears the token outlives the program.
+
+        Cancellation: the token is not registered. A watcher that was being started is ended.
+        """
+        async with self._lock:
+            if self._process is not None and self._process.poll() is not None:
+                self._mourn()
+            if self._process is None:
+                await self._start()
+            self._agents[token] = b"+ %s\n" % token.encode()
+            self._tell(self._agents[token])
+
+    def started_nowait(self, agent: Agent) -> None:
+        """The agent runs; its group is worth knowing, for what hides its environment."""
+        line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
+        self._agents[agent.token.decode()] = line
+        self._tell(line)
+
+    def unregister_nowait(self, token: str) -> None:
+        """Nothing of the agent lives any more."""
+        if self._agents.pop(token, None) is not None:
+            self._tell(b"- %s\n" % token.encode())
+
+    async def processes(self) -> dict[int, ProcessInfo] | None:
+        """All processes, as they were at some time after the call; None where there is no /proc.
+
+        Cancellation: immediate.
+        """
+        asked = time.monotonic()
+        async with self._look:
+            if self._looked < asked:
+                looked = time.monotonic()
+                self._processes = await trio.to_thread.run_sync(
+                    read_processes, self._since, abandon_on_cancel=True, limiter=self._limiter
+                )
+                self._looked = looked
+            return self._processes
+
+    @trio.lowlevel.enable_ki_protection
+    async def _start(self) -> None:
+        reader, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        try:
+            self._process = await trio.lowlevel.open_process(
+                [sys.executable or "python3", "-I", "-S", group.__file__, str(os.getpid()), str(self._since)],
+                stdin=reader,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={name: os.environ[name] for name in INHERITED if name in os.environ},
+                start_new_session=True,
+            )
+            await self._await_ready(self._process)
+        except (OSError, trio.TooSlowError) as error:
+            await self._give_up()
+            log.warning("no watcher: agents would outlive this program if it were killed (%s)", error)
+        except BaseException:
+            await self._give_up()
+            raise
+        finally:
+            os.close(reader)
+        for line in self._agents.values():
+            self._tell(line)
+
+    async def _await_ready(self, process: trio.Process) -> None:
+        """It has seen to its signals, and nothing stops it any more."""
+        assert process.stdout is not None
+        with trio.fail_after(READY_TIMEOUT):
+            async with process.stdout:
+                if not await process.stdout.receive_some(16):
+                    raise OSError(f"{sys.executable} ended at once")
+
+    def _tell(self, line: bytes) -> None:
+        if self._pipe is None:
+            return
+        try:
+            os.write(self._pipe, line)  # shorter than PIPE_BUF: all or nothing
+        except OSError:  # dead, or stopped for so long that the pipe is full
+            self._mourn()
+
+    def _mourn(self) -> None:
+        """It is gone, or as good as gone. Say so; the next agent brings a new one, which gets to know all agents."""
+        log.warning(
+            "the watcher (process %s) has died: until the next agent starts, agents would outlive this program "
+            "if it were killed",
+            self.pid,
+        )
+        self._close_pipe()
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._process.kill()
+            self._process.poll()
+        self._process = None
+
+    async def _close(self) -> None:
+        if not self._agents and self._process is not None and self._pipe is not None:
+            self._tell(b"quit\n")
+        self._close_pipe()
+        if self._process is not None:
+            with trio.move_on_after(QUIT_TIMEOUT if not self._agents else group.SEARCH + 1):
+                await self._process.wait()
+        await self._give_up()
+
+    async def _give_up(self) -> None:
+        self._close_pipe()
+        process, self._process = self._process, None
+        if process is not None:
+            with trio.CancelScope(shield=True), trio.move_on_after(QUIT_TIMEOUT):
+                process.kill()
+                await process.wait()
+
+    def _close_pipe(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            os.close(pipe)

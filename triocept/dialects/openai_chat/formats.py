@@ -1,0 +1,36 @@
+"""`response_format`: the shape that the answer's text must have."""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from ..._canonical.request import OutputFormat
+from .._fields import Fields, merged
+
+__all__ = ["parse_format", "render_format"]
+
+
+def parse_format(fields: Fields) -> OutputFormat | None:
+    """The shape that is asked for; a type that is not known stays among the unknown fields."""
+    form = fields.object("response_format")
+    if form is None:
+        return None
+    kind = form.need_text("type")
+    if kind == "json_object":
+        return OutputFormat(kind="json_object", extra=form.rest())
+    if kind != "json_schema":
+        rest = {"type": kind, **(form.rest() or {})}
+        fields.keep("response_format", None if rest == {"type": "text"} else rest)
+        return None
+    inner = form.need_object("json_schema")
+    name, schema, strict = inner.text("name"), inner.mapping("schema"), inner.flag("strict")
+    form.keep("json_schema", inner.rest())
+    return OutputFormat(kind="json_schema", name=name, schema=schema, strict=strict, extra=form.rest())
+
+
+def render_format(output: OutputFormat, *, own: bool) -> Json:
+    """The wire form of the shape; its name is required, and is made where the source has none."""
+    document: dict[str, Json] = {"type": output.kind}
+    if output.kind == "json_schema":
+        inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
+        document["json_schema"] = {name: value for name, value in inner.items() if value is not None}
+    return merged(document, output.extra) if own and output.extra else document

@@ -1,0 +1,184 @@
+"""A scripted model: the replies are written down beforehand.
+
+Rules:
+
+1. One reply an exchange, in order. Nothing is repeated and nothing made up: a script that has run out is an error.
+2. Only the exchange that takes a reply moves the script on; an agent's hang-up while a pause runs gives it back.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import runpy
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias, TypeGuard, cast, final
+
+import msgspec
+import trio
+
+from .._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.request import Request
+from .._canonical.response import Response
+from .._rollout.exchange import Exchange
+from ..errors import DialectError, Refusal, ScriptExhausted
+
+__all__ = ["Reply", "ScriptedModel", "read_script"]
+
+Said: TypeAlias = "str | ToolCall | Response | Refusal | Sequence[str | ToolCall]"
+Reply: TypeAlias = "Said | float | Callable[[Request], Said | Awaitable[Said]]"
+"""What a script is made of:
+
+* a `str`: text;
+* a `ToolCall`, or a list of them (and of texts): one response that holds them all;
+* a `Response`: as it is;
+* a `Refusal`: the agent is refused;
+* a number: a pause of so many seconds before the next reply;
+* a function of the `Request` that gives one of these (async or not), pauses excepted.
+"""
+
+
+@final
+class ScriptedModel:
+    """A handler that answers by a script.
+
+    Args:
+        replies: see `Reply`.
+
+    Raises:
+        ScriptExhausted: from the exchange that finds no reply left; its text shows the request.
+        TypeError: a reply is none of the things above; the text names its place.
+    """
+
+    def __init__(self, replies: Iterable[Reply]) -> None:
+        self._replies: list[Reply] = list(replies)
+        for number, reply in enumerate(self._replies):
+            _check(reply, number)
+        self._next = 0
+
+    @property
+    def remaining(self) -> int:
+        """How many replies are left, pauses not counted."""
+        return sum(not _is_pause(reply) for reply in self._replies[self._next :])
+
+    async def __call__(self, exchange: Exchange) -> None:
+        number, pause = self._take(exchange)
+        try:
+            await trio.sleep(pause)
+        except trio.Cancelled:
+            self._give_back(number)
+            raise
+        said = await _resolve(self._replies[number], exchange.request, number)
+        if isinstance(said, Refusal):
+            raise said
+        await exchange.respond(_as_response(said))
+
+    def __repr__(self) -> str:
+        return f"<ScriptedModel: {self.remaining} of {len(self._replies)} replies left>"
+
+    def _take(self, exchange: Exchange) -> tuple[int, float]:
+        """The number of the next reply, and the pause before it."""
+        first, pause = self._next, 0.0
+        for number in range(first, len(self._replies)):
+            reply = self._replies[number]
+            if not _is_pause(reply):
+                self._next = number + 1
+                return number, pause
+            pause += reply
+        raise ScriptExhausted(
+            f"the script has no reply left after {first}; the request was {describe(exchange.request)}"
+        )
+
+    def _give_back(self, number: int) -> None:
+        if self._next == number + 1:
+            self._next = number
+
+
+def describe(request: Request) -> str:
+    """A request in a few lines, for a person."""
+    lines = [f"{request.dialect}, model {request.model!r}, {len(request.messages)} messages; the last ones:"]
+    for message in request.messages[-3:]:
+        said = message.text or ", ".join(
+            [f"calls {call.name}({call.arguments})" for call in message.tool_calls]
+            + [f"result {result.text!r}" for result in message.tool_results]
+        )
+        lines.append(f"  {message.role}: {said[:400]}")
+    return "\n".join(lines)
+
+
+def read_script(path: str | Path) -> list[Reply]:
+    """The replies in a file.
+
+    A Python file defines `replies`. A JSON file is a list of: strings (text); numbers (pauses, in seconds);
+    `{"tool": name, "arguments": {…}}`; `{"refuse": status, "message": …, "retry_after": seconds}`; lists of strings
+    and tools (one response).
+
+    Raises:
+        OSError: the file cannot be read.
+        DialectError: it is not a script; the path in it is named.
+    """
+    path = Path(path)
+    if path.suffix == ".py":
+        found = runpy.run_path(str(path)).get("replies")
+        if not isinstance(found, (list, tuple)):
+            raise DialectError("a Python script defines a list named 'replies'", path=str(path))
+        return list(found)
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as exc:
+        raise DialectError(f"not valid JSON: {exc}", path=str(path)) from exc
+    if not isinstance(document, list):
+        raise DialectError("a JSON script is a list of replies", path=str(path))
+    return [_from_json(item, f"{path}[{number}]") for number, item in enumerate(document)]
+
+
+def _from_json(item: Json, place: str) -> Reply:
+    match item:
+        case bool():
+            pass
+        case str() | int() | float():
+            return item
+        case {"tool": str() as name}:
+            return ToolCall(name, msgspec.json.encode(item.get("arguments", {})).decode(), item.get("id", ""))
+        case {"refuse": int() as status}:
+            return Refusal(status, item.get("message", "refused"), retry_after=item.get("retry_after"))
+        case list():
+            parts = [_from_json(inner, f"{place}[{number}]") for number, inner in enumerate(item)]
+            if all(isinstance(part, (str, ToolCall)) for part in parts):
+                return parts  # type: ignore[return-value]
+    raise DialectError(f"not a reply: {item!r}", path=place)
+
+
+def _is_pause(reply: object) -> TypeGuard[int | float]:
+    return isinstance(reply, (int, float)) and not isinstance(reply, bool)
+
+
+def _check(reply: object, number: int) -> None:
+    if isinstance(reply, (str, ToolCall, Response, Refusal)) or callable(reply) or _is_pause(reply):
+        return
+    if isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply):
+        return
+    raise TypeError(f"replies[{number}] is no reply: {reply!r}")
+
+
+_PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
+
+
+async def _resolve(reply: Reply, request: Request, number: int) -> Said:
+    if not callable(reply):
+        assert not isinstance(reply, (int, float))
+        return reply
+    made = reply(request)
+    said: object = await made if inspect.isawaitable(made) else made
+    _check(said, number)
+    if callable(said) or _is_pause(said):
+        raise TypeError(f"replies[{number}] is a function, and gave {said!r}: no pause or function is meant here")
+    return cast(Said, said)
+
+
+def _as_response(said: Said) -> Response:
+    if isinstance(said, Response):
+        return said
+    parts = [said] if isinstance(said, (str, ToolCall)) else said
+    return Response.of(*parts)  # type: ignore[misc]
