@@ -98,9 +98,10 @@ class Refusal(TrioceptError):
 
 
 class LimitReached(Refusal):
-    """A budget or a stop condition ended the rollout.
+    """A budget or a stop condition was reached: `rollout.stop` refuses with it, and so can a handler.
 
-    Its status is 404 unless said otherwise: the one that every known agent takes as final, in one request.
+    Its status is 404 unless said otherwise: the one that every known agent takes as final (Claude Code asks once
+    more, without a stream).
     """
 
     def __init__(self, message: str, *, status: int = 404) -> None:

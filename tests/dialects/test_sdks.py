@@ -41,7 +41,9 @@ def transport(dialect: Dialect, answer: Response | Failure, *, broken: bool = Fa
         pieces[1:1] = [renderer.keepalive()]
         if broken:
             pieces.append(renderer.fail(Failure(status=500, message="boom")))
-        return httpx2.Response(200, content=b"".join(pieces), headers={"content-type": dialect.stream_type})
+        return httpx2.Response(
+            200, content=b"".join(pieces), headers={"content-type": dialect.stream_type(request)}
+        )
 
     return httpx2.MockTransport(respond)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .conftest import Stage, npm_agent, pip_agent, version_of
+from tests.real_agents.stage import Stage, npm_agent, pip_agent, version_of
 
 PROMPT = "Write hello into proof.txt with a shell command."
 

@@ -85,6 +85,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sampling: Sampling = Sampling()
     reasoning: ReasoningAsk | None = None
     output_format: OutputFormat | None = None
+    framing: Literal["sse", "json_array"] = "sse"
+    """How a stream is framed, if it is one."""
+    previous_response: str | None = None
+    """The id of an earlier response that this conversation goes on from; `messages` are only what is new."""
     user: str | None = None
     """The end user, as the agent names them."""
     extra: dict[str, Json] | None = None

@@ -15,6 +15,8 @@ from .._trace.turn import Turn
 
 __all__ = ["Show"]
 
+FILE_WIDTH = 200
+"""Columns, where nobody's screen says how many there are."""
 _STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
 
 
@@ -23,6 +25,8 @@ class Show:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = FILE_WIDTH
 
     def begin(self, endpoint: Endpoint, rollout: Rollout, command: Sequence[str]) -> None:
         self._print("▸", "cyan", f"endpoint {endpoint.url}, rollout {rollout.id}")

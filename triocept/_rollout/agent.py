@@ -31,6 +31,7 @@ class Agent:
 
     def __init__(self, rollout: Rollout, process: AgentProcess) -> None:
         self.rollout = rollout
+        """The one whose calls it makes."""
         self._process = process
         self._ended = False
         self._waits: set[trio.CancelScope] = set()

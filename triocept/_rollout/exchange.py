@@ -58,8 +58,11 @@ class Exchange:
         attempt: int,
     ) -> None:
         self.id = f"x_{token_hex(8)}"
+        """Its own, and that of its turn."""
         self.rollout = rollout
+        """The agent run that it belongs to."""
         self.request = request
+        """What the agent asks, as a value."""
         self.raw = raw
         """The agent's document, decoded, as it came."""
         self.headers = headers

@@ -74,6 +74,7 @@ class Rollout:
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
             raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
         self.id = id if id is not None else f"r_{token_hex(8)}"
+        """It stands in its URLs, and in every turn."""
         self.api_key = f"sk-triocept-{token_urlsafe(32)}"
         """256 random bits. The agent's key: it opens this rollout, and nothing else."""
         self.model = model
@@ -195,8 +196,8 @@ class Rollout:
             terminate_grace: seconds that it has after SIGTERM.
 
         Returns:
-            Its return code (negative: the signal that ended it), output and duration. A return code other than 0 is
-            no error: `result.check()` makes it one.
+            Its return code (negative is the signal that ended it), output and duration. A return code other than 0
+            is no error; `result.check()` makes it one.
 
         Raises:
             AgentFailed: it cannot be started; the text says why, and what to do.
@@ -233,7 +234,7 @@ class Rollout:
         stderr_file: OutputFile | None = None,
         terminate_grace: float = TERMINATE_GRACE,
     ) -> AbstractAsyncContextManager[Agent]:
-        """Run an agent, and take its calls in a loop that ends with it:
+        """Run an agent, and take its calls in a loop that ends with it::
 
             async with rollout.open_agent(["claude", "-p", "fix the bug"]) as agent:
                 async for exchange in agent:
@@ -258,8 +259,8 @@ class Rollout:
         )
 
     async def stop(self, reason: str) -> None:
-        """End the run: what waits and what still comes is refused with 404, the one status that every known agent
-        takes as final. Iteration and `serve` end. Stopping twice changes nothing.
+        """End the run: what waits and what still comes is refused with 404, the status that every known agent takes
+        as final. Iteration and `serve` end. Stopping twice changes nothing.
 
         Cancellation: the refusals are given all the same.
         """

@@ -118,14 +118,14 @@ def _whole(response: Response, request: Request, dialect: Dialect) -> Reply:
         return Reply(200, {"content-type": "application/json"}, _encode(document))
     renderer = dialect.stream_renderer(request)
     body = b"".join([renderer.render(event) for event in events_of(response)])
-    return Reply(200, _stream_headers(dialect), body)
+    return Reply(200, _stream_headers(request, dialect), body)
 
 
 async def _write_stream(
     first: Event, reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     renderer = dialect.stream_renderer(request)
-    await transport.send(Reply(200, _stream_headers(dialect), renderer.render(first), last=False))
+    await transport.send(Reply(200, _stream_headers(request, dialect), renderer.render(first), last=False))
     while (event := await reader.next()) is not None:
         if data := renderer.render(event):
             await transport.send_more(data, last=isinstance(event, ResponseEnd))
@@ -137,9 +137,9 @@ async def _write_stream(
     reader.delivered = True
 
 
-def _stream_headers(dialect: Dialect) -> dict[str, str]:
+def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:
     return {
-        "content-type": dialect.stream_type,
+        "content-type": dialect.stream_type(request),
         "cache-control": "no-cache",
         "x-accel-buffering": "no",  # nginx and its kin hold events back without it
     }

@@ -23,7 +23,7 @@ from .._rollout.service import split_cancelled
 from .answer import Reply
 from .connection import STATE_KEY, Connection
 from .intake import BodyTooLarge, ClientGone, Head, intake, wants_both_lengths
-from .routes import Route, Routes, split_rollout
+from .routes import Routes, split_rollout
 
 __all__ = ["ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
 
@@ -73,14 +73,14 @@ class Front:
                 raise cancelled from None
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
-        rollout_id, path = split_rollout(scope["path"])
-        dialect = self._routes.match(path)
-        if dialect is not None:
-            route = Route(dialect, rollout_id)
-            await intake(route, head_of(scope), cycle, self._registry, self._max_body)
-        elif wants_both_lengths(head_of(scope).headers):
+        head = head_of(scope)
+        route = self._routes.match(head.path, head.query)
+        if route is not None:
+            await intake(route, head, cycle, self._registry, self._max_body)
+        elif wants_both_lengths(head.headers):
             await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
         else:
+            rollout_id, path = split_rollout(head.path)
             await self._quart({**scope, "path": path, ROLLOUT_KEY: rollout_id}, cycle.receive, cycle.forward)
 
 

@@ -18,7 +18,6 @@ from .._canonical.content import Json
 from .._canonical.request import Request
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
-from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .answer import Reply, failure_of, write_answer, write_failure
 from .routes import Route
@@ -79,7 +78,7 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
-        request, document = await _read_request(route.dialect, head, transport, max_body)
+        request, document = await _read_request(route, head, transport, max_body)
     except ClientGone:
         return
     except (Refusal, DialectError, BodyTooLarge) as exc:
@@ -126,7 +125,7 @@ def _key(head: Head) -> str | None:
 
 
 async def _read_request(
-    dialect: Dialect, head: Head, transport: Transport, max_body: int
+    route: Route, head: Head, transport: Transport, max_body: int
 ) -> tuple[Request, Json]:
     if wants_both_lengths(head.headers):
         raise Refusal(
@@ -137,7 +136,7 @@ async def _read_request(
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise DialectError(f"the body is not valid JSON: {exc}") from exc
-    return dialect.parse_request(document), document
+    return route.dialect.parse_request(document, route.target), document
 
 
 def wants_both_lengths(headers: Mapping[str, str]) -> bool:

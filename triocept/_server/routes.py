@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..dialects.base import Dialect
+from ..dialects.base import Dialect, Target
 
 __all__ = ["Route", "Routes", "split_rollout"]
 
@@ -18,6 +18,7 @@ class Route:
     """A model call's path, read."""
 
     dialect: Dialect
+    target: Target
     rollout_id: str | None
     """The id in the path, or None where the key alone chooses."""
 
@@ -26,11 +27,15 @@ class Routes:
     """The paths of the model calls of these dialects."""
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
-        self._by_path = {f"{base}{d.route}": d for d in dialects for base in ("", "/v1")}
+        self._dialects = tuple(dialects)
 
-    def match(self, path: str) -> Dialect | None:
-        """Whose model call `path` (without a rollout's prefix) is; None if it is none."""
-        return self._by_path.get(path)
+    def match(self, path: str, query: str) -> Route | None:
+        """Whose model call this is; None if it is none."""
+        rollout_id, rest = split_rollout(path)
+        for dialect in self._dialects:
+            if (target := dialect.match(rest, query)) is not None:
+                return Route(dialect, target, rollout_id)
+        return None
 
 
 def split_rollout(path: str) -> tuple[str | None, str]:

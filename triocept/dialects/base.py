@@ -16,7 +16,7 @@ from .._canonical.events import Event
 from .._canonical.request import Request
 from .._canonical.response import Response
 
-__all__ = ["Dialect", "Failure", "StreamParser", "StreamRenderer"]
+__all__ = ["Dialect", "Failure", "StreamParser", "StreamRenderer", "Target"]
 
 
 @final
@@ -34,6 +34,16 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds."""
     should_retry: bool | None = None
     """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+
+
+@final
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the path and the query of a call say of it, in a dialect that says something there."""
+
+    model: str | None = None
+    stream: bool | None = None
+    array: bool = False
+    """A stream comes as one JSON array, not as SSE."""
 
 
 class StreamParser(ABC):
@@ -85,12 +95,21 @@ class Dialect(ABC):
     """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: ClassVar[str]
     """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
-    stream_type: ClassVar[str] = "text/event-stream"
-    """The content type of a streamed response."""
+
+    def match(self, path: str, query: str) -> Target | None:
+        """Read the path of a call, without a rollout's prefix, and its query.
+
+        None: it is no model call of this dialect. Most dialects have one path, and say the rest in the document.
+        """
+        return Target() if path in (self.route, f"/v1{self.route}") else None
+
+    def stream_type(self, request: Request) -> str:
+        """The content type of a streamed answer to `request`."""
+        return "text/event-stream"
 
     @abstractmethod
-    def parse_request(self, document: Json) -> Request:
-        """The request that an agent sent.
+    def parse_request(self, document: Json, target: Target = Target()) -> Request:  # noqa: B008 - it is frozen
+        """The request that an agent sent; `target` is what its path and query said.
 
         Raises:
             DialectError: with the path in the document.

@@ -173,7 +173,9 @@ async def _resolve(reply: Reply, request: Request, number: int) -> Said:
     said: object = await made if inspect.isawaitable(made) else made
     _check(said, number)
     if callable(said) or _is_pause(said):
-        raise TypeError(f"replies[{number}] is a function, and gave {said!r}: no pause or function is meant here")
+        raise TypeError(
+            f"replies[{number}] is a function, and gave {said!r}: no pause or function is meant here"
+        )
     return cast(Said, said)
 
 

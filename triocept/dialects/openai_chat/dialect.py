@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..._canonical.response import Response
-from ..base import Dialect, Failure, StreamParser, StreamRenderer
+from ..base import Dialect, Failure, StreamParser, StreamRenderer, Target
 from .error import parse_error, render_error
 from .names import NAME
 from .request import parse_request, render_request
@@ -22,7 +22,7 @@ class OpenAIChat(Dialect):
     route = "/chat/completions"
     base_path = "/v1"
 
-    def parse_request(self, document: Json) -> Request:
+    def parse_request(self, document: Json, target: Target = Target()) -> Request:  # noqa: B008 - it is frozen
         return parse_request(document)
 
     def render_request(self, request: Request) -> Json:

@@ -1,0 +1,97 @@
+"""How Sphinx builds these pages. A warning is an error: `nox -s docs`."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+from sphinx.application import Sphinx
+
+project = "triocept"
+author = "The triocept developers"
+copyright = author
+try:
+    release = metadata.version("triocept")
+except metadata.PackageNotFoundError:  # built from a checkout that is not installed
+    release = ""
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+nitpicky = False
+
+myst_enable_extensions = ["deflist", "colon_fence"]
+myst_heading_anchors = 3
+
+# The docstrings write `code` with one backtick, as their readers do.
+default_role = "literal"
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+# Shown by their names, not by what they stand for.
+autodoc_type_aliases = {
+    name: f"triocept.{name}" for name in ("Event", "Handler", "StopReason", "TLS")
+}
+
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = "triocept"
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {"navigation_with_keys": True}
+
+
+MARKS = re.compile(r"^(Cancellation|Closing): ")
+
+
+def polish(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Make our docstrings Sphinx's.
+
+    * napoleon reads `Bytes: a cap`, under a field or under `Returns:`, as a type and a
+      text. An empty comment, or an empty type, keeps the colon.
+    * An indented block after a colon and an empty line is code.
+    * What is said of cancellation and of closing is marked.
+    """
+    lines[:] = [MARKS.sub(r"**\1:** ", line) for line in lines]
+    for number, (line, second, third) in enumerate(zip(lines, lines[1:], lines[2:])):
+        deeper = line[: len(line) - len(line.lstrip())] + "    "
+        if line.endswith(":") and not second and third.startswith(deeper):
+            lines[number] = line.rstrip(":") + "::"
+        if line.strip() == "Returns:":
+            lines[number + 1] = re.sub(r"^(\s*)(?!:)", r"\1: ", second)
+    if what in ("attribute", "data", "property") and lines:
+        lines[:0] = ["..", ""]
+
+
+ALIAS = re.compile(r"TypeAliasForwardRef\('triocept\.(\w+)'\)")
+
+
+def name_aliases(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Sphinx 9 shows `Handler | None` by a class of its own."""
+    signature, returns = (
+        text and ALIAS.sub(r"\1", text) for text in (signature, returns)
+    )
+    return signature, returns
+
+
+def setup(app: Sphinx) -> None:
+    # napoleon works at 500
+    app.connect("autodoc-process-docstring", polish, priority=400)
+    app.connect("autodoc-process-signature", name_aliases)

@@ -1,0 +1,22 @@
+import sys
+from pathlib import Path
+
+import trio
+import triocept
+from triocept.handlers import read_script
+
+HERE = Path(__file__).parent
+TINY_AGENT = [sys.executable, str(HERE / "tiny_agent.py")]
+
+
+async def main() -> None:
+    model = triocept.ScriptedModel(read_script(HERE / "replies.json"))
+    async with (
+        triocept.serve_endpoint() as endpoint,
+        endpoint.open_rollout(model) as rollout,
+    ):
+        result = await rollout.run_agent([*TINY_AGENT, "count"])
+    print(result.stdout_text.strip())
+
+
+trio.run(main)
