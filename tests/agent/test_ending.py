@@ -27,11 +27,16 @@ async def test_an_agent_that_ignores_sigterm_is_killed_after_its_grace() -> None
     assert running(tag) == []
 
 
-async def test_an_agent_may_say_its_last_words_and_hears_sigterm_once() -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_an_agent_may_say_its_last_words_and_hears_sigterm_once(cancelled: bool) -> None:
     script = "trap 'echo bye' TERM; echo up; while :; do sleep 0.01; done"
     with trio.fail_after(5):
-        async with open_agent("sh", "-c", script, terminate_grace=0.3) as agent:
-            await until(lambda: agent._stdout.buffer.content() == b"up\n")
+        with trio.CancelScope() as scope:
+            async with open_agent("sh", "-c", script, terminate_grace=0.3) as agent:
+                await until(lambda: agent._stdout.buffer.content() == b"up\n")
+                if cancelled:
+                    scope.cancel()
+                    await trio.sleep_forever()
     assert agent.result.stdout == b"up\nbye\n"
 
 
@@ -145,6 +150,7 @@ async def test_a_second_ctrl_c_kills_at_once_and_leaves_bare() -> None:
     with trio.fail_after(10):
         async with open_program(CTRL_C, tag) as program:
             assert await program.line() == "up"
+            await until_sleeping(tag, 1)  # a shell between fork and exec loses a signal
             program.process.send_signal(signal.SIGINT)
             assert await program.line() == "term"
             program.process.send_signal(signal.SIGINT)
