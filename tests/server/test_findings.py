@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import h2.config
+import h2.connection
 import pytest
 import trio
 import trio.testing
@@ -33,7 +35,19 @@ H2C_NOT_ASCII = (
     b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
     b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
 )
+def h2_request(path: bytes) -> bytes:
+    """An HTTP/2 connection by prior knowledge, and one request on it."""
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
+    connection.initiate_connection()
+    headers = [(b":method", b"GET"), (b":path", path), (b":scheme", b"http"), (b":authority", b"a")]
+    connection.send_headers(1, headers, end_stream=True)
+    return connection.data_to_send()
+
+
 HOSTILE = {
+    "http/2 with a path that is not ASCII": h2_request(b"/\xc3\xa9"),
+    "http/2 with an empty path": h2_request(b""),
+    "a websocket with another request behind it": WEBSOCKET_AND_MORE[:-20] + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "a websocket with bytes behind it": WEBSOCKET_AND_MORE,
     "a websocket with a body": WEBSOCKET_WITH_BODY,
     "h2c with a path that is not ASCII": H2C_NOT_ASCII,

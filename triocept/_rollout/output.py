@@ -156,6 +156,7 @@ class OutputReader:
         self._stream = stream
         self._sinks = sinks
 
+    @trio.lowlevel.enable_ki_protection
     async def read(self, on_error: Callable[[], None]) -> None:
         """Read to the end, whatever a sink does: an agent must not hang on a full pipe, nor die of a broken one.
 

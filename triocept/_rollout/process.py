@@ -174,7 +174,8 @@ class AgentProcess:
         self._grace = grace
         self._stdout, self._stderr = stdout, stderr
         self._secrets = secrets
-        self._handle = open_handle(process.pid)
+        # Where there is no /proc, whether a group lives is asked of the group itself: a corpse would say yes.
+        self._handle = None if agent.born is None else open_handle(process.pid)
         self._reaped = False
         self._exited, self._drained = trio.Event(), trio.Event()
         self._body = trio.CancelScope()
@@ -218,6 +219,7 @@ class AgentProcess:
             stderr_tail=redact(err.tail(), self._secrets),
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
         """All that goes on beside the body. Ended by `_end` alone: shielded from everything else."""
         with self._tasks:
@@ -228,8 +230,9 @@ class AgentProcess:
                     nursery.start_soon(stream.read, self._body.cancel)
         self._drained.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _await_exit(self) -> None:
-        if self._handle is None:  # macOS: the wait reaps it; its group is ended in the same breath
+        if self._handle is None:  # macOS, sandboxes: the wait reaps it; its group is ended in the same breath
             self._set_exit(await self._reap())
             return
         await trio.lowlevel.wait_readable(self._handle)
@@ -246,6 +249,7 @@ class AgentProcess:
         self.duration = trio.current_time() - self._started
         self._exited.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _feed(self, data: bytes | None) -> None:
         stdin = self._process.stdin
         if stdin is not None:

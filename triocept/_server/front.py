@@ -142,8 +142,12 @@ class HTTPCycle:
         early = reply.last and not self._body_read and _has_body(self._headers)
         if early:
             headers.append((b"connection", b"close"))
+        self._connection.cork()
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await self.send_more(reply.body, last=reply.last and not early)
+        await self.send_more(reply.body, last=False)
+        await self._connection.uncork()
+        if reply.last and not early:
+            await self.send_more(b"", last=True)
         if early:
             await self._linger()
             await self.send_more(b"", last=True)

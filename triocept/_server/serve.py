@@ -64,7 +64,7 @@ class Server:
         self._refuse_waiting = refuse_waiting
         self._config = _config()
         self._context = WorkerContext(None)
-        self._streams: set[trio.SSLStream[trio.SocketStream] | trio.SocketStream] = set()
+        self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
 
@@ -151,9 +151,10 @@ class Server:
         self, app: object, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream
     ) -> None:
         """One connection, and whatever happens in it."""
-        self._streams.add(stream)
+        connection = Connection(app, self._config, self._context, stream)  # type: ignore[arg-type]
+        self._connections.add(connection)
         try:
-            await Connection(app, self._config, self._context, stream).run()  # type: ignore[arg-type]
+            await connection.run()
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
             if error is not None:
@@ -162,7 +163,7 @@ class Server:
                 raise cancelled from None
         finally:
             await trio.aclose_forcefully(stream)
-            self._streams.discard(stream)
+            self._connections.discard(connection)
             self._gone.unpark_all()
 
     def _connection_failed(self, error: BaseException) -> None:
@@ -173,12 +174,15 @@ class Server:
 
     async def _end(self, connections: trio.Nursery) -> None:
         await self._refuse_waiting()
-        await self._context.terminated.set()  # hypercorn closes what is idle
+        await self._context.terminated.set()  # hypercorn closes what ends from here on
+        for connection in tuple(self._connections):
+            if connection.idle:
+                await connection.abort()
         with trio.move_on_after(self._grace):
-            while self._streams:
+            while self._connections:
                 await self._gone.park()
-        for stream in tuple(self._streams):
-            await trio.aclose_forcefully(stream)
+        for connection in tuple(self._connections):
+            await connection.abort()
         connections.cancel_scope.cancel()
 
     async def _release(self) -> None:

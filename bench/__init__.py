@@ -1,0 +1,17 @@
+"""The benchmark: `nox -s bench`, or `python -m bench --quick`.
+
+Every figure is a ratio to another server in the same run, because absolute ones move by half from run to run.
+
+    bodies.py      the documents that are sent
+    wire.py        requests as bytes, and the smallest reader of responses
+    load.py        the load, a process of its own: raw sockets, no HTTP library
+    servers/       what is measured, each a process of its own; a new peer is one small file there
+    processes.py   starts them, pins them to cores, talks to them
+    scenarios.py   what is done to a server, and what it yields
+    targets.py     the rows: which figure, against which peer, how far
+    report.py      medians of the rounds, the table, `bench/results.json`
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,187 @@
+"""The processes of a run: servers on one core, the load on another, so that neither takes the other's time."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .load import Job, Yield
+
+__all__ = [
+    "LoadFailed",
+    "ServerProcess",
+    "ServerUnavailable",
+    "open_load",
+    "open_server_process",
+    "open_servers",
+    "raise_file_limit",
+]
+
+_START = 60.0
+"""Seconds that a server has to start: some peers import a great deal."""
+_REPLY = 120.0
+"""Seconds that it has for a command, a load for its job."""
+
+
+class ServerUnavailable(Exception):
+    """A server does not start: most likely its packages are not installed."""
+
+
+class LoadFailed(Exception):
+    """The load could not do its job; the text is the last of what it said."""
+
+
+def raise_file_limit() -> None:
+    """As many open files as may be: 2,000 waiting requests are 2,000 sockets at either end."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 16384 if hard == resource.RLIM_INFINITY else min(hard, 16384)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class ServerProcess:
+    """A server in a process of its own. Made by `open_servers` only."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+        self.name = name
+        self._process = process
+        hello = self._read(_START)
+        self.port: int = hello["port"]
+        self.abilities: frozenset[str] = frozenset(hello["abilities"])
+
+    def tell(self, command: str) -> dict[str, Any]:
+        """Give a command, wait for what it yields."""
+        assert self._process.stdin is not None
+        print(command, file=self._process.stdin, flush=True)
+        return self._read(_REPLY)
+
+    def routes(self, rollouts: int) -> list[list[str]]:
+        """New rollouts; the old ones end."""
+        found: list[list[str]] = self.tell(f"renew {rollouts}")["routes"]
+        return found
+
+    def memory(self) -> int:
+        """Bytes of memory that are its own, from Linux's /proc."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()
+        return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu(self) -> float:
+        """Seconds that its main thread has run, from Linux's /proc: what noise on the machine changes least."""
+        return int(Path(f"/proc/{self._process.pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+
+    def _read(self, patience: float) -> dict[str, Any]:
+        line = _read_line(self._process, patience)
+        if line is None:
+            raise ServerUnavailable(f"{self.name} ended, or said nothing for {patience} seconds")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+@contextmanager
+def open_server_process(name: str, *, log: Path) -> Iterator[ServerProcess]:
+    """Start a server; it ends when the body does."""
+    with log.open("a") as stderr, _open_python(f"bench.servers.{name}", _core(-1), stderr) as process:
+        yield ServerProcess(name, process)
+
+
+@contextmanager
+def open_servers(names: list[str], *, log: Path) -> Iterator[tuple[list[ServerProcess], list[str]]]:
+    """Start these servers; gives those that run, and the names of those that do not."""
+    running: list[ServerProcess] = []
+    missing: list[str] = []
+    with ExitStack() as stack:
+        for name in names:
+            try:
+                running.append(stack.enter_context(open_server_process(name, log=log)))
+            except ServerUnavailable:
+                missing.append(name)
+        yield running, missing
+
+
+class LoadProcess:
+    """A load at work."""
+
+    def __init__(self, process: subprocess.Popen[str], patience: float) -> None:
+        self._process = process
+        self._patience = patience
+
+    def wait_sent(self) -> None:
+        """Until every connection of a job that is done once has sent its request."""
+        self._read()
+
+    def result(self) -> Yield:
+        """Wait for the end of the job."""
+        return Yield(**self._read())
+
+    def _read(self) -> dict[str, Any]:
+        line = _read_line(self._process, self._patience)
+        if line is None:
+            assert self._process.stderr is not None
+            raise LoadFailed(
+                self._process.stderr.read()[-2000:] if self._process.poll() else "it says nothing"
+            )
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+@contextmanager
+def open_load(job: Job) -> Iterator[LoadProcess]:
+    """Start a load; it ends with its job, or when the body does."""
+    with _open_python("bench.load", _core(0), subprocess.PIPE) as process:
+        assert process.stdin is not None
+        print(json.dumps(asdict(job)), file=process.stdin, flush=True)
+        yield LoadProcess(process, job.warmup + job.seconds + _REPLY)
+
+
+@contextmanager
+def _open_python(module: str, core: int | None, stderr: Any) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        bufsize=1,
+        preexec_fn=partial(_pin, core),
+        cwd=Path(__file__).parent.parent,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            try:
+                process.stdin.close()
+                process.wait(10)
+            except (BrokenPipeError, subprocess.TimeoutExpired):
+                process.kill()
+
+
+def _read_line(process: subprocess.Popen[str], patience: float) -> str | None:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], patience)
+    return (process.stdout.readline() or None) if ready else None
+
+
+def _core(place: int) -> int | None:
+    """The first or the last core that this process may use; None where there is one only, or no telling."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[place] if len(cores) > 1 else None
+
+
+def _pin(core: int | None) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})

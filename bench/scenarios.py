@@ -1,0 +1,162 @@
+"""What is done to a server, and the figures that it yields.
+
+Each scenario is one function `(server, effort) -> {figure: value}`, run once per server in every round. Figures have
+names like `req/s c=32 4KB`; `targets.py` says in which direction each is good.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
+from typing import TypeAlias
+
+from .load import Job, Yield
+from .processes import ServerProcess, open_load
+
+__all__ = ["SCENARIOS", "Effort", "Figures", "Scenario"]
+
+KIB = 1024
+ROLLOUTS = 32
+"""How many rollouts share an endpoint; connections are dealt out among them."""
+
+Figures: TypeAlias = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is done: all that `--quick` changes."""
+
+    rounds: int
+    long_rounds: int
+    """Of what takes long: in the others it is left out."""
+    long_servers: frozenset[str] | None
+    """Who takes part in what takes long; None: all."""
+    limit: float
+    """Seconds after which nothing more begins, if only the first round is whole."""
+    seconds: float
+    """Of each load."""
+    warmup: float
+    held: int
+    """Requests for the memory of one."""
+    times: int
+    """How often an endpoint goes up and down."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Something that is done to every server that is able to take it."""
+
+    name: str
+    ability: str
+    """What a server must be able to do (see `servers/_shape.py`)."""
+    run: Callable[[ServerProcess, Effort], Figures]
+    fresh: bool = False
+    """Whether each round wants a new process."""
+    long: bool = False
+    """Whether it takes long."""
+
+
+def answer(server: ServerProcess, effort: Effort, *, connections: int, body: int) -> Figures:
+    """Requests with an immediate answer, as fast as so many connections can."""
+    seen, cpu = _load(server, effort, connections=connections, body=body * KIB)
+    latencies = sorted(seen.latencies)
+    which = f"c={connections} {body}KB"
+    return {
+        f"req/s {which}": seen.responses / seen.seconds,
+        f"p50 ms {which}": 1000 * latencies[len(latencies) // 2],
+        f"p99 ms {which}": 1000 * latencies[int(len(latencies) * 0.99)],
+        f"cpu us {which}": 1e6 * cpu / seen.total,
+    }
+
+
+def stream(server: ServerProcess, effort: Effort, *, connections: int) -> Figures:
+    """Streams of 100 chunks each, as fast as so many connections can."""
+    seen, cpu = _load(server, effort, connections=connections, body=4 * KIB, stream=True)
+    return {"chunks/s": seen.events / seen.seconds, "cpu us per chunk": 1e6 * cpu / seen.total_events}
+
+
+def memory(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
+    """How much the server grows by each request that waits."""
+    answer(server, replace(effort, seconds=0.5), connections=8, body=body)
+    job = Job(port=server.port, routes=server.routes(ROLLOUTS), connections=effort.held, body=body * KIB)
+    before = server.memory()
+    with open_load(job) as load:
+        load.wait_sent()
+        _wait_held(server, effort.held)
+        grown = server.memory() - before
+        server.tell("release")
+        load.result()
+    return {"KiB per waiting request": grown / effort.held / KIB}
+
+
+def release(server: ServerProcess, effort: Effort, *, waiting: int) -> Figures:
+    """How long the last of so many waiting requests waits for its answer, once all are given it."""
+    job = Job(port=server.port, routes=server.routes(ROLLOUTS), connections=waiting, body=4 * KIB)
+    with open_load(job) as load:
+        load.wait_sent()
+        _wait_held(server, waiting)
+        released_at = server.tell("release")["released_at"]
+        seen = load.result()
+    return {"release ms": 1000 * (seen.last_at - released_at)}
+
+
+def up_and_down(server: ServerProcess, effort: Effort) -> Figures:
+    """How long an endpoint takes to come up and to go down; and a hundred at once."""
+    times = server.tell(f"updown {effort.times}")["times"]
+    burst = server.tell("burst 100")
+    return {
+        "up ms": 1000 * median(up for up, _ in times),
+        "down ms": 1000 * median(down for _, down in times),
+        "100 at once s": burst["seconds"],
+        "descriptors left": burst["leaked"],
+    }
+
+
+def stall(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
+    """How long the event loop stands still while it reads a huge body; one request at a time."""
+    server.tell("watch")
+    _load(server, effort, connections=1, body=body * KIB)
+    return {"stall ms": 1000 * server.tell("stall")["stall"]}
+
+
+def _load(
+    server: ServerProcess, effort: Effort, *, connections: int, body: int, stream: bool = False
+) -> tuple[Yield, float]:
+    """A load on new rollouts; what it saw, and the seconds of its core that the server took for it."""
+    job = Job(
+        port=server.port,
+        routes=server.routes(ROLLOUTS),
+        connections=connections,
+        body=body,
+        stream=stream,
+        seconds=effort.seconds,
+        warmup=effort.warmup,
+    )
+    before = server.cpu()
+    with open_load(job) as load:
+        seen = load.result()
+    return seen, server.cpu() - before
+
+
+def _wait_held(server: ServerProcess, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while (held := server.tell("held")["held"]) < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{server.name} holds {held} of {count} requests")
+        time.sleep(0.02)
+
+
+SCENARIOS = [
+    Scenario("answer c=1 4KB", "answer", partial(answer, connections=1, body=4)),
+    Scenario("answer c=32 4KB", "answer", partial(answer, connections=32, body=4)),
+    Scenario("answer c=256 4KB", "answer", partial(answer, connections=256, body=4)),
+    Scenario("answer c=32 64KB", "answer", partial(answer, connections=32, body=64)),
+    Scenario("stream", "stream", partial(stream, connections=50)),
+    Scenario("release", "hold", partial(release, waiting=2000), long=True),
+    Scenario("memory", "hold", partial(memory, body=64), fresh=True, long=True),
+    Scenario("endpoint", "endpoint", up_and_down, fresh=True, long=True),
+    Scenario("stall", "stall", partial(stall, body=5 * KIB), fresh=True, long=True),
+]
