@@ -126,6 +126,7 @@ async def serve_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
+    direct: bool = True,
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
 
@@ -138,6 +139,8 @@ async def serve_endpoint(
         max_body: bytes; a larger request body is refused with 413 before it is read.
         grace: seconds that connections have at the end, before they are broken off.
         tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
+        direct: model calls on HTTP/1.1 go straight from the parser to their rollout. False takes them through ASGI,
+            as HTTP/2 and every other route: slower, and otherwise the same.
 
     Closing: rollouts that are still open end, their agents get a 503; idle connections are closed at once, others
     after `grace` at the latest. The port is free again.
@@ -161,7 +164,9 @@ async def serve_endpoint(
         endpoint = Endpoint(
             listener, host, secure=tls is not None, registry=registry, watcher=watcher, recorder=recorder
         )
-        server = Server(listener, ssl_context=ssl_context, grace=grace, refuse_waiting=registry.close)
+        server = Server(
+            listener, ssl_context=ssl_context, grace=grace, refuse_waiting=registry.close, direct=direct
+        )
         app: Any = make_app(registry, max_body=max_body)
         front = Front(app, Routes(DIALECTS.values()), registry, max_body=max_body, on_fatal=server.on_fatal)
         error: BaseException | None = None  # kept, and raised outside the nursery, which would wrap it
@@ -187,6 +192,7 @@ async def run_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
+    direct: bool = True,
     task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Run an endpoint until cancelled, for those who own the nursery: `await nursery.start(run_endpoint)`.
@@ -195,7 +201,14 @@ async def run_endpoint(
     `serve_endpoint`.
     """
     serve = partial(
-        serve_endpoint, host=host, port=port, recorder=recorder, max_body=max_body, grace=grace, tls=tls
+        serve_endpoint,
+        host=host,
+        port=port,
+        recorder=recorder,
+        max_body=max_body,
+        grace=grace,
+        tls=tls,
+        direct=direct,
     )
     async with serve() as endpoint:
         task_status.started(endpoint)

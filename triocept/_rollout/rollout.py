@@ -272,9 +272,17 @@ class Rollout:
 
     @asynccontextmanager
     async def _open_call(
-        self, request: Request, *, raw: Json, headers: Mapping[str, str], attempt: int
+        self,
+        request: Request,
+        *,
+        raw: Json,
+        headers: Mapping[str, str],
+        attempt: int,
+        watch: Callable[[trio.CancelScope], None],
     ) -> AsyncIterator[EventReader]:
         """One connection's wait for the answer to `request`: a new exchange, or one that it repeats.
+
+        `watch` is given the scope of the wait, to cancel it when the agent hangs up.
 
         A connection that leaves without having delivered the end of the answer has hung up. A rollout that has ended
         refuses, and records nothing.
@@ -292,6 +300,7 @@ class Rollout:
         reader = exchange._log.open_reader()
         with trio.CancelScope() as scope:
             self._calls.add(scope)
+            watch(scope)
             try:
                 if new:
                     await exchange._hand_over(self._send)

@@ -10,7 +10,8 @@ tests/server/test_findings.py):
 And two that cost a fifth of a request's time: a task for the idle timer of each request, which here is none (a
 connection may idle for ever, until the server stops), and a send of its own for a response's head.
 
-`TCPServer(app, config, context, state, stream)` is hypercorn's inside: the same in 0.17.3 and 0.18.0.
+`TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are hypercorn's inside:
+the same in 0.17.3 and 0.18.0.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from typing import TYPE_CHECKING
 
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
@@ -34,7 +41,11 @@ STATE_KEY = "triocept.connection"
 
 
 class Connection(TCPServer):
-    """One connection, from its first byte to its close."""
+    """One connection, from its first byte to its close.
+
+    Args:
+        take_over: makes another protocol of HTTP/1.1's, or None to leave that to hypercorn.
+    """
 
     def __init__(
         self,
@@ -42,12 +53,51 @@ class Connection(TCPServer):
         config: Config,
         context: WorkerContext,
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
+        take_over: Callable[[H11Protocol, Connection], H11Protocol] | None = None,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
-        self.idle_task = _NoTask()  # type: ignore[assignment]
         self.idle = True
         """Whether it waits for a request, and nothing is lost by closing it."""
+        self._take_over = take_over
         self._corked: bytearray | None = None
+
+    async def run(self) -> None:
+        alpn, secure = "http/1.1", isinstance(self.stream, trio.SSLStream)
+        try:
+            if secure:
+                with trio.fail_after(self.config.ssl_handshake_timeout):
+                    await self.stream.do_handshake()
+                alpn = self.stream.selected_alpn_protocol() or alpn
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            return
+        try:
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = self._open_protocol(task_group, alpn, secure)
+                await self.protocol.initiate()
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    def _open_protocol(self, task_group: TaskGroup, alpn: str, secure: bool) -> ProtocolWrapper:
+        sock = (self.stream.transport_stream if secure else self.stream).socket
+        wrapper = ProtocolWrapper(
+            self.app,
+            self.config,
+            self.context,
+            task_group,
+            ConnectionState(self.state),
+            secure,
+            parse_socket_addr(sock.family, sock.getpeername()),
+            parse_socket_addr(sock.family, sock.getsockname()),
+            self.protocol_send,
+            alpn,
+        )
+        if self._take_over is not None and isinstance(wrapper.protocol, H11Protocol):
+            wrapper.protocol = self._take_over(wrapper.protocol, self)
+        return wrapper
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -86,13 +136,3 @@ class Connection(TCPServer):
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""
         await trio.aclose_forcefully(self.stream)
-
-
-class _NoTask:
-    """Stands in for hypercorn's idle timer."""
-
-    async def restart(self, task_group: object, action: object) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass

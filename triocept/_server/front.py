@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import trio
@@ -22,8 +22,17 @@ from .._rollout.registry import Registry
 from .._rollout.service import split_cancelled
 from .answer import Reply
 from .connection import STATE_KEY, Connection
-from .intake import BodyTooLarge, ClientGone, Head, intake, wants_both_lengths
-from .routes import Routes, split_rollout
+from .intake import (
+    LINGER,
+    BodyTooLarge,
+    ClientGone,
+    Head,
+    Transport,
+    intake,
+    text_headers,
+    wants_both_lengths,
+)
+from .routes import Route, Routes, split_rollout
 
 __all__ = ["ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
 
@@ -35,8 +44,6 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ROLLOUT_KEY = "triocept.rollout_id"
 """Where Quart finds the rollout's id that was in the path, or None."""
-LINGER = 5.0
-"""Seconds for which the body of a request that is answered already is read on and thrown away."""
 
 
 class Front:
@@ -51,8 +58,8 @@ class Front:
         max_body: int,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
+        self.routes = routes
         self._quart = quart
-        self._routes = routes
         self._registry = registry
         self._max_body = max_body
         self._on_fatal = on_fatal
@@ -72,11 +79,18 @@ class Front:
             if cancelled is not None:
                 raise cancelled from None
 
+    async def intake(self, route: Route, head: Head, transport: Transport) -> None:
+        """Answer one model call."""
+        await intake(route, head, transport, self._registry, self._max_body)
+
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
         head = head_of(scope)
-        route = self._routes.match(head.path, head.query)
+        route = self.routes.match(head.path, head.query)
         if route is not None:
-            await intake(route, head, cycle, self._registry, self._max_body)
+            async with trio.open_nursery() as nursery:
+                cycle.nursery = nursery
+                await self.intake(route, head, cycle)
+                nursery.cancel_scope.cancel()
         elif wants_both_lengths(head.headers):
             await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
         else:
@@ -95,6 +109,8 @@ class HTTPCycle:
         self._connection: Connection = scope["state"][STATE_KEY]
         self._receive = receive
         self._send = send
+        self.nursery: trio.Nursery | None = None
+        """Where to watch for a hang-up; set while `intake` is at work."""
         self._body_read = False
         self._ending = False
 
@@ -129,9 +145,14 @@ class HTTPCycle:
             self._body_read = not message.get("more_body", False)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def wait_gone(self) -> None:
+    def cancel_when_gone(self, scope: trio.CancelScope) -> None:
+        assert self.nursery is not None
+        self.nursery.start_soon(self._watch, scope)
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
+        scope.cancel()
 
     async def send(self, reply: Reply) -> None:
         headers = [
@@ -172,7 +193,7 @@ def head_of(scope: Scope) -> Head:
         method=scope["method"],
         path=scope["path"],
         query=scope["query_string"].decode("latin-1"),
-        headers=_text_headers(scope["headers"]),
+        headers=text_headers(scope["headers"]),
     )
 
 
@@ -181,10 +202,6 @@ def fatal_of(exc: BaseException) -> BaseException | None:
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc
-
-
-def _text_headers(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:

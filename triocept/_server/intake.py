@@ -7,7 +7,7 @@ wrong on the way is an error in the dialect's own shape, logged once without the
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,13 +22,24 @@ from ..errors import DialectError, Refusal
 from .answer import Reply, failure_of, write_answer, write_failure
 from .routes import Route
 
-__all__ = ["BodyTooLarge", "ClientGone", "Head", "Transport", "authenticate", "intake", "wants_both_lengths"]
+__all__ = [
+    "BodyTooLarge",
+    "ClientGone",
+    "Head",
+    "Transport",
+    "authenticate",
+    "intake",
+    "text_headers",
+    "wants_both_lengths",
+]
 
 log = logging.getLogger("triocept.endpoint")
 
 KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie")
 """Headers that may hold a key. The first three are read on every route, whatever the protocol."""
 REDACTED = "[redacted]"
+LINGER = 5.0
+"""Seconds for which the body of a request that is answered already is read on and thrown away."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +63,8 @@ class Transport(Protocol):
     async def receive_body(self, cap: int) -> bytes:
         """The whole body; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it is cut."""
 
-    async def wait_gone(self) -> None:
-        """Until the client has hung up. For ever, once the end of the answer is on its way."""
+    def cancel_when_gone(self, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the client hangs up before the end of the answer is on its way."""
 
     async def send(self, reply: Reply) -> None:
         """Send a head and the first (perhaps only) piece of a body."""
@@ -86,13 +97,14 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         log.warning("%s %s: %s %s", head.method, head.path, failure.status, failure.message)
         await write_failure(failure, route.dialect, transport)
         return
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch, transport, nursery.cancel_scope)
-        async with rollout._open_call(
-            request, raw=document, headers=_redacted(head.headers), attempt=_attempt(head.headers)
-        ) as reader:
-            await write_answer(reader, request, route.dialect, transport)
-        nursery.cancel_scope.cancel()
+    async with rollout._open_call(
+        request,
+        raw=document,
+        headers=_redacted(head.headers),
+        attempt=_attempt(head.headers),
+        watch=transport.cancel_when_gone,
+    ) as reader:
+        await write_answer(reader, request, route.dialect, transport)
 
 
 def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
@@ -144,6 +156,11 @@ def wants_both_lengths(headers: Mapping[str, str]) -> bool:
     return "content-length" in headers and "transfer-encoding" in headers
 
 
+def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Headers as text, names in lower case; of several of one name, the last."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
 def _attempt(headers: Mapping[str, str]) -> int:
     count = headers.get("x-stainless-retry-count", "0")  # of the SDKs of OpenAI and Anthropic
     return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
@@ -151,9 +168,3 @@ def _attempt(headers: Mapping[str, str]) -> int:
 
 def _redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {name: REDACTED if name in KEY_HEADERS else value for name, value in headers.items()}
-
-
-async def _watch(transport: Transport, scope: trio.CancelScope) -> None:
-    """Cancel the wait for an answer when the client hangs up."""
-    await transport.wait_gone()
-    scope.cancel()

@@ -24,7 +24,8 @@ from hypercorn.utils import wrap_app
 
 from .._rollout.service import split_cancelled
 from .connection import Connection
-from .front import App, fatal_of
+from .direct import DirectProtocol
+from .front import App, Front, fatal_of
 from .lifespan import run_lifespan
 
 __all__ = ["Server"]
@@ -41,6 +42,7 @@ class Server:
         ssl_context: None for plain HTTP.
         grace: seconds that connections have to end by themselves when the server stops.
         refuse_waiting: what is to be done with the calls that wait when the server stops.
+        direct: whether model calls on HTTP/1.1 go straight from the parser to `Front.intake`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Server:
         ssl_context: SSLContext | None,
         grace: float,
         refuse_waiting: Callable[[], Awaitable[None]],
+        direct: bool,
     ) -> None:
         self.body_scope = trio.CancelScope()
         """Around the body that needs the server: cancelled when there is no server any more."""
@@ -62,6 +65,7 @@ class Server:
         self._ssl_context = ssl_context
         self._grace = grace
         self._refuse_waiting = refuse_waiting
+        self._direct = direct
         self._config = _config()
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
@@ -91,7 +95,7 @@ class Server:
                 raise
 
     async def run(
-        self, app: App, quart: App, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
+        self, front: Front, quart: App, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
     ) -> None:
         """Serve until `stop` is called. To be started in `nursery`.
 
@@ -110,7 +114,7 @@ class Server:
         cancelled: BaseException | None = None
         try:
             with self._scope:
-                await self._run(app, quart, publish)
+                await self._run(front, quart, publish)
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
             if error is not None:
@@ -125,14 +129,13 @@ class Server:
             await self._release()
             self.stopped.set()
 
-    async def _run(self, app: App, quart: App, publish: Callable[[], None]) -> None:
-        wrapped = wrap_app(app, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
+    async def _run(self, front: Front, quart: App, publish: Callable[[], None]) -> None:
         lifespan_end = trio.Event()
         async with trio.open_nursery() as lifespan:
             await lifespan.start(run_lifespan, quart, lifespan_end)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    handler = partial(self._serve_stream, wrapped)
+                    handler = partial(self._serve_stream, front)
                     await accepting.start(
                         partial(trio.serve_listeners, handler, [self._secured()], handler_nursery=connections)
                     )
@@ -148,10 +151,14 @@ class Server:
         return trio.SSLListener(self._listener, self._ssl_context, https_compatible=True)
 
     async def _serve_stream(
-        self, app: object, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream
+        self, front: Front, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream
     ) -> None:
         """One connection, and whatever happens in it."""
-        connection = Connection(app, self._config, self._context, stream)  # type: ignore[arg-type]
+        app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
+        take_over = (
+            partial(DirectProtocol, routes=front.routes, intake=front.intake) if self._direct else None
+        )
+        connection = Connection(app, self._config, self._context, stream, take_over)
         self._connections.add(connection)
         try:
             await connection.run()
