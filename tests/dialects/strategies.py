@@ -32,7 +32,7 @@ from triocept._canonical.request import (
 )
 from triocept._canonical.response import Response, Usage
 
-__all__ = ["any_json", "any_request", "any_response", "interleaved", "splits"]
+__all__ = ["any_json", "any_request", "any_response", "interleaved", "sayable", "sayable_answer", "splits"]
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12)
 plain_words = st.text('abc xyz\n\r\u2028é😀"\\', min_size=1, max_size=12)
@@ -76,6 +76,8 @@ def reasonings(dialect: str) -> st.SearchStrategy[Reasoning]:
             st.builds(Blob, st.just(dialect), st.just("signature"), names),
             st.builds(Blob, st.just(dialect), st.just("redacted"), names),
         ),
+        "openai_responses": st.builds(Blob, st.just(dialect), st.just("encrypted_content"), names),
+        "gemini": st.builds(Blob, st.just(dialect), st.just("thought_signature"), names),
         "openai_chat": st.builds(
             Blob,
             st.just(dialect),
@@ -173,7 +175,24 @@ def any_request(dialect: str) -> st.SearchStrategy[Request]:
         ),
         user=st.one_of(st.none(), names),
         extra=extras,
+    ).map(lambda request: sayable(request, dialect))
+
+
+def sayable(request: Request, dialect: str) -> Request:
+    """The request, without what `dialect` has no words for in its requests."""
+    if dialect == "gemini":
+        offered = tuple(msgspec.structs.replace(tool, strict=None) for tool in request.tools)
+        return msgspec.structs.replace(request, tools=offered, user=None)
+    if dialect != "openai_completions":
+        return request
+    said = tuple(
+        msgspec.structs.replace(
+            message,
+            content=tuple(part for part in message.content if isinstance(part, Text | Reasoning | Opaque)),
+        )
+        for message in request.messages
     )
+    return msgspec.structs.replace(request, messages=said, tools=())
 
 
 def usages() -> st.SearchStrategy[Usage]:
@@ -204,7 +223,18 @@ def any_response(dialect: str) -> st.SearchStrategy[Response]:
         id=st.one_of(st.just(""), names),
         extra=extras,
         dialect=st.sampled_from(["", dialect]),
-    )
+    ).map(lambda response: sayable_answer(response, dialect))
+
+
+def sayable_answer(response: Response, dialect: str) -> Response:
+    """The response, without what `dialect` has no words for in its answers."""
+    if dialect == "gemini" and response.usage is not None:
+        usage = msgspec.structs.replace(response.usage, cache_write_tokens=None)
+        return msgspec.structs.replace(response, usage=usage)
+    if dialect != "openai_completions":
+        return response
+    said = tuple(part for part in response.content if not isinstance(part, ToolCall))
+    return msgspec.structs.replace(response, content=said)
 
 
 @st.composite

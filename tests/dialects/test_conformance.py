@@ -4,7 +4,10 @@ Documented normalisations, which is why some properties speak of the second read
 
 * A list of one plain text and the string are one content; texts that the wire cannot hold apart become one.
 * Anthropic refuses text without a visible character, and thinking that it did not sign: both are left out.
-* Chat completions have no words for an error of a tool: it is written into the result's text.
+* Chat completions and Responses have no words for an error of a tool: it is written into the result's text.
+* Responses must have every number of the usage: one that nobody counted is written as 0.
+* Gemini has no words for the user, for strict tools and for tokens written to a cache; completions have none for
+  tools: `some.sayable` leaves them out.
 """
 
 from __future__ import annotations
@@ -105,7 +108,7 @@ def test_a_request_written_and_read_again_says_the_same(dialect: Dialect, data: 
 @given(data=st.data())
 def test_a_request_of_any_dialect_can_be_written(dialect: Dialect, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([*sorted(DIALECTS), "another"]))
-    request = data.draw(some.any_request(name))
+    request = some.sayable(data.draw(some.any_request(name)), dialect.name)
     again = dialect.parse_request(dialect.render_request(request))
     assert calls_of(again) == calls_of(request)
     if name != dialect.name:
@@ -125,7 +128,15 @@ def test_a_response_written_and_read_again_is_the_same(dialect: Dialect, data: s
     assert again == once
     assert [call.name for call in once.tool_calls] == [call.name for call in response.tool_calls]
     assert once.extra == response.extra
-    assert response.usage is None or once.usage == response.usage
+    assert response.usage is None or counted(once) == counted(response)
+
+
+def counted(response: Response) -> Any:
+    """The usage; Responses writes 0 for a number that nobody counted."""
+    names = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+    return response.usage and msgspec.structs.replace(
+        response.usage, **{name: getattr(response.usage, name) or 0 for name in names}
+    )
 
 
 @few
@@ -169,7 +180,8 @@ def test_any_split_of_the_bytes_gives_the_same_events(dialect: Dialect, data: st
 
 
 def test_byte_by_byte_gives_the_same_events(dialect: Dialect) -> None:
-    response = Response.of(Reasoning("hm é"), "hello 😀", ToolCall.of("ls", path="/"))
+    answer = Response.of(Reasoning("hm é"), "hello 😀", ToolCall.of("ls", path="/"))
+    response = some.sayable_answer(answer, dialect.name)
     body = streamed(dialect, events_of(response), asked(dialect))
     assert read(dialect, *(body[i : i + 1] for i in range(len(body)))) == read(dialect, body)
 
@@ -259,10 +271,11 @@ def test_the_memory_of_a_parser_is_that_of_one_event(dialect: Dialect) -> None:
     parser.feed(renderer.render(ResponseStart()) + renderer.render(PartStart(0, Text(""))))
     for _ in range(100):
         parser.feed(renderer.render(PartDelta(0, "x" * 100)))
+    pieces = [renderer.render(PartDelta(0, "x" * 100)) for _ in range(3000)]  # a renderer may have to keep them
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(3000):
-        parser.feed(renderer.render(PartDelta(0, "x" * 100)))
+    for piece in pieces:
+        parser.feed(piece)
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert after - before < 20_000
@@ -270,10 +283,11 @@ def test_the_memory_of_a_parser_is_that_of_one_event(dialect: Dialect) -> None:
 
 def test_a_keepalive_is_nothing_to_the_reader(dialect: Dialect) -> None:
     renderer = dialect.stream_renderer(asked(dialect))
-    events = list(events_of(Response.of("hello", ToolCall.of("ls"))))
-    body = b"".join(renderer.keepalive() + renderer.render(event) for event in events)
+    answer = some.sayable_answer(Response.of("hello", ToolCall.of("ls")), dialect.name)
+    body = b"".join(renderer.keepalive() + renderer.render(event) for event in events_of(answer))
     response = assemble(read(dialect, body))
-    assert (response.text, [call.name for call in response.tool_calls]) == ("hello", ["ls"])
+    names = [call.name for call in answer.tool_calls]
+    assert (response.text, [call.name for call in response.tool_calls]) == ("hello", names)
 
 
 def test_a_failure_in_a_stream_is_an_error_to_the_reader(dialect: Dialect) -> None:

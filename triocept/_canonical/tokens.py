@@ -42,6 +42,8 @@ def _message(message: Message) -> int:
 
 
 def _part(part: Part) -> int:
+    if type(part) is Text:  # nearly all of them
+        return len(part.text)
     match part:
         case Text(text=text) | Reasoning(text=text) | RefusalText(text=text):
             return len(text)

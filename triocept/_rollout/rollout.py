@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
+from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._trace.recorder import Recorder
 from .._trace.trace import Trace
@@ -82,6 +83,7 @@ class Rollout:
         self.on_hangup: OnHangup = on_hangup
         self.trace = Trace(self.id)
         """The turns so far."""
+        self._memory = Memory()
         self._addresses = addresses
         self._registry = registry
         self._watcher = watcher

@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
@@ -36,7 +35,7 @@ async def run_service(rollout: Rollout, handler: Handler, concurrency: int | Non
         BaseException: what a handler raised, bare; several at once as a group.
     """
     errors: list[BaseException] = []
-    limit = trio.CapacityLimiter(concurrency) if concurrency is not None else None
+    limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
 
         def failed(exc: BaseException) -> None:
@@ -44,31 +43,33 @@ async def run_service(rollout: Rollout, handler: Handler, concurrency: int | Non
             nursery.cancel_scope.cancel()
 
         while True:
-            async with AsyncExitStack() as stack:
-                borrower = object()
-                if limit is not None:
-                    await limit.acquire_on_behalf_of(borrower)
-                    stack.callback(limit.release_on_behalf_of, borrower)
-                exchange = await rollout._next_exchange()
-                if exchange is None:
-                    break
-                nursery.start_soon(_handle, handler, exchange, failed, stack.pop_all())
+            if limit is not None:
+                await limit.acquire()
+            exchange = await rollout._next_exchange()
+            if exchange is None:
+                break
+            nursery.start_soon(_handle, handler, exchange, failed, limit)
     raise_all(errors)
 
 
 async def _handle(
-    handler: Handler, exchange: Exchange, failed: Callable[[BaseException], None], stack: AsyncExitStack
+    handler: Handler,
+    exchange: Exchange,
+    failed: Callable[[BaseException], None],
+    limit: trio.Semaphore | None,
 ) -> None:
-    async with stack:
-        try:
-            with exchange._handler_scope:
-                await _answer(handler, exchange)
-        except BaseException as exc:
-            cancelled, error = split_cancelled(exc)
-            if error is not None:
-                failed(error)  # not raised here: the nursery would wrap it in a group
-            if cancelled is not None:
-                raise cancelled from None
+    try:
+        with exchange._handler_scope:
+            await _answer(handler, exchange)
+    except BaseException as exc:
+        cancelled, error = split_cancelled(exc)
+        if error is not None:
+            failed(error)  # not raised here: the nursery would wrap it in a group
+        if cancelled is not None:
+            raise cancelled from None
+    finally:
+        if limit is not None:
+            limit.release()
 
 
 async def _answer(handler: Handler, exchange: Exchange) -> None:

@@ -15,7 +15,6 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.request import Request
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..errors import DialectError, Refusal
@@ -89,7 +88,8 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
-        request, document = await _read_request(route, head, transport, max_body)
+        document = await _read_document(head, transport, max_body)
+        request = route.dialect.parse_request(document, route.target, rollout._memory)
     except ClientGone:
         return
     except (Refusal, DialectError, BodyTooLarge) as exc:
@@ -136,19 +136,16 @@ def _key(head: Head) -> str | None:
     return head.headers.get("x-api-key") or head.headers.get("x-goog-api-key")
 
 
-async def _read_request(
-    route: Route, head: Head, transport: Transport, max_body: int
-) -> tuple[Request, Json]:
+async def _read_document(head: Head, transport: Transport, max_body: int) -> Json:
     if wants_both_lengths(head.headers):
         raise Refusal(
             400, "a request has a Content-Length or a Transfer-Encoding, not both", should_retry=False
         )
     body = await transport.receive_body(max_body)
     try:
-        document = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise DialectError(f"the body is not valid JSON: {exc}") from exc
-    return route.dialect.parse_request(document, route.target), document
 
 
 def wants_both_lengths(headers: Mapping[str, str]) -> bool:

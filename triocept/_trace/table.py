@@ -34,9 +34,10 @@ class MessageTable:
         """The numbers of these messages; what is new gets a number."""
         known, latest = self.messages, self._latest
         numbers = [
-            latest[place] if place < len(latest) and known[latest[place]] == message else self._find(message)
-            for place, message in enumerate(messages)
+            number if (old := known[number]) is message or old == message else self._find(message)
+            for number, message in zip(latest, messages, strict=False)
         ]
+        numbers += [self._find(message) for message in messages[len(latest) :]]
         self._latest = numbers
         return numbers
 

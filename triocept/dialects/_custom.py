@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from .._canonical.content import Json, ToolCall
+from .._canonical.request import Request
 from ..errors import DialectError
 from ._json import decode_json, encode_json
 
-__all__ = ["INPUT", "SCHEMA", "unwrapped", "wrapped"]
+__all__ = ["INPUT", "SCHEMA", "custom_names", "fitted_call", "unwrapped", "wrapped"]
 
 INPUT = "input"
 SCHEMA: dict[str, Json] = {
@@ -36,3 +39,17 @@ def unwrapped(call: ToolCall) -> ToolCall:
     if isinstance(found, dict) and isinstance(found.get(INPUT), str):
         text = found[INPUT]
     return msgspec.structs.replace(call, arguments=text, kind="text", extra=None)
+
+
+def custom_names(request: Request) -> frozenset[str]:
+    """The names of the tools that take free text."""
+    return frozenset(tool.name for tool in request.tools if tool.kind == "custom")
+
+
+def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
+    """The call in the kind that the agent declared the tool in."""
+    if call.kind == "json" and call.name in customs:
+        return unwrapped(call)
+    if call.kind == "text" and call.name not in customs:
+        return wrapped(call)
+    return call

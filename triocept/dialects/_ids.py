@@ -6,7 +6,7 @@ import hashlib
 import re
 from uuid import uuid4
 
-__all__ = ["fresh_id", "legal_id"]
+__all__ = ["fresh_id", "legal_id", "short_id"]
 
 _LEGAL = re.compile(r"[a-zA-Z0-9_-]+").fullmatch  # Anthropic's rule for tool ids
 
@@ -21,3 +21,8 @@ def legal_id(given: str, prefix: str) -> str:
     if _LEGAL(given):
         return given
     return prefix + hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def short_id(given: str, prefix: str, limit: int = 64) -> str:
+    """`given` if it has 1 to `limit` characters, else another that has: the same one for a call and its result."""
+    return given if 0 < len(given) <= limit else legal_id(f" {given}" if given else "", prefix)

@@ -7,12 +7,18 @@ from types import MappingProxyType
 
 from .anthropic_messages import AnthropicMessages
 from .base import Dialect
+from .gemini import Gemini
 from .openai_chat import OpenAIChat
+from .openai_completions import OpenAICompletions
+from .openai_responses import OpenAIResponses
 
 __all__ = ["DIALECTS", "dialect"]
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {each.name: each for each in (OpenAIChat(), AnthropicMessages())}
+    {
+        each.name: each
+        for each in (OpenAIChat(), AnthropicMessages(), OpenAIResponses(), Gemini(), OpenAICompletions())
+    }
 )
 """Every dialect, by its name."""
 

@@ -13,6 +13,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._canonical.events import Event
+from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._canonical.response import Response
 
@@ -103,13 +104,27 @@ class Dialect(ABC):
         """
         return Target() if path in (self.route, f"/v1{self.route}") else None
 
+    def path(self, request: Request) -> str:
+        """Where `request` goes at a provider, behind a base URL as the provider's own SDK takes it."""
+        return self.route if self.base_path == "/v1" else f"/v1{self.route}"
+
     def stream_type(self, request: Request) -> str:
         """The content type of a streamed answer to `request`."""
         return "text/event-stream"
 
     @abstractmethod
-    def parse_request(self, document: Json, target: Target = Target()) -> Request:  # noqa: B008 - it is frozen
-        """The request that an agent sent; `target` is what its path and query said.
+    def parse_request(
+        self,
+        document: Json,
+        target: Target = Target(),  # noqa: B008 - it is frozen
+        memory: Memory | None = None,
+    ) -> Request:
+        """The request that an agent sent.
+
+        Args:
+            document: its body, decoded.
+            target: what its path and query said.
+            memory: of the calls before, so that what they said is not read again; None starts afresh.
 
         Raises:
             DialectError: with the path in the document.

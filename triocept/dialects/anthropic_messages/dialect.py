@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..._canonical.content import Json
+from ..._canonical.memory import Memory
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..base import Dialect, Failure, StreamParser, StreamRenderer, Target
@@ -22,8 +23,13 @@ class AnthropicMessages(Dialect):
     route = "/messages"
     base_path = ""
 
-    def parse_request(self, document: Json, target: Target = Target()) -> Request:  # noqa: B008 - it is frozen
-        return parse_request(document)
+    def parse_request(
+        self,
+        document: Json,
+        target: Target = Target(),  # noqa: B008 - it is frozen
+        memory: Memory | None = None,
+    ) -> Request:
+        return parse_request(document, memory)
 
     def render_request(self, request: Request) -> Json:
         return render_request(request)

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json, Message, Text
+from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, Request, Sampling
 from ...errors import DialectError
 from .._fields import Fields, merged
@@ -27,17 +28,17 @@ _MAX_TOKENS = 64_000
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
-def parse_request(document: Json) -> Request:
+def parse_request(document: Json, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
         DialectError: with the path in the document.
     """
-    fields = Fields(document)
+    fields, memory = Fields(document), memory or Memory()
     model = fields.need_text("model")
     if fields.peek("messages") is None:
         raise DialectError("is missing", path="messages")
-    messages = tuple(parse_message(item, path) for path, item in fields.items("messages"))
+    messages = memory.read("anthropic_messages messages", fields.items("messages"), parse_message)
     if not messages:
         raise DialectError("must not be empty", path="messages")
     cap = fields.need_integer("max_tokens")
@@ -47,7 +48,7 @@ def parse_request(document: Json) -> Request:
         dialect=NAME,
         model=model,
         messages=(*parse_system(fields.take("system")), *messages),
-        tools=tuple(parse_tool(item, path) for path, item in fields.items("tools")),
+        tools=memory.read("anthropic_messages tools", fields.items("tools"), parse_tool),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=fields.flag("stream") or False,

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json
+from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ...errors import DialectError
 from .._efforts import effort_for
@@ -27,15 +28,15 @@ _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
-def parse_request(document: Json) -> Request:
+def parse_request(document: Json, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
         DialectError: with the path in the document.
     """
-    fields = Fields(document)
+    fields, memory = Fields(document), memory or Memory()
     model = fields.need_text("model")
-    messages = tuple(parse_message(item, path) for path, item in _need_messages(fields))
+    messages = memory.read("openai_chat messages", _need_messages(fields), parse_message)
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
     stream = fields.flag("stream") or False
@@ -43,7 +44,7 @@ def parse_request(document: Json) -> Request:
         dialect=NAME,
         model=model,
         messages=messages,
-        tools=_parse_tools(fields),
+        tools=_parse_tools(fields, memory),
         tool_choice=_parse_choice(fields),
         parallel_tool_calls=fields.flag("parallel_tool_calls"),
         stream=stream,
@@ -87,8 +88,8 @@ def _need_messages(fields: Fields) -> list[tuple[str, Json]]:
     return messages
 
 
-def _parse_tools(fields: Fields) -> tuple[Tool, ...]:
-    tools = [parse_tool(item, path) for path, item in fields.items("tools")]
+def _parse_tools(fields: Fields, memory: Memory) -> tuple[Tool, ...]:
+    tools = memory.read("openai_chat tools", fields.items("tools"), parse_tool)
     legacy = [
         parse_tool({"type": "function", "function": item}, path) for path, item in fields.items("functions")
     ]

@@ -19,6 +19,7 @@ from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ...errors import DialectError
+from .._custom import custom_names, fitted_call
 from .._failures import error_of
 from .._fields import Fields, merged
 from .._ids import fresh_id
@@ -27,7 +28,7 @@ from .finish import parse_finish, render_finish
 from .messages import assistant_parts
 from .names import NAME, is_own
 from .reasoning import render_reasoning
-from .tools import custom_names, fitted_call, render_call
+from .tools import render_call
 from .usage import parse_usage, render_usage
 
 __all__ = ["parse_response", "render_response"]

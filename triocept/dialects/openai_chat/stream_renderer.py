@@ -20,6 +20,7 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
+from .._custom import custom_names, fitted_call
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, encode_text
@@ -29,7 +30,7 @@ from .finish import render_finish
 from .names import NAME, is_own
 from .reasoning import DETAILS, field_of, render_detail
 from .response import MATCHED
-from .tools import custom_names, fitted_call, render_call
+from .tools import render_call
 from .usage import render_usage
 
 __all__ = ["Renderer"]

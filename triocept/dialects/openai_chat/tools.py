@@ -10,21 +10,17 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 from ..._canonical.content import Json, ToolCall
-from ..._canonical.request import Request, Tool, ToolChoice
+from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
-from .._custom import unwrapped, wrapped
 from .._fields import Fields, kind_of, merged, read_text
 from .._ids import legal_id
 from .._json import encode_json
 
 __all__ = [
     "arguments_text",
-    "custom_names",
-    "fitted_call",
     "parse_call",
     "parse_choice",
     "parse_function_call",
@@ -142,20 +138,6 @@ def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
         function = {"name": call.name, "arguments": call.arguments or "{}"}
         document = {"id": identity, "type": "function", "function": function}
     return merged(document, call.extra) if own and call.extra else document
-
-
-def custom_names(request: Request) -> frozenset[str]:
-    """The names of the tools that take free text."""
-    return frozenset(tool.name for tool in request.tools if tool.kind == "custom")
-
-
-def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
-    """The call in the kind that the agent declared the tool in."""
-    if call.kind == "json" and call.name in customs:
-        return unwrapped(call)
-    if call.kind == "text" and call.name not in customs:
-        return wrapped(call)
-    return call
 
 
 def arguments_text(value: Json, path: str) -> str:

@@ -1,0 +1,147 @@
+"""The responses that one answer comes in (a single one, where it is no stream), as events.
+
+Rules:
+
+1. Text goes on from chunk to chunk: plain text joins the text before it, a thought the thought before it. Any other
+   part that has something beside (a signature, …) stands alone.
+2. A signature ends the thought that it is in.
+3. A call comes whole in one part. Text that is empty and has nothing beside says nothing.
+4. There may be no candidate, no content and no parts. A blocked prompt is a refusal.
+5. With the finish reason the content is whole: of later chunks, only the usage and unknown fields count.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..._canonical.content import Json, Opaque, Reasoning, Text, ToolCall
+from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from ..._canonical.fold import part_events
+from ..._canonical.response import ResponsePart, Usage
+from ...errors import UpstreamTruncated
+from .._gather import gather
+from .fields import ProtoFields
+from .finish import parse_finish
+from .names import NAME
+from .parts import parse_part
+from .usage import parse_usage
+
+__all__ = ["Chunks"]
+
+_LOGPROBS = "logprobsResult"  # of each chunk's own tokens; anything else is said anew
+
+
+class Chunks:
+    """Takes the responses of one answer, gives its events."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._next = 0
+        self._open: tuple[int, ResponsePart] | None = None
+        self._calls = False
+        self._finish: Json = None
+        self._words: Json = None
+        self._blocked = False
+        self._usage: Usage | None = None
+        self._extra: dict[str, Json] = {}
+        self._beside: dict[str, Json] = {}  # of the candidate
+
+    def take(self, document: Json, events: list[Event]) -> None:
+        """Take one response."""
+        fields = ProtoFields(document)
+        candidates = fields.each("candidates")
+        self._start(fields, bool(candidates), events)
+        self._usage = parse_usage(fields.take("usageMetadata"), "usageMetadata") or self._usage
+        for path, item in candidates:
+            self._candidate(ProtoFields(item, path), events)
+        feedback = fields.peek("promptFeedback")
+        reason = ProtoFields(feedback).peek("blockReason") if isinstance(feedback, dict) else None
+        self._blocked = self._blocked or bool(reason)
+        self._extra |= {name: value for name, value in (fields.rest() or {}).items() if value is not None}
+
+    def end(self, events: list[Event]) -> None:
+        """That was all.
+
+        Raises:
+            UpstreamTruncated: it was not.
+            UpstreamError: it ended for a reason that is no answer.
+        """
+        if self._finish is None and not self._blocked:
+            raise UpstreamTruncated("the provider's answer ended without a finish reason")
+        self._close(events)
+        reason = "SAFETY" if self._finish is None else self._finish
+        stop, kept = parse_finish(reason, self._words, calls=self._calls)
+        beside = {**self._beside, **kept}
+        extra = {**self._extra, "candidates": [beside]} if beside else self._extra
+        events.append(ResponseEnd(stop_reason=stop, usage=self._usage, extra=extra or None))
+
+    def _start(self, fields: ProtoFields, candidates: bool, events: list[Event]) -> None:
+        identity, model = fields.text("responseId"), fields.text("modelVersion")
+        if not self._started and (identity or model or candidates or fields.peek("promptFeedback")):
+            self._started = True
+            events.append(ResponseStart(id=identity or "", model=model or "", dialect=NAME))
+
+    def _candidate(self, candidate: ProtoFields, events: list[Event]) -> None:
+        if candidate.integer("index") or self._finish is not None:
+            return
+        content = candidate.object("content")
+        for path, item in content.each("parts") if content is not None else ():
+            self._part(parse_part(item, path), item, events)
+        self._finish = candidate.take("finishReason") or None
+        self._words = candidate.peek("finishMessage")
+        if self._finish is not None:
+            self._close(events)
+        for name, value in (candidate.rest() or {}).items():
+            if name == _LOGPROBS:
+                gather(self._beside, {name: value})
+            elif value is not None:
+                self._beside[name] = value
+
+    def _part(self, part: object, raw: Json, events: list[Event]) -> None:
+        match part:
+            case Text(text=text, extra=None):
+                self._go_on(Text(""), text, events)
+            case Reasoning(extra=None) if self._goes_on(part):
+                self._thought(part, events)
+            case Text() | Reasoning() | ToolCall():
+                self._alone(part, events)
+            case _:
+                self._alone(Opaque(NAME, raw), events)
+
+    def _goes_on(self, part: Reasoning) -> bool:
+        return not part.blobs or (self._open is not None and isinstance(self._open[1], Reasoning))
+
+    def _thought(self, part: Reasoning, events: list[Event]) -> None:
+        self._go_on(Reasoning(), part.text, events)
+        if part.blobs and self._open is not None:
+            index = self._open[0]
+            events += [PartBlob(index, blob) for blob in part.blobs]
+            self._close(events)
+
+    def _go_on(self, empty: Text | Reasoning, text: str, events: list[Event]) -> None:
+        if not text:
+            return
+        if self._open is None or type(self._open[1]) is not type(empty):
+            self._close(events)
+            self._open = (self._new_index(), empty)
+            events.append(PartStart(*self._open))
+        events.append(PartDelta(self._open[0], text))
+
+    def _alone(self, part: ResponsePart, events: list[Event]) -> None:
+        self._close(events)
+        self._calls = self._calls or isinstance(part, ToolCall)
+        index = self._new_index()
+        if isinstance(part, Reasoning):  # its signature is known from the start: it is that of this very part
+            start = PartStart(index, msgspec.structs.replace(part, text=""))
+            events += [start, *([PartDelta(index, part.text)] if part.text else ()), PartEnd(index)]
+        else:
+            events += part_events(index, part)
+
+    def _new_index(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _close(self, events: list[Event]) -> None:
+        if self._open is not None:
+            events.append(PartEnd(self._open[0]))
+            self._open = None

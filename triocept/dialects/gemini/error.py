@@ -1,0 +1,111 @@
+"""Errors of Google's: `{"error": {code, message, status, details}}`; a stream's may stand in a list of one.
+
+`code` is the HTTP status, `status` the name of gRPC's. A wait is told in `details`, as `RetryInfo`, which gemini-cli
+reads where it does not read the header.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..._canonical.content import Json
+from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
+from .._json import encode_json
+from ..base import Failure
+
+__all__ = ["find_error", "parse_error", "render_error"]
+
+_BY_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+    529: "UNAVAILABLE",
+}
+_BY_NAME = {name: status for status, name in reversed(_BY_STATUS.items())} | {"FAILED_PRECONDITION": 400}
+_NAME = re.compile(r"[A-Z]+(_[A-Z]+)*")
+_TYPES = "type.googleapis.com/google.rpc."
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
+_NEVER = re.compile(r"\blimit: 0\b")  # of a quota: a model that this account does not have
+
+
+def render_error(failure: Failure) -> Json:
+    """The document that says `failure`."""
+    message, code = failure.message, failure.code or ""
+    if code == OVERFLOW or (failure.status == 400 and is_overflow(message, failure.code)):
+        message = _overflow_words(message)
+    otherwise = "INTERNAL" if failure.status >= 500 else "INVALID_ARGUMENT"
+    name = code if _NAME.fullmatch(code) else _BY_STATUS.get(failure.status, otherwise)
+    error = {"code": failure.status, "message": message, "status": name, "details": _details(failure)}
+    return {"error": error}
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """The failure that a provider's error document says, whatever the document.
+
+    A status below 400 (an error in place of an answer) is replaced by the error's own.
+    """
+    error = find_error(document) or document
+    code = message = None
+    if isinstance(error, dict):
+        code, message = error.get("status"), error.get("message") or error.get("detail")
+    elif isinstance(error, str):
+        error, message = {}, error
+    if not isinstance(message, str):
+        text = encode_json(message or document).decode("utf-8", "replace") if message or document else ""
+        message = text or f"the provider answered {status}"
+    if is_overflow(message):
+        return Failure(status=400, message=message, code=OVERFLOW)
+    fields = error if isinstance(error, dict) else {}
+    code = code if isinstance(code, str) else None
+    told = status_of(fields.get("code"), _BY_NAME.get(code or "", 502))
+    return Failure(
+        status=status_of(status, told),
+        message=message,
+        code=code,
+        retry_after=_retry_after(fields.get("details")),
+        should_retry=False if _NEVER.search(message) else None,
+    )
+
+
+def find_error(document: Json) -> Json:
+    """The error in a document that came in place of an answer; None where there is none."""
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    return document.get("error") or None if isinstance(document, dict) else None
+
+
+def _details(failure: Failure) -> list[Json]:
+    details: list[Json] = []
+    if failure.retry_after is not None:
+        details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": f"{failure.retry_after:g}s"})
+    if failure.param is not None:
+        violation = {"field": failure.param, "description": failure.message}
+        details.append({"@type": f"{_TYPES}BadRequest", "fieldViolations": [violation]})
+    return details
+
+
+def _retry_after(details: Json) -> float | None:
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        found = _SECONDS.fullmatch(delay) if isinstance(delay, str) else None
+        if found:
+            return float(found[1])
+    return None
+
+
+def _overflow_words(message: str) -> str:
+    """In Google's own words, which pi, Claude Code and litellm know too."""
+    if "exceeds the maximum number of tokens allowed" in message:
+        return message
+    counts = overflow_counts(message)
+    if counts is None:
+        return f"The input token count exceeds the maximum number of tokens allowed: {message}"
+    return f"The input token count ({counts[0]}) exceeds the maximum number of tokens allowed ({counts[1]})."

@@ -1,0 +1,68 @@
+"""Proto JSON.
+
+Rules:
+
+1. A field may be spelt in camelCase or in snake_case. It is read in either and written in camelCase; a field that is
+   not known keeps its spelling.
+2. A list of one may be that one, without the list: so Google's older examples write `contents` and `parts`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..._canonical.content import Json
+from ...errors import DialectError
+from .._fields import Fields
+
+__all__ = ["ProtoFields"]
+
+_OF_REQUESTS = """
+systemInstruction generationConfig toolConfig safetySettings cachedContent generateContentRequest functionDeclarations
+parametersJsonSchema functionCallingConfig allowedFunctionNames streamFunctionCallArguments maxOutputTokens
+stopSequences topP topK presencePenalty frequencyPenalty candidateCount responseMimeType responseSchema
+responseJsonSchema thinkingConfig thinkingBudget thinkingLevel includeThoughts
+"""
+_OF_PARTS = """
+functionCall functionResponse inlineData fileData mimeType fileUri displayName thoughtSignature partialArgs
+willContinue
+"""
+_OF_RESPONSES = """
+finishReason finishMessage usageMetadata modelVersion responseId promptFeedback blockReason promptTokenCount
+candidatesTokenCount totalTokenCount cachedContentTokenCount thoughtsTokenCount toolUsePromptTokenCount
+"""
+_CAMEL = {
+    re.sub(r"[A-Z]", lambda found: "_" + found[0].lower(), name): name
+    for name in (_OF_REQUESTS + _OF_PARTS + _OF_RESPONSES).split()
+}
+
+
+class ProtoFields(Fields):
+    """The fields of one message. Not for maps and free JSON (`args`, `response`, schemas), whose keys are data."""
+
+    __slots__ = ("_spelt",)
+
+    def __init__(self, value: Json, path: str = "") -> None:
+        self._spelt: dict[str, str] = {}
+        if isinstance(value, dict):
+            self._spelt = {_CAMEL[name]: name for name in value if name in _CAMEL}
+            value = {_CAMEL.get(name, name): inner for name, inner in value.items()}
+        super().__init__(value, path)
+
+    def at(self, name: str) -> str:
+        return super().at(self._spelt.get(name, name))
+
+    def each(self, name: str) -> list[tuple[str, Json]]:
+        """The items of a list, each with its path; an object is its own only item."""
+        value = self.peek(name)
+        return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
+
+    def object(self, name: str) -> ProtoFields | None:
+        value = self.take(name)
+        return None if value is None else ProtoFields(value, self.at(name))
+
+    def need_object(self, name: str) -> ProtoFields:
+        found = self.object(name)
+        if found is None:
+            raise DialectError("is missing", path=self.at(name))
+        return found

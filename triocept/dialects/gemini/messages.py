@@ -1,0 +1,157 @@
+"""Contents and the system instruction.
+
+Rules:
+
+1. The system and developer messages at the head are the `systemInstruction`; one further on is the user's text.
+2. Results may come in a turn of the user, of `function`, or of the model (Antigravity does so): the last one is
+   parted, for no request may end with the model.
+3. From another dialect: turns of one role are one, results first in them and their media behind; the first turn is
+   the user's; thoughts that Gemini did not sign, and empty texts, are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..._canonical.content import Json, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
+from ...errors import DialectError
+from .._fields import merged, read_text
+from .fields import ProtoFields
+from .pairing import Pairing
+from .parts import parse_part, render_part, render_reasoning
+from .results import render_result
+from .tools import UNSIGNED, render_call
+
+__all__ = ["parse_message", "parse_system", "render_messages"]
+
+_ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "tool", "system": "system"}
+_NOTHING: Json = {"text": "(no content)"}
+
+
+def parse_message(value: Json, path: str, pairing: Pairing) -> tuple[Message, ...]:
+    """One of the contents: two messages, where the model's turn holds results."""
+    fields = ProtoFields(value, path)
+    role = fields.text("role") or "user"
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+    parts = [_paired(parse_part(item, where), pairing) for where, item in fields.each("parts")]
+    results = [part for part in parts if isinstance(part, ToolResult)]
+    extra = fields.rest()
+    if role != "model" or not results:
+        return (Message(_ROLES[role], tuple(parts), extra=extra),)
+    said = tuple(part for part in parts if not isinstance(part, ToolResult))
+    answered = Message("tool", tuple(results), extra=extra)
+    return (Message("assistant", said, extra=extra), answered) if said else (answered,)
+
+
+def parse_system(value: Json, path: str) -> tuple[Message, ...]:
+    """The `systemInstruction`: a content, a part or a string; none where it says nothing."""
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, dict):
+        return (Message("system", (Text(read_text(value, path)),)),)
+    fields = ProtoFields(value, path)
+    if fields.peek("parts") is None and fields.peek("text") is not None:
+        return (Message("system", (parse_part(value, path),)),)
+    fields.take("role")
+    parts = tuple(parse_part(item, where) for where, item in fields.each("parts"))
+    return (Message("system", parts, extra=fields.rest()),) if parts else ()
+
+
+def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | None, list[Json]]:
+    """The `systemInstruction` (None: there is none) and the contents.
+
+    Args:
+        messages: the conversation.
+        own: whether it came in this dialect.
+    """
+    system: dict[str, Json] = {}
+    contents: list[dict[str, Json]] = []
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    for message in messages:
+        parts = _own_parts(message, names) if own else _foreign_parts(message, names)
+        extra = message.extra if own and message.extra else {}
+        if message.role in ("system", "developer") and not contents:
+            if parts:
+                system = merged({"parts": [*system.get("parts", ()), *parts]}, {**_beside(system), **extra})
+            continue
+        role = "model" if message.role == "assistant" else "user"
+        if own:
+            contents.append(merged({"role": role, "parts": parts}, extra))
+        elif parts or role == "user":
+            _append(contents, role, parts or [_NOTHING])
+    if not contents or (not own and contents[0]["role"] == "model"):
+        contents.insert(0, {"role": "user", "parts": [_NOTHING]})
+    return system or None, list(contents)
+
+
+def _paired(part: Part, pairing: Pairing) -> Part:
+    match part:
+        case ToolCall():
+            return pairing.call(part)
+        case ToolResult():
+            return pairing.result(part)
+        case _:
+            return part
+
+
+def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
+    parts: list[Json] = []
+    for part in message.content:
+        match part:
+            case Reasoning():
+                parts += render_reasoning(part, own=True)
+            case ToolCall():
+                parts.append(render_call(part, own=True))
+            case ToolResult():
+                parts.append(render_result(part, names.get(part.id), _writer(own=True), own=True))
+            case _:
+                document = render_part(part, own=True)
+                parts += [] if document is None else [document]
+    return parts
+
+
+def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
+    results = message.tool_results
+    parts: list[Json] = [
+        render_result(each, names.get(each.id), _writer(own=False), own=False) for each in results
+    ]
+    media = [part for each in results for part in each.content if isinstance(part, Media)]
+    signed = False
+    for part in (*media, *message.content):
+        match part:
+            case ToolResult():
+                continue
+            case Reasoning():
+                parts += render_reasoning(part, own=False) if _is_signed(part) else []
+            case ToolCall():
+                document = render_call(part, own=False)
+                parts.append(document if signed else {**document, "thoughtSignature": UNSIGNED})
+                signed = True  # only the first one of parallel calls has one
+            case Text(text=""):
+                continue
+            case _:
+                wire = render_part(part, own=False)
+                parts += [] if wire is None else [wire]
+    return parts
+
+
+def _is_signed(part: Reasoning) -> bool:
+    return any("thoughtSignature" in document for document in render_reasoning(part, own=False))
+
+
+def _writer(*, own: bool) -> Callable[[Part], Json | None]:
+    return lambda part: render_part(part, own=own)
+
+
+def _append(contents: list[dict[str, Json]], role: str, parts: list[Json]) -> None:
+    """One more turn; what the same speaker says next is the same turn, with all results first."""
+    if not contents or contents[-1]["role"] != role:
+        contents.append({"role": role, "parts": parts})
+        return
+    both = [*contents[-1]["parts"], *parts]
+    contents[-1]["parts"] = sorted(both, key=lambda part: "functionResponse" not in part)
+
+
+def _beside(system: dict[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in system.items() if name != "parts"}

@@ -1,0 +1,55 @@
+"""Which result belongs to which call.
+
+Rules:
+
+1. Ids are optional on the wire. A call without one gets one that is the same whenever the same conversation comes
+   again; it is never written to a provider of this dialect.
+2. A result belongs to the call of its id; else to the oldest unanswered call of its name.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from ..._canonical.content import ToolCall, ToolResult
+from .._fields import merged
+
+__all__ = ["MADE", "Pairing"]
+
+MADE = "triocept_call_"
+
+
+class Pairing:
+    """Takes the calls and results of one conversation in their order, gives them with ids."""
+
+    def __init__(self) -> None:
+        self._made = 0
+        self._known: set[str] = set()
+        self._waiting: dict[str, deque[str]] = {}
+
+    def call(self, call: ToolCall) -> ToolCall:
+        """The call, with an id."""
+        identity = call.id or self._new_id()
+        self._known.add(identity)
+        self._waiting.setdefault(call.name, deque()).append(identity)
+        return call if call.id else msgspec.structs.replace(call, id=identity)
+
+    def result(self, result: ToolResult) -> ToolResult:
+        """The result, with the id of its call."""
+        waiting = self._waiting.get(result.name or "", deque())
+        if result.id in self._known:
+            if result.id in waiting:
+                waiting.remove(result.id)
+            return result
+        if waiting and (not result.id or waiting[0].startswith(MADE)):
+            extra = result.extra
+            if result.id:  # an id that only the result has: it is written again
+                extra = merged(extra or {}, {"functionResponse": {"id": result.id}})
+            return msgspec.structs.replace(result, id=waiting.popleft(), extra=extra)
+        return result if result.id else msgspec.structs.replace(result, id=self._new_id())
+
+    def _new_id(self) -> str:
+        self._made += 1
+        return f"{MADE}{self._made}"

@@ -1,0 +1,130 @@
+"""Parts: text, thoughts, media, calls, results; anything else is kept whole.
+
+Rules:
+
+1. A signature (`thoughtSignature`) stays on the very part that had it: as a blob of a thought, in the `extra` of any
+   other part. Gemini refuses it anywhere else.
+2. Media of another provider's address are sent as such: Gemini reads public addresses.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable
+from typing import Literal
+
+from ..._canonical.content import Blob, Json, Media, Opaque, Part, Reasoning, RefusalText, Text
+from .._fields import merged
+from .._media import media_type_of, split_data_url
+from .fields import ProtoFields
+from .names import NAME
+from .results import parse_result
+from .tools import parse_call
+
+__all__ = ["SIGNATURE", "parse_part", "render_media", "render_part", "render_reasoning", "signature_of"]
+
+SIGNATURE = "thought_signature"
+_WIRE_SIGNATURE = "thoughtSignature"
+
+
+def parse_part(value: Json, path: str) -> Part:
+    """One part."""
+    fields = ProtoFields(value, path)
+    reader = next((reader for name, reader in _READERS.items() if fields.peek(name) is not None), None)
+    return reader(fields) if reader else Opaque(NAME, value)
+
+
+def render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
+    """A part of text, media or something opaque; None for what is no such part.
+
+    Args:
+        part: what to write.
+        own: whether its `extra` is in this dialect's words.
+    """
+    document: dict[str, Json]
+    match part:
+        case Text(text=text) | RefusalText(text=text):
+            document = {"text": text}
+        case Media():
+            document = render_media(part, own=own)
+        case Opaque(dialect=dialect, raw=raw):
+            return raw if dialect == NAME and isinstance(raw, dict) else None
+        case _:
+            return None
+    return merged(document, part.extra) if own and part.extra else document
+
+
+def render_reasoning(part: Reasoning, *, own: bool) -> list[dict[str, Json]]:
+    """The thoughts that this reasoning is: several, where it has several signatures."""
+    signatures: list[str | None] = list(signature_of(part.blobs))
+    if part.text and not signatures:
+        signatures = [None]
+    parts: list[dict[str, Json]] = []
+    for number, signature in enumerate(signatures):
+        document: dict[str, Json] = {"text": "" if number else part.text, "thought": True}
+        if signature is not None:
+            document[_WIRE_SIGNATURE] = signature
+        parts.append(document)
+    if own and part.extra and parts:
+        parts[0] = merged(parts[0], part.extra)
+    return parts
+
+
+def signature_of(blobs: tuple[Blob, ...]) -> list[str]:
+    """The signatures of this dialect."""
+    return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == SIGNATURE]
+
+
+def render_media(media: Media, *, own: bool) -> dict[str, Json]:
+    """`inlineData`, or `fileData` for what lies elsewhere."""
+    if media.data is not None or media.url is None:
+        inline = {"mimeType": media_type_of(media), "data": media.data or ""}
+        return {"inlineData": {**inline, "displayName": media.name} if own and media.name else inline}
+    embedded = split_data_url(media.url)
+    if embedded is not None:
+        return {"inlineData": {"mimeType": embedded[0] or media_type_of(media), "data": embedded[1]}}
+    guessed = mimetypes.guess_type(media.url.partition("?")[0])[0]
+    media_type = media.media_type or guessed or (media_type_of(media) if media.kind != "file" else None)
+    file = {"fileUri": media.url, "mimeType": media_type}
+    return {"fileData": {name: value for name, value in file.items() if value is not None}}
+
+
+def _parse_text(fields: ProtoFields) -> Part:
+    text = fields.need_text("text")
+    if not fields.flag("thought"):
+        return Text(text, fields.rest())
+    signature = fields.text(_WIRE_SIGNATURE)
+    blobs = (Blob(NAME, SIGNATURE, signature),) if signature else ()
+    return Reasoning(text, blobs, fields.rest())
+
+
+def _parse_inline(fields: ProtoFields) -> Part:
+    inline = fields.need_object("inlineData")
+    data, media_type, name = inline.text("data"), inline.text("mimeType"), inline.text("displayName")
+    fields.keep("inlineData", inline.rest())
+    return Media(
+        kind=_kind(media_type), data=data or "", media_type=media_type, name=name, extra=fields.rest()
+    )
+
+
+def _parse_file(fields: ProtoFields) -> Part:
+    file = fields.need_object("fileData")
+    url, media_type = file.need_text("fileUri"), file.text("mimeType")
+    fields.keep("fileData", file.rest())
+    return Media(kind=_kind(media_type), url=url, media_type=media_type, extra=fields.rest())
+
+
+def _kind(media_type: str | None) -> Literal["image", "audio", "file"]:
+    kind = (media_type or "").partition("/")[0]
+    if kind == "image":
+        return "image"
+    return "audio" if kind == "audio" else "file"
+
+
+_READERS: dict[str, Callable[[ProtoFields], Part]] = {
+    "functionCall": parse_call,
+    "functionResponse": lambda fields: parse_result(fields, parse_part),
+    "inlineData": _parse_inline,
+    "fileData": _parse_file,
+    "text": _parse_text,
+}

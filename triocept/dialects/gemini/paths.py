@@ -1,0 +1,61 @@
+"""Paths: they say the model, whether the answer is a stream, and how that is framed.
+
+Rules:
+
+1. The version in front (`v1beta`, `v1`, `v1alpha`) is optional, and so is Vertex AI's
+   `projects/…/locations/…/publishers/google`.
+2. A model is named without `models/`; a tuned one with `tunedModels/`. Names may be percent-encoded, slashes too.
+3. Only `alt=sse` makes a stream one of server-sent events: without it, it is one JSON array.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, quote, unquote
+
+from ..._canonical.request import Request
+from ..base import Target
+
+__all__ = ["bare_model", "full_model", "match", "model_at", "render_path"]
+
+_MODELS, _TUNED = "models/", "tunedModels/"
+_PATH = re.compile(
+    r"(?:/v1(?:alpha|beta)?\d*)?(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/[^/]+)?"
+    r"/(?P<model>(?:models|tunedModels|endpoints)/.+):(?P<verb>\w+)"
+)
+
+
+def match(path: str, query: str) -> Target | None:
+    """What the path and the query of a call say; None where it is no model call."""
+    model = model_at(path, "generateContent")
+    if model is not None:
+        return Target(model=model)
+    model = model_at(path, "streamGenerateContent")
+    if model is None:
+        return None
+    asked = parse_qs(query)
+    return Target(model=model, stream=True, array="sse" not in asked.get("alt", asked.get("$alt", ())))
+
+
+def model_at(path: str, verb: str) -> str | None:
+    """The model that the path of this verb names; None for another path."""
+    found = _PATH.fullmatch(unquote(path))
+    return bare_model(found["model"]) if found and found["verb"] == verb else None
+
+
+def bare_model(name: str) -> str:
+    """The name without `models/`."""
+    while name.startswith(_MODELS):
+        name = name.removeprefix(_MODELS)
+    return name
+
+
+def full_model(name: str) -> str:
+    """The name with the collection that it is in."""
+    return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
+
+
+def render_path(request: Request) -> str:
+    """The path and the query that ask a provider for `request`; a stream is always one of events."""
+    verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+    return f"/v1beta/{quote(full_model(request.model))}:{verb}"

@@ -1,0 +1,87 @@
+"""Whole answers of generateContent.
+
+Rules:
+
+1. A whole answer is read as a stream of one chunk.
+2. `extra` mirrors the document: what the candidate has beside its content (`safetyRatings`, `groundingMetadata`, …)
+   is in `extra["candidates"][0]`.
+3. gemini-cli counts on the usage: what nobody counted is estimated.
+4. Words of refusal are a text, with the finish reason `SAFETY`: the wire has no other place.
+5. The answer to a blocked prompt has no candidate.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json, Reasoning, RefusalText, ToolCall
+from ..._canonical.events import Event
+from ..._canonical.fold import assemble
+from ..._canonical.request import Request
+from ..._canonical.response import Response, ResponsePart
+from ..._canonical.tokens import estimate_usage
+from .._failures import error_of
+from .._fields import merged
+from .._ids import fresh_id
+from .chunks import Chunks
+from .error import find_error, parse_error
+from .finish import render_finish
+from .names import is_own
+from .parts import render_part, render_reasoning
+from .tools import render_call, with_id
+from .usage import render_usage
+
+__all__ = ["is_blocked", "parse_response", "render_response"]
+
+
+def parse_response(document: Json) -> Response:
+    """The whole response that a provider sent.
+
+    Raises:
+        DialectError: with the path in the document.
+        UpstreamError: it is an error, whatever its HTTP status, or it ended for a reason that is no answer.
+    """
+    if find_error(document) is not None:
+        raise error_of(parse_error(0, document))
+    events: list[Event] = []
+    chunks = Chunks()
+    chunks.take(document, events)
+    chunks.end(events)
+    return assemble(events)
+
+
+def render_response(response: Response, request: Request) -> Json:
+    """The document that answers `request` with `response`."""
+    own = is_own(response.dialect)
+    extra = (response.extra or {}) if own else {}
+    refusal = any(isinstance(part, RefusalText) for part in response.content)
+    parts = [document for part in response.content for document in _render_part(part, own=own)]
+    candidate = {
+        "content": {"parts": parts, "role": "model"},
+        "finishReason": render_finish(response.stop_reason, calls=bool(response.tool_calls), refusal=refusal),
+        "index": 0,
+    }
+    usage = response.usage or estimate_usage(request, response)
+    document: dict[str, Json] = {} if is_blocked(extra, parts) else {"candidates": [candidate]}
+    document |= {
+        "usageMetadata": render_usage(usage, own=own),
+        "modelVersion": response.model or request.model,
+        "responseId": response.id or fresh_id(""),
+    }
+    return merged(document, extra) if extra else document
+
+
+def is_blocked(extra: dict[str, Json], parts: object) -> bool:
+    """Whether an answer says that the prompt was blocked."""
+    feedback = extra.get("promptFeedback")
+    blocked = isinstance(feedback, dict) and feedback.get("blockReason")
+    return bool(blocked) and not parts and "candidates" not in extra
+
+
+def _render_part(part: ResponsePart, *, own: bool) -> list[dict[str, Json]]:
+    match part:
+        case Reasoning():
+            return render_reasoning(part, own=own)
+        case ToolCall():
+            return [render_call(with_id(part), own=own)]
+        case _:
+            document = render_part(part, own=own)
+            return [] if document is None else [document]

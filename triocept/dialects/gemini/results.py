@@ -1,0 +1,103 @@
+"""Results of tools: `functionResponse`, whose `response` is an object.
+
+Rules:
+
+1. A text under one key (`output` and `error` are Google's words, `result` that of its Python SDK) is the text; any
+   other object is its JSON. `error` alone means that the tool failed.
+2. How it stood is marked in `extra`, with null in the text's place, for it to be written so again.
+3. Media of a result stand in its `parts`; those of another dialect's come behind all results of the turn, for only
+   the newest models know `parts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..._canonical.content import Json, Media, Opaque, Part, Text, ToolResult
+from ...errors import DialectError
+from .._fields import merged
+from .._json import decode_json, encode_json
+from .fields import ProtoFields
+from .names import NAME
+from .pairing import MADE
+
+__all__ = ["parse_result", "render_result"]
+
+_OUTPUT, _ERROR = "output", "error"
+_FIELD, _RESPONSE = "functionResponse", "response"
+_UNNAMED = "unknown_function"  # the wire must have a name
+
+
+def parse_result(fields: ProtoFields, parse_part: Callable[[Json, str], Part]) -> ToolResult:
+    """A `functionResponse` part."""
+    inner = fields.need_object(_FIELD)
+    identity, name = inner.text("id") or "", inner.text("name")
+    response = inner.mapping(_RESPONSE) or {}
+    text, mark = _parse_response(response)
+    content: list[Text | Media | Opaque] = [Text(text)] if text else []
+    for path, item in inner.each("parts"):
+        part = parse_part(item, path)
+        content.append(part if isinstance(part, Text | Media | Opaque) else Opaque(NAME, item))
+    rest = dict(inner.rest() or {})
+    if mark is not _PLAIN:
+        rest[_RESPONSE] = mark
+    fields.keep(_FIELD, rest)
+    is_error = response.keys() == {_ERROR}
+    return ToolResult(id=identity, content=tuple(content), is_error=is_error, name=name, extra=fields.rest())
+
+
+def render_result(
+    result: ToolResult, name: str | None, render: Callable[[Part], Json | None], *, own: bool
+) -> dict[str, Json]:
+    """A `functionResponse` part.
+
+    Args:
+        result: what to write.
+        name: that of the tool that was called.
+        render: writes a part of it.
+        own: whether its `extra` is in this dialect's words.
+    """
+    extra = dict(result.extra or {}) if own else {}
+    kept = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
+    mark = kept.pop(_RESPONSE, _PLAIN)
+    inner: dict[str, Json] = {} if not result.id or result.id.startswith(MADE) else {"id": result.id}
+    inner["name"] = result.name or name or _UNNAMED
+    inner[_RESPONSE] = _render_response(result, mark)
+    if own:
+        parts = [wire for part in result.content if not isinstance(part, Text) and (wire := render(part))]
+        if parts:
+            inner["parts"] = parts
+    both: dict[str, Json] = merged({_FIELD: merged(inner, kept)}, extra)
+    return both
+
+
+_PLAIN = object()  # no mark: the text stands under Google's own word
+
+
+def _parse_response(response: dict[str, Json]) -> tuple[str, Json]:
+    """The text of a result, and the mark that says how it stood."""
+    if not response:
+        return "", {}
+    if len(response) == 1:
+        ((key, value),) = response.items()
+        if isinstance(value, str):
+            return value, _PLAIN if value and key in (_OUTPUT, _ERROR) else {key: None}
+    return encode_json(response).decode(), None
+
+
+def _render_response(result: ToolResult, mark: Json) -> dict[str, Json]:
+    text = result.text
+    if mark is None:
+        try:
+            whole = decode_json(text)
+        except DialectError:
+            whole = None
+        if isinstance(whole, dict):
+            return whole
+    if mark == {} and not text:
+        return {}
+    if isinstance(mark, dict) and len(mark) == 1 and not result.is_error:
+        return {next(iter(mark)): text}
+    if not text and any(not isinstance(part, Text) for part in result.content):
+        text = "(see below)"
+    return {_ERROR if result.is_error else _OUTPUT: text}

@@ -1,0 +1,148 @@
+"""Tools, tool choice and tool calls.
+
+Rules:
+
+1. One wire tool is several: its functions, and each of the provider's own beside them (`googleSearch`, …).
+2. `parameters` are read as JSON Schema; the very object is kept, and written again as long as it says the same. From
+   another dialect they are `parametersJsonSchema`.
+3. A call's arguments are an object (see `_arguments`), and always whole: nobody is asked to stream them.
+4. A call of another dialect's history has Google's own value for "no signature", for Gemini 3 refuses calls without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ..._canonical.content import Json, ToolCall
+from ..._canonical.request import Tool, ToolChoice
+from ...errors import DialectError
+from .._arguments import object_of, text_of
+from .._custom import SCHEMA, wrapped
+from .._fields import Fields, merged
+from .._ids import fresh_id
+from .fields import ProtoFields
+from .pairing import MADE
+from .schemas import json_schema_of
+
+__all__ = [
+    "UNSIGNED",
+    "parse_call",
+    "parse_choice",
+    "parse_tool",
+    "render_call",
+    "render_choice",
+    "render_tools",
+    "with_id",
+]
+
+UNSIGNED = "skip_thought_signature_validator"  # what gemini-cli sends itself
+_FUNCTIONS, _PARAMETERS, _SCHEMA = "functionDeclarations", "parameters", "parametersJsonSchema"
+_CONFIG, _NAMES = "functionCallingConfig", "allowedFunctionNames"
+_CALL = "functionCall"
+
+
+def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
+    """The tools that one of the wire is."""
+    fields = ProtoFields(value, path)
+    functions = [_parse_function(item, where) for where, item in fields.each(_FUNCTIONS)]
+    own = (fields.rest() or {}).items()
+    servers = [
+        Tool(name=name, kind="server", extra={name: inner}) for name, inner in own if inner is not None
+    ]
+    return (*functions, *servers)
+
+
+def render_tools(tools: Iterable[Tool], *, own: bool) -> list[Json]:
+    """The wire's tools; another provider's own are left out."""
+    functions = [_render_function(tool, own=own) for tool in tools if tool.kind != "server"]
+    documents: list[Json] = [{_FUNCTIONS: functions}] if functions else []
+    return documents + [tool.extra for tool in tools if tool.kind == "server" and own and tool.extra]
+
+
+def parse_choice(fields: ProtoFields) -> ToolChoice | None:
+    """The choice in `toolConfig`; what else is there stays among the unknown fields."""
+    config = fields.object("toolConfig")
+    if config is None:
+        return None
+    inner = config.object(_CONFIG)
+    choice = None
+    if inner is not None:
+        inner.take("streamFunctionCallArguments")
+        choice = _parse_config(inner)
+    fields.keep("toolConfig", config.rest())
+    return choice
+
+
+def render_choice(choice: ToolChoice, *, own: bool) -> Json:
+    """The `functionCallingConfig`."""
+    modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
+    document: dict[str, Json] = {"mode": modes[choice.mode]}
+    if choice.mode == "tool":
+        document[_NAMES] = [choice.name or ""]
+    return merged(document, choice.extra) if own and choice.extra else document
+
+
+def parse_call(fields: ProtoFields) -> ToolCall:
+    """A `functionCall` part; its id may be missing."""
+    inner = fields.need_object(_CALL)
+    if inner.peek("partialArgs") or inner.peek("willContinue"):
+        raise DialectError("arguments in pieces were not asked for", path=inner.at("partialArgs"))
+    identity, name = inner.text("id") or "", inner.need_text("name")
+    arguments = text_of(inner.mapping("args") or {})
+    fields.keep(_CALL, inner.rest())
+    return ToolCall(name, arguments, identity, extra=fields.rest())
+
+
+def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
+    """A `functionCall` part."""
+    if call.kind == "text":
+        call = wrapped(call)
+    inner: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
+    inner |= {"name": call.name, "args": object_of(call.arguments)}
+    document = {_CALL: inner}
+    return merged(document, call.extra) if own and call.extra else document
+
+
+def with_id(call: ToolCall) -> ToolCall:
+    """The call, with an id: clients that get none invent one."""
+    return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
+
+
+def _parse_function(value: Json, path: str) -> Tool:
+    fields = ProtoFields(value, path)
+    name, description = fields.need_text("name"), fields.text("description")
+    schema = fields.mapping(_SCHEMA)
+    if schema is None and (raw := fields.mapping(_PARAMETERS)) is not None:
+        schema = json_schema_of(raw)
+        fields.keep(_PARAMETERS, raw)
+    return Tool(name=name, description=description, parameters=schema, extra=fields.rest())
+
+
+def _render_function(tool: Tool, *, own: bool) -> Json:
+    document: dict[str, Json] = {"name": tool.name}
+    if tool.description is not None:
+        document["description"] = tool.description
+    schema = SCHEMA if tool.kind == "custom" else tool.parameters
+    extra = dict(tool.extra or {}) if own and tool.kind == "function" else {}
+    raw = extra.pop(_PARAMETERS, None)
+    if raw is not None and json_schema_of(raw) == schema:
+        document[_PARAMETERS] = raw
+    elif schema is not None:
+        document[_SCHEMA] = schema if own or "type" in schema else {"type": "object", **schema}
+    return merged(document, extra) if extra else document
+
+
+def _parse_config(inner: Fields) -> ToolChoice:
+    mode, names = inner.text("mode") or "AUTO", list(inner.texts(_NAMES))
+    rest = dict(inner.rest() or {})
+    if mode == "ANY" and len(names) == 1:
+        return ToolChoice(mode="tool", name=names[0], extra=rest or None)
+    if names:
+        rest[_NAMES] = names
+    if mode == "ANY":
+        return ToolChoice(mode="required", extra=rest or None)
+    if mode == "NONE":
+        return ToolChoice(mode="none", extra=rest or None)
+    return ToolChoice(extra=(rest if mode == "AUTO" else {**rest, "mode": mode}) or None)

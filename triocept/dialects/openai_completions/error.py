@@ -1,0 +1,19 @@
+"""Errors: those of chat completions, where it is the prompt that is too long."""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from .._failures import OVERFLOW
+from ..base import Failure
+from ..openai_chat import error as chat
+from ..openai_chat.error import find_error, parse_error
+
+__all__ = ["find_error", "parse_error", "render_error"]
+
+
+def render_error(failure: Failure) -> Json:
+    """The document that says `failure`."""
+    document = chat.render_error(failure)
+    if document["error"]["code"] == OVERFLOW and failure.param is None:
+        document["error"]["param"] = "prompt"
+    return document

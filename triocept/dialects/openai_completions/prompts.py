@@ -1,0 +1,110 @@
+"""The prompt: text, or token ids.
+
+Rules:
+
+1. A text, and a list of one text, are one message of the user. Token ids (and a list of one list of them) are one
+   opaque part of it, for only this dialect knows them; they are written as one list.
+2. One exchange has one answer: several prompts are refused.
+3. A conversation of another dialect: what the system and the user say, a blank line between them. Where the assistant
+   has spoken, each turn begins with its speaker, and the prompt ends where the assistant speaks next.
+4. Tools, their calls and results, and media cannot be said in a text: that is an error, never silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..._canonical.content import (
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from ...errors import DialectError
+from .._fields import kind_of, read_list, read_text
+from .names import NAME
+
+__all__ = ["parse_prompt", "render_prompt", "text_of"]
+
+_SPEAKERS = {"user": "User", "assistant": "Assistant"}
+
+
+def parse_prompt(value: Json, path: str) -> Message:
+    """The one message that the prompt is."""
+    if value is None:
+        raise DialectError("is missing", path=path)
+    if isinstance(value, str):
+        return _message(value)
+    items = read_list(value, path)
+    if not items:
+        raise DialectError("must not be empty", path=path)
+    if _are_ids(items):
+        return Message("user", (Opaque(NAME, items),))
+    if len(items) > 1 and all(isinstance(item, str | list) for item in items):
+        raise DialectError(f"only one prompt can be answered, not {len(items)}", path=path)
+    first, where = items[0], f"{path}[0]"
+    if isinstance(first, list) and first and _are_ids(first):
+        return Message("user", (Opaque(NAME, first),))
+    if isinstance(first, str):
+        return _message(first)
+    wrong = next((number for number, item in enumerate(items) if not _is_id(item)), 0)
+    where = f"{path}[{wrong}]"
+    if isinstance(items[wrong], list):
+        raise DialectError("must be a list of token ids, and not empty", path=where)
+    raise DialectError(f"must be a string or a token id, not {kind_of(items[wrong])}", path=where)
+
+
+def render_prompt(messages: Sequence[Message]) -> Json:
+    """The prompt that says these messages.
+
+    Raises:
+        DialectError: it cannot say them.
+    """
+    if len(messages) == 1 and len(messages[0].content) == 1:
+        (part,) = messages[0].content
+        if isinstance(part, Opaque) and part.dialect == NAME:
+            return part.raw
+    return text_of(messages)
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """The text of the prompt; empty where it is token ids."""
+    turns = [(message.role, _text(message, f"messages[{number}]")) for number, message in enumerate(messages)]
+    turns = [(role, text) for role, text in turns if text]
+    if all(role != "assistant" for role, _ in turns):
+        return "\n\n".join(text for _, text in turns)
+    lines = [f"{_SPEAKERS[role]}: {text}" if role in _SPEAKERS else text for role, text in turns]
+    return "\n\n".join([*lines, "Assistant:"])
+
+
+def _message(text: str) -> Message:
+    return Message("user", (Text(read_text(text, "prompt")),) if text else ())
+
+
+def _are_ids(items: list[Json]) -> bool:
+    return all(_is_id(item) for item in items)
+
+
+def _is_id(item: Json) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool)
+
+
+def _text(message: Message, path: str) -> str:
+    return "".join(_part(part, f"{path}.content[{number}]") for number, part in enumerate(message.content))
+
+
+def _part(part: Part, path: str) -> str:
+    match part:
+        case Text(text=text) | RefusalText(text=text):
+            return text
+        case ToolCall() | ToolResult() | Media():
+            kind = {ToolCall: "a tool call", ToolResult: "a tool's result", Media: "media"}[type(part)]
+            raise DialectError(f"{kind} cannot be said in a completions prompt", path=path)
+        case Reasoning() | Opaque():
+            return ""

@@ -1,0 +1,21 @@
+"""OpenAI's Responses: the wire of Codex, over HTTP, server-sent events and websockets."""
+
+from __future__ import annotations
+
+from .dialect import OpenAIResponses
+from .error import render_ws_error
+from .extras import continued, is_stored, is_warm_up, render_input_items, render_stored
+from .stream import Documents, Renderer, WireEvent
+
+__all__ = [
+    "Documents",
+    "OpenAIResponses",
+    "Renderer",
+    "WireEvent",
+    "continued",
+    "is_stored",
+    "is_warm_up",
+    "render_input_items",
+    "render_stored",
+    "render_ws_error",
+]

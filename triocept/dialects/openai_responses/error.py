@@ -1,0 +1,99 @@
+"""Errors of Responses: those of chat completions, and the forms that a stream and a websocket have.
+
+A stream has `response.failed` with `response.error`, and the event `error`: flat at OpenAI, nested elsewhere. Codex
+understands the nested form alone, other clients read the flat one; so what is written has both.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from ..._canonical.content import Json
+from ..base import Failure
+from ..openai_chat.error import parse_error as parse_chat_error
+from ..openai_chat.error import render_error as render_chat_error
+
+__all__ = ["find_error", "parse_error", "render_error", "render_event_error", "render_ws_error"]
+
+# The codes of `response.failed`: what they would be as a status.
+_STATUSES = {
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "usage_not_included": 429,
+    "server_is_overloaded": 503,
+    "slow_down": 503,
+    "server_error": 500,
+    "invalid_prompt": 400,
+    "cyber_policy": 400,
+    "bio_policy": 400,
+    "invalid_image": 400,
+    "previous_response_not_found": 400,
+}
+_STOP = "invalid_prompt"  # the one code that Codex takes as final, with its message shown
+
+
+def render_error(failure: Failure) -> Json:
+    """The document that says `failure`."""
+    document = render_chat_error(failure)
+    error = document["error"]
+    if failure.param is None and error["param"] == "messages":  # chat's name of what is too long
+        error["param"] = "input"
+    return document
+
+
+def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
+    """The `error` event that ends a stream.
+
+    Its code makes Codex do what `should_retry` says: it stops at some codes, and retries at all others. A capacity
+    that is missing stops it in a stream, and not as a status, so in a stream it is a server's error.
+    """
+    error = render_error(failure)["error"]
+    if failure.code is None and failure.should_retry is False and error["code"] != "context_length_exceeded":
+        error["code"] = _STOP
+    elif failure.code is None and error["code"] == "server_is_overloaded":
+        error["code"] = "server_error"
+    flat = {name: error[name] for name in ("code", "message", "param")}
+    return {"type": "error", **flat, "sequence_number": number, "error": error}
+
+
+def render_ws_error(failure: Failure) -> dict[str, Json]:
+    """The frame that says `failure` on a websocket.
+
+    Without its `status`, Codex leaves the frame unread and waits for 300 s.
+    """
+    headers: dict[str, str] = {}
+    if failure.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(failure.retry_after))
+    error = render_error(failure)["error"]
+    return {"type": "error", "status": failure.status, "error": error, "headers": headers}
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """The failure that a provider's error document says, whatever the document.
+
+    A status below 400 (an error inside a stream) is replaced by that of the error's code.
+    """
+    failure = parse_chat_error(status, find_error(document) or document)
+    known = _STATUSES.get(failure.code or "")
+    if not 400 <= status <= 599 and known is not None:
+        return msgspec.structs.replace(failure, status=known)
+    return failure
+
+
+def find_error(document: Json) -> Json:
+    """The error in a document that came in place of an answer; None where there is none."""
+    if not isinstance(document, dict):
+        return None
+    if document.get("error"):
+        return {"error": document["error"]}
+    if document.get("object") == "error":  # SGLang, without a wrapper
+        return document
+    if document.get("type") == "error":
+        return {"error": {name: document.get(name) for name in ("code", "message", "param")}}
+    response = document.get("response")
+    if document.get("type") == "response.failed" or (isinstance(response, dict) and response.get("error")):
+        found = response.get("error") if isinstance(response, dict) else None
+        return {"error": found or {"message": "the provider's response failed"}}
+    return None

@@ -1,0 +1,87 @@
+"""The documents of the side routes, and what a request says of them.
+
+`GET /v1/responses/{id}` and `GET /v1/responses/{id}/input_items` tell of what was answered before.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ..._canonical.content import Json, Message
+from ..._canonical.request import Request
+from ..._canonical.response import Response
+from .._ids import legal_id
+from .._json import encode_json
+from .items import complete
+from .messages import INSTRUCTIONS, render_input
+from .names import NAME
+from .response import render_response
+from .tools import Names
+
+__all__ = ["continued", "is_stored", "is_warm_up", "render_input_items", "render_stored"]
+
+_PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
+
+
+def is_stored(request: Request) -> bool:
+    """Whether the agent wants the answer kept for later: `store`, which is on where nothing is said."""
+    return (request.extra or {}).get("store") is not False
+
+
+def is_warm_up(request: Request) -> bool:
+    """Whether nothing is to be generated: Codex's first frame on a websocket, which sends the stable prefix ahead."""
+    return (request.extra or {}).get("generate") is False
+
+
+def continued(request: Request, earlier: Request, answer: Response) -> Request:
+    """The request with the conversation that it goes on from: that of `earlier`, which `answer` answered.
+
+    `instructions` are not carried over, as OpenAI does not; the tools that items declared are.
+    """
+    before = [message for message in earlier.messages if message.extra != INSTRUCTIONS]
+    head = [message for message in request.messages if message.extra == INSTRUCTIONS]
+    rest = [message for message in request.messages if message.extra != INSTRUCTIONS]
+    said = [Message("assistant", answer.content)] if answer.content else []
+    known = {tool.name for tool in request.tools}
+    declared = [
+        tool for tool in earlier.tools if "declared_in" in (tool.extra or {}) and tool.name not in known
+    ]
+    return msgspec.structs.replace(
+        request,
+        messages=(*head, *before, *said, *rest),
+        tools=(*request.tools, *declared),
+        previous_response=None,
+    )
+
+
+def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
+    """The answer, as it is told again; `created` is in Unix seconds, now where it is None."""
+    document = render_response(response, request)
+    if created is not None:
+        document["created_at"] = created
+        if "completed_at" in document:
+            document["completed_at"] = created
+    return document
+
+
+def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
+    """The items of the input, the newest first, as OpenAI lists them; all at once, each with an id."""
+    own = request.dialect == NAME
+    _, items = render_input(request.messages, Names(request.tools), own=own, replay=False)
+    data = [_listed(item, number) for number, item in enumerate(items)]
+    if order == "desc":
+        data.reverse()
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False}
+
+
+def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
+    """The item with an id that is the same each time, and with its content as a list."""
+    prefix = _PREFIXES.get(item["type"], "item_")
+    made = legal_id(f"{number} {encode_json(item).decode()}", prefix)
+    listed = complete({**item, "id": item.get("id") or made}, item.get("status") or "completed")
+    if item["type"] == "message" and isinstance(item["content"], str):
+        listed["content"] = [{"type": "input_text", "text": item["content"]}]
+    return listed

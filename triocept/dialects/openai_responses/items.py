@@ -1,0 +1,174 @@
+"""The items that a model writes: messages, reasoning, calls; and all others, kept whole.
+
+Rules:
+
+1. Each text of a message is one part. What the item itself says (`id`, `phase`, …) is in `extra["item"]` of the
+   first; one further on has `content_index`, and goes on with the item of the part before it.
+2. A part without such marks is an item of its own.
+3. An item that is not known, or a message with a part that is not known, is one opaque part.
+4. An agent gets every item with an id and a status, made where they are missing. The status of an answer's item is
+   not kept; that of a request's is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ..._canonical.content import Json, Media, Opaque, Part, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.response import ResponsePart
+from .._fields import Fields
+from .._ids import fresh_id
+from .names import NAME
+from .parts import output_text, parse_output_text
+from .reasoning import ENCRYPTED, encrypted_of, is_replayable, parse_reasoning, reasoning_text, text_field
+from .tools import Names, parse_call, render_call
+
+__all__ = ["complete", "goes_on", "item_of", "parse_item", "render_answer", "render_history"]
+
+_CONTENT = ("output_text", "text", "input_text", "refusal")
+_PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
+
+
+def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
+    """The parts of one item; none for a message that says nothing.
+
+    Args:
+        value: the item.
+        path: where it is.
+        names: those of the tools that the agent offers.
+        answer: whether it is one of an answer, not of a request.
+    """
+    fields = Fields(value, path)
+    kind = fields.text("type") or "message"
+    if kind == "reasoning":
+        return parse_reasoning(fields, answer=answer)
+    if kind not in _PREFIXES:
+        return (Opaque(NAME, value),)
+    if answer:
+        fields.take("status")
+    if kind == "message":
+        found = _parse_message(fields)
+        return (Opaque(NAME, value),) if found is None else found
+    return (parse_call(fields, "json" if kind == "function_call" else "text", names),)
+
+
+def render_history(parts: Iterable[Part], names: Names, *, own: bool, replay: bool) -> list[dict[str, Json]]:
+    """The items of a request's assistant message.
+
+    Args:
+        parts: what to write.
+        names: those of the tools that the agent offers.
+        own: whether their `extra` is in this dialect's words.
+        replay: whether it goes to a provider, which takes back only its own reasoning.
+    """
+    kept = (
+        part
+        for part in parts
+        if not (replay and isinstance(part, Reasoning) and not is_replayable(part, own=own))
+    )
+    return _render(kept, names, own=own, fresh=False, packed=not replay)
+
+
+def render_answer(parts: Iterable[Part], names: Names, *, own: bool) -> list[dict[str, Json]]:
+    """The items of an answer to an agent."""
+    return [complete(item) for item in _render(parts, names, own=own, fresh=True, packed=True)]
+
+
+def complete(item: dict[str, Json], status: str = "completed") -> dict[str, Json]:
+    """The item as an agent gets it: with an id and a status."""
+    kind = item.get("type")
+    prefix = _PREFIXES.get(kind) if isinstance(kind, str) else None
+    if prefix is None:
+        return item
+    identity = {} if isinstance(item.get("id"), str) else {"id": fresh_id(prefix)}
+    state = {} if kind == "reasoning" else {"status": status}
+    return {**identity, **item, **state}
+
+
+def goes_on(part: Part, *, own: bool) -> bool:
+    """Whether the part goes on with the item of the part before it."""
+    if not own or not isinstance(part, Text | RefusalText | Reasoning):
+        return False
+    extra = part.extra or {}
+    return "item" not in extra and ("content_index" in extra or "summary_index" in extra)
+
+
+def item_of(part: Part, *, own: bool) -> dict[str, Json]:
+    """The item that begins with this text or reasoning, without it."""
+    extra = part.extra if own and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
+    item = extra.get("item")
+    said = item if isinstance(item, dict) else {}
+    if isinstance(part, Reasoning):
+        return {"type": "reasoning", "summary": [], **said}
+    return {"type": "message", "role": "assistant", "content": [], **said}
+
+
+def _render(
+    parts: Iterable[Part], names: Names, *, own: bool, fresh: bool, packed: bool
+) -> list[dict[str, Json]]:
+    items: list[dict[str, Json]] = []
+    last = ""  # what a part may go on with
+    for part in parts:
+        match part:
+            case Text() | RefusalText():
+                if last != "message" or not goes_on(part, own=own):
+                    items.append(item_of(part, own=own))
+                items[-1]["content"] = [*items[-1]["content"], output_text(part, own=own, answer=fresh)]
+                last = "message"
+            case Reasoning():
+                if last != "reasoning" or not goes_on(part, own=own):
+                    items.append(item_of(part, own=own))
+                _add_reasoning(items[-1], part, own=own, packed=packed)
+                last = "reasoning"
+            case _:
+                items += _render_other(part, names, own=own, fresh=fresh)
+                last = ""
+    return items
+
+
+def _render_other(part: Part, names: Names, *, own: bool, fresh: bool) -> list[dict[str, Json]]:
+    match part:
+        case ToolCall():
+            return [render_call(part, names, own=own, fresh=fresh)]
+        case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
+            return [raw]
+        case Media():  # the wire has no media that a model made
+            return _render(
+                [Text(f"[{part.name or part.kind}: not shown]")], names, own=False, fresh=fresh, packed=False
+            )
+        case _:
+            return []
+
+
+def _add_reasoning(item: dict[str, Json], part: Reasoning, *, own: bool, packed: bool) -> None:
+    if part.text:
+        field = text_field(part, own=own)
+        item[field] = [*item.get(field, ()), reasoning_text(part, part.text, own=own)]
+    encrypted = encrypted_of(part.blobs, packed=packed)
+    if encrypted is not None:
+        item[ENCRYPTED] = encrypted
+
+
+def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
+    """The texts of a message; None where it holds anything else."""
+    content = fields.take("content")
+    fields.take("role")
+    if isinstance(content, str):
+        content = [{"type": "output_text", "text": content}] if content else []
+    fields.keep("content", content)
+    entries = [Fields(value, path) for path, value in fields.items("content")]
+    if any((entry.peek("type") or "output_text") not in _CONTENT for entry in entries):
+        return None
+    found = [_placed(parse_output_text(entry), number) for number, entry in enumerate(entries)]
+    item = fields.rest()
+    if found and item:
+        found[0] = msgspec.structs.replace(found[0], extra={"item": item, **(found[0].extra or {})})
+    return tuple(found)
+
+
+def _placed(part: Text | RefusalText, number: int) -> Text | RefusalText:
+    if not number:
+        return part
+    return msgspec.structs.replace(part, extra={"content_index": number, **(part.extra or {})})

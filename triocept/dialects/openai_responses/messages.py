@@ -1,0 +1,165 @@
+"""The input: a string, or a list of items.
+
+Rules:
+
+1. `instructions` is a system message at the head, marked `extra["field"]`; the head's system messages of another
+   dialect become it.
+2. An input message is one message. What the model wrote, item for item until somebody else speaks, is one
+   assistant message: it equals the answer that the agent got.
+3. The result of a tool is one message. Whose call took free text has a result of that kind.
+4. An item that is not known is kept whole in a message of the role that it belongs to, marked `extra["item"]`.
+5. Codex sends items without ids, so none are made for a provider; those that came are sent on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..._canonical.content import Json, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
+from ...errors import DialectError
+from .._fields import Fields, kind_of
+from .._ids import short_id
+from .items import parse_item, render_history
+from .names import NAME
+from .parts import as_content, parse_content, render_parts, result_content
+from .tools import Names
+
+__all__ = ["INSTRUCTIONS", "parse_input", "parse_instructions", "render_input"]
+
+INSTRUCTIONS: dict[str, Json] = {"field": "instructions"}
+"""The mark of the message that is the `instructions`."""
+_ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user"}
+_RESULTS = ("function_call_output", "custom_tool_call_output")
+_PLACES: dict[str, Role] = {
+    "additional_tools": "developer",
+    "configuration_update": "developer",
+    "compaction_trigger": "user",
+    "agent_message": "user",
+}
+_TOOL_ROLE, _MARK = "tool", "item"
+
+
+def parse_instructions(text: str | None) -> tuple[Message, ...]:
+    """The `instructions`; none where they say nothing."""
+    return (Message("system", (Text(text),), extra=dict(INSTRUCTIONS)),) if text else ()
+
+
+def parse_input(value: Json, names: Names) -> tuple[Message, ...]:
+    """The messages of the `input`."""
+    if isinstance(value, str):
+        return (Message("user", (Text(value),) if value else ()),)
+    if not isinstance(value, list):
+        raise DialectError(f"must be a string or a list, not {kind_of(value)}", path="input")
+    messages: list[Message] = []
+    wrote: list[Part] = []
+    for number, item in enumerate(value):
+        said = _parse_item(item, f"input[{number}]", names)
+        if not isinstance(said, Message):
+            wrote += said
+            continue
+        if wrote:
+            messages.append(Message("assistant", tuple(wrote)))
+            wrote = []
+        messages.append(said)
+    if wrote:
+        messages.append(Message("assistant", tuple(wrote)))
+    return tuple(messages)
+
+
+def render_input(
+    messages: Sequence[Message], names: Names, *, own: bool, replay: bool = True
+) -> tuple[str | None, list[Json]]:
+    """The `instructions` (None: there are none) and the items of the `input`.
+
+    Args:
+        messages: the conversation.
+        names: those of the tools that the agent offers.
+        own: whether it came in this dialect.
+        replay: whether it goes to a provider.
+    """
+    head, rest = _head(messages, own=own)
+    texts = [message.text for message in head if message.text]
+    customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
+    items: list[Json] = []
+    for message in rest:
+        if message.role == "assistant":
+            items += render_history(message.content, names, own=own, replay=replay)
+            continue
+        items += [
+            _render_result(part, customs, own=own) for part in message.content if isinstance(part, ToolResult)
+        ]
+        items += _render_message(message, own=own)
+    return "\n\n".join(texts) if texts else None, items
+
+
+def _parse_item(value: Json, path: str, names: Names) -> Message | tuple[Part, ...]:
+    """A message; or parts of an assistant's."""
+    fields = Fields(value, path)
+    role = fields.text("role")
+    kind = fields.text("type") or ("message" if role else None)
+    if kind is None:
+        raise DialectError("is missing", path=fields.at("type"))
+    if kind in _RESULTS:
+        return _parse_result(fields, kind)
+    if kind == "message" and role != "assistant":
+        return _parse_message(fields, role)
+    place = _TOOL_ROLE if kind.endswith("_output") else _PLACES.get(kind)
+    if place is not None:
+        role_ = "tool" if place == _TOOL_ROLE else _PLACES[kind]
+        return Message(role_, (Opaque(NAME, value),), extra={_MARK: kind})
+    return parse_item(value, path, names, answer=False)
+
+
+def _parse_message(fields: Fields, role: str | None) -> Message:
+    if role is None:
+        raise DialectError("is missing", path=fields.at("role"))
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+    content = parse_content(fields.take("content"), fields.at("content"))
+    return Message(_ROLES[role], content, extra=fields.rest())
+
+
+def _parse_result(fields: Fields, kind: str) -> Message:
+    content = result_content(fields.take("output"), fields.at("output"))
+    identity = fields.text("call_id") or ""
+    if kind != _RESULTS[0]:
+        fields.keep("type", kind)
+    return Message("tool", (ToolResult(id=identity, content=content, extra=fields.rest()),))
+
+
+def _head(messages: Sequence[Message], *, own: bool) -> tuple[Sequence[Message], Sequence[Message]]:
+    """The messages that are the instructions, and the others."""
+    count = 0
+    for message in messages:
+        if message.role != "system" or (own and message.extra != INSTRUCTIONS):
+            break
+        count += 1
+    return messages[:count], messages[count:]
+
+
+def _render_message(message: Message, *, own: bool) -> Iterable[Json]:
+    """The items of a message that no model wrote: perhaps none, where it only had results."""
+    parts = [part for part in message.content if not isinstance(part, ToolResult | ToolCall)]
+    extra = message.extra or {}
+    if message.role == "tool" or (own and _MARK in extra and len(extra) == 1):
+        return [part.raw for part in parts if isinstance(part, Opaque) and part.dialect == NAME]
+    if not parts and message.content:
+        return []
+    role = "system" if own and message.extra == INSTRUCTIONS else message.role
+    content = as_content(render_parts(parts, own=own))
+    document = {"type": "message", "role": role, "content": content}
+    return [{**document, **extra} if own and message.extra != INSTRUCTIONS else document]
+
+
+def _render_result(result: ToolResult, customs: set[str], *, own: bool) -> Json:
+    output = as_content(render_parts(result.content, own=own))
+    if result.is_error:
+        output = (
+            f"Error: {output}"
+            if isinstance(output, str)
+            else [{"type": "input_text", "text": "Error:"}, *output]
+        )
+    identity = result.id if own and result.id else short_id(result.id, "call_")
+    kind = _RESULTS[1] if result.id in customs else _RESULTS[0]
+    document = {"type": kind, "call_id": identity, "output": output}
+    return {**document, **result.extra} if own and result.extra else document

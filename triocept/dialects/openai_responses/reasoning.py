@@ -1,0 +1,109 @@
+"""Reasoning items: `summary`, `content`, `encrypted_content`.
+
+Rules:
+
+1. Each text of the summary and of the content is one part. What the item itself says is in `extra["item"]` of the
+   first; one further on has `summary_index`; one of the content has `content_index`.
+2. The encrypted content is a blob of the last part, carried verbatim.
+3. An agent sends the item back as it got it. So what other providers signed goes to the agent packed into
+   `encrypted_content`, and comes back as their blobs.
+4. A provider refuses what it did not encrypt: a request has only reasoning of this dialect, without foreign blobs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Literal
+
+import msgspec
+
+from ..._canonical.content import Blob, Json, Reasoning
+from ...errors import DialectError
+from .._fields import Fields
+from .._json import decode_json, encode_json
+from .names import NAME
+
+__all__ = [
+    "ENCRYPTED",
+    "blobs_of",
+    "encrypted_of",
+    "is_replayable",
+    "parse_reasoning",
+    "reasoning_text",
+    "text_field",
+]
+
+ENCRYPTED = "encrypted_content"
+_PACKED = "triocept-blobs:"
+_TYPES = {"summary": "summary_text", "content": "reasoning_text"}
+
+
+def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
+    """The parts of a reasoning item; at least one."""
+    blobs = blobs_of(fields.text(ENCRYPTED))
+    found = [part for field in ("summary", "content") for part in _parse_texts(fields, field)] or [
+        Reasoning()
+    ]
+    if answer:
+        fields.take("status")
+    item = fields.rest()
+    first = found[0]
+    if item or first.extra:
+        found[0] = msgspec.structs.replace(first, extra={"item": item or {}, **(first.extra or {})})
+    found[-1] = msgspec.structs.replace(found[-1], blobs=blobs)
+    return tuple(found)
+
+
+def reasoning_text(part: Reasoning, text: str, *, own: bool) -> dict[str, Json]:
+    """One text of the summary or of the content."""
+    places = ("item", "content_index", "summary_index")
+    extra = {name: value for name, value in (part.extra or {}).items() if name not in places} if own else {}
+    return {"type": _TYPES[text_field(part, own=own)], "text": text, **extra}
+
+
+def text_field(part: Reasoning, *, own: bool) -> Literal["summary", "content"]:
+    """Which list of the item its text is in; the summary is what agents show."""
+    return "content" if own and part.extra and "content_index" in part.extra else "summary"
+
+
+def is_replayable(part: Reasoning, *, own: bool) -> bool:
+    """Whether a provider of this dialect takes it back."""
+    ours = [blob.dialect == NAME for blob in part.blobs]
+    return all(ours) if own else any(ours)
+
+
+def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
+    """The blobs in an item's encrypted content."""
+    if not encrypted:  # llama.cpp writes ""
+        return ()
+    if encrypted.startswith(_PACKED):
+        try:
+            packed = base64.b64decode(encrypted.removeprefix(_PACKED), validate=True)
+            return msgspec.convert(decode_json(packed), tuple[Blob, ...])
+        except (binascii.Error, DialectError, msgspec.ValidationError):
+            pass
+    return (Blob(NAME, ENCRYPTED, encrypted),)
+
+
+def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
+    """The encrypted content that holds these blobs; `packed`: those of others too."""
+    own = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
+    if own or not blobs or not packed:
+        return own[-1] if own else None
+    return _PACKED + base64.b64encode(encode_json(blobs)).decode()
+
+
+def _parse_texts(fields: Fields, field: Literal["summary", "content"]) -> list[Reasoning]:
+    found = []
+    for number, (path, value) in enumerate(fields.items(field)):
+        inner = Fields(value, path)
+        kind, text = inner.text("type"), inner.text("text") or ""
+        extra = dict(inner.rest() or {})
+        if kind not in (_TYPES[field], None):
+            extra["type"] = kind
+        if field == "content" or number:
+            extra[f"{field}_index"] = number
+        if text:
+            found.append(Reasoning(text, extra=extra or None))
+    return found

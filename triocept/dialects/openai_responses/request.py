@@ -1,0 +1,156 @@
+"""Requests of Responses.
+
+Rules:
+
+1. `extra` mirrors the document: what is left of `reasoning` and `text` is under their names, and so are `store`,
+   `include`, `metadata` and all else.
+2. `messages` are what the document holds; with `previous_response` they are only what is new.
+3. A frame of the websocket is a request too: its `type` is left out, its `generate` is kept.
+4. The wire has no stop strings, seeds and penalties. Those that came in it (some servers know them) are written again;
+   those of other dialects are left out.
+5. OpenAI stores answers unless told otherwise; for another dialect nobody asked it to.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from ..._canonical.request import ReasoningAsk, Request, Sampling
+from ...errors import DialectError
+from .._efforts import effort_for
+from .._fields import Fields, merged
+from .formats import parse_format, render_format
+from .messages import parse_input, parse_instructions, render_input
+from .names import NAME
+from .tools import Names, parse_choice, parse_tools, render_choice, render_tools
+
+__all__ = ["parse_request", "render_request"]
+
+_FRAME = "response.create"
+_MAX_USER = 64  # characters: OpenAI refuses a longer `user`
+_SOURCES = ("conversation", "prompt")  # what a conversation may go on from beside an earlier response
+
+
+def parse_request(document: Json) -> Request:
+    """The request that an agent sent.
+
+    Raises:
+        DialectError: with the path in the document.
+    """
+    fields = Fields(document)
+    if fields.peek("type") == _FRAME:
+        fields.take("type")
+    model = fields.need_text("model")
+    previous = fields.text("previous_response_id")
+    value = _need_input(fields, goes_on=previous is not None)
+    tools = parse_tools(fields, value)
+    messages = parse_input(value, Names(tools))
+    return Request(
+        dialect=NAME,
+        model=model,
+        messages=(*parse_instructions(fields.text("instructions")), *messages),
+        tools=tools,
+        tool_choice=parse_choice(fields.take("tool_choice"), "tool_choice"),
+        parallel_tool_calls=fields.flag("parallel_tool_calls"),
+        stream=fields.flag("stream") or False,
+        sampling=_parse_sampling(fields),
+        reasoning=_parse_reasoning(fields),
+        output_format=parse_format(fields),
+        previous_response=previous,
+        user=fields.text("user"),
+        extra=fields.rest(),
+    )
+
+
+def render_request(request: Request) -> Json:
+    """The document that asks a provider for `request`."""
+    own = request.dialect == NAME
+    instructions, items = render_input(request.messages, Names(request.tools), own=own)
+    if not items and request.previous_response is None:
+        items = [{"type": "message", "role": "user", "content": ""}]
+    document: dict[str, Json] = {"model": request.model, "input": items}
+    if instructions is not None:
+        document["instructions"] = instructions
+    tools = render_tools(request.tools, own=own)
+    if tools:
+        document["tools"] = tools
+    if tools or own:  # OpenAI refuses both without tools
+        if request.tool_choice is not None:
+            document["tool_choice"] = render_choice(request.tool_choice, request.tools, own=own)
+        if request.parallel_tool_calls is not None:
+            document["parallel_tool_calls"] = request.parallel_tool_calls
+    if request.previous_response is not None:
+        document["previous_response_id"] = request.previous_response
+    document |= _render_sampling(request.sampling, own=own)
+    document |= _render_asks(request, own=own)
+    if not own:
+        document["store"] = False
+    return merged(document, request.extra) if own and request.extra else document
+
+
+def _need_input(fields: Fields, *, goes_on: bool) -> Json:
+    goes_on = goes_on or any(fields.peek(name) is not None for name in _SOURCES)
+    value = fields.take("input")
+    if value is None and not goes_on:
+        raise DialectError("is missing", path="input")
+    if value == [] and not goes_on:
+        raise DialectError("must not be empty", path="input")
+    return [] if value is None else value
+
+
+def _parse_sampling(fields: Fields) -> Sampling:
+    return Sampling(
+        max_output_tokens=fields.integer("max_output_tokens"),
+        temperature=fields.number("temperature"),
+        top_p=fields.number("top_p"),
+        top_k=fields.integer("top_k"),
+        stop=_parse_stop(fields),
+        seed=fields.integer("seed"),
+        presence_penalty=fields.number("presence_penalty"),
+        frequency_penalty=fields.number("frequency_penalty"),
+    )
+
+
+def _parse_stop(fields: Fields) -> tuple[str, ...]:
+    if isinstance(fields.peek("stop"), str):
+        return (fields.need_text("stop"),)
+    return fields.texts("stop")
+
+
+def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
+    reasoning = fields.object("reasoning")
+    if reasoning is None:
+        return None
+    effort = reasoning.text("effort")
+    fields.keep("reasoning", reasoning.rest())
+    return ReasoningAsk(effort=effort) if effort else None
+
+
+def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
+    document: dict[str, Json] = {
+        "max_output_tokens": sampling.max_output_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    if own:
+        document |= {
+            "top_k": sampling.top_k,
+            "stop": list(sampling.stop) or None,
+            "seed": sampling.seed,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+        }
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
+    document: dict[str, Json] = {}
+    if request.stream:
+        document["stream"] = True
+    effort = effort_for(request.reasoning)
+    if effort:
+        document["reasoning"] = {"effort": effort}
+    if request.output_format:
+        document["text"] = {"format": render_format(request.output_format, own=own)}
+    if request.user is not None and (own or len(request.user) <= _MAX_USER):
+        document["user"] = request.user
+    return document

@@ -1,0 +1,193 @@
+"""Whole answers of Responses.
+
+Rules:
+
+1. An answer repeats what its request said (instructions, tools, sampling, …). These fields are always those of the
+   agent's own request; an upstream's are not kept.
+2. `extra` mirrors the document (`service_tier`, `end_turn`, …), without nulls.
+3. Usage has all numbers: what nobody counted is estimated, for some clients refuse an answer without.
+4. A last call that a cap may have cut is marked `incomplete`.
+5. Codex is told `completed`, whatever the stop reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..._canonical.content import Json, RefusalText, ToolCall
+from ..._canonical.request import Request
+from ..._canonical.response import Response, ResponsePart, StopReason
+from ..._canonical.tokens import estimate_usage
+from ...errors import DialectError
+from .._custom import custom_names, fitted_call
+from .._efforts import effort_for
+from .._failures import error_of
+from .._fields import Fields, merged
+from .._ids import fresh_id
+from .._json import decode_json
+from .error import find_error, parse_error
+from .finish import is_cut, parse_finish, render_finish
+from .formats import render_format
+from .items import parse_item, render_answer
+from .messages import render_input
+from .names import NAME, asks_as_codex, is_own
+from .tools import Names, render_choice, render_tools
+from .usage import parse_usage, render_usage
+
+__all__ = ["ending", "envelope", "is_whole", "known_of", "parse_ending", "parse_response", "render_response"]
+
+_ECHOED = (
+    "object",
+    "created_at",
+    "completed_at",
+    "output",
+    "output_text",
+    "error",
+    "background",
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "reasoning",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+    "user",
+)
+
+
+def parse_response(document: Json) -> Response:
+    """The whole response that a provider sent.
+
+    Raises:
+        DialectError: with the path in the document.
+        UpstreamError: it is an error, whatever its HTTP status, or it is not finished.
+    """
+    if find_error(document) is not None:
+        raise error_of(parse_error(0, document))
+    fields = Fields(document)
+    names = Names(())
+    content = tuple(
+        part for path, item in fields.items("output") for part in parse_item(item, path, names, answer=True)
+    )
+    stop, kept = parse_ending(fields, content)
+    usage = parse_usage(fields.take("usage"), "usage")
+    identity, model = fields.text("id") or "", fields.text("model") or ""
+    extra = {**known_of(fields), **kept}
+    return Response(
+        content, stop_reason=stop, usage=usage, model=model, id=identity, extra=extra or None, dialect=NAME
+    )
+
+
+def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopReason, dict[str, Json]]:
+    """The stop reason of an answer with this content, and what to keep of its words."""
+    calls = any(isinstance(part, ToolCall) for part in content)
+    refusal = any(isinstance(part, RefusalText) for part in content)
+    details = fields.object("incomplete_details")
+    return parse_finish(fields.take("status"), details, calls=calls, refusal=refusal)
+
+
+def known_of(fields: Fields) -> dict[str, Json]:
+    """What an answer has beside, without nulls and without what it repeats of its request."""
+    for name in _ECHOED:
+        fields.take(name)
+    return {name: value for name, value in (fields.rest() or {}).items() if value is not None}
+
+
+def render_response(response: Response, request: Request) -> Json:
+    """The document that answers `request` with `response`."""
+    own = is_own(response.dialect)
+    customs = custom_names(request)
+    parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
+    items = render_answer(parts, Names(request.tools), own=own)
+    last = parts[-1] if parts else None
+    if is_cut(response.stop_reason) and isinstance(last, ToolCall) and not is_whole(last):
+        items[-1]["status"] = "incomplete"
+    document = envelope(request, response.id, response.model, int(time.time()))
+    document |= {
+        "output": items,
+        "usage": render_usage(response.usage or estimate_usage(request, response), own=own),
+    }
+    return ending(
+        document,
+        request,
+        response.stop_reason,
+        calls=bool(response.tool_calls),
+        refusal=any(isinstance(part, RefusalText) for part in response.content),
+        extra=response.extra if own else None,
+    )
+
+
+def envelope(request: Request, identity: str, model: str, created: int) -> dict[str, Json]:
+    """An answer that has just begun: `in_progress`, without output."""
+    extra = request.extra or {}
+    own = request.dialect == NAME
+    choice, wish = request.tool_choice, request.output_format
+    text = {"format": render_format(wish, own=own) if wish else {"type": "text"}}
+    sampling, effort = request.sampling, effort_for(request.reasoning)
+    return {
+        "id": identity or fresh_id("resp_"),
+        "object": "response",
+        "created_at": created,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": render_input(request.messages, Names(()), own=own)[0],
+        "max_output_tokens": sampling.max_output_tokens,
+        "model": model or request.model,
+        "output": [],
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "previous_response_id": request.previous_response,
+        "reasoning": merged({"effort": effort, "summary": None}, extra.get("reasoning") or {}),
+        "store": extra.get("store") is not False,
+        "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
+        "text": merged(text, extra.get("text") or {}),
+        "tool_choice": render_choice(choice, request.tools, own=own) if choice else "auto",
+        "tools": render_tools(request.tools, own=own),
+        "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
+        "truncation": extra.get("truncation") or "disabled",
+        "usage": None,
+        "user": request.user,
+        "metadata": extra.get("metadata") or {},
+    }
+
+
+def ending(
+    document: dict[str, Json],
+    request: Request,
+    stop: StopReason | None,
+    *,
+    calls: bool,
+    refusal: bool,
+    extra: dict[str, Json] | None,
+) -> dict[str, Json]:
+    """The document as it is at the end: with its status, and what else `extra` says."""
+    codex = asks_as_codex(request)
+    status, reason = render_finish(stop, calls=calls, refusal=refusal, codex=codex)
+    document |= {"status": status, "incomplete_details": reason and {"reason": reason}}
+    known = dict(extra or {})
+    if codex:
+        known.pop("status", None)
+        known.pop("incomplete_details", None)
+    both: dict[str, Json] = merged(document, known)
+    if both["status"] == "completed":
+        both["completed_at"] = int(time.time())
+    return both
+
+
+def is_whole(call: ToolCall) -> bool:
+    """Whether the arguments are not cut; of free text nobody knows."""
+    if call.kind == "text":
+        return False
+    try:
+        decode_json(call.arguments or "{}")
+    except DialectError:
+        return False
+    return True

@@ -1,0 +1,112 @@
+"""The items of a streamed answer, and the events of their begin and end.
+
+Rules:
+
+1. Every event has its place (`output_index`, `item_id`) and its number.
+2. `output_item.done` makes agents run what the item holds: one that a cap may have cut is not done.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from ..._canonical.content import Blob, Json
+from .._json import encode_json, encode_text
+from .items import complete
+from .reasoning import ENCRYPTED, encrypted_of
+
+__all__ = ["Counter", "Item", "WireEvent"]
+
+
+class Ending(Protocol):
+    """What an item asks of the last part that wrote to it."""
+
+    def finish(self) -> list[WireEvent]:
+        """The part's events at the item's end."""
+
+    def is_whole(self) -> bool:
+        """Whether nothing of it is cut."""
+
+
+class WireEvent(msgspec.Struct, frozen=True):
+    """One event as the wire has it, before it is framed."""
+
+    type: str
+    data: bytes
+    """The JSON document."""
+
+
+class Counter:
+    """Numbers the events of one answer."""
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
+        """The event of this kind, with its number."""
+        return WireEvent(kind, encode_json({"type": kind, "sequence_number": self.take(), **fields}))
+
+    def take(self) -> int:
+        self.next += 1
+        return self.next - 1
+
+
+class Item:
+    """One item of the output that is being written; several parts may write to it."""
+
+    def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
+        self.document = document
+        """As it will be at the end."""
+        self.open = 0
+        """How many parts are writing to it."""
+        self.done = False
+        """Whether it has ended."""
+        self.blobs: tuple[Blob, ...] = ()
+        self.writer: Ending | None = None
+        """The last one that wrote to it."""
+        self._counter = counter
+        self._number = number
+        self._places: dict[str, Json] = {"output_index": number}
+
+    @property
+    def id(self) -> Json:
+        return self.document.get("id")
+
+    def begin(self, fields: dict[str, Json]) -> list[WireEvent]:
+        """`output_item.added`: the item, with what is still empty."""
+        self.document = complete(self.document)
+        if isinstance(self.id, str):
+            self._places = {"item_id": self.id, "output_index": self._number}
+        item = {**self.document, **fields}
+        if "status" in item:
+            item["status"] = "in_progress"
+        return [
+            self._counter.event("response.output_item.added", {"output_index": self._number, "item": item})
+        ]
+
+    def event(self, kind: str, **fields: Json) -> WireEvent:
+        """An event with this item's place."""
+        return self._counter.event(kind, {**self._places, **fields})
+
+    def delta_frame(self, kind: str, **fields: Json) -> bytes:
+        """What stands before the number of a delta of this kind."""
+        return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
+
+    def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
+        """A delta: the hot path of every stream."""
+        return WireEvent(kind, frame + b'%d,"delta":' % self._counter.take() + encode_text(text) + b"}")
+
+    def end(self, *, cut: bool) -> list[WireEvent]:
+        """`output_item.done`, which makes agents run what it holds; `cut`: a cap may have cut it."""
+        self.done = True
+        if cut and self.writer is not None and not self.writer.is_whole():
+            self.document["status"] = "incomplete"
+            return []
+        done = self.writer.finish() if self.writer else []
+        encrypted = encrypted_of(self.blobs, packed=True)
+        if encrypted is not None:
+            self.document[ENCRYPTED] = encrypted
+        fields = {"output_index": self._number, "item": self.document}
+        return [*done, self._counter.event("response.output_item.done", fields)]

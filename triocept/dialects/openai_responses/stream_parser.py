@@ -1,0 +1,125 @@
+"""Streamed answers of Responses, read.
+
+Rules:
+
+1. Events are told apart by their data's `type`; where it has none, by their name. Unknown ones are left out, and so
+   are numbers, which some servers do not give.
+2. Items may overlap, their indexes may be missing, and an item may come whole in one event (see `stream_parts`).
+3. `completed` and `incomplete` are the end. `failed` and `error` are the provider's failure, and the end of the bytes
+   before any of them is a truncation.
+4. Of what the response has beside, the terminal event's counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..._canonical.content import Json, Reasoning, RefusalText, Text
+from ..._canonical.events import Event, ResponseEnd, ResponseStart
+from ..._canonical.response import ResponsePart
+from ..._sse import SSE, SSEDecoder
+from ...errors import UpstreamTruncated
+from .._failures import error_of
+from .._fields import Fields
+from .._json import decode_json
+from ..base import StreamParser
+from .error import find_error, parse_error
+from .finish import parse_finish
+from .names import NAME
+from .response import known_of
+from .stream_parts import Parts
+from .usage import parse_usage
+
+__all__ = ["Parser"]
+
+_PREFIX = "response."
+# What an event's text belongs to: the part as it begins, and the name of its place in the item.
+_TEXTS: dict[str, tuple[ResponsePart, str]] = {
+    "output_text": (Text(""), "content_index"),
+    "refusal": (RefusalText(""), "content_index"),
+    "reasoning_summary_text": (Reasoning(), "summary_index"),
+    "reasoning_text": (Reasoning(), "content_index"),
+}
+_CALLS = ("function_call_arguments.delta", "custom_tool_call_input.delta")
+
+
+class Parser(StreamParser):
+    """Reads one streamed answer."""
+
+    def __init__(self) -> None:
+        self._sse = SSEDecoder()
+        self._parts = Parts()
+        self._started = False
+        self._done = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        for sse in self._sse.feed(data):
+            if not self._done and sse.data.strip() != b"[DONE]":
+                self._take(sse, events)
+        return events
+
+    def close(self) -> list[Event]:
+        if not self._done:
+            raise UpstreamTruncated("the provider's stream ended without response.completed")
+        return []
+
+    def _take(self, sse: SSE, events: list[Event]) -> None:
+        document = decode_json(sse.data)
+        fields = Fields(document)
+        kind = fields.text("type") or sse.event
+        if kind in ("error", "response.failed") or find_error(document) is not None:
+            document = {**document, "type": kind}
+            raise error_of(parse_error(0, document), body=sse.data.decode("utf-8", "replace"))
+        name = kind.removeprefix(_PREFIX)
+        if name in ("created", "queued", "in_progress"):
+            self._start(fields.object("response"), events)
+        elif name in ("completed", "incomplete", "cancelled", "done"):
+            self._end(name, fields.need_object("response"), events)
+        elif name != kind:
+            self._item(name, fields, events)
+
+    def _item(self, name: str, fields: Fields, events: list[Event]) -> None:
+        known: dict[str, Callable[[Fields, list[Event]], None]] = {
+            "output_item.added": self._parts.added,
+            "output_item.done": self._parts.done,
+            "content_part.added": self._parts.part_added,
+            "output_text.annotation.added": self._parts.annotated,
+        }
+        subject, _, verb = name.rpartition(".")
+        if subject in _TEXTS and verb == "delta":
+            self._parts.delta(fields, *_TEXTS[subject], events)
+        elif name in _CALLS:
+            self._parts.call_delta(fields, events)
+        elif subject in _TEXTS and verb == "done":
+            self._parts.text_done(fields, *_TEXTS[subject], events)
+        elif name in known:
+            self._start(None, events)
+            known[name](fields, events)
+
+    def _start(self, response: Fields | None, events: list[Event]) -> None:
+        if self._started:
+            return
+        self._started = True
+        response = response or Fields({})
+        identity, model = response.text("id") or "", response.text("model") or ""
+        events.append(ResponseStart(id=identity, model=model, dialect=NAME))
+
+    def _end(self, name: str, response: Fields, events: list[Event]) -> None:
+        status = response.text("status") or name
+        self._start(Fields({known: response.peek(known) for known in ("id", "model")}), events)
+        if not self._parts.any:
+            self._parts.output(response, events)
+        self._parts.close(events)
+        stop, kept = parse_finish(
+            status,
+            response.object("incomplete_details"),
+            calls=self._parts.calls,
+            refusal=self._parts.refusal,
+        )
+        usage = parse_usage(response.take("usage"), "response.usage")
+        for known in ("id", "model"):
+            response.take(known)
+        extra: dict[str, Json] = {**known_of(response), **kept}
+        self._done = True
+        events.append(ResponseEnd(stop_reason=stop, usage=usage, extra=extra or None))

@@ -1,0 +1,252 @@
+"""The items of a stream, as parts.
+
+An event belongs to the item of its `output_index`; where that is missing (llama.cpp), to that of its `item_id`; where
+both are, to the newest. What the deltas did not tell, the events of the end do: `done` has the whole text, and
+`output_item.done` the whole item, which may never have been added at all.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
+from ..._canonical.fold import part_events
+from ..._canonical.response import ResponsePart
+from .._fields import Fields
+from .._json import encode_json
+from .items import parse_item
+from .names import NAME
+from .parts import parse_output_text
+from .reasoning import ENCRYPTED
+from .tools import Names
+
+__all__ = ["Parts"]
+
+_NO_NAMES = Names(())
+
+
+class _Item:
+    """One item that is being written."""
+
+    __slots__ = ("head", "id", "index", "kind", "lists", "part", "parts", "path", "place", "raw", "written")
+
+    def __init__(self, raw: dict[str, Json], path: str) -> None:
+        self.raw = raw
+        self.path = path
+        self.kind = raw.get("type") or "message"
+        self.id = raw.get("id")
+        self.head = _head_of(raw, self.kind)
+        self.parts = 0
+        """How many have begun."""
+        self.index: int | None = None  # of the open part
+        self.part: ResponsePart | None = None
+        self.place: tuple[str, int] = ("", 0)
+        self.written = 0
+        self.lists = False
+
+
+class Parts:
+    """Takes the events of items, gives those of parts."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Item] = {}
+        self._next_item = 0
+        self._next_part = 0
+        self.calls = False
+        """Whether a tool of the agent is called."""
+        self.refusal = False
+        """Whether there is a refusal in words."""
+        self.any = False
+        """Whether there was an item at all."""
+
+    def added(self, fields: Fields, events: list[Event]) -> None:
+        """`output_item.added`."""
+        number, raw = fields.integer("output_index"), fields.mapping("item")
+        if raw is None:  # some providers send one without
+            return
+        self._add(number, raw, fields.at("item"), events)
+
+    def part_added(self, fields: Fields, events: list[Event]) -> None:
+        """`content_part.added`, of a message."""
+        item = self._find(fields)
+        part = fields.object("part")
+        if item is None or item.kind != "message" or part is None:
+            return
+        if (part.peek("type") or "output_text") not in ("output_text", "text", "refusal"):
+            return
+        start = parse_output_text(part)
+        text = start.text
+        place = ("content_index", fields.integer("content_index") or 0)
+        self._continue(item, msgspec.structs.replace(start, text=""), place, events)
+        self._write(item, text, events)
+
+    def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
+        """A delta of a text: it begins its part where nothing else did."""
+        item = self._find(fields)
+        if item is None:
+            return
+        self._continue(item, empty, (place, fields.integer(place) or 0), events)
+        self._write(item, fields.text("delta") or "", events)
+        self._logprobs(item, fields, events)
+
+    def call_delta(self, fields: Fields, events: list[Event]) -> None:
+        """A delta of a call's arguments."""
+        item = self._find(fields)
+        if item is not None and item.index is not None:
+            self._write(item, fields.text("delta") or "", events)
+
+    def text_done(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
+        """The whole text of a part."""
+        item = self._find(fields)
+        if item is None:
+            return
+        text = fields.text("refusal" if isinstance(empty, RefusalText) else "text") or ""
+        at = (place, fields.integer(place) or 0)
+        if text or item.place == at:
+            self._continue(item, empty, at, events)
+            self._write(item, text[item.written :], events)
+            if not item.lists:
+                self._logprobs(item, fields, events)
+
+    def annotated(self, fields: Fields, events: list[Event]) -> None:
+        """An annotation of a text."""
+        item, value = self._find(fields), fields.take("annotation")
+        if item is not None and item.index is not None and value is not None:
+            events.append(PartBlob(item.index, _blob("annotations", value)))
+
+    def done(self, fields: Fields, events: list[Event]) -> None:
+        """`output_item.done`: what is missing is told, and the item ends."""
+        raw = fields.mapping("item")
+        if raw is None:
+            return
+        item = self._find(fields, identity=raw.get("id"))
+        if item is None or item.kind != (raw.get("type") or "message"):
+            item = self._add(None, raw, fields.at("item"), events)
+        self.whole(item, raw, fields.at("item"), events)
+        self._open = {number: each for number, each in self._open.items() if each is not item}
+
+    def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
+        """Take the whole item: the parts that no event told of, and the rest of the one that is open."""
+        parts = parse_item(raw, path, _NO_NAMES, answer=True)
+        for number, part in enumerate(parts):
+            if number >= item.parts:
+                self._end_part(item, events)
+                self._give(item, part, events)
+            elif number == item.parts - 1 and item.part is not None:
+                self._rest(item, part, events)
+        self._end_part(item, events)
+
+    def output(self, fields: Fields, events: list[Event]) -> None:
+        """The whole output, where the stream told of no item."""
+        for path, value in fields.items("output"):
+            raw = Fields(value, path).rest() or {}
+            self.whole(self._add(None, raw, path, events), raw, path, events)
+        self._open.clear()
+
+    def close(self, events: list[Event]) -> None:
+        """The answer is whole, and so are its items."""
+        for item in self._open.values():
+            if not item.parts and item.kind != "message":
+                self.whole(item, item.raw, item.path, events)
+            self._end_part(item, events)
+        self._open.clear()
+
+    def _add(self, number: int | None, raw: dict[str, Json], path: str, events: list[Event]) -> _Item:
+        item = _Item(raw, path)
+        number = self._next_item if number is None else number
+        self._next_item = max(self._next_item, number) + 1
+        self._open[number] = item
+        self.any = True
+        if item.kind in ("function_call", "custom_tool_call"):
+            (call,) = parse_item(raw, path, _NO_NAMES, answer=True)
+            if isinstance(call, ToolCall):
+                text = call.arguments if raw.get("arguments") or raw.get("input") else ""
+                self._begin(item, msgspec.structs.replace(call, arguments=""), ("", 0), events)
+                self._write(item, text, events)
+        return item
+
+    def _find(self, fields: Fields, identity: Json = None) -> _Item | None:
+        number, named = fields.integer("output_index"), fields.text("item_id") or identity
+        if number is not None:
+            return self._open.get(number)
+        for item in self._open.values():
+            if named is not None and item.id == named:
+                return item
+        return self._open[max(self._open)] if self._open and named is None else None
+
+    def _continue(
+        self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
+    ) -> None:
+        """The part at this place is open; if another is, it ends."""
+        if item.part is None or item.place != place:
+            self._end_part(item, events)
+            self._begin(item, _placed(item, empty, place), place, events)
+
+    def _begin(self, item: _Item, part: ResponsePart, place: tuple[str, int], events: list[Event]) -> None:
+        item.index, item.part, item.place = self._next_part, part, place
+        item.written, item.lists = 0, False
+        item.parts += 1
+        self._next_part += 1
+        self.calls = self.calls or isinstance(part, ToolCall)
+        self.refusal = self.refusal or isinstance(part, RefusalText)
+        events.append(PartStart(item.index, part))
+
+    def _write(self, item: _Item, text: str, events: list[Event]) -> None:
+        if text and item.index is not None:
+            item.written += len(text)
+            events.append(PartDelta(item.index, text))
+
+    def _logprobs(self, item: _Item, fields: Fields, events: list[Event]) -> None:
+        index = item.index
+        values = [value for _, value in fields.items("logprobs")]
+        if values and index is not None and isinstance(item.part, Text):
+            item.lists = True
+            events += [PartBlob(index, _blob("logprobs", value)) for value in values]
+
+    def _give(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
+        """A part that no event told of before."""
+        item.parts += 1
+        self.calls = self.calls or isinstance(part, ToolCall)
+        self.refusal = self.refusal or isinstance(part, RefusalText)
+        events += part_events(self._next_part, part)
+        self._next_part += 1
+
+    def _rest(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
+        """What the whole part has more than was told."""
+        if item.index is None or isinstance(part, Opaque):
+            return
+        text = part.arguments if isinstance(part, ToolCall) else part.text
+        self._write(item, text[item.written :], events)
+        if isinstance(part, Reasoning):
+            events += [PartBlob(item.index, blob) for blob in part.blobs]
+
+    def _end_part(self, item: _Item, events: list[Event]) -> None:
+        if item.index is not None:
+            if isinstance(item.part, ToolCall) and item.part.kind == "json" and not item.written:
+                self._write(item, "{}", events)
+            events.append(PartEnd(item.index))
+        item.index = item.part = None
+
+
+def _head_of(raw: dict[str, Json], kind: str) -> dict[str, Json]:
+    """What the item says of itself, beside its content."""
+    content = ("summary", "content", ENCRYPTED) if kind == "reasoning" else ("role", "content")
+    return {name: value for name, value in raw.items() if name not in ("type", "status", *content)}
+
+
+def _placed(item: _Item, part: ResponsePart, place: tuple[str, int]) -> ResponsePart:
+    """The part with the marks of its place in the item, as a whole item's parts have them."""
+    name, number = place
+    extra: dict[str, Json] = {name: number} if number else {}
+    if isinstance(part, Reasoning) and name == "content_index":
+        extra = {name: number}
+    if not item.parts and (item.head or extra):
+        extra = {"item": item.head, **extra}
+    if isinstance(part, Opaque) or not extra:
+        return part
+    return msgspec.structs.replace(part, extra={**extra, **(part.extra or {})})
+
+
+def _blob(kind: str, value: Json) -> Blob:
+    return Blob(NAME, kind, encode_json(value).decode())

@@ -1,0 +1,279 @@
+"""One part of a streamed answer, as the events of its item.
+
+Rules:
+
+1. Every event has its place in its item: `content_index` or `summary_index`.
+2. A summary's part begins with its first character; an item without any is only its begin and its end.
+3. A call's last events are those of its item: an agent runs what is done, so whether it is done is decided later.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.response import ResponsePart
+from .._custom import fitted_call
+from .._json import decode_json
+from .items import item_of
+from .names import NAME
+from .parts import output_text
+from .reasoning import reasoning_text, text_field
+from .response import is_whole
+from .stream_items import Item, WireEvent
+from .tools import Names, render_call
+
+__all__ = ["Writer", "document_of", "writer_of"]
+
+ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
+
+
+def writer_of(
+    part: ResponsePart, item: Item, customs: frozenset[str], names: Names, *, own: bool
+) -> Writer | None:
+    """The writer of a part to its item; None for what has no place on the wire."""
+    match part:
+        case Text() | RefusalText():
+            return _TextWriter(item, part, own=own)
+        case Reasoning():
+            return _ReasoningWriter(item, part, own=own)
+        case ToolCall():
+            return _CallWriter(item, part, customs, names, own=own)
+        case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
+            return _OpaqueWriter(item, own=own)
+    return None
+
+
+def document_of(part: ResponsePart, *, own: bool) -> dict[str, Json]:
+    """The item that a part begins."""
+    match part:
+        case Opaque(raw=raw) if isinstance(raw, dict):
+            return dict(raw)
+        case ToolCall():
+            return {}  # its writer makes it
+        case _:
+            return item_of(part, own=own)
+
+
+class Writer:
+    """What all have in common: a delta stands behind a constant piece."""
+
+    kind = ""
+
+    def __init__(self, item: Item, *, own: bool) -> None:
+        self.item = item
+        self.texts: list[str] = []
+        self._own = own
+        self._frame = b""
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        """The part begins; `first`: and so does its item."""
+        raise NotImplementedError
+
+    def text(self, text: str) -> list[WireEvent]:
+        """More of it."""
+        if not text:
+            return []
+        self.texts.append(text)
+        return [self.item.delta(self.kind, self._frame, text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        """An opaque piece of it."""
+        return []
+
+    def end(self) -> list[WireEvent]:
+        """It is whole."""
+        return []
+
+    def finish(self) -> list[WireEvent]:
+        """Its item is whole."""
+        return []
+
+    def is_whole(self) -> bool:
+        """Whether it is more than the beginning of something."""
+        return True
+
+
+class _TextWriter(Writer):
+    """A part of a message: text, or a refusal."""
+
+    def __init__(self, item: Item, part: Text | RefusalText, *, own: bool) -> None:
+        super().__init__(item, own=own)
+        self._part = part
+        self._index = len(item.document["content"])
+        self._document = output_text(msgspec.structs.replace(part, text=""), own=own, answer=True)
+        self._lists: dict[str, list[Json]] = {
+            name: list(self._document.pop(name, None) or ()) for name in (ANNOTATIONS, LOGPROBS)
+        }
+        self._refusal = isinstance(part, RefusalText)
+        self._name = "response.refusal" if self._refusal else "response.output_text"
+        self.kind = f"{self._name}.delta"
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        events = self.item.begin({"content": []}) if first else []
+        empty = self._whole("", {name: [] for name in self._lists})
+        self.item.document["content"] = [*self.item.document["content"], empty]
+        events.append(self.item.event("response.content_part.added", content_index=self._index, part=empty))
+        extra: dict[str, Json] = {} if self._refusal else {LOGPROBS: []}
+        self._frame = self.item.delta_frame(self.kind, content_index=self._index, **extra)
+        known, self._lists[ANNOTATIONS] = self._lists[ANNOTATIONS], []
+        events += [event for annotation in known for event in self._annotate(annotation)]
+        return [*events, *self.text(self._part.text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        if blob.dialect != NAME or blob.kind not in self._lists or self._refusal:
+            return []
+        value = decode_json(blob.data)
+        if blob.kind == ANNOTATIONS:
+            return self._annotate(value)
+        self._lists[LOGPROBS].append(value)
+        return []
+
+    def end(self) -> list[WireEvent]:
+        text = "".join(self.texts)
+        document = self._whole(text, self._lists)
+        content = self.item.document["content"]
+        content[self._index] = document
+        told = {"refusal": text} if self._refusal else {"text": text, LOGPROBS: self._lists[LOGPROBS]}
+        return [
+            self.item.event(f"{self._name}.done", content_index=self._index, **told),
+            self.item.event("response.content_part.done", content_index=self._index, part=document),
+        ]
+
+    def _annotate(self, annotation: Json) -> list[WireEvent]:
+        known = self._lists[ANNOTATIONS]
+        known.append(annotation)
+        return [
+            self.item.event(
+                "response.output_text.annotation.added",
+                content_index=self._index,
+                annotation_index=len(known) - 1,
+                annotation=annotation,
+            )
+        ]
+
+    def _whole(self, text: str, lists: dict[str, list[Json]]) -> dict[str, Json]:
+        if self._refusal:
+            return {**self._document, "refusal": text}
+        return {**self._document, "text": text, **lists}
+
+
+class _ReasoningWriter(Writer):
+    """A text of the summary, or of the content."""
+
+    def __init__(self, item: Item, part: Reasoning, *, own: bool) -> None:
+        super().__init__(item, own=own)
+        self._part = part
+        self._field = text_field(part, own=own)
+        self._summary = self._field == "summary"
+        self._name = "response.reasoning_summary_text" if self._summary else "response.reasoning_text"
+        self.kind = f"{self._name}.delta"
+        self._place: dict[str, Json] = {}
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        events = self.item.begin({}) if first else []
+        self.item.blobs += self._part.blobs
+        return [*events, *self.text(self._part.text)]
+
+    def text(self, text: str) -> list[WireEvent]:
+        if not text or self._frame:
+            return super().text(text)
+        number = len(self.item.document.get(self._field, ()))
+        self._place = {"summary_index" if self._summary else "content_index": number}
+        empty = reasoning_text(self._part, "", own=self._own)
+        self.item.document[self._field] = [*self.item.document.get(self._field, ()), empty]
+        self._frame = self.item.delta_frame(self.kind, **self._place)
+        begun = [
+            self.item.event("response.reasoning_summary_part.added", **self._place, part=empty)
+            for _ in range(self._summary)
+        ]
+        return [*begun, *super().text(text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        self.item.blobs += (blob,)
+        return []
+
+    def end(self) -> list[WireEvent]:
+        if not self._frame:
+            return []
+        text = "".join(self.texts)
+        part = reasoning_text(self._part, text, own=self._own)
+        (number,) = self._place.values()
+        self.item.document[self._field][number] = part
+        events = [self.item.event(f"{self._name}.done", **self._place, text=text)]
+        if self._summary:
+            events.append(self.item.event("response.reasoning_summary_part.done", **self._place, part=part))
+        return events
+
+
+class _CallWriter(Writer):
+    """A call; one that must change its kind (see `tools`) is held back until it is whole."""
+
+    def __init__(
+        self, item: Item, call: ToolCall, customs: frozenset[str], names: Names, *, own: bool
+    ) -> None:
+        super().__init__(item, own=own)
+        self._call = call
+        self._customs = customs
+        self._names = names
+        self._held = (call.kind == "text") != (call.name in customs)
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        if self._held:
+            self.texts.append(self._call.arguments)
+            return []
+        return [*self._begin(), *self.text(self._call.arguments)]
+
+    def text(self, text: str) -> list[WireEvent]:
+        if self._held:
+            self.texts.append(text)
+            return []
+        return super().text(text)
+
+    def end(self) -> list[WireEvent]:
+        events: list[WireEvent] = []
+        if self._held:
+            whole = msgspec.structs.replace(self._call, arguments="".join(self.texts))
+            self._call = fitted_call(whole, self._customs)
+            self._held, self.texts = False, []
+            events = [*self._begin(), *self.text(self._call.arguments)]
+        if not self.texts and self._call.kind == "json":
+            events += self.text("{}")
+        self.item.document[self._field] = "".join(self.texts)
+        return events
+
+    def finish(self) -> list[WireEvent]:
+        done = self.kind.removesuffix("delta") + "done"
+        fields = {self._field: self.item.document[self._field]}
+        if self._field == "arguments":
+            fields["name"] = self.item.document["name"]
+        return [self.item.event(done, **fields)]
+
+    def is_whole(self) -> bool:
+        return is_whole(msgspec.structs.replace(self._call, arguments="".join(self.texts)))
+
+    @property
+    def _field(self) -> str:
+        return "input" if self._call.kind == "text" else "arguments"
+
+    def _begin(self) -> list[WireEvent]:
+        text = self._call.kind == "text"
+        self.kind = f"response.{'custom_tool_call_input' if text else 'function_call_arguments'}.delta"
+        empty = msgspec.structs.replace(self._call, arguments="")
+        self.item.document = {
+            **render_call(empty, self._names, own=self._own, fresh=True),
+            self._field: "",
+        }
+        events = self.item.begin({self._field: ""})
+        self._frame = self.item.delta_frame(self.kind)
+        return events
+
+
+class _OpaqueWriter(Writer):
+    """An item that is not known: only its begin and its end."""
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        return self.item.begin({})
+
+    def text(self, text: str) -> list[WireEvent]:
+        return []
