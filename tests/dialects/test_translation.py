@@ -321,8 +321,8 @@ def test_cached_and_written_tokens_survive_both_ways() -> None:
     usage = Usage(input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=2, reasoning_tokens=3)
     for name, codec in DIALECTS.items():
         asked = Request(dialect=name, model="m", messages=(Message("user", (Text("hi"),)),))
-        response = Response((Text("a"),), usage=usage)
-        assert codec.parse_response(codec.render_response(response, asked)).usage == usage
+        response = some.sayable_answer(Response((Text("a"),), usage=usage), name)
+        assert codec.parse_response(codec.render_response(response, asked)).usage == response.usage
 
 
 def test_an_answers_own_fields_do_not_reach_an_agent_of_another_dialect() -> None:

@@ -7,34 +7,80 @@ OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the ce
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
 import msgspec
 
 from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Text, ToolCall, ToolResult
-from .request import Request
+from .request import Request, Tool
 from .response import Response, Usage
 
-__all__ = ["estimate_input_tokens", "estimate_usage"]
+__all__ = ["Estimator", "estimate_input_tokens", "estimate_usage"]
+
+T = TypeVar("T")
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_MEDIA = 1600
 _encode = msgspec.json.Encoder().encode
 
 
+class Estimator:
+    """Estimates call after call of one agent: what stood in the last conversation is not counted again.
+
+    Holds the last conversation, and no more.
+    """
+
+    def __init__(self) -> None:
+        self._messages = _Counted(_message)
+        self._tools = _Counted(_tool)
+
+    def input_tokens(self, request: Request) -> int:
+        """About how many tokens this prompt has, tools included; at least 1."""
+        characters = self._messages.count(request.messages) + self._tools.count(request.tools)
+        return max(1, characters // CHARACTERS_PER_TOKEN)
+
+    def usage(self, request: Request, response: Response) -> Usage:
+        """About what this call cost, marked as an estimate."""
+        characters = sum([_part(part) for part in response.content])
+        return Usage(
+            input_tokens=self.input_tokens(request),
+            output_tokens=max(1, characters // CHARACTERS_PER_TOKEN),
+            estimated=True,
+        )
+
+
 def estimate_input_tokens(request: Request) -> int:
     """About how many tokens this prompt has, tools included; at least 1."""
-    characters = sum(_message(message) for message in request.messages)
-    characters += sum(len(_encode(tool)) for tool in request.tools)
-    return max(1, characters // CHARACTERS_PER_TOKEN)
+    return Estimator().input_tokens(request)
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:
     """About what this call cost, marked as an estimate."""
-    characters = sum(_part(part) for part in response.content)
-    return Usage(
-        input_tokens=estimate_input_tokens(request),
-        output_tokens=max(1, characters // CHARACTERS_PER_TOKEN),
-        estimated=True,
-    )
+    return Estimator().usage(request, response)
+
+
+class _Counted(Generic[T]):
+    """The characters of a sequence; items that are the very ones of last time are known."""
+
+    def __init__(self, count: Callable[[T], int]) -> None:
+        self._count = count
+        self._items: tuple[T, ...] = ()
+        self._counts: list[int] = []
+
+    def count(self, items: tuple[T, ...]) -> int:
+        same = 0
+        for item, was in zip(items, self._items, strict=False):
+            if item is not was:
+                break
+            same += 1
+        self._counts[same:] = [self._count(item) for item in items[same:]]
+        self._items = items
+        return sum(self._counts)
+
+
+def _tool(tool: Tool) -> int:
+    return len(_encode(tool))
 
 
 def _message(message: Message) -> int:

@@ -23,8 +23,7 @@ from .._canonical.content import Json, ToolCall
 from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.request import Request
-from .._canonical.response import Response, ResponsePart
-from .._canonical.tokens import estimate_usage
+from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
 from .log import EventLog
@@ -230,6 +229,11 @@ class Exchange:
             return
         event = self._complete_event(event)
         self._fold.add(event)
+        if isinstance(event, ResponseStart) and event.usage is None:
+            tokens = self.rollout._estimator.input_tokens(self.request)
+            event = msgspec.structs.replace(
+                event, usage=Usage(input_tokens=tokens, output_tokens=0, estimated=True)
+            )
         if self._first_event is None:
             self._first_event = trio.current_time() - self._start
         await self._log.put(event)
@@ -260,7 +264,7 @@ class Exchange:
             response,
             id=response.id or self._response_id,
             model=response.model or self.request.model,
-            usage=response.usage or estimate_usage(self.request, response),
+            usage=response.usage or self.rollout._estimator.usage(self.request, response),
             stop_reason=response.stopped,
             content=tuple(
                 msgspec.structs.replace(part, id=_call_id())

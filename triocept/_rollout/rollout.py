@@ -15,6 +15,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
+from .._canonical.tokens import Estimator
 from .._trace.recorder import Recorder
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
@@ -84,6 +85,7 @@ class Rollout:
         self.trace = Trace(self.id)
         """The turns so far."""
         self._memory = Memory()
+        self._estimator = Estimator()
         self._addresses = addresses
         self._registry = registry
         self._watcher = watcher

@@ -68,7 +68,7 @@ def render_prompt(messages: Sequence[Message]) -> Json:
     """
     if len(messages) == 1 and len(messages[0].content) == 1:
         (part,) = messages[0].content
-        if isinstance(part, Opaque) and part.dialect == NAME:
+        if isinstance(part, Opaque) and part.dialect == NAME and isinstance(part.raw, list):
             return part.raw
     return text_of(messages)
 
