@@ -38,6 +38,8 @@ __all__ = ["STATE_KEY", "Connection"]
 
 STATE_KEY = "triocept.connection"
 """Where an ASGI scope's `state` holds the connection that it came on."""
+MAX_RECEIVE = 128 * 1024
+"""Bytes. A long conversation comes in one piece; with hypercorn's 64 KiB, and its scope for each, it came in three."""
 
 
 class Connection(TCPServer):
@@ -98,6 +100,17 @@ class Connection(TCPServer):
         if self._take_over is not None and isinstance(wrapper.protocol, H11Protocol):
             wrapper.protocol = self._take_over(wrapper.protocol, self)
         return wrapper
+
+    async def _read_data(self) -> None:
+        while True:
+            try:
+                data = await self.stream.receive_some(MAX_RECEIVE)
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            await self.protocol.handle(RawData(bytes(data)))
+            if not data:
+                break
+        await self.protocol.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
