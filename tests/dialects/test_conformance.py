@@ -271,7 +271,9 @@ def test_the_memory_of_a_parser_is_that_of_one_event(dialect: Dialect) -> None:
     parser.feed(renderer.render(ResponseStart()) + renderer.render(PartStart(0, Text(""))))
     for _ in range(100):
         parser.feed(renderer.render(PartDelta(0, "x" * 100)))
-    pieces = [renderer.render(PartDelta(0, "x" * 100)) for _ in range(3000)]  # a renderer may have to keep them
+    pieces = [
+        renderer.render(PartDelta(0, "x" * 100)) for _ in range(3000)
+    ]  # a renderer may have to keep them
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for piece in pieces:

@@ -24,7 +24,7 @@ from .agent import Agent, open_agent
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
-from .log import EventLog, EventReader
+from .log import EventLog, EventReader, acquire
 from .outcome import Answered, Refused
 from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
@@ -346,16 +346,22 @@ class Rollout:
 
     async def _record(self, make_turn: Callable[[int], Turn]) -> None:
         """Record a turn, in order; what the recorder raises turns it into a failed one."""
-        async with self._recording:
+        await acquire(self._recording)
+        try:
             turn = make_turn(len(self.trace))
-            try:
-                if self._recorder is not None:
-                    await self._recorder.record(turn)
-            except BaseException as exc:
-                error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
-                self.trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
-                raise
+            if self._recorder is not None:
+                await self._write(turn, self._recorder)
             self.trace._append(turn)
+        finally:
+            self._recording.release()
+
+    async def _write(self, turn: Turn, recorder: Recorder) -> None:
+        try:
+            await recorder.record(turn)
+        except BaseException as exc:
+            error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
+            self.trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
+            raise
 
     def _forget(self, exchange: Exchange) -> None:
         """The exchange is settled; if nobody reads the answer, it is kept for the agent's retry."""
@@ -416,7 +422,7 @@ async def open_rollout(
         assert handler is not None
         with service:  # shielded: it answers until the body has unwound, cancelled or not
             try:
-                await rollout.serve(handler, concurrency=concurrency)
+                await run_service(rollout, handler, concurrency, body.cancel)
             except BaseException as exc:
                 cancelled, error = split_cancelled(exc)
                 if error is not None:

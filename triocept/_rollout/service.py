@@ -28,8 +28,16 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Whatever answers an exchange: a function, an upstream, a script, a replay."""
 
 
-async def run_service(rollout: Rollout, handler: Handler, concurrency: int | None) -> None:
+async def run_service(
+    rollout: Rollout,
+    handler: Handler,
+    concurrency: int | None,
+    on_error: Callable[[], None] = lambda: None,
+) -> None:
     """Hand every exchange of `rollout` to `handler`, until the rollout ends.
+
+    `on_error` is called the moment a handler has failed, before its agent can see that: an agent in the same program
+    that fails in turn must not be taken for the cause.
 
     Raises:
         BaseException: what a handler raised, bare; several at once as a group.
@@ -48,7 +56,7 @@ async def run_service(rollout: Rollout, handler: Handler, concurrency: int | Non
             exchange = await rollout._next_exchange()
             if exchange is None:
                 break
-            nursery.start_soon(_handle, handler, exchange, failed, limit)
+            nursery.start_soon(_handle, handler, exchange, failed, on_error, limit)
     raise_all(errors)
 
 
@@ -56,11 +64,12 @@ async def _handle(
     handler: Handler,
     exchange: Exchange,
     failed: Callable[[BaseException], None],
+    on_error: Callable[[], None],
     limit: trio.Semaphore | None,
 ) -> None:
     try:
         with exchange._handler_scope:
-            await _answer(handler, exchange)
+            await _answer(handler, exchange, on_error)
     except BaseException as exc:
         cancelled, error = split_cancelled(exc)
         if error is not None:
@@ -72,7 +81,7 @@ async def _handle(
             limit.release()
 
 
-async def _answer(handler: Handler, exchange: Exchange) -> None:
+async def _answer(handler: Handler, exchange: Exchange, on_error: Callable[[], None]) -> None:
     """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
     try:
         await handler(exchange)
@@ -88,6 +97,7 @@ async def _answer(handler: Handler, exchange: Exchange) -> None:
     except trio.Cancelled:
         raise
     except BaseException as exc:
+        on_error()
         await exchange._settle_by(exc)
         raise
 

@@ -27,6 +27,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from .._rollout.log import acquire
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -137,14 +139,16 @@ class Connection(TCPServer):
             return
         if not data:
             return
-        async with self.send_lock:
-            try:
-                await self.stream.send_all(data)
-            except trio.Cancelled:
-                await self.abort()
-                raise
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                await self.protocol.handle(Closed())
+        await acquire(self.send_lock)
+        try:
+            await self.stream.send_all(data)
+        except trio.Cancelled:
+            await self.abort()
+            raise
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.protocol.handle(Closed())
+        finally:
+            self.send_lock.release()
 
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""

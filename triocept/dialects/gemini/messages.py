@@ -53,7 +53,6 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
     fields = ProtoFields(value, path)
     if fields.peek("parts") is None and fields.peek("text") is not None:
         return (Message("system", (parse_part(value, path),)),)
-    fields.take("role")
     parts = tuple(parse_part(item, where) for where, item in fields.each("parts"))
     return (Message("system", parts, extra=fields.rest()),) if parts else ()
 
