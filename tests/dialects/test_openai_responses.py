@@ -20,6 +20,7 @@ from triocept._canonical.content import (
     ToolCall,
     ToolResult,
 )
+from triocept._canonical.memory import Memory
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 from triocept._trace.graph import message_key
@@ -322,6 +323,26 @@ def test_instructions_are_a_system_message_and_go_back_to_their_place() -> None:
 @pytest.mark.parametrize("text", [None, ""])
 def test_instructions_that_say_nothing_are_none(text: str | None) -> None:
     assert parsed(instructions=text).messages == parsed().messages
+
+
+def test_what_was_sent_before_is_not_read_again() -> None:
+    memory, before = (
+        Memory(),
+        [USER, call(), {"type": "function_call_output", "call_id": "c1", "output": "o"}],
+    )
+    fields = {"model": "m", "instructions": "be", "tools": [FUNCTION, SPACE]}
+    first = RESPONSES.parse_request({**fields, "input": before}, memory=memory)
+    again = RESPONSES.parse_request({**fields, "input": [*before, call("c2"), USER]}, memory=memory)
+    assert all(new is old for new, old in zip(again.messages, first.messages, strict=False))
+    assert all(new is old for new, old in zip(again.tools, first.tools, strict=True))
+    assert again == RESPONSES.parse_request({**fields, "input": [*before, call("c2"), USER]})
+    more = {
+        **fields,
+        "tools": [FUNCTION, SPACE, OTHER],
+        "input": [USER, call("c1", "search", namespace="web")],
+    }
+    RESPONSES.parse_request({**more, "tools": [FUNCTION, OTHER]}, memory=memory)
+    assert RESPONSES.parse_request(more, memory=memory) == RESPONSES.parse_request(more)
 
 
 FIELDS: list[tuple[dict[str, Json], dict[str, Any]]] = [

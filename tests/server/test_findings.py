@@ -35,6 +35,8 @@ H2C_NOT_ASCII = (
     b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
     b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
 )
+
+
 def h2_request(path: bytes) -> bytes:
     """An HTTP/2 connection by prior knowledge, and one request on it."""
     connection = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
@@ -47,7 +49,8 @@ def h2_request(path: bytes) -> bytes:
 HOSTILE = {
     "http/2 with a path that is not ASCII": h2_request(b"/\xc3\xa9"),
     "http/2 with an empty path": h2_request(b""),
-    "a websocket with another request behind it": WEBSOCKET_AND_MORE[:-20] + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a websocket with another request behind it": WEBSOCKET_AND_MORE[:-20]
+    + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "a websocket with bytes behind it": WEBSOCKET_AND_MORE,
     "a websocket with a body": WEBSOCKET_WITH_BODY,
     "h2c with a path that is not ASCII": H2C_NOT_ASCII,

@@ -29,7 +29,9 @@ def pair(authority: trustme.CA, tmp_path: Path) -> tuple[str, str]:
     return str(chain), str(key)
 
 
-async def test_an_endpoint_with_a_certificate_speaks_https(authority: trustme.CA, pair: tuple[str, str]) -> None:
+async def test_an_endpoint_with_a_certificate_speaks_https(
+    authority: trustme.CA, pair: tuple[str, str]
+) -> None:
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     with trio.fail_after(20):

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reply", "failure_of", "failure_reply", "write_answer", "write_failure"]
 
+log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,11 +55,7 @@ async def write_answer(reader: EventReader, request: Request, dialect: Dialect, 
         return
     while not request.stream and await reader.next() is not None:
         pass
-    outcome = reader.outcome
-    if isinstance(outcome, Answered):
-        await transport.send(_whole(outcome.response, request, dialect))
-    else:
-        await write_failure(failure_of_outcome(outcome), dialect, transport)
+    await transport.send(_reply(reader.outcome, request, dialect))
     reader.delivered = True
 
 
@@ -112,6 +110,18 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
             raise AssertionError("an answer is not a failure")
 
 
+def _reply(outcome: Outcome, request: Request, dialect: Dialect) -> Reply:
+    if not isinstance(outcome, Answered):
+        failure = failure_of_outcome(outcome)
+        return failure_reply(failure, dialect.render_error(failure))
+    try:
+        return _whole(outcome.response, request, dialect)
+    except DialectError as exc:  # a tool call for an agent of text completions: its wire has no word for it
+        log.error("an answer cannot be said in %s: %s", dialect.name, exc)
+        failure = Failure(status=500, message=str(exc), should_retry=False)
+        return failure_reply(failure, dialect.render_error(failure))
+
+
 def _whole(response: Response, request: Request, dialect: Dialect) -> Reply:
     if not request.stream:
         document = dialect.render_response(response, request)
@@ -127,8 +137,9 @@ async def _write_stream(
     renderer = dialect.stream_renderer(request)
     await transport.send(Reply(200, _stream_headers(request, dialect), renderer.render(first), last=False))
     while (event := await reader.next()) is not None:
-        if data := renderer.render(event):
-            await transport.send_more(data, last=isinstance(event, ResponseEnd))
+        data, last = renderer.render(event), isinstance(event, ResponseEnd)
+        if data or last:
+            await transport.send_more(data, last=last)
     if isinstance(reader.outcome, Answered):
         reader.delivered = True
         return

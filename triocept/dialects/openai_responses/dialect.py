@@ -29,7 +29,7 @@ class OpenAIResponses(Dialect):
         target: Target = Target(),  # noqa: B008 - it is frozen
         memory: Memory | None = None,
     ) -> Request:
-        return parse_request(document)
+        return parse_request(document, memory)
 
     def render_request(self, request: Request) -> Json:
         return render_request(request)

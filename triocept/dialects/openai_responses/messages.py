@@ -14,8 +14,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from ..._canonical.content import Json, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
+from ..._canonical.memory import Memory
 from ...errors import DialectError
 from .._fields import Fields, kind_of
 from .._ids import short_id
@@ -36,34 +38,27 @@ _PLACES: dict[str, Role] = {
     "compaction_trigger": "user",
     "agent_message": "user",
 }
-_TOOL_ROLE, _MARK = "tool", "item"
+_MARK = "item"
+_Run: TypeAlias = tuple[int, list[Json]]
+"""The number of the first item, and the items."""
 
 
-def parse_instructions(text: str | None) -> tuple[Message, ...]:
+def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
     """The `instructions`; none where they say nothing."""
-    return (Message("system", (Text(text),), extra=dict(INSTRUCTIONS)),) if text else ()
+    found = [("instructions", text)] if text else []
+    return memory.read(f"{NAME} instructions", found, _parse_instructions)
 
 
-def parse_input(value: Json, names: Names) -> tuple[Message, ...]:
+def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...]:
     """The messages of the `input`."""
     if isinstance(value, str):
         return (Message("user", (Text(value),) if value else ()),)
     if not isinstance(value, list):
         raise DialectError(f"must be a string or a list, not {kind_of(value)}", path="input")
-    messages: list[Message] = []
-    wrote: list[Part] = []
-    for number, item in enumerate(value):
-        said = _parse_item(item, f"input[{number}]", names)
-        if not isinstance(said, Message):
-            wrote += said
-            continue
-        if wrote:
-            messages.append(Message("assistant", tuple(wrote)))
-            wrote = []
-        messages.append(said)
-    if wrote:
-        messages.append(Message("assistant", tuple(wrote)))
-    return tuple(messages)
+    if not names.are_plain:  # then what an item says depends on the tools
+        memory = Memory()
+    read = memory.read(f"{NAME} input", _runs(value), lambda run, _: _parse_run(run, names))
+    return tuple(message for message in read if message is not None)
 
 
 def render_input(
@@ -92,8 +87,48 @@ def render_input(
     return "\n\n".join(texts) if texts else None, items
 
 
-def _parse_item(value: Json, path: str, names: Names) -> Message | tuple[Part, ...]:
-    """A message; or parts of an assistant's."""
+def _parse_instructions(text: str, path: str) -> Message:
+    return Message("system", (Text(text),), extra=dict(INSTRUCTIONS))
+
+
+def _runs(items: list[Json]) -> list[tuple[str, _Run]]:
+    """The items, those together that make one message: what the model wrote until somebody else speaks."""
+    runs: list[tuple[str, _Run]] = []
+    writes = False
+    for number, item in enumerate(items):
+        wrote, writes = writes, _is_written(item)
+        if wrote and writes:
+            runs[-1][1][1].append(item)
+        else:
+            runs.append((f"input[{number}]", (number, [item])))
+    return runs
+
+
+def _is_written(item: Json) -> bool:
+    """Whether the model wrote this item."""
+    if not isinstance(item, dict):
+        return False
+    kind = item.get("type") or "message"
+    if kind == "message":
+        return item.get("role") == "assistant"
+    return isinstance(kind, str) and kind not in _PLACES and not kind.endswith("_output")
+
+
+def _parse_run(run: _Run, names: Names) -> Message | None:
+    """The message of these items; None where the model said nothing."""
+    start, items = run
+    if not _is_written(items[0]):
+        return _parse_item(items[0], f"input[{start}]")
+    parts = [
+        part
+        for number, item in enumerate(items, start)
+        for part in parse_item(item, f"input[{number}]", names, answer=False)
+    ]
+    return Message("assistant", tuple(parts)) if parts else None
+
+
+def _parse_item(value: Json, path: str) -> Message:
+    """An item that no model wrote."""
     fields = Fields(value, path)
     role = fields.text("role")
     kind = fields.text("type") or ("message" if role else None)
@@ -101,13 +136,9 @@ def _parse_item(value: Json, path: str, names: Names) -> Message | tuple[Part, .
         raise DialectError("is missing", path=fields.at("type"))
     if kind in _RESULTS:
         return _parse_result(fields, kind)
-    if kind == "message" and role != "assistant":
+    if kind == "message":
         return _parse_message(fields, role)
-    place = _TOOL_ROLE if kind.endswith("_output") else _PLACES.get(kind)
-    if place is not None:
-        role_ = "tool" if place == _TOOL_ROLE else _PLACES[kind]
-        return Message(role_, (Opaque(NAME, value),), extra={_MARK: kind})
-    return parse_item(value, path, names, answer=False)
+    return Message(_PLACES.get(kind, "tool"), (Opaque(NAME, value),), extra={_MARK: kind})
 
 
 def _parse_message(fields: Fields, role: str | None) -> Message:

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json
+from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling
 from ...errors import DialectError
 from .._efforts import effort_for
@@ -30,24 +31,24 @@ _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 _SOURCES = ("conversation", "prompt")  # what a conversation may go on from beside an earlier response
 
 
-def parse_request(document: Json) -> Request:
+def parse_request(document: Json, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
         DialectError: with the path in the document.
     """
-    fields = Fields(document)
+    fields, memory = Fields(document), memory or Memory()
     if fields.peek("type") == _FRAME:
         fields.take("type")
     model = fields.need_text("model")
     previous = fields.text("previous_response_id")
     value = _need_input(fields, goes_on=previous is not None)
-    tools = parse_tools(fields, value)
-    messages = parse_input(value, Names(tools))
+    tools = parse_tools(fields, value, memory)
+    messages = parse_input(value, Names(tools), memory)
     return Request(
         dialect=NAME,
         model=model,
-        messages=(*parse_instructions(fields.text("instructions")), *messages),
+        messages=(*parse_instructions(fields.text("instructions"), memory), *messages),
         tools=tools,
         tool_choice=parse_choice(fields.take("tool_choice"), "tool_choice"),
         parallel_tool_calls=fields.flag("parallel_tool_calls"),

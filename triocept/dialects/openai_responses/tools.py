@@ -23,6 +23,7 @@ from typing import Literal
 import msgspec
 
 from ..._canonical.content import Json, ToolCall
+from ..._canonical.memory import Memory
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
 from .._fields import Fields, merged, read_text
@@ -58,6 +59,11 @@ class Names:
                 self._wire[tool.name] = (_namespace_name(tool), own_name)
         self._known = {wire: name for name, wire in self._wire.items()}
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether each tool is called here as it is on the wire."""
+        return all(name == wire for name, (_, wire) in self._wire.items())
+
     def known(self, name: str, namespace: Json) -> str:
         """The name of the tool that the wire calls so."""
         return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
@@ -68,9 +74,10 @@ class Names:
         return {"namespace": found[0], "name": found[1]} if found else {}
 
 
-def parse_tools(fields: Fields, items: Json) -> tuple[Tool, ...]:
+def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]:
     """The tools that the agent offers, in `tools` and in the items of the input."""
-    tools = [tool for path, value in fields.items("tools") for tool in _parse(value, path)]
+    read = memory.read("openai_responses tools", fields.items("tools"), _parse)
+    tools = [tool for several in read for tool in several]
     for number, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict) and item.get("type") in _DECLARING:
             inner = Fields(item, f"input[{number}]").items("tools")
