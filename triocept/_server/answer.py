@@ -117,7 +117,7 @@ def _reply(outcome: Outcome, request: Request, dialect: Dialect) -> Reply:
     try:
         return _whole(outcome.response, request, dialect)
     except DialectError as exc:  # a tool call for an agent of text completions: its wire has no word for it
-        log.error("an answer cannot be said in %s: %s", dialect.name, exc)
+        log.exception("an answer cannot be said in %s", dialect.name)
         failure = Failure(status=500, message=str(exc), should_retry=False)
         return failure_reply(failure, dialect.render_error(failure))
 

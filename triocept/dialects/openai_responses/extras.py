@@ -17,8 +17,8 @@ from .._json import encode_json
 from .items import complete
 from .messages import INSTRUCTIONS, render_input
 from .names import NAME
+from .namespaces import Names
 from .response import render_response
-from .tools import Names
 
 __all__ = ["continued", "is_stored", "is_warm_up", "render_input_items", "render_stored"]
 

@@ -20,10 +20,11 @@ from ..._canonical.content import Json, Media, Opaque, Part, Reasoning, RefusalT
 from ..._canonical.response import ResponsePart
 from .._fields import Fields
 from .._ids import fresh_id
+from .calls import parse_call, render_call
 from .names import NAME
+from .namespaces import Names
 from .parts import output_text, parse_output_text
 from .reasoning import ENCRYPTED, encrypted_of, is_replayable, parse_reasoning, reasoning_text, text_field
-from .tools import Names, parse_call, render_call
 
 __all__ = ["complete", "goes_on", "item_of", "parse_item", "render_answer", "render_history"]
 

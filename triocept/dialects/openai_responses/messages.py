@@ -16,15 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ..._canonical.content import Json, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
+from ..._canonical.content import Json, Message, Opaque, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
 from ...errors import DialectError
 from .._fields import Fields, kind_of
 from .._ids import short_id
 from .items import parse_item, render_history
 from .names import NAME
+from .namespaces import Names
 from .parts import as_content, parse_content, render_parts, result_content
-from .tools import Names
 
 __all__ = ["INSTRUCTIONS", "parse_input", "parse_instructions", "render_input"]
 

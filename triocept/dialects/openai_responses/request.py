@@ -22,7 +22,8 @@ from .._fields import Fields, merged
 from .formats import parse_format, render_format
 from .messages import parse_input, parse_instructions, render_input
 from .names import NAME
-from .tools import Names, parse_choice, parse_tools, render_choice, render_tools
+from .namespaces import Names
+from .tools import parse_choice, parse_tools, render_choice, render_tools
 
 __all__ = ["parse_request", "render_request"]
 

@@ -32,7 +32,8 @@ from .formats import render_format
 from .items import parse_item, render_answer
 from .messages import render_input
 from .names import NAME, asks_as_codex, is_own
-from .tools import Names, render_choice, render_tools
+from .namespaces import Names
+from .tools import render_choice, render_tools
 from .usage import parse_usage, render_usage
 
 __all__ = ["ending", "envelope", "is_whole", "known_of", "parse_ending", "parse_response", "render_response"]

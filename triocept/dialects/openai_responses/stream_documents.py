@@ -26,11 +26,11 @@ from .error import render_event_error
 from .finish import is_cut
 from .items import goes_on
 from .names import is_own
+from .namespaces import Names
 from .response import ending, envelope
-from .stream_items import Counter, Item, WireEvent
-from .tools import Names
+from .stream_items import Counter, Item, WireEvent, Writer
 from .usage import render_usage
-from .writers import Writer, document_of, writer_of
+from .writers import document_of, writer_of
 
 __all__ = ["Documents", "WireEvent"]
 

@@ -1,4 +1,4 @@
-"""The items of a streamed answer, and the events of their begin and end.
+"""The items of a streamed answer, and the events of their begin and end; and what writes to them.
 
 Rules:
 
@@ -8,8 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import msgspec
 
 from ..._canonical.content import Blob, Json
@@ -17,17 +15,7 @@ from .._json import encode_json, encode_text
 from .items import complete
 from .reasoning import ENCRYPTED, encrypted_of
 
-__all__ = ["Counter", "Item", "WireEvent"]
-
-
-class Ending(Protocol):
-    """What an item asks of the last part that wrote to it."""
-
-    def finish(self) -> list[WireEvent]:
-        """The part's events at the item's end."""
-
-    def is_whole(self) -> bool:
-        """Whether nothing of it is cut."""
+__all__ = ["Counter", "Item", "WireEvent", "Writer"]
 
 
 class WireEvent(msgspec.Struct, frozen=True):
@@ -64,7 +52,7 @@ class Item:
         self.done = False
         """Whether it has ended."""
         self.blobs: tuple[Blob, ...] = ()
-        self.writer: Ending | None = None
+        self.writer: Writer | None = None
         """The last one that wrote to it."""
         self._counter = counter
         self._number = number
@@ -110,3 +98,42 @@ class Item:
             self.document[ENCRYPTED] = encrypted
         fields = {"output_index": self._number, "item": self.document}
         return [*done, self._counter.event("response.output_item.done", fields)]
+
+
+class Writer:
+    """What all have in common: a delta stands behind a constant piece."""
+
+    kind = ""
+
+    def __init__(self, item: Item, *, own: bool) -> None:
+        self.item = item
+        self.texts: list[str] = []
+        self._own = own
+        self._frame = b""
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        """The part begins; `first`: and so does its item."""
+        raise NotImplementedError
+
+    def text(self, text: str) -> list[WireEvent]:
+        """More of it."""
+        if not text:
+            return []
+        self.texts.append(text)
+        return [self.item.delta(self.kind, self._frame, text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        """An opaque piece of it."""
+        return []
+
+    def end(self) -> list[WireEvent]:
+        """It is whole."""
+        return []
+
+    def finish(self) -> list[WireEvent]:
+        """Its item is whole."""
+        return []
+
+    def is_whole(self) -> bool:
+        """Whether it is more than the beginning of something."""
+        return True

@@ -17,9 +17,9 @@ from .._fields import Fields
 from .._json import encode_json
 from .items import parse_item
 from .names import NAME
+from .namespaces import Names
 from .parts import parse_output_text
 from .reasoning import ENCRYPTED
-from .tools import Names
 
 __all__ = ["Parts"]
 

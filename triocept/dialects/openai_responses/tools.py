@@ -1,16 +1,13 @@
-"""Tools, tool choice and tool calls.
+"""Tools and tool choice.
 
 Rules:
 
 1. A namespace's tools are tools like others, with what the namespace says of itself in `extra["namespace"]`; those
    that stand next to each other are written as one namespace again.
-2. Agents find the tool of a call by namespace and name, so a call gets its namespace back from the request's tools.
-3. Where two tools have one name, those in a namespace are called `namespace__name`, and their own name is in
-   `extra["name"]`.
-4. Tools may be declared in items (`additional_tools`, `tool_search_output`): they are tools of the request too,
+2. Tools may be declared in items (`additional_tools`, `tool_search_output`): they are tools of the request too,
    marked `extra["declared_in"]`, and are not written twice.
-5. A custom tool takes free text, and is kept whole; so is a tool that is no function.
-6. `strict` is on by default here and nowhere else, so it is switched off where the source did not say it.
+3. A custom tool takes free text, and is kept whole; so is a tool that is no function.
+4. `strict` is on by default here and nowhere else, so it is switched off where the source did not say it.
 """
 
 from __future__ import annotations
@@ -22,56 +19,18 @@ from typing import Literal
 
 import msgspec
 
-from ..._canonical.content import Json, ToolCall
+from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
-from .._fields import Fields, merged, read_text
-from .._ids import fresh_id, short_id
-from .._json import encode_json
+from .._fields import Fields, merged
+from .._ids import short_id
+from .namespaces import is_namespaced, namespace_name, namespace_of
 
-__all__ = [
-    "Names",
-    "parse_call",
-    "parse_choice",
-    "parse_tools",
-    "render_call",
-    "render_choice",
-    "render_tools",
-]
+__all__ = ["parse_choice", "parse_tools", "render_choice", "render_tools"]
 
 _DECLARING = ("additional_tools", "tool_search_output")
 _NO_PARAMETERS: dict[str, Json] = {"type": "object", "properties": {}}
-
-
-class Names:
-    """The names by which the tools of a request are known, here and on the wire.
-
-    Args:
-        tools: those of the request.
-    """
-
-    def __init__(self, tools: Iterable[Tool]) -> None:
-        self._wire: dict[str, tuple[str, str]] = {}
-        for tool in tools:
-            if _is_namespaced(tool) and tool.kind != "server":
-                own_name = (tool.extra or {}).get("name") or tool.name
-                self._wire[tool.name] = (_namespace_name(tool), own_name)
-        self._known = {wire: name for name, wire in self._wire.items()}
-
-    @property
-    def are_plain(self) -> bool:
-        """Whether each tool is called here as it is on the wire."""
-        return all(name == wire for name, (_, wire) in self._wire.items())
-
-    def known(self, name: str, namespace: Json) -> str:
-        """The name of the tool that the wire calls so."""
-        return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
-
-    def wire(self, name: str) -> dict[str, Json]:
-        """The fields `namespace` and `name` of a call of this tool; none where it is in no namespace."""
-        found = self._wire.get(name)
-        return {"namespace": found[0], "name": found[1]} if found else {}
 
 
 def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]:
@@ -82,11 +41,11 @@ def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]
         if isinstance(item, dict) and item.get("type") in _DECLARING:
             inner = Fields(item, f"input[{number}]").items("tools")
             declared = [tool for path, value in inner for tool in _parse(value, path)]
-            known = {(_namespace_name(tool), tool.name) for tool in tools}
+            known = {(namespace_name(tool), tool.name) for tool in tools}
             tools += [
                 _with_extra(tool, declared_in=item["type"])
                 for tool in declared
-                if (_namespace_name(tool), tool.name) not in known
+                if (namespace_name(tool), tool.name) not in known
             ]
     return _distinct(tools)
 
@@ -95,7 +54,7 @@ def render_tools(tools: Sequence[Tool], *, own: bool) -> list[Json]:
     """The wire form of the tools, without other providers' own ones."""
     documents: list[Json] = []
     wanted = [tool for tool in tools if not (own and "declared_in" in (tool.extra or {}))]
-    for namespace, group in groupby(wanted, key=lambda tool: _namespace(tool) if own else None):
+    for namespace, group in groupby(wanted, key=lambda tool: namespace_of(tool) if own else None):
         inner = [wire for tool in group if (wire := _render(tool, own=own)) is not None]
         documents += inner if namespace is None else [{"type": "namespace", **namespace, "tools": inner}]
     return documents
@@ -132,41 +91,6 @@ def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, own: bool) -> Js
     return choice.mode
 
 
-def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
-    """A `function_call` or `custom_tool_call` item, without its type."""
-    identity, name = fields.text("call_id") or "", fields.need_text("name")
-    if kind == "json":
-        arguments = _arguments(fields) or "{}"
-    else:
-        arguments = fields.text("input") or ""
-    known = names.known(name, fields.peek("namespace"))
-    if known != name:
-        fields.keep("name", name)
-    return ToolCall(known, arguments, identity, kind, fields.rest())
-
-
-def render_call(call: ToolCall, names: Names, *, own: bool, fresh: bool) -> dict[str, Json]:
-    """The item of a call.
-
-    Args:
-        call: what to write.
-        names: those of the tools that the agent offers.
-        own: whether its `extra` is in this dialect's words.
-        fresh: whether a missing id is made anew; else the call and its result have the same made one.
-    """
-    identity = call.id or (fresh_id("call_") if fresh else "")
-    if not own or not call.id:
-        identity = short_id(identity, "call_")
-    document: dict[str, Json] = {"type": "function_call", "call_id": identity, "name": call.name}
-    if call.kind == "text":
-        document |= {"type": "custom_tool_call", "input": call.arguments}
-    else:
-        document["arguments"] = call.arguments or "{}"
-    if not (own and "namespace" in (call.extra or {})):
-        document |= names.wire(call.name)
-    return {**document, **call.extra} if own and call.extra else document
-
-
 def _parse(value: Json, path: str) -> list[Tool]:
     """One entry of `tools`: several, where it is a namespace."""
     fields = Fields(value, path)
@@ -198,7 +122,7 @@ def _parse_function(fields: Fields) -> Tool:
 
 
 def _render(tool: Tool, *, own: bool) -> Json | None:
-    extra = {n: v for n, v in (tool.extra or {}).items() if not (n == "namespace" and _is_namespaced(tool))}
+    extra = {n: v for n, v in (tool.extra or {}).items() if not (n == "namespace" and is_namespaced(tool))}
     if tool.kind != "function" and own and extra:
         return extra
     if tool.kind == "server":
@@ -219,37 +143,15 @@ def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
     """The tools, those of one name told apart by their namespaces."""
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
     return tuple(
-        _qualified(tool) if counts[tool.name] > 1 and _is_namespaced(tool) and tool.kind != "server" else tool
+        _qualified(tool) if counts[tool.name] > 1 and is_namespaced(tool) and tool.kind != "server" else tool
         for tool in tools
     )
 
 
 def _qualified(tool: Tool) -> Tool:
-    name = short_id(f"{_namespace_name(tool)}__{tool.name}", "tool_")  # names have 64 characters, as ids have
+    name = short_id(f"{namespace_name(tool)}__{tool.name}", "tool_")  # names have 64 characters, as ids have
     return _with_extra(msgspec.structs.replace(tool, name=name), name=tool.name)
-
-
-def _namespace(tool: Tool) -> dict[str, Json] | None:
-    found = (tool.extra or {}).get("namespace")
-    return found if isinstance(found, dict) else None
-
-
-def _namespace_name(tool: Tool) -> str:
-    name = (_namespace(tool) or {}).get("name")
-    return name if isinstance(name, str) else ""
-
-
-def _is_namespaced(tool: Tool) -> bool:
-    return _namespace(tool) is not None
 
 
 def _with_extra(tool: Tool, **more: Json) -> Tool:
     return msgspec.structs.replace(tool, extra={**(tool.extra or {}), **more})
-
-
-def _arguments(fields: Fields) -> str:
-    """Arguments as text; an object is read as its JSON."""
-    value = fields.take("arguments")
-    if isinstance(value, dict):
-        return encode_json(value).decode()
-    return "" if value is None else read_text(value, fields.at("arguments"))

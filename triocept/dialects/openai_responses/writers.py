@@ -4,7 +4,6 @@ Rules:
 
 1. Every event has its place in its item: `content_index` or `summary_index`.
 2. A summary's part begins with its first character; an item without any is only its begin and its end.
-3. A call's last events are those of its item: an agent runs what is done, so whether it is done is decided later.
 """
 
 from __future__ import annotations
@@ -13,17 +12,16 @@ import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
-from .._custom import fitted_call
 from .._json import decode_json
+from .call_writer import CallWriter
 from .items import item_of
 from .names import NAME
+from .namespaces import Names
 from .parts import output_text
 from .reasoning import reasoning_text, text_field
-from .response import is_whole
-from .stream_items import Item, WireEvent
-from .tools import Names, render_call
+from .stream_items import Item, WireEvent, Writer
 
-__all__ = ["Writer", "document_of", "writer_of"]
+__all__ = ["document_of", "writer_of"]
 
 ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
@@ -38,7 +36,7 @@ def writer_of(
         case Reasoning():
             return _ReasoningWriter(item, part, own=own)
         case ToolCall():
-            return _CallWriter(item, part, customs, names, own=own)
+            return CallWriter(item, part, customs, names, own=own)
         case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
             return _OpaqueWriter(item, own=own)
     return None
@@ -53,45 +51,6 @@ def document_of(part: ResponsePart, *, own: bool) -> dict[str, Json]:
             return {}  # its writer makes it
         case _:
             return item_of(part, own=own)
-
-
-class Writer:
-    """What all have in common: a delta stands behind a constant piece."""
-
-    kind = ""
-
-    def __init__(self, item: Item, *, own: bool) -> None:
-        self.item = item
-        self.texts: list[str] = []
-        self._own = own
-        self._frame = b""
-
-    def start(self, *, first: bool) -> list[WireEvent]:
-        """The part begins; `first`: and so does its item."""
-        raise NotImplementedError
-
-    def text(self, text: str) -> list[WireEvent]:
-        """More of it."""
-        if not text:
-            return []
-        self.texts.append(text)
-        return [self.item.delta(self.kind, self._frame, text)]
-
-    def blob(self, blob: Blob) -> list[WireEvent]:
-        """An opaque piece of it."""
-        return []
-
-    def end(self) -> list[WireEvent]:
-        """It is whole."""
-        return []
-
-    def finish(self) -> list[WireEvent]:
-        """Its item is whole."""
-        return []
-
-    def is_whole(self) -> bool:
-        """Whether it is more than the beginning of something."""
-        return True
 
 
 class _TextWriter(Writer):
@@ -203,69 +162,6 @@ class _ReasoningWriter(Writer):
         events = [self.item.event(f"{self._name}.done", **self._place, text=text)]
         if self._summary:
             events.append(self.item.event("response.reasoning_summary_part.done", **self._place, part=part))
-        return events
-
-
-class _CallWriter(Writer):
-    """A call; one that must change its kind (see `tools`) is held back until it is whole."""
-
-    def __init__(
-        self, item: Item, call: ToolCall, customs: frozenset[str], names: Names, *, own: bool
-    ) -> None:
-        super().__init__(item, own=own)
-        self._call = call
-        self._customs = customs
-        self._names = names
-        self._held = (call.kind == "text") != (call.name in customs)
-
-    def start(self, *, first: bool) -> list[WireEvent]:
-        if self._held:
-            self.texts.append(self._call.arguments)
-            return []
-        return [*self._begin(), *self.text(self._call.arguments)]
-
-    def text(self, text: str) -> list[WireEvent]:
-        if self._held:
-            self.texts.append(text)
-            return []
-        return super().text(text)
-
-    def end(self) -> list[WireEvent]:
-        events: list[WireEvent] = []
-        if self._held:
-            whole = msgspec.structs.replace(self._call, arguments="".join(self.texts))
-            self._call = fitted_call(whole, self._customs)
-            self._held, self.texts = False, []
-            events = [*self._begin(), *self.text(self._call.arguments)]
-        if not self.texts and self._call.kind == "json":
-            events += self.text("{}")
-        self.item.document[self._field] = "".join(self.texts)
-        return events
-
-    def finish(self) -> list[WireEvent]:
-        done = self.kind.removesuffix("delta") + "done"
-        fields = {self._field: self.item.document[self._field]}
-        if self._field == "arguments":
-            fields["name"] = self.item.document["name"]
-        return [self.item.event(done, **fields)]
-
-    def is_whole(self) -> bool:
-        return is_whole(msgspec.structs.replace(self._call, arguments="".join(self.texts)))
-
-    @property
-    def _field(self) -> str:
-        return "input" if self._call.kind == "text" else "arguments"
-
-    def _begin(self) -> list[WireEvent]:
-        text = self._call.kind == "text"
-        self.kind = f"response.{'custom_tool_call_input' if text else 'function_call_arguments'}.delta"
-        empty = msgspec.structs.replace(self._call, arguments="")
-        self.item.document = {
-            **render_call(empty, self._names, own=self._own, fresh=True),
-            self._field: "",
-        }
-        events = self.item.begin({self._field: ""})
-        self._frame = self.item.delta_frame(self.kind)
         return events
 
 

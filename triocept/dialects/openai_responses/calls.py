@@ -1,0 +1,56 @@
+"""Tool calls: `function_call` and `custom_tool_call` items."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..._canonical.content import Json, ToolCall
+from .._fields import Fields, read_text
+from .._ids import fresh_id, short_id
+from .._json import encode_json
+from .namespaces import Names
+
+__all__ = ["parse_call", "render_call"]
+
+
+def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
+    """A `function_call` or `custom_tool_call` item, without its type."""
+    identity, name = fields.text("call_id") or "", fields.need_text("name")
+    if kind == "json":
+        arguments = _arguments(fields) or "{}"
+    else:
+        arguments = fields.text("input") or ""
+    known = names.known(name, fields.peek("namespace"))
+    if known != name:
+        fields.keep("name", name)
+    return ToolCall(known, arguments, identity, kind, fields.rest())
+
+
+def render_call(call: ToolCall, names: Names, *, own: bool, fresh: bool) -> dict[str, Json]:
+    """The item of a call.
+
+    Args:
+        call: what to write.
+        names: those of the tools that the agent offers.
+        own: whether its `extra` is in this dialect's words.
+        fresh: whether a missing id is made anew; else the call and its result have the same made one.
+    """
+    identity = call.id or (fresh_id("call_") if fresh else "")
+    if not own or not call.id:
+        identity = short_id(identity, "call_")
+    document: dict[str, Json] = {"type": "function_call", "call_id": identity, "name": call.name}
+    if call.kind == "text":
+        document |= {"type": "custom_tool_call", "input": call.arguments}
+    else:
+        document["arguments"] = call.arguments or "{}"
+    if not (own and "namespace" in (call.extra or {})):
+        document |= names.wire(call.name)
+    return {**document, **call.extra} if own and call.extra else document
+
+
+def _arguments(fields: Fields) -> str:
+    """Arguments as text; an object is read as its JSON."""
+    value = fields.take("arguments")
+    if isinstance(value, dict):
+        return encode_json(value).decode()
+    return "" if value is None else read_text(value, fields.at("arguments"))

@@ -1,0 +1,64 @@
+"""The namespaces of tools, and the names of their tools here and on the wire.
+
+Rules:
+
+1. Agents find the tool of a call by namespace and name, so a call gets its namespace back from the request's tools.
+2. Where two tools have one name, those in a namespace are called `namespace__name`, and their own name is in
+   `extra["name"]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..._canonical.content import Json
+from ..._canonical.request import Tool
+
+__all__ = ["Names", "is_namespaced", "namespace_name", "namespace_of"]
+
+
+class Names:
+    """The names by which the tools of a request are known, here and on the wire.
+
+    Args:
+        tools: those of the request.
+    """
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._wire: dict[str, tuple[str, str]] = {}
+        for tool in tools:
+            if is_namespaced(tool) and tool.kind != "server":
+                own_name = (tool.extra or {}).get("name") or tool.name
+                self._wire[tool.name] = (namespace_name(tool), own_name)
+        self._known = {wire: name for name, wire in self._wire.items()}
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether each tool is called here as it is on the wire."""
+        return all(name == wire for name, (_, wire) in self._wire.items())
+
+    def known(self, name: str, namespace: Json) -> str:
+        """The name of the tool that the wire calls so."""
+        return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
+
+    def wire(self, name: str) -> dict[str, Json]:
+        """The fields `namespace` and `name` of a call of this tool; none where it is in no namespace."""
+        found = self._wire.get(name)
+        return {"namespace": found[0], "name": found[1]} if found else {}
+
+
+def namespace_of(tool: Tool) -> dict[str, Json] | None:
+    """What the tool's namespace says of itself; None where it is in none."""
+    found = (tool.extra or {}).get("namespace")
+    return found if isinstance(found, dict) else None
+
+
+def namespace_name(tool: Tool) -> str:
+    """The name of the tool's namespace; empty where it has none."""
+    name = (namespace_of(tool) or {}).get("name")
+    return name if isinstance(name, str) else ""
+
+
+def is_namespaced(tool: Tool) -> bool:
+    """Whether the tool is in a namespace."""
+    return namespace_of(tool) is not None
