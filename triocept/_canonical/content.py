@@ -38,11 +38,11 @@ Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 _encode = msgspec.json.Encoder().encode
 
 
-class _Part(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, tag_field="part"):
+class _Part(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, tag_field="part"):
     """What all parts have in common."""
 
 
-class Text(_Part, frozen=True):
+class Text(_Part, frozen=True, gc=False):
     """Visible text."""
 
     text: str
@@ -50,7 +50,7 @@ class Text(_Part, frozen=True):
     """What the wire object had beside it (`cache_control`, `annotations`, …)."""
 
 
-class Blob(msgspec.Struct, frozen=True):
+class Blob(msgspec.Struct, frozen=True, gc=False):
     """An opaque piece of a provider's reasoning: carried verbatim, never read."""
 
     dialect: str
@@ -60,7 +60,7 @@ class Blob(msgspec.Struct, frozen=True):
     data: str
 
 
-class Reasoning(_Part, frozen=True):
+class Reasoning(_Part, frozen=True, gc=False):
     """What the model thought before it spoke."""
 
     text: str = ""
@@ -68,7 +68,7 @@ class Reasoning(_Part, frozen=True):
     extra: dict[str, Json] | None = None
 
 
-class Media(_Part, frozen=True, kw_only=True):
+class Media(_Part, frozen=True, gc=False, kw_only=True):
     """An image, a sound or a file: by address, or inline."""
 
     kind: Literal["image", "audio", "file"]
@@ -82,7 +82,7 @@ class Media(_Part, frozen=True, kw_only=True):
     extra: dict[str, Json] | None = None
 
 
-class ToolCall(_Part, frozen=True):
+class ToolCall(_Part, frozen=True, gc=False):
     """The model's wish that the agent run one of its tools.
 
     `ToolCall.of("bash", command="ls")` is the easy way to make one.
@@ -113,21 +113,21 @@ class ToolCall(_Part, frozen=True):
             raise DialectError(f"the arguments of tool call {self.name!r} are not JSON: {exc}") from exc
 
 
-class RefusalText(_Part, frozen=True):
+class RefusalText(_Part, frozen=True, gc=False):
     """The model's own refusal to answer, in words."""
 
     text: str
     extra: dict[str, Json] | None = None
 
 
-class Opaque(_Part, frozen=True):
+class Opaque(_Part, frozen=True, gc=False):
     """Something only its own dialect understands: kept, and written again only there."""
 
     dialect: str
     raw: Json
 
 
-class ToolResult(_Part, frozen=True, kw_only=True):
+class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
     """What a tool of the agent gave back."""
 
     id: str
@@ -147,7 +147,7 @@ class ToolResult(_Part, frozen=True, kw_only=True):
 Part: TypeAlias = Text | Reasoning | Media | ToolCall | RefusalText | Opaque | ToolResult
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One message of a conversation."""
 
     role: Role

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-class ResponseStart(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The model has begun to answer."""
 
     id: str = ""
@@ -45,7 +45,7 @@ class ResponseStart(msgspec.Struct, frozen=True, omit_defaults=True):
     """As in `Response`."""
 
 
-class PartStart(msgspec.Struct, frozen=True):
+class PartStart(msgspec.Struct, frozen=True, gc=False):
     """A part begins."""
 
     index: int
@@ -53,14 +53,14 @@ class PartStart(msgspec.Struct, frozen=True):
     """The part as far as it is known: a call with its name and id and with empty arguments, an empty text, …"""
 
 
-class PartDelta(msgspec.Struct, frozen=True):
+class PartDelta(msgspec.Struct, frozen=True, gc=False):
     """More of a part's text (or of a call's arguments)."""
 
     index: int
     text: str
 
 
-class PartBlob(msgspec.Struct, frozen=True):
+class PartBlob(msgspec.Struct, frozen=True, gc=False):
     """An opaque blob of a reasoning part.
 
     Or an annotation of a text (a citation): then `data` is JSON, and it joins the list `kind` in the text's `extra`.
@@ -70,13 +70,13 @@ class PartBlob(msgspec.Struct, frozen=True):
     blob: Blob
 
 
-class PartEnd(msgspec.Struct, frozen=True):
+class PartEnd(msgspec.Struct, frozen=True, gc=False):
     """A part is whole."""
 
     index: int
 
 
-class ResponseEnd(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResponseEnd(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The terminal event: the response is whole."""
 
     stop_reason: StopReason | None = None

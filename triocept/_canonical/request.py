@@ -11,7 +11,7 @@ from .content import Json, Message, ToolResult
 __all__ = ["OutputFormat", "ReasoningAsk", "Request", "Sampling", "Tool", "ToolChoice"]
 
 
-class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A tool that the agent offers."""
 
     name: str
@@ -26,7 +26,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For kind `server` (and `custom`), the whole wire object."""
 
 
-class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ToolChoice(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Which tools the model may, must or must not call."""
 
     mode: Literal["auto", "none", "required", "tool"] = "auto"
@@ -35,7 +35,7 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: dict[str, Json] | None = None
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Sampling(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How to sample. None everywhere: the model's own default."""
 
     max_output_tokens: int | None = None
@@ -49,7 +49,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     frequency_penalty: float | None = None
 
 
-class ReasoningAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ReasoningAsk(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How much the model should think."""
 
     effort: str | None = None
@@ -57,7 +57,7 @@ class ReasoningAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     budget_tokens: int | None = None
 
 
-class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OutputFormat(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The shape that the answer's text must have."""
 
     kind: Literal["json_object", "json_schema"]
@@ -67,7 +67,7 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     extra: dict[str, Json] | None = None
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One model call, as a value: what any dialect says, in one form."""
 
     dialect: str

@@ -23,7 +23,7 @@ StopReason: TypeAlias = Literal[
 ]
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Tokens, counted one way for all dialects. None: nobody said."""
 
     input_tokens: int
@@ -41,7 +41,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: dict[str, Json] | None = None
 
 
-class Response(msgspec.Struct, frozen=True, omit_defaults=True):
+class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One whole answer of a model. `Response.of("hello")` and `Response.of(ToolCall(…))` make the usual ones."""
 
     content: tuple[ResponsePart, ...]

@@ -5,7 +5,7 @@ Rules:
 1. One exchange, one outcome: `_settle` is the only place that fixes it, and it fixes it before its first checkpoint.
 2. Recorded before released: every recorder and the trace have the turn before the log gets its end, and so before
    the agent can see the terminal event.
-3. An outcome is never lost by cancellation: what was fixed is recorded and released in a shielded scope.
+3. An outcome is never lost by cancellation: what was fixed is recorded and released, shielded.
 """
 
 from __future__ import annotations
@@ -283,16 +283,16 @@ class Exchange:
     async def _settle(self, outcome: Outcome, last: Event | None = None) -> None:
         """Fix the outcome, record the turn, release the answer."""
         self._outcome = outcome
-        with trio.CancelScope(shield=True):
-            try:
-                await self.rollout._record(lambda number: self._turn(outcome, number))
-            except BaseException as exc:
-                self._log.end(Failed(exc))
-                raise
-            finally:
-                self.rollout._forget(self)
-                self._hand_over_scope.cancel()
+        try:
+            await self.rollout._record(lambda number: self._turn(outcome, number))
+        except BaseException as exc:
+            self._log.end(Failed(exc))
+            raise
+        else:
             self._log.end(outcome, last)
+        finally:
+            self.rollout._forget(self)
+            self._hand_over_scope.cancel()
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
         response = outcome.response if isinstance(outcome, Answered) else None

@@ -24,7 +24,7 @@ from .agent import Agent, open_agent
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
-from .log import EventLog, EventReader, acquire
+from .log import EventLog, EventReader
 from .outcome import Answered, Refused
 from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
@@ -310,18 +310,16 @@ class Rollout:
                     await exchange._hand_over(self._send)
                 yield reader
             finally:
-                with trio.CancelScope(shield=True):
-                    await self._leave_call(exchange, reader)
+                reader.close()
+                if not exchange.settled:
+                    with trio.CancelScope(shield=True):
+                        await exchange._hang_up()
+                if reader.delivered:
+                    self._kept.pop(exchange.id, None)
+                elif isinstance(exchange._outcome, Answered) and not exchange._log.delivered:
+                    self._keep(exchange)
                 self._calls.discard(scope)
                 self._call_ended.unpark_all()
-
-    async def _leave_call(self, exchange: Exchange, reader: EventReader) -> None:
-        reader.close()
-        await exchange._hang_up()
-        if reader.delivered:
-            self._kept.pop(exchange.id, None)
-        elif isinstance(exchange._outcome, Answered) and not exchange._log.delivered:
-            self._keep(exchange)
 
     def _unheard(self, request: Request) -> Exchange | None:
         """The exchange that `request` repeats and whose answer no connection has got, or waits for."""
@@ -345,15 +343,15 @@ class Rollout:
             return None
 
     async def _record(self, make_turn: Callable[[int], Turn]) -> None:
-        """Record a turn, in order; what the recorder raises turns it into a failed one."""
-        await acquire(self._recording)
-        try:
-            turn = make_turn(len(self.trace))
-            if self._recorder is not None:
+        """Record a turn, in order; what the recorder raises turns it into a failed one. Shielded."""
+        if self._recorder is None:
+            self.trace._append(make_turn(len(self.trace)))
+            return
+        with trio.CancelScope(shield=True):
+            async with self._recording:
+                turn = make_turn(len(self.trace))
                 await self._write(turn, self._recorder)
-            self.trace._append(turn)
-        finally:
-            self._recording.release()
+                self.trace._append(turn)
 
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
         try:

@@ -15,7 +15,7 @@ __all__ = ["OutcomeKind", "Turn", "TurnError"]
 OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
 
 
-class TurnError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Why a turn was not answered."""
 
     type: str
@@ -25,7 +25,7 @@ class TurnError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The HTTP status that the agent was given; None where nobody was there to get one."""
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One model call of the agent, and what became of it."""
 
     id: str
