@@ -203,6 +203,10 @@ class Exchange:
 
     async def _hand_over(self, channel: trio.MemorySendChannel[Exchange]) -> None:
         """Wait until somebody takes it, or until it is settled without anybody."""
+        if self.rollout._take is not None:
+            self._handed_over = True
+            self.rollout._take(self)
+            return
         with self._hand_over_scope:
             try:
                 await channel.send(self)

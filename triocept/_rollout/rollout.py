@@ -92,6 +92,8 @@ class Rollout:
         self._recorder = recorder
         self._recording = trio.Lock()
         self._send, self._receive = trio.open_memory_channel[Exchange](0)
+        self._take: Callable[[Exchange], None] | None = None
+        """Takes every exchange at once, without the channel; set while a handler without a limit is at work."""
         self._ending: Refusal | None = None
         self._open: dict[str, Exchange] = {}
         self._kept: dict[str, Exchange] = {}
@@ -341,6 +343,15 @@ class Rollout:
             return await self._receive.receive()
         except trio.EndOfChannel:
             return None
+
+    async def _hand_all_to(self, take: Callable[[Exchange], None]) -> None:
+        """Give every exchange to `take`, until the rollout has ended: those that wait already, then each that comes."""
+        self._take = take
+        try:
+            while (exchange := await self._next_exchange()) is not None:
+                take(exchange)
+        finally:
+            self._take = None
 
     async def _record(self, make_turn: Callable[[int], Turn]) -> None:
         """Record a turn, in order; what the recorder raises turns it into a failed one. Shielded."""

@@ -50,13 +50,19 @@ async def run_service(
             errors.append(exc)
             nursery.cancel_scope.cancel()
 
-        while True:
-            if limit is not None:
-                await limit.acquire()
-            exchange = await rollout._next_exchange()
-            if exchange is None:
-                break
+        def take(exchange: Exchange) -> None:
             nursery.start_soon(_handle, handler, exchange, failed, on_error, limit)
+
+        if limit is None and rollout._take is None:
+            await rollout._hand_all_to(take)
+        else:
+            while True:
+                if limit is not None:
+                    await limit.acquire()
+                exchange = await rollout._next_exchange()
+                if exchange is None:
+                    break
+                take(exchange)
     raise_all(errors)
 
 
