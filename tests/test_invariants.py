@@ -23,6 +23,9 @@ from triocept import Exchange, JSONLRecorder, Text, Turn, read_traces, run_endpo
 from triocept._canonical.events import ResponseEnd
 
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
+
 async def test_invariant_1_no_caller_can_see_an_unstarted_endpoint() -> None:
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint:

@@ -28,6 +28,8 @@ from triocept import (
     serve_endpoint,
 )
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 BODY = json.dumps(ask_body("x")).encode()
 STREAMED = json.dumps(ask_body("x", stream=True)).encode()
 

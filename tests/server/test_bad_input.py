@@ -13,6 +13,8 @@ import trio
 from tests.asking import ask, ask_body, bearer, echo, url_of
 from triocept import Rollout, serve_endpoint
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 USER = {"role": "user", "content": "hi"}
 BAD_BODIES: dict[str, tuple[str, Any, str]] = {
     "not JSON": ("both", b"{", "not valid JSON"),

@@ -21,6 +21,8 @@ from triocept import Endpoint, EndpointCrashed, Exchange, serve_endpoint
 from triocept._server import app as app_module
 from triocept._server.serve import Server
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 # A websocket upgrade with bytes behind it, and an h2c request with a path that is not ASCII: both raise out of
 # hypercorn's TCPServer (hypercorn issues 225 and 329).
 WEBSOCKET_AND_MORE = (
