@@ -22,7 +22,6 @@ from tests.asking import ask, ask_body, bearer, connected, echo, raw_request, re
 from triocept import Exchange, JSONLRecorder, Text, Turn, read_traces, run_endpoint, serve_endpoint
 from triocept._canonical.events import ResponseEnd
 
-
 pytestmark = pytest.mark.usefixtures("both_ways")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from quart import Response, request
@@ -17,11 +17,15 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
+from .._canonical.response import Response as Answer
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
+from .._trace.turn import Turn
 from ..dialects import dialect as dialect_named
+from ..dialects import gemini
+from ..dialects import openai_responses as responses
 from ..dialects.anthropic_messages import extras as anthropic_extras
-from ..dialects.base import Dialect, Failure
+from ..dialects.base import Dialect, Failure, Target
 from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
@@ -30,7 +34,7 @@ from .intake import authenticate
 
 __all__ = ["make_app"]
 
-View: TypeAlias = Callable[[], Awaitable[Response]]
+View: TypeAlias = Callable[..., Awaitable[Response]]
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -66,12 +70,38 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
         return _json(openai_extras.render_models([rollout.model]))
 
     @view
+    async def gemini_models() -> Response:
+        return _json(gemini.render_models([_rollout().model]))
+
+    @view
+    async def gemini_count_tokens(model: str) -> Response:
+        _rollout()
+        document = await _document()
+        return _json(gemini.render_token_count(gemini.parse_count_request(document, Target(model=model))))
+
+    @view
+    async def stored(response_id: str) -> Response:
+        turn, response = _answered(response_id)
+        return _json(responses.render_stored(response, turn.request, created=int(turn.started_at)))
+
+    @view
+    async def input_items(response_id: str) -> Response:
+        turn, _ = _answered(response_id)
+        order: Literal["asc", "desc"] = "asc" if request.args.get("order") == "asc" else "desc"
+        return _json(responses.render_input_items(turn.request, order=order))
+
+    def _answered(response_id: str) -> tuple[Turn, Answer]:
+        turn = _rollout().trace.answer(response_id)
+        if turn is None or turn.response is None:
+            raise Refusal(
+                404, f"this rollout has answered with no response {response_id!r}", should_retry=False
+            )
+        return turn, turn.response
+
+    @view
     async def count_tokens() -> Response:
         _rollout()
-        try:
-            document = msgspec.json.decode(await request.get_data())
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise DialectError(f"the body is not valid JSON: {exc}") from exc
+        document = await _document()
         if isinstance(document, dict):
             document.setdefault("max_tokens", 1)  # not asked for here, where nothing is written
         counted = dialect_named("anthropic_messages").parse_request(document)
@@ -101,6 +131,10 @@ _ROUTES = (
     ("/models", "models", "GET"),
     ("/v1/messages/count_tokens", "count_tokens", "POST"),
     ("/messages/count_tokens", "count_tokens", "POST"),
+    ("/v1/responses/<response_id>", "stored", "GET"),
+    ("/v1/responses/<response_id>/input_items", "input_items", "GET"),
+    ("/v1beta/models", "gemini_models", "GET"),
+    ("/v1beta/models/<path:model>:countTokens", "gemini_count_tokens", "POST"),
 )
 
 
@@ -134,12 +168,21 @@ def _failed(failure: Failure, exc: HTTPException | None = None) -> Response:
 
 
 def _asking_dialect() -> Dialect:
+    if request.path.startswith("/v1beta/"):
+        return dialect_named("gemini")
     return dialect_named("anthropic_messages" if _asks_in_anthropic() else "openai_chat")
 
 
 def _asks_in_anthropic() -> bool:
     """Whether the client speaks to Anthropic: its SDKs say so in a header, and only it has /messages."""
     return "anthropic-version" in request.headers or "/messages" in request.path
+
+
+async def _document() -> Json:
+    try:
+        return msgspec.json.decode(await request.get_data())
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise DialectError(f"the body is not valid JSON: {exc}") from exc
 
 
 def _json(document: Json) -> Response:

@@ -68,6 +68,8 @@ class Front:
         try:
             if scope["type"] == "http":
                 await self._http(scope, HTTPCycle(scope, receive, send))
+            elif split_rollout(scope.get("path", ""))[1] in RESPONSES:
+                await _refuse_websocket(receive, send)
             else:
                 await self._quart(scope, receive, send)
         except BaseException as exc:
@@ -98,6 +100,18 @@ class Front:
             await self._quart({**scope, "path": path, ROLLOUT_KEY: rollout_id}, cycle.receive, cycle.forward)
 
 
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    """Codex's built-in provider tries a websocket first. 426 sends it to POST at once; 404 and 400 are fatal to it,
+    and anything else costs it seven tries (codex 0.169).
+    """
+    await receive()
+    headers = [(b"content-type", b"application/json"), (b"upgrade", b"HTTP/1.1")]
+    await send({"type": "websocket.http.response.start", "status": 426, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": _USE_POST, "more_body": False})
+
+
+RESPONSES = ("/v1/responses", "/responses")
+_USE_POST = b'{"error":{"message":"no websocket here: use POST","type":"invalid_request_error","code":null}}'
 _BOTH_LENGTHS = b'{"error":{"message":"a request has a Content-Length or a Transfer-Encoding, not both"}}'
 
 

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
+from .._canonical.request import Request
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..errors import DialectError, Refusal
@@ -89,7 +90,7 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
         document = await _read_document(head, transport, max_body)
-        request = route.dialect.parse_request(document, route.target, rollout._memory)
+        request = _whole(route.dialect.parse_request(document, route.target, rollout._memory), route, rollout)
     except ClientGone:
         return
     except (Refusal, DialectError, BodyTooLarge) as exc:
@@ -146,6 +147,21 @@ async def _read_document(head: Head, transport: Transport, max_body: int) -> Jso
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise DialectError(f"the body is not valid JSON: {exc}") from exc
+
+
+def _whole(request: Request, route: Route, rollout: Rollout) -> Request:
+    """The request, with the conversation of the earlier response that it names, if it names one."""
+    if request.previous_response is None:
+        return request
+    turn = rollout.trace.answer(request.previous_response)
+    if turn is None or turn.response is None:
+        raise Refusal(
+            400,
+            f"this rollout has answered with no response {request.previous_response!r}",
+            should_retry=False,
+            code="previous_response_not_found",
+        )
+    return route.dialect.continued(request, turn.request, turn.response)
 
 
 def wants_both_lengths(headers: Mapping[str, str]) -> bool:

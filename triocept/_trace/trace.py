@@ -59,6 +59,13 @@ class Trace:
             if turn.id not in continued
         )
 
+    def answer(self, response_id: str) -> Turn | None:
+        """The turn that was answered with the response of this id, or None."""
+        for turn in reversed(self._turns):
+            if turn.outcome == "answered" and turn.response is not None and turn.response.id == response_id:
+                return turn
+        return None
+
     def __iter__(self) -> Iterator[Turn]:
         return iter(tuple(self._turns))
 

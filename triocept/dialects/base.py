@@ -16,6 +16,7 @@ from .._canonical.events import Event
 from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._canonical.response import Response
+from ..errors import DialectError
 
 __all__ = ["Dialect", "Failure", "StreamParser", "StreamRenderer", "Target"]
 
@@ -129,6 +130,13 @@ class Dialect(ABC):
         Raises:
             DialectError: with the path in the document.
         """
+
+    def continued(self, request: Request, earlier: Request, answer: Response) -> Request:
+        """`request` with the conversation that its `previous_response` names: that of `earlier`, and its answer.
+
+        Only for a dialect whose requests can name an earlier response.
+        """
+        raise DialectError("a request cannot go on from an earlier response here")
 
     @abstractmethod
     def render_request(self, request: Request) -> Json:

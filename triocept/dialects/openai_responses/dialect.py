@@ -8,6 +8,7 @@ from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..base import Dialect, Failure, StreamParser, StreamRenderer, Target
 from .error import parse_error, render_error
+from .extras import continued
 from .names import NAME
 from .request import parse_request, render_request
 from .response import parse_response, render_response
@@ -30,6 +31,9 @@ class OpenAIResponses(Dialect):
         memory: Memory | None = None,
     ) -> Request:
         return parse_request(document, memory)
+
+    def continued(self, request: Request, earlier: Request, answer: Response) -> Request:
+        return continued(request, earlier, answer)
 
     def render_request(self, request: Request) -> Json:
         return render_request(request)

@@ -1,0 +1,110 @@
+"""Responses, completions and Gemini over a real socket, and what their clients ask beside the model."""
+
+from __future__ import annotations
+
+import httpx2
+import openai
+import pytest
+import trio
+
+from tests.asking import bearer, connected
+from triocept import ScriptedModel, ToolCall, serve_endpoint
+
+# The SDKs leave their async generators where a stream ends; trio warns, and closes them.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Async generator '(openai|httpx2|httpcore2)\S*' was garbage collected:ResourceWarning"
+)
+
+
+async def test_responses_go_on_from_an_earlier_one_and_are_told_again() -> None:
+    script = ScriptedModel(["first", ToolCall.of("look", at="it"), "third"])
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+            async with rollout.client("openai_responses") as client:
+                first = await client.responses.create(model="m", input="hi", instructions="be brief")
+                assert first.output_text == "first"
+                second = await client.responses.create(
+                    model="m", input="and now?", previous_response_id=first.id
+                )
+                assert second.output[0].type == "function_call"
+                stream = await client.responses.create(
+                    model="m",
+                    previous_response_id=second.id,
+                    input=[
+                        {
+                            "type": "function_call_output",
+                            "call_id": second.output[0].call_id,
+                            "output": "seen",
+                        }
+                    ],
+                    stream=True,
+                )
+                events = [event async for event in stream]
+                assert events[0].type == "response.created"
+                assert events[-1].type == "response.completed"
+                assert events[-1].response.output_text == "third"
+                again = await client.responses.retrieve(first.id)
+                assert again.output_text == "first"
+                items = await client.responses.input_items.list(first.id)
+                assert items.data
+                with pytest.raises(openai.BadRequestError, match="no response 'resp_none'"):
+                    await client.responses.create(model="m", input="x", previous_response_id="resp_none")
+                with pytest.raises(openai.NotFoundError):
+                    await client.responses.retrieve("resp_none")
+    texts = [[message.text for message in turn.request.messages] for turn in rollout.trace]
+    assert texts[0] == ["be brief", "hi"]
+    assert texts[1] == ["hi", "first", "and now?"]
+    assert texts[2][:3] == ["hi", "first", "and now?"]
+    assert [result.text for result in rollout.trace[2].request.tool_results] == ["seen"]
+    assert len(rollout.trace.threads) == 2  # the instructions were the first call's alone, as OpenAI has it
+
+
+async def test_completions_whole_and_streamed_and_what_they_cannot_say() -> None:
+    script = ScriptedModel(["one", "two", ToolCall.of("t")])
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+            async with rollout.client("openai_completions", max_retries=0) as client:
+                whole = await client.completions.create(model="m", prompt="say")
+                assert whole.choices[0].text == "one"
+                stream = await client.completions.create(model="m", prompt="say more", stream=True)
+                assert "".join([chunk.choices[0].text async for chunk in stream if chunk.choices]) == "two"
+                with pytest.raises(openai.InternalServerError, match="tool"):
+                    await client.completions.create(model="m", prompt="call")
+
+
+async def test_gemini_whole_as_events_and_as_an_array_and_its_side_routes() -> None:
+    script = ScriptedModel(["one", "two", "three"])
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(script, model="my-gemini") as rollout:
+            base = f"{rollout.base_url('gemini')}/v1beta/models"
+            async with httpx2.AsyncClient(headers={"x-goog-api-key": rollout.api_key}) as client:
+                whole = await client.post(f"{base}/gemini-x:generateContent", json=body)
+                events = await client.post(f"{base}/gemini-x:streamGenerateContent?alt=sse", json=body)
+                array = await client.post(f"{base}/gemini-x:streamGenerateContent", json=body)
+                counted = await client.post(f"{base}/gemini-x:countTokens", json=body)
+                models = await client.get(base)
+                bad = await client.post(f"{base}/gemini-x:countTokens", content=b"{")
+    assert whole.json()["candidates"][0]["content"]["parts"][0]["text"] == "one"
+    assert events.headers["content-type"].startswith("text/event-stream")
+    assert events.text.startswith("data: {")
+    assert (
+        "".join(part["candidates"][0]["content"]["parts"][0]["text"] for part in array.json()[:1]) == "three"
+    )
+    assert counted.json()["totalTokens"] >= 1
+    assert "my-gemini" in models.text
+    assert bad.json()["error"]["status"] == "INVALID_ARGUMENT"
+    assert [turn.request.model for turn in rollout.trace] == ["gemini-x"] * 3
+
+
+async def test_a_websocket_for_responses_is_answered_426_at_once() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            for path in ("/v1/responses", f"/rollout/{rollout.id}/v1/responses"):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(
+                        f"GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                        f"Authorization: {bearer(rollout)['authorization']}\r\n"
+                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+                    )
+                    assert b" 426 " in (await stream.receive_some()).splitlines()[0]
