@@ -3,7 +3,7 @@
 The house; imports only go down:
 
 * F6 `_cli`, `__main__`: the command line.
-* F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read.
+* F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `agents`: how known agents are started.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `handlers`: small things that answer, and compose.
 * F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..agents import AGENTS
 from ..errors import TrioceptError
 from ..handlers import Reply, ScriptedModel, read_script
 from .demo import run_demo
@@ -35,10 +36,23 @@ def main() -> None:
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
+@click.option(
+    "--agent",
+    type=click.Choice([name.replace("_", "-") for name in AGENTS]),
+    help="A known agent: COMMAND is then what it is to do.",
+)
+@click.option("--executable", help="The command of that agent, where it is not the usual one.")
 @click.option("--quiet", is_flag=True, help="Show the agent's output only.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
-    script: Path | None, record: Path | None, host: str, port: int, quiet: bool, command: tuple[str, ...]
+    script: Path | None,
+    record: Path | None,
+    host: str,
+    port: int,
+    agent: str | None,
+    executable: str | None,
+    quiet: bool,
+    command: tuple[str, ...],
 ) -> None:
     """Run COMMAND as an agent whose model is triocept, and show each of its model calls.
 
@@ -47,9 +61,20 @@ def run(
 
     \b
         triocept run --script replies.py -- claude -p "fix the bug"
+        triocept run --script replies.py --agent codex -- "fix the bug"
     """
     handler = say_hello if script is None else ScriptedModel(_script(script))
-    _exit(Run(command, handler=handler, record=record, host=host, port=port, quiet=quiet))
+    what = Run(
+        command,
+        handler=handler,
+        record=record,
+        host=host,
+        port=port,
+        quiet=quiet,
+        agent=agent,
+        executable=executable,
+    )
+    sys.exit(what.main())
 
 
 @main.command()
@@ -66,7 +91,3 @@ def _script(path: Path) -> list[Reply]:
         return read_script(path)
     except TrioceptError as exc:
         raise click.ClickException(str(exc)) from exc
-
-
-def _exit(what: Run) -> None:
-    sys.exit(what.main())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import trio
 
 from .._endpoint import serve_endpoint
 from .._rollout.exchange import Exchange
+from .._rollout.rollout import Rollout
 from .._rollout.service import Handler
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
+from ..agents import Launch, agent
 from ..errors import TrioceptError
 from .show import Show
 
@@ -35,6 +38,10 @@ class Run:
     port: int = 0
     quiet: bool = False
     cwd: Path | None = None
+    agent: str | None = None
+    """A known agent; `command` is then its prompt."""
+    executable: str | None = None
+    """The known agent's command, where it is not the usual one."""
 
     def main(self) -> int:
         """Run it, and tell the agent's exit code (128 + the signal, if one ended it, as a shell does)."""
@@ -50,11 +57,22 @@ class Run:
         show = Show(quiet=self.quiet)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         recorders.append(show)
+        with TemporaryDirectory(prefix="triocept-") as folder:
+            return await self._run_in(Path(folder), show, recorders)
+
+    async def _run_in(self, folder: Path, show: Show, recorders: list[Recorder]) -> int:
         async with serve_endpoint(
             host=self.host, port=self.port, recorder=RecorderGroup(recorders)
         ) as endpoint:
             async with endpoint.open_rollout(self.handler) as rollout:
-                show.begin(endpoint, rollout, self.command)
-                result = await rollout.run_agent(self.command, output="inherit", cwd=self.cwd)
+                launch = self._launch(rollout, folder)
+                show.begin(endpoint, rollout, launch.argv)
+                result = await rollout.run_agent(launch.argv, env=launch.env, output="inherit", cwd=self.cwd)
         show.end(rollout, result, self.record)
         return result.returncode
+
+    def _launch(self, rollout: Rollout, folder: Path) -> Launch:
+        if self.agent is None:
+            return Launch(argv=self.command)
+        options = {} if self.executable is None else {"executable": self.executable}
+        return agent(self.agent)(rollout, folder, " ".join(self.command), **options)

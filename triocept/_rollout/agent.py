@@ -98,13 +98,14 @@ async def open_agent(
     argv: Sequence[str | os.PathLike[str]],
     *,
     env: Mapping[str, str | None] | None,
+    cwd: str | os.PathLike[str] | None,
     **options: Any,
 ) -> AsyncIterator[Agent]:
     """See `Rollout.open_agent`."""
     if rollout._ending is not None:
         raise RolloutClosed(f"rollout {rollout.id} has ended: no agent can be run in it")
-    environment = agent_environment(os.environ, rollout.environ(), env)
-    async with open_process(argv, env=environment, watcher=rollout._watcher, **options) as process:
+    environment = agent_environment(os.environ, rollout.environ() | _place(cwd), env)
+    async with open_process(argv, env=environment, watcher=rollout._watcher, cwd=cwd, **options) as process:
         agent = Agent(rollout, process)
         error: BaseException | None = None  # raised outside the nursery, which would wrap it
         async with trio.open_nursery() as nursery:
@@ -116,3 +117,8 @@ async def open_agent(
             agent._watch_scope.cancel()
         if error is not None:
             raise error
+
+
+def _place(cwd: str | os.PathLike[str] | None) -> dict[str, str]:
+    """Where the agent works, as a shell would tell it: opencode believes PWD, not where it is."""
+    return {"PWD": os.path.abspath(cwd if cwd is not None else os.curdir)}

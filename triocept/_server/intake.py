@@ -20,6 +20,7 @@ from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..errors import DialectError, Refusal
 from .answer import Reply, failure_of, write_answer, write_failure
+from .encoding import decoded
 from .routes import Route
 
 __all__ = [
@@ -142,7 +143,11 @@ async def _read_document(head: Head, transport: Transport, max_body: int) -> Jso
         raise Refusal(
             400, "a request has a Content-Length or a Transfer-Encoding, not both", should_retry=False
         )
-    body = await transport.receive_body(max_body)
+    body: bytes | None = await transport.receive_body(max_body)
+    if body is not None and (encoding := head.headers.get("content-encoding")):
+        body = decoded(body, encoding, max_body)
+    if body is None:
+        raise BodyTooLarge
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:

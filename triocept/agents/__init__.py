@@ -1,0 +1,38 @@
+"""Known agents: how each is started so that a rollout is its model.
+
+One small file each, of one function `NAME(rollout, directory, prompt, …) -> Launch`: it writes what configuration
+files the agent wants into `directory`, and gives the command and the environment. What they write is measured with
+real versions of the agents; they change, and a file here changes with them.
+
+    launch = agents.codex(rollout, directory, "fix the bug")
+    result = await rollout.run_agent(launch.argv, env=launch.env)
+
+Any other program is run without this: the environment that every agent gets points most of them to the rollout.
+"""
+
+from ._launch import Launch
+from ._registry import AGENTS, agent
+from .aider import aider
+from .claude_code import claude_code
+from .codex import codex
+from .gemini_cli import gemini_cli
+from .llm import llm
+from .mini_swe_agent import mini_swe_agent
+from .opencode import opencode
+from .pi import pi
+from .qwen_code import qwen_code
+
+__all__ = [
+    "AGENTS",
+    "Launch",
+    "agent",
+    "aider",
+    "claude_code",
+    "codex",
+    "gemini_cli",
+    "llm",
+    "mini_swe_agent",
+    "opencode",
+    "pi",
+    "qwen_code",
+]

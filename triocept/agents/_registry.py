@@ -1,0 +1,57 @@
+"""The known agents by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from .._rollout.rollout import Rollout
+from ._launch import Launch
+from .aider import aider
+from .claude_code import claude_code
+from .codex import codex
+from .gemini_cli import gemini_cli
+from .llm import llm
+from .mini_swe_agent import mini_swe_agent
+from .opencode import opencode
+from .pi import pi
+from .qwen_code import qwen_code
+
+__all__ = ["AGENTS", "Prepare", "agent"]
+
+
+class Prepare(Protocol):
+    """What every known agent has: a function that makes it ready."""
+
+    def __call__(
+        self, rollout: Rollout, directory: Path, prompt: str, *, executable: str = ...
+    ) -> Launch: ...
+
+
+_ALL: dict[str, Prepare] = {
+    "aider": aider,
+    "claude_code": claude_code,
+    "codex": codex,
+    "gemini_cli": gemini_cli,
+    "llm": llm,
+    "mini_swe_agent": mini_swe_agent,
+    "opencode": opencode,
+    "pi": pi,
+    "qwen_code": qwen_code,
+}
+AGENTS: Mapping[str, Prepare] = MappingProxyType(_ALL)
+"""Every known agent, by its name."""
+
+
+def agent(name: str) -> Prepare:
+    """The agent of this name; `-` may stand for `_`.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    try:
+        return AGENTS[name.replace("-", "_")]
+    except KeyError:
+        raise ValueError(f"there is no known agent {name!r}; there are {', '.join(AGENTS)}") from None

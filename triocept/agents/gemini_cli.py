@@ -1,0 +1,28 @@
+"""gemini-cli (measured: 0.61.0)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .._rollout.rollout import Rollout
+from ._launch import Launch, write_json
+
+__all__ = ["gemini_cli"]
+
+
+def gemini_cli(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "gemini") -> Launch:
+    """`gemini -p`, allowed to run its tools without asking; `-m` keeps it from a router call before each turn.
+
+    Writes `.gemini/settings.json` into `directory`, which is its HOME.
+    """
+    write_json(
+        directory / ".gemini" / "settings.json",
+        {
+            "security": {"auth": {"selectedType": "gemini-api-key"}},
+            "privacy": {"usageStatisticsEnabled": False},
+        },
+    )
+    return Launch(
+        argv=(executable, "-p", prompt, "-m", rollout.model, "--yolo", "--skip-trust"),
+        env={"HOME": str(directory)},
+    )

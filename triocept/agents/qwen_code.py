@@ -1,0 +1,21 @@
+"""qwen-code (measured: 0.15.10 and 0.24.4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .._rollout.rollout import Rollout
+from ._launch import Launch
+
+__all__ = ["qwen_code"]
+
+
+def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "qwen") -> Launch:
+    """`qwen -p`, allowed to run its tools without asking.
+
+    Writes nothing. It waits 120 s for the first byte of an answer.
+    """
+    return Launch(
+        argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
+        env={"OPENAI_MODEL": rollout.model, "HOME": str(directory)},
+    )
