@@ -2,7 +2,7 @@
 
 One small file each, of one function `NAME(rollout, directory, prompt, …) -> Launch`: it writes what configuration
 files the agent wants into `directory`, and gives the command and the environment. What they write is measured with
-real versions of the agents; they change, and a file here changes with them.
+real versions of the agents; they change, and a file here changes with them::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)
