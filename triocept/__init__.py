@@ -42,6 +42,7 @@ from ._rollout.output import AgentResult
 from ._rollout.rollout import Rollout
 from ._rollout.service import Handler
 from ._rollout.stream import ResponseStream
+from ._trace.conversation import Conversation
 from ._trace.jsonl import JSONLRecorder, read_traces
 from ._trace.recorder import Recorder, RecorderGroup
 from ._trace.trace import Trace
@@ -112,6 +113,7 @@ __all__ = [
     # what is kept
     "Trace",
     "Turn",
+    "Conversation",
     "TurnError",
     "Recorder",
     "RecorderGroup",

@@ -67,14 +67,13 @@ CASES: dict[str, tuple[Callable[..., agents.Launch], tuple[str, str, str], list[
 
 
 class Model:
-    """Calls the tools one after the other, then says that all is done. Side calls, which have no tools, get a title."""
+    """Calls the tools one after the other, then says that all is done. Side calls get a title."""
 
     def __init__(self, calls: list[ToolCall]) -> None:
         self._calls = list(calls)
 
     async def __call__(self, exchange: Exchange) -> None:
-        if not exchange.request.tools:
-            exchange.annotate(side=True)
+        if exchange.conversation.kind == "side":
             await exchange.respond("A title")
         elif self._calls:
             await exchange.respond(self._calls.pop(0))
@@ -103,7 +102,8 @@ async def test_a_known_agent_runs_a_tool_and_finishes(case: Any, tmp_path: Path,
 def check_turns(trace: Trace, calls: list[ToolCall]) -> None:
     """The trace holds exactly the expected turns: each tool call once, its result in the turn behind it."""
     assert {turn.outcome for turn in trace} == {"answered"}
-    main = [turn for turn in trace if not turn.notes.get("side")]
+    main = [turn for turn in trace if trace.conversations[turn.id].kind == "main"]
+    assert all(trace.conversations[turn.id].kind == "side" for turn in trace if turn not in main)
     made = [call for turn in main for call in (turn.response.tool_calls if turn.response else ())]
     assert [(call.name, call.parsed()) for call in made] == [(call.name, call.parsed()) for call in calls]
     for turn, after in pairwise(main):

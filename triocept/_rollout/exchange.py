@@ -24,6 +24,7 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
+from .._trace.conversation import Conversation, conversation_said, conversations
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
 from .log import EventLog
@@ -68,6 +69,7 @@ class Exchange:
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
         self.attempt = attempt
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
+        self._said = conversation_said(headers, request, raw)
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
         self._start = trio.current_time()
@@ -89,6 +91,17 @@ class Exchange:
     def dialect(self) -> str:
         """The wire format that the agent speaks."""
         return self.request.dialect
+
+    @property
+    def conversation(self) -> Conversation:
+        """Whose call it is: the agent's main conversation, a sub-agent's, or a side call such as a title.
+
+        As the agent says; where it says nothing, by the messages, which takes a look at the whole trace.
+        """
+        if self._said is not None:
+            return self._said
+        turn = self._turn(Abandoned(), len(self.rollout.trace))
+        return conversations([*self.rollout.trace, turn])[self.id]
 
     @property
     def settled(self) -> bool:
@@ -311,6 +324,7 @@ class Exchange:
             outcome=kind_of(outcome),
             response=response,
             error=error_of(outcome),
+            conversation=self._said,
             attempt=self.attempt,
             started_at=self._started_at,
             first_event=self._first_event,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,7 +31,9 @@ from .._canonical.content import (
     ToolResult,
 )
 from .._canonical.response import Response
-from .turn import Turn
+
+if TYPE_CHECKING:
+    from .turn import Turn
 
 __all__ = ["message_key", "parents"]
 

@@ -8,6 +8,7 @@ from typing import final
 import msgspec
 
 from .._canonical.request import Request
+from .conversation import Conversation, conversations
 from .graph import parents
 from .table import MessageTable
 from .turn import Turn
@@ -46,6 +47,11 @@ class Trace:
     def parents(self) -> dict[str, str | None]:
         """For each turn's id, that of the turn it continues; None begins a thread (see `graph`)."""
         return parents(self._turns)
+
+    @property
+    def conversations(self) -> dict[str, Conversation]:
+        """For each turn's id, whose call it is: as the agent says, else by the messages (see `conversation`)."""
+        return conversations(self._turns)
 
     @property
     def threads(self) -> tuple[tuple[Turn, ...], ...]:

@@ -9,6 +9,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .conversation import Conversation
 
 __all__ = ["OutcomeKind", "Turn", "TurnError"]
 
@@ -41,6 +42,8 @@ class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """The answer; for a failed or abandoned stream, as much of it as was sent; None where there was nothing."""
     error: TurnError | None = None
     """None exactly if the outcome is `answered`."""
+    conversation: Conversation | None = None
+    """Whose call it is, where the agent says so itself; `trace.conversations` knows for all turns."""
     attempt: int = 1
     """Which try of the agent's SDK this was, as far as the SDK tells (`x-stainless-retry-count` + 1)."""
     started_at: float
