@@ -2,10 +2,13 @@
 
 Rules:
 
-1. The head goes out with the first increment: a refusal that comes before it still has its HTTP status.
-2. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: nobody can
+1. The head goes out with the first increment, or after `HEAD_AFTER` seconds without one: a refusal that comes
+   before has its HTTP status.
+2. Silence is filled with what the dialect ignores: its own no-op events (SSE comments kill gemini-cli, and do not
+   count for Codex), or white space before a JSON document.
+3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: nobody can
    take it for whole.
-3. `reader.delivered` is set when the last byte is written, not before.
+4. `reader.delivered` is set when the last byte is written, not before.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
+import trio
 
 from .._canonical.content import Json
 from .._canonical.events import Event, ResponseEnd
@@ -32,6 +37,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Reply", "failure_of", "failure_reply", "write_answer", "write_failure"]
 
+HEAD_AFTER = 30.0
+"""Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
+clients 300 s. Until then a refusal has its HTTP status."""
+KEEPALIVE_EVERY = 10.0
+"""Seconds of silence after which a no-op is sent: of the dialect in a stream, a space before a whole document."""
+
+
+class _Silence(Enum):
+    """Stands for an increment that has not come."""
+
+    SILENCE = "silence"
+
+
+SILENCE = _Silence.SILENCE
 log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
 
@@ -49,13 +68,10 @@ class Reply:
 
 async def write_answer(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
     """Write the answer that `reader` reads, as `request` wants it: whole, or as a stream."""
-    first = await reader.next() if request.stream else None
-    if first is not None:
-        await _write_stream(first, reader, request, dialect, transport)
-        return
-    while not request.stream and await reader.next() is not None:
-        pass
-    await transport.send(_reply(reader.outcome, request, dialect))
+    if request.stream:
+        await _write_stream(reader, request, dialect, transport)
+    else:
+        await _write_whole(reader, request, dialect, transport)
     reader.delivered = True
 
 
@@ -132,20 +148,58 @@ def _whole(response: Response, request: Request, dialect: Dialect) -> Reply:
 
 
 async def _write_stream(
-    first: Event, reader: EventReader, request: Request, dialect: Dialect, transport: Transport
+    reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     renderer = dialect.stream_renderer(request)
-    await transport.send(Reply(200, _stream_headers(request, dialect), renderer.render(first), last=False))
-    while (event := await reader.next()) is not None:
-        data, last = renderer.render(event), isinstance(event, ResponseEnd)
-        if data or last:
+    silence, begun = HEAD_AFTER, False
+    while True:
+        event = await _next_within(silence, reader)
+        if event is None and not begun:
+            await transport.send(_reply(reader.outcome, request, dialect))
+            return
+        if event is None:
+            break
+        data = renderer.keepalive() if event is SILENCE else renderer.render(event)
+        last = isinstance(event, ResponseEnd)
+        if not begun:
+            await transport.send(Reply(200, _stream_headers(request, dialect), data, last=last))
+            silence, begun = KEEPALIVE_EVERY, True
+        elif data or last:
             await transport.send_more(data, last=last)
-    if isinstance(reader.outcome, Answered):
-        reader.delivered = True
+    outcome = reader.outcome
+    if isinstance(outcome, Answered):
+        if not reader.at:  # nothing but no-ops so far: the answer was given whole
+            rest = [renderer.render(event) for event in events_of(outcome.response)]
+            await transport.send_more(b"".join(rest), last=True)
         return
-    await transport.send_more(renderer.fail(failure_of_outcome(reader.outcome)), last=False)
+    await transport.send_more(renderer.fail(failure_of_outcome(outcome)), last=False)
     await transport.abort()
-    reader.delivered = True
+
+
+async def _write_whole(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
+    begun = False
+    while (event := await _next_within(KEEPALIVE_EVERY if begun else HEAD_AFTER, reader)) is not None:
+        if event is SILENCE and not begun:
+            await transport.send(Reply(200, {"content-type": "application/json"}, b" ", last=False))
+            begun = True
+        elif event is SILENCE:
+            await transport.send_more(b" ", last=False)
+    reply = _reply(reader.outcome, request, dialect)
+    if not begun:
+        await transport.send(reply)
+    elif reply.status == 200:
+        await transport.send_more(reply.body, last=True)
+    else:  # its status is gone: what is sent now would be taken for an answer
+        await transport.abort()
+
+
+async def _next_within(seconds: float, reader: EventReader) -> Event | _Silence | None:
+    """The next increment, `SILENCE` if none has come for so long, or None where the outcome has."""
+    if reader.ready:
+        return await reader.next()
+    with trio.move_on_after(seconds):
+        return await reader.next()
+    return SILENCE
 
 
 def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:
