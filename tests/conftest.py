@@ -7,11 +7,20 @@ Rules of this suite: a test's name is a sentence that must hold. No sleep as a m
 from __future__ import annotations
 
 import gc
+import resource
 from collections.abc import Iterator
 
 import pytest
 
 from triocept import serve_endpoint
+
+
+def pytest_configure() -> None:
+    """Thousands of connections at once need as many descriptors; many systems start with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 10_000 if hard == resource.RLIM_INFINITY else min(hard, 10_000)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def pytest_collection_finish() -> None:
