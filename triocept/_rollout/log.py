@@ -114,11 +114,6 @@ class EventReader:
         return event
 
     @property
-    def ready(self) -> bool:
-        """Whether `next` has something to give at once."""
-        return self.at < len(self._log.events) or self._log.outcome is not None
-
-    @property
     def outcome(self) -> Outcome:
         """How it ended; to be asked when `next` has given None."""
         assert self._log.outcome is not None, "the answer has not ended"

@@ -16,14 +16,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import Event, ResponseEnd
+from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._canonical.response import Response
@@ -43,14 +43,6 @@ clients 300 s. Until then a refusal has its HTTP status."""
 KEEPALIVE_EVERY = 10.0
 """Seconds of silence after which a no-op is sent: of the dialect in a stream, a space before a whole document."""
 
-
-class _Silence(Enum):
-    """Stands for an increment that has not come."""
-
-    SILENCE = "silence"
-
-
-SILENCE = _Silence.SILENCE
 log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
 
@@ -150,40 +142,53 @@ def _whole(response: Response, request: Request, dialect: Dialect) -> Reply:
 async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
-    renderer = dialect.stream_renderer(request)
-    silence, begun = HEAD_AFTER, False
+    stream = _Stream(request, dialect, transport)
+    silence = HEAD_AFTER
     while True:
-        event = await _next_within(silence, reader)
-        if event is None and not begun:
-            await transport.send(_reply(reader.outcome, request, dialect))
-            return
-        if event is None:
+        with trio.CancelScope(deadline=trio.current_time() + silence) as patience:
+            while (event := await reader.next()) is not None:
+                patience.deadline = inf  # of the silence, not of an agent that reads slowly
+                await stream.write(stream.renderer.render(event), last=isinstance(event, ResponseEnd))
+                silence = KEEPALIVE_EVERY
+                patience.deadline = trio.current_time() + silence
             break
-        data = renderer.keepalive() if event is SILENCE else renderer.render(event)
-        last = isinstance(event, ResponseEnd)
-        if not begun:
-            await transport.send(Reply(200, _stream_headers(request, dialect), data, last=last))
-            silence, begun = KEEPALIVE_EVERY, True
+        silence = KEEPALIVE_EVERY
+        await stream.write(stream.renderer.keepalive(), last=False)
+    if not stream.begun:
+        await transport.send(_reply(reader.outcome, request, dialect))
+    elif not isinstance(reader.outcome, Answered):
+        await transport.send_more(stream.renderer.fail(failure_of_outcome(reader.outcome)), last=False)
+        await transport.abort()
+    elif not reader.at:  # nothing but no-ops so far: the answer was given whole
+        events = events_of(reader.outcome.response)
+        await stream.write(b"".join([stream.renderer.render(event) for event in events]), last=True)
+
+
+class _Stream:
+    """A streamed answer: its head goes out with its first bytes."""
+
+    def __init__(self, request: Request, dialect: Dialect, transport: Transport) -> None:
+        self.renderer = dialect.stream_renderer(request)
+        self.begun = False
+        self._headers = _stream_headers(request, dialect)
+        self._transport = transport
+
+    async def write(self, data: bytes, *, last: bool) -> None:
+        if not self.begun:
+            self.begun = True
+            await self._transport.send(Reply(200, self._headers, data, last=last))
         elif data or last:
-            await transport.send_more(data, last=last)
-    outcome = reader.outcome
-    if isinstance(outcome, Answered):
-        if not reader.at:  # nothing but no-ops so far: the answer was given whole
-            rest = [renderer.render(event) for event in events_of(outcome.response)]
-            await transport.send_more(b"".join(rest), last=True)
-        return
-    await transport.send_more(renderer.fail(failure_of_outcome(outcome)), last=False)
-    await transport.abort()
+            await self._transport.send_more(data, last=last)
 
 
 async def _write_whole(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
     begun = False
-    while (event := await _next_within(KEEPALIVE_EVERY if begun else HEAD_AFTER, reader)) is not None:
-        if event is SILENCE and not begun:
+    while not await _ended_within(KEEPALIVE_EVERY if begun else HEAD_AFTER, reader):
+        if begun:
+            await transport.send_more(b" ", last=False)
+        else:
             await transport.send(Reply(200, {"content-type": "application/json"}, b" ", last=False))
             begun = True
-        elif event is SILENCE:
-            await transport.send_more(b" ", last=False)
     reply = _reply(reader.outcome, request, dialect)
     if not begun:
         await transport.send(reply)
@@ -193,13 +198,13 @@ async def _write_whole(reader: EventReader, request: Request, dialect: Dialect, 
         await transport.abort()
 
 
-async def _next_within(seconds: float, reader: EventReader) -> Event | _Silence | None:
-    """The next increment, `SILENCE` if none has come for so long, or None where the outcome has."""
-    if reader.ready:
-        return await reader.next()
+async def _ended_within(seconds: float, reader: EventReader) -> bool:
+    """Whether the outcome has come before so many seconds are over."""
     with trio.move_on_after(seconds):
-        return await reader.next()
-    return SILENCE
+        while await reader.next() is not None:
+            pass
+        return True
+    return False
 
 
 def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:
