@@ -154,6 +154,8 @@ SCENARIOS = [
     Scenario("answer c=32 4KB", "answer", partial(answer, connections=32, body=4)),
     Scenario("answer c=256 4KB", "answer", partial(answer, connections=256, body=4)),
     Scenario("answer c=32 64KB", "answer", partial(answer, connections=32, body=64)),
+    Scenario("answer c=1 64KB", "answer", partial(answer, connections=1, body=64), long=True),
+    Scenario("answer c=256 64KB", "answer", partial(answer, connections=256, body=64), long=True),
     Scenario("stream", "stream", partial(stream, connections=50)),
     Scenario("release", "hold", partial(release, waiting=2000), long=True),
     Scenario("memory", "hold", partial(memory, body=64), fresh=True, long=True),

@@ -125,6 +125,7 @@ STATUSES = [
     (401, 1),
     (403, 1),
     (404, 1),
+    (408, 3),
     (409, 3),
     (413, 1),
     (422, 1),
@@ -193,33 +194,71 @@ async def test_an_sdk_sees_a_stream_that_fails_fail(dialect: str) -> None:
 
 
 SYNC = """
-    import os, sys
-    kind = sys.argv[1]
-    if kind == "openai_chat":
-        import openai
-        with openai.OpenAI() as client:
-            whole = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
-            print(whole.choices[0].message.content)
-            chunks = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "y"}], stream=True)
-            print("".join(c.choices[0].delta.content or "" for c in chunks if c.choices))
+    import json, sys
+
+    user = [{"role": "user", "content": "x"}]
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+    def use_openai(client, openai):
+        create = client.chat.completions.create
+        print(create(model="m", messages=user).choices[0].message.content)
+        chunks = create(model="m", messages=user, stream=True)
+        print("".join(c.choices[0].delta.content or "" for c in chunks if c.choices))
+        tools = [{"type": "function", "function": {"name": "weather", "parameters": schema}}]
+        message = create(model="m", messages=user, tools=tools).choices[0].message
+        (call,) = message.tool_calls
+        result = {"role": "tool", "tool_call_id": call.id, "content": json.loads(call.function.arguments)["city"]}
+        print(create(model="m", messages=[*user, message, result], tools=tools).choices[0].message.content)
+        return lambda: create(model="m", messages=user)
+
+    def use_anthropic(client, anthropic):
+        ask = dict(model="m", max_tokens=9)
+        print(client.messages.create(messages=user, **ask).content[0].text)
+        with client.messages.stream(messages=user, **ask) as stream:
+            print("".join(stream.text_stream))
+        tools = [{"name": "weather", "input_schema": schema}]
+        message = client.messages.create(messages=user, tools=tools, **ask)
+        (call,) = message.content
+        result = {"type": "tool_result", "tool_use_id": call.id, "content": call.input["city"]}
+        turns = [{"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+        print(client.messages.create(messages=[*user, *turns], tools=tools, **ask).content[0].text)
+        return lambda: client.messages.create(messages=user, **ask)
+
+    if sys.argv[1] == "openai_chat":
+        import openai as sdk
+        make, use = sdk.OpenAI, use_openai
     else:
-        import anthropic
-        with anthropic.Anthropic() as client:
-            ask = dict(model="m", max_tokens=9)
-            print(client.messages.create(messages=[{"role": "user", "content": "x"}], **ask).content[0].text)
-            with client.messages.stream(messages=[{"role": "user", "content": "y"}], **ask) as stream:
-                print("".join(stream.text_stream))
+        import anthropic as sdk
+        make, use = sdk.Anthropic, use_anthropic
+    with make() as client:
+        again = use(client, sdk)
+        for _ in range(int(sys.argv[2])):
+            try:
+                again()
+            except sdk.APIStatusError as exc:
+                print(exc.status_code)
 """
 
 
 @pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages"])
 async def test_a_sync_client_in_a_process_of_its_own_is_an_agent_like_any_other(dialect: str) -> None:
-    script = ScriptedModel(["whole", "in pieces"])
+    refusals = [
+        Refusal(status, f"status {status}", retry_after=0.01)
+        for status, requests in STATUSES
+        for _ in range(requests)
+    ]
+    heard = ToolCall.of("weather", city="Oslo")
+    script = ScriptedModel(
+        ["whole", "in pieces", heard, lambda r: f"sun in {r.tool_results[0].text}", *refusals]
+    )
+    argv = [sys.executable, "-c", textwrap.dedent(SYNC), dialect, str(len(STATUSES))]
     with trio.fail_after(60):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            result = await rollout.run_agent([sys.executable, "-c", textwrap.dedent(SYNC), dialect])
+            result = await rollout.run_agent(argv)
     assert result.returncode == 0, result.stderr_text
-    assert result.stdout_text.split("\n")[:2] == ["whole", "in pieces"]
+    expected = ["whole", "in pieces", "sun in Oslo", *(str(status) for status, _ in STATUSES)]
+    assert result.stdout_text.split() == " ".join(expected).split()
+    assert script.remaining == 0, "as many requests of each status as the SDK makes"
 
 
 def test_the_sync_clients_are_ready_made_too() -> None:
