@@ -77,8 +77,7 @@ class Exchange:
         self._outcome: Outcome | None = None
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
-        self._response_id = f"resp_{token_hex(12)}"
-        self._log = EventLog()
+        self._log = EventLog(f"resp_{token_hex(12)}")
         self._hand_over_scope = trio.CancelScope()
         self._handler_scope = trio.CancelScope()
         self._handed_over = False
@@ -268,18 +267,22 @@ class Exchange:
         match event:
             case ResponseStart():
                 return msgspec.structs.replace(
-                    event, id=event.id or self._response_id, model=event.model or self.request.model
+                    event, id=self._response_id(event.id), model=event.model or self.request.model
                 )
             case PartStart(part=ToolCall(id="") as call):
                 return PartStart(event.index, msgspec.structs.replace(call, id=_call_id()))
             case _:
                 return event
 
+    def _response_id(self, given: str) -> str:
+        """The one id of the answer: what the agent was told already, else what is given, else ours."""
+        return self._log.response_id if self._log.announced or not given else given
+
     def _complete(self, response: Response) -> Response:
         """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
         return msgspec.structs.replace(
             response,
-            id=response.id or self._response_id,
+            id=self._response_id(response.id),
             model=response.model or self.request.model,
             usage=response.usage or self.rollout._estimator.usage(self.request, response),
             stop_reason=response.stopped,

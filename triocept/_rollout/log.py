@@ -31,9 +31,16 @@ async def acquire(lock: trio.Lock) -> None:
 
 
 class EventLog:
-    """The increments of one answer, then its outcome."""
+    """The increments of one answer, then its outcome.
 
-    def __init__(self) -> None:
+    Args:
+        response_id: the id that the answer has unless whoever gives it says otherwise in time.
+    """
+
+    def __init__(self, response_id: str = "") -> None:
+        self.response_id = response_id
+        self.announced = False
+        """Whether some agent was told `response_id` already: the answer must have it then."""
         self.events: list[Event] = []
         self.outcome: Outcome | None = None
         self.delivered = False
@@ -112,6 +119,11 @@ class EventReader:
         self.at += 1
         log._progress.unpark_all()
         return event
+
+    def announce(self) -> str:
+        """The id that the answer will have, for an agent that must be told before it has begun."""
+        self._log.announced = self._log.announced or not self._log.events
+        return self._log.response_id
 
     @property
     def outcome(self) -> Outcome:

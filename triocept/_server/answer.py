@@ -17,13 +17,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import ResponseEnd
+from .._canonical.events import Event, ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._canonical.response import Response
@@ -35,7 +35,17 @@ from ..errors import DialectError, Refusal
 if TYPE_CHECKING:
     from .intake import Transport
 
-__all__ = ["Reply", "failure_of", "failure_reply", "write_answer", "write_failure"]
+__all__ = [
+    "KEEPALIVE_EVERY",
+    "Reply",
+    "Sink",
+    "failure_of",
+    "failure_of_outcome",
+    "failure_reply",
+    "follow",
+    "write_answer",
+    "write_failure",
+]
 
 HEAD_AFTER = 30.0
 """Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
@@ -56,6 +66,16 @@ class Reply:
     body: bytes = b""
     last: bool = True
     """Whether that is all of the body."""
+
+
+class Sink(Protocol):
+    """Where the increments of an answer go."""
+
+    async def write(self, event: Event) -> None:
+        """Write an increment."""
+
+    async def break_silence(self, response_id: str) -> None:
+        """Write a no-op; the answer will have this id."""
 
 
 async def write_answer(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
@@ -139,21 +159,33 @@ def _whole(response: Response, request: Request, dialect: Dialect) -> Reply:
     return Reply(200, _stream_headers(request, dialect), body)
 
 
+async def follow(reader: EventReader, sink: Sink, patience: float) -> None:
+    """Give `sink` every increment as it comes, and let it break each silence, until only the outcome is left.
+
+    Args:
+        reader: whose increments.
+        sink: what writes them.
+        patience: seconds of the first silence that is allowed; later ones get `KEEPALIVE_EVERY`.
+
+    Cancellation: of a write breaks the connection off, of a wait does nothing.
+    """
+    while True:
+        with trio.CancelScope(deadline=trio.current_time() + patience) as silence:
+            while (event := await reader.next()) is not None:
+                silence.deadline = inf  # of the silence, not of an agent that reads slowly
+                await sink.write(event)
+                patience = KEEPALIVE_EVERY
+                silence.deadline = trio.current_time() + patience
+            return
+        patience = KEEPALIVE_EVERY
+        await sink.break_silence(reader.announce())
+
+
 async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     stream = _Stream(request, dialect, transport)
-    silence = HEAD_AFTER
-    while True:
-        with trio.CancelScope(deadline=trio.current_time() + silence) as patience:
-            while (event := await reader.next()) is not None:
-                patience.deadline = inf  # of the silence, not of an agent that reads slowly
-                await stream.write(stream.renderer.render(event), last=isinstance(event, ResponseEnd))
-                silence = KEEPALIVE_EVERY
-                patience.deadline = trio.current_time() + silence
-            break
-        silence = KEEPALIVE_EVERY
-        await stream.write(stream.renderer.keepalive(), last=False)
+    await follow(reader, stream, HEAD_AFTER)
     if not stream.begun:
         await transport.send(_reply(reader.outcome, request, dialect))
     elif not isinstance(reader.outcome, Answered):
@@ -161,7 +193,7 @@ async def _write_stream(
         await transport.abort()
     elif not reader.at:  # nothing but no-ops so far: the answer was given whole
         events = events_of(reader.outcome.response)
-        await stream.write(b"".join([stream.renderer.render(event) for event in events]), last=True)
+        await stream.send(b"".join([stream.renderer.render(event) for event in events]), last=True)
 
 
 class _Stream:
@@ -173,7 +205,13 @@ class _Stream:
         self._headers = _stream_headers(request, dialect)
         self._transport = transport
 
-    async def write(self, data: bytes, *, last: bool) -> None:
+    async def write(self, event: Event) -> None:
+        await self.send(self.renderer.render(event), last=isinstance(event, ResponseEnd))
+
+    async def break_silence(self, response_id: str) -> None:
+        await self.send(self.renderer.keepalive(response_id), last=False)
+
+    async def send(self, data: bytes, *, last: bool) -> None:
         if not self.begun:
             self.begun = True
             await self._transport.send(Reply(200, self._headers, data, last=last))

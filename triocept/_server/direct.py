@@ -26,6 +26,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
 from .answer import Reply
 from .connection import Connection
+from .http1 import HTTP1
 from .intake import LINGER, BodyTooLarge, ClientGone, Head, Transport, text_headers
 from .routes import Route, Routes
 
@@ -35,29 +36,18 @@ Intake: TypeAlias = Callable[[Route, Head, Transport], Awaitable[None]]
 """Answers one model call."""
 
 
-class DirectProtocol(H11Protocol):
-    """hypercorn's HTTP/1.1, but for the model calls.
+class DirectProtocol(HTTP1):
+    """HTTP/1.1, with the model calls on their own way.
 
     Args:
-        hypercorn's: the protocol that it stands in for.
+        other: the protocol that it stands in for.
         connection: what it is spoken on.
         routes: which paths are model calls.
         intake: what answers them.
     """
 
     def __init__(self, other: H11Protocol, connection: Connection, routes: Routes, intake: Intake) -> None:
-        super().__init__(
-            other.app,
-            other.config,
-            other.context,
-            other.task_group,
-            other.connection_state,
-            other.ssl,
-            other.client,
-            other.server,
-            other.send,
-        )
-        self._connection = connection
+        super().__init__(other, connection)
         self._routes = routes
         self._intake = intake
 

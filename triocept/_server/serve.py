@@ -26,6 +26,7 @@ from .._rollout.service import split_cancelled
 from .connection import Connection
 from .direct import DirectProtocol
 from .front import App, Front, fatal_of
+from .http1 import HTTP1
 from .lifespan import run_lifespan
 
 __all__ = ["Server"]
@@ -155,9 +156,8 @@ class Server:
     ) -> None:
         """One connection, and whatever happens in it."""
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
-        take_over = (
-            partial(DirectProtocol, routes=front.routes, intake=front.intake) if self._direct else None
-        )
+        direct = partial(DirectProtocol, routes=front.routes, intake=front.intake)
+        take_over = direct if self._direct else HTTP1
         connection = Connection(app, self._config, self._context, stream, take_over)
         self._connections.add(connection)
         try:

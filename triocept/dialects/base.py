@@ -84,8 +84,12 @@ class StreamRenderer(ABC):
         """The in-band error that ends a stream which cannot go on; behind it is the end of the connection."""
 
     @abstractmethod
-    def keepalive(self) -> bytes:
-        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on."""
+    def keepalive(self, response_id: str = "") -> bytes:
+        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on.
+
+        Args:
+            response_id: the id that the answer will have, where the no-op is the first to tell it.
+        """
 
 
 class Dialect(ABC):
