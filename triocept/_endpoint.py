@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeAlias, final
 
 import trio
 
+from ._rollout.calls import OnRetry
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout, open_rollout
 from ._rollout.service import Handler
@@ -80,6 +81,7 @@ class Endpoint:
         id: str | None = None,  # noqa: A002 - the field's own word
         model: str = "triocept",
         on_hangup: OnHangup = "cancel",
+        on_retry: OnRetry = "join",
         concurrency: int | None = None,
         recorder: Recorder | None = None,
     ) -> AbstractAsyncContextManager[Rollout]:
@@ -92,6 +94,8 @@ class Endpoint:
             model: the name that `/v1/models` lists.
             on_hangup: what an agent's hang-up does to its exchange: `cancel` its handler (the turn says `abandoned`),
                 or let it `finish` and keep the answer for the agent's retry.
+            on_retry: whether an agent's re-send of a call that still runs, or whose answer it did not get, shares the
+                answer of the first (`join`, no second turn), or is always an exchange of its own (`new`).
             concurrency: how many exchanges the handler gets at once; None: as many as come.
             recorder: where the turns go; None: where the endpoint's go.
 
@@ -109,6 +113,7 @@ class Endpoint:
             id=id,
             model=model,
             on_hangup=on_hangup,
+            on_retry=on_retry,
             recorder=recorder or self._recorder,
         )
         return open_rollout(rollout, handler, concurrency)

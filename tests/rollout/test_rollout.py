@@ -242,7 +242,7 @@ async def test_an_agent_that_hangs_up_while_it_waits_to_be_taken_is_not_handed_o
         async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
             async with connected(endpoint.port) as stream:
                 await stream.send_all(raw_request(rollout, BODY))
-                while not rollout._open:
+                while not rollout._calls.open:
                     await trio.sleep(0.005)
             while not len(rollout.trace):
                 await trio.sleep(0.005)
@@ -365,7 +365,7 @@ async def test_an_endpoint_that_stops_ends_rollouts_that_others_hold_open() -> N
             async with serve_endpoint() as endpoint:
                 rollout = await nursery.start(hold, endpoint)
                 nursery.start_soon(agent, rollout)
-                while not rollout._open:
+                while not rollout._calls.open:
                     await trio.sleep(0.005)
             await ended.wait()
     assert replies[0].status_code == 503

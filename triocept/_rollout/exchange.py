@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, final
@@ -24,11 +24,12 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
-from .._trace.conversation import Conversation, conversation_said, conversations
+from .._trace.conversation import Conversation, conversations
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
 from .log import EventLog
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
+from .retries import attempt_of
 from .stream import ResponseStream
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Exchange:
         *,
         raw: Json,
         headers: Mapping[str, str],
-        attempt: int,
+        said: Conversation | None,
+        likeness: Hashable,
     ) -> None:
         self.id = f"x_{token_hex(8)}"
         """Its own, and that of its turn."""
@@ -67,9 +69,10 @@ class Exchange:
         """The agent's document, decoded, as it came."""
         self.headers = headers
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
-        self.attempt = attempt
+        self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
-        self._said = conversation_said(headers, request, raw)
+        self._said = said
+        self._likeness = likeness
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
         self._start = trio.current_time()
@@ -303,15 +306,16 @@ class Exchange:
     async def _settle(self, outcome: Outcome, last: Event | None = None) -> None:
         """Fix the outcome, record the turn, release the answer."""
         self._outcome = outcome
+        turn: Turn | None = None
         try:
-            await self.rollout._record(lambda number: self._turn(outcome, number))
+            turn = await self.rollout._record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
             self._log.end(Failed(exc))
             raise
         else:
             self._log.end(outcome, last)
         finally:
-            self.rollout._forget(self)
+            self.rollout._calls.end(self, turn)
             self._hand_over_scope.cancel()
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:

@@ -8,6 +8,7 @@ Rules:
 1. Nothing is lost by cancellation: a reader that is cancelled while it waits has taken nothing.
 2. Back-pressure: `put` waits until the fastest reader has taken all. With no reader it does not wait.
 3. The outcome comes last, once, and without a wait. It is what ends every reader.
+4. The increments of an answer that has ended are dropped with its last reader: the outcome has the whole.
 """
 
 from __future__ import annotations
@@ -73,8 +74,13 @@ class EventLog:
         if last is not None:
             self.events.append(last)
         self.outcome = outcome
+        self._drop_unread()
         self._arrival.unpark_all()
         self._progress.unpark_all()
+
+    def _drop_unread(self) -> None:
+        if self.outcome is not None and not self._readers:
+            self.events.clear()
 
     async def wait_ended(self) -> None:
         """Until it has its outcome."""
@@ -135,4 +141,5 @@ class EventReader:
         """This connection is done with the answer, whether all of it was written or not."""
         self._log.delivered |= self.delivered
         self._log._readers.discard(self)
+        self._log._drop_unread()
         self._log._progress.unpark_all()

@@ -103,7 +103,6 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         request,
         raw=document,
         headers=_redacted(head.headers),
-        attempt=_attempt(head.headers),
         watch=transport.cancel_when_gone,
     ) as reader:
         await write_answer(reader, request, route.dialect, transport)
@@ -177,11 +176,6 @@ def wants_both_lengths(headers: Mapping[str, str]) -> bool:
 def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     """Headers as text, names in lower case; of several of one name, the last."""
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
-
-
-def _attempt(headers: Mapping[str, str]) -> int:
-    count = headers.get("x-stainless-retry-count", "0")  # of the SDKs of OpenAI and Anthropic
-    return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
 
 
 def _redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
