@@ -132,6 +132,7 @@ async def serve_endpoint(
     grace: float = GRACE,
     tls: TLS | None = None,
     direct: bool = True,
+    websocket: bool = True,
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
 
@@ -146,6 +147,8 @@ async def serve_endpoint(
         tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
         direct: model calls on HTTP/1.1 go straight from the parser to their rollout. False takes them through ASGI,
             as HTTP/2 and every other route: slower, and otherwise the same.
+        websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
+            Codex to POST at once.
 
     Closing: rollouts that are still open end, their agents get a 503; idle connections are closed at once, others
     after `grace` at the latest. The port is free again.
@@ -170,10 +173,22 @@ async def serve_endpoint(
             listener, host, secure=tls is not None, registry=registry, watcher=watcher, recorder=recorder
         )
         server = Server(
-            listener, ssl_context=ssl_context, grace=grace, refuse_waiting=registry.close, direct=direct
+            listener,
+            ssl_context=ssl_context,
+            grace=grace,
+            refuse_waiting=registry.close,
+            direct=direct,
+            max_message=max_body,
         )
         app: Any = make_app(registry, max_body=max_body)
-        front = Front(app, Routes(DIALECTS.values()), registry, max_body=max_body, on_fatal=server.on_fatal)
+        front = Front(
+            app,
+            Routes(DIALECTS.values()),
+            registry,
+            max_body=max_body,
+            websocket=websocket,
+            on_fatal=server.on_fatal,
+        )
         error: BaseException | None = None  # kept, and raised outside the nursery, which would wrap it
         async with trio.open_nursery() as nursery:
             try:
@@ -198,6 +213,7 @@ async def run_endpoint(
     grace: float = GRACE,
     tls: TLS | None = None,
     direct: bool = True,
+    websocket: bool = True,
     task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Run an endpoint until cancelled, for those who own the nursery: `await nursery.start(run_endpoint)`.
@@ -214,6 +230,7 @@ async def run_endpoint(
         grace=grace,
         tls=tls,
         direct=direct,
+        websocket=websocket,
     )
     async with serve() as endpoint:
         task_status.started(endpoint)

@@ -219,11 +219,11 @@ INTERRUPTED = """
                     from triocept._server import intake
                     class Signalling(str):
                         pass
-                    original = intake._redacted
+                    original = intake.redacted
                     def attempt(headers):
                         interrupt()
                         return original(headers)
-                    intake._redacted = attempt
+                    intake.redacted = attempt
                 if where == "quart":
                     from triocept._server import app
                     original = app.authenticate

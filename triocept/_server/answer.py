@@ -101,6 +101,8 @@ def failure_reply(failure: Failure, document: Json) -> Reply:
         headers["x-should-retry"] = "true" if failure.should_retry else "false"
     if failure.status == 405:
         headers["allow"] = "POST"
+    if failure.status == 426:
+        headers["upgrade"] = "HTTP/1.1"
     return Reply(failure.status, headers, _encode(document))
 
 

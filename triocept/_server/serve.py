@@ -44,6 +44,7 @@ class Server:
         grace: seconds that connections have to end by themselves when the server stops.
         refuse_waiting: what is to be done with the calls that wait when the server stops.
         direct: whether model calls on HTTP/1.1 go straight from the parser to `Front.intake`.
+        max_message: bytes of one websocket message.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Server:
         grace: float,
         refuse_waiting: Callable[[], Awaitable[None]],
         direct: bool,
+        max_message: int,
     ) -> None:
         self.body_scope = trio.CancelScope()
         """Around the body that needs the server: cancelled when there is no server any more."""
@@ -67,7 +69,7 @@ class Server:
         self._grace = grace
         self._refuse_waiting = refuse_waiting
         self._direct = direct
-        self._config = _config()
+        self._config = _config(max_message)
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
@@ -205,7 +207,7 @@ class Server:
         self.body_scope.cancel()
 
 
-def _config() -> Config:
+def _config(max_message: int) -> Config:
     config = Config()
     config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
     config.accesslog = None
@@ -217,5 +219,5 @@ def _config() -> Config:
     config.h11_max_incomplete_size = (
         256 * 1024
     )  # a head; 16 KiB by default, and some agents send long headers
-    config.websocket_max_message_size = 256 * 1024 * 1024
+    config.websocket_max_message_size = max_message
     return config
