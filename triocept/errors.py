@@ -27,6 +27,7 @@ No message of these errors ever holds a key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 __all__ = [
@@ -76,6 +77,10 @@ class Refusal(TrioceptError):
         retry_after: seconds after which the agent may try again; None says nothing about that.
         should_retry: what `x-should-retry` tells the SDKs; None sends no such header.
         code: the dialect's own error code or type; None lets the dialect choose by status.
+        headers: further response headers, such as rate limits; names in lower case.
+
+    Raises:
+        ValueError: the status is none of a refusal, or a header cannot be sent.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Refusal(TrioceptError):
         retry_after: float | None = None,
         should_retry: bool | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         if not 400 <= status <= 599:
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
@@ -95,6 +101,23 @@ class Refusal(TrioceptError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.code = code
+        self.headers = {name.lower(): _checked(name, value) for name, value in (headers or {}).items()}
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"}
+)
+
+
+def _checked(name: str, value: str) -> str:
+    """A header's value, if it can be sent (RFC 9110, 5.5) and is not of those that frame the answer."""
+    if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
+        raise ValueError(f"a refusal cannot have a header named {name!r}")
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"header {name!r}: {value!r} cannot be sent")
+    return value
 
 
 class LimitReached(Refusal):

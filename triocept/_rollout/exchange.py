@@ -171,6 +171,7 @@ class Exchange:
         retry_after: float | None = None,
         should_retry: bool | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Refuse, with this HTTP status, in the agent's dialect.
 
@@ -184,15 +185,19 @@ class Exchange:
             retry_after: seconds.
             should_retry: what `x-should-retry` says; None sends no such header.
             code: the dialect's own error code; None chooses by status.
+            headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
             AlreadySettled, ExchangeAbandoned: as `respond`.
+            ValueError: the status is none of a refusal, or a header cannot be sent.
 
         Cancellation: as `respond`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        refusal = Refusal(status, message, retry_after=retry_after, should_retry=should_retry, code=code)
+        refusal = Refusal(
+            status, message, retry_after=retry_after, should_retry=should_retry, code=code, headers=headers
+        )
         await self._settle(Refused(refusal))
         await self._log.wait_delivered()
 

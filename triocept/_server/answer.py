@@ -94,7 +94,7 @@ async def write_failure(failure: Failure, dialect: Dialect, transport: Transport
 
 def failure_reply(failure: Failure, document: Json) -> Reply:
     """An error's document with the headers that belong to it."""
-    headers = {"content-type": "application/json"}
+    headers = {**failure.headers, "content-type": "application/json"}
     if failure.retry_after is not None:
         headers["retry-after"] = f"{failure.retry_after:g}"
     if failure.should_retry is not None:
@@ -116,6 +116,7 @@ def failure_of(exc: Exception, max_body: int) -> Failure:
                 code=exc.code,
                 retry_after=exc.retry_after,
                 should_retry=exc.should_retry,
+                headers=exc.headers,
             )
         case DialectError():
             return Failure(status=400, message=str(exc), param=exc.path or None, should_retry=False)

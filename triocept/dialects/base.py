@@ -36,6 +36,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds."""
     should_retry: bool | None = None
     """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    headers: dict[str, str] = {}
+    """Further response headers (rate limits), names in lower case."""
 
 
 @final
