@@ -85,8 +85,8 @@ class Calls:
         ended = self._ended.get(likeness)
         if ended is None or not isinstance(ended.log.outcome, Answered):
             return None
-        wanted = retry is Retry.MARKED or not ended.log.delivered
-        return ended.log if wanted and repeats(request, ended.request) else None
+        lost = not ended.log.delivered and (proven or not ended.log.attended)
+        return ended.log if (lost or retry is Retry.MARKED) and repeats(request, ended.request) else None
 
     def add(self, exchange: Exchange) -> None:
         """It begins."""
