@@ -1,4 +1,4 @@
-"""What the short way from the parser to the rollout must keep: no request of a connection is lost, cut or doubled."""
+"""What the fast way to the rollout must keep: no request of a connection is lost, cut or doubled."""
 
 from __future__ import annotations
 
