@@ -76,6 +76,7 @@ class Refusal(TrioceptError):
         retry_after: seconds after which the agent may try again; None says nothing about that.
         should_retry: what `x-should-retry` tells the SDKs; None sends no such header.
         code: the dialect's own error code or type; None lets the dialect choose by status.
+        headers: further response headers, names in lower case.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Refusal(TrioceptError):
         retry_after: float | None = None,
         should_retry: bool | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         if not 400 <= status <= 599:
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
@@ -95,6 +97,7 @@ class Refusal(TrioceptError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.code = code
+        self.headers = dict(headers or {})
 
 
 class LimitReached(Refusal):
@@ -112,18 +115,43 @@ class UpstreamError(TrioceptError):
     """The provider of a forwarded exchange failed; the agent gets its status and message.
 
     Attributes:
-        status: the provider's HTTP status, or 502 where there was none.
+        message: what the provider says, or what is wrong with what it says: the agent reads it.
+        status: the provider's HTTP status, or 502 where there was none; 504 where it took too long.
         body: the provider's body, as text.
-        headers: the provider's response headers, lower-case names.
+        headers: those of the provider's response headers that are passed on (request ids, rate limits, `retry-after`),
+            names in lower case.
+        code: the provider's own error code or type; None where it says none.
+        dialect: the dialect that `body` and `code` are in; empty where the body is not a document of it.
+        upstream: which upstream it was; empty where no upstream was involved. Stands in the exception's text.
+        rollout: the id of the rollout whose call it was; likewise.
     """
 
     def __init__(
-        self, message: str, *, status: int = 502, body: str = "", headers: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        status: int = 502,
+        body: str = "",
+        headers: Mapping[str, str] | None = None,
+        code: str | None = None,
+        dialect: str = "",
+        upstream: str = "",
+        rollout: str = "",
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.status = status
         self.body = body
         self.headers = dict(headers or {})
+        self.code = code
+        self.dialect = dialect
+        self.upstream = upstream
+        self.rollout = rollout
+
+    def __str__(self) -> str:
+        where = [f"{self.status} from {self.upstream}"] if self.upstream else []
+        where += [f"for rollout {self.rollout}"] if self.rollout else []
+        return f"{' '.join(where)}: {self.message}" if where else self.message
 
 
 class UpstreamTruncated(UpstreamError):

@@ -27,7 +27,7 @@ from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.conversation import Conversation, conversation_said, conversations
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
-from .log import EventLog
+from .log import Entry, EventLog, Relayed
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
 from .stream import ResponseStream
 
@@ -56,6 +56,7 @@ class Exchange:
         raw: Json,
         headers: Mapping[str, str],
         attempt: int,
+        query: str = "",
     ) -> None:
         self.id = f"x_{token_hex(8)}"
         """Its own, and that of its turn."""
@@ -67,6 +68,8 @@ class Exchange:
         """The agent's document, decoded, as it came."""
         self.headers = headers
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
+        self.query = query
+        """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
         self.attempt = attempt
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
         self._said = conversation_said(headers, request, raw)
@@ -125,12 +128,15 @@ class Exchange:
         Cancellation: before it begins, nothing has happened; later the answer is recorded and given, only the wait
         for its delivery is cut short.
         """
+        await self._respond(answer if isinstance(answer, Response) else Response.of(answer))
+
+    async def _respond(self, response: Response, document: bytes | None = None) -> None:
+        """Answer, whole; `document` is a provider's own, in the agent's dialect."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
-        response = answer if isinstance(answer, Response) else Response.of(answer)
-        await self._settle(Answered(self._complete(response)))
+        await self._settle(Answered(self._complete(response), document))
         await self._log.wait_delivered()
 
     @asynccontextmanager
@@ -236,11 +242,14 @@ class Exchange:
         await self._settle(Abandoned())
         self._handler_scope.cancel()
 
-    async def _send(self, event: Event) -> None:
+    async def _send(self, event: Entry) -> None:
         """One increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         assert self._fold is not None
+        if isinstance(event, Relayed):
+            await self._pass_on(event, self._fold)
+            return
         if isinstance(event, ResponseEnd):
             await self._end_stream(event)
             return
@@ -251,16 +260,30 @@ class Exchange:
             event = msgspec.structs.replace(
                 event, usage=Usage(input_tokens=tokens, output_tokens=0, estimated=True)
             )
+        await self._put(event)
+
+    async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
+        """One piece of a provider's stream; its bytes go on as they are."""
+        events = tuple(self._complete_event(event) for event in piece.events)
+        for event in events[:-1] if piece.last else events:
+            fold.add(event)
+        if isinstance(end := events[-1] if events else None, ResponseEnd):
+            await self._end_stream(end, Relayed(piece.data, events))
+        else:
+            await self._put(Relayed(piece.data, events))
+
+    async def _put(self, entry: Entry) -> None:
         if self._first_event is None:
             self._first_event = trio.current_time() - self._start
-        await self._log.put(event)
+        await self._log.put(entry)
 
-    async def _end_stream(self, end: ResponseEnd) -> None:
+    async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
         assert self._fold is not None
         self._fold.add(end)
         response = self._complete(self._fold.response())
         last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
-        await self._settle(Answered(response), last)
+        entry = last if piece is None else Relayed(piece.data, (*piece.events[:-1], last))
+        await self._settle(Answered(response), entry)
         await self._log.wait_delivered()
 
     def _complete_event(self, event: Event) -> Event:
@@ -295,9 +318,9 @@ class Exchange:
         """Fix the outcome that an exception of whoever answers amounts to, if there is none yet."""
         if not self.settled:
             self._cause = exc
-            await self._settle(outcome_of(exc))
+            await self._settle(outcome_of(exc, self.dialect))
 
-    async def _settle(self, outcome: Outcome, last: Event | None = None) -> None:
+    async def _settle(self, outcome: Outcome, last: Entry | None = None) -> None:
         """Fix the outcome, record the turn, release the answer."""
         self._outcome = outcome
         try:

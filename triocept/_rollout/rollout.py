@@ -285,6 +285,7 @@ class Rollout:
         headers: Mapping[str, str],
         attempt: int,
         watch: Callable[[trio.CancelScope], None],
+        query: str = "",
     ) -> AsyncIterator[EventReader]:
         """One connection's wait for the answer to `request`: a new exchange, or one that it repeats.
 
@@ -301,7 +302,7 @@ class Rollout:
         exchange = self._unheard(request)
         new = exchange is None
         if exchange is None:
-            exchange = Exchange(self, request, raw=raw, headers=headers, attempt=attempt)
+            exchange = Exchange(self, request, raw=raw, headers=headers, attempt=attempt, query=query)
             self._open[exchange.id] = exchange
         reader = exchange._log.open_reader()
         with trio.CancelScope() as scope:

@@ -105,6 +105,7 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         headers=_redacted(head.headers),
         attempt=_attempt(head.headers),
         watch=transport.cancel_when_gone,
+        query=head.query,
     ) as reader:
         await write_answer(reader, request, route.dialect, transport)
 

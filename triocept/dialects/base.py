@@ -36,6 +36,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds."""
     should_retry: bool | None = None
     """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    headers: dict[str, str] = {}
+    """Further response headers, names in lower case."""
 
 
 @final
@@ -61,6 +63,14 @@ class StreamParser(ABC):
         Raises:
             DialectError: the wire breaks its grammar; the path is that inside the wire event.
             UpstreamError: the wire holds an error in place of a response.
+        """
+
+    @property
+    @abstractmethod
+    def ending(self) -> bool:
+        """Whether the wire has said why the answer ends.
+
+        What follows adds no content: usage perhaps, and the terminal event. `ResponseEnd` may be still to come.
         """
 
     @abstractmethod
