@@ -11,8 +11,8 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, final
 
@@ -25,6 +25,7 @@ from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.conversation import Conversation, conversation_said, conversations
+from .._trace.tokens import Tokens
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
 from .log import Entry, EventLog, Relayed
@@ -85,6 +86,9 @@ class Exchange:
         self._hand_over_scope = trio.CancelScope()
         self._handler_scope = trio.CancelScope()
         self._handed_over = False
+        self._work_scopes: set[trio.CancelScope] = set()
+        self._tokens: Callable[[], Tokens] | None = None
+        """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
 
     def __repr__(self) -> str:
         state = kind_of(self._outcome) if self._outcome else "waiting"
@@ -239,8 +243,34 @@ class Exchange:
             return
         if self.rollout.on_hangup == "finish" and self._handed_over:
             return
-        await self._settle(Abandoned())
+        await self._settle_from_outside(Abandoned())
         self._handler_scope.cancel()
+
+    async def _settle_from_outside(self, outcome: Outcome) -> None:
+        """Settle it though somebody may be at work on its answer: that work is cancelled."""
+        self._outcome = outcome
+        for scope in self._work_scopes:
+            scope.cancel()
+        await self._settle(outcome)
+
+    @contextmanager
+    def _work(self) -> Iterator[None]:
+        """Work on its answer, that makes no sense any more once it has its outcome from elsewhere: by the agent's
+        hang-up, or the end of its rollout.
+
+        Raises:
+            ExchangeAbandoned: the agent has hung up.
+        """
+        self._check_open()
+        scope = trio.CancelScope()
+        self._work_scopes.add(scope)
+        try:
+            with scope:
+                yield
+        finally:
+            self._work_scopes.discard(scope)
+        if scope.cancelled_caught and isinstance(self._outcome, Abandoned):
+            self._check_open()
 
     async def _send(self, event: Entry) -> None:
         """One increment of a streamed answer."""
@@ -353,6 +383,7 @@ class Exchange:
             first_event=self._first_event,
             duration=trio.current_time() - self._start,
             notes=self._notes,
+            tokens=self._tokens() if self._tokens is not None else None,
         )
 
 

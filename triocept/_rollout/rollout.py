@@ -392,7 +392,7 @@ class Rollout:
         with trio.CancelScope(shield=True):
             for exchange in tuple(self._open.values()):
                 if not exchange.settled:
-                    await exchange._settle(Refused(self._ending))
+                    await exchange._settle_from_outside(Refused(self._ending))
 
     async def _close(self) -> None:
         """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded."""
