@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 
 import trio
 
@@ -23,14 +22,16 @@ from .._rollout.log import Relayed
 from .._sse import MAX_EVENT
 from ..dialects.base import StreamParser
 from ..errors import DialectError
-from .transport import Reply, drain
+from .transport import Reply
 
 __all__ = ["Frames", "Relay", "relayed"]
 
 END_PATIENCE = 1.0
 """Seconds."""
 
-_FRAME_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+_FRAME_END = re.compile(
+    rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))"
+)  # a CR at the end may be half of a CR LF
 
 
 class Frames:
@@ -159,20 +160,19 @@ async def relayed(reply: Reply, relay: Relay) -> AsyncGenerator[Relayed, None]:
         UpstreamError: the provider says that it failed.
         DialectError: this is not its dialect.
     """
-    async with aclosing(reply.pieces()) as pieces:
-        while not relay.ended and (data := await _next(pieces, relay)) is not None:
-            piece = relay.feed(data)
-            if piece is not None:
-                yield piece
-        relay.close()
-        yield relay.last()
-        await drain(pieces)
+    while not relay.ended and (data := await _receive(reply, relay)):
+        piece = relay.feed(data)
+        if piece is not None:
+            yield piece
+    relay.close()
+    yield relay.last()
+    await reply.drain()
 
 
-async def _next(pieces: AsyncGenerator[bytes, None], relay: Relay) -> bytes | None:
-    """More of the bytes; None where there are no more, or none are waited for."""
+async def _receive(reply: Reply, relay: Relay) -> bytes:
+    """More of the bytes; none at their end, or where no more are waited for."""
     with trio.CancelScope() as patience:
         if relay.ending:
             patience.deadline = trio.current_time() + END_PATIENCE
-        return await anext(pieces, None)
-    return None
+        return await reply.receive()
+    return b""

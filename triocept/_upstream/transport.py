@@ -12,8 +12,8 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpx2
@@ -22,7 +22,7 @@ import trio
 from ..errors import UpstreamError, UpstreamTruncated
 from .tokens import Collector
 
-__all__ = ["Call", "Reply", "Transport", "drain", "open_transport"]
+__all__ = ["Call", "Reply", "Transport", "open_transport"]
 
 MAX_DOCUMENT = 256 * 1024 * 1024
 """Bytes of a whole answer; what the endpoint takes as a request."""
@@ -54,37 +54,56 @@ class Reply:
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
+        self._source: AsyncIterator[bytes] | None = None
         self._raw = response.headers.get("content-encoding", "identity").lower() in ("", "identity")
         self.status = response.status_code
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body, as it comes.
+    async def receive(self) -> bytes:
+        """More of the body, as it comes; empty at its end.
 
         Raises:
             UpstreamTruncated: the connection ended before the body did.
             UpstreamError: 504, nothing came for too long.
+
+        Cancellation: the body has ended: nothing more of it can be had.
         """
-        source = self._response.aiter_raw() if self._raw else self._response.aiter_bytes()
+        if self._source is None:
+            self._source = self._response.aiter_raw() if self._raw else self._response.aiter_bytes()
         with _mapped(begun=True):
-            async with aclosing(source) as pieces:
-                async for piece in pieces:
-                    yield piece
+            return await anext(self._source, b"")
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
         """The whole body.
 
         Raises:
-            UpstreamError: it is larger than `limit`; or as `pieces`.
+            UpstreamError: it is larger than `limit`; or as `receive`.
         """
         body = bytearray()
-        async with aclosing(self.pieces()) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > limit:
-                    raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
+        while piece := await self.receive():
+            body += piece
+            if len(body) > limit:
+                raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
         return bytes(body)
+
+    async def drain(self) -> None:
+        """Read what is left, for a moment: then the connection can be used again."""
+        with trio.move_on_after(DRAIN):
+            while await self.receive():
+                pass
+
+    async def aclose(self) -> None:
+        """Be done with it: a body that was not read to its end takes its connection along."""
+        with _mapped(begun=True):
+            await self._response.aclose()
+        if self._source is None:
+            return
+        try:
+            async for _ in self._source:
+                pass  # httpx2 leaves generators half-way, for the garbage collector to find; a closed one ends at once
+        except (httpx2.TransportError, httpx2.StreamError, trio.ClosedResourceError):
+            pass
 
 
 class Transport:
@@ -105,11 +124,11 @@ class Transport:
         with _mapped(begun=False):
             request = self._client.build_request("POST", call.url, headers=call.headers, content=call.body)
             response = await self._client.send(request, stream=True)
+        reply = Reply(response)
         try:
-            yield Reply(response)
+            yield reply
         finally:
-            with _mapped(begun=True):
-                await response.aclose()
+            await reply.aclose()
 
 
 @asynccontextmanager
@@ -137,13 +156,6 @@ async def open_transport(
         follow_redirects=False,
     ) as client:
         yield Transport(client)
-
-
-async def drain(pieces: AsyncGenerator[bytes, None]) -> None:
-    """Read what is left behind the end of an answer, for a moment: then its connection can be used again."""
-    with trio.move_on_after(DRAIN):
-        async for _ in pieces:
-            pass
 
 
 @contextmanager

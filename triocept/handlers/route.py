@@ -44,8 +44,8 @@ def route(choice: Choice) -> Handler:
 def fallback(handlers: Iterable[Handler]) -> Handler:
     """A handler that asks others, one after the other, until one answers.
 
-    The next one is asked where one raised an `UpstreamError` and the exchange has no outcome yet: so a stream that broke
-    in the middle stays broken. Who failed is in the turn's notes, as `failed`.
+    The next one is asked where one raised an `UpstreamError` and the exchange has no outcome yet: so a stream that
+    broke in the middle stays broken. Who failed is in the turn's notes, as `failed`.
 
     Args:
         handlers: at least one, in order.
