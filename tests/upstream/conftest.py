@@ -53,7 +53,7 @@ class Stage:
         """Ask, and see the answer come."""
         url = self.rollout.base_url(dialect) + path_of(dialect, stream=stream) + query
         key = {"authorization": f"Bearer {self.rollout.api_key}"}
-        async with httpx2.AsyncClient(timeout=None) as client:
+        async with httpx2.AsyncClient(timeout=None, verify=False) as client:  # plain HTTP; certificates take 20 ms
             body = body_of(dialect, stream=stream, **more)
             async with client.stream("POST", url, json=body, headers={**key, **(headers or {})}) as response:
                 yield response
@@ -90,3 +90,15 @@ async def begin_to_read(stage: Stage, dialect: str, *, until: bytes = b"") -> No
         seen = b""
         while until not in seen or not seen:
             seen += await stream.receive_some()
+
+
+async def ask_roughly(stage: Stage, agent: str) -> tuple[bytes, bool]:
+    """The answer, and whether it came to a clean end."""
+    data = b""
+    try:
+        async with stage.asking(agent, stream=True) as answered:
+            async for piece in answered.aiter_raw():
+                data += piece
+    except httpx2.RemoteProtocolError:
+        return data, False
+    return data, True

@@ -11,6 +11,7 @@ import trio
 from triocept import (
     ContextLengthError,
     Exchange,
+    Response,
     Text,
     UpstreamError,
     UpstreamTruncated,
@@ -20,7 +21,7 @@ from triocept import (
 from triocept._upstream.relay import Relay
 from triocept.dialects import DIALECTS
 
-from .conftest import KEY, base_of, staged
+from .conftest import KEY, ask_roughly, base_of, staged
 from .provider import (
     ALL,
     BODIES,
@@ -177,8 +178,6 @@ SHORT = "Hi"
 @pytest.mark.parametrize("agent", [CHAT, MESSAGES])
 async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: str, agent: str) -> None:
     """Over sockets, chunked, as real servers stream: also behind the reason, up to the terminal event."""
-    from triocept import Response
-
     response = Response((Text(SHORT),), id="i", model="m", dialect=dialect)
     pieces = wire_stream(dialect, response)
     data = b"".join(pieces)
@@ -198,20 +197,6 @@ async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: 
                 assert turn.outcome == "refused", cut
                 assert turn.error is not None
                 assert turn.error.type == "UpstreamTruncated", cut
-
-
-async def ask_roughly(stage: Any, agent: str) -> tuple[bytes, bool]:
-    """The answer, and whether it came to a clean end."""
-    import httpx2
-
-    data = b""
-    try:
-        async with stage.asking(agent, stream=True) as answered:
-            async for piece in answered.aiter_raw():
-                data += piece
-    except httpx2.RemoteProtocolError:
-        return data, False
-    return data, True
 
 
 @pytest.mark.parametrize("dialect", ALL)

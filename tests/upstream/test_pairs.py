@@ -28,6 +28,7 @@ from triocept import (
 from triocept._canonical.content import Media
 from triocept.dialects import DIALECTS
 
+from .conftest import ask_roughly, staged
 from .provider import ALL, CHAT, COMPLETIONS, END, GEMINI, MESSAGES, RESPONSES, chunk, head, wire_stream
 
 TALKING = tuple(name for name in ALL if name != COMPLETIONS)
@@ -211,9 +212,6 @@ async def test_the_agent_hears_the_name_that_it_asked_for(agent: str) -> None:
 @pytest.mark.parametrize("agent", TALKING)
 @pytest.mark.parametrize("provider", [CHAT, GEMINI])
 async def test_an_end_for_no_known_reason_is_never_an_ordinary_end(agent: str, provider: str) -> None:
-    from .conftest import staged
-    from .test_failures import ask_roughly
-
     bad = {
         CHAT: (b'"finish_reason":"stop"', b'"finish_reason":"abort"'),
         GEMINI: (b'"STOP"', b'"MALFORMED_FUNCTION_CALL"'),

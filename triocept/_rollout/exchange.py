@@ -27,7 +27,7 @@ from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.conversation import Conversation, conversation_said, conversations
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
-from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
+from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, UpstreamError
 from .log import Entry, EventLog, Relayed
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
 from .stream import ResponseStream
@@ -267,9 +267,12 @@ class Exchange:
         try:
             with scope:
                 yield
+        except (AlreadySettled, UpstreamError):
+            if not scope.cancel_called:  # else it is no fault of whoever was at work
+                raise
         finally:
             self._work_scopes.discard(scope)
-        if scope.cancelled_caught and isinstance(self._outcome, Abandoned):
+        if scope.cancel_called and isinstance(self._outcome, Abandoned):
             self._check_open()
 
     async def _send(self, event: Entry) -> None:
