@@ -283,6 +283,7 @@ class Rollout:
         raw: Json,
         headers: Mapping[str, str],
         watch: Callable[[trio.CancelScope], None],
+        query: str = "",
     ) -> AsyncIterator[EventReader]:
         """One connection's wait for the answer to `request`: a new exchange, or one that it repeats.
 
@@ -301,7 +302,7 @@ class Rollout:
         found = self._calls.find(request, key, retry_of(headers), named=said is not None)
         new = found is None
         if found is None:
-            found = Exchange(self, request, raw=raw, headers=headers, said=said, likeness=key)
+            found = Exchange(self, request, raw=raw, headers=headers, said=said, likeness=key, query=query)
             self._calls.add(found)
         exchange, log = (found, found._log) if isinstance(found, Exchange) else (None, found)
         async with self._calls.open_wait(log, watch) as reader:
@@ -368,7 +369,7 @@ class Rollout:
         with trio.CancelScope(shield=True):
             for exchange in self._calls.open:
                 if not exchange.settled:
-                    await exchange._settle(Refused(self._ending))
+                    await exchange._settle_from_outside(Refused(self._ending))
 
     async def _close(self) -> None:
         """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded."""

@@ -109,6 +109,7 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         raw=document,
         headers=redacted(head.headers),
         watch=transport.cancel_when_gone,
+        query=head.query,
     ) as reader:
         await write_answer(reader, request, route.dialect, transport)
 

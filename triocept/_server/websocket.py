@@ -27,12 +27,12 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import Event, ResponseEnd, ResponseStart
+from .._canonical.events import ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
-from .._rollout.log import EventReader
+from .._rollout.log import Entry, EventReader, Relayed
 from .._rollout.outcome import Answered
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
@@ -227,8 +227,9 @@ class _Answer:
                 await self.write(event)
         reader.delivered = True
 
-    async def write(self, event: Event) -> None:
-        await self._send(self._documents.render(event))
+    async def write(self, entry: Entry) -> None:
+        for event in entry.events if isinstance(entry, Relayed) else (entry,):
+            await self._send(self._documents.render(event))
 
     async def break_silence(self, response_id: str) -> None:
         await self._send(self._documents.keepalive(response_id))

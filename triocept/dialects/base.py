@@ -65,6 +65,14 @@ class StreamParser(ABC):
             UpstreamError: the wire holds an error in place of a response.
         """
 
+    @property
+    @abstractmethod
+    def ending(self) -> bool:
+        """Whether the wire has said why the answer ends.
+
+        What follows adds no content: usage perhaps, and the terminal event. `ResponseEnd` may be still to come.
+        """
+
     @abstractmethod
     def close(self) -> list[Event]:
         """The wire has ended: the last events, among them `ResponseEnd` if it was not given yet.
