@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -104,14 +105,14 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         log.warning("%s %s: %s %s", head.method, head.path, failure.status, failure.message)
         await write_failure(failure, route.dialect, transport)
         return
-    async with rollout._open_call(
+    await rollout._answer_call(
         request,
         raw=document,
         headers=redacted(head.headers),
-        watch=transport.cancel_when_gone,
         query=head.query,
-    ) as reader:
-        await write_answer(reader, request, route.dialect, transport)
+        watch=transport.cancel_when_gone,
+        deliver=partial(write_answer, request=request, dialect=route.dialect, transport=transport),
+    )
 
 
 def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
