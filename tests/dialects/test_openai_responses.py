@@ -925,6 +925,8 @@ def test_a_conversation_goes_on_from_an_earlier_response() -> None:
     assert whole.system.startswith("new")
     assert RESPONSES.render_request(whole)["input"] == [item, USER, call(), output]
     assert [tool.name for tool in whole.tools] == ["ls", "search", "say"]
+    assert RESPONSES.render_response(answer, whole)["previous_response_id"] == "r", "OpenAI tells it again"
+    assert "previous_response_id" not in RESPONSES.render_request(whole), "an upstream has never seen it"
 
 
 def test_an_answer_is_told_again_with_its_id_and_time() -> None:

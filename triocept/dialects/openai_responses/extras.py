@@ -53,6 +53,7 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
         messages=(*head, *before, *said, *rest),
         tools=(*request.tools, *declared),
         previous_response=None,
+        continued_from=request.previous_response,
     )
 
 

@@ -145,7 +145,7 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "model": model or request.model,
         "output": [],
         "parallel_tool_calls": request.parallel_tool_calls is not False,
-        "previous_response_id": request.previous_response,
+        "previous_response_id": request.previous_response or request.continued_from,
         "reasoning": merged({"effort": effort, "summary": None}, extra.get("reasoning") or {}),
         "store": extra.get("store") is not False,
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
