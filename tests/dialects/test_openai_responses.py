@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from triocept.dialects.openai_responses import (
     is_warm_up,
     render_input_items,
     render_stored,
+    render_stored_events,
     render_ws_error,
 )
 from triocept.dialects.openai_responses.names import asks_as_codex
@@ -933,6 +935,19 @@ def test_an_answer_is_told_again_with_its_id_and_time() -> None:
     document = render_stored(Response.of("a"), parsed(), created=5)
     assert (document["created_at"], document["completed_at"], document["status"]) == (5, 5, "completed")
     SDKResponse.model_validate(document)
+
+
+def test_an_answer_is_told_again_as_events_from_a_number_on() -> None:
+    def told(after: int) -> list[tuple[int, str]]:
+        data = render_stored_events(Response.of("a", ToolCall.of("ls")), parsed(stream=True), after=after)
+        events = [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]
+        return [(event["sequence_number"], event["type"]) for event in events]
+
+    everything = told(-1)
+    assert [number for number, _ in everything] == list(range(len(everything)))
+    assert (everything[0][1], everything[-1][1]) == ("response.created", "response.completed")
+    assert told(3) == everything[4:]
+    assert told(len(everything) + 7) == everything[-1:], "never without its terminal event"
 
 
 def test_input_items_have_ids_that_stay_and_the_newest_is_first() -> None:

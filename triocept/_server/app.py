@@ -82,6 +82,10 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
     @view
     async def stored(response_id: str) -> Response:
         turn, response = _answered(response_id)
+        if request.args.get("stream") == "true":
+            after = request.args.get("starting_after", -1, type=int)
+            body = responses.render_stored_events(response, turn.request, after=after)
+            return Response(body, headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
         return _json(responses.render_stored(response, turn.request, created=int(turn.started_at)))
 
     @view

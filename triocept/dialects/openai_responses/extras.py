@@ -1,6 +1,7 @@
 """The documents of the side routes, and what a request says of them.
 
-`GET /v1/responses/{id}` and `GET /v1/responses/{id}/input_items` tell of what was answered before.
+`GET /v1/responses/{id}` (with `stream=true`: as events) and `GET /v1/responses/{id}/input_items` tell of what was
+answered before.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from typing import Literal
 import msgspec
 
 from ..._canonical.content import Json, Message
+from ..._canonical.fold import events_of
 from ..._canonical.request import Request
 from ..._canonical.response import Response
+from ..._sse import encode_sse
 from .._ids import legal_id
 from .._json import encode_json
 from .items import complete
@@ -19,8 +22,16 @@ from .messages import INSTRUCTIONS, render_input
 from .names import NAME
 from .namespaces import Names
 from .response import render_response
+from .stream_documents import Documents
 
-__all__ = ["continued", "is_stored", "is_warm_up", "render_input_items", "render_stored"]
+__all__ = [
+    "continued",
+    "is_stored",
+    "is_warm_up",
+    "render_input_items",
+    "render_stored",
+    "render_stored_events",
+]
 
 _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
 
@@ -65,6 +76,17 @@ def render_stored(response: Response, request: Request, *, created: int | None =
         if "completed_at" in document:
             document["completed_at"] = created
     return document
+
+
+def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
+    """The answer told again as a stream: the events whose number is over `after`, and the terminal one in any case.
+
+    A text that was streamed in many pieces is told in one, so its numbers are not those of the first time.
+    """
+    documents = Documents(request)
+    events = [wire for event in events_of(response) for wire in documents.render(event)]
+    told = events[min(max(after + 1, 0), len(events) - 1) :]
+    return b"".join(encode_sse(event.data, event.type) for event in told)
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
