@@ -161,7 +161,7 @@ def _whole(request: Request, route: Route, rollout: Rollout) -> Request:
     turn = rollout.trace.answer(request.previous_response)
     if turn is None or turn.response is None:
         raise Refusal(
-            400,
+            route.dialect.lost_status,
             f"this rollout has answered with no response {request.previous_response!r}",
             should_retry=False,
             code="previous_response_not_found",

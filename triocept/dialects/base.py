@@ -97,6 +97,8 @@ class Dialect(ABC):
     """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: ClassVar[str]
     """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
+    lost_status: ClassVar[int] = 400
+    """The HTTP status of a call that goes on from a response which nobody knows."""
 
     def match(self, path: str, query: str) -> Target | None:
         """Read the path of a call, without a rollout's prefix, and its query.
