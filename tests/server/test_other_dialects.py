@@ -97,6 +97,20 @@ async def test_gemini_whole_as_events_and_as_an_array_and_its_side_routes() -> N
     assert [turn.request.model for turn in rollout.trace] == ["gemini-x"] * 3
 
 
+@pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])
+async def test_the_side_routes_of_gemini_are_there_in_every_version_of_its_api(version: str) -> None:
+    body = {"contents": [{"parts": [{"text": "x" * 40}]}]}
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(model="my-gemini") as rollout:
+            base = f"{rollout.base_url('gemini')}/{version}/models"
+            async with httpx2.AsyncClient(headers={"x-goog-api-key": rollout.api_key}) as client:
+                assert (await client.post(f"{base}/m:countTokens", json=body)).json() == {"totalTokens": 10}
+                assert [each["name"] for each in (await client.get(base)).json()["models"]] == [
+                    "models/my-gemini"
+                ]
+                assert (await client.get(f"{base}/m")).json()["name"] == "models/m"
+
+
 async def test_a_websocket_for_responses_is_answered_426_at_once() -> None:
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
