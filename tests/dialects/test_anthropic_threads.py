@@ -47,7 +47,7 @@ def test_a_call_that_goes_on_may_have_nothing_new_to_say() -> None:
     assert MESSAGES.parse_request({"model": "m", "max_tokens": 9, "messages": [], "thread": CONTINUE})
     with pytest.raises(DialectError, match="messages: must not be empty"):
         MESSAGES.parse_request({"model": "m", "max_tokens": 9, "messages": [], "thread": None})
-    with pytest.raises(DialectError, match="thread.previous_message_id: is missing"):
+    with pytest.raises(DialectError, match=r"thread\.previous_message_id: is missing"):
         MESSAGES.parse_request(asked("a", thread={"type": "continue"}))
 
 

@@ -138,6 +138,7 @@ async def test_a_tool_loop_of_parallel_calls_with_thinking_and_an_image(kind: st
                 beta = await client.beta.messages.count_tokens(model="m", messages=messages, tools=TOOLS)
                 assert counted.input_tokens == beta.input_tokens > 10
                 assert [model.id for model in (await client.models.list()).data] == ["triocept"]
+                assert (await client.models.retrieve("some/other")).id == "some/other"
     one, two = rollout.trace
     (image,) = [part for part in one.request.messages[0].content if isinstance(part, Media)]
     assert (image.kind, image.media_type, image.data) == ("image", "image/png", PIXEL)

@@ -289,6 +289,7 @@ async def test_raw_and_streaming_responses_show_the_headers(kind: str) -> None:
                 other = await client.responses.with_raw_response.create(model="m", input="3")
                 assert other.parse().output_text == "c"
                 assert [model.id for model in (await client.models.list()).data] == ["triocept"]
+                assert (await client.models.retrieve("some/other")).id == "some/other"
 
 
 ERRORS = [
