@@ -356,6 +356,8 @@ def test_a_result_in_a_turn_of_the_model_is_a_tools() -> None:
         ({"output": ""}, "", False),
         ({"error": ""}, "", True),
         ({"output": 5}, '{"output":5}', False),
+        ({"name": "ls", "content": "x"}, "x", False),  # Vercel's AI SDK
+        ({"name": "cat", "content": "x"}, '{"name":"cat","content":"x"}', False),
         ({}, "", False),
     ],
 )
