@@ -7,7 +7,7 @@ wrong on the way is an error in the dialect's own shape, logged once without the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import trio
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .._canonical.response import Response
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..errors import DialectError, Refusal
@@ -155,7 +156,8 @@ async def _read_document(head: Head, transport: Transport, max_body: int) -> Jso
 
 
 def _whole(request: Request, route: Route, rollout: Rollout) -> Request:
-    """The request, with the conversation of the earlier response that it names, if it names one."""
+    """The request, with what it names of earlier answers: a conversation that it goes on from, or single items."""
+    request = route.dialect.referenced(request, _answers(rollout, request.dialect))
     if request.previous_response is None:
         return request
     turn = rollout.trace.answer(request.previous_response)
@@ -167,6 +169,13 @@ def _whole(request: Request, route: Route, rollout: Rollout) -> Request:
             code="previous_response_not_found",
         )
     return route.dialect.continued(request, turn.request, turn.response)
+
+
+def _answers(rollout: Rollout, dialect: str) -> Iterator[tuple[Request, Response]]:
+    """What was asked and answered in this dialect, the newest first."""
+    for turn in reversed(tuple(rollout.trace)):
+        if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
+            yield turn.request, turn.response
 
 
 def wants_both_lengths(headers: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ A dialect is one wire format, spoken both as a server (parse requests, render re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, final
 
 import msgspec
@@ -139,6 +140,15 @@ class Dialect(ABC):
         Only for a dialect whose requests can name an earlier response.
         """
         raise DialectError("a request cannot go on from an earlier response here")
+
+    def referenced(self, request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
+        """`request` with the things themselves in the place of what it merely names of earlier answers.
+
+        Args:
+            request: as `parse_request` read it.
+            answers: what was asked and answered before in this dialect, the newest first.
+        """
+        return request
 
     @abstractmethod
     def render_request(self, request: Request) -> Json:

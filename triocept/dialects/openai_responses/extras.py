@@ -6,18 +6,19 @@ answered before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from ..._canonical.content import Json, Message
+from ..._canonical.content import Json, Message, Opaque, Part
 from ..._canonical.fold import events_of
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..._sse import encode_sse
 from .._ids import legal_id
 from .._json import encode_json
-from .items import complete
+from .items import complete, parse_item
 from .messages import INSTRUCTIONS, render_input
 from .names import NAME
 from .namespaces import Names
@@ -28,6 +29,7 @@ __all__ = [
     "continued",
     "is_stored",
     "is_warm_up",
+    "referenced",
     "render_input_items",
     "render_stored",
     "render_stored_events",
@@ -68,6 +70,46 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
     )
 
 
+def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
+    """The request with the items themselves in the place of `item_reference`s to them.
+
+    Vercel's AI SDK sends what the model wrote so, unless `store` is false; what nobody has written is left as it is.
+
+    Args:
+        request: what the agent sent.
+        answers: what was asked and answered before, the newest first; read as far as is needed.
+    """
+    wanted = {name for message in request.messages for part in message.content if (name := _reference(part))}
+    found: dict[str, Json] = {}
+    for earlier, answer in answers if wanted else ():
+        items = render_response(answer, earlier)["output"]
+        found |= {item["id"]: item for item in items if item.get("id") in wanted}
+        if found.keys() == wanted:
+            break
+    if not found:
+        return request
+    names = Names(request.tools)
+    messages = tuple(_with_items(message, found, names) for message in request.messages)
+    return msgspec.structs.replace(request, messages=messages)
+
+
+def _reference(part: Part) -> str | None:
+    match part:
+        case Opaque(dialect=dialect, raw={"type": "item_reference", "id": str(identity)}) if dialect == NAME:
+            return identity
+    return None
+
+
+def _with_items(message: Message, found: dict[str, Json], names: Names) -> Message:
+    if not any(_reference(part) in found for part in message.content):
+        return message
+    content: list[Part] = []
+    for part in message.content:
+        item = found.get(_reference(part) or "")
+        content += [part] if item is None else parse_item(item, "input", names, answer=False)
+    return msgspec.structs.replace(message, content=tuple(content))
+
+
 def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
     """The answer, as it is told again; `created` is in Unix seconds, now where it is None."""
     document = render_response(response, request)
@@ -104,7 +146,7 @@ def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
     """The item with an id that is the same each time, and with its content as a list."""
     prefix = _PREFIXES.get(item["type"], "item_")
     made = legal_id(f"{number} {encode_json(item).decode()}", prefix)
-    listed = complete({**item, "id": item.get("id") or made}, item.get("status") or "completed")
+    listed = complete({**item, "id": item.get("id") or made}, "", item.get("status") or "completed")
     if item["type"] == "message" and isinstance(item["content"], str):
         listed["content"] = [{"type": "input_text", "text": item["content"]}]
     return listed
