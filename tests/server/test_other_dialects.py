@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.asking import bearer, connected
-from triocept import ScriptedModel, ToolCall, serve_endpoint
+from triocept import Exchange, ScriptedModel, ToolCall, serve_endpoint
 
 # The SDKs leave their async generators where a stream ends; trio warns, and closes them.
 pytestmark = pytest.mark.filterwarnings(
@@ -57,6 +57,31 @@ async def test_responses_go_on_from_an_earlier_one_and_are_told_again() -> None:
     assert texts[2][:3] == ["hi", "first", "and now?"]
     assert [result.text for result in rollout.trace[2].request.tool_results] == ["seen"]
     assert len(rollout.trace.threads) == 2  # the instructions were the first call's alone, as OpenAI has it
+
+
+async def test_an_answer_that_was_silent_at_first_can_be_gone_on_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triocept._server.answer.HEAD_AFTER", 0.01)
+    noticed = trio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await noticed.wait()  # `created` has gone out, with the id, before anything was said
+        await exchange.respond("hello")
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            async with rollout.client("openai_responses", max_retries=0) as client:
+                events = []
+                async for event in await client.responses.create(model="m", input="hi", stream=True):
+                    events.append(event)
+                    noticed.set()
+                assert events[0].type == "response.created"
+                first = events[-1].response
+                assert {events[0].response.id, first.id} == {rollout.trace[0].response.id}
+                second = await client.responses.create(model="m", input="x", previous_response_id=first.id)
+                assert second.output_text == "hello"
+    assert [message.text for message in rollout.trace[1].request.messages] == ["hi", "hello", "x"]
 
 
 async def test_completions_whole_and_streamed_and_what_they_cannot_say() -> None:

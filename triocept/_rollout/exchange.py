@@ -78,7 +78,7 @@ class Exchange:
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
         self._response_id = f"resp_{token_hex(12)}"
-        self._log = EventLog()
+        self._log = EventLog(self._response_id)
         self._hand_over_scope = trio.CancelScope()
         self._handler_scope = trio.CancelScope()
         self._handed_over = False

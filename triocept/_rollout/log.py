@@ -33,7 +33,9 @@ async def acquire(lock: trio.Lock) -> None:
 class EventLog:
     """The increments of one answer, then its outcome."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: str = "") -> None:
+        self.identity = identity
+        """The id of the answer, where whoever gives it has none of its own."""
         self.events: list[Event] = []
         self.outcome: Outcome | None = None
         self.delivered = False
@@ -94,6 +96,11 @@ class EventReader:
         self.delivered = False
         """Set by the connection when it has written the end of the answer."""
         self._log = log
+
+    @property
+    def identity(self) -> str:
+        """The id of the answer, before there is anything of it."""
+        return self._log.identity
 
     async def next(self) -> Event | None:
         """The next increment, or None where only the outcome is left.

@@ -143,6 +143,7 @@ async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     stream = _Stream(request, dialect, transport)
+    stream.renderer.identity = reader.identity
     silence = HEAD_AFTER
     while True:
         with trio.CancelScope(deadline=trio.current_time() + silence) as patience:

@@ -76,6 +76,9 @@ class StreamParser(ABC):
 class StreamRenderer(ABC):
     """Writes one streamed response: the bytes of its body, events framed."""
 
+    identity = ""
+    """The id that the answer will have, for a no-op that must tell it before the first event; empty: not known."""
+
     @abstractmethod
     def render(self, event: Event) -> bytes:
         """What `event` adds to the body: perhaps nothing yet, where the wire needs more to be known first."""

@@ -71,7 +71,7 @@ class Renderer(StreamRenderer):
 
     def keepalive(self) -> bytes:
         if not self._head:
-            self._open_head("", "")
+            self._open_head(self.identity, "")
         return self._chunk("")
 
     def _start(self, event: ResponseStart) -> bytes:

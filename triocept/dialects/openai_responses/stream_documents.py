@@ -80,9 +80,13 @@ class Documents:
         document = render_event_error(failure, self._counter.next)
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
-    def keepalive(self) -> list[WireEvent]:
-        """A no-op; the first event must be `created`, so where there was none it comes before."""
-        begun = [] if self._envelope else self._open("", "")
+    def keepalive(self, identity: str = "") -> list[WireEvent]:
+        """A no-op; the first event must be `created`, so where there was none it comes before.
+
+        Args:
+            identity: the id that the answer will have.
+        """
+        begun = [] if self._envelope else self._open(identity, "")
         return [*begun, self._counter.event("keepalive", {})]
 
     def _start(self, event: ResponseStart) -> list[WireEvent]:

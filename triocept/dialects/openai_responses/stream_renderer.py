@@ -32,7 +32,7 @@ class Renderer(StreamRenderer):
         return _framed(self._documents.fail(failure))
 
     def keepalive(self) -> bytes:
-        return _framed(self._documents.keepalive())
+        return _framed(self._documents.keepalive(self.identity))
 
 
 def _framed(events: Iterable[WireEvent]) -> bytes:
