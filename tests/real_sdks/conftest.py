@@ -7,10 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import trio
+
+from tests.real_sdks.playing import PARAMETERS, Plays, play_all
 
 HERE = Path(__file__).parent
 NPM_PACKAGES = (
@@ -34,12 +38,11 @@ def sdks_dir() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def javascript(sdks_dir: Path) -> tuple[str, Path]:
-    """Node, and the folder of the programs: beside their packages, where Node looks for these."""
+def install_javascript(sdks_dir: Path) -> tuple[str, Path] | None:
+    """Node, and the folder of the programs: beside their packages, where Node looks for these. None without npm."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
-        pytest.skip("npm is not on this machine")
+        return None
     folder = sdks_dir / "npm"
     folder.mkdir(exist_ok=True)
     if not all((folder / "node_modules" / package).exists() for package in NPM_PACKAGES):
@@ -49,18 +52,16 @@ def javascript(sdks_dir: Path) -> tuple[str, Path]:
         subprocess.run(install, check=True, timeout=300)
     for program in HERE.glob("*.mjs"):
         shutil.copy(program, folder)
-    print(
-        "\nNode",
-        subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip(),
-    )
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    lines = [f"Node {version}"]
     for package in NPM_PACKAGES:
         document = json.loads((folder / "node_modules" / package / "package.json").read_text())
-        print(f"  {package} {document['version']}")
+        lines.append(f"  {package} {document['version']}")
+    print("", *lines, sep="\n")
     return node, folder
 
 
-@pytest.fixture(scope="session")
-def libraries(sdks_dir: Path) -> tuple[str, Path]:
+def install_libraries(sdks_dir: Path) -> tuple[str, Path]:
     """A Python with the libraries, and the folder of the programs."""
     environment = sdks_dir / "python"
     python = environment / "bin" / "python"
@@ -72,16 +73,21 @@ def libraries(sdks_dir: Path) -> tuple[str, Path]:
         done.write_text(wanted)
     found = metadata.distributions(path=[str(path) for path in environment.glob("lib/python*/site-packages")])
     names = {package.partition("[")[0] for package in PIP_PACKAGES} | {"openai", "anthropic"}
-    print()
-    for name, version in sorted((each.name, each.version) for each in found if each.name in names):
-        print(f"  {name} {version}")
+    versions = sorted((each.name, each.version) for each in found if each.name in names)
+    print(
+        f"\nPython {sys.version.split()[0]}", *(f"  {name} {version}" for name, version in versions), sep="\n"
+    )
     return str(python), HERE
 
 
-@pytest.fixture(autouse=True, scope="session")
-def impatience() -> object:
-    """Silences are short here: the endpoint fills them sooner."""
-    with pytest.MonkeyPatch.context() as patch:
+@pytest.fixture(scope="session")
+def plays(sdks_dir: Path, request: pytest.FixtureRequest) -> Plays:
+    """What became of the programs that the selected tests look at: all are run at once, each as often as it must."""
+    chosen = [item.callspec.params for item in request.session.items if "plays" in item.fixturenames]
+    wanted = {tuple(params[name] for name in PARAMETERS) for params in chosen}
+    with pytest.MonkeyPatch.context() as patch:  # silences are short here: the endpoint fills them sooner
         patch.setattr("triocept._server.answer.HEAD_AFTER", 0.2)
         patch.setattr("triocept._server.answer.KEEPALIVE_EVERY", 0.1)
-        yield
+        return trio.run(
+            play_all, wanted, (partial(install_javascript, sdks_dir), partial(install_libraries, sdks_dir))
+        )
