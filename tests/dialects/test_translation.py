@@ -9,11 +9,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from triocept._canonical.content import Json, Media, Message, Opaque, Reasoning, Text, ToolCall, ToolResult
+from triocept._canonical.content import (
+    Blob,
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from triocept._canonical.fold import assemble, events_of
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS
+from triocept.dialects._packed import pack, unpack
 
 from . import strategies as some
 
@@ -245,6 +256,60 @@ def test_reasoning_of_another_provider_is_not_sent() -> None:
     # Ours came from a provider that does not sign: it may want its reasoning back (DeepSeek does).
     document = to_chat(USER, {"role": "assistant", "content": [unsigned, text]})
     assert document["messages"][1] == {"role": "assistant", "content": "a", "reasoning_content": "hm"}
+
+
+SIGNED = {
+    "anthropic_messages": Blob("anthropic_messages", "signature", "sig"),
+    "openai_responses": Blob("openai_responses", "encrypted_content", "gAAAA"),
+    "gemini": Blob("gemini", "thought_signature", "c2ln"),
+    "openai_chat": Blob("openai_chat", "reasoning_details", '{"type":"reasoning.encrypted","data":"d"}'),
+}
+
+
+@pytest.mark.parametrize("text", ["hm", ""])
+@pytest.mark.parametrize("provider", sorted(SIGNED))
+@pytest.mark.parametrize("agent", ["anthropic_messages", "openai_responses", "gemini"])
+def test_what_a_provider_signed_comes_back_to_it_through_an_agent_of_another_dialect(
+    agent: str, provider: str, text: str
+) -> None:
+    blobs = (SIGNED[provider],)
+    answer = Response((Reasoning(text, blobs), Text("a")), dialect=provider)
+    asked = Request(dialect=agent, model="m", messages=(Message("user", (Text("hi"),)),), stream=True)
+    codec = DIALECTS[agent]
+    whole = codec.parse_response(codec.render_response(answer, asked))
+    renderer, parser = codec.stream_renderer(asked), codec.stream_parser()
+    body = b"".join(renderer.render(event) for event in events_of(answer))
+    streamed = assemble([*parser.feed(body), *parser.close()])
+    assert [blobs_of(each) for each in (whole, streamed)] == [blobs, blobs]
+    assert [part.text for part in whole.content] == [text, "a"]
+
+
+@pytest.mark.parametrize("foreign", sorted(SIGNED))
+@pytest.mark.parametrize("provider", sorted(SIGNED))
+def test_what_others_signed_is_not_sent_to_a_provider(provider: str, foreign: str) -> None:
+    messages = (
+        Message("user", (Text("hi"),)),
+        Message("assistant", (Reasoning("hm", (SIGNED[foreign],)), Text("a"))),
+        Message("user", (Text("go on"),)),
+    )
+    request = Request(dialect=provider, model="m", messages=messages)
+    document = DIALECTS[provider].render_request(request)
+    sent = str(DIALECTS[provider].parse_request(document).messages)
+    assert ("blobs=(Blob" in sent) == (provider == foreign)
+    assert "dHJpb2NlcHQtYmxvYnM6" not in str(document)
+
+
+def blobs_of(response: Response) -> tuple[Blob, ...]:
+    return tuple(blob for part in response.content if isinstance(part, Reasoning) for blob in part.blobs)
+
+
+def test_a_packed_signature_is_read_in_either_alphabet_of_base64() -> None:
+    blobs = (Blob("openai_responses", "encrypted_content", "\u00fb\u00ff\u00fe???>>>"),)
+    packed = pack(blobs, "gemini")
+    assert packed is not None
+    assert {"+", "/"} & set(packed)
+    assert unpack(packed) == unpack(packed.replace("+", "-").replace("/", "_")) == blobs
+    assert unpack(packed[:-3]) == unpack("c2ln") == ()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from .._fields import Fields
 from .._json import encode_json
 from .names import NAME
 from .parts import parse_block
-from .reasoning import signature_blob
+from .reasoning import signature_blobs
 from .tools import input_of
 
 __all__ = ["CITATIONS", "Blocks"]
@@ -75,8 +75,8 @@ class Blocks:
         elif kind in _TEXT_OF:
             self._write(block, delta.text(_TEXT_OF[kind]) or "", events)
         elif kind == "signature_delta":
-            blob = signature_blob(delta.text("signature"))
-            events += [PartBlob(block.index, blob)] if blob else []
+            blobs = signature_blobs(delta.text("signature"))
+            events += [PartBlob(block.index, blob) for blob in blobs]
         elif kind == "citations_delta":
             events.append(PartBlob(block.index, _citation(delta.take("citation"))))
 
