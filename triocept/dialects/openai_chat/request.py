@@ -17,6 +17,7 @@ from ..._canonical.request import ReasoningAsk, Request, Sampling, Tool, ToolCho
 from ...errors import DialectError
 from .._efforts import effort_for
 from .._fields import Fields, merged
+from .._refusals import refuse_token_ids
 from .formats import parse_format, render_format
 from .messages import parse_message, render_messages
 from .names import NAME
@@ -58,7 +59,12 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`."""
+    """The document that asks a provider for `request`.
+
+    Raises:
+        DialectError: its prompt is token ids, which only completions can say.
+    """
+    refuse_token_ids(request.messages)
     own = request.dialect == NAME
     document: dict[str, Json] = {
         "model": request.model,

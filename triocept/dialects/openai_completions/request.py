@@ -7,7 +7,7 @@ Rules:
 2. `extra` mirrors the document: what is left of `stream_options` is in `extra["stream_options"]`.
 3. One choice only: `n` above 1 is refused.
 4. From another dialect, `max_tokens` is 4096 where nobody says, for the wire's own default is 16. Tools that the
-   model may call cannot be said: that is an error.
+   model may call cannot be said: that is an error. A `user` of more than 64 characters is left out: OpenAI refuses it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .prompts import parse_prompt, render_prompt
 __all__ = ["parse_request", "render_request"]
 
 _MAX_TOKENS = 4096
+_MAX_USER = 64  # characters
 
 
 def parse_request(document: Json) -> Request:
@@ -62,7 +63,7 @@ def render_request(request: Request) -> Json:
         document["stream"] = True
         if request.include_usage:
             document["stream_options"] = {"include_usage": True}
-    if request.user is not None:
+    if request.user is not None and (own or len(request.user) <= _MAX_USER):
         document["user"] = request.user
     return merged(document, request.extra) if own and request.extra else document
 

@@ -19,6 +19,7 @@ from ..._canonical.request import ReasoningAsk, Request, Sampling
 from ...errors import DialectError
 from .._efforts import effort_for
 from .._fields import Fields, merged
+from .._refusals import refuse_token_ids
 from .formats import parse_format, render_format
 from .messages import parse_input, parse_instructions, render_input
 from .names import NAME
@@ -64,7 +65,12 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`."""
+    """The document that asks a provider for `request`.
+
+    Raises:
+        DialectError: its prompt is token ids, which only completions can say.
+    """
+    refuse_token_ids(request.messages)
     own = request.dialect == NAME
     instructions, items = render_input(request.messages, Names(request.tools), own=own)
     if not items and request.previous_response is None:
