@@ -931,3 +931,14 @@ def test_an_answer_through_another_dialect_tells_the_same_story(data: st.DataObj
     if response.usage is not None and there.usage is not None:
         counted = msgspec.structs.replace(there.usage, extra=None, cache_write_tokens=None)
         assert counted == msgspec.structs.replace(response.usage, extra=None, cache_write_tokens=None)
+
+
+def test_as_much_reasoning_as_the_model_likes_is_asked_for_of_others_too() -> None:
+    request = Request(
+        dialect="anthropic_messages",
+        model="m",
+        messages=(Message("user", (Text("hi"),)),),
+        reasoning=ReasoningAsk(effort="adaptive"),
+    )
+    sent = DIALECTS["gemini"].render_request(request)
+    assert sent["generationConfig"] == {"thinkingConfig": {"thinkingBudget": -1, "includeThoughts": True}}
