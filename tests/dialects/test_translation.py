@@ -122,7 +122,7 @@ def test_images_of_results_are_not_lost_where_an_assistant_speaks_next() -> None
     assert [message["role"] for message in document["messages"]] == ["tool", "user"]
 
 
-def test_system_prompts_at_the_head_are_the_system_and_later_ones_stay_in_place() -> None:
+def test_system_prompts_at_the_head_are_the_system_and_later_ones_are_reminders_in_their_place() -> None:
     document = to_messages(
         {"role": "system", "content": "a"},
         {"role": "developer", "content": "b"},
@@ -130,7 +130,10 @@ def test_system_prompts_at_the_head_are_the_system_and_later_ones_stay_in_place(
         {"role": "developer", "content": "c"},
     )
     assert document["system"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert document["messages"] == [USER, {"role": "system", "content": "c"}]
+    reminder = "<system-reminder>\nc\n</system-reminder>"
+    assert document["messages"] == [USER, {"role": "user", "content": reminder}]
+    document = to_messages(USER, calls("a"), {"role": "developer", "content": " "}, result("a"))
+    assert len(document["messages"]) == 3
     document = to_chat(USER, {"role": "system", "content": "c"}, system=[{"type": "text", "text": "a"}])
     assert [message["role"] for message in document["messages"]] == ["system", "user", "system"]
 

@@ -8,7 +8,8 @@ Rules:
 3. A frame of the websocket is a request too: its `type` is left out, its `generate` is kept.
 4. The wire has no stop strings, seeds and penalties. Those that came in it (some servers know them) are written again;
    those of other dialects are left out.
-5. OpenAI stores answers unless told otherwise; for another dialect nobody asked it to.
+5. From another dialect, no two calls have one id.
+6. OpenAI stores answers unless told otherwise; for another dialect nobody asked it to.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling
 from ...errors import DialectError
+from .._distinct import distinct_calls
 from .._efforts import effort_for
 from .._fields import Fields, merged
 from .._refusals import refuse_token_ids
@@ -72,7 +74,8 @@ def render_request(request: Request) -> Json:
     """
     refuse_token_ids(request.messages)
     own = request.dialect == NAME
-    instructions, items = render_input(request.messages, Names(request.tools), own=own)
+    messages = request.messages if own else distinct_calls(request.messages)
+    instructions, items = render_input(messages, Names(request.tools), own=own)
     if not items and request.previous_response is None:
         items = [{"type": "message", "role": "user", "content": ""}]
     document: dict[str, Json] = {"model": request.model, "input": items}
