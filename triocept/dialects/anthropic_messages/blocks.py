@@ -6,12 +6,12 @@ from ..._canonical.content import Blob, Json, Opaque, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
 from ..._canonical.response import ResponsePart
 from ...errors import DialectError
+from .._arguments import object_of
 from .._fields import Fields
 from .._json import encode_json
 from .names import NAME
 from .parts import parse_block
 from .reasoning import signature_blobs
-from .tools import input_of
 
 __all__ = ["CITATIONS", "Blocks"]
 
@@ -107,7 +107,7 @@ class Blocks:
     def _finish(self, block: _Block, events: list[Event]) -> None:
         if isinstance(block.start, Opaque):
             if block.json:
-                block.raw["input"] = input_of("".join(block.json))
+                block.raw["input"] = object_of("".join(block.json))
             events.append(PartStart(block.index, Opaque(NAME, block.raw)))
         elif isinstance(block.start, ToolCall) and not block.written:
             self._write(block, "".join(block.json) or "{}", events)

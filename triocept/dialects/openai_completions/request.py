@@ -13,9 +13,10 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.request import Request, Sampling
+from ..._canonical.request import Request
 from ...errors import DialectError
 from .._fields import Fields, merged
+from ..openai_chat.sampling import parse_include_usage, parse_sampling, render_sampling
 from .names import NAME
 from .prompts import parse_prompt, render_prompt
 
@@ -41,8 +42,8 @@ def parse_request(document: Json) -> Request:
         model=model,
         messages=(message,),
         stream=fields.flag("stream") or False,
-        include_usage=_parse_include_usage(fields),
-        sampling=_parse_sampling(fields),
+        include_usage=parse_include_usage(fields),
+        sampling=parse_sampling(fields, fields.integer("max_tokens")),
         user=fields.text("user"),
         extra=fields.rest(),
     )
@@ -58,7 +59,10 @@ def render_request(request: Request) -> Json:
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):
         raise DialectError("tools cannot be offered in completions", path="tools")
     document: dict[str, Json] = {"model": request.model, "prompt": render_prompt(request.messages)}
-    document |= _render_sampling(request.sampling, own=own)
+    cap = request.sampling.max_output_tokens
+    if cap is not None or not own:
+        document["max_tokens"] = _MAX_TOKENS if cap is None else cap
+    document |= render_sampling(request.sampling, own=own)
     if request.stream:
         document["stream"] = True
         if request.include_usage:
@@ -66,46 +70,3 @@ def render_request(request: Request) -> Json:
     if request.user is not None and (own or len(request.user) <= _MAX_USER):
         document["user"] = request.user
     return merged(document, request.extra) if own and request.extra else document
-
-
-def _parse_include_usage(fields: Fields) -> bool:
-    options = fields.object("stream_options")
-    if options is None:
-        return False
-    asked = options.flag("include_usage")
-    fields.keep("stream_options", options.rest())
-    return asked or False
-
-
-def _parse_sampling(fields: Fields) -> Sampling:
-    return Sampling(
-        max_output_tokens=fields.integer("max_tokens"),
-        temperature=fields.number("temperature"),
-        top_p=fields.number("top_p"),
-        top_k=fields.integer("top_k"),
-        stop=_parse_stop(fields),
-        seed=fields.integer("seed"),
-        presence_penalty=fields.number("presence_penalty"),
-        frequency_penalty=fields.number("frequency_penalty"),
-    )
-
-
-def _parse_stop(fields: Fields) -> tuple[str, ...]:
-    if isinstance(fields.peek("stop"), str):
-        return (fields.need_text("stop"),)
-    return fields.texts("stop")
-
-
-def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
-    cap = sampling.max_output_tokens
-    document: dict[str, Json] = {
-        "max_tokens": _MAX_TOKENS if cap is None and not own else cap,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k if own else None,  # OpenAI refuses it, vLLM knows it
-        "stop": list(sampling.stop) or None,
-        "seed": sampling.seed,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-    }
-    return {name: value for name, value in document.items() if value is not None}

@@ -17,10 +17,11 @@ from .._fields import merged
 from .._json import encode_json, encode_text
 from ..base import Failure
 from ..openai_chat.chunks import ChunkRenderer
+from ..openai_chat.response import MATCHED
 from .error import render_error
 from .finish import render_finish
 from .names import is_own
-from .response import MATCHED, echo_of, render_part
+from .response import echo_of, render_part
 
 __all__ = ["Renderer"]
 
