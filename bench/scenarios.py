@@ -97,7 +97,7 @@ def dialects(server: ServerProcess, effort: Effort) -> Figures:
 
 def _in_dialect(server: ServerProcess, effort: Effort, dialect: str) -> Figures:
     whole, _ = _load(server, effort, connections=32, body=4 * KIB, dialect=dialect)
-    streams, _ = _load(server, effort, connections=50, body=4 * KIB, dialect=dialect, stream=True)
+    streams, _ = _load(server, effort, connections=20, body=4 * KIB, dialect=dialect, stream=True)
     events_per_stream = (
         streams.total_events / streams.total
     )  # a dialect may have more of them than increments

@@ -64,6 +64,11 @@ class ChunkParser(StreamParser):
                 self._take(sse, events)
         return events
 
+    @property
+    def ending(self) -> bool:
+        """Whether the wire has said why the answer ends."""
+        return self._finish is not None
+
     def close(self) -> list[Event]:
         if self._done:
             return []
