@@ -199,6 +199,38 @@ def test_tool_choices_are_translated(choice: Json, parallel: bool | None, sent: 
     ]
 
 
+A: Json = {
+    "type": "object",
+    "properties": {"kind": {"const": "a"}, "a": {"type": "integer"}},
+    "required": ["kind", "a"],
+}
+B: Json = {
+    "type": "object",
+    "properties": {"kind": {"const": "b"}, "b": {"type": "string"}},
+    "required": ["b", "kind"],
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "properties", "required"),
+    [
+        ({"anyOf": [A, B]}, ["kind", "a", "b"], ["kind"]),
+        ({"type": "object", "oneOf": [A, B], "required": ["b"]}, ["kind", "a", "b"], ["b", "kind"]),
+        ({"allOf": [A, {"properties": {"c": {}}}], "$defs": {"x": {}}}, ["kind", "a", "c"], ["kind", "a"]),
+        ({"anyOf": [A, {}]}, ["kind", "a"], None),
+    ],
+)
+def test_alternatives_at_the_top_of_a_schema_become_one_object_for_anthropic(
+    schema: Json, properties: list[str], required: list[str] | None
+) -> None:
+    tool = {"type": "function", "function": {"name": "ls", "parameters": schema}}
+    sent = to_messages(USER, tools=[tool])["tools"][0]["input_schema"]
+    assert sent["type"] == "object"
+    assert not sent.keys() & {"anyOf", "oneOf", "allOf"}
+    assert (list(sent["properties"]), sent.get("required")) == (properties, required)
+    assert sent.get("$defs") == schema.get("$defs")
+
+
 def test_a_tool_choice_without_tools_is_left_out() -> None:
     assert "tool_choice" not in to_messages(USER, tool_choice="auto", parallel_tool_calls=False)
     assert "tool_choice" not in to_chat(USER, tool_choice={"type": "auto"})

@@ -120,6 +120,14 @@ REQUESTS = [
     ),
     ask(
         TOOLS,
+        "a schema with alternatives at its top (`anyOf`)",
+        _tool(lambda tool: tool.parameters),
+        lambda _: "one object of all of them",
+        tools=(Tool(name="ls", parameters={"type": "object", "anyOf": [SHAPE, {**SHAPE, "required": []}]}),),
+        note="Messages refuses them.",
+    ),
+    ask(
+        TOOLS,
         "a strict schema",
         _tool(lambda t: t.strict or None),
         tools=(Tool(name="ls", parameters=SHAPE, strict=True),),

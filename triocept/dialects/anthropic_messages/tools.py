@@ -16,6 +16,7 @@ from .._arguments import object_of, text_of
 from .._custom import SCHEMA, wrapped
 from .._fields import Fields, merged
 from .._ids import fresh_id, legal_id
+from .schemas import object_schema
 
 __all__ = [
     "parse_call",
@@ -49,8 +50,8 @@ def render_tool(tool: Tool, *, own: bool) -> Json | None:
     if tool.kind == "server":
         return tool.extra if own else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
-    if not own and "type" not in schema:
-        schema = {"type": "object", **schema}  # Anthropic wants it said
+    if not own:
+        schema = object_schema(schema)
     document: dict[str, Json] = {"name": tool.name}
     if tool.description is not None:
         document["description"] = tool.description
