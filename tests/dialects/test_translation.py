@@ -218,6 +218,7 @@ B: Json = {
         ({"type": "object", "oneOf": [A, B], "required": ["b"]}, ["kind", "a", "b"], ["b", "kind"]),
         ({"allOf": [A, {"properties": {"c": {}}}], "$defs": {"x": {}}}, ["kind", "a", "c"], ["kind", "a"]),
         ({"anyOf": [A, {}]}, ["kind", "a"], None),
+        ({"anyOf": [A, 5, {"properties": [], "required": "a"}], "oneOf": 5}, ["kind", "a"], None),
     ],
 )
 def test_alternatives_at_the_top_of_a_schema_become_one_object_for_anthropic(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "translation.md"
 Table: TypeAlias = dict[tuple[str, str, str], dict[str, str]]
 """Group, feature and the dialect that says it -> the dialect that it is said to -> what becomes of it."""
 
+_NO_WORD = re.compile(r"[^a-z0-9]+")
 _SHORT = {
     "openai_chat": "chat",
     "openai_completions": "completions",
@@ -122,8 +124,9 @@ def _rows(table: Table, features: list[Feature], notes: list[str]) -> Iterator[s
         note = " ".join([*([feature.note] if feature.note else []), *exceptions])
         name = feature.name
         if note:
-            notes.append(f"[^n{len(notes) + 1}]: {note}")
-            name += f" [^n{len(notes)}]"
+            label = _NO_WORD.sub("-", f"{feature.group} {feature.name}".lower()).strip("-")
+            notes.append(f"[^{label}]: {note}")
+            name += f" [^{label}]"
         by = "all" if len(said_by) == len(NAMES) else ", ".join(_SHORT[start] for start in said_by)
         yield f"| {name} | {by} | {' | '.join(usual.values())} |"
 
