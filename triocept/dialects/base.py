@@ -36,6 +36,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds."""
     should_retry: bool | None = None
     """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    headers: dict[str, str] = {}
+    """Further response headers (rate limits), names in lower case."""
 
 
 @final
@@ -63,6 +65,14 @@ class StreamParser(ABC):
             UpstreamError: the wire holds an error in place of a response.
         """
 
+    @property
+    @abstractmethod
+    def ending(self) -> bool:
+        """Whether the wire has said why the answer ends.
+
+        What follows adds no content: usage perhaps, and the terminal event. `ResponseEnd` may be still to come.
+        """
+
     @abstractmethod
     def close(self) -> list[Event]:
         """The wire has ended: the last events, among them `ResponseEnd` if it was not given yet.
@@ -84,8 +94,12 @@ class StreamRenderer(ABC):
         """The in-band error that ends a stream which cannot go on; behind it is the end of the connection."""
 
     @abstractmethod
-    def keepalive(self) -> bytes:
-        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on."""
+    def keepalive(self, response_id: str = "") -> bytes:
+        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on.
+
+        Args:
+            response_id: the id that the answer will have, where the no-op is the first to tell it.
+        """
 
 
 class Dialect(ABC):

@@ -123,7 +123,10 @@ def usage(name: str, field: str) -> Answer:
     )
 
 
-_SLOT = "It is packed into what agents of the dialect send back as they got it; chat completions has no such place."
+_SLOT = (
+    "It is packed into what agents of the dialect send back as they got it. Chat completions has no such place: an "
+    "upstream finds it again in the trace."
+)
 CONTENT, ENDS, NUMBERS = "Content", "Why it stopped", "Usage and names"
 ANSWERS = [
     answered("text", lambda r: r.text or None, Text("so")),

@@ -75,8 +75,8 @@ class Renderer(ChunkRenderer):
     def fail(self, failure: Failure) -> bytes:
         return b"data: " + encode_json(render_error(failure)) + b"\n\n"
 
-    def keepalive(self) -> bytes:
-        self._open_head("", "")
+    def keepalive(self, response_id: str = "") -> bytes:
+        self._open_head(response_id, "")
         return self._chunk({})
 
     def _start(self, event: ResponseStart) -> bytes:
