@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sam
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS
 from triocept.dialects._packed import pack, unpack
+from triocept.dialects._tool_names import ToolNames
 
 from . import strategies as some
 
@@ -230,6 +232,52 @@ def test_alternatives_at_the_top_of_a_schema_become_one_object_for_anthropic(
     assert not sent.keys() & {"anyOf", "oneOf", "allOf"}
     assert (list(sent["properties"]), sent.get("required")) == (properties, required)
     assert sent.get("$defs") == schema.get("$defs")
+
+
+@pytest.mark.parametrize(
+    ("name", "at_gemini", "elsewhere"),
+    [
+        ("read_file", True, True),
+        ("a" * 64, True, True),
+        ("mcp.files:read", True, False),
+        ("2nd", False, True),
+        ("-x", False, True),
+        ("a" * 65, False, False),
+        ("datei_öffnen", False, False),
+    ],
+)
+def test_a_tools_name_is_another_only_where_it_is_not_allowed(
+    name: str, at_gemini: bool, elsewhere: bool
+) -> None:
+    request = Request(
+        dialect="",
+        model="m",
+        messages=(
+            Message("assistant", (ToolCall(name, "{}", "a"), ToolCall("other", "{}", "b"))),
+            Message("tool", (ToolResult(id="a", name=name),)),
+        ),
+        tools=(Tool(name=name), Tool(name="", kind="server")),
+        tool_choice=ToolChoice(mode="tool", name=name),
+    )
+    for dialect, allowed in (("gemini", at_gemini), (CHAT, elsewhere), (ANTHROPIC, elsewhere)):
+        names = ToolNames(request, dialect)
+        told = names.request(request)
+        assert (told == request) == allowed
+        there = told.tools[0].name
+        assert re.fullmatch("[a-zA-Z0-9_-][a-zA-Z0-9_.:-]{0,63}", there)
+        assert told.tool_choice == ToolChoice(mode="tool", name=there)
+        assert [call.name for call in told.messages[0].tool_calls] == [there, "other"]
+        assert told.messages[1].tool_results[0].name == there
+        answer = Response((Text("a"), ToolCall(there, "{}"), ToolCall("other", "{}")))
+        assert [call.name for call in names.response(answer).tool_calls] == [name, "other"]
+        assert [names.event(event) for event in events_of(answer)] == list(events_of(names.response(answer)))
+
+
+def test_two_long_names_do_not_become_one() -> None:
+    tools = tuple(Tool(name="x" * 70 + end) for end in "ab")
+    request = Request(dialect="", model="m", messages=(Message("user", (Text("hi"),)),), tools=tools)
+    first, second = ToolNames(request, CHAT).request(request).tools
+    assert first.name != second.name
 
 
 def test_a_tool_choice_without_tools_is_left_out() -> None:

@@ -112,6 +112,20 @@ REQUESTS = [
         _tool(lambda t: (t.name, t.description, t.parameters)),
         tools=(LS,),
     ),
+    *(
+        ask(
+            TOOLS,
+            name,
+            _tool(lambda tool: tool.name),
+            lambda _: "another name",
+            tools=(Tool(name=tool, parameters=SHAPE),),
+            note="The agent gets its own name back in the answer.",
+        )
+        for name, tool in (
+            ("a name with a dot", "files.read"),
+            ("a name of more than 64 characters", "mcp__" * 13),
+        )
+    ),
     ask(
         TOOLS,
         "constraints of a schema (enum, pattern, `$ref`, …)",

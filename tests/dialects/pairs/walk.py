@@ -18,6 +18,7 @@ from triocept._canonical.fold import assemble, events_of
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept.dialects import DIALECTS, Dialect, Failure, decode_json, encode_json, error_of
+from triocept.dialects._tool_names import ToolNames
 from triocept.errors import DialectError
 
 from .answers import ANSWERS, FAULTS
@@ -55,7 +56,7 @@ def _asked(feature: Ask, agent: Dialect, provider: Dialect) -> str:
     if wanted is None or not isinstance(said, Request) or feature.look(said) != feature.look(wanted):
         return UNSAID
     before = feature.look(said)
-    there = _tried(_cross_request, said, provider)
+    there = _tried(_cross_request, _sent_up(said, provider), provider)
     if isinstance(there, str):
         return there
     back = _tried(_cross_request, there, agent)
@@ -123,6 +124,12 @@ def _sent_back(answer: Response, agent: Dialect, asked: Request) -> Request:
         case _:
             sent = {"model": "m", "prompt": document["choices"][0]["text"]}
     return agent.parse_request(sent)
+
+
+def _sent_up(request: Request, provider: Dialect) -> Request:
+    """As an upstream sends it."""
+    own = request.dialect == provider.name
+    return request if own else ToolNames(request, provider.name).request(request)
 
 
 def _tried(cross: Callable[..., Any], *arguments: Any) -> Any:
