@@ -431,9 +431,7 @@ def test_instructions_further_on_reach_messages_as_a_reminder_of_the_user() -> N
     document = DIALECTS[ANTHROPIC].render_request(request)
     assert "system" not in document
     assert [message["role"] for message in document["messages"]][:3] == ["user", "assistant", "user"]
-    assert "<system-reminder>\nbe terse\n</system-reminder>" in str(
-        document["messages"][2]["content"]
-    ).replace("\\n", "\n")
+    assert document["messages"][2]["content"] == "<system-reminder>\nbe terse\n</system-reminder>"
 
 
 def test_results_are_first_in_the_turn_behind_the_calls_whatever_stands_between() -> None:
