@@ -87,9 +87,11 @@ def conversations(turns: Iterable[Turn]) -> dict[str, Conversation]:
             found[turn.id] = found[parent]
         else:
             key = prompt_key(turn.request.messages)
-            found[turn.id] = unanswered.pop(key, None) or Conversation(
-                id=turn.id, kind=_kind_of_root(turn.request, found.values())
-            )
+            if key in unanswered:
+                found[turn.id] = unanswered.pop(key)
+            else:
+                kind = _kind_of_root(turn.request, found.values())
+                found[turn.id] = Conversation(id=turn.id, kind=kind)
             if turn.outcome != "answered":
                 unanswered[key] = found[turn.id]
     return found
