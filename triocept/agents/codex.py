@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_text
+from ._launch import Launch, made, write_text
 
 __all__ = ["codex"]
 
@@ -30,7 +30,7 @@ def codex(
         executable: its command.
         websocket: whether it may try a websocket first; a provider that does is answered 426, and goes on by POST.
     """
-    home = directory / "codex"
+    home = made(directory) / "codex"
     write_text(
         home / "config.toml",
         f"""model = {json.dumps(rollout.model)}
