@@ -1,7 +1,8 @@
 """The table of the agents: how each is made ready, where it comes from, and what its model says.
 
 `version` is the one that was tested, and that is installed. Of codex there is one case more, for a provider that may
-use a websocket: today it is answered 426, and goes on by POST.
+use a websocket: it is answered 426, and goes on by POST, in the same turns. An endpoint that took the websocket would
+have that case say `side=1`, for its warm-up.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Case:
     """What its model says, main call by main call: its exact turns."""
     options: dict[str, Any]
     """What its launch is given beside rollout, directory and prompt."""
+    side: int = 0
+    """How many side calls it makes in a run. Codex's warm-up over a websocket is one."""
     ci: bool = False
     """Whether the test command runs it."""
 
@@ -94,8 +97,8 @@ _REPLIES: dict[str, tuple[Reply, ...]] = {
 }
 
 
-def _case(agent: str, speaks: str, *, ci: bool = False, **options: Any) -> Case:
-    return Case(agent=agent, speaks=speaks, replies=_REPLIES[agent], options=options, ci=ci)
+def _case(agent: str, speaks: str, *, side: int = 0, ci: bool = False, **options: Any) -> Case:
+    return Case(agent=agent, speaks=speaks, replies=_REPLIES[agent], options=options, side=side, ci=ci)
 
 
 _THREE = ("openai_chat", "openai_responses", "anthropic_messages")

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from tests.real_agents.cases import CASES, Case, cases
-from tests.real_agents.play import Calls, Played, check_turns, play
+from tests.real_agents.play import Calls, Played, check_done, check_turns, play
 from triocept import Exchange, PartDelta, PartStart, Refusal, ResponseStart, ToolCall
 from triocept._server import answer
 
@@ -40,6 +40,16 @@ async def break_call(exchange: Exchange, call: ToolCall) -> None:
         await stream.send(ResponseStart())
         await stream.send(PartStart(0, ToolCall(call.name, "")))
         await stream.send(PartDelta(0, call.arguments[:-4]))
+        raise Refusal(503, "the stream broke")
+
+
+async def break_before_end(exchange: Exchange, call: ToolCall) -> None:
+    """All of a tool call's arguments, then time enough to run it, and no end of it."""
+    async with exchange.open_stream() as stream:
+        await stream.send(ResponseStart())
+        await stream.send(PartStart(0, ToolCall(call.name, "")))
+        await stream.send(PartDelta(0, call.arguments))
+        await trio.sleep(3)
         raise Refusal(503, "the stream broke")
 
 
@@ -91,9 +101,26 @@ async def keep_silent(_: Exchange, seconds: float) -> None:
 async def test_a_tool_call_that_breaks_off_is_never_run(
     case: Case, tmp_path: Path, executable_of: Executables, calls: Calls
 ) -> None:
-    call = next(reply for reply in case.replies if isinstance(reply, ToolCall))
-    played = await play(case, executable_of(case.agent), tmp_path, fault=partial(break_call, call=call))
+    fault = partial(break_call, call=call_of(case))
+    played = await play(case, executable_of(case.agent), tmp_path, fault=fault)
     check_broken(played, calls, ENDS)
+
+
+def call_of(case: Case) -> ToolCall:
+    return next(reply for reply in case.replies if isinstance(reply, ToolCall))
+
+
+@cases("aider", *ENDS)
+async def test_a_tool_call_with_all_of_its_arguments_but_no_end_is_never_run(
+    case: Case, tmp_path: Path, executable_of: Executables, request: pytest.FixtureRequest
+) -> None:
+    if case.name == "opencode-openai_chat":
+        why = "chat has no end of a call: opencode runs it when its arguments are whole JSON, then asks again"
+        request.applymarker(pytest.mark.xfail(reason=why, strict=False))
+    fault = partial(break_before_end, call=call_of(case))
+    played = await play(case, executable_of(case.agent), tmp_path, fault=fault)
+    check_done(played)  # once: opencode tells of the call that broke, too, as one that was aborted
+    assert [turn.outcome for turn in played.main] == ["refused", *["answered"] * len(case.replies)]
 
 
 def check_broken(played: Played, calls: Calls, ends: Mapping[str, str]) -> None:
@@ -232,16 +259,40 @@ async def stop(exchange: Exchange) -> None:
     await exchange.rollout.stop("enough")
 
 
+async def stop_late(exchange: Exchange) -> None:
+    await trio.sleep(2)
+    await stop(exchange)
+
+
 @cases()
 async def test_a_stop_ends_it_with_no_further_call(
     case: Case, tmp_path: Path, executable_of: Executables, calls: Calls
 ) -> None:
     played = await play(case, executable_of(case.agent), tmp_path, fault=stop)
-    assert played.result.returncode == (0 if case.agent == "aider" else 1)  # aider always says 0
-    assert not (played.work / "proof.txt").exists()
-    (turn,) = played.trace
-    assert turn.error is not None
-    assert (turn.outcome, turn.error.message) == ("refused", "enough")
+    check_stopped(played)
     # Claude Code asks once more, without a stream; what comes after a stop is in no trace
     assert calls.main == (2 if case.agent == "claude_code" else 1)
-    assert calls.side == 0
+    assert calls.side == case.side
+
+
+@cases()
+async def test_a_stop_in_a_silence_that_was_being_filled_ends_it_too(
+    case: Case,
+    tmp_path: Path,
+    executable_of: Executables,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The head of the answer is out, and with it the status 404: some ask once more, and are told then."""
+    monkeypatch.setattr(answer, "HEAD_AFTER", 0.5)
+    played = await play(case, executable_of(case.agent), tmp_path, fault=stop_late)
+    check_stopped(played)
+    assert calls.main <= 2
+
+
+def check_stopped(played: Played) -> None:
+    assert played.result.returncode == (0 if played.case.agent == "aider" else 1)  # aider always says 0
+    assert not (played.work / "proof.txt").exists()
+    (turn,) = played.main
+    assert turn.error is not None
+    assert (turn.outcome, turn.error.message) == ("refused", "enough")
