@@ -1,8 +1,7 @@
 """The table of the agents: how each is made ready, where it comes from, and what its model says.
 
-`version` is the one that was tested, and that is installed. Of codex there is one case more, for a provider that may
-use a websocket: it is answered 426, and goes on by POST, in the same turns. An endpoint that took the websocket would
-have that case say `side=1`, for its warm-up.
+`version` is the one that was tested, and that is installed. Of codex there are three cases: a provider of its own over
+SSE, one over a websocket, and the built-in one with another URL, which tries a websocket too.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Case:
     options: dict[str, Any]
     """What its launch is given beside rollout, directory and prompt."""
     side: int = 0
-    """How many side calls it makes in a run. Codex's warm-up over a websocket is one."""
+    """How many side calls it makes in a run."""
     ci: bool = False
     """Whether the test command runs it."""
 
@@ -106,6 +105,7 @@ CASES = (
     _case("claude_code", "anthropic_messages", ci=True),
     _case("codex", "openai_responses", ci=True),
     _case("codex", "openai_responses", websocket=True, ci=True),
+    _case("codex", "openai_responses", provider="built_in"),
     *(_case("opencode", dialect, dialect=dialect) for dialect in _THREE),
     _case("gemini_cli", "gemini"),
     _case("mini_swe_agent", "openai_chat"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -57,17 +56,17 @@ class Calls:
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> Calls:
         """Count from here on."""
-        original = Rollout._open_call
+        original = Rollout._answer_call
 
-        def counted(rollout: Rollout, request: Request, **rest: Any) -> AbstractAsyncContextManager[Any]:
+        async def counted(rollout: Rollout, request: Request, **rest: Any) -> None:
             if is_side_call(request, rest["raw"]):
                 self.side += 1
             else:
                 self.requests.append(request)
                 self.times.append(trio.current_time())
-            return original(rollout, request, **rest)
+            await original(rollout, request, **rest)
 
-        monkeypatch.setattr(Rollout, "_open_call", counted)
+        monkeypatch.setattr(Rollout, "_answer_call", counted)
         return self
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .intake import Transport
 
 __all__ = [
-    "KEEPALIVE_EVERY",
     "Reply",
     "Sink",
     "failure_of",
@@ -167,16 +166,17 @@ def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
     return Reply(200, _stream_headers(request, dialect), body)
 
 
-async def follow(reader: EventReader, sink: Sink, patience: float) -> None:
+async def follow(reader: EventReader, sink: Sink, patience: float | None = None) -> None:
     """Give `sink` every increment as it comes, and let it break each silence, until only the outcome is left.
 
     Args:
         reader: whose increments.
         sink: what writes them.
-        patience: seconds of the first silence that is allowed; later ones get `KEEPALIVE_EVERY`.
+        patience: seconds of the first silence that is allowed; None: `KEEPALIVE_EVERY`, as all others get.
 
     Cancellation: of a write breaks the connection off, of a wait does nothing.
     """
+    patience = KEEPALIVE_EVERY if patience is None else patience
     while True:
         with trio.CancelScope(deadline=trio.current_time() + patience) as silence:
             while (entry := await reader.next()) is not None:

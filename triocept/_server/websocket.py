@@ -39,7 +39,7 @@ from ..dialects import dialect as dialect_named
 from ..dialects.base import Failure
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_ws_error
 from ..errors import DialectError, Refusal
-from .answer import KEEPALIVE_EVERY, failure_of, failure_of_outcome, follow
+from .answer import failure_of, failure_of_outcome, follow
 from .intake import Head, read_json, redacted, whole_request
 
 __all__ = ["serve_websocket"]
@@ -222,7 +222,7 @@ class _Answer:
 
     async def write_all(self, reader: EventReader) -> None:
         """Write what `reader` reads, to its end."""
-        await follow(reader, self, KEEPALIVE_EVERY)
+        await follow(reader, self)
         outcome = reader.outcome
         if not isinstance(outcome, Answered):
             await self._socket.fail(failure_of_outcome(outcome), self._lane)
