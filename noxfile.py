@@ -1,8 +1,8 @@
-"""The project's chores. `nox` alone is the test command: lint, types, docs, and the tests on every Python there is.
+"""The project's chores. `nox` alone is the test command: lint, types, docs, the tests on every Python there is, and
+(where npm is) the SDKs of other languages and libraries, and two real agents.
 
-It ends with two real agents, where there is npm to install them. Slow suites have sessions of their own: `nox -s
-agents` (all real agents, from the npm and Python registries) and `nox -s bench` (speed and memory, side by side with
-others).
+Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries) and
+`nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ nox.options.sessions = [
     "types",
     "docs",
     *(f"tests-{version}" for version in PYTHONS),
+    "sdks",
     "agents_ci",
     "pythons",
 ]
@@ -121,6 +122,21 @@ def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", *names)
     session.run("pytest", "-n", "auto", "-m", select, "tests/real_agents", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def sdks(session: nox.Session) -> None:
+    """Real SDKs, unchanged, against an endpoint: JavaScript's, and Python libraries that call models.
+
+    It installs the newest versions that this machine's Node takes, from the npm and Python registries, into
+    `.nox/sdks-cache` (`TRIOCEPT_SDKS_DIR` says otherwise), and prints them. Skipped, and that is said, without npm.
+    """
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        session.skip(
+            "this machine has no npm: the SDKs of JavaScript and the libraries on top were NOT tested"
+        )
+    install(session, "test")
+    session.run("pytest", "-n", "0", "-s", "tests/real_sdks", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -27,6 +27,7 @@ No message of these errors ever holds a key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 __all__ = [
@@ -76,6 +77,10 @@ class Refusal(TrioceptError):
         retry_after: seconds after which the agent may try again; None says nothing about that.
         should_retry: what `x-should-retry` tells the SDKs; None sends no such header.
         code: the dialect's own error code or type; None lets the dialect choose by status.
+        headers: further response headers, such as rate limits; names in lower case.
+
+    Raises:
+        ValueError: the status is none of a refusal, or a header cannot be sent.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Refusal(TrioceptError):
         retry_after: float | None = None,
         should_retry: bool | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         if not 400 <= status <= 599:
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
@@ -95,6 +101,25 @@ class Refusal(TrioceptError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.code = code
+        self.headers = {name.lower(): _checked(name, value) for name, value in (headers or {}).items()}
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"}
+)
+
+
+def can_be_sent(name: str, value: str) -> bool:
+    """Whether a response can have this header beside those that frame it (RFC 9110, 5.5)."""
+    return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
+
+
+def _checked(name: str, value: str) -> str:
+    if not can_be_sent(name, value):
+        raise ValueError(f"a refusal cannot have the header {name!r}: {value!r}")
+    return value
 
 
 class LimitReached(Refusal):
@@ -112,18 +137,43 @@ class UpstreamError(TrioceptError):
     """The provider of a forwarded exchange failed; the agent gets its status and message.
 
     Attributes:
-        status: the provider's HTTP status, or 502 where there was none.
+        message: what the provider says, or what is wrong with what it says: the agent reads it.
+        status: the provider's HTTP status, or 502 where there was none; 504 where it took too long.
         body: the provider's body, as text.
-        headers: the provider's response headers, lower-case names.
+        headers: those of the provider's response headers that are passed on (request ids, rate limits, `retry-after`),
+            names in lower case.
+        code: the provider's own error code or type; None where it says none.
+        dialect: the dialect that `body` and `code` are in; empty where the body is not a document of it.
+        upstream: which upstream it was; empty where no upstream was involved. Stands in the exception's text.
+        rollout: the id of the rollout whose call it was; likewise.
     """
 
     def __init__(
-        self, message: str, *, status: int = 502, body: str = "", headers: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        status: int = 502,
+        body: str = "",
+        headers: Mapping[str, str] | None = None,
+        code: str | None = None,
+        dialect: str = "",
+        upstream: str = "",
+        rollout: str = "",
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.status = status
         self.body = body
         self.headers = dict(headers or {})
+        self.code = code
+        self.dialect = dialect
+        self.upstream = upstream
+        self.rollout = rollout
+
+    def __str__(self) -> str:
+        where = [f"{self.status} from {self.upstream}"] if self.upstream else []
+        where += [f"for rollout {self.rollout}"] if self.rollout else []
+        return f"{' '.join(where)}: {self.message}" if where else self.message
 
 
 class UpstreamTruncated(UpstreamError):

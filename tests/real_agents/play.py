@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -57,17 +56,17 @@ class Calls:
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> Calls:
         """Count from here on."""
-        original = Rollout._open_call
+        original = Rollout._answer_call
 
-        def counted(rollout: Rollout, request: Request, **rest: Any) -> AbstractAsyncContextManager[Any]:
+        async def counted(rollout: Rollout, request: Request, **rest: Any) -> None:
             if is_side_call(request, rest["raw"]):
                 self.side += 1
             else:
                 self.requests.append(request)
                 self.times.append(trio.current_time())
-            return original(rollout, request, **rest)
+            await original(rollout, request, **rest)
 
-        monkeypatch.setattr(Rollout, "_open_call", counted)
+        monkeypatch.setattr(Rollout, "_answer_call", counted)
         return self
 
 
@@ -121,7 +120,7 @@ async def play(
         (folder / "config" / name).write_text(text)
     model = Model(case.replies, fault)
     with trio.fail_after(limit):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as rollout:
+        async with serve_endpoint(**case.endpoint) as endpoint, endpoint.open_rollout(model) as rollout:
             launch = case.prepare(rollout, folder / "config", PROMPT, executable=str(executable))
             environ = {"HOME": str(folder), **launch.env, **(env or {})}
             command = (launch.argv[0], *arguments, *launch.argv[1:])

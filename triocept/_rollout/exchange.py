@@ -11,8 +11,8 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, final
 
@@ -24,11 +24,13 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
-from .._trace.conversation import Conversation, conversation_said, conversations
+from .._trace.conversation import Conversation, conversations
+from .._trace.tokens import Tokens
 from .._trace.turn import Turn
-from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
-from .log import EventLog
+from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, UpstreamError
+from .log import Entry, EventLog, Relayed
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
+from .retries import attempt_of
 from .stream import ResponseStream
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ class Exchange:
         *,
         raw: Json,
         headers: Mapping[str, str],
-        attempt: int,
+        said: Conversation | None,
+        likeness: Hashable,
+        query: str = "",
     ) -> None:
         self.id = f"x_{token_hex(8)}"
         """Its own, and that of its turn."""
@@ -67,9 +71,12 @@ class Exchange:
         """The agent's document, decoded, as it came."""
         self.headers = headers
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
-        self.attempt = attempt
+        self.query = query
+        """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
+        self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
-        self._said = conversation_said(headers, request, raw)
+        self._said = said
+        self._likeness = likeness
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
         self._start = trio.current_time()
@@ -77,11 +84,13 @@ class Exchange:
         self._outcome: Outcome | None = None
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
-        self._response_id = f"resp_{token_hex(12)}"
-        self._log = EventLog()
+        self._log = EventLog(f"resp_{token_hex(12)}")
         self._hand_over_scope = trio.CancelScope()
         self._handler_scope = trio.CancelScope()
         self._handed_over = False
+        self._work_scopes: set[trio.CancelScope] = set()
+        self._tokens: Callable[[], Tokens] | None = None
+        """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
 
     def __repr__(self) -> str:
         state = kind_of(self._outcome) if self._outcome else "waiting"
@@ -125,12 +134,15 @@ class Exchange:
         Cancellation: before it begins, nothing has happened; later the answer is recorded and given, only the wait
         for its delivery is cut short.
         """
+        await self._respond(answer if isinstance(answer, Response) else Response.of(answer))
+
+    async def _respond(self, response: Response, document: bytes | None = None) -> None:
+        """Answer, whole; `document` is a provider's own, in the agent's dialect."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
-        response = answer if isinstance(answer, Response) else Response.of(answer)
-        await self._settle(Answered(self._complete(response)))
+        await self._settle(Answered(self._complete(response), document))
         await self._log.wait_delivered()
 
     @asynccontextmanager
@@ -169,6 +181,7 @@ class Exchange:
         retry_after: float | None = None,
         should_retry: bool | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Refuse, with this HTTP status, in the agent's dialect.
 
@@ -182,15 +195,19 @@ class Exchange:
             retry_after: seconds.
             should_retry: what `x-should-retry` says; None sends no such header.
             code: the dialect's own error code; None chooses by status.
+            headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
             AlreadySettled, ExchangeAbandoned: as `respond`.
+            ValueError: the status is none of a refusal, or a header cannot be sent.
 
         Cancellation: as `respond`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        refusal = Refusal(status, message, retry_after=retry_after, should_retry=should_retry, code=code)
+        refusal = Refusal(
+            status, message, retry_after=retry_after, should_retry=should_retry, code=code, headers=headers
+        )
         await self._settle(Refused(refusal))
         await self._log.wait_delivered()
 
@@ -233,14 +250,46 @@ class Exchange:
             return
         if self.rollout.on_hangup == "finish" and self._handed_over:
             return
-        await self._settle(Abandoned())
+        await self._settle_from_outside(Abandoned())
         self._handler_scope.cancel()
 
-    async def _send(self, event: Event) -> None:
+    async def _settle_from_outside(self, outcome: Outcome) -> None:
+        """Settle it though somebody may be at work on its answer: that work is cancelled."""
+        self._outcome = outcome
+        for scope in self._work_scopes:
+            scope.cancel()
+        await self._settle(outcome)
+
+    @contextmanager
+    def _work(self) -> Iterator[None]:
+        """Work on its answer, that makes no sense any more once it has its outcome from elsewhere: by the agent's
+        hang-up, or the end of its rollout.
+
+        Raises:
+            ExchangeAbandoned: the agent has hung up.
+        """
+        self._check_open()
+        scope = trio.CancelScope()
+        self._work_scopes.add(scope)
+        try:
+            with scope:
+                yield
+        except (AlreadySettled, UpstreamError):
+            if not scope.cancel_called:  # else it is no fault of whoever was at work
+                raise
+        finally:
+            self._work_scopes.discard(scope)
+        if scope.cancel_called and isinstance(self._outcome, Abandoned):
+            self._check_open()
+
+    async def _send(self, event: Entry) -> None:
         """One increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         assert self._fold is not None
+        if isinstance(event, Relayed):
+            await self._pass_on(event, self._fold)
+            return
         if isinstance(event, ResponseEnd):
             await self._end_stream(event)
             return
@@ -251,16 +300,30 @@ class Exchange:
             event = msgspec.structs.replace(
                 event, usage=Usage(input_tokens=tokens, output_tokens=0, estimated=True)
             )
+        await self._put(event)
+
+    async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
+        """One piece of a provider's stream; its bytes go on as they are."""
+        events = tuple(self._complete_event(event) for event in piece.events)
+        for event in events[:-1] if piece.last else events:
+            fold.add(event)
+        if isinstance(end := events[-1] if events else None, ResponseEnd):
+            await self._end_stream(end, Relayed(piece.data, events))
+        else:
+            await self._put(Relayed(piece.data, events))
+
+    async def _put(self, entry: Entry) -> None:
         if self._first_event is None:
             self._first_event = trio.current_time() - self._start
-        await self._log.put(event)
+        await self._log.put(entry)
 
-    async def _end_stream(self, end: ResponseEnd) -> None:
+    async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
         assert self._fold is not None
         self._fold.add(end)
         response = self._complete(self._fold.response())
         last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
-        await self._settle(Answered(response), last)
+        entry = last if piece is None else Relayed(piece.data, (*piece.events[:-1], last))
+        await self._settle(Answered(response), entry)
         await self._log.wait_delivered()
 
     def _complete_event(self, event: Event) -> Event:
@@ -268,18 +331,22 @@ class Exchange:
         match event:
             case ResponseStart():
                 return msgspec.structs.replace(
-                    event, id=event.id or self._response_id, model=event.model or self.request.model
+                    event, id=self._response_id(event.id), model=event.model or self.request.model
                 )
             case PartStart(part=ToolCall(id="") as call):
                 return PartStart(event.index, msgspec.structs.replace(call, id=_call_id()))
             case _:
                 return event
 
+    def _response_id(self, given: str) -> str:
+        """The one id of the answer: what the agent was told already, else what is given, else ours."""
+        return self._log.response_id if self._log.announced or not given else given
+
     def _complete(self, response: Response) -> Response:
         """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
         return msgspec.structs.replace(
             response,
-            id=response.id or self._response_id,
+            id=self._response_id(response.id),
             model=response.model or self.request.model,
             usage=response.usage or self.rollout._estimator.usage(self.request, response),
             stop_reason=response.stopped,
@@ -295,20 +362,21 @@ class Exchange:
         """Fix the outcome that an exception of whoever answers amounts to, if there is none yet."""
         if not self.settled:
             self._cause = exc
-            await self._settle(outcome_of(exc))
+            await self._settle(outcome_of(exc, self.dialect))
 
-    async def _settle(self, outcome: Outcome, last: Event | None = None) -> None:
+    async def _settle(self, outcome: Outcome, last: Entry | None = None) -> None:
         """Fix the outcome, record the turn, release the answer."""
         self._outcome = outcome
+        turn: Turn | None = None
         try:
-            await self.rollout._record(lambda number: self._turn(outcome, number))
+            turn = await self.rollout._record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
             self._log.end(Failed(exc))
             raise
         else:
             self._log.end(outcome, last)
         finally:
-            self.rollout._forget(self)
+            self.rollout._calls.end(self, turn)
             self._hand_over_scope.cancel()
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
@@ -330,6 +398,7 @@ class Exchange:
             first_event=self._first_event,
             duration=trio.current_time() - self._start,
             notes=self._notes,
+            tokens=self._tokens() if self._tokens is not None else None,
         )
 
 

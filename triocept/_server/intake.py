@@ -7,8 +7,9 @@ wrong on the way is an error in the dialect's own shape, logged once without the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -16,8 +17,10 @@ import trio
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .._canonical.response import Response
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
+from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .answer import Reply, failure_of, write_answer, write_failure
 from .encoding import decoded
@@ -30,8 +33,11 @@ __all__ = [
     "Transport",
     "authenticate",
     "intake",
+    "read_json",
+    "redacted",
     "text_headers",
     "wants_both_lengths",
+    "whole_request",
 ]
 
 log = logging.getLogger("triocept.endpoint")
@@ -91,7 +97,8 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
         document = await _read_document(head, transport, max_body)
-        request = _whole(route.dialect.parse_request(document, route.target, rollout._memory), route, rollout)
+        request = route.dialect.parse_request(document, route.target, rollout._memory)
+        request = whole_request(request, route.dialect, rollout)
     except ClientGone:
         return
     except (Refusal, DialectError, BodyTooLarge) as exc:
@@ -99,14 +106,14 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         log.warning("%s %s: %s %s", head.method, head.path, failure.status, failure.message)
         await write_failure(failure, route.dialect, transport)
         return
-    async with rollout._open_call(
+    await rollout._answer_call(
         request,
         raw=document,
-        headers=_redacted(head.headers),
-        attempt=_attempt(head.headers),
+        headers=redacted(head.headers),
+        query=head.query,
         watch=transport.cancel_when_gone,
-    ) as reader:
-        await write_answer(reader, request, route.dialect, transport)
+        deliver=partial(write_answer, request=request, dialect=route.dialect, transport=transport),
+    )
 
 
 def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
@@ -148,25 +155,46 @@ async def _read_document(head: Head, transport: Transport, max_body: int) -> Jso
         body = decoded(body, encoding, max_body)
     if body is None:
         raise BodyTooLarge
+    return read_json(body, "the body")
+
+
+def read_json(data: bytes | str, what: str) -> Json:
+    """Decode a document.
+
+    Raises:
+        DialectError: it is no JSON.
+    """
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise DialectError(f"the body is not valid JSON: {exc}") from exc
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError) as exc:
+        raise DialectError(f"{what} is not valid JSON: {exc}") from exc
 
 
-def _whole(request: Request, route: Route, rollout: Rollout) -> Request:
-    """The request, with the conversation of the earlier response that it names, if it names one."""
+def whole_request(request: Request, dialect: Dialect, rollout: Rollout) -> Request:
+    """The request, with what it names of earlier answers: a conversation that it goes on from, or single items.
+
+    Raises:
+        Refusal: 400, there is no such response.
+    """
+    request = dialect.referenced(request, _answers(rollout, request.dialect))
     if request.previous_response is None:
         return request
     turn = rollout.trace.answer(request.previous_response)
     if turn is None or turn.response is None:
         raise Refusal(
-            400,
+            dialect.lost_status,
             f"this rollout has answered with no response {request.previous_response!r}",
             should_retry=False,
             code="previous_response_not_found",
         )
-    return route.dialect.continued(request, turn.request, turn.response)
+    return dialect.continued(request, turn.request, turn.response)
+
+
+def _answers(rollout: Rollout, dialect: str) -> Iterator[tuple[Request, Response]]:
+    """What was asked and answered in this dialect, the newest first."""
+    for turn in reversed(tuple(rollout.trace)):
+        if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
+            yield turn.request, turn.response
 
 
 def wants_both_lengths(headers: Mapping[str, str]) -> bool:
@@ -179,10 +207,6 @@ def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def _attempt(headers: Mapping[str, str]) -> int:
-    count = headers.get("x-stainless-retry-count", "0")  # of the SDKs of OpenAI and Anthropic
-    return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
-
-
-def _redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
+def redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers as a program may see them: those that hold a key say `[redacted]`."""
     return {name: REDACTED if name in KEY_HEADERS else value for name, value in headers.items()}

@@ -10,6 +10,7 @@ from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .conversation import Conversation
+from .tokens import Tokens
 
 __all__ = ["OutcomeKind", "Turn", "TurnError"]
 
@@ -54,3 +55,5 @@ class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """Seconds from there to the moment it settled."""
     notes: dict[str, Json] = {}
     """What the program said with `exchange.annotate`."""
+    tokens: Tokens | None = None
+    """Ids and log probabilities, from an upstream that was asked for them; None: nobody asked."""

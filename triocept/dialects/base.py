@@ -7,6 +7,7 @@ A dialect is one wire format, spoken both as a server (parse requests, render re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, final
 
 import msgspec
@@ -36,6 +37,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds."""
     should_retry: bool | None = None
     """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    headers: dict[str, str] = {}
+    """Further response headers (rate limits), names in lower case."""
 
 
 @final
@@ -63,6 +66,14 @@ class StreamParser(ABC):
             UpstreamError: the wire holds an error in place of a response.
         """
 
+    @property
+    @abstractmethod
+    def ending(self) -> bool:
+        """Whether the wire has said why the answer ends.
+
+        What follows adds no content: usage perhaps, and the terminal event. `ResponseEnd` may be still to come.
+        """
+
     @abstractmethod
     def close(self) -> list[Event]:
         """The wire has ended: the last events, among them `ResponseEnd` if it was not given yet.
@@ -84,8 +95,12 @@ class StreamRenderer(ABC):
         """The in-band error that ends a stream which cannot go on; behind it is the end of the connection."""
 
     @abstractmethod
-    def keepalive(self) -> bytes:
-        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on."""
+    def keepalive(self, response_id: str = "") -> bytes:
+        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on.
+
+        Args:
+            response_id: the id that the answer will have, where the no-op is the first to tell it.
+        """
 
 
 class Dialect(ABC):
@@ -97,6 +112,8 @@ class Dialect(ABC):
     """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: ClassVar[str]
     """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
+    lost_status: ClassVar[int] = 400
+    """The HTTP status of a call that goes on from a response which nobody knows."""
 
     def match(self, path: str, query: str) -> Target | None:
         """Read the path of a call, without a rollout's prefix, and its query.
@@ -137,6 +154,15 @@ class Dialect(ABC):
         Only for a dialect whose requests can name an earlier response.
         """
         raise DialectError("a request cannot go on from an earlier response here")
+
+    def referenced(self, request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
+        """`request` with the things themselves in the place of what it merely names of earlier answers.
+
+        Args:
+            request: as `parse_request` read it.
+            answers: what was asked and answered before in this dialect, the newest first.
+        """
+        return request
 
     @abstractmethod
     def render_request(self, request: Request) -> Json:

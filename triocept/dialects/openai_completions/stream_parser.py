@@ -54,6 +54,10 @@ class Parser(StreamParser):
                 self._take(sse, events)
         return events
 
+    @property
+    def ending(self) -> bool:
+        return self._finish is not None
+
     def close(self) -> list[Event]:
         if self._done:
             return []

@@ -80,9 +80,9 @@ class Documents:
         document = render_event_error(failure, self._counter.next)
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
-    def keepalive(self) -> list[WireEvent]:
-        """A no-op; the first event must be `created`, so where there was none it comes before."""
-        begun = [] if self._envelope else self._open("", "")
+    def keepalive(self, response_id: str = "") -> list[WireEvent]:
+        """A no-op; the first event must be `created`, so where there was none it comes before, with this id."""
+        begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 
     def _start(self, event: ResponseStart) -> list[WireEvent]:
@@ -97,6 +97,7 @@ class Documents:
     def _open(self, identity: str, model: str, extra: dict[str, object] | None = None) -> list[WireEvent]:
         document = envelope(self._request, identity, model, int(time.time()))
         self._envelope = merged(document, extra) if extra else document
+        self._counter.answer = self.response_id
         return [
             self._counter.event(kind, {"response": self._envelope})
             for kind in ("response.created", "response.in_progress")
