@@ -1,9 +1,8 @@
 """The project's chores. `nox` alone is the test command: lint, types, docs, the tests on every Python there is, and
-(where npm is) the SDKs of other languages and libraries.
+(where npm is) the SDKs of other languages and libraries, and two real agents.
 
-It ends with two real agents, where there is npm to install them. Slow suites have sessions of their own: `nox -s
-agents` (all real agents, from the npm and Python registries) and `nox -s bench` (speed and memory, side by side with
-others).
+Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries) and
+`nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations

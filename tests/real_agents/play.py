@@ -120,7 +120,7 @@ async def play(
         (folder / "config" / name).write_text(text)
     model = Model(case.replies, fault)
     with trio.fail_after(limit):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as rollout:
+        async with serve_endpoint(**case.endpoint) as endpoint, endpoint.open_rollout(model) as rollout:
             launch = case.prepare(rollout, folder / "config", PROMPT, executable=str(executable))
             environ = {"HOME": str(folder), **launch.env, **(env or {})}
             command = (launch.argv[0], *arguments, *launch.argv[1:])
