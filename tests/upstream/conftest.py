@@ -53,7 +53,9 @@ class Stage:
         """Ask, and see the answer come."""
         url = self.rollout.base_url(dialect) + path_of(dialect, stream=stream) + query
         key = {"authorization": f"Bearer {self.rollout.api_key}"}
-        async with httpx2.AsyncClient(timeout=None, verify=False) as client:  # plain HTTP; certificates take 20 ms
+        async with httpx2.AsyncClient(
+            timeout=None, verify=False
+        ) as client:  # plain HTTP; certificates take 20 ms
             body = body_of(dialect, stream=stream, **more)
             async with client.stream("POST", url, json=body, headers={**key, **(headers or {})}) as response:
                 yield response
