@@ -1,7 +1,7 @@
 """The project's chores. `nox` alone is the test command: lint, types, docs, and the tests on every Python there is.
 
-Slow suites have sessions of their own: `nox -s agents` (real agents, from the npm and Python registries) and
-`nox -s bench` (speed and memory, side by side with others).
+Slow suites have sessions of their own: `nox -s agents` (real agents, from the npm and Python registries),
+`nox -s upstreams` (real servers, likewise) and `nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations
@@ -99,6 +99,13 @@ def agents(session: nox.Session) -> None:
     """Real agents, unchanged: installs them from the npm and Python registries, and lets each do a task."""
     install(session, "test")
     session.run("pytest", "-n", "0", "-s", "tests/real_agents", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def upstreams(session: nox.Session) -> None:
+    """Real servers behind an upstream (aimock, transformers serve), installed from the npm and Python registries."""
+    install(session, "test")
+    session.run("pytest", "-n", "0", "tests/real_upstreams", *session.posargs)
 
 
 @nox.session(python=NEWEST)
