@@ -349,9 +349,8 @@ async def test_invariant_12_memory_is_bounded_nothing_is_kept_of_a_finished_exch
             for _ in range(20):
                 assert (await ask(rollout)).status_code == 200
             await trio.testing.wait_all_tasks_blocked(0.02)
-            assert not rollout._open
-            assert not rollout._kept
-            assert not rollout._calls
+            assert not rollout._calls.open
+            assert not rollout._calls.connections
             assert (await ask(rollout, "x" * 1000)).status_code == 413
 
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeAlias, final
 
 import trio
 
+from ._rollout.calls import OnRetry
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout, open_rollout
 from ._rollout.service import Handler
@@ -80,6 +81,7 @@ class Endpoint:
         id: str | None = None,  # noqa: A002 - the field's own word
         model: str = "triocept",
         on_hangup: OnHangup = "cancel",
+        on_retry: OnRetry = "join",
         concurrency: int | None = None,
         recorder: Recorder | None = None,
     ) -> AbstractAsyncContextManager[Rollout]:
@@ -92,6 +94,8 @@ class Endpoint:
             model: the name that `/v1/models` lists.
             on_hangup: what an agent's hang-up does to its exchange: `cancel` its handler (the turn says `abandoned`),
                 or let it `finish` and keep the answer for the agent's retry.
+            on_retry: whether an agent's re-send of a call that still runs, or whose answer it did not get, shares the
+                answer of the first (`join`, no second turn), or is always an exchange of its own (`new`).
             concurrency: how many exchanges the handler gets at once; None: as many as come.
             recorder: where the turns go; None: where the endpoint's go.
 
@@ -109,6 +113,7 @@ class Endpoint:
             id=id,
             model=model,
             on_hangup=on_hangup,
+            on_retry=on_retry,
             recorder=recorder or self._recorder,
         )
         return open_rollout(rollout, handler, concurrency)
@@ -126,7 +131,8 @@ async def serve_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
-    direct: bool = True,
+    fast: bool = True,
+    websocket: bool = True,
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
 
@@ -139,8 +145,10 @@ async def serve_endpoint(
         max_body: bytes; a larger request body is refused with 413 before it is read.
         grace: seconds that connections have at the end, before they are broken off.
         tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
-        direct: model calls on HTTP/1.1 go straight from the parser to their rollout. False takes them through ASGI,
-            as HTTP/2 and every other route: slower, and otherwise the same.
+        fast: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI, as
+            HTTP/2 and every other route: slower, and otherwise the same.
+        websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
+            Codex to POST at once.
 
     Closing: rollouts that are still open end, their agents get a 503; idle connections are closed at once, others
     after `grace` at the latest. The port is free again.
@@ -165,10 +173,22 @@ async def serve_endpoint(
             listener, host, secure=tls is not None, registry=registry, watcher=watcher, recorder=recorder
         )
         server = Server(
-            listener, ssl_context=ssl_context, grace=grace, refuse_waiting=registry.close, direct=direct
+            listener,
+            ssl_context=ssl_context,
+            grace=grace,
+            refuse_waiting=registry.close,
+            fast=fast,
+            max_message=max_body,
         )
         app: Any = make_app(registry, max_body=max_body)
-        front = Front(app, Routes(DIALECTS.values()), registry, max_body=max_body, on_fatal=server.on_fatal)
+        front = Front(
+            app,
+            Routes(DIALECTS.values()),
+            registry,
+            max_body=max_body,
+            websocket=websocket,
+            on_fatal=server.on_fatal,
+        )
         error: BaseException | None = None  # kept, and raised outside the nursery, which would wrap it
         async with trio.open_nursery() as nursery:
             try:
@@ -192,7 +212,8 @@ async def run_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
-    direct: bool = True,
+    fast: bool = True,
+    websocket: bool = True,
     task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Run an endpoint until cancelled, for those who own the nursery: `await nursery.start(run_endpoint)`.
@@ -208,7 +229,8 @@ async def run_endpoint(
         max_body=max_body,
         grace=grace,
         tls=tls,
-        direct=direct,
+        fast=fast,
+        websocket=websocket,
     )
     async with serve() as endpoint:
         task_status.started(endpoint)

@@ -27,6 +27,7 @@ No message of these errors ever holds a key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 __all__ = [
@@ -76,7 +77,10 @@ class Refusal(TrioceptError):
         retry_after: seconds after which the agent may try again; None says nothing about that.
         should_retry: what `x-should-retry` tells the SDKs; None sends no such header.
         code: the dialect's own error code or type; None lets the dialect choose by status.
-        headers: further response headers, names in lower case.
+        headers: further response headers, such as rate limits; names in lower case.
+
+    Raises:
+        ValueError: the status is none of a refusal, or a header cannot be sent.
     """
 
     def __init__(
@@ -97,7 +101,25 @@ class Refusal(TrioceptError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.code = code
-        self.headers = dict(headers or {})
+        self.headers = {name.lower(): _checked(name, value) for name, value in (headers or {}).items()}
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"}
+)
+
+
+def can_be_sent(name: str, value: str) -> bool:
+    """Whether a response can have this header beside those that frame it (RFC 9110, 5.5)."""
+    return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
+
+
+def _checked(name: str, value: str) -> str:
+    if not can_be_sent(name, value):
+        raise ValueError(f"a refusal cannot have the header {name!r}: {value!r}")
+    return value
 
 
 class LimitReached(Refusal):

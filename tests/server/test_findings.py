@@ -219,11 +219,11 @@ INTERRUPTED = """
                     from triocept._server import intake
                     class Signalling(str):
                         pass
-                    original = intake._attempt
+                    original = intake.redacted
                     def attempt(headers):
                         interrupt()
                         return original(headers)
-                    intake._attempt = attempt
+                    intake.redacted = attempt
                 if where == "quart":
                     from triocept._server import app
                     original = app.authenticate

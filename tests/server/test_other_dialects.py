@@ -7,7 +7,6 @@ import openai
 import pytest
 import trio
 
-from tests.asking import bearer, connected
 from triocept import ScriptedModel, ToolCall, serve_endpoint
 
 # The SDKs leave their async generators where a stream ends; trio warns, and closes them.
@@ -95,16 +94,3 @@ async def test_gemini_whole_as_events_and_as_an_array_and_its_side_routes() -> N
     assert "my-gemini" in models.text
     assert bad.json()["error"]["status"] == "INVALID_ARGUMENT"
     assert [turn.request.model for turn in rollout.trace] == ["gemini-x"] * 3
-
-
-async def test_a_websocket_for_responses_is_answered_426_at_once() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            for path in ("/v1/responses", f"/rollout/{rollout.id}/v1/responses"):
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(
-                        f"GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                        f"Authorization: {bearer(rollout)['authorization']}\r\n"
-                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-                    )
-                    assert b" 426 " in (await stream.receive_some()).splitlines()[0]

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, final
@@ -24,12 +24,13 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
-from .._trace.conversation import Conversation, conversation_said, conversations
+from .._trace.conversation import Conversation, conversations
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, UpstreamError
 from .log import Entry, EventLog, Relayed
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
+from .retries import attempt_of
 from .stream import ResponseStream
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Exchange:
         *,
         raw: Json,
         headers: Mapping[str, str],
-        attempt: int,
+        said: Conversation | None,
+        likeness: Hashable,
         query: str = "",
     ) -> None:
         self.id = f"x_{token_hex(8)}"
@@ -71,9 +73,10 @@ class Exchange:
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
         self.query = query
         """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
-        self.attempt = attempt
+        self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
-        self._said = conversation_said(headers, request, raw)
+        self._said = said
+        self._likeness = likeness
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
         self._start = trio.current_time()
@@ -81,8 +84,7 @@ class Exchange:
         self._outcome: Outcome | None = None
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
-        self._response_id = f"resp_{token_hex(12)}"
-        self._log = EventLog()
+        self._log = EventLog(f"resp_{token_hex(12)}")
         self._hand_over_scope = trio.CancelScope()
         self._handler_scope = trio.CancelScope()
         self._handed_over = False
@@ -179,6 +181,7 @@ class Exchange:
         retry_after: float | None = None,
         should_retry: bool | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Refuse, with this HTTP status, in the agent's dialect.
 
@@ -192,15 +195,19 @@ class Exchange:
             retry_after: seconds.
             should_retry: what `x-should-retry` says; None sends no such header.
             code: the dialect's own error code; None chooses by status.
+            headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
             AlreadySettled, ExchangeAbandoned: as `respond`.
+            ValueError: the status is none of a refusal, or a header cannot be sent.
 
         Cancellation: as `respond`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        refusal = Refusal(status, message, retry_after=retry_after, should_retry=should_retry, code=code)
+        refusal = Refusal(
+            status, message, retry_after=retry_after, should_retry=should_retry, code=code, headers=headers
+        )
         await self._settle(Refused(refusal))
         await self._log.wait_delivered()
 
@@ -324,18 +331,22 @@ class Exchange:
         match event:
             case ResponseStart():
                 return msgspec.structs.replace(
-                    event, id=event.id or self._response_id, model=event.model or self.request.model
+                    event, id=self._response_id(event.id), model=event.model or self.request.model
                 )
             case PartStart(part=ToolCall(id="") as call):
                 return PartStart(event.index, msgspec.structs.replace(call, id=_call_id()))
             case _:
                 return event
 
+    def _response_id(self, given: str) -> str:
+        """The one id of the answer: what the agent was told already, else what is given, else ours."""
+        return self._log.response_id if self._log.announced or not given else given
+
     def _complete(self, response: Response) -> Response:
         """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
         return msgspec.structs.replace(
             response,
-            id=response.id or self._response_id,
+            id=self._response_id(response.id),
             model=response.model or self.request.model,
             usage=response.usage or self.rollout._estimator.usage(self.request, response),
             stop_reason=response.stopped,
@@ -356,15 +367,16 @@ class Exchange:
     async def _settle(self, outcome: Outcome, last: Entry | None = None) -> None:
         """Fix the outcome, record the turn, release the answer."""
         self._outcome = outcome
+        turn: Turn | None = None
         try:
-            await self.rollout._record(lambda number: self._turn(outcome, number))
+            turn = await self.rollout._record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
             self._log.end(Failed(exc))
             raise
         else:
             self._log.end(outcome, last)
         finally:
-            self.rollout._forget(self)
+            self.rollout._calls.end(self, turn)
             self._hand_over_scope.cancel()
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:

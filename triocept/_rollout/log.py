@@ -8,7 +8,8 @@ Rules:
 1. Nothing is lost by cancellation: a reader that is cancelled while it waits has taken nothing.
 2. Back-pressure: `put` waits until the fastest reader has taken all. With no reader it does not wait.
 3. The outcome comes last, once, and without a wait. It is what ends every reader.
-4. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
+4. The increments of an answer that was delivered are dropped with its last reader: the outcome has the whole.
+5. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
 """
 
 from __future__ import annotations
@@ -57,9 +58,16 @@ async def acquire(lock: trio.Lock) -> None:
 
 
 class EventLog:
-    """The increments of one answer, then its outcome."""
+    """The increments of one answer, then its outcome.
 
-    def __init__(self) -> None:
+    Args:
+        response_id: the id that the answer has unless whoever gives it says otherwise in time.
+    """
+
+    def __init__(self, response_id: str = "") -> None:
+        self.response_id = response_id
+        self.announced = False
+        """Whether some agent was told `response_id` already: the answer must have it then."""
         self.entries: list[Entry] = []
         self.headers: Mapping[str, str] = {}
         """What the head of the answer says beside: a provider's request id, its rate limits; set before the first
@@ -147,6 +155,11 @@ class EventReader:
         log._progress.unpark_all()
         return entry
 
+    def announce(self) -> str:
+        """The id that the answer will have, for an agent that must be told before it has begun."""
+        self._log.announced = self._log.announced or not self._log.entries
+        return self._log.response_id
+
     @property
     def outcome(self) -> Outcome:
         """How it ended; to be asked when `next` has given None."""
@@ -157,4 +170,6 @@ class EventReader:
         """This connection is done with the answer, whether all of it was written or not."""
         self._log.delivered |= self.delivered
         self._log._readers.discard(self)
+        if self._log.delivered and not self._log._readers:
+            self._log.entries.clear()
         self._log._progress.unpark_all()

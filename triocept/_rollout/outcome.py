@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from .._canonical.response import Response
 from .._trace.turn import OutcomeKind, TurnError
-from ..errors import ContextLengthError, Refusal, UpstreamError
+from ..errors import ContextLengthError, Refusal, UpstreamError, can_be_sent
 
 __all__ = ["Abandoned", "Answered", "Failed", "Outcome", "Refused", "error_of", "kind_of", "outcome_of"]
 
@@ -100,16 +100,18 @@ def _refused_by(exc: UpstreamError, dialect: str) -> Refused:
         retry_after=_seconds(exc.headers.get("retry-after", "")),
         should_retry=False if overflow else None,
         code="context_length_exceeded" if overflow else exc.code if own else None,
-        headers={name: value for name, value in exc.headers.items() if name not in _NOT_PASSED},
+        headers={
+            name: value
+            for name, value in exc.headers.items()
+            if can_be_sent(name, value) and name not in _NOT_PASSED
+        },
     )
     # An overflow is told in words that make every agent compact its history, not in the provider's.
     return Refused(refusal, exc, exc.body.encode() if own and exc.body and not overflow else None)
 
 
-_NOT_PASSED = frozenset(
-    {"connection", "content-encoding", "content-length", "content-type", "set-cookie", "transfer-encoding"}
-)
-"""Headers of the provider's own connection and body, should a program have put them into its error."""
+_NOT_PASSED = frozenset({"set-cookie"})
+"""Headers of the provider that are none of the agent's business."""
 
 
 def _family(dialect: str) -> str:

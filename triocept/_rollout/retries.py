@@ -8,26 +8,65 @@ metadata), and cache marks.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from enum import Enum
+
 import msgspec
 
-from .._canonical.content import Json
+from .._canonical.content import Json, ToolResult
 from .._canonical.request import Request
+from .._trace.conversation import Conversation
 
-__all__ = ["repeats"]
+__all__ = ["Retry", "attempt_of", "likeness", "repeats", "retry_of"]
 
 _MEANINGLESS = frozenset(
     {"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"}
 )
+_COUNT = "x-stainless-retry-count"
+_CLAUDE = "x-claude-code-session-id"
+
+
+class Retry(Enum):
+    """What a call's headers say of whether it is a retry.
+
+    The SDKs of OpenAI and Anthropic count; Claude Code, which is built on one, has a retry loop of its own, where the
+    count is always 0; Codex, opencode, gemini-cli and the AI SDK say nothing.
+    """
+
+    MARKED = "marked"
+    FIRST = "first"
+    UNKNOWN = "unknown"
+
+
+def attempt_of(headers: Mapping[str, str]) -> int:
+    """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
+    count = headers.get(_COUNT, "0")
+    return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
+
+
+def retry_of(headers: Mapping[str, str]) -> Retry:
+    """What these headers (names in lower case) say of it."""
+    if attempt_of(headers) > 1:
+        return Retry.MARKED
+    return Retry.FIRST if _COUNT in headers and _CLAUDE not in headers else Retry.UNKNOWN
+
+
+def likeness(request: Request, said: Conversation | None) -> Hashable:
+    """Equal for calls of which one may repeat the other; cheap, and of most that do not it differs."""
+    last = request.last
+    results = tuple(part.id for part in last.content if isinstance(part, ToolResult)) if last else ()
+    return (
+        request.dialect,
+        request.model,
+        said and said.id,
+        len(request.messages),
+        last.text if last else "",
+        results,
+    )
 
 
 def repeats(request: Request, other: Request) -> bool:
     """Whether `request` says the same to the model as `other`."""
-    if (
-        request.dialect != other.dialect
-        or request.model != other.model
-        or len(request.messages) != len(other.messages)
-    ):
-        return False
     return bool(_meaning(request) == _meaning(other))
 
 

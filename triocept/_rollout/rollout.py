@@ -16,20 +16,22 @@ from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._canonical.tokens import Estimator
+from .._trace.conversation import conversation_said
 from .._trace.recorder import Recorder
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from ..errors import LimitReached, Refusal
 from .agent import Agent, open_agent
+from .calls import Calls, OnRetry
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
 from .log import EventLog, EventReader
-from .outcome import Answered, Refused
+from .outcome import Refused
 from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
-from .retries import repeats
+from .retries import likeness, retry_of
 from .service import Handler, raise_all, run_service, split_cancelled
 from .watcher import Watcher
 
@@ -40,8 +42,6 @@ OnHangup: TypeAlias = Literal["cancel", "finish"]
 
 DELIVERY_GRACE = 1.0
 """Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
-KEPT_ANSWERS = 16
-"""How many answers that nobody got are kept for an agent's retry; the oldest go first."""
 
 
 class Addresses(Protocol):
@@ -71,6 +71,7 @@ class Rollout:
         id: str | None = None,  # noqa: A002 - the field's own word
         model: str = "triocept",
         on_hangup: OnHangup = "cancel",
+        on_retry: OnRetry = "join",
         recorder: Recorder | None = None,
     ) -> None:
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
@@ -95,10 +96,8 @@ class Rollout:
         self._take: Callable[[Exchange], None] | None = None
         """Takes every exchange at once, without the channel; set while a handler without a limit is at work."""
         self._ending: Refusal | None = None
-        self._open: dict[str, Exchange] = {}
-        self._kept: dict[str, Exchange] = {}
-        self._calls: set[trio.CancelScope] = set()
-        self._call_ended = trio.lowlevel.ParkingLot()
+        self._calls = Calls(on_retry)
+        self._closing = trio.Event()
 
     def __repr__(self) -> str:
         state = "open" if self._ending is None else "ended"
@@ -283,7 +282,6 @@ class Rollout:
         *,
         raw: Json,
         headers: Mapping[str, str],
-        attempt: int,
         watch: Callable[[trio.CancelScope], None],
         query: str = "",
     ) -> AsyncIterator[EventReader]:
@@ -299,42 +297,24 @@ class Rollout:
             log.end(Refused(self._ending))
             yield log.open_reader()
             return
-        exchange = self._unheard(request)
-        new = exchange is None
-        if exchange is None:
-            exchange = Exchange(self, request, raw=raw, headers=headers, attempt=attempt, query=query)
-            self._open[exchange.id] = exchange
-        reader = exchange._log.open_reader()
-        with trio.CancelScope() as scope:
-            self._calls.add(scope)
-            watch(scope)
+        said = conversation_said(headers, request, raw)
+        key = likeness(request, said)
+        found = self._calls.find(request, key, retry_of(headers), named=said is not None)
+        new = found is None
+        if found is None:
+            found = Exchange(self, request, raw=raw, headers=headers, said=said, likeness=key, query=query)
+            self._calls.add(found)
+        exchange, log = (found, found._log) if isinstance(found, Exchange) else (None, found)
+        async with self._calls.open_wait(log, watch) as reader:
             try:
-                if new:
+                if new and exchange is not None:
                     await exchange._hand_over(self._send)
                 yield reader
             finally:
                 reader.close()
-                if not exchange.settled:
+                if exchange is not None and not exchange.settled:
                     with trio.CancelScope(shield=True):
                         await exchange._hang_up()
-                if reader.delivered:
-                    self._kept.pop(exchange.id, None)
-                elif isinstance(exchange._outcome, Answered) and not exchange._log.delivered:
-                    self._keep(exchange)
-                self._calls.discard(scope)
-                self._call_ended.unpark_all()
-
-    def _unheard(self, request: Request) -> Exchange | None:
-        """The exchange that `request` repeats and whose answer no connection has got, or waits for."""
-        for exchange in (*self._open.values(), *self._kept.values()):
-            if not exchange._log.attended and repeats(request, exchange.request):
-                return exchange
-        return None
-
-    def _keep(self, exchange: Exchange) -> None:
-        self._kept[exchange.id] = exchange
-        while len(self._kept) > KEPT_ANSWERS:
-            del self._kept[next(iter(self._kept))]
 
     # What its exchanges and its service ask of it
 
@@ -354,16 +334,18 @@ class Rollout:
         finally:
             self._take = None
 
-    async def _record(self, make_turn: Callable[[int], Turn]) -> None:
+    async def _record(self, make_turn: Callable[[int], Turn]) -> Turn:
         """Record a turn, in order; what the recorder raises turns it into a failed one. Shielded."""
         if self._recorder is None:
-            self.trace._append(make_turn(len(self.trace)))
-            return
+            turn = make_turn(len(self.trace))
+            self.trace._append(turn)
+            return turn
         with trio.CancelScope(shield=True):
             async with self._recording:
                 turn = make_turn(len(self.trace))
                 await self._write(turn, self._recorder)
                 self.trace._append(turn)
+        return turn
 
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
         try:
@@ -373,15 +355,10 @@ class Rollout:
             self.trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
 
-    def _forget(self, exchange: Exchange) -> None:
-        """The exchange is settled; if nobody reads the answer, it is kept for the agent's retry."""
-        self._open.pop(exchange.id, None)
-        if isinstance(exchange._outcome, Answered) and not exchange._log.attended:
-            self._keep(exchange)
-
     # Its end
 
     async def _endpoint_stops(self) -> None:
+        self._closing.set()
         await self._end(Refusal(503, "the endpoint is shutting down", should_retry=False))
 
     async def _end(self, refusal: Refusal) -> None:
@@ -390,7 +367,7 @@ class Rollout:
             self._ending = refusal
             self._send.close()
         with trio.CancelScope(shield=True):
-            for exchange in tuple(self._open.values()):
+            for exchange in self._calls.open:
                 if not exchange.settled:
                     await exchange._settle_from_outside(Refused(self._ending))
 
@@ -398,21 +375,14 @@ class Rollout:
         """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded."""
         with trio.CancelScope(shield=True):
             self._registry.discard(self)
+            self._closing.set()
             await self._end(Refusal(503, f"rollout {self.id} is closed", should_retry=False))
-            with trio.move_on_after(DELIVERY_GRACE):
-                await self._wait_calls()
-            for scope in self._calls:
-                scope.cancel()
-            await self._wait_calls()
+            await self._calls.see_out(DELIVERY_GRACE)
             self._receive.close()
             async with self._recording:
                 self.trace._seal()
             if self._recorder is not None:
                 await self._recorder.seal(self.trace)
-
-    async def _wait_calls(self) -> None:
-        while self._calls:
-            await self._call_ended.park()
 
 
 @asynccontextmanager

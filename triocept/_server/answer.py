@@ -19,7 +19,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
@@ -36,7 +36,17 @@ from ..errors import DialectError, Refusal
 if TYPE_CHECKING:
     from .intake import Transport
 
-__all__ = ["Reply", "failure_of", "failure_reply", "write_answer", "write_failure"]
+__all__ = [
+    "KEEPALIVE_EVERY",
+    "Reply",
+    "Sink",
+    "failure_of",
+    "failure_of_outcome",
+    "failure_reply",
+    "follow",
+    "write_answer",
+    "write_failure",
+]
 
 HEAD_AFTER = 30.0
 """Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
@@ -59,6 +69,16 @@ class Reply:
     """Whether that is all of the body."""
 
 
+class Sink(Protocol):
+    """Where the increments of an answer go."""
+
+    async def write(self, entry: Entry) -> None:
+        """Write an increment."""
+
+    async def break_silence(self, response_id: str) -> None:
+        """Write a no-op; the answer will have this id."""
+
+
 async def write_answer(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
     """Write the answer that `reader` reads, as `request` wants it: whole, or as a stream."""
     if request.stream:
@@ -75,14 +95,16 @@ async def write_failure(failure: Failure, dialect: Dialect, transport: Transport
 
 def failure_reply(failure: Failure, document: Json) -> Reply:
     """An error's document with the headers that belong to it."""
-    headers = {"content-type": "application/json"}
+    headers = {**failure.headers, "content-type": "application/json"}
     if failure.retry_after is not None:
         headers["retry-after"] = f"{failure.retry_after:g}"
     if failure.should_retry is not None:
         headers["x-should-retry"] = "true" if failure.should_retry else "false"
     if failure.status == 405:
         headers["allow"] = "POST"
-    return Reply(failure.status, headers | failure.headers, _encode(document))
+    if failure.status == 426:
+        headers["upgrade"] = "HTTP/1.1"
+    return Reply(failure.status, headers, _encode(document))
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
@@ -145,21 +167,33 @@ def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
     return Reply(200, _stream_headers(request, dialect), body)
 
 
+async def follow(reader: EventReader, sink: Sink, patience: float) -> None:
+    """Give `sink` every increment as it comes, and let it break each silence, until only the outcome is left.
+
+    Args:
+        reader: whose increments.
+        sink: what writes them.
+        patience: seconds of the first silence that is allowed; later ones get `KEEPALIVE_EVERY`.
+
+    Cancellation: of a write breaks the connection off, of a wait does nothing.
+    """
+    while True:
+        with trio.CancelScope(deadline=trio.current_time() + patience) as silence:
+            while (entry := await reader.next()) is not None:
+                silence.deadline = inf  # of the silence, not of an agent that reads slowly
+                await sink.write(entry)
+                patience = KEEPALIVE_EVERY
+                silence.deadline = trio.current_time() + patience
+            return
+        patience = KEEPALIVE_EVERY
+        await sink.break_silence(reader.announce())
+
+
 async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     stream = _Stream(request, dialect, transport, reader)
-    silence = HEAD_AFTER
-    while True:
-        with trio.CancelScope(deadline=trio.current_time() + silence) as patience:
-            while (entry := await reader.next()) is not None:
-                patience.deadline = inf  # of the silence, not of an agent that reads slowly
-                await stream.write_entry(entry)
-                silence = KEEPALIVE_EVERY
-                patience.deadline = trio.current_time() + silence
-            break
-        silence = KEEPALIVE_EVERY
-        await stream.write(stream.renderer.keepalive(), last=False)
+    await follow(reader, stream, HEAD_AFTER)
     if not stream.begun:
         await transport.send(_reply(reader, request, dialect))
     elif not isinstance(reader.outcome, Answered):
@@ -167,7 +201,7 @@ async def _write_stream(
         await transport.abort()
     elif not reader.at:  # nothing but no-ops so far: the answer was given whole
         events = events_of(reader.outcome.response)
-        await stream.write(b"".join([stream.renderer.render(event) for event in events]), last=True)
+        await stream.send(b"".join([stream.renderer.render(event) for event in events]), last=True)
 
 
 class _Stream:
@@ -181,9 +215,9 @@ class _Stream:
         self._reader = reader
         self._as_it_came = request.framing == "sse"
 
-    async def write_entry(self, entry: Entry) -> None:
+    async def write(self, entry: Entry) -> None:
         if not isinstance(entry, Relayed):
-            await self.write(self.renderer.render(entry), last=isinstance(entry, ResponseEnd))
+            await self.send(self.renderer.render(entry), last=isinstance(entry, ResponseEnd))
             return
         if self.begun and self._reader.at == 1:  # a no-op came first, with an id of ours, which stays
             self._as_it_came = False
@@ -192,9 +226,12 @@ class _Stream:
             data = b"".join([self.renderer.render(event) for event in entry.events])
         elif entry.start is not None:
             self.renderer.render(entry.start)  # for the no-ops and the error that it may have to write
-        await self.write(data, last=entry.last)
+        await self.send(data, last=entry.last)
 
-    async def write(self, data: bytes, *, last: bool) -> None:
+    async def break_silence(self, response_id: str) -> None:
+        await self.send(self.renderer.keepalive(response_id), last=False)
+
+    async def send(self, data: bytes, *, last: bool) -> None:
         if not self.begun:
             self.begun = True
             headers = {**self._headers, **self._reader.headers}

@@ -30,7 +30,7 @@ from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
 from .front import ROLLOUT_KEY, head_of
-from .intake import authenticate
+from .intake import authenticate, read_json
 
 __all__ = ["make_app"]
 
@@ -179,10 +179,7 @@ def _asks_in_anthropic() -> bool:
 
 
 async def _document() -> Json:
-    try:
-        return msgspec.json.decode(await request.get_data())
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise DialectError(f"the body is not valid JSON: {exc}") from exc
+    return read_json(await request.get_data(), "the body")
 
 
 def _json(document: Json) -> Response:

@@ -16,6 +16,9 @@ the same in 0.17.3 and 0.18.0.
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +31,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from .._rollout.log import acquire
+from .http1 import HTTP1, HungUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,10 +40,14 @@ if TYPE_CHECKING:
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
+    from .fast import FastWay
+
 __all__ = ["STATE_KEY", "Connection"]
 
 STATE_KEY = "triocept.connection"
 """Where an ASGI scope's `state` holds the connection that it came on."""
+READ_AHEAD = 256 * 1024
+"""Bytes that are read of the requests behind one that waits, for the sake of the hang-up."""
 MAX_RECEIVE = 128 * 1024
 """Bytes. A long conversation comes in one piece; with hypercorn's 64 KiB, and its scope for each, it came in three."""
 
@@ -48,7 +56,7 @@ class Connection(TCPServer):
     """One connection, from its first byte to its close.
 
     Args:
-        take_over: makes another protocol of HTTP/1.1's, or None to leave that to hypercorn.
+        fast: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
     """
 
     def __init__(
@@ -57,13 +65,14 @@ class Connection(TCPServer):
         config: Config,
         context: WorkerContext,
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
-        take_over: Callable[[H11Protocol, Connection], H11Protocol] | None = None,
+        fast: Callable[[Connection], FastWay] | None,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
         self.idle = True
         """Whether it waits for a request, and nothing is lost by closing it."""
-        self._take_over = take_over
+        self._fast = fast
         self._corked: bytearray | None = None
+        self._ahead = bytearray()
 
     async def run(self) -> None:
         alpn, secure = "http/1.1", isinstance(self.stream, trio.SSLStream)
@@ -75,6 +84,11 @@ class Connection(TCPServer):
         except (trio.BrokenResourceError, trio.TooSlowError):
             return
         try:
+            if self._fast is not None and alpn == "http/1.1":
+                rest = await self._fast(self).run()
+                if rest is None:
+                    return
+                self._ahead += rest
             async with TaskGroup() as task_group:
                 self._task_group = task_group
                 self.protocol = self._open_protocol(task_group, alpn, secure)
@@ -99,20 +113,42 @@ class Connection(TCPServer):
             self.protocol_send,
             alpn,
         )
-        if self._take_over is not None and isinstance(wrapper.protocol, H11Protocol):
-            wrapper.protocol = self._take_over(wrapper.protocol, self)
+        if isinstance(wrapper.protocol, H11Protocol):
+            wrapper.protocol = HTTP1(wrapper.protocol, self)
         return wrapper
 
     async def _read_data(self) -> None:
         while True:
             try:
-                data = await self.stream.receive_some(MAX_RECEIVE)
+                data = self._take_ahead() if self._ahead else await self.stream.receive_some(MAX_RECEIVE)
             except (trio.ClosedResourceError, trio.BrokenResourceError):
                 break
-            await self.protocol.handle(RawData(bytes(data)))
+            try:
+                await self.protocol.handle(RawData(bytes(data)))
+            except HungUp:
+                break
             if not data:
                 break
         await self.protocol.handle(Closed())
+
+    async def read_ahead(self) -> None:
+        """Read on, to see the client hang up; what comes is kept for later. Returns when it has.
+
+        Cancellation: nothing that was read is lost.
+        """
+        try:
+            while len(self._ahead) < READ_AHEAD:
+                data = await self.stream.receive_some(MAX_RECEIVE)
+                if not data:
+                    return
+                self._ahead += data
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            return
+        await trio.sleep_forever()
+
+    def _take_ahead(self) -> bytearray:
+        data, self._ahead = self._ahead, bytearray()
+        return data
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -121,6 +157,15 @@ class Connection(TCPServer):
             self.idle = event.idle
         else:
             await super().protocol_send(event)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the server stops, and this connection ends with its response."""
+        return bool(self.context.terminated.is_set())
+
+    def date(self) -> str:
+        """The value of a `Date` header."""
+        return _date(int(time.time()))
 
     def cork(self) -> None:
         """Hold back what is sent, until `uncork`."""
@@ -153,3 +198,8 @@ class Connection(TCPServer):
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""
         await trio.aclose_forcefully(self.stream)
+
+
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)

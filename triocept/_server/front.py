@@ -20,7 +20,9 @@ import trio
 
 from .._rollout.registry import Registry
 from .._rollout.service import split_cancelled
-from .answer import Reply
+from ..dialects import dialect as dialect_named
+from ..errors import Refusal
+from .answer import Reply, failure_of, failure_reply
 from .connection import STATE_KEY, Connection
 from .intake import (
     LINGER,
@@ -28,11 +30,13 @@ from .intake import (
     ClientGone,
     Head,
     Transport,
+    authenticate,
     intake,
     text_headers,
     wants_both_lengths,
 )
 from .routes import Route, Routes, split_rollout
+from .websocket import serve_websocket
 
 __all__ = ["ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
 
@@ -56,20 +60,22 @@ class Front:
         registry: Registry,
         *,
         max_body: int,
+        websocket: bool,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self.routes = routes
         self._quart = quart
         self._registry = registry
         self._max_body = max_body
+        self._websockets = websocket
         self._on_fatal = on_fatal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["type"] == "http":
                 await self._http(scope, HTTPCycle(scope, receive, send))
-            elif split_rollout(scope.get("path", ""))[1] in RESPONSES:
-                await _refuse_websocket(receive, send)
+            elif scope["type"] == "websocket" and split_rollout(scope["path"])[1] in RESPONSES:
+                await self._websocket(scope, receive, send)
             else:
                 await self._quart(scope, receive, send)
         except BaseException as exc:
@@ -84,6 +90,22 @@ class Front:
     async def intake(self, route: Route, head: Head, transport: Transport) -> None:
         """Answer one model call."""
         await intake(route, head, transport, self._registry, self._max_body)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Responses over a websocket, or the refusal to speak it.
+
+        Codex's built-in provider tries it first. 426 sends it to POST at once; 404 and 400 are fatal to it, and
+        anything else costs it seven tries (codex 0.169).
+        """
+        head = head_of({"method": "GET", **scope})
+        try:
+            if not self._websockets:
+                raise _USE_POST
+            rollout = authenticate(head, self._registry, split_rollout(head.path)[0])
+        except Refusal as refusal:
+            await _refuse_websocket(_refusal_reply(refusal), receive, send)
+        else:
+            await serve_websocket(head, rollout, receive, send, self._max_body)
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
         head = head_of(scope)
@@ -100,18 +122,20 @@ class Front:
             await self._quart({**scope, "path": path, ROLLOUT_KEY: rollout_id}, cycle.receive, cycle.forward)
 
 
-async def _refuse_websocket(receive: Receive, send: Send) -> None:
-    """Codex's built-in provider tries a websocket first. 426 sends it to POST at once; 404 and 400 are fatal to it,
-    and anything else costs it seven tries (codex 0.169).
-    """
-    await receive()
-    headers = [(b"content-type", b"application/json"), (b"upgrade", b"HTTP/1.1")]
-    await send({"type": "websocket.http.response.start", "status": 426, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": _USE_POST, "more_body": False})
+def _refusal_reply(refusal: Refusal) -> Reply:
+    failure = failure_of(refusal, 0)
+    return failure_reply(failure, dialect_named("openai_responses").render_error(failure))
+
+
+async def _refuse_websocket(reply: Reply, receive: Receive, send: Send) -> None:
+    await receive()  # websocket.connect
+    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
+    await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
 
 
 RESPONSES = ("/v1/responses", "/responses")
-_USE_POST = b'{"error":{"message":"no websocket here: use POST","type":"invalid_request_error","code":null}}'
+_USE_POST = Refusal(426, "no websocket here: use POST", should_retry=False)
 _BOTH_LENGTHS = b'{"error":{"message":"a request has a Content-Length or a Transfer-Encoding, not both"}}'
 
 

@@ -18,6 +18,7 @@ from .._canonical.content import Json
 from .._canonical.request import Request
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
+from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .answer import Reply, failure_of, write_answer, write_failure
 from .encoding import decoded
@@ -30,8 +31,11 @@ __all__ = [
     "Transport",
     "authenticate",
     "intake",
+    "read_json",
+    "redacted",
     "text_headers",
     "wants_both_lengths",
+    "whole_request",
 ]
 
 log = logging.getLogger("triocept.endpoint")
@@ -91,7 +95,8 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
         document = await _read_document(head, transport, max_body)
-        request = _whole(route.dialect.parse_request(document, route.target, rollout._memory), route, rollout)
+        request = route.dialect.parse_request(document, route.target, rollout._memory)
+        request = whole_request(request, route.dialect, rollout)
     except ClientGone:
         return
     except (Refusal, DialectError, BodyTooLarge) as exc:
@@ -102,8 +107,7 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
     async with rollout._open_call(
         request,
         raw=document,
-        headers=_redacted(head.headers),
-        attempt=_attempt(head.headers),
+        headers=redacted(head.headers),
         watch=transport.cancel_when_gone,
         query=head.query,
     ) as reader:
@@ -149,14 +153,27 @@ async def _read_document(head: Head, transport: Transport, max_body: int) -> Jso
         body = decoded(body, encoding, max_body)
     if body is None:
         raise BodyTooLarge
+    return read_json(body, "the body")
+
+
+def read_json(data: bytes | str, what: str) -> Json:
+    """Decode a document.
+
+    Raises:
+        DialectError: it is no JSON.
+    """
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise DialectError(f"the body is not valid JSON: {exc}") from exc
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError) as exc:
+        raise DialectError(f"{what} is not valid JSON: {exc}") from exc
 
 
-def _whole(request: Request, route: Route, rollout: Rollout) -> Request:
-    """The request, with the conversation of the earlier response that it names, if it names one."""
+def whole_request(request: Request, dialect: Dialect, rollout: Rollout) -> Request:
+    """The request, with the conversation of the earlier response that it names, if it names one.
+
+    Raises:
+        Refusal: 400, there is no such response.
+    """
     if request.previous_response is None:
         return request
     turn = rollout.trace.answer(request.previous_response)
@@ -167,7 +184,7 @@ def _whole(request: Request, route: Route, rollout: Rollout) -> Request:
             should_retry=False,
             code="previous_response_not_found",
         )
-    return route.dialect.continued(request, turn.request, turn.response)
+    return dialect.continued(request, turn.request, turn.response)
 
 
 def wants_both_lengths(headers: Mapping[str, str]) -> bool:
@@ -180,10 +197,6 @@ def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def _attempt(headers: Mapping[str, str]) -> int:
-    count = headers.get("x-stainless-retry-count", "0")  # of the SDKs of OpenAI and Anthropic
-    return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
-
-
-def _redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
+def redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers as a program may see them: those that hold a key say `[redacted]`."""
     return {name: REDACTED if name in KEY_HEADERS else value for name, value in headers.items()}

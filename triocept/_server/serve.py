@@ -24,7 +24,7 @@ from hypercorn.utils import wrap_app
 
 from .._rollout.service import split_cancelled
 from .connection import Connection
-from .direct import DirectProtocol
+from .fast import FastWay
 from .front import App, Front, fatal_of
 from .lifespan import run_lifespan
 
@@ -42,7 +42,8 @@ class Server:
         ssl_context: None for plain HTTP.
         grace: seconds that connections have to end by themselves when the server stops.
         refuse_waiting: what is to be done with the calls that wait when the server stops.
-        direct: whether model calls on HTTP/1.1 go straight from the parser to `Front.intake`.
+        fast: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
+        max_message: bytes of one websocket message.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class Server:
         ssl_context: SSLContext | None,
         grace: float,
         refuse_waiting: Callable[[], Awaitable[None]],
-        direct: bool,
+        fast: bool,
+        max_message: int,
     ) -> None:
         self.body_scope = trio.CancelScope()
         """Around the body that needs the server: cancelled when there is no server any more."""
@@ -65,8 +67,8 @@ class Server:
         self._ssl_context = ssl_context
         self._grace = grace
         self._refuse_waiting = refuse_waiting
-        self._direct = direct
-        self._config = _config()
+        self._fast = fast
+        self._config = _config(max_message)
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
@@ -155,10 +157,8 @@ class Server:
     ) -> None:
         """One connection, and whatever happens in it."""
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
-        take_over = (
-            partial(DirectProtocol, routes=front.routes, intake=front.intake) if self._direct else None
-        )
-        connection = Connection(app, self._config, self._context, stream, take_over)
+        fast = partial(FastWay, routes=front.routes, intake=front.intake) if self._fast else None
+        connection = Connection(app, self._config, self._context, stream, fast)
         self._connections.add(connection)
         try:
             await connection.run()
@@ -205,7 +205,7 @@ class Server:
         self.body_scope.cancel()
 
 
-def _config() -> Config:
+def _config(max_message: int) -> Config:
     config = Config()
     config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
     config.accesslog = None
@@ -217,5 +217,5 @@ def _config() -> Config:
     config.h11_max_incomplete_size = (
         256 * 1024
     )  # a head; 16 KiB by default, and some agents send long headers
-    config.websocket_max_message_size = 256 * 1024 * 1024
+    config.websocket_max_message_size = max_message
     return config

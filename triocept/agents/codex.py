@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_text
+from ._launch import Launch, write_json, write_text
 
 __all__ = ["codex"]
+
+Provider: TypeAlias = Literal["custom", "built_in"]
 
 
 def codex(
@@ -17,34 +20,39 @@ def codex(
     prompt: str,
     *,
     executable: str = "codex",
+    provider: Provider = "custom",
     websocket: bool = False,
 ) -> Launch:
-    """`codex exec`, without sandbox and approvals, with a provider of its own that is this rollout.
+    """`codex exec`, without sandbox and approvals, with a provider that is this rollout.
 
-    Writes `codex/config.toml`. Half an hour of silence is allowed (300 s by default; only events count).
+    Writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login --with-api-key` does.
 
     Args:
         rollout: whose calls it makes.
         directory: where its configuration goes.
         prompt: what it is to do.
         executable: its command.
-        websocket: whether it may try a websocket first; a provider that does is answered 426, and goes on by POST.
+        provider: `custom`, one of its own, which is allowed half an hour of silence (300 s by default; only events
+            count); or the `built_in` one with another URL, as a user with an OpenAI key has it, whose limits are fixed.
+        websocket: whether the custom provider tries a websocket first; the built-in one always does.
     """
     home = directory / "codex"
-    write_text(
-        home / "config.toml",
-        f"""model = {json.dumps(rollout.model)}
-model_provider = "triocept"
+    base_url = rollout.base_url("openai_responses")
+    if provider == "built_in":
+        config = f'openai_base_url = "{base_url}"\n'
+        write_json(home / "auth.json", {"auth_mode": "apikey", "OPENAI_API_KEY": rollout.api_key})
+    else:
+        config = f"""model_provider = "triocept"
 
 [model_providers.triocept]
 name = "triocept"
-base_url = "{rollout.base_url("openai_responses")}"
+base_url = "{base_url}"
 env_key = "OPENAI_API_KEY"
 wire_api = "responses"
 stream_idle_timeout_ms = 1800000
 supports_websockets = {"true" if websocket else "false"}
-""",
-    )
+"""
+    write_text(home / "config.toml", f"model = {json.dumps(rollout.model)}\n{config}")
     return Launch(
         argv=(
             *(executable, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),

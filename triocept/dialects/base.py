@@ -37,7 +37,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     should_retry: bool | None = None
     """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
     headers: dict[str, str] = {}
-    """Further response headers, names in lower case."""
+    """Further response headers (rate limits), names in lower case."""
 
 
 @final
@@ -94,8 +94,12 @@ class StreamRenderer(ABC):
         """The in-band error that ends a stream which cannot go on; behind it is the end of the connection."""
 
     @abstractmethod
-    def keepalive(self) -> bytes:
-        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on."""
+    def keepalive(self, response_id: str = "") -> bytes:
+        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on.
+
+        Args:
+            response_id: the id that the answer will have, where the no-op is the first to tell it.
+        """
 
 
 class Dialect(ABC):

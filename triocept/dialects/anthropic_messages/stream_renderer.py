@@ -69,7 +69,7 @@ class Renderer(StreamRenderer):
     def fail(self, failure: Failure) -> bytes:
         return encode_sse(encode_json(render_error(failure)), "error")
 
-    def keepalive(self) -> bytes:
+    def keepalive(self, response_id: str = "") -> bytes:
         return _PING
 
     def _start(self, event: ResponseStart) -> bytes:

@@ -69,7 +69,7 @@ class Renderer(StreamRenderer):
         document = encode_json(render_error(failure))
         return self._item(document) + b"]" if self._array else document + b"\n"
 
-    def keepalive(self) -> bytes:
+    def keepalive(self, response_id: str = "") -> bytes:
         return b"\n" if self._array else self._item(_EMPTY)
 
     def _start(self, event: ResponseStart) -> bytes:

@@ -84,9 +84,9 @@ class Renderer(StreamRenderer):
     def fail(self, failure: Failure) -> bytes:
         return b"data: " + encode_json(render_error(failure)) + b"\n\n"
 
-    def keepalive(self) -> bytes:
+    def keepalive(self, response_id: str = "") -> bytes:
         if not self._head:
-            self._open_head("", "")
+            self._open_head(response_id, "")
         return self._chunk({})
 
     def _start(self, event: ResponseStart) -> bytes:

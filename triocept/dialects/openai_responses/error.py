@@ -63,7 +63,7 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
 
     Without its `status`, Codex leaves the frame unread and waits for 300 s.
     """
-    headers: dict[str, str] = {}
+    headers = dict(failure.headers)
     if failure.retry_after is not None:
         headers["retry-after"] = str(math.ceil(failure.retry_after))
     error = render_error(failure)["error"]

@@ -80,9 +80,9 @@ class Documents:
         document = render_event_error(failure, self._counter.next)
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
-    def keepalive(self) -> list[WireEvent]:
-        """A no-op; the first event must be `created`, so where there was none it comes before."""
-        begun = [] if self._envelope else self._open("", "")
+    def keepalive(self, response_id: str = "") -> list[WireEvent]:
+        """A no-op; the first event must be `created`, so where there was none it comes before, with this id."""
+        begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 
     def _start(self, event: ResponseStart) -> list[WireEvent]:

@@ -31,8 +31,8 @@ class Renderer(StreamRenderer):
     def fail(self, failure: Failure) -> bytes:
         return _framed(self._documents.fail(failure))
 
-    def keepalive(self) -> bytes:
-        return _framed(self._documents.keepalive())
+    def keepalive(self, response_id: str = "") -> bytes:
+        return _framed(self._documents.keepalive(response_id))
 
 
 def _framed(events: Iterable[WireEvent]) -> bytes:

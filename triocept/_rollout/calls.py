@@ -1,0 +1,140 @@
+"""The connections of one rollout, and the exchanges that they wait for.
+
+The rule of retries, for calls that say the same to the model (see `retries`) in the same conversation:
+
+1. One that comes while the other runs joins it, and reads its answer from the start. While a connection still waits
+   for that one it takes more to tell a retry from an agent that samples several answers at once: a mark, or the agent's
+   own name of the conversation (the SDKs, which have none, count their retries; so theirs that say they are none are
+   none).
+2. One that comes after the other was answered gets that answer again if no connection has got all of it, or if the
+   client marks it as a retry.
+3. Any other is an exchange of its own: a repetition is no retry, and what was refused, failed or abandoned is asked
+   anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import trio
+
+from .._canonical.request import Request
+from .._trace.turn import Turn
+from .log import EventLog, EventReader
+from .outcome import Answered
+from .retries import Retry, repeats
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["Calls", "OnRetry"]
+
+OnRetry: TypeAlias = Literal["join", "new"]
+"""What becomes of a call that repeats another."""
+
+KEPT_ANSWERS = 64
+"""How many of the last answers a retry can get again. They are those of the trace, not copies."""
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The last exchange of its likeness that has ended."""
+
+    request: Request
+    log: EventLog
+
+
+class Calls:
+    """What waits in one rollout, and what was answered last."""
+
+    def __init__(self, on_retry: OnRetry) -> None:
+        self._on_retry = on_retry
+        self._open: dict[Hashable, list[Exchange]] = {}
+        self._ended: dict[Hashable, _Ended] = {}
+        self._scopes: set[trio.CancelScope] = set()
+        self._left = trio.lowlevel.ParkingLot()
+
+    @property
+    def open(self) -> tuple[Exchange, ...]:
+        """The exchanges that are not recorded yet."""
+        return tuple(exchange for alike in self._open.values() for exchange in alike)
+
+    @property
+    def connections(self) -> int:
+        """How many connections wait."""
+        return len(self._scopes)
+
+    def find(
+        self, request: Request, likeness: Hashable, retry: Retry, *, named: bool
+    ) -> Exchange | EventLog | None:
+        """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
+
+        `named`: whether the agent has said which conversation it belongs to.
+        """
+        if self._on_retry == "new":
+            return None
+        proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
+        for other in sorted(self._open.get(likeness, ()), key=_is_attended):
+            if other.settled and not isinstance(other._outcome, Answered):
+                continue
+            if (proven or not _is_attended(other)) and repeats(request, other.request):
+                return other
+        ended = self._ended.get(likeness)
+        if ended is None or not isinstance(ended.log.outcome, Answered):
+            return None
+        lost = not ended.log.delivered and (proven or not ended.log.attended)
+        return ended.log if (lost or retry is Retry.MARKED) and repeats(request, ended.request) else None
+
+    def add(self, exchange: Exchange) -> None:
+        """It begins."""
+        self._open.setdefault(exchange._likeness, []).append(exchange)
+
+    def end(self, exchange: Exchange, turn: Turn | None) -> None:
+        """It has its outcome, and this turn, unless it could not be recorded."""
+        alike = self._open[exchange._likeness]
+        alike.remove(exchange)
+        if not alike:
+            del self._open[exchange._likeness]
+        self._ended.pop(exchange._likeness, None)
+        if turn is not None and self._on_retry == "join":
+            self._ended[exchange._likeness] = _Ended(turn.request, exchange._log)
+            if len(self._ended) > KEPT_ANSWERS:
+                del self._ended[next(iter(self._ended))]
+
+    @asynccontextmanager
+    async def open_wait(
+        self, log: EventLog, watch: Callable[[trio.CancelScope], None]
+    ) -> AsyncIterator[EventReader]:
+        """One connection's wait for the answer in `log`.
+
+        `watch` is given the scope of the wait, to cancel it when the agent hangs up.
+        """
+        reader = log.open_reader()
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            watch(scope)
+            try:
+                yield reader
+            finally:
+                reader.close()
+                self._scopes.discard(scope)
+                self._left.unpark_all()
+
+    async def see_out(self, seconds: float) -> None:
+        """Wait until no connection waits any more; break off what still does after so long."""
+        with trio.move_on_after(seconds):
+            await self._wait()
+        for scope in self._scopes:
+            scope.cancel()
+        await self._wait()
+
+    async def _wait(self) -> None:
+        while self._scopes:
+            await self._left.park()
+
+
+def _is_attended(exchange: Exchange) -> bool:
+    return exchange._log.attended
