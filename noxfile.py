@@ -1,4 +1,5 @@
-"""The project's chores. `nox` alone is the test command: lint, types, docs, and the tests on every Python there is.
+"""The project's chores. `nox` alone is the test command: lint, types, docs, the tests on every Python there is, and
+(where npm is) the SDKs of other languages and libraries.
 
 Slow suites have sessions of their own: `nox -s agents` (real agents, from the npm and Python registries),
 `nox -s upstreams` (real servers, likewise) and `nox -s bench` (speed and memory, side by side with others).
@@ -46,7 +47,14 @@ for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find 
     os.environ["PATH"] = os.pathsep.join((str(Path(path).parent), os.environ.get("PATH", "")))
 NEWEST = list(PYTHONS)[-1] if PYTHONS else None
 
-nox.options.sessions = ["lint", "types", "docs", *(f"tests-{version}" for version in PYTHONS), "pythons"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "docs",
+    *(f"tests-{version}" for version in PYTHONS),
+    "sdks",
+    "pythons",
+]
 
 
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
@@ -106,6 +114,21 @@ def upstreams(session: nox.Session) -> None:
     """Real servers behind an upstream (aimock, transformers serve), installed from the npm and Python registries."""
     install(session, "test")
     session.run("pytest", "-n", "0", "tests/real_upstreams", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def sdks(session: nox.Session) -> None:
+    """Real SDKs, unchanged, against an endpoint: JavaScript's, and Python libraries that call models.
+
+    It installs the newest versions that this machine's Node takes, from the npm and Python registries, into
+    `.nox/sdks-cache` (`TRIOCEPT_SDKS_DIR` says otherwise), and prints them. Skipped, and that is said, without npm.
+    """
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        session.skip(
+            "this machine has no npm: the SDKs of JavaScript and the libraries on top were NOT tested"
+        )
+    install(session, "test")
+    session.run("pytest", "-n", "0", "-s", "tests/real_sdks", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -7,18 +7,15 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+from google import genai
+from google.genai import errors, types
 
 from triocept._canonical.content import Blob, Reasoning, Text, ToolCall
 from triocept._canonical.fold import events_of
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Failure
+from triocept.dialects.base import Target
 from triocept.dialects.gemini import match_count, parse_count_request, render_models, render_token_count
-
-genai = pytest.importorskip("google.genai")
-
-from google.genai import errors, types  # noqa: E402
-
-from triocept.dialects.base import Target  # noqa: E402
 
 CODEC = DIALECTS["gemini"]
 USAGE = Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=2)

@@ -66,7 +66,9 @@ async def ask_without_end(stage: Stage, agent: str) -> None:
 @pytest.mark.parametrize("beginning", [0, 3])
 async def test_a_hang_up_closes_the_providers_connection_at_once(agent: str, beginning: int) -> None:
     taken: list[float] = []
-    while len(taken) < 3 and not any(seconds < QUICK for seconds in taken):  # a busy machine may need a second try
+    while len(taken) < 3 and not any(
+        seconds < QUICK for seconds in taken
+    ):  # a busy machine may need a second try
         stuck = Stuck(beginning)
         with trio.fail_after(5):
             async with staged(stuck, CHAT) as stage:

@@ -138,14 +138,12 @@ class EventReader:
         return self._log.headers
 
     async def next(self) -> Entry | None:
-        """The next increment, or None where only the outcome is left.
+        """The next increment, or None where only the outcome is left. No schedule point if it is there.
 
         Cancellation: nothing is taken.
         """
         log = self._log
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.at < len(log.entries) or log.outcome is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
         while self.at == len(log.entries):
             if log.outcome is not None:
                 return None

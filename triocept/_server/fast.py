@@ -27,6 +27,7 @@ import trio
 from .answer import Reply
 from .intake import LINGER, BodyTooLarge, ClientGone, Head, Transport
 from .routes import Route, Routes
+from .wire import Wire
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -44,7 +45,6 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 _MAX_HEAD = 64 * 1024
 """Bytes; a longer head is hypercorn's, which has a cap of its own."""
 _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
-_MAX_RECEIVE = 128 * 1024
 _READ_AHEAD = 256 * 1024
 """Bytes that may be read and not taken: the body of the request that is being read, or requests behind one that
 waits, which are read for the sake of the hang-up."""
@@ -64,15 +64,19 @@ class FastWay:
         self._connection = connection
         self._routes = routes
         self._intake = intake
-        self._inbox = _Inbox(connection.stream)
+        self._wire = Wire(connection.stream)
+        self._inbox = _Inbox(self._wire)
 
     async def run(self) -> bytes | None:
         """Serve model calls; the bytes that are hypercorn's, or None where the connection has ended."""
         inbox = self._inbox
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(inbox.read)
-            found = await self._serve()
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(inbox.read)
+                found = await self._serve()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._wire.release()
         return bytes(inbox.data) if found else None
 
     async def _serve(self) -> bool:
@@ -115,7 +119,7 @@ class FastWay:
         ):
             return None
         head = Head("POST", path, query, headers)
-        return _Call(self._connection, self._inbox, route, head, int(length), closes=closes == "close")
+        return _Call(self, route, head, int(length), closes=closes == "close")
 
 
 def _is_length(text: str) -> bool:
@@ -126,19 +130,19 @@ def _is_length(text: str) -> bool:
 class _Inbox:
     """What the client has sent and nobody has taken, and whether it is still there."""
 
-    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+    def __init__(self, wire: Wire) -> None:
         self.data = bytearray()
         self.gone = False
         self.scope: trio.CancelScope | None = None
         """To be cancelled when the client hangs up."""
-        self._stream = stream
+        self._wire = wire
         self._arrival = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
 
     async def read(self) -> None:
         """Read until the client hangs up."""
         try:
-            while data := await self._stream.receive_some(_MAX_RECEIVE):
+            while data := await self._wire.receive():
                 self.data += data
                 self._arrival.unpark_all()
                 while len(self.data) > _READ_AHEAD:
@@ -163,9 +167,9 @@ class _Inbox:
         """The bytes up to a blank line; None where there is none, or none that could be ours."""
         data, seen = self.data, 0
         while True:
-            if not data.startswith(_START[: len(data)]) or len(data) > _MAX_HEAD + _MAX_RECEIVE:
-                return None
             end = data.find(b"\r\n\r\n", seen)
+            if not data.startswith(_START[: len(data)]) or (end if end >= 0 else len(data)) > _MAX_HEAD:
+                return None
             blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
             if blank is not None and blank.start() != end + 1:
                 return None
@@ -196,11 +200,10 @@ class _Inbox:
 class _Call:
     """One model call and its answer; a `Transport` for `intake`."""
 
-    def __init__(
-        self, connection: Connection, inbox: _Inbox, route: Route, head: Head, length: int, *, closes: bool
-    ) -> None:
-        self._connection = connection
-        self._inbox = inbox
+    def __init__(self, way: FastWay, route: Route, head: Head, length: int, *, closes: bool) -> None:
+        self._connection = way._connection
+        self._inbox = way._inbox
+        self._wire = way._wire
         self._route = route
         self._head = head
         self._unread = length
@@ -273,7 +276,7 @@ class _Call:
             self._ended = True
             self._inbox.scope = None
         try:
-            await self._connection.stream.send_all(data)
+            await self._wire.send(data)
         except trio.Cancelled:
             await self._connection.abort()
             raise

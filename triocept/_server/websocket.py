@@ -169,10 +169,14 @@ class _Socket:
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
-        async with self._rollout._open_call(
-            request, raw=document, headers=redacted(self._head.headers), watch=_never_gone
-        ) as reader:
-            await out.write_all(reader)
+        await self._rollout._answer_call(
+            request,
+            raw=document,
+            headers=redacted(self._head.headers),
+            query=self._head.query,
+            watch=_never_gone,
+            deliver=out.write_all,
+        )
 
     def _request(self, document: Json) -> Request:
         """The request whole: with the conversation that it goes on from."""

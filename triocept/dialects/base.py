@@ -7,6 +7,7 @@ A dialect is one wire format, spoken both as a server (parse requests, render re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, final
 
 import msgspec
@@ -111,6 +112,8 @@ class Dialect(ABC):
     """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: ClassVar[str]
     """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
+    lost_status: ClassVar[int] = 400
+    """The HTTP status of a call that goes on from a response which nobody knows."""
 
     def match(self, path: str, query: str) -> Target | None:
         """Read the path of a call, without a rollout's prefix, and its query.
@@ -151,6 +154,15 @@ class Dialect(ABC):
         Only for a dialect whose requests can name an earlier response.
         """
         raise DialectError("a request cannot go on from an earlier response here")
+
+    def referenced(self, request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
+        """`request` with the things themselves in the place of what it merely names of earlier answers.
+
+        Args:
+            request: as `parse_request` read it.
+            answers: what was asked and answered before in this dialect, the newest first.
+        """
+        return request
 
     @abstractmethod
     def render_request(self, request: Request) -> Json:

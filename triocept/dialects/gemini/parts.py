@@ -4,7 +4,9 @@ Rules:
 
 1. A signature (`thoughtSignature`) stays on the very part that had it: as a blob of a thought, in the `extra` of any
    other part. Gemini refuses it anywhere else.
-2. Media of another provider's address are sent as such: Gemini reads public addresses.
+2. Inline data are base64 as everybody else writes it: Google's Python SDK writes the URL-safe alphabet, which no other
+   provider reads.
+3. Media of another provider's address are sent as such: Gemini reads public addresses.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ __all__ = ["SIGNATURE", "parse_part", "render_media", "render_part", "render_rea
 
 SIGNATURE = "thought_signature"
 _WIRE_SIGNATURE = "thoughtSignature"
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def parse_part(value: Json, path: str) -> Part:
@@ -102,9 +105,8 @@ def _parse_inline(fields: ProtoFields) -> Part:
     inline = fields.need_object("inlineData")
     data, media_type, name = inline.text("data"), inline.text("mimeType"), inline.text("displayName")
     fields.keep("inlineData", inline.rest())
-    return Media(
-        kind=_kind(media_type), data=data or "", media_type=media_type, name=name, extra=fields.rest()
-    )
+    data = (data or "").translate(_STANDARD)
+    return Media(kind=_kind(media_type), data=data, media_type=media_type, name=name, extra=fields.rest())
 
 
 def _parse_file(fields: ProtoFields) -> Part:

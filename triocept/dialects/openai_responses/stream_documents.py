@@ -97,6 +97,7 @@ class Documents:
     def _open(self, identity: str, model: str, extra: dict[str, object] | None = None) -> list[WireEvent]:
         document = envelope(self._request, identity, model, int(time.time()))
         self._envelope = merged(document, extra) if extra else document
+        self._counter.answer = self.response_id
         return [
             self._counter.event(kind, {"response": self._envelope})
             for kind in ("response.created", "response.in_progress")
