@@ -166,12 +166,12 @@ async def test_many_calls_that_are_cancelled_leave_no_slot_taken_and_no_connecti
         async with staged(upstream_answer, CHAT, concurrency=20) as stage:
             for _ in range(10):
                 async with trio.open_nursery() as nursery:
-                    for _ in range(20):
-                        nursery.start_soon(begin_to_read_chat, stage)
+                    for number in range(20):
+                        nursery.start_soon(begin_to_read_chat, stage, number)
             stuck_for_now = False
             async with trio.open_nursery() as nursery:
-                for _ in range(40):
-                    nursery.start_soon(ask_well, stage)
+                for number in range(40):
+                    nursery.start_soon(ask_well, stage, number)
             limiter = stage.upstream._limiter
             while limiter.held or limiter.waiting:  # whoever has its answer may still wait for its last byte
                 await trio.sleep(0.01)
@@ -183,12 +183,12 @@ async def test_many_calls_that_are_cancelled_leave_no_slot_taken_and_no_connecti
     assert outcomes.count("answered") == 40
 
 
-async def begin_to_read_chat(stage: Stage) -> None:
-    await begin_to_read(stage, CHAT, until=b"Hel")
+async def begin_to_read_chat(stage: Stage, number: int) -> None:
+    await begin_to_read(stage, CHAT, until=b"Hel", seed=number)  # no two the same: none repeats another
 
 
-async def ask_well(stage: Stage) -> None:
-    assert (await stage.ask(CHAT, stream=True)).status_code == 200
+async def ask_well(stage: Stage, number: int) -> None:
+    assert (await stage.ask(CHAT, stream=True, seed=number)).status_code == 200
 
 
 async def test_a_cancelled_fetch_closes_the_connection() -> None:

@@ -126,7 +126,12 @@ class Transport:
             UpstreamError: 502, there is nobody, or it is not HTTP; 504, it took too long.
         """
         try:
-            request = self._client.build_request("POST", call.url, headers=call.headers, content=call.body)
+            # As bytes, for an agent's header may hold what is not ASCII, and is passed on as it came.
+            headers = [
+                (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+                for name, value in call.headers.items()
+            ]
+            request = self._client.build_request("POST", call.url, headers=headers, content=call.body)
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
             raise _mapped(exc, begun=False) from exc
