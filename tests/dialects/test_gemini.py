@@ -941,3 +941,14 @@ def test_inline_data_in_the_url_safe_alphabet_are_read_as_everybody_else_writes_
     (media,) = request.messages[0].content
     assert isinstance(media, Media)
     assert media.data == "+/+/AA=="
+
+
+def test_as_much_reasoning_as_the_model_likes_is_asked_for_of_others_too() -> None:
+    request = Request(
+        dialect="anthropic_messages",
+        model="m",
+        messages=(Message("user", (Text("hi"),)),),
+        reasoning=ReasoningAsk(effort="adaptive"),
+    )
+    sent = DIALECTS["gemini"].render_request(request)
+    assert sent["generationConfig"] == {"thinkingConfig": {"thinkingBudget": -1, "includeThoughts": True}}

@@ -822,7 +822,9 @@ def test_what_others_signed_goes_to_the_agent_and_comes_back() -> None:
     assert [item["type"] for item in RESPONSES.render_request(request)["input"]] == ["message", "message"]
 
 
-@pytest.mark.parametrize("text", ["triocept-blobs:!", "triocept-blobs:e30=", "triocept-blobs:bm8="])
+@pytest.mark.parametrize(
+    "text", ["dHJpb2NlcHQtYmxvYnM6!", "dHJpb2NlcHQtYmxvYnM6e30=", "dHJpb2NlcHQtYmxvYnM6bm8="]
+)
 def test_encrypted_content_that_only_looks_like_ours_is_carried(text: str) -> None:
     item = {"type": "reasoning", "summary": [], "encrypted_content": text}
     assert rewritten(USER, item)["input"] == [USER, item]

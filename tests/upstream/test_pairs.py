@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -231,3 +232,33 @@ async def test_an_end_for_no_known_reason_is_never_an_ordinary_end(agent: str, p
 def test_all_pairs_are_here() -> None:
     assert len(PAIRS) == 25
     assert {CHAT, COMPLETIONS, RESPONSES, MESSAGES, GEMINI} == set(DIALECTS)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("agent", "provider"), TALKING_PAIRS)
+async def test_a_name_that_the_provider_does_not_allow_is_another_there_and_its_own_to_the_agent(
+    agent: str, provider: str, stream: bool
+) -> None:
+    pair = Pair(agent, provider)
+    name = "mcp.files/" + "read_" * 13  # a slash and 75 characters: nobody allows them
+    history = (
+        Message("user", (Text("hi"),)),
+        Message("assistant", (ToolCall(name, "{}", "call_1"),)),
+        Message("tool", (ToolResult(id="call_1", content=(Text("out"),)),)),
+    )
+    request = request_of(agent, stream=stream, messages=history, tools=(Tool(name=name, parameters={}),))
+
+    async def call_it(exchange: Exchange) -> None:
+        offered = exchange.request.tools[0].name
+        await exchange.respond(Response((ToolCall(offered, '{"a":1}', "call_2"),)))
+
+    response = await pair.ask(request, call_it)
+
+    there = pair.asked[0].request
+    assert there.messages[1].tool_calls[0].name == there.tools[0].name
+    if agent == provider:
+        assert there.tools[0].name == name
+    else:
+        assert re.fullmatch(r"mcp_files_read_[a-z_]+_[0-9a-f]{8}", there.tools[0].name)
+        assert len(there.tools[0].name) == 64
+    assert [call.name for call in response.tool_calls] == [name]

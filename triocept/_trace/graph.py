@@ -36,7 +36,7 @@ from .._canonical.content import (
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["message_key", "parents"]
+__all__ = ["message_key", "parents", "prompt_key"]
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _NONCE = "x-anthropic-billing-header:"
@@ -47,6 +47,14 @@ def message_key(message: Message) -> bytes:
     role = "system" if message.role == "developer" else message.role
     keys = [key for part in message.content if (key := _part_key(part))]
     return _encode([role, message.name, _joined_texts(keys)])
+
+
+def prompt_key(messages: Iterable[Message]) -> bytes:
+    """A key that is equal for what an agent means to be the same messages."""
+    node = b""
+    for message in messages:
+        node = _step(node, message_key(message))
+    return node
 
 
 def parents(turns: Iterable[Turn]) -> dict[str, str | None]:

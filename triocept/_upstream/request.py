@@ -20,6 +20,7 @@ from .._canonical.request import Request, Sampling
 from .._rollout.exchange import Exchange
 from ..dialects._fields import merged
 from ..dialects._json import encode_json
+from ..dialects._tool_names import ToolNames
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .address import Address
@@ -85,10 +86,10 @@ class Requests:
         if not own:
             request = msgspec.structs.replace(request, include_usage=True)
         as_it_came = own and not history.changed and self._can_go(exchange)
-        document = self._changed(exchange.raw) if as_it_came else self._rendered(request)
-        return self._call(
-            request, document, passed_up(exchange.headers, own=own), exchange.query if own else ""
-        )
+        names = self._names(request)
+        document = self._changed(exchange.raw) if as_it_came else self._rendered(_named(request, names))
+        query = exchange.query if own else ""
+        return self._call(request, document, passed_up(exchange.headers, own=own), query, names)
 
     def of_request(self, request: Request, *, stream: bool) -> Call:
         """The call that asks for a request of the program's own.
@@ -97,7 +98,12 @@ class Requests:
             DialectError: the provider's dialect cannot say it.
         """
         request = self._overridden(msgspec.structs.replace(request, stream=stream))
-        return self._call(request, self._dialect.render_request(request), {}, "")
+        names = self._names(request)
+        return self._call(request, self._dialect.render_request(_named(request, names)), {}, "", names)
+
+    def _names(self, request: Request) -> ToolNames | None:
+        own = request.dialect == self._dialect.name
+        return None if own else ToolNames(request, self._dialect.name)
 
     def _overridden(self, request: Request) -> Request:
         model, sampling = self._overrides.model or request.model, request.sampling
@@ -142,7 +148,14 @@ class Requests:
             return document
         return {name: value for name, value in document.items() if name not in _FOR_WEBSOCKETS}
 
-    def _call(self, request: Request, document: Json, headers: Mapping[str, str], query: str) -> Call:
+    def _call(
+        self,
+        request: Request,
+        document: Json,
+        headers: Mapping[str, str],
+        query: str,
+        names: ToolNames | None,
+    ) -> Call:
         for name, value in self._overrides.extra_body.items():
             document = {**document}
             if value is None:
@@ -159,7 +172,12 @@ class Requests:
             body=encode_json(document),
             stream=request.stream,
             collector=collector,
+            names=names,
         )
+
+
+def _named(request: Request, names: ToolNames | None) -> Request:
+    return request if names is None else names.request(request)
 
 
 _SIGNING = frozenset({"anthropic_messages"})

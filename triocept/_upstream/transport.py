@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import httpx2
 import trio
 
+from ..dialects._tool_names import ToolNames
 from ..errors import UpstreamError, UpstreamTruncated
 from .tokens import Collector
 
@@ -44,6 +45,8 @@ class Call:
     """Whether it asks for a stream."""
     collector: Collector | None = None
     """Takes the tokens out of the answer."""
+    names: ToolNames | None = None
+    """Gives the tools in the answer their own names back; None: the provider knows them by these."""
 
     def __repr__(self) -> str:  # its headers hold a key
         return f"<Call {self.url.partition('?')[0]}: {len(self.body)} bytes>"

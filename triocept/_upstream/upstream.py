@@ -37,6 +37,7 @@ from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
 from .._rollout.stream import ResponseStream
 from ..dialects import dialect as dialect_named
+from ..dialects._tool_names import ToolNames
 from ..errors import DialectError, UpstreamError
 from .address import Address, parse_address
 from .failures import MAX_ERROR, Reader
@@ -46,7 +47,7 @@ from .limiter import Limiter
 from .relay import Relay, relayed
 from .request import Overrides, Requests
 from .retry import Retries
-from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
+from .tokens import Profile, TokenProfile, check_probe, profile_named
 from .transport import Call, Reply, Transport, open_transport
 
 __all__ = ["Upstream", "open_upstream"]
@@ -116,9 +117,9 @@ class Upstream:
                 exchange._log.headers = passed_down(reply.headers)
                 exchange.annotate(**{NOTE: self._note(reply)})
                 if not call.stream or reply.media_type == "application/json":
-                    await self._answer_whole(exchange, reply, call.collector, version)
+                    await self._answer_whole(exchange, reply, call, version)
                 else:
-                    await self._answer_stream(exchange, reply, call.collector, version)
+                    await self._answer_stream(exchange, reply, call, version)
 
     async def fetch(self, request: Request) -> Response:
         """Ask for a whole answer.
@@ -135,7 +136,7 @@ class Upstream:
         call = self._requests.of_request(request, stream=False)
         with self._named():
             async with self._open(call, "") as reply:
-                response, _ = self._read_whole(await reply.read(), reply, call.collector)
+                response, _ = self._read_whole(await reply.read(), reply, call)
         return response
 
     def open_response(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
@@ -155,7 +156,7 @@ class Upstream:
         with self._named():
             async with AsyncExitStack() as stack:
                 reply = await stack.enter_async_context(self._open(call, ""))
-                pieces = await stack.enter_async_context(aclosing(self._pieces(reply, call.collector)))
+                pieces = await stack.enter_async_context(aclosing(self._pieces(reply, call)))
                 first = await anext(pieces)
                 yield await stack.enter_async_context(aclosing(_flat(first, pieces)))
 
@@ -219,17 +220,15 @@ class Upstream:
         assert call.collector is not None
         with self._named():
             async with self._open(call, "") as reply:
-                response, _ = self._read_whole(await reply.read(), reply, call.collector)
+                response, _ = self._read_whole(await reply.read(), reply, call)
             check_probe(call.collector.tokens(response.usage), prompt=profile.prompt)
 
     # From the head to the agent
 
-    async def _answer_whole(
-        self, exchange: Exchange, reply: Reply, collector: Collector | None, version: str | None
-    ) -> None:
-        response, body = self._read_whole(await reply.read(), reply, collector)
-        if collector is not None:
-            exchange._tokens = partial(collector.tokens, response.usage, version)
+    async def _answer_whole(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
+        response, body = self._read_whole(await reply.read(), reply, call)
+        if call.collector is not None:
+            exchange._tokens = partial(call.collector.tokens, response.usage, version)
         if exchange.dialect == self.dialect:
             await exchange._respond(response, None if exchange.request.stream else body)
         else:
@@ -237,11 +236,9 @@ class Upstream:
                 msgspec.structs.replace(response, model="")
             )  # the name that the agent knows
 
-    async def _answer_stream(
-        self, exchange: Exchange, reply: Reply, collector: Collector | None, version: str | None
-    ) -> None:
-        own = exchange.dialect == self.dialect
-        async with aclosing(self._pieces(reply, collector)) as pieces:
+    async def _answer_stream(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
+        own, collector = exchange.dialect == self.dialect, call.collector
+        async with aclosing(self._pieces(reply, call)) as pieces:
             piece: Relayed | None = await anext(pieces)
             async with exchange.open_stream() as stream:
                 while piece is not None:
@@ -263,23 +260,24 @@ class Upstream:
         except DialectError as exc:  # events in an order that no answer has
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
-    def _read_whole(self, body: bytes, reply: Reply, collector: Collector | None) -> tuple[Response, bytes]:
+    def _read_whole(self, body: bytes, reply: Reply, call: Call) -> tuple[Response, bytes]:
         """The response in a whole body, and the body as the agent gets it."""
-        if collector is not None:
-            body = collector.document(body)
-        return self._reader.response(body, reply.headers), body
+        if call.collector is not None:
+            body = call.collector.document(body)
+        response = self._reader.response(body, reply.headers)
+        return response if call.names is None else call.names.response(response), body
 
-    async def _pieces(self, reply: Reply, collector: Collector | None) -> AsyncGenerator[Relayed, None]:
+    async def _pieces(self, reply: Reply, call: Call) -> AsyncGenerator[Relayed, None]:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word."""
         if reply.media_type == "application/json" and self.dialect != "gemini":
-            response, _ = self._read_whole(await reply.read(), reply, collector)
+            response, _ = self._read_whole(await reply.read(), reply, call)
             yield Relayed(b"", tuple(events_of(response)))
             return
-        relay = Relay(self._codec.stream_parser(), None if collector is None else collector.frame)
+        relay = Relay(self._codec.stream_parser(), None if call.collector is None else call.collector.frame)
         try:
             async with aclosing(relayed(reply, relay)) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    yield piece if call.names is None else _renamed(piece, call.names)
         except DialectError as exc:
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
         except UpstreamError as exc:
@@ -380,6 +378,10 @@ async def _flat(first: Relayed, pieces: AsyncGenerator[Relayed, None]) -> AsyncG
     async for piece in pieces:
         for event in piece.events:
             yield event
+
+
+def _renamed(piece: Relayed, names: ToolNames) -> Relayed:
+    return Relayed(piece.data, tuple(map(names.event, piece.events)))
 
 
 def _unnamed(event: Event) -> Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch
+from ._launch import Launch, made
 
 __all__ = ["qwen_code"]
 
@@ -13,9 +13,9 @@ __all__ = ["qwen_code"]
 def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "qwen") -> Launch:
     """`qwen -p`, allowed to run its tools without asking.
 
-    Writes nothing. It waits 120 s for the first byte of an answer.
+    Writes nothing, but has its HOME in `directory`. It waits 120 s for the head of an answer.
     """
     return Launch(
         argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
-        env={"OPENAI_MODEL": rollout.model, "HOME": str(directory)},
+        env={"OPENAI_MODEL": rollout.model, "HOME": str(made(directory))},
     )

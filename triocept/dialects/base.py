@@ -166,7 +166,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def render_request(self, request: Request) -> Json:
-        """The document that asks a provider of this dialect for `request`."""
+        """The document that asks a provider of this dialect for `request`.
+
+        Raises:
+            DialectError: it says something that this dialect has no words for, and that must not be left out.
+        """
 
     @abstractmethod
     def parse_response(self, document: Json) -> Response:

@@ -17,6 +17,7 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, Request, Sampling
 from ...errors import DialectError
 from .._fields import Fields, merged
+from .._refusals import refuse_token_ids
 from .messages import parse_message, parse_system, render_messages
 from .names import NAME
 from .thinking import parse_ask, render_ask
@@ -70,7 +71,12 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`."""
+    """The document that asks a provider for `request`.
+
+    Raises:
+        DialectError: its prompt is token ids, which only completions can say.
+    """
+    refuse_token_ids(request.messages)
     own = request.dialect == NAME
     system, messages = render_messages(_with_format_words(request), own=own)
     document: dict[str, Json] = {"model": request.model, "messages": messages}

@@ -100,7 +100,7 @@ def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
     for part in message.content:
         match part:
             case Reasoning():
-                parts += render_reasoning(part, own=True)
+                parts += render_reasoning(part, own=True, answer=False)
             case ToolCall():
                 parts.append(render_call(part, own=True))
             case ToolResult():
@@ -123,7 +123,7 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
             case ToolResult():
                 continue
             case Reasoning():
-                parts += render_reasoning(part, own=False) if _is_signed(part) else []
+                parts += render_reasoning(part, own=False, answer=False) if _is_signed(part) else []
             case ToolCall():
                 document = render_call(part, own=False)
                 signature = (part.extra or {}).get("thoughtSignature", None if signed else UNSIGNED)
@@ -138,7 +138,7 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
 
 
 def _is_signed(part: Reasoning) -> bool:
-    return any("thoughtSignature" in document for document in render_reasoning(part, own=False))
+    return any("thoughtSignature" in document for document in render_reasoning(part, own=False, answer=False))
 
 
 def _writer(*, own: bool) -> Callable[[Part], Json | None]:
