@@ -1,8 +1,8 @@
 """The project's chores. `nox` alone is the test command: lint, types, docs, the tests on every Python there is, and
 (where npm is) the SDKs of other languages and libraries, and two real agents.
 
-Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries) and
-`nox -s bench` (speed and memory, side by side with others).
+Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
+`nox -s upstreams` (real model servers, likewise) and `nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations
@@ -122,6 +122,13 @@ def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", *names)
     session.run("pytest", "-n", "auto", "-m", select, "tests/real_agents", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def upstreams(session: nox.Session) -> None:
+    """Real servers behind an upstream (aimock, transformers serve), installed from the npm and Python registries."""
+    install(session, "test")
+    session.run("pytest", "-n", "0", "tests/real_upstreams", *session.posargs)
 
 
 @nox.session(python=NEWEST)

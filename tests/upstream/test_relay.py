@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tests.asking import ask
+from tests.server.test_websocket import dialled, said
 from triocept import (
     Response,
     Sampling,
@@ -186,6 +187,35 @@ async def test_the_providers_listed_headers_reach_the_agent_and_no_others(stream
                 assert answered.headers["x-ratelimit-remaining-tokens"] == "5"
                 assert not {"set-cookie", "server"} & answered.headers.keys()
     assert stage.rollout.trace[0].notes["upstream"]["request_id"] == "req_1"
+
+
+async def test_an_agents_header_that_is_not_ascii_goes_up_as_it_came() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(CHAT), CHAT) as stage:
+            title = "Gr\u00fc\u00dfe".encode("latin-1")
+            url = stage.rollout.base_url(CHAT) + "/chat/completions"
+            async with httpx2.AsyncClient(verify=False) as client:
+                headers = [
+                    (b"x-title", title),
+                    (b"authorization", f"Bearer {stage.rollout.api_key}".encode()),
+                ]
+                assert (await client.post(url, json=body_of(CHAT), headers=headers)).status_code == 200
+    assert stage.provider.asked[0].headers["x-title"].encode("latin-1") == title
+
+
+async def test_a_websocket_agent_is_forwarded_by_a_stream_with_the_whole_conversation() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(RESPONSES), RESPONSES) as stage:
+            async with dialled(stage.rollout) as agent:
+                first = await agent.ask("one", zebra=1)
+                answered = first[-1]["response"]["id"]
+                again = await agent.ask("two", previous_response_id=answered)
+    assert said(first) == said(again) == "Hello, world."
+    one, two = (asked.document for asked in stage.provider.asked)
+    assert one["stream"] is two["stream"] is True
+    assert one["zebra"] == 1
+    assert not {"type", "generate", "stream_id", "previous_response_id"} & (one.keys() | two.keys())
+    assert [item.get("role") for item in two["input"]] == ["user", "assistant", "user"]
 
 
 class Watching:
