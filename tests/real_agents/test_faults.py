@@ -44,11 +44,9 @@ async def break_call(exchange: Exchange, call: ToolCall) -> None:
 
 
 async def break_before_end(exchange: Exchange, call: ToolCall) -> None:
-    """All of a tool call's arguments, then time enough to run it, and no end of it."""
+    """A whole tool call, then time enough to run it, and no end of the answer."""
     async with exchange.open_stream() as stream:
-        await stream.send(ResponseStart())
-        await stream.send(PartStart(0, ToolCall(call.name, "")))
-        await stream.send(PartDelta(0, call.arguments))
+        await stream.send(call)
         await trio.sleep(3)
         raise Refusal(503, "the stream broke")
 
@@ -114,12 +112,9 @@ def call_of(case: Case) -> ToolCall:
 
 
 @cases("aider", *ENDS)
-async def test_a_tool_call_with_all_of_its_arguments_but_no_end_is_never_run(
-    case: Case, tmp_path: Path, executable_of: Executables, request: pytest.FixtureRequest
+async def test_a_tool_call_of_an_answer_without_end_is_never_run(
+    case: Case, tmp_path: Path, executable_of: Executables
 ) -> None:
-    if case.name == "opencode-openai_chat":
-        why = "chat has no end of a call: opencode runs it when its arguments are whole JSON, then asks again"
-        request.applymarker(pytest.mark.xfail(reason=why, strict=False))
     fault = partial(break_before_end, call=call_of(case))
     played = await play(case, executable_of(case.agent), tmp_path, fault=fault)
     check_done(played)  # once: opencode tells of the call that broke, too, as one that was aborted

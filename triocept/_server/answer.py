@@ -25,8 +25,9 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import ResponseEnd
+from .._canonical.events import Event, ResponseEnd
 from .._canonical.fold import events_of
+from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._rollout.log import Entry, EventReader, Relayed
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
@@ -214,19 +215,23 @@ class _Stream:
         self._transport = transport
         self._reader = reader
         self._as_it_came = request.framing == "sse"
+        self._calls = HeldCalls()
 
     async def write(self, entry: Entry) -> None:
         if not isinstance(entry, Relayed):
-            await self.send(self.renderer.render(entry), last=isinstance(entry, ResponseEnd))
+            await self.send(self._render(entry), last=isinstance(entry, ResponseEnd))
             return
         if self.begun and self._reader.at == 1:  # a no-op came first, with an id of ours, which stays
             self._as_it_came = False
         data = entry.data
         if not self._as_it_came:
-            data = b"".join([self.renderer.render(event) for event in entry.events])
+            data = b"".join([self._render(event) for event in entry.events])
         elif entry.start is not None:
             self.renderer.render(entry.start)  # for the no-ops and the error that it may have to write
         await self.send(data, last=entry.last)
+
+    def _render(self, event: Event) -> bytes:
+        return b"".join([self.renderer.render(each) for each in self._calls.take(event)])
 
     async def break_silence(self, response_id: str) -> None:
         await self.send(self.renderer.keepalive(response_id), last=False)

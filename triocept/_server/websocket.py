@@ -29,6 +29,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.events import ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
+from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
@@ -213,6 +214,7 @@ class _Answer:
     def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
         self._socket = socket
         self._documents = Documents(request)
+        self._calls = HeldCalls()
         self._lane = lane
 
     @property
@@ -233,7 +235,8 @@ class _Answer:
 
     async def write(self, entry: Entry) -> None:
         for event in entry.events if isinstance(entry, Relayed) else (entry,):
-            await self._send(self._documents.render(event))
+            for each in self._calls.take(event):
+                await self._send(self._documents.render(each))
 
     async def break_silence(self, response_id: str) -> None:
         await self._send(self._documents.keepalive(response_id))
