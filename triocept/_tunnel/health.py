@@ -185,15 +185,24 @@ class Keeper:
 
     async def _hold(self, up: Callable[[str], None]) -> None:
         """Open it once, until it dies."""
+        error: TunnelError | None = None
         async with self._open(previous=self._last) as given:
-            url = _checked(given, self._tunnel)
-            if not self._asks:
-                up(url)
-                await trio.sleep_forever()
-            async with _open_client(url, self._health) as client:
-                await self._first_answer(client, url)
-                up(url)
-                await self._ask(client, url)
+            try:
+                await self._watch(given, up)
+            except TunnelError as exc:
+                error = exc  # raised below: a nursery of the tunnel's would wrap it
+        if error is not None:
+            raise error
+
+    async def _watch(self, given: str, up: Callable[[str], None]) -> None:
+        url = _checked(given, self._tunnel)
+        if not self._asks:
+            up(url)
+            await trio.sleep_forever()
+        async with _open_client(url, self._health) as client:
+            await self._first_answer(client, url)
+            up(url)
+            await self._ask(client, url)
 
     async def _first_answer(self, client: httpx2.AsyncClient, url: str) -> None:
         error: TunnelError | None = None

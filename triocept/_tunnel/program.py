@@ -31,6 +31,8 @@ LAST_WORDS = 20
 """Lines: cloudflared and ngrok tell a failure in three to ten."""
 LINE_LIMIT = 4096
 """Bytes of a line that are kept: a progress bar is one line without an end."""
+LAST_LINE = 1.0
+"""Seconds that what a program has said last may still be in the pipe; longer only if another holds the pipe open."""
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
@@ -104,8 +106,8 @@ async def _wait_found(process: AgentProcess, words: Words, timeout: float) -> st
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_after, words.wait_found, nursery.cancel_scope)
             await process.wait()
-            with trio.move_on_after(1):  # the last line may still be in the pipe
-                await words.wait_found()
+            with trio.move_on_after(LAST_LINE):
+                await process.wait_drained()
             nursery.cancel_scope.cancel()
     if words.found:
         return ""
