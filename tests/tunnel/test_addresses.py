@@ -49,7 +49,7 @@ async def test_an_advertised_ipv6_address_stands_in_brackets() -> None:
 async def test_an_endpoint_that_nobody_elsewhere_can_name_says_what_to_do(host: str) -> None:
     with trio.fail_after(10):
         async with serve_endpoint(host=host) as endpoint, endpoint.open_rollout() as rollout:
-            with pytest.raises(TunnelError, match="advertise= .* tunnel="):
+            with pytest.raises(TunnelError, match=r"advertise= .* tunnel="):
                 _ = endpoint.public_url
             with pytest.raises(TunnelError, match="advertise="):
                 rollout.environ(reach="public")
@@ -75,7 +75,16 @@ async def test_what_is_no_host_cannot_be_advertised(name: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "a.example", "ftp://a.example", "http://", "http://a:99999", "https://a/?x=1", "https://a/#x", "http://a b"],
+    [
+        "",
+        "a.example",
+        "ftp://a.example",
+        "http://",
+        "http://a:99999",
+        "https://a/?x=1",
+        "https://a/#x",
+        "http://a b",
+    ],
 )
 def test_what_no_agent_can_be_pointed_at_is_no_fixed_url(url: str) -> None:
     with pytest.raises(ValueError, match="FixedURL"):

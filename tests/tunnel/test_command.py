@@ -21,7 +21,9 @@ def command(script: str, tag: str = "0", **options: object) -> CommandTunnel:
     return CommandTunnel(["sh", "-c", script.replace("{tag}", tag)], **options)  # type: ignore[arg-type]
 
 
-async def test_the_url_that_a_program_prints_is_the_public_one_and_the_program_ends_with_the_endpoint() -> None:
+async def test_the_url_that_a_program_prints_is_the_public_one_and_the_program_ends_with_the_endpoint() -> (
+    None
+):
     tag = unique_seconds()
     with trio.fail_after(20):
         async with serve_endpoint(tunnel=command(PRINTS, tag)) as endpoint:
@@ -50,7 +52,9 @@ async def test_a_url_on_stderr_is_found_too_and_one_without_a_scheme_is_http() -
 
 async def test_by_default_the_first_url_that_is_not_this_machine_is_taken() -> None:
     tag = unique_seconds()
-    script = "echo 'from http://localhost:{port} http://127.0.0.1:4040 to https://a.example/x'; exec sleep {tag}"
+    script = (
+        "echo 'from http://localhost:{port} http://127.0.0.1:4040 to https://a.example/x'; exec sleep {tag}"
+    )
     tunnel = CommandTunnel(["sh", "-c", script.replace("{tag}", tag)])
     with trio.fail_after(20):
         async with serve_endpoint(tunnel=tunnel, tunnel_health=None) as endpoint:
@@ -61,7 +65,10 @@ async def test_by_default_the_first_url_that_is_not_this_machine_is_taken() -> N
 
 
 async def test_a_command_that_is_not_there_is_an_error_that_names_it() -> None:
-    with trio.fail_after(10), pytest.raises(TunnelError, match=r"'no-such-tunnel' cannot be started: .* PATH"):
+    with (
+        trio.fail_after(10),
+        pytest.raises(TunnelError, match=r"'no-such-tunnel' cannot be started: .* PATH"),
+    ):
         async with serve_endpoint(tunnel=CommandTunnel(["no-such-tunnel"])):
             raise AssertionError
 
@@ -77,7 +84,10 @@ async def test_a_command_that_exits_is_an_error_with_its_own_last_words() -> Non
 async def test_a_command_that_never_prints_its_url_is_an_error_in_time_and_ends() -> None:
     tag = unique_seconds()
     script = "echo 'asking for a name'; exec sleep {tag}"
-    with trio.fail_after(10), pytest.raises(TunnelError, match="did not say within 0.3 s .*\nasking for a name"):
+    with (
+        trio.fail_after(10),
+        pytest.raises(TunnelError, match=r"did not say within 0.3 s .*\nasking for a name"),
+    ):
         async with serve_endpoint(tunnel=command(script, tag, timeout=0.3)):
             raise AssertionError
     assert running(tag) == []
@@ -186,5 +196,3 @@ async def test_no_command_outlives_the_program(how: str) -> None:
                 program.kill()
                 with trio.fail_after(3):
                     await until(lambda: not running(tag))
-
-

@@ -40,7 +40,7 @@ async def until_reopened(relay: Relay, count: int) -> None:
 async def test_a_tunnel_that_refuses_is_an_error_before_the_body_runs() -> None:
     relay = Relay()
     relay.refuses = 1
-    with trio.fail_after(10), pytest.raises(TunnelError, match="^the relay refuses$"):
+    with trio.fail_after(10), pytest.raises(TunnelError, match=r"^the relay refuses$"):
         async with serve_endpoint(tunnel=relay, tunnel_health=QUICK):
             raise AssertionError
     assert relay.open_now == 0
@@ -59,7 +59,7 @@ async def test_a_url_that_accepts_and_says_nothing_is_an_error_in_time() -> None
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     async with listener:
         port = listener.socket.getsockname()[1]
-        with trio.fail_after(10), pytest.raises(TunnelError, match="within 0.5 s"):
+        with trio.fail_after(10), pytest.raises(TunnelError, match=r"within 0.5 s"):
             async with serve_endpoint(tunnel=FixedURL(f"http://127.0.0.1:{port}"), tunnel_health=QUICK):
                 raise AssertionError
 
@@ -82,7 +82,9 @@ async def test_a_url_that_leads_to_another_endpoint_is_an_error() -> None:
 
 async def test_without_health_nothing_is_asked_through_the_url() -> None:
     with trio.fail_after(10):
-        async with serve_endpoint(tunnel=FixedURL("http://nowhere.invalid/x/"), tunnel_health=None) as endpoint:
+        async with serve_endpoint(
+            tunnel=FixedURL("http://nowhere.invalid/x/"), tunnel_health=None
+        ) as endpoint:
             assert endpoint.public_url == "http://nowhere.invalid/x"
 
 
