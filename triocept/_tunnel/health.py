@@ -78,7 +78,7 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
                     if len(body) > BODY_READ:
                         break
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, trio.TooSlowError) as exc:
-        raise TunnelError(f"{url}/health does not answer: {str(exc) or type(exc).__name__}") from exc
+        raise TunnelError(f"{url}/health does not answer: {_reason(exc)}") from exc
     shown = bytes(body[:BODY_SHOWN]).decode(errors="replace")
     if answer.status_code != 200:
         raise TunnelError(f"{url}/health answers {answer.status_code}: {shown}")
@@ -292,6 +292,16 @@ def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
         limits=httpx2.Limits(max_keepalive_connections=0),
         trust_env=not _is_here(url),
     )
+
+
+def _reason(exc: BaseException) -> str:
+    """What it says, or else what has caused it: the client says nothing of a certificate that it does not trust."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if text := str(cause):
+            return text
+        cause = cause.__cause__ or cause.__context__
+    return type(exc).__name__
 
 
 def _is_here(url: str) -> bool:
