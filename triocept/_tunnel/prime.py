@@ -39,8 +39,12 @@ FIRST_PAUSE = 1.0
 """Seconds before the second try; doubled each time."""
 LOOK_PAUSE = 0.1
 """Seconds between two looks at `frpc`; the package itself looks as often."""
+FIRST_LOOK_PAUSE = 0.02
+"""The same until it is connected: for that long the watcher may not know of it."""
 STOP_TIMEOUT = 10.0
 """Seconds to end `frpc` and to have the registration deleted. The package alone might take 100 s for that."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a pipe of a dead `frpc` may still be read from."""
 
 
 @final
@@ -175,6 +179,8 @@ class _Client:
         self._body = body
         self._token = secrets.token_hex(16)
         self._frpc: Agent | None = None
+        self._processes: list[Any] = []
+        """Every `frpc` that was seen: the package leaves their pipes open."""
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()
@@ -197,10 +203,11 @@ class _Client:
         with self._looking:
             while True:
                 self._tell_watcher()
-                if self._up and not self._tunnel.is_running and not await self.restart():
+                dead = self._up and (self._tunnel.is_gone or not self._tunnel.is_running)
+                if dead and not await self.restart():
                     self._body.cancel()
                     return
-                await trio.sleep(LOOK_PAUSE)
+                await trio.sleep(LOOK_PAUSE if self._up else FIRST_LOOK_PAUSE)
 
     async def restart(self) -> bool:
         """Start `frpc` anew, if the registration still stands. The tunnel keeps its URL."""
@@ -208,8 +215,10 @@ class _Client:
         async with self._restarting:
             if before is not self._frpc and self._tunnel.is_running:
                 return True  # somebody else has, meanwhile
-            self.problem = "\n".join(["frpc ended; its last words:", *self._tunnel.recent_output])
             if self._tunnel.is_gone:
+                self.problem = "\n".join(
+                    ["the service has ended it; frpc said:", *self._tunnel.recent_output]
+                )
                 return False
             try:
                 await self._loop.call(self._tunnel.restart)
@@ -230,12 +239,24 @@ class _Client:
                     await self._loop.call(self._tunnel.stop)
             if scope.cancelled_caught:
                 log.warning("the service did not delete the tunnel in time; it expires by itself")
+                with trio.move_on_after(
+                    CLOSE_TIMEOUT
+                ):  # what was cancelled had its configuration file, and keys, left
+                    await self._loop.call(self._tunnel.stop)
             if self._frpc is not None:
                 Ending([self._frpc]).strike(signal.SIGKILL, await self._watcher.processes())
+            with trio.move_on_after(CLOSE_TIMEOUT):
+                await trio.to_thread.run_sync(self._close_pipes, abandon_on_cancel=True)
         self._watcher.unregister_nowait(self._token)
+
+    def _close_pipes(self) -> None:
+        for process in self._processes:
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
 
     def _tell_watcher(self) -> None:
         process = getattr(self._tunnel, "_process", None)  # the package has no public name for it
         if process is not None and (self._frpc is None or self._frpc.pid != process.pid):
+            self._processes.append(process)
             self._frpc = Agent(self._token, process.pid, birth(process.pid))
             self._watcher.started_nowait(self._frpc)
