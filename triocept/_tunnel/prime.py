@@ -216,9 +216,8 @@ class _Client:
             if before is not self._frpc and self._tunnel.is_running:
                 return True  # somebody else has, meanwhile
             if self._tunnel.is_gone:
-                self.problem = "\n".join(
-                    ["the service has ended it; frpc said:", *self._tunnel.recent_output]
-                )
+                said = await self._loop.call(self._said)  # it waits for the end of a dead one's output
+                self.problem = "\n".join(["the service has ended it; frpc said:", *said])
                 return False
             try:
                 await self._loop.call(self._tunnel.restart)
@@ -239,15 +238,18 @@ class _Client:
                     await self._loop.call(self._tunnel.stop)
             if scope.cancelled_caught:
                 log.warning("the service did not delete the tunnel in time; it expires by itself")
-                with trio.move_on_after(
-                    CLOSE_TIMEOUT
-                ):  # what was cancelled had its configuration file, and keys, left
-                    await self._loop.call(self._tunnel.stop)
+            # A clean-up that was cut short has left its configuration file, and the keys in it.
+            if getattr(self._tunnel, "_config_file", None) is not None:
+                with trio.move_on_after(CLOSE_TIMEOUT):
+                    await self._loop.call(self._tunnel._cleanup)
             if self._frpc is not None:
                 Ending([self._frpc]).strike(signal.SIGKILL, await self._watcher.processes())
             with trio.move_on_after(CLOSE_TIMEOUT):
                 await trio.to_thread.run_sync(self._close_pipes, abandon_on_cancel=True)
         self._watcher.unregister_nowait(self._token)
+
+    async def _said(self) -> list[str]:
+        return list(self._tunnel.recent_output)
 
     def _close_pipes(self) -> None:
         for process in self._processes:
