@@ -47,6 +47,8 @@ for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find 
 NEWEST = list(PYTHONS)[-1] if PYTHONS else None
 
 nox.options.sessions = ["lint", "types", "docs", *(f"tests-{version}" for version in PYTHONS), "pythons"]
+if shutil.which("sshd", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))):
+    nox.options.sessions = [*nox.options.sessions, "reach"]
 
 
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
@@ -99,6 +101,17 @@ def agents(session: nox.Session) -> None:
     """Real agents, unchanged: installs them from the npm and Python registries, and lets each do a task."""
     install(session, "test")
     session.run("pytest", "-n", "0", "-s", "tests/real_agents", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def reach(session: nox.Session) -> None:
+    """Agents elsewhere: a real sshd, nginx, caddy, network namespaces, prime-tunnel; what is missing is skipped.
+
+    On Debian: `apt-get install openssh-server nginx-light caddy iproute2`. Namespaces need root.
+    """
+    install(session, "test")
+    session.install("-e", ".[prime]")
+    session.run("pytest", "-n", "0", "tests/reach", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import ssl
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -335,3 +337,24 @@ async def test_no_ssh_outlives_the_program(sshd: SSHD, how: str) -> None:
                 program.kill()
                 with trio.fail_after(3):
                     await until(lambda: not ssh_processes(tag))
+
+
+async def test_the_example_in_the_documentation_runs_an_agent_on_the_other_host(tmp_path: Path) -> None:
+    examples = Path(__file__).parents[2] / "docs" / "examples"
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    claude = bin_ / "claude"
+    claude.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{examples / "tiny_agent.py"}" "$@"\n')
+    claude.chmod(0o755)
+    async with open_sshd(tmp_path / "sshd", f"SetEnv PATH={bin_}:/usr/bin:/bin") as server:
+        options = ["-p", str(server.port), "-i", str(server.identity), *server.options]
+        with trio.fail_after(60):
+            done = await trio.run_process(
+                [sys.executable, str(examples / "agent_over_ssh.py"), server.destination, *options],
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env={**os.environ, "PYTHONPATH": str(examples.parents[1])},
+            )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"The bug is fixed." in done.stdout
