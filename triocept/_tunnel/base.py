@@ -23,7 +23,9 @@ Scheme: TypeAlias = Literal["http", "https"]
 
 
 class Tunnel(ABC):
-    """What makes the endpoint's port reachable from elsewhere. Subclass it for a tunnel of your own::
+    """What makes the endpoint's port reachable from elsewhere.
+
+    Subclass it for a tunnel of your own::
 
     class MyTunnel(Tunnel):
         @asynccontextmanager

@@ -23,7 +23,9 @@ TIMEOUT = 30.0
 
 @final
 class CommandTunnel(Tunnel):
-    """Any program that prints its URL: cloudflared, ngrok, bore::
+    """Any program that prints its URL: cloudflared, ngrok, bore.
+
+    For example::
 
         CommandTunnel(
             ["cloudflared", "tunnel", "--url", "{url}"], pattern=r"https://[-a-z0-9]+\\.trycloudflare\\.com"
