@@ -27,11 +27,11 @@ class Tunnel(ABC):
 
     Subclass it for a tunnel of your own::
 
-    class MyTunnel(Tunnel):
-        @asynccontextmanager
-        async def open(self, port, **_):
-            async with my_service.expose(port) as name:
-                yield f"https://{name}.example"
+        class MyTunnel(Tunnel):
+            @asynccontextmanager
+            async def open(self, port, **_):
+                async with my_service.expose(port) as name:
+                    yield f"https://{name}.example"
     """
 
     dialable: bool = True

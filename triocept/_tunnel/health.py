@@ -134,6 +134,7 @@ class Keeper:
         self._on_change = on_change
         self._last: str | None = None
         """The URL that some still hold: the last that was up, until they are told."""
+        self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0
         self._changed = trio.Event()
@@ -145,9 +146,9 @@ class Keeper:
 
     async def wait_up(self) -> str:
         """Wait until it is up; its URL. Cancellation: immediate."""
+        await trio.lowlevel.checkpoint()
         while self.url is None:
             await self._changed.wait()
-        await trio.lowlevel.checkpoint()
         return self.url
 
     async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
@@ -169,6 +170,7 @@ class Keeper:
 
         with self._scope:
             while True:
+                error = TunnelError(f"{self._tunnel!r} has ended")
                 try:
                     await self._hold(up)
                 except TunnelError as exc:
@@ -247,7 +249,7 @@ class Keeper:
 
     def _up(self, url: str) -> None:
         previous, self._last = self._last, url
-        self.url, self._delay = url, 0.0
+        self.url, self._up_since = url, trio.current_time()
         if previous is not None and previous != url:
             self._on_lost(
                 previous, TunnelError(f"the tunnel has another URL now: {url}, no longer {previous}")
@@ -260,6 +262,8 @@ class Keeper:
         if self.url is not None:
             log.warning("the tunnel at %s is down: %s", self.url, error)
             self.url, self._down_since = None, now
+            if now - self._up_since > self._health.max_back_off:
+                self._delay = 0.0  # else it comes and goes: let it wait longer each time
             self._change()
         self.error = error
         if self._last is not None and now - self._down_since >= self._health.patience:
