@@ -46,14 +46,15 @@ http {{
         client_max_body_size 0;
         location /triocept/ {{
             proxy_pass http://127.0.0.1:{target}/;
-            proxy_http_version 1.1;
             proxy_read_timeout 1h;
-            proxy_set_header Connection "";
+            {version}
         }}
     }}
 }}
 """
-"""Nothing is said of `proxy_buffering`: it is on, and our `X-Accel-Buffering: no` turns it off for a stream."""
+"""Nothing is said of `proxy_buffering`: it is on. Over HTTP/1.0, nginx's own choice, it would hold a stream back until its
+end; our `X-Accel-Buffering: no` turns it off."""
+HTTP11 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 
 CADDY = """
 {{
@@ -75,8 +76,9 @@ class Proxy:
     """One of them, started and ended by the test."""
 
     def __init__(self, name: str, folder: Path, target: int, certificate: trustme.LeafCert | None) -> None:
-        self.name, self.folder, self.target = name, folder, target
-        self.binary = program(name)
+        self.name, _, self.version = name.partition("/")
+        self.folder, self.target = folder, target
+        self.binary = program(self.name)
         self.scheme = "http" if certificate is None else "https"
         if certificate is not None:
             certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
@@ -111,6 +113,7 @@ class Proxy:
             "scheme": self.scheme,
             "user": "user root;" if os.getuid() == 0 else "",
             "ssl": self._tls(),
+            "version": HTTP11 if self.version == "1.1" else "",
         }
         config.write_text((NGINX if self.name == "nginx" else CADDY).format(**values))
         argv = (
@@ -136,9 +139,9 @@ class Proxy:
             self.process = None
 
 
-@pytest.fixture(params=["nginx", "caddy"])
+@pytest.fixture(params=["nginx/1.0", "nginx/1.1", "caddy"])
 def name(request: pytest.FixtureRequest) -> str:
-    program(request.param)
+    program(request.param.partition("/")[0])
     return str(request.param)
 
 

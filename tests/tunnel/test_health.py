@@ -308,3 +308,28 @@ async def test_ctrl_c_in_the_tunnels_task_ends_the_program_and_not_only_the_tunn
             relay.broken = True
             await trio.sleep_forever()
     assert relay.open_now == 0
+
+
+async def test_the_last_answers_go_through_the_tunnel_also_when_all_is_cancelled() -> None:
+    relay, waiting = Relay(), trio.Event()
+    answers: list[httpx2.Response] = []
+
+    async def answer(exchange: Exchange) -> None:
+        waiting.set()
+        await trio.sleep_forever()
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as agents:
+            with trio.CancelScope() as scope:
+                async with serve_endpoint(tunnel=relay, tunnel_health=QUICK) as endpoint:
+                    async with endpoint.open_rollout(answer) as rollout:
+
+                        async def agent() -> None:
+                            answers.append(await ask_public(rollout))
+
+                        agents.start_soon(agent)
+                        await waiting.wait()
+                        scope.cancel()
+                        await trio.sleep_forever()
+    assert [one.status_code for one in answers] == [503]
+    assert relay.open_now == 0
