@@ -52,8 +52,8 @@ http {{
     }}
 }}
 """
-"""Nothing is said of `proxy_buffering`: it is on. Over HTTP/1.0, nginx's own choice, it would hold a stream back until its
-end; our `X-Accel-Buffering: no` turns it off."""
+"""Nothing is said of `proxy_buffering`: it is on. Over HTTP/1.0, nginx's own choice, it would hold a stream back until
+its end; our `X-Accel-Buffering: no` turns it off."""
 HTTP11 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 
 CADDY = """
