@@ -47,6 +47,9 @@ for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find 
     os.environ["PATH"] = os.pathsep.join((str(Path(path).parent), os.environ.get("PATH", "")))
 NEWEST = list(PYTHONS)[-1] if PYTHONS else None
 
+SSHD_PATHS = ("/usr/sbin", "/usr/local/sbin")  # where it is, and mostly not on PATH
+HAS_SSHD = shutil.which("sshd", path=os.pathsep.join((os.environ.get("PATH", ""), *SSHD_PATHS))) is not None
+
 nox.options.sessions = [
     "lint",
     "types",
@@ -54,6 +57,7 @@ nox.options.sessions = [
     *(f"tests-{version}" for version in PYTHONS),
     "sdks",
     "agents_ci",
+    *(["reach"] if HAS_SSHD else []),
     "pythons",
 ]
 
@@ -144,6 +148,17 @@ def sdks(session: nox.Session) -> None:
         )
     install(session, "test")
     session.run("pytest", "-n", "0", "-s", "tests/real_sdks", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def reach(session: nox.Session) -> None:
+    """Agents elsewhere: a real sshd, nginx, caddy, network namespaces, prime-tunnel; what is missing is skipped.
+
+    On Debian: `apt-get install openssh-server nginx-light caddy iproute2`. Namespaces need root.
+    """
+    install(session, "test")
+    session.install("-e", ".[prime]")
+    session.run("pytest", "-n", "0", "tests/reach", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -223,7 +223,7 @@ async def test_what_clients_ask_beside_the_model_is_answered() -> None:
                 post = await client.post(f"{endpoint.url}/health")
                 nowhere = await client.get(f"{endpoint.url}/nowhere")
     assert [health.status_code, head.status_code, bare_head.status_code, hello.status_code] == [200] * 4
-    assert health.json() == {"status": "ok", "rollouts": 1}
+    assert health.json() == {"status": "ok", "rollouts": 1, "endpoint": endpoint.id}
     assert models.json()["data"][0]["id"] == "my-model"
     assert theirs.json()["data"][0]["type"] == "model"
     assert no_key.status_code == 401

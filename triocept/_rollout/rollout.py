@@ -35,7 +35,7 @@ from .retries import likeness, retry_of
 from .service import Handler, raise_all, run_service, split_cancelled
 from .watcher import Watcher
 
-__all__ = ["Addresses", "OnHangup", "Rollout", "open_rollout"]
+__all__ = ["Addresses", "OnHangup", "Reach", "Rollout", "open_rollout"]
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
@@ -44,13 +44,21 @@ DELIVERY_GRACE = 1.0
 """Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
 
 
+Reach: TypeAlias = Literal["local", "public"]
+"""From where an agent calls: from this machine, or from elsewhere."""
+
+
 class Addresses(Protocol):
     """Where a rollout can be reached; what an endpoint knows."""
 
-    def root_url(self, rollout_id: str) -> str:
+    @property
+    def public_url(self) -> str:
+        """The URL of the endpoint for agents elsewhere; TunnelError where there is none."""
+
+    def root_url(self, rollout_id: str, reach: Reach) -> str:
         """The URL of a rollout, without anything of a dialect: `http://127.0.0.1:40001/rollout/r_5eed`."""
 
-    def base_url(self, rollout_id: str, dialect: str) -> str:
+    def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
         """The same as the dialect's own SDK takes it; ValueError for an unknown dialect."""
 
 
@@ -98,6 +106,10 @@ class Rollout:
         self._ending: Refusal | None = None
         self._calls = Calls(on_retry)
         self._closing = trio.Event()
+        self._held_url: str | None = None
+        """The public URL that was given to an agent, the last of them."""
+        self._fail: Callable[[BaseException], None] | None = None
+        """Ends the body with an error; set while the body runs."""
 
     def __repr__(self) -> str:
         state = "open" if self._ending is None else "ended"
@@ -105,17 +117,26 @@ class Rollout:
 
     # What an agent needs to reach it
 
-    def base_url(self, dialect: str) -> str:
+    def base_url(self, dialect: str, *, reach: Reach = "local") -> str:
         """Where the agent's SDK for `dialect` has to be pointed at, as that SDK takes it.
 
-        Raises:
-            ValueError: no such dialect.
-        """
-        return self._addresses.base_url(self.id, dialect)
+        Args:
+            dialect: one of `openai_chat`, `anthropic_messages`, ….
+            reach: `local` for an agent on this machine, `public` for one elsewhere. A rollout that has given its
+                public URL away is told when that URL is lost: see `on_lost_url` of `serve_endpoint`.
 
-    def config(self, dialect: str) -> ClientConfig:
-        """Base URL, key and model for a client of `dialect`; ValueError for an unknown one."""
-        return ClientConfig(base_url=self.base_url(dialect), api_key=self.api_key, model=self.model)
+        Raises:
+            ValueError: no such dialect, or reach.
+            TunnelError: it has no public URL, or none now.
+        """
+        self._hold(reach)
+        return self._addresses.base_url(self.id, dialect, reach)
+
+    def config(self, dialect: str, *, reach: Reach = "local") -> ClientConfig:
+        """Base URL, key and model for a client of `dialect`; errors as of `base_url`."""
+        return ClientConfig(
+            base_url=self.base_url(dialect, reach=reach), api_key=self.api_key, model=self.model
+        )
 
     def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any:
         """The official SDK's client for `dialect`, pointed at this rollout.
@@ -134,14 +155,25 @@ class Rollout:
         """
         return open_client(dialect, self.config(dialect), sync=sync, options=options)
 
-    def environ(self) -> dict[str, str]:
-        """The environment variables that point agents at this rollout, and give them patience."""
+    def environ(self, *, reach: Reach = "local") -> dict[str, str]:
+        """The environment variables that point agents at this rollout, and give them patience.
+
+        Args:
+            reach: `local` for an agent on this machine, `public` for one elsewhere; errors as of `base_url`.
+        """
+        self._hold(reach)
         return provider_environment(
-            openai_base_url=self.base_url("openai_chat"),
-            anthropic_base_url=self.base_url("anthropic_messages"),
-            gemini_base_url=self._addresses.root_url(self.id),
+            openai_base_url=self.base_url("openai_chat", reach=reach),
+            anthropic_base_url=self.base_url("anthropic_messages", reach=reach),
+            gemini_base_url=self._addresses.root_url(self.id, reach),
             api_key=self.api_key,
         )
+
+    def _hold(self, reach: Reach) -> None:
+        if reach not in ("local", "public"):
+            raise ValueError(f"reach is 'local' or 'public', not {reach!r}")
+        if reach == "public":
+            self._held_url = self._addresses.public_url
 
     # What the program does with its exchanges
 
@@ -360,6 +392,19 @@ class Rollout:
             self.trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
 
+    # What its endpoint asks of it
+
+    def _lose(self, url: str, error: BaseException) -> None:
+        """The public URL will not come back: end the body, if an agent was given that URL."""
+        if self._held_url == url and self._fail is not None:
+            self._fail(error)
+
+    def _move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
+        """Live on, on another endpoint."""
+        self._registry.discard(self)
+        registry.add(self)
+        self._addresses, self._registry, self._watcher = addresses, registry, watcher
+
     # Its end
 
     async def _endpoint_stops(self) -> None:
@@ -403,6 +448,10 @@ async def open_rollout(
     body = trio.CancelScope()
     service = trio.CancelScope(shield=True)
 
+    def fail(error: BaseException) -> None:
+        errors.append(error)
+        body.cancel()
+
     async def serve() -> None:
         assert handler is not None
         with service:  # shielded: it answers until the body has unwound, cancelled or not
@@ -419,11 +468,13 @@ async def open_rollout(
     async with trio.open_nursery() as nursery:
         if handler is not None:
             nursery.start_soon(serve)
+        rollout._fail = fail
         try:
             with body:
                 yield rollout
         except BaseException as exc:
             errors.append(exc)
+        rollout._fail = None
         service.cancel()
         try:
             await rollout._close()
