@@ -151,7 +151,7 @@ def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
         return reply if document is None else replace(reply, body=document)
     try:
         reply = _whole(outcome, request, dialect)
-        return replace(reply, headers={**reply.headers, **reader.headers})
+        return replace(reply, headers={**reply.headers, **reader.headers}) if reader.headers else reply
     except DialectError as exc:  # a tool call for an agent of text completions: its wire has no word for it
         log.exception("an answer cannot be said in %s", dialect.name)
         failure = Failure(status=500, message=str(exc), should_retry=False)
