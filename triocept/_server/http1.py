@@ -1,9 +1,11 @@
-"""hypercorn's HTTP/1.1, with two habits changed.
+"""hypercorn's HTTP/1.1, with three habits changed.
 
 * While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further, and so
   sees no hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
 * A websocket message over the cap makes hypercorn close the socket, and read the rest into memory. Here the rest is
   thrown away, and the application is told: it gets a message without text and without bytes.
+* Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400 in
+  place of the answer. Here they are not read.
 
 `can_read`, `_create_stream`, `WSStream.buffer` are hypercorn's inside: the same in 0.17.3 and 0.18.0.
 """
@@ -44,12 +46,20 @@ class HTTP1(H11Protocol):
             other.send,
         )
         self.can_read: Any = _Pause(connection)
+        self.connection = _Parser(h11.SERVER, max_incomplete_event_size=other.config.h11_max_incomplete_size)
         self._connection = connection
 
     async def _create_stream(self, request: h11.Request) -> None:
         await super()._create_stream(request)
         if isinstance(self.stream, WSStream):
             self.stream.buffer = _MessageBuffer(self.config.websocket_max_message_size)
+
+
+class _Parser(h11.Connection):
+    """h11, without an eye for what comes behind the last request."""
+
+    def next_event(self) -> Any:
+        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
 
 
 class _Pause:
