@@ -24,7 +24,7 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
-from .._trace.conversation import Conversation, conversations
+from .._trace.conversation import CallKind, Conversation, conversations
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
 from .log import EventLog
@@ -58,6 +58,7 @@ class Exchange:
         headers: Mapping[str, str],
         said: Conversation | None,
         likeness: Hashable,
+        kind: CallKind | None = None,
     ) -> None:
         self.id = f"x_{token_hex(8)}"
         """Its own, and that of its turn."""
@@ -71,7 +72,7 @@ class Exchange:
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
         self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
-        self._said = said
+        self._said = Conversation(id=said.id if said else self.id, kind=kind) if kind else said
         self._likeness = likeness
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()

@@ -1,6 +1,6 @@
 """Quart-Trio: every route that is not a model call.
 
-Health, the model list, token counting, and what agents ask before they begin; and for whatever is left, a 404 or a
+Health, the model list, token counting, what agents ask before they begin, and the host services; and for whatever is left, a 404 or a
 405 in JSON.
 """
 
@@ -31,6 +31,7 @@ from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
 from .front import ROLLOUT_KEY, head_of
 from .intake import authenticate, read_json
+from .service_views import add_service_views
 
 __all__ = ["make_app"]
 
@@ -107,9 +108,11 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
         counted = dialect_named("anthropic_messages").parse_request(document)
         return _json(anthropic_extras.render_token_count(counted))
 
-    def _rollout() -> Rollout:
+    def _rollout(*, state: bool = False) -> Rollout:
         scope: Any = request.scope
-        return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
+        return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY], state=state)
+
+    add_service_views(view, _rollout)
 
     @app.errorhandler(Refusal)
     @app.errorhandler(DialectError)
@@ -133,6 +136,12 @@ _ROUTES = (
     ("/messages/count_tokens", "count_tokens", "POST"),
     ("/v1/responses/<response_id>", "stored", "GET"),
     ("/v1/responses/<response_id>/input_items", "input_items", "GET"),
+    ("/tools", "list_tools", "GET"),
+    ("/tools/<name>", "call_tool", "POST"),
+    ("/user", "ask_user", "POST"),
+    ("/stop", "ask_stop", "POST"),
+    ("/state", "get_state", "GET"),
+    ("/state", "put_state", "PUT"),
     ("/v1beta/models", "gemini_models", "GET"),
     ("/v1beta/models/<path:model>:countTokens", "gemini_count_tokens", "POST"),
 )

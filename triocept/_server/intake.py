@@ -95,6 +95,8 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
         document = await _read_document(head, transport, max_body)
+        if route.kind is not None and isinstance(document, dict):
+            document.setdefault("model", rollout.model)  # a tool need not know what the model is called
         request = route.dialect.parse_request(document, route.target, rollout._memory)
         request = whole_request(request, route.dialect, rollout)
     except ClientGone:
@@ -109,17 +111,19 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         raw=document,
         headers=redacted(head.headers),
         watch=transport.cancel_when_gone,
+        kind=route.kind,
     ) as reader:
         await write_answer(reader, request, route.dialect, transport)
 
 
-def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
-    """The rollout that the request's key opens.
+def authenticate(head: Head, registry: Registry, rollout_id: str | None, *, state: bool = False) -> Rollout:
+    """The rollout that the request's key opens; with `state`, the one whose state it opens.
 
     Raises:
         Refusal: 401, for a key that opens nothing here.
     """
-    rollout = registry.authenticate(_key(head), rollout_id)
+    look_up = registry.authenticate_state if state else registry.authenticate
+    rollout = look_up(_key(head), rollout_id)
     if rollout is None:
         raise Refusal(401, _why_not(head, rollout_id), should_retry=False)
     return rollout
