@@ -177,7 +177,7 @@ def _struct_of(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any])
 
 
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
-    """JSON Schema of the arguments: an object at its top, as every dialect wants it; what it refers to is in `$defs`."""
+    """JSON Schema of the arguments: an object at its top, as every dialect wants; what it refers to is in `$defs`."""
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
     except TypeError as exc:

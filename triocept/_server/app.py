@@ -1,7 +1,7 @@
 """Quart-Trio: every route that is not a model call.
 
-Health, the model list, token counting, what agents ask before they begin, and the host services; and for whatever is left, a 404 or a
-405 in JSON.
+Health, the model list, token counting, what agents ask before they begin, and the host services; and for whatever is
+left, a 404 or a 405 in JSON.
 """
 
 from __future__ import annotations
