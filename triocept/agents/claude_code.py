@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .._rollout.rollout import Rollout
 from ._launch import Launch
+from ._mcp import claude_options
 
 __all__ = ["claude_code"]
 
@@ -13,9 +14,10 @@ __all__ = ["claude_code"]
 def claude_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "claude") -> Launch:
     """`claude -p`, allowed to run its tools without asking.
 
-    Writes nothing: the environment is enough. `IS_SANDBOX` lets it do so as root, too.
+    The environment is enough, but for the rollout's tools: then `mcp.json` is written. `IS_SANDBOX` lets it do so as root, too.
     """
+    options, env = claude_options(rollout, directory)
     return Launch(
-        argv=(executable, "-p", prompt, "--dangerously-skip-permissions"),
-        env={"IS_SANDBOX": "1", "CLAUDE_CONFIG_DIR": str(directory / "claude")},
+        argv=(executable, "-p", prompt, "--dangerously-skip-permissions", *options),
+        env={"IS_SANDBOX": "1", "CLAUDE_CONFIG_DIR": str(directory / "claude"), **env},
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch
+from ._launch import Launch, write_json
+from ._mcp import gemini_servers
 
 __all__ = ["qwen_code"]
 
@@ -13,8 +14,10 @@ __all__ = ["qwen_code"]
 def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "qwen") -> Launch:
     """`qwen -p`, allowed to run its tools without asking.
 
-    Writes nothing. It waits 120 s for the first byte of an answer.
+    Writes `.qwen/settings.json` into `directory`, which is its HOME, where the rollout has tools. It waits 120 s for the first byte of an answer.
     """
+    if servers := gemini_servers(rollout):
+        write_json(directory / ".qwen" / "settings.json", servers)
     return Launch(
         argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
         env={"OPENAI_MODEL": rollout.model, "HOME": str(directory)},

@@ -1,0 +1,84 @@
+"""A tool of the program, called by real agents over MCP: it runs here, and the model sees its result in the next call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from triocept import Exchange, ToolCall, agents, serve_endpoint
+
+pytest.importorskip("mcp", reason="the package 'mcp' serves the tools")
+
+PROMPT = "What is the weather in Paris? Use the tool."
+CASES: dict[str, tuple[Callable[..., agents.Launch], str]] = {
+    "claude_code": (agents.claude_code, "claude"),
+    "codex": (agents.codex, "codex"),
+    "opencode": (agents.opencode, "opencode"),
+    "gemini_cli": (agents.gemini_cli, "gemini"),
+    "qwen_code": (agents.qwen_code, "qwen"),
+}
+
+
+@pytest.fixture(params=CASES)
+def launched(request: pytest.FixtureRequest) -> tuple[Callable[..., agents.Launch], str]:
+    """How an agent is made ready, and where it is installed."""
+    prepare, command = CASES[request.param]
+    folder = Path(os.environ.get("TRIOCEPT_AGENTS_DIR", Path(__file__).parents[2] / ".nox" / "agents-cache"))
+    executable = folder / "npm" / "node_modules" / ".bin" / command
+    if not executable.exists():
+        pytest.skip(f"{command} is not installed in {folder}: run the other tests of this folder first")
+    return prepare, str(executable)
+
+
+class Model:
+    """Calls the tool `weather` in the first answer, whatever the agent calls it, and then says what it was told."""
+
+    def __init__(self) -> None:
+        self.offered: list[str] = []
+        self.seen: list[str] = []
+
+    async def __call__(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if exchange.conversation.kind == "side":
+            await exchange.respond("A title")
+        elif request.tool_results:
+            self.seen.append(request.tool_results[-1].text)
+            await exchange.respond(f"They say: {self.seen[-1]}")
+        else:
+            self.offered = [tool.name for tool in request.tools]
+            (name,) = [name for name in self.offered if name.endswith("weather")]
+            await exchange.respond(ToolCall.of(name, city="Paris"))
+
+
+async def test_an_agent_calls_a_tool_of_the_program_and_the_model_sees_its_result(
+    launched: tuple[Callable[..., agents.Launch], str], tmp_path: Path
+) -> None:
+    prepare, executable = launched
+    asked: list[str] = []
+
+    async def weather(city: str) -> str:
+        """The weather of a city."""
+        await trio.lowlevel.checkpoint()
+        asked.append(city)
+        return f"It is raining frogs in {city}."
+
+    model = Model()
+    (tmp_path / "work").mkdir()
+    with trio.fail_after(180):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(model, tools=[weather]) as rollout:
+            launch = prepare(rollout, tmp_path / "config", PROMPT, executable=executable)
+            env = {"HOME": str(tmp_path), **launch.env}
+            result = await rollout.run_agent(launch.argv, env=env, cwd=tmp_path / "work")
+    print(result.stdout_text[-3000:], result.stderr_text[-3000:], model.offered, rollout.trace)
+    assert result.returncode == 0
+    assert asked == ["Paris"]
+    assert len(model.seen) == 1
+    assert "It is raining frogs in Paris." in model.seen[0]
+    assert "It is raining frogs in Paris." in result.stdout_text
+    (call,) = rollout.trace.services
+    assert (call.name, call.arguments, call.outcome) == ("weather", {"city": "Paris"}, "answered")
+    assert call.result == "It is raining frogs in Paris."

@@ -1,0 +1,56 @@
+"""The tools of a rollout as an MCP server in an agent's own configuration: nothing where it has no tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .._rollout.rollout import Rollout
+from ._launch import write_json
+
+__all__ = ["claude_options", "codex_config", "gemini_servers", "opencode_servers"]
+
+NAME = "triocept"
+"""What the agents call the server; Claude Code's tools are `mcp__triocept__NAME`."""
+
+
+def claude_options(rollout: Rollout, directory: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Options and environment for Claude Code. Writes `mcp.json`.
+
+    `MCP_CONNECTION_NONBLOCKING=false` makes it wait for the server: its first call would come without the tools
+    (measured by inspect_swe: 18 of 100 samples, 250 at a time).
+    """
+    if not rollout.tools:
+        return (), {}
+    server = {"type": "http", "url": rollout.service_url("mcp"), "headers": _headers(rollout)}
+    path = write_json(directory / "mcp.json", {"mcpServers": {NAME: server}})
+    return ("--mcp-config", str(path)), {"MCP_CONNECTION_NONBLOCKING": "false"}
+
+
+def codex_config(rollout: Rollout) -> str:
+    """What is added to Codex's `config.toml`: its key comes from the environment that every agent gets."""
+    if not rollout.tools:
+        return ""
+    url = json.dumps(rollout.service_url("mcp"))
+    return f'\n[mcp_servers.{NAME}]\nurl = {url}\nbearer_token_env_var = "OPENAI_API_KEY"\n'
+
+
+def gemini_servers(rollout: Rollout) -> dict[str, Any]:
+    """What is added to the settings of gemini-cli and qwen-code."""
+    if not rollout.tools:
+        return {}
+    server = {"httpUrl": rollout.service_url("mcp"), "headers": _headers(rollout), "trust": True}
+    return {"mcpServers": {NAME: server}}
+
+
+def opencode_servers(rollout: Rollout) -> dict[str, Any]:
+    """What is added to opencode's configuration."""
+    if not rollout.tools:
+        return {}
+    server = {"type": "remote", "url": rollout.service_url("mcp"), "headers": _headers(rollout), "enabled": True}
+    return {"mcp": {NAME: server}}
+
+
+def _headers(rollout: Rollout) -> dict[str, str]:
+    return {"Authorization": f"Bearer {rollout.api_key}"}
