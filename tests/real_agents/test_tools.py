@@ -38,20 +38,21 @@ class Model:
     """Calls the tool `weather` in the first answer, whatever the agent calls it, and then says what it was told."""
 
     def __init__(self) -> None:
-        self.offered: list[str] = []
         self.seen: list[str] = []
 
     async def __call__(self, exchange: Exchange) -> None:
         request = exchange.request
         if exchange.conversation.kind == "side":
             await exchange.respond("A title")
-        elif request.tool_results:
+        elif request.tool_results and "frogs" in request.tool_results[-1].text:
             self.seen.append(request.tool_results[-1].text)
             await exchange.respond(f"They say: {self.seen[-1]}")
+        elif names := [tool.name for tool in request.tools if tool.name.endswith("weather")]:
+            await exchange.respond(ToolCall.of(names[0], city="Paris"))
+        elif "tool_search" in {tool.name for tool in request.tools}:  # qwen-code shows such tools when asked
+            await exchange.respond(ToolCall.of("tool_search", query="weather"))
         else:
-            self.offered = [tool.name for tool in request.tools]
-            (name,) = [name for name in self.offered if name.endswith("weather")]
-            await exchange.respond(ToolCall.of(name, city="Paris"))
+            await exchange.refuse(404, f"no weather among {[tool.name for tool in request.tools]}")
 
 
 async def test_an_agent_calls_a_tool_of_the_program_and_the_model_sees_its_result(
@@ -73,7 +74,7 @@ async def test_an_agent_calls_a_tool_of_the_program_and_the_model_sees_its_resul
             launch = prepare(rollout, tmp_path / "config", PROMPT, executable=executable)
             env = {"HOME": str(tmp_path), **launch.env}
             result = await rollout.run_agent(launch.argv, env=env, cwd=tmp_path / "work")
-    print(result.stdout_text[-3000:], result.stderr_text[-3000:], model.offered, rollout.trace)
+    print(result.stdout_text[-3000:], result.stderr_text[-3000:], rollout.trace)
     assert result.returncode == 0
     assert asked == ["Paris"]
     assert len(model.seen) == 1

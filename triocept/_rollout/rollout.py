@@ -145,8 +145,12 @@ class Rollout:
         return open_client(dialect, self.config(dialect), sync=sync, options=options)
 
     def environ(self) -> dict[str, str]:
-        """The environment variables that point agents at this rollout, and give them patience."""
-        return provider_environment(
+        """The environment variables that point agents at this rollout, and give them patience.
+
+        Among them `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for what calls its services: `$TRIOCEPT_URL/tools`.
+        """
+        own = {"TRIOCEPT_URL": self._addresses.root_url(self.id), "TRIOCEPT_API_KEY": self.api_key}
+        return own | provider_environment(
             openai_base_url=self.base_url("openai_chat"),
             anthropic_base_url=self.base_url("anthropic_messages"),
             gemini_base_url=self._addresses.root_url(self.id),

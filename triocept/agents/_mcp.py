@@ -1,4 +1,8 @@
-"""The tools of a rollout as an MCP server in an agent's own configuration: nothing where it has no tools."""
+"""The tools of a rollout as an MCP server in an agent's own configuration: nothing where it has no tools.
+
+No file holds the key: each agent fills it in from the environment that it gets anyway (and qwen-code writes its
+settings anew, for everybody to read).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ def claude_options(rollout: Rollout, directory: Path) -> tuple[tuple[str, ...], 
     """
     if not rollout.tools:
         return (), {}
-    server = {"type": "http", "url": rollout.service_url("mcp"), "headers": _headers(rollout)}
+    server = {"type": "http", "url": rollout.service_url("mcp"), "headers": _headers("${TRIOCEPT_API_KEY}")}
     path = write_json(directory / "mcp.json", {"mcpServers": {NAME: server}})
     return ("--mcp-config", str(path)), {"MCP_CONNECTION_NONBLOCKING": "false"}
 
@@ -33,14 +37,14 @@ def codex_config(rollout: Rollout) -> str:
     if not rollout.tools:
         return ""
     url = json.dumps(rollout.service_url("mcp"))
-    return f'\n[mcp_servers.{NAME}]\nurl = {url}\nbearer_token_env_var = "OPENAI_API_KEY"\n'
+    return f'\n[mcp_servers.{NAME}]\nurl = {url}\nbearer_token_env_var = "TRIOCEPT_API_KEY"\n'
 
 
 def gemini_servers(rollout: Rollout) -> dict[str, Any]:
-    """What is added to the settings of gemini-cli and qwen-code."""
+    """What is added to the settings of gemini-cli and qwen-code, which has such tools looked up by `tool_search`."""
     if not rollout.tools:
         return {}
-    server = {"httpUrl": rollout.service_url("mcp"), "headers": _headers(rollout), "trust": True}
+    server = {"httpUrl": rollout.service_url("mcp"), "headers": _headers("${TRIOCEPT_API_KEY}"), "trust": True}
     return {"mcpServers": {NAME: server}}
 
 
@@ -48,9 +52,10 @@ def opencode_servers(rollout: Rollout) -> dict[str, Any]:
     """What is added to opencode's configuration."""
     if not rollout.tools:
         return {}
-    server = {"type": "remote", "url": rollout.service_url("mcp"), "headers": _headers(rollout), "enabled": True}
+    headers = _headers("{env:TRIOCEPT_API_KEY}")
+    server = {"type": "remote", "url": rollout.service_url("mcp"), "headers": headers, "enabled": True}
     return {"mcp": {NAME: server}}
 
 
-def _headers(rollout: Rollout) -> dict[str, str]:
-    return {"Authorization": f"Bearer {rollout.api_key}"}
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
