@@ -91,7 +91,10 @@ async def connected(rollout: Rollout, mode: str = "auto") -> AsyncIterator[Any]:
 async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None:
     catalogue = Catalogue()
     with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(id="r", tools=catalogue.all) as rollout:
+        async with (
+            serve_endpoint() as endpoint,
+            endpoint.open_rollout(id="r", tools=catalogue.all) as rollout,
+        ):
             async with connected(rollout, mode) as client:
                 tools = {tool.name: tool for tool in (await client.list_tools()).tools}
                 assert list(tools) == [made.tool.name for made in rollout.tools]
@@ -204,7 +207,10 @@ async def test_many_programs_in_one_process_serve_mcp_one_after_the_other() -> N
     def program() -> None:
         async def main() -> None:
             with trio.fail_after(30):
-                async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=[Catalogue().add]) as rollout:
+                async with (
+                    serve_endpoint() as endpoint,
+                    endpoint.open_rollout(tools=[Catalogue().add]) as rollout,
+                ):
                     async with connected(rollout, "legacy") as client:
                         assert await said(client, "add", a=1) == (False, "2")
 

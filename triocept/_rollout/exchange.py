@@ -342,6 +342,7 @@ class Exchange:
             started_at=self._started_at,
             first_event=self._first_event,
             duration=trio.current_time() - self._start,
+            branch=self.rollout.trace.branch,
             notes=self._notes,
         )
 

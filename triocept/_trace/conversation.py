@@ -96,6 +96,7 @@ def _kind_of_root(request: Request, others: Collection[Conversation]) -> CallKin
     The first is the main conversation, a later one with tools a sub-agent's, a later one without a side call. But
     gemini-cli's router comes first.
     """
+    others = [other for other in others if other.kind != "tool"]  # the program's own are none of the agent's
     router = request.dialect == "gemini" and request.output_format is not None
     if is_side_call(request) and (others or router):
         return "side"

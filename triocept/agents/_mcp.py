@@ -44,7 +44,11 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
     """What is added to the settings of gemini-cli and qwen-code, which has such tools looked up by `tool_search`."""
     if not rollout.tools:
         return {}
-    server = {"httpUrl": rollout.service_url("mcp"), "headers": _headers("${TRIOCEPT_API_KEY}"), "trust": True}
+    server = {
+        "httpUrl": rollout.service_url("mcp"),
+        "headers": _headers("${TRIOCEPT_API_KEY}"),
+        "trust": True,
+    }
     return {"mcpServers": {NAME: server}}
 
 
