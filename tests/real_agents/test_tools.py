@@ -1,4 +1,4 @@
-"""A tool of the program, called by real agents over MCP: it runs here, and the model sees its result in the next call."""
+"""A tool of the program, called by real agents over MCP: it runs here, and the model sees its result."""
 
 from __future__ import annotations
 

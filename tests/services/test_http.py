@@ -687,7 +687,7 @@ async def test_a_child_in_a_tool_is_cancelled_with_the_tool() -> None:
 
 async def test_a_body_that_fails_leaves_bare_though_a_tool_is_at_work() -> None:
     tools = Tools()
-    with pytest.raises(ValueError, match="^the body's own$"):
+    with pytest.raises(ValueError, match=r"^the body's own$"):
         with trio.fail_after(30):
             async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
                 async with endpoint.open_rollout(id="r", tools=tools.all) as rollout:

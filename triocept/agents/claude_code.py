@@ -14,7 +14,8 @@ __all__ = ["claude_code"]
 def claude_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "claude") -> Launch:
     """`claude -p`, allowed to run its tools without asking.
 
-    The environment is enough, but for the rollout's tools: then `mcp.json` is written. `IS_SANDBOX` lets it do so as root, too.
+    The environment is enough; where the rollout has tools, it writes `mcp.json`. `IS_SANDBOX` lets it do so as root,
+    too.
     """
     options, env = claude_options(rollout, directory)
     return Launch(

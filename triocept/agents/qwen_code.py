@@ -14,7 +14,8 @@ __all__ = ["qwen_code"]
 def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "qwen") -> Launch:
     """`qwen -p`, allowed to run its tools without asking.
 
-    Writes `.qwen/settings.json` into `directory`, which is its HOME, where the rollout has tools. It waits 120 s for the first byte of an answer.
+    Where the rollout has tools, it writes `.qwen/settings.json` into `directory`, which is its HOME. It waits 120 s for
+    the first byte of an answer.
     """
     if servers := gemini_servers(rollout):
         write_json(directory / ".qwen" / "settings.json", servers)
