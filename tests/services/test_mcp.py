@@ -1,4 +1,4 @@
-"""The tools of the program over MCP, called by the official client, in today's protocol and in that of the handshake."""
+"""The tools of the program over MCP, called by the official client: in today's protocol, and the handshake's."""
 
 from __future__ import annotations
 
