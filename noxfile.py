@@ -1,7 +1,9 @@
-"""The project's chores. `nox` alone is the test command: lint, types, docs, and the tests on every Python there is.
+"""The project's chores. `nox` alone is the test command: lint, types, docs, the tests on every Python there is, and
+(where npm is) the SDKs of other languages and libraries.
 
-Slow suites have sessions of their own: `nox -s agents` (real agents, from the npm and Python registries) and
-`nox -s bench` (speed and memory, side by side with others).
+It ends with two real agents, where there is npm to install them. Slow suites have sessions of their own: `nox -s
+agents` (all real agents, from the npm and Python registries) and `nox -s bench` (speed and memory, side by side with
+others).
 """
 
 from __future__ import annotations
@@ -46,7 +48,15 @@ for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find 
     os.environ["PATH"] = os.pathsep.join((str(Path(path).parent), os.environ.get("PATH", "")))
 NEWEST = list(PYTHONS)[-1] if PYTHONS else None
 
-nox.options.sessions = ["lint", "types", "docs", *(f"tests-{version}" for version in PYTHONS), "pythons"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "docs",
+    *(f"tests-{version}" for version in PYTHONS),
+    "sdks",
+    "agents_ci",
+    "pythons",
+]
 
 
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
@@ -96,9 +106,38 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def agents(session: nox.Session) -> None:
-    """Real agents, unchanged: installs them from the npm and Python registries, and lets each do a task."""
+    """Real agents, unchanged, installed from the npm and Python registries: each does a task, and meets each fault."""
+    run_agents(session)
+
+
+@nox.session(python=NEWEST)
+def agents_ci(session: nox.Session) -> None:
+    """The same, of Claude Code and Codex alone, without what is slow; skipped where there is no npm."""
+    if shutil.which("npm") is None:
+        session.skip("real agents were not run: they come from the npm registry, and this machine has no npm")
+    run_agents(session, "claude_code", "codex", select="ci and not slow")
+
+
+def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
+    """Install these agents (or all), and run their tests; arguments go to pytest."""
     install(session, "test")
-    session.run("pytest", "-n", "0", "-s", "tests/real_agents", *session.posargs)
+    session.run("python", "-m", "tests.real_agents.installed", *names)
+    session.run("pytest", "-n", "auto", "-m", select, "tests/real_agents", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def sdks(session: nox.Session) -> None:
+    """Real SDKs, unchanged, against an endpoint: JavaScript's, and Python libraries that call models.
+
+    It installs the newest versions that this machine's Node takes, from the npm and Python registries, into
+    `.nox/sdks-cache` (`TRIOCEPT_SDKS_DIR` says otherwise), and prints them. Skipped, and that is said, without npm.
+    """
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        session.skip(
+            "this machine has no npm: the SDKs of JavaScript and the libraries on top were NOT tested"
+        )
+    install(session, "test")
+    session.run("pytest", "-n", "0", "-s", "tests/real_sdks", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -3,6 +3,7 @@
 Every figure is a ratio to another server in the same run, because absolute ones move by half from run to run.
 
     bodies.py      the documents that are sent
+    dialects.py    the same in every dialect
     wire.py        requests as bytes, and the smallest reader of responses
     load.py        the load, a process of its own: raw sockets, no HTTP library
     servers/       what is measured, each a process of its own; a new peer is one small file there

@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["make_body"]
+__all__ = ["CHAT", "make_body"]
+
+CHAT = "openai_chat"
+"""The dialect of these documents."""
 
 _SYSTEM = (
     "You are a coding agent. You work in a git repository, you read before you write, you run the tests after every "

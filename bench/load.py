@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
-from .bodies import make_body
+from .bodies import CHAT, make_body
 from .wire import BadResponse, ResponseReader, make_request
 
 __all__ = ["Job", "Yield", "run"]
@@ -41,6 +41,8 @@ class Job:
     body: int
     """Bytes."""
     stream: bool = False
+    dialect: str = CHAT
+    """What the body is written in; the routes are those of chat completions all the same."""
     seconds: float = 0.0
     """How long to repeat; 0: once, and held."""
     warmup: float = 0.0
@@ -104,8 +106,7 @@ class Load:
     """The connections and their loop."""
 
     def __init__(self, job: Job) -> None:
-        body = make_body(job.body, stream=job.stream)
-        requests = [make_request(path, key, body, hold=job.once) for path, key in job.routes]
+        requests = _make_requests(job)
         self._once = job.once
         self._poll = select.epoll()
         self._connections: dict[int, Connection] = {}
@@ -177,6 +178,18 @@ class Load:
 
     def _count_events(self) -> int:
         return sum(connection.reader.events for connection in self._connections.values())
+
+
+def _make_requests(job: Job) -> list[bytes]:
+    """One for each rollout."""
+    if job.dialect == CHAT:
+        body = make_body(job.body, stream=job.stream)
+        return [make_request(path, key, body, hold=job.once) for path, key in job.routes]
+    from .dialects import make_dialect_body, path_in  # its codecs take a while to import, and chat needs none
+
+    body = make_dialect_body(job.body, job.dialect, stream=job.stream)
+    paths = [(path_in(path, job.dialect, stream=job.stream), key) for path, key in job.routes]
+    return [make_request(path, key, body, hold=job.once) for path, key in paths]
 
 
 def run(job: Job) -> Yield:

@@ -13,8 +13,11 @@ from functools import partial
 from statistics import median
 from typing import TypeAlias
 
+from .bodies import CHAT
+from .dialects import NAMES
 from .load import Job, Yield
 from .processes import ServerProcess, open_load
+from .servers._shape import CHUNKS
 
 __all__ = ["SCENARIOS", "Effort", "Figures", "Scenario"]
 
@@ -78,6 +81,32 @@ def stream(server: ServerProcess, effort: Effort, *, connections: int) -> Figure
     return {"chunks/s": seen.events / seen.seconds, "cpu us per chunk": 1e6 * cpu / seen.total_events}
 
 
+def dialects(server: ServerProcess, effort: Effort) -> Figures:
+    """Whole and streamed answers in each dialect.
+
+    A server that takes chat completions only is measured in them, and its figures stand for each dialect.
+    """
+    taken = NAMES if "dialects" in server.abilities else (CHAT,)
+    found = {dialect: _in_dialect(server, effort, dialect) for dialect in taken}
+    return {
+        f"{unit} {dialect}": value
+        for dialect in NAMES
+        for unit, value in found.get(dialect, found[CHAT]).items()
+    }
+
+
+def _in_dialect(server: ServerProcess, effort: Effort, dialect: str) -> Figures:
+    whole, _ = _load(server, effort, connections=32, body=4 * KIB, dialect=dialect)
+    streams, _ = _load(server, effort, connections=20, body=4 * KIB, dialect=dialect, stream=True)
+    events_per_stream = (
+        streams.total_events / streams.total
+    )  # a dialect may have more of them than increments
+    return {
+        "req/s": whole.responses / whole.seconds,
+        "chunks/s": CHUNKS * streams.events / events_per_stream / streams.seconds,
+    }
+
+
 def memory(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
     """How much the server grows by each request that waits."""
     answer(server, replace(effort, seconds=0.5), connections=8, body=body)
@@ -116,14 +145,23 @@ def up_and_down(server: ServerProcess, effort: Effort) -> Figures:
 
 
 def stall(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
-    """How long the event loop stands still while it reads a huge body; one request at a time."""
+    """Huge bodies, one request at a time: how many, and how long the event loop stands still while it reads one."""
     server.tell("watch")
-    _load(server, effort, connections=1, body=body * KIB)
-    return {"stall ms": 1000 * server.tell("stall")["stall"]}
+    seen, _ = _load(server, effort, connections=1, body=body * KIB)
+    return {
+        f"req/s c=1 {body // KIB}MB": seen.responses / seen.seconds,
+        "stall ms": 1000 * server.tell("stall")["stall"],
+    }
 
 
 def _load(
-    server: ServerProcess, effort: Effort, *, connections: int, body: int, stream: bool = False
+    server: ServerProcess,
+    effort: Effort,
+    *,
+    connections: int,
+    body: int,
+    dialect: str = CHAT,
+    stream: bool = False,
 ) -> tuple[Yield, float]:
     """A load on new rollouts; what it saw, and the seconds of its core that the server took for it."""
     job = Job(
@@ -131,6 +169,7 @@ def _load(
         routes=server.routes(ROLLOUTS),
         connections=connections,
         body=body,
+        dialect=dialect,
         stream=stream,
         seconds=effort.seconds,
         warmup=effort.warmup,
@@ -157,6 +196,7 @@ SCENARIOS = [
     Scenario("answer c=1 64KB", "answer", partial(answer, connections=1, body=64), long=True),
     Scenario("answer c=256 64KB", "answer", partial(answer, connections=256, body=64), long=True),
     Scenario("stream", "stream", partial(stream, connections=50)),
+    Scenario("dialects", "stream", dialects, long=True),
     Scenario("release", "hold", partial(release, waiting=2000), long=True),
     Scenario("memory", "hold", partial(memory, body=64), fresh=True, long=True),
     Scenario("endpoint", "endpoint", up_and_down, fresh=True, long=True),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .dialects import NAMES
+
 __all__ = ["OURS", "TARGETS", "Target"]
 
 OURS = "triocept"
@@ -44,6 +46,9 @@ TARGETS = [
     Target("req/s c=32 4KB", "vf_v1", 5.0),
     Target("req/s c=256 4KB", "vf_v1", 5.0),
     Target("chunks/s", "vf_legacy", 1.0, floor=0.46),
+    # Against its chat completions, the only dialect that it has.
+    *(Target(f"{unit} {dialect}", "vf_legacy", 1.0) for unit in ("req/s", "chunks/s") for dialect in NAMES),
+    Target("req/s c=1 5MB", "vf_legacy", 1.0),
     Target("KiB per waiting request", "vf_legacy", 0.5, more_is_better=False),
     Target("release ms", "vf_legacy", 0.3, more_is_better=False),
     Target("KiB per waiting request", None, 230.0, more_is_better=False),

@@ -36,8 +36,8 @@ def nothing_is_left_open() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(params=["direct", "through ASGI"])
+@pytest.fixture(params=["the fast way", "through ASGI"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Model calls go straight from the parser to their rollout, or through ASGI: what holds must hold of both."""
+    """Model calls go straight to their rollout, or through hypercorn and ASGI: what holds must hold of both."""
     defaults = serve_endpoint.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
-    monkeypatch.setitem(defaults, "direct", request.param == "direct")
+    monkeypatch.setitem(defaults, "fast", request.param == "the fast way")

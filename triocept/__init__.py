@@ -4,7 +4,8 @@ The house; imports only go down:
 
 * F6 `_cli`, `__main__`: the command line.
 * F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `agents`: how known agents are started.
-* F4 `_server`: the socket, hypercorn, Quart-Trio. `handlers`: small things that answer, and compose.
+* F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `handlers`: small things that
+  answer, and compose.
 * F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
@@ -49,8 +50,10 @@ from ._trace.conversation import Conversation
 from ._trace.jsonl import JSONLRecorder, read_traces
 from ._trace.recorder import Recorder, RecorderGroup, ServiceRecorder
 from ._trace.service import ServiceCall
+from ._trace.tokens import Tokens
 from ._trace.trace import Trace
 from ._trace.turn import Turn, TurnError
+from ._upstream import Upstream, open_upstream
 from .errors import (
     AgentFailed,
     AlreadySettled,
@@ -82,6 +85,8 @@ __all__ = [
     "Exchange",
     "ResponseStream",
     "Handler",
+    "open_upstream",
+    "Upstream",
     "ScriptedModel",
     "Agent",
     "AgentResult",
@@ -125,6 +130,7 @@ __all__ = [
     "ServiceCall",
     "Branch",
     "TurnError",
+    "Tokens",
     "Recorder",
     "RecorderGroup",
     "ServiceRecorder",

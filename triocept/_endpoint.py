@@ -146,7 +146,7 @@ async def serve_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
-    direct: bool = True,
+    fast: bool = True,
     websocket: bool = True,
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
@@ -160,8 +160,8 @@ async def serve_endpoint(
         max_body: bytes; a larger request body is refused with 413 before it is read.
         grace: seconds that connections have at the end, before they are broken off.
         tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
-        direct: model calls on HTTP/1.1 go straight from the parser to their rollout. False takes them through ASGI,
-            as HTTP/2 and every other route: slower, and otherwise the same.
+        fast: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI, as
+            HTTP/2 and every other route: slower, and otherwise the same.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
 
@@ -192,7 +192,7 @@ async def serve_endpoint(
             ssl_context=ssl_context,
             grace=grace,
             refuse_waiting=registry.close,
-            direct=direct,
+            fast=fast,
             max_message=max_body,
         )
         app: Any = make_app(registry, max_body=max_body)
@@ -227,7 +227,7 @@ async def run_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
-    direct: bool = True,
+    fast: bool = True,
     websocket: bool = True,
     task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
@@ -244,7 +244,7 @@ async def run_endpoint(
         max_body=max_body,
         grace=grace,
         tls=tls,
-        direct=direct,
+        fast=fast,
         websocket=websocket,
     )
     async with serve() as endpoint:

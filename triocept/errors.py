@@ -111,12 +111,14 @@ _FRAMING = frozenset(
 )
 
 
+def can_be_sent(name: str, value: str) -> bool:
+    """Whether a response can have this header beside those that frame it (RFC 9110, 5.5)."""
+    return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
+
+
 def _checked(name: str, value: str) -> str:
-    """A header's value, if it can be sent (RFC 9110, 5.5) and is not of those that frame the answer."""
-    if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
-        raise ValueError(f"a refusal cannot have a header named {name!r}")
-    if not _VALUE.fullmatch(value):
-        raise ValueError(f"header {name!r}: {value!r} cannot be sent")
+    if not can_be_sent(name, value):
+        raise ValueError(f"a refusal cannot have the header {name!r}: {value!r}")
     return value
 
 
@@ -135,18 +137,43 @@ class UpstreamError(TrioceptError):
     """The provider of a forwarded exchange failed; the agent gets its status and message.
 
     Attributes:
-        status: the provider's HTTP status, or 502 where there was none.
+        message: what the provider says, or what is wrong with what it says: the agent reads it.
+        status: the provider's HTTP status, or 502 where there was none; 504 where it took too long.
         body: the provider's body, as text.
-        headers: the provider's response headers, lower-case names.
+        headers: those of the provider's response headers that are passed on (request ids, rate limits, `retry-after`),
+            names in lower case.
+        code: the provider's own error code or type; None where it says none.
+        dialect: the dialect that `body` and `code` are in; empty where the body is not a document of it.
+        upstream: which upstream it was; empty where no upstream was involved. Stands in the exception's text.
+        rollout: the id of the rollout whose call it was; likewise.
     """
 
     def __init__(
-        self, message: str, *, status: int = 502, body: str = "", headers: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        status: int = 502,
+        body: str = "",
+        headers: Mapping[str, str] | None = None,
+        code: str | None = None,
+        dialect: str = "",
+        upstream: str = "",
+        rollout: str = "",
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.status = status
         self.body = body
         self.headers = dict(headers or {})
+        self.code = code
+        self.dialect = dialect
+        self.upstream = upstream
+        self.rollout = rollout
+
+    def __str__(self) -> str:
+        where = [f"{self.status} from {self.upstream}"] if self.upstream else []
+        where += [f"for rollout {self.rollout}"] if self.rollout else []
+        return f"{' '.join(where)}: {self.message}" if where else self.message
 
 
 class UpstreamTruncated(UpstreamError):

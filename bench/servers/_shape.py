@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 Ability: TypeAlias = str
-"""What a peer can take: `answer`, `stream`, `hold`, `endpoint` (cheap to bring up in-process), `stall`."""
+"""What a peer can take: `answer`, `stream`, `hold`, `endpoint` (cheap to bring up in-process), `stall`, `dialects`
+(all of them, not chat completions only)."""
 
 HEADER = "x-bench"
 ANSWER = "hello"

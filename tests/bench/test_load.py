@@ -7,9 +7,11 @@ import json
 import pytest
 
 from bench.bodies import make_body
+from bench.dialects import NAMES, make_dialect_body, path_in
 from bench.report import Report
 from bench.targets import OURS, Target
 from bench.wire import BadResponse, ResponseReader, make_request
+from triocept.dialects import DIALECTS
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 WHOLE = HEAD + b"Content-Length: 5\r\n\r\nhello"
@@ -24,6 +26,30 @@ def test_a_body_has_the_size_that_was_asked_for_to_the_byte(size: int) -> None:
     document = json.loads(body)
     assert document["stream"] is True
     assert [message["role"] for message in document["messages"]][:2] == ["system", "user"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("size", [4096, 65536, 5 * 2**20])
+@pytest.mark.parametrize("dialect", NAMES)
+def test_a_body_is_the_same_conversation_of_the_same_size_in_every_dialect(
+    dialect: str, size: int, stream: bool
+) -> None:
+    body = make_dialect_body(size, dialect, stream=stream)
+    path, _, query = path_in("/v1/chat/completions", dialect, stream=stream).partition("?")
+
+    assert len(body) == size
+    target = DIALECTS[dialect].match(path, query)
+    assert target is not None
+    request = DIALECTS[dialect].parse_request(json.loads(body), target)
+    assert (request.model, request.stream) == ("bench", stream)
+    results = sum(len(message.tool_results) for message in request.messages)
+    assert (results > 0) == (dialect != "openai_completions")
+    assert "Find out why, and mend it." in "".join(message.text for message in request.messages)
+
+
+def test_a_path_in_another_dialect_is_that_of_the_same_rollout() -> None:
+    path = path_in("/rollout/7/v1/chat/completions", "gemini", stream=True)
+    assert path == "/rollout/7/v1beta/models/bench:streamGenerateContent?alt=sse"
 
 
 def test_a_body_that_cannot_be_so_small_is_refused() -> None:

@@ -356,6 +356,8 @@ def test_a_result_in_a_turn_of_the_model_is_a_tools() -> None:
         ({"output": ""}, "", False),
         ({"error": ""}, "", True),
         ({"output": 5}, '{"output":5}', False),
+        ({"name": "ls", "content": "x"}, "x", False),  # Vercel's AI SDK
+        ({"name": "cat", "content": "x"}, '{"name":"cat","content":"x"}', False),
         ({}, "", False),
     ],
 )
@@ -931,3 +933,22 @@ def test_an_answer_through_another_dialect_tells_the_same_story(data: st.DataObj
     if response.usage is not None and there.usage is not None:
         counted = msgspec.structs.replace(there.usage, extra=None, cache_write_tokens=None)
         assert counted == msgspec.structs.replace(response.usage, extra=None, cache_write_tokens=None)
+
+
+def test_inline_data_in_the_url_safe_alphabet_are_read_as_everybody_else_writes_them() -> None:
+    part = {"inlineData": {"mimeType": "image/png", "data": "-_-_AA=="}}  # google-genai's `Part.from_bytes`
+    request = CODEC.parse_request({"contents": [{"role": "user", "parts": [part]}]}, Target(model="m"))
+    (media,) = request.messages[0].content
+    assert isinstance(media, Media)
+    assert media.data == "+/+/AA=="
+
+
+def test_as_much_reasoning_as_the_model_likes_is_asked_for_of_others_too() -> None:
+    request = Request(
+        dialect="anthropic_messages",
+        model="m",
+        messages=(Message("user", (Text("hi"),)),),
+        reasoning=ReasoningAsk(effort="adaptive"),
+    )
+    sent = DIALECTS["gemini"].render_request(request)
+    assert sent["generationConfig"] == {"thinkingConfig": {"thinkingBudget": -1, "includeThoughts": True}}

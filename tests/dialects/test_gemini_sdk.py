@@ -7,18 +7,15 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+from google import genai
+from google.genai import errors, types
 
 from triocept._canonical.content import Blob, Reasoning, Text, ToolCall
 from triocept._canonical.fold import events_of
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Failure
+from triocept.dialects.base import Target
 from triocept.dialects.gemini import match_count, parse_count_request, render_models, render_token_count
-
-genai = pytest.importorskip("google.genai")
-
-from google.genai import errors, types  # noqa: E402
-
-from triocept.dialects.base import Target  # noqa: E402
 
 CODEC = DIALECTS["gemini"]
 USAGE = Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=2)
@@ -129,14 +126,17 @@ def test_a_failure_inside_a_stream_is_raised_by_the_client() -> None:
         )
 
 
-def test_a_conversation_of_the_client_is_read() -> None:
+def test_a_conversation_of_the_client_is_read_with_what_another_provider_signed() -> None:
     seen: list[Any] = []
+    # Of another provider; its base64 has both characters that the alphabet of URLs writes otherwise.
+    thought = Reasoning("hm", (Blob("anthropic_messages", "signature", "\u00fb\u00ff\u00fe???>>>"),))
 
     def respond(http: httpx2.Request) -> httpx2.Response:
         target = CODEC.match(http.url.path, "")
         assert target is not None
         seen.append(CODEC.parse_request(msgspec.json.decode(http.content), target))
-        answer = Response.of("done") if seen[1:] else Response.of(ToolCall.of("add", a=1, b=2))
+        first = Response((thought, ToolCall.of("add", a=1, b=2)), dialect="anthropic_messages")
+        answer = Response.of("done") if seen[1:] else first
         return httpx2.Response(200, json=CODEC.render_response(answer, seen[-1]))
 
     def add(a: int, b: int) -> int:
@@ -153,6 +153,7 @@ def test_a_conversation_of_the_client_is_read() -> None:
     assert (first.system, first.sampling.temperature, first.sampling.seed) == ("be terse", 0.5, 7)
     assert first.tools[0].name == "add"
     assert first.tools[0].parameters["type"] == "object"
+    assert second.messages[-2].content[0] == thought
     assert second.tool_results[0].id == second.messages[-2].tool_calls[0].id
     assert second.tool_results[0].text in ("3", '{"result":3}')
 

@@ -24,6 +24,7 @@ from triocept._canonical.fold import assemble, events_of
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Failure
+from triocept.dialects._packed import pack
 from triocept.errors import DialectError, UpstreamError, UpstreamTruncated
 
 from . import strategies as some
@@ -154,12 +155,13 @@ def test_a_signature_is_written_on_its_very_part() -> None:
     ]
 
 
-def test_signatures_of_others_and_foreign_extras_are_not_written() -> None:
+def test_signatures_of_others_are_packed_and_foreign_extras_are_not_written() -> None:
     other = (Blob("anthropic_messages", "signature", "s"),)
     content = (Reasoning("hm", other), Text("a", {"x": 1}), ToolCall("ls", "{}", "c", extra={"y": 1}))
     body = written(events_of(Response(content, dialect="anthropic_messages", extra={"container": 1})))
     assert parts_of(body) == [
         {"text": "hm", "thought": True},
+        {"text": "", "thought": True, "thoughtSignature": pack(other, "gemini")},
         {"text": "a"},
         {"functionCall": {"id": "c", "name": "ls", "args": {}}},
     ]
@@ -369,11 +371,13 @@ def test_a_stream_of_another_dialect_reaches_a_gemini_agent_and_back() -> None:
         ResponseEnd(stop_reason="tool_use", usage=Usage(input_tokens=10, output_tokens=5, cached_tokens=4)),
     ]
     response = read(written(events))
-    assert response.content == (Reasoning("hm"), ToolCall("ls", '{"a":1}', "toolu_1"))
-    for name in ("openai_chat", "anthropic_messages"):
+    signature = (Blob("anthropic_messages", "signature", "s"),)
+    call = ToolCall("ls", '{"a":1}', "toolu_1")
+    assert response.content == (Reasoning("hm", signature), call)
+    for name, blobs in (("openai_chat", ()), ("anthropic_messages", signature)):
         request = msgspec.structs.replace(asked(), dialect=name)
         renderer, parser = DIALECTS[name].stream_renderer(request), DIALECTS[name].stream_parser()
         body = b"".join(renderer.render(event) for event in events_of(response))
         told = assemble([*parser.feed(body), *parser.close()])
-        assert told.content == response.content
+        assert told.content == (Reasoning("hm", blobs), call)
         assert (told.stop_reason, told.usage) == ("tool_use", response.usage)

@@ -87,13 +87,23 @@ def test_an_empty_prompt_is_one() -> None:
 
 
 @pytest.mark.parametrize("prompt", [[1, 2, 3], [[1, 2, 3]], [0]])
-def test_token_ids_are_kept_and_written_only_here(prompt: Json) -> None:
+def test_token_ids_are_kept_and_another_dialect_refuses_them(prompt: Json) -> None:
     request = parse(prompt)
     ids = prompt[0] if isinstance(prompt[0], list) else prompt
     assert request.messages == (Message("user", (Opaque(NAME, ids),)),)
     assert CODEC.render_request(request)["prompt"] == ids
-    assert str(ids) not in str(CHAT.render_request(request))
-    assert str(ids) not in str(ANTHROPIC.render_request(request))
+    for name, other in DIALECTS.items():
+        if name != NAME:
+            with pytest.raises(DialectError, match="token ids") as caught:
+                other.render_request(request)
+            assert caught.value.path == "prompt"
+
+
+def test_a_user_that_openai_refuses_is_left_out_for_others_only() -> None:
+    request = Request(dialect="gemini", model="m", messages=(said("user", "hi"),), user="u" * 65)
+    assert "user" not in CODEC.render_request(request)
+    assert CODEC.render_request(msgspec.structs.replace(request, user="u" * 64))["user"] == "u" * 64
+    assert CODEC.render_request(parse("hi", user="u" * 65))["user"] == "u" * 65
 
 
 @pytest.mark.parametrize(

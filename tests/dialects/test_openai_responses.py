@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import msgspec
 import pytest
 from openai.types.responses import Response as SDKResponse
 from openai.types.responses import ResponseItemList
@@ -20,6 +22,7 @@ from triocept._canonical.content import (
     ToolCall,
     ToolResult,
 )
+from triocept._canonical.fold import events_of
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
@@ -31,6 +34,7 @@ from triocept.dialects.openai_responses import (
     is_warm_up,
     render_input_items,
     render_stored,
+    render_stored_events,
     render_ws_error,
 )
 from triocept.dialects.openai_responses.names import asks_as_codex
@@ -818,7 +822,9 @@ def test_what_others_signed_goes_to_the_agent_and_comes_back() -> None:
     assert [item["type"] for item in RESPONSES.render_request(request)["input"]] == ["message", "message"]
 
 
-@pytest.mark.parametrize("text", ["triocept-blobs:!", "triocept-blobs:e30=", "triocept-blobs:bm8="])
+@pytest.mark.parametrize(
+    "text", ["dHJpb2NlcHQtYmxvYnM6!", "dHJpb2NlcHQtYmxvYnM6e30=", "dHJpb2NlcHQtYmxvYnM6bm8="]
+)
 def test_encrypted_content_that_only_looks_like_ours_is_carried(text: str) -> None:
     item = {"type": "reasoning", "summary": [], "encrypted_content": text}
     assert rewritten(USER, item)["input"] == [USER, item]
@@ -925,12 +931,60 @@ def test_a_conversation_goes_on_from_an_earlier_response() -> None:
     assert whole.system.startswith("new")
     assert RESPONSES.render_request(whole)["input"] == [item, USER, call(), output]
     assert [tool.name for tool in whole.tools] == ["ls", "search", "say"]
+    assert RESPONSES.render_response(answer, whole)["previous_response_id"] == "r", "OpenAI tells it again"
+    assert "previous_response_id" not in RESPONSES.render_request(whole), "an upstream has never seen it"
+
+
+def test_an_item_that_is_referred_to_is_put_in_the_place_of_its_name() -> None:
+    earlier, answer = (
+        parsed(USER),
+        Response.of(Reasoning("hm"), "so", ToolCall("ls", "{}", "c1"), stop_reason="tool_use"),
+    )
+    answer = msgspec.structs.replace(answer, id="resp_1")
+    thought, message, _ = RESPONSES.render_response(answer, earlier)["output"]
+    names = [{"type": "item_reference", "id": item["id"]} for item in (thought, message)]
+    output = {"type": "function_call_output", "call_id": "c1", "output": "out"}
+    unknown = {"type": "item_reference", "id": "msg_never"}
+    request = parsed(USER, *names, call(), output, unknown)
+    whole = RESPONSES.referenced(request, iter([(parsed(), Response.of("other")), (earlier, answer)]))
+    assert message_key(whole.messages[1]) == message_key(Message("assistant", answer.content))
+    assert whole.messages[-1] == request.messages[-1], "what nobody wrote stays as it is"
+    plain = parsed(USER)
+    assert RESPONSES.referenced(plain, (pytest.fail("not needed") for _ in range(1))) is plain
+
+
+def test_the_ids_of_items_are_the_same_whole_streamed_and_told_again() -> None:
+    answer = msgspec.structs.replace(
+        Response.of(Reasoning("hm"), "so", ToolCall("ls", "{}", "c1")), id="resp_1"
+    )
+    whole = RESPONSES.render_response(answer, parsed())["output"]
+    parser, renderer = RESPONSES.stream_parser(), RESPONSES.stream_renderer(parsed(stream=True))
+    data = b"".join([renderer.render(event) for event in events_of(answer)])
+    documents = [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]
+    done = [each["item"]["id"] for each in documents if each["type"] == "response.output_item.done"]
+    assert done == [item["id"] for item in documents[-1]["response"]["output"]]
+    assert done == [item["id"] for item in whole] == ["rs_1_0", "msg_1_1", "fc_1_2"]
+    assert done == [item["id"] for item in render_stored(answer, parsed())["output"]]
+    assert list(parser.feed(data))
 
 
 def test_an_answer_is_told_again_with_its_id_and_time() -> None:
     document = render_stored(Response.of("a"), parsed(), created=5)
     assert (document["created_at"], document["completed_at"], document["status"]) == (5, 5, "completed")
     SDKResponse.model_validate(document)
+
+
+def test_an_answer_is_told_again_as_events_from_a_number_on() -> None:
+    def told(after: int) -> list[tuple[int, str]]:
+        data = render_stored_events(Response.of("a", ToolCall.of("ls")), parsed(stream=True), after=after)
+        events = [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]
+        return [(event["sequence_number"], event["type"]) for event in events]
+
+    everything = told(-1)
+    assert [number for number, _ in everything] == list(range(len(everything)))
+    assert (everything[0][1], everything[-1][1]) == ("response.created", "response.completed")
+    assert told(3) == everything[4:]
+    assert told(len(everything) + 7) == everything[-1:], "never without its terminal event"
 
 
 def test_input_items_have_ids_that_stay_and_the_newest_is_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -9,11 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from triocept._canonical.content import Json, Media, Message, Opaque, Reasoning, Text, ToolCall, ToolResult
+from triocept._canonical.content import (
+    Blob,
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from triocept._canonical.fold import assemble, events_of
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS
+from triocept.dialects._packed import pack, unpack
+from triocept.dialects._tool_names import ToolNames
 
 from . import strategies as some
 
@@ -111,7 +124,7 @@ def test_images_of_results_are_not_lost_where_an_assistant_speaks_next() -> None
     assert [message["role"] for message in document["messages"]] == ["tool", "user"]
 
 
-def test_system_prompts_at_the_head_are_the_system_and_later_ones_stay_in_place() -> None:
+def test_system_prompts_at_the_head_are_the_system_and_later_ones_are_reminders_in_their_place() -> None:
     document = to_messages(
         {"role": "system", "content": "a"},
         {"role": "developer", "content": "b"},
@@ -119,7 +132,10 @@ def test_system_prompts_at_the_head_are_the_system_and_later_ones_stay_in_place(
         {"role": "developer", "content": "c"},
     )
     assert document["system"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert document["messages"] == [USER, {"role": "system", "content": "c"}]
+    reminder = "<system-reminder>\nc\n</system-reminder>"
+    assert document["messages"] == [USER, {"role": "user", "content": reminder}]
+    document = to_messages(USER, calls("a"), {"role": "developer", "content": " "}, result("a"))
+    assert len(document["messages"]) == 3
     document = to_chat(USER, {"role": "system", "content": "c"}, system=[{"type": "text", "text": "a"}])
     assert [message["role"] for message in document["messages"]] == ["system", "user", "system"]
 
@@ -185,6 +201,85 @@ def test_tool_choices_are_translated(choice: Json, parallel: bool | None, sent: 
     ]
 
 
+A: Json = {
+    "type": "object",
+    "properties": {"kind": {"const": "a"}, "a": {"type": "integer"}},
+    "required": ["kind", "a"],
+}
+B: Json = {
+    "type": "object",
+    "properties": {"kind": {"const": "b"}, "b": {"type": "string"}},
+    "required": ["b", "kind"],
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "properties", "required"),
+    [
+        ({"anyOf": [A, B]}, ["kind", "a", "b"], ["kind"]),
+        ({"type": "object", "oneOf": [A, B], "required": ["b"]}, ["kind", "a", "b"], ["b", "kind"]),
+        ({"allOf": [A, {"properties": {"c": {}}}], "$defs": {"x": {}}}, ["kind", "a", "c"], ["kind", "a"]),
+        ({"anyOf": [A, {}]}, ["kind", "a"], None),
+        ({"anyOf": [A, 5, {"properties": [], "required": "a"}], "oneOf": 5}, ["kind", "a"], None),
+    ],
+)
+def test_alternatives_at_the_top_of_a_schema_become_one_object_for_anthropic(
+    schema: Json, properties: list[str], required: list[str] | None
+) -> None:
+    tool = {"type": "function", "function": {"name": "ls", "parameters": schema}}
+    sent = to_messages(USER, tools=[tool])["tools"][0]["input_schema"]
+    assert sent["type"] == "object"
+    assert not sent.keys() & {"anyOf", "oneOf", "allOf"}
+    assert (list(sent["properties"]), sent.get("required")) == (properties, required)
+    assert sent.get("$defs") == schema.get("$defs")
+
+
+@pytest.mark.parametrize(
+    ("name", "at_gemini", "elsewhere"),
+    [
+        ("read_file", True, True),
+        ("a" * 64, True, True),
+        ("mcp.files:read", True, False),
+        ("2nd", False, True),
+        ("-x", False, True),
+        ("a" * 65, False, False),
+        ("datei_öffnen", False, False),
+    ],
+)
+def test_a_tools_name_is_another_only_where_it_is_not_allowed(
+    name: str, at_gemini: bool, elsewhere: bool
+) -> None:
+    request = Request(
+        dialect="",
+        model="m",
+        messages=(
+            Message("assistant", (ToolCall(name, "{}", "a"), ToolCall("other", "{}", "b"))),
+            Message("tool", (ToolResult(id="a", name=name),)),
+        ),
+        tools=(Tool(name=name), Tool(name="", kind="server")),
+        tool_choice=ToolChoice(mode="tool", name=name),
+    )
+    for dialect, allowed in (("gemini", at_gemini), (CHAT, elsewhere), (ANTHROPIC, elsewhere)):
+        names = ToolNames(request, dialect)
+        told = names.request(request)
+        assert (told == request) == allowed
+        there = told.tools[0].name
+        assert re.fullmatch("[a-zA-Z0-9_-][a-zA-Z0-9_.:-]{0,63}", there)
+        assert told.tool_choice == ToolChoice(mode="tool", name=there)
+        assert [call.name for call in told.messages[0].tool_calls] == [there, "other"]
+        assert told.messages[1].tool_results[0].name == there
+        answer = Response((Text("a"), ToolCall(there, "{}"), ToolCall("other", "{}")))
+        assert [call.name for call in names.response(answer).tool_calls] == [name, "other"]
+        assert [names.event(event) for event in events_of(answer)] == list(events_of(names.response(answer)))
+
+
+def test_two_long_names_do_not_become_one() -> None:
+    tools = tuple(Tool(name="x" * 70 + end) for end in "ab")
+    request = Request(dialect="", model="m", messages=(Message("user", (Text("hi"),)),), tools=tools)
+    first, second = ToolNames(request, CHAT).request(request).tools
+    assert first.name != second.name
+
+
 def test_a_tool_choice_without_tools_is_left_out() -> None:
     assert "tool_choice" not in to_messages(USER, tool_choice="auto", parallel_tool_calls=False)
     assert "tool_choice" not in to_chat(USER, tool_choice={"type": "auto"})
@@ -245,6 +340,60 @@ def test_reasoning_of_another_provider_is_not_sent() -> None:
     # Ours came from a provider that does not sign: it may want its reasoning back (DeepSeek does).
     document = to_chat(USER, {"role": "assistant", "content": [unsigned, text]})
     assert document["messages"][1] == {"role": "assistant", "content": "a", "reasoning_content": "hm"}
+
+
+SIGNED = {
+    "anthropic_messages": Blob("anthropic_messages", "signature", "sig"),
+    "openai_responses": Blob("openai_responses", "encrypted_content", "gAAAA"),
+    "gemini": Blob("gemini", "thought_signature", "c2ln"),
+    "openai_chat": Blob("openai_chat", "reasoning_details", '{"type":"reasoning.encrypted","data":"d"}'),
+}
+
+
+@pytest.mark.parametrize("text", ["hm", ""])
+@pytest.mark.parametrize("provider", sorted(SIGNED))
+@pytest.mark.parametrize("agent", ["anthropic_messages", "openai_responses", "gemini"])
+def test_what_a_provider_signed_comes_back_to_it_through_an_agent_of_another_dialect(
+    agent: str, provider: str, text: str
+) -> None:
+    blobs = (SIGNED[provider],)
+    answer = Response((Reasoning(text, blobs), Text("a")), dialect=provider)
+    asked = Request(dialect=agent, model="m", messages=(Message("user", (Text("hi"),)),), stream=True)
+    codec = DIALECTS[agent]
+    whole = codec.parse_response(codec.render_response(answer, asked))
+    renderer, parser = codec.stream_renderer(asked), codec.stream_parser()
+    body = b"".join(renderer.render(event) for event in events_of(answer))
+    streamed = assemble([*parser.feed(body), *parser.close()])
+    assert [blobs_of(each) for each in (whole, streamed)] == [blobs, blobs]
+    assert [part.text for part in whole.content] == [text, "a"]
+
+
+@pytest.mark.parametrize("foreign", sorted(SIGNED))
+@pytest.mark.parametrize("provider", sorted(SIGNED))
+def test_what_others_signed_is_not_sent_to_a_provider(provider: str, foreign: str) -> None:
+    messages = (
+        Message("user", (Text("hi"),)),
+        Message("assistant", (Reasoning("hm", (SIGNED[foreign],)), Text("a"))),
+        Message("user", (Text("go on"),)),
+    )
+    request = Request(dialect=provider, model="m", messages=messages)
+    document = DIALECTS[provider].render_request(request)
+    sent = str(DIALECTS[provider].parse_request(document).messages)
+    assert ("blobs=(Blob" in sent) == (provider == foreign)
+    assert "dHJpb2NlcHQtYmxvYnM6" not in str(document)
+
+
+def blobs_of(response: Response) -> tuple[Blob, ...]:
+    return tuple(blob for part in response.content if isinstance(part, Reasoning) for blob in part.blobs)
+
+
+def test_a_packed_signature_is_read_in_either_alphabet_of_base64() -> None:
+    blobs = (Blob("openai_responses", "encrypted_content", "\u00fb\u00ff\u00fe???>>>"),)
+    packed = pack(blobs, "gemini")
+    assert packed is not None
+    assert {"+", "/"} & set(packed)
+    assert unpack(packed) == unpack(packed.replace("+", "-").replace("/", "_")) == blobs
+    assert unpack(packed[:-3]) == unpack("c2ln") == ()
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,47 @@
-"""Where the real agents are kept and run. `TRIOCEPT_AGENTS_DIR` says where they are installed."""
+"""Where the real agents are kept: see `installed`.
+
+Not collected by the test suite: `nox -s agents` runs all of it, `nox -s agents_ci` what is marked `ci`.
+"""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.real_agents.cases import SOURCES
+from tests.real_agents.installed import CannotInstall, agents_folder, installed, versions
+from tests.real_agents.play import Calls
 from tests.real_agents.stage import Stage
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ci: also in the test command")
+    config.addinivalue_line("markers", "slow: a minute and more; only in `nox -s agents`")
+
+
+def pytest_report_header() -> str:
+    return f"agents: {versions(agents_folder())}"
+
+
 @pytest.fixture(scope="session")
-def agents_dir() -> Path:
-    default = Path(__file__).parents[2] / ".nox" / "agents-cache"
-    folder = Path(os.environ.get("TRIOCEPT_AGENTS_DIR", default))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def executable_of() -> Callable[[str], Path]:
+    """The command of an agent, installed where it is not; the test is skipped where it cannot be."""
+
+    def executable(agent: str) -> Path:
+        try:
+            return installed(SOURCES[agent], agents_folder())
+        except CannotInstall as exc:
+            pytest.skip(str(exc))
+
+    return executable
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Counts the model calls that reach an endpoint."""
+    return Calls().watch(monkeypatch)
 
 
 @pytest.fixture

@@ -1,46 +1,20 @@
-"""Real agents, installed from the npm and Python registries into a directory that is kept between runs.
-
-Not part of the test command: `nox -s agents` runs it. `TRIOCEPT_AGENTS_DIR` says where the agents are kept.
-"""
+"""An agent under `triocept run`, in a process of its own, as a person starts it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
+import triocept
 from triocept import Trace, read_traces
 
 
-def npm_agent(folder: Path, package: str, command: str) -> Path:
-    """An agent from the npm registry; its executable."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not on this machine")
-    executable = folder / "npm" / "node_modules" / ".bin" / command
-    if not executable.exists():
-        install = [npm, "install", "--prefix", folder / "npm", "--no-fund", "--no-audit", package]
-        subprocess.run(install, check=True, timeout=600)
-    return executable
-
-
-def pip_agent(folder: Path, package: str, command: str) -> Path:
-    """An agent from the Python registry, in an environment of its own; its executable."""
-    environment = folder / package
-    executable = environment / "bin" / command
-    if not executable.exists():
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=300)
-        subprocess.run([environment / "bin" / "pip", "install", "-q", package], check=True, timeout=900)
-    return executable
-
-
 @dataclass
-class Played:
+class Run:
     """An agent's run under `triocept run`, ended."""
 
     returncode: int
@@ -56,8 +30,12 @@ class Stage:
 
     root: Path
 
-    def play(self, script: str, command: list[str | Path], **environ: str) -> Played:
-        """`triocept run` with this script (Python) and this agent."""
+    @staticmethod
+    def _ours() -> dict[str, str]:
+        return {"PYTHONPATH": str(Path(triocept.__file__).parents[1])}
+
+    def run(self, script: str, command: Sequence[str | Path], *options: str | Path, **environ: str) -> Run:
+        """`triocept run` with this script (Python), this command, and these options of its own."""
         work, home = self.root / "work", self.root / "home"
         work.mkdir()
         home.mkdir()
@@ -66,10 +44,10 @@ class Stage:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "triocept", "run"),
-                *("--script", self.root / "script.py", "--record", record, "--", *command),
+                *("--script", self.root / "script.py", "--record", record, *options, "--", *command),
             ],
             cwd=work,
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **environ},
+            env={"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **self._ours(), **environ},
             capture_output=True,
             text=True,
             timeout=240,
@@ -77,11 +55,4 @@ class Stage:
         )
         print(done.stderr, done.stdout, sep="\n")
         (trace,) = read_traces(record)
-        return Played(done.returncode, done.stdout, done.stderr, trace, work)
-
-
-def version_of(*command: str | Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    version = (done.stdout + done.stderr).strip().splitlines()[0]
-    print(f"{command[0]}: {version}")
-    return version
+        return Run(done.returncode, done.stdout, done.stderr, trace, work)

@@ -7,6 +7,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -70,6 +71,44 @@ async def test_each_known_agent_is_made_ready_for_its_rollout(name: str, tmp_pat
     for file in tmp_path.rglob("*.*"):
         if file.is_file():
             assert file.stat().st_mode & 0o077 == 0, "a file with a key is this user's alone"
+
+
+@pytest.mark.parametrize("name", agents.AGENTS)
+async def test_a_known_agents_directory_is_made_and_found_from_anywhere(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """qwen-code fails where its HOME is not there; and an agent works in another directory than the program."""
+    monkeypatch.chdir(tmp_path)
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            launch = agents.agent(name)(rollout, Path("not/there"), "fix it")
+    assert (tmp_path / "not" / "there").is_dir()
+    places = [value for value in [*launch.argv, *launch.env.values()] if value and "there" in value]
+    assert places
+    assert all(place.startswith(str(tmp_path)) for place in places)
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic_messages"])
+async def test_pi_speaks_the_dialect_that_it_is_told(dialect: Any, tmp_path: Path) -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            agents.pi(rollout, tmp_path, "x", dialect=dialect)
+    provider = json.loads((tmp_path / ".pi/agent/models.json").read_text())["providers"]["triocept"]
+    assert provider["baseUrl"] == rollout.base_url(dialect)
+    assert provider["api"].replace("completions", "chat").replace("-", "_") == dialect
+
+
+async def test_llm_has_a_shell_or_the_functions_it_is_given_or_none(tmp_path: Path) -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            functions = tmp_path / "llm" / "functions.py"
+            assert str(functions) in agents.llm(rollout, tmp_path, "x").argv
+            scope: dict[str, Any] = {}
+            exec(functions.read_text(), scope)
+            assert scope["shell"]("echo out; echo err >&2; exit 3") == "out\nerr\n\n(exit code 3)"
+            agents.llm(rollout, tmp_path, "x", functions="def f(): ...")
+            assert functions.read_text() == "def f(): ..."
+            assert "--functions" not in agents.llm(rollout, tmp_path, "x", functions="").argv
 
 
 async def test_codex_and_opencode_get_configurations_that_can_be_read(tmp_path: Path) -> None:

@@ -256,20 +256,23 @@ async def test_an_agent_that_hangs_up_while_it_waits_to_be_taken_is_not_handed_o
 
 
 async def test_handlers_run_side_by_side_as_many_as_asked_for() -> None:
-    running = most = 0
+    running = most = concurrency = 0
+    full = trio.Event()
 
     async def count(exchange: Exchange) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await trio.sleep(0.01)
+        if running == concurrency:
+            full.set()
+        await full.wait()
         running -= 1
         await exchange.respond("ok")
 
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint:
             for concurrency in (1, 3):
-                running = most = 0
+                running, most, full = 0, 0, trio.Event()
                 async with endpoint.open_rollout(count, concurrency=concurrency) as rollout:
                     async with trio.open_nursery() as nursery:
                         for number in range(9):

@@ -44,7 +44,7 @@ async def test_a_compressed_body_is_read_and_one_that_grows_over_the_cap_is_refu
     [
         ("gzip", b"{}", 400),
         ("zstd", b"{}", 400),
-        ("gzip", gzip.compress(b"{}" * 99)[:-9], 400),
+        ("gzip", gzip.compress(b"{}" * 99, mtime=0)[:-9], 400),
         ("br", b"{}", 415),
     ],
 )

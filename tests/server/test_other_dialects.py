@@ -7,7 +7,7 @@ import openai
 import pytest
 import trio
 
-from triocept import ScriptedModel, ToolCall, serve_endpoint
+from triocept import Exchange, ScriptedModel, ToolCall, serve_endpoint
 
 # The SDKs leave their async generators where a stream ends; trio warns, and closes them.
 pytestmark = pytest.mark.filterwarnings(
@@ -58,6 +58,31 @@ async def test_responses_go_on_from_an_earlier_one_and_are_told_again() -> None:
     assert len(rollout.trace.threads) == 2  # the instructions were the first call's alone, as OpenAI has it
 
 
+async def test_an_answer_that_was_silent_at_first_can_be_gone_on_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triocept._server.answer.HEAD_AFTER", 0.01)
+    noticed = trio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await noticed.wait()  # `created` has gone out, with the id, before anything was said
+        await exchange.respond("hello")
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            async with rollout.client("openai_responses", max_retries=0) as client:
+                events = []
+                async for event in await client.responses.create(model="m", input="hi", stream=True):
+                    events.append(event)
+                    noticed.set()
+                assert events[0].type == "response.created"
+                first = events[-1].response
+                assert {events[0].response.id, first.id} == {rollout.trace[0].response.id}
+                second = await client.responses.create(model="m", input="x", previous_response_id=first.id)
+                assert second.output_text == "hello"
+    assert [message.text for message in rollout.trace[1].request.messages] == ["hi", "hello", "x"]
+
+
 async def test_completions_whole_and_streamed_and_what_they_cannot_say() -> None:
     script = ScriptedModel(["one", "two", ToolCall.of("t")])
     with trio.fail_after(20):
@@ -94,3 +119,17 @@ async def test_gemini_whole_as_events_and_as_an_array_and_its_side_routes() -> N
     assert "my-gemini" in models.text
     assert bad.json()["error"]["status"] == "INVALID_ARGUMENT"
     assert [turn.request.model for turn in rollout.trace] == ["gemini-x"] * 3
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])
+async def test_the_side_routes_of_gemini_are_there_in_every_version_of_its_api(version: str) -> None:
+    body = {"contents": [{"parts": [{"text": "x" * 40}]}]}
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(model="my-gemini") as rollout:
+            base = f"{rollout.base_url('gemini')}/{version}/models"
+            async with httpx2.AsyncClient(headers={"x-goog-api-key": rollout.api_key}) as client:
+                assert (await client.post(f"{base}/m:countTokens", json=body)).json() == {"totalTokens": 10}
+                assert [each["name"] for each in (await client.get(base)).json()["models"]] == [
+                    "models/my-gemini"
+                ]
+                assert (await client.get(f"{base}/m")).json()["name"] == "models/m"

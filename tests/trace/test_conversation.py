@@ -84,3 +84,24 @@ async def test_who_says_nothing_is_told_apart_by_the_messages() -> None:
     assert [conversation.kind for conversation in of] == kinds
     assert of[2] == of[0]
     assert of[4] == of[3] != of[0]
+
+
+async def test_what_is_said_again_after_a_refusal_is_the_same_conversation() -> None:
+    kinds: list[str] = []
+
+    async def refuse_once(exchange: Exchange) -> None:
+        kinds.append(exchange.conversation.kind)
+        if len(kinds) == 1:
+            await exchange.refuse(429, "not yet", retry_after=0)
+        else:
+            await exchange.respond("ok")
+
+    task = {"model": "m", "messages": [{"role": "user", "content": "task"}], "tools": TOOLS}
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse_once) as rollout:
+            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                for _ in range(3):
+                    await client.post(url_of(rollout), json=task)
+    assert kinds == ["main", "main", "sub_agent"], "the third says again what was answered: it begins anew"
+    refused, again, anew = (rollout.trace.conversations[turn.id] for turn in rollout.trace)
+    assert refused == again != anew

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -214,6 +215,20 @@ def test_threads_are_the_conversations_that_branch() -> None:
         trace._append(each)
     assert trace.parents == {"x0": None, "x1": "x0", "x2": None, "x3": "x0"}
     assert [[each.id for each in thread] for thread in trace.threads] == [["x0", "x1"], ["x2"], ["x0", "x3"]]
+
+
+def test_a_text_that_comes_back_in_the_pieces_in_which_it_was_streamed_is_the_same() -> None:
+    def said(*messages: Message) -> Turn:
+        request = Request(dialect="gemini", model="m", messages=messages)
+        return msgspec.structs.replace(turn(len(trace)), id=f"x{len(trace)}", request=request)
+
+    trace, user = Trace("r"), Message("user", (Text("a"),))
+    pieces = [Message("assistant", (Text(text),)) for text in ("o", "k", "")]
+    trace._append(said(user))
+    trace._append(said(user, *pieces))  # to be gone on with: it answers "ok" once more
+    trace._append(said(user, *pieces, pieces[0], pieces[1], user))
+    trace._append(said(user, *pieces, user))
+    assert trace.parents == {"x0": None, "x1": "x0", "x2": "x1", "x3": "x0"}
 
 
 def test_equal_messages_are_one_object_and_a_conversation_a_few_ranges() -> None:

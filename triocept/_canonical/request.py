@@ -89,6 +89,9 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """How a stream is framed, if it is one."""
     previous_response: str | None = None
     """The id of an earlier response that this conversation goes on from; `messages` are only what is new."""
+    continued_from: str | None = None
+    """The id of an earlier response whose conversation stands at the head of `messages`, since `previous_response`
+    named it."""
     user: str | None = None
     """The end user, as the agent names them."""
     extra: dict[str, Json] | None = None

@@ -16,7 +16,7 @@ from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Text,
 from .request import Request, Tool
 from .response import Response, Usage
 
-__all__ = ["Estimator", "estimate_input_tokens", "estimate_usage"]
+__all__ = ["Estimator", "estimate_input_tokens", "estimate_streamed", "estimate_usage"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,15 @@ class Estimator:
 def estimate_input_tokens(request: Request) -> int:
     """About how many tokens this prompt has, tools included; at least 1."""
     return Estimator().input_tokens(request)
+
+
+def estimate_streamed(request: Request, characters: int) -> Usage:
+    """About what this call cost, whose answer was streamed and had so many characters; marked as an estimate."""
+    return Usage(
+        input_tokens=estimate_input_tokens(request),
+        output_tokens=max(1, characters // CHARACTERS_PER_TOKEN),
+        estimated=True,
+    )
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import click
 
+from .._rollout.service import Handler
 from ..agents import AGENTS
 from ..errors import TrioceptError
 from ..handlers import Reply, ScriptedModel, read_script
 from .demo import run_demo
+from .forward import Forward, forward_options
 from .run import Run, say_hello
+from .serve import Serve
 
 __all__ = ["main"]
 
@@ -22,20 +25,27 @@ def main() -> None:
     """Be the model of an LLM agent that you do not own."""
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option(
+_script_option = click.option(
     "--script",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What the model says: a Python file that defines 'replies', or a JSON list. "
     "Without it, every call is answered with one friendly sentence.",
 )
-@click.option(
+_record_option = click.option(
     "--record",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Append every turn to this file, one JSON line each, before the agent sees the end of its answer.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
+_host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+_port_option = click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_script_option
+@forward_options
+@_record_option
+@_host_option
+@_port_option
 @click.option(
     "--agent",
     type=click.Choice([name.replace("_", "-") for name in AGENTS]),
@@ -46,6 +56,10 @@ def main() -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
     script: Path | None,
+    upstream: str | None,
+    upstream_dialect: str | None,
+    model: str | None,
+    api_key_env: str | None,
     record: Path | None,
     host: str,
     port: int,
@@ -62,11 +76,11 @@ def run(
     \b
         triocept run --script replies.py -- claude -p "fix the bug"
         triocept run --script replies.py --agent codex -- "fix the bug"
+        triocept run --upstream http://127.0.0.1:8000/v1 --model qwen -- claude -p "fix the bug"
     """
-    handler = say_hello if script is None else ScriptedModel(_script(script))
     what = Run(
         command,
-        handler=handler,
+        handler=_handler(script, upstream, upstream_dialect, model, api_key_env),
         record=record,
         host=host,
         port=port,
@@ -78,12 +92,55 @@ def run(
 
 
 @main.command()
+@_script_option
+@forward_options
+@_record_option
+@_host_option
+@_port_option
+@click.option("--quiet", is_flag=True, help="Show no model calls.")
+def serve(
+    script: Path | None,
+    upstream: str | None,
+    upstream_dialect: str | None,
+    model: str | None,
+    api_key_env: str | None,
+    record: Path | None,
+    host: str,
+    port: int,
+    quiet: bool,
+) -> None:
+    """Serve an endpoint with one rollout until Ctrl-C, for agents that are started elsewhere.
+
+    Its base URLs, its key and the lines that point an agent there are printed on standard output, as a shell reads
+    them.
+
+    \b
+        triocept serve --upstream https://api.openai.com/v1 --record traces.jsonl
+    """
+    handler = _handler(script, upstream, upstream_dialect, model, api_key_env)
+    sys.exit(Serve(handler, record=record, host=host, port=port, quiet=quiet).main())
+
+
+@main.command()
 @click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Append every turn to this file."
 )
 def demo(record: Path | None) -> None:
     """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
     sys.exit(run_demo(record))
+
+
+def _handler(
+    script: Path | None, upstream: str | None, dialect: str | None, model: str | None, api_key_env: str | None
+) -> Handler | Forward:
+    """What answers: a script, a real model, or one friendly sentence."""
+    if upstream is None:
+        if dialect or model or api_key_env:
+            raise click.UsageError("--upstream-dialect, --model and --api-key-env belong to --upstream")
+        return say_hello if script is None else ScriptedModel(_script(script))
+    if script is not None:
+        raise click.UsageError("--script and --upstream: one of them answers, not both")
+    return Forward.of(upstream, dialect, model, api_key_env)
 
 
 def _script(path: Path) -> list[Reply]:

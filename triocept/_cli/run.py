@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..agents import Launch, agent
 from ..errors import TrioceptError
+from .forward import Forward
 from .show import Show
 
 __all__ = ["Run", "say_hello"]
@@ -32,7 +34,7 @@ class Run:
     """One `triocept run`."""
 
     command: tuple[str, ...]
-    handler: Handler
+    handler: Handler | Forward
     record: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -61,13 +63,22 @@ class Run:
             return await self._run_in(Path(folder), show, recorders)
 
     async def _run_in(self, folder: Path, show: Show, recorders: list[Recorder]) -> int:
-        async with serve_endpoint(
-            host=self.host, port=self.port, recorder=RecorderGroup(recorders)
-        ) as endpoint:
-            async with endpoint.open_rollout(self.handler) as rollout:
+        async with AsyncExitStack() as stack:
+            handler = self.handler
+            hidden: tuple[str, ...] = ()
+            if isinstance(handler, Forward):
+                hidden = handler.variables
+                handler = await stack.enter_async_context(handler.open())
+            serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
+            endpoint = await stack.enter_async_context(serving)
+            async with endpoint.open_rollout(handler) as rollout:
                 launch = self._launch(rollout, folder)
                 show.begin(endpoint, rollout, launch.argv)
-                result = await rollout.run_agent(launch.argv, env=launch.env, output="inherit", cwd=self.cwd)
+                env = {
+                    **{name: None for name in hidden if name not in rollout.environ()},
+                    **(launch.env or {}),
+                }
+                result = await rollout.run_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
         show.end(rollout, result, self.record)
         return result.returncode
 

@@ -14,8 +14,7 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -23,7 +22,7 @@ import trio
 
 from .._canonical.request import Request
 from .._trace.turn import Turn
-from .log import EventLog, EventReader
+from .log import EventLog
 from .outcome import Answered
 from .retries import Retry, repeats
 
@@ -85,8 +84,8 @@ class Calls:
         ended = self._ended.get(likeness)
         if ended is None or not isinstance(ended.log.outcome, Answered):
             return None
-        wanted = retry is Retry.MARKED or not ended.log.delivered
-        return ended.log if wanted and repeats(request, ended.request) else None
+        lost = not ended.log.delivered and (proven or not ended.log.attended)
+        return ended.log if (lost or retry is Retry.MARKED) and repeats(request, ended.request) else None
 
     def add(self, exchange: Exchange) -> None:
         """It begins."""
@@ -104,24 +103,16 @@ class Calls:
             if len(self._ended) > KEPT_ANSWERS:
                 del self._ended[next(iter(self._ended))]
 
-    @asynccontextmanager
-    async def open_wait(
-        self, log: EventLog, watch: Callable[[trio.CancelScope], None]
-    ) -> AsyncIterator[EventReader]:
-        """One connection's wait for the answer in `log`.
+    def enter(self) -> trio.CancelScope:
+        """The scope of one connection's wait; to be entered, and left by `leave`."""
+        scope = trio.CancelScope()
+        self._scopes.add(scope)
+        return scope
 
-        `watch` is given the scope of the wait, to cancel it when the agent hangs up.
-        """
-        reader = log.open_reader()
-        with trio.CancelScope() as scope:
-            self._scopes.add(scope)
-            watch(scope)
-            try:
-                yield reader
-            finally:
-                reader.close()
-                self._scopes.discard(scope)
-                self._left.unpark_all()
+    def leave(self, scope: trio.CancelScope) -> None:
+        """The wait is over."""
+        self._scopes.discard(scope)
+        self._left.unpark_all()
 
     async def see_out(self, seconds: float) -> None:
         """Wait until no connection waits any more; break off what still does after so long."""

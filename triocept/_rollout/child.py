@@ -13,7 +13,8 @@ from .._canonical.request import Request
 from .._canonical.response import Response
 from .._trace.branch import Branch
 from ..errors import Refusal, RolloutClosed
-from .outcome import Answered, Failed, Refused
+from .log import EventReader
+from .outcome import Answered, Failed, Outcome, Refused
 
 if TYPE_CHECKING:
     from .rollout import Rollout
@@ -70,19 +71,24 @@ async def ask(rollout: Rollout, request: Request | str | Sequence[Message]) -> R
     if not isinstance(request, Request):
         messages = (Message("user", (Text(request),)),) if isinstance(request, str) else tuple(request)
         request = Request(dialect="openai_chat", model=rollout.model, messages=messages)
-    async with rollout._open_call(
-        request, raw=None, headers={}, watch=lambda scope: None, kind="tool"
-    ) as reader:
+    outcome: Outcome | None = None
+
+    async def deliver(reader: EventReader) -> None:
+        nonlocal outcome
         while await reader.next() is not None:
             pass
-        match reader.outcome:
-            case Answered(response=response):
-                reader.delivered = True
-                return response
-            case Refused(refusal=refusal):
-                raise refusal
-            case Failed(error=error):
-                what = f"the program that answers failed ({type(error).__name__})"
-                raise Refusal(500, what, should_retry=False)
-            case _:
-                raise Refusal(503, "the exchange was abandoned", should_retry=False)
+        outcome, reader.delivered = reader.outcome, True
+
+    await rollout._answer_call(
+        request, raw=None, headers={}, watch=lambda scope: None, deliver=deliver, kind="tool"
+    )
+    match outcome:
+        case Answered(response=response):
+            return response
+        case Refused(refusal=refusal):
+            raise refusal
+        case Failed(error=error):
+            what = f"the program that answers failed ({type(error).__name__})"
+            raise Refusal(500, what, should_retry=False)
+        case _:  # its wait was broken off, because the rollout closes
+            raise Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)

@@ -11,8 +11,8 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, final
 
@@ -25,9 +25,10 @@ from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.conversation import CallKind, Conversation, conversations
+from .._trace.tokens import Tokens
 from .._trace.turn import Turn
-from ..errors import AlreadySettled, ExchangeAbandoned, Refusal
-from .log import EventLog
+from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, UpstreamError
+from .log import Entry, EventLog, Relayed
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
 from .retries import attempt_of
 from .stream import ResponseStream
@@ -58,6 +59,7 @@ class Exchange:
         headers: Mapping[str, str],
         said: Conversation | None,
         likeness: Hashable,
+        query: str = "",
         kind: CallKind | None = None,
     ) -> None:
         self.id = f"x_{token_hex(8)}"
@@ -70,6 +72,8 @@ class Exchange:
         """The agent's document, decoded, as it came."""
         self.headers = headers
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
+        self.query = query
+        """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
         self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
         self._said = Conversation(id=said.id if said else self.id, kind=kind) if kind else said
@@ -85,6 +89,9 @@ class Exchange:
         self._hand_over_scope = trio.CancelScope()
         self._handler_scope = trio.CancelScope()
         self._handed_over = False
+        self._work_scopes: set[trio.CancelScope] = set()
+        self._tokens: Callable[[], Tokens] | None = None
+        """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
 
     def __repr__(self) -> str:
         state = kind_of(self._outcome) if self._outcome else "waiting"
@@ -128,12 +135,15 @@ class Exchange:
         Cancellation: before it begins, nothing has happened; later the answer is recorded and given, only the wait
         for its delivery is cut short.
         """
+        await self._respond(answer if isinstance(answer, Response) else Response.of(answer))
+
+    async def _respond(self, response: Response, document: bytes | None = None) -> None:
+        """Answer, whole; `document` is a provider's own, in the agent's dialect."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
-        response = answer if isinstance(answer, Response) else Response.of(answer)
-        await self._settle(Answered(self._complete(response)))
+        await self._settle(Answered(self._complete(response), document))
         await self._log.wait_delivered()
 
     @asynccontextmanager
@@ -241,14 +251,46 @@ class Exchange:
             return
         if self.rollout.on_hangup == "finish" and self._handed_over:
             return
-        await self._settle(Abandoned())
+        await self._settle_from_outside(Abandoned())
         self._handler_scope.cancel()
 
-    async def _send(self, event: Event) -> None:
+    async def _settle_from_outside(self, outcome: Outcome) -> None:
+        """Settle it though somebody may be at work on its answer: that work is cancelled."""
+        self._outcome = outcome
+        for scope in self._work_scopes:
+            scope.cancel()
+        await self._settle(outcome)
+
+    @contextmanager
+    def _work(self) -> Iterator[None]:
+        """Work on its answer, that makes no sense any more once it has its outcome from elsewhere: by the agent's
+        hang-up, or the end of its rollout.
+
+        Raises:
+            ExchangeAbandoned: the agent has hung up.
+        """
+        self._check_open()
+        scope = trio.CancelScope()
+        self._work_scopes.add(scope)
+        try:
+            with scope:
+                yield
+        except (AlreadySettled, UpstreamError):
+            if not scope.cancel_called:  # else it is no fault of whoever was at work
+                raise
+        finally:
+            self._work_scopes.discard(scope)
+        if scope.cancel_called and isinstance(self._outcome, Abandoned):
+            self._check_open()
+
+    async def _send(self, event: Entry) -> None:
         """One increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         assert self._fold is not None
+        if isinstance(event, Relayed):
+            await self._pass_on(event, self._fold)
+            return
         if isinstance(event, ResponseEnd):
             await self._end_stream(event)
             return
@@ -259,16 +301,30 @@ class Exchange:
             event = msgspec.structs.replace(
                 event, usage=Usage(input_tokens=tokens, output_tokens=0, estimated=True)
             )
+        await self._put(event)
+
+    async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
+        """One piece of a provider's stream; its bytes go on as they are."""
+        events = tuple(self._complete_event(event) for event in piece.events)
+        for event in events[:-1] if piece.last else events:
+            fold.add(event)
+        if isinstance(end := events[-1] if events else None, ResponseEnd):
+            await self._end_stream(end, Relayed(piece.data, events))
+        else:
+            await self._put(Relayed(piece.data, events))
+
+    async def _put(self, entry: Entry) -> None:
         if self._first_event is None:
             self._first_event = trio.current_time() - self._start
-        await self._log.put(event)
+        await self._log.put(entry)
 
-    async def _end_stream(self, end: ResponseEnd) -> None:
+    async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
         assert self._fold is not None
         self._fold.add(end)
         response = self._complete(self._fold.response())
         last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
-        await self._settle(Answered(response), last)
+        entry = last if piece is None else Relayed(piece.data, (*piece.events[:-1], last))
+        await self._settle(Answered(response), entry)
         await self._log.wait_delivered()
 
     def _complete_event(self, event: Event) -> Event:
@@ -307,9 +363,9 @@ class Exchange:
         """Fix the outcome that an exception of whoever answers amounts to, if there is none yet."""
         if not self.settled:
             self._cause = exc
-            await self._settle(outcome_of(exc))
+            await self._settle(outcome_of(exc, self.dialect))
 
-    async def _settle(self, outcome: Outcome, last: Event | None = None) -> None:
+    async def _settle(self, outcome: Outcome, last: Entry | None = None) -> None:
         """Fix the outcome, record the turn, release the answer."""
         self._outcome = outcome
         turn: Turn | None = None
@@ -344,6 +400,7 @@ class Exchange:
             duration=trio.current_time() - self._start,
             branch=self.rollout.trace.branch,
             notes=self._notes,
+            tokens=self._tokens() if self._tokens is not None else None,
         )
 
 

@@ -8,19 +8,45 @@ Rules:
 1. Nothing is lost by cancellation: a reader that is cancelled while it waits has taken nothing.
 2. Back-pressure: `put` waits until the fastest reader has taken all. With no reader it does not wait.
 3. The outcome comes last, once, and without a wait. It is what ends every reader.
-4. The increments of an answer that has ended are dropped with its last reader: the outcome has the whole.
+4. The increments of an answer that was delivered are dropped with its last reader: the outcome has the whole.
+5. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import trio
 
-from .._canonical.events import Event
+from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .outcome import Outcome
 
-__all__ = ["EventLog", "EventReader", "acquire"]
+__all__ = ["Entry", "EventLog", "EventReader", "Relayed", "acquire"]
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """A piece of a provider's stream, in the agent's own dialect: whole frames."""
+
+    data: bytes
+    """As the provider sent it: for a connection that asked for a stream."""
+    events: tuple[Event, ...]
+    """What it says: perhaps nothing."""
+
+    @property
+    def last(self) -> bool:
+        """Whether the answer ends with it."""
+        return bool(self.events) and isinstance(self.events[-1], ResponseEnd)
+
+    @property
+    def start(self) -> ResponseStart | None:
+        """The beginning of the answer, if it is in here."""
+        return next((event for event in self.events if isinstance(event, ResponseStart)), None)
+
+
+Entry: TypeAlias = Event | Relayed
 
 
 async def acquire(lock: trio.Lock) -> None:
@@ -42,7 +68,10 @@ class EventLog:
         self.response_id = response_id
         self.announced = False
         """Whether some agent was told `response_id` already: the answer must have it then."""
-        self.events: list[Event] = []
+        self.entries: list[Entry] = []
+        self.headers: Mapping[str, str] = {}
+        """What the head of the answer says beside: a provider's request id, its rate limits; set before the first
+        entry."""
         self.outcome: Outcome | None = None
         self.delivered = False
         """Whether some reader has written all of it to its connection."""
@@ -60,27 +89,22 @@ class EventLog:
         self._readers.add(reader)
         return reader
 
-    async def put(self, event: Event) -> None:
+    async def put(self, entry: Entry) -> None:
         """Add an increment, and wait until a reader has taken it.
 
         Cancellation: the increment stays; only the wait is cut short.
         """
-        self.events.append(event)
+        self.entries.append(entry)
         self._arrival.unpark_all()
-        await self._until(lambda: any(reader.at == len(self.events) for reader in self._readers))
+        await self._until(lambda: any(reader.at == len(self.entries) for reader in self._readers))
 
-    def end(self, outcome: Outcome, last: Event | None = None) -> None:
+    def end(self, outcome: Outcome, last: Entry | None = None) -> None:
         """The outcome, after one last increment."""
         if last is not None:
-            self.events.append(last)
+            self.entries.append(last)
         self.outcome = outcome
-        self._drop_unread()
         self._arrival.unpark_all()
         self._progress.unpark_all()
-
-    def _drop_unread(self) -> None:
-        if self.outcome is not None and not self._readers:
-            self.events.clear()
 
     async def wait_ended(self) -> None:
         """Until it has its outcome."""
@@ -108,27 +132,30 @@ class EventReader:
         """Set by the connection when it has written the end of the answer."""
         self._log = log
 
-    async def next(self) -> Event | None:
-        """The next increment, or None where only the outcome is left.
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the head of the answer says beside."""
+        return self._log.headers
+
+    async def next(self) -> Entry | None:
+        """The next increment, or None where only the outcome is left. No schedule point if it is there.
 
         Cancellation: nothing is taken.
         """
         log = self._log
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.at < len(log.events) or log.outcome is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        while self.at == len(log.events):
+        while self.at == len(log.entries):
             if log.outcome is not None:
                 return None
             await log._arrival.park()
-        event = log.events[self.at]
+        entry = log.entries[self.at]
         self.at += 1
         log._progress.unpark_all()
-        return event
+        return entry
 
     def announce(self) -> str:
         """The id that the answer will have, for an agent that must be told before it has begun."""
-        self._log.announced = self._log.announced or not self._log.events
+        self._log.announced = self._log.announced or not self._log.entries
         return self._log.response_id
 
     @property
@@ -141,5 +168,6 @@ class EventReader:
         """This connection is done with the answer, whether all of it was written or not."""
         self._log.delivered |= self.delivered
         self._log._readers.discard(self)
-        self._log._drop_unread()
+        if self._log.delivered and not self._log._readers:
+            self._log.entries.clear()
         self._log._progress.unpark_all()

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from .._canonical.response import Response
 from .._trace.turn import OutcomeKind, TurnError
-from ..errors import Refusal, UpstreamError
+from ..errors import ContextLengthError, Refusal, UpstreamError, can_be_sent
 
 __all__ = ["Abandoned", "Answered", "Failed", "Outcome", "Refused", "error_of", "kind_of", "outcome_of"]
 
@@ -17,6 +17,8 @@ class Answered:
     """The agent gets this response."""
 
     response: Response
+    document: bytes | None = None
+    """The provider's own, in the agent's dialect: for a connection that asked for the whole."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Refused:
     """The agent gets this refusal."""
 
     refusal: Refusal
+    cause: UpstreamError | None = None
+    """The provider's failure that it tells of."""
+    document: bytes | None = None
+    """The provider's own words for it, in the agent's dialect."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ def error_of(outcome: Outcome) -> TurnError | None:
     match outcome:
         case Answered():
             return None
+        case Refused(cause=UpstreamError() as cause, refusal=refusal):
+            return TurnError(type=type(cause).__name__, message=str(cause), status=refusal.status)
         case Refused(refusal=refusal):
             return TurnError(type=type(refusal).__name__, message=refusal.message, status=refusal.status)
         case Failed(error=error):
@@ -67,15 +75,53 @@ def error_of(outcome: Outcome) -> TurnError | None:
             return TurnError(type="ExchangeAbandoned", message="the agent hung up")
 
 
-def outcome_of(exc: BaseException) -> Refused | Failed:
-    """What an exception of whoever answers amounts to: a `Refusal` and an `UpstreamError` are answers."""
+def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
+    """What an exception of whoever answers amounts to: a `Refusal` and an `UpstreamError` are answers.
+
+    Args:
+        exc: the exception.
+        dialect: what the agent speaks: a provider's own words reach it only if they are the same dialect's.
+    """
     match exc:
         case Refusal():
             return Refused(exc)
         case UpstreamError():
-            retry_after = exc.headers.get("retry-after", "")
-            status = exc.status if 400 <= exc.status <= 599 else 502
-            seconds = float(retry_after) if retry_after.isdecimal() else None
-            return Refused(Refusal(status, str(exc), retry_after=seconds))
+            return _refused_by(exc, dialect)
         case _:
             return Failed(exc)
+
+
+def _refused_by(exc: UpstreamError, dialect: str) -> Refused:
+    overflow = isinstance(exc, ContextLengthError)
+    own = _family(exc.dialect) == _family(dialect)
+    refusal = Refusal(
+        400 if overflow else exc.status if 400 <= exc.status <= 599 else 502,
+        exc.message,
+        retry_after=_seconds(exc.headers.get("retry-after", "")),
+        should_retry=False if overflow else None,
+        code="context_length_exceeded" if overflow else exc.code if own else None,
+        headers={
+            name: value
+            for name, value in exc.headers.items()
+            if can_be_sent(name, value) and name not in _NOT_PASSED
+        },
+    )
+    # An overflow is told in words that make every agent compact its history, not in the provider's.
+    return Refused(refusal, exc, exc.body.encode() if own and exc.body and not overflow else None)
+
+
+_NOT_PASSED = frozenset({"set-cookie"})
+"""Headers of the provider that are none of the agent's business."""
+
+
+def _family(dialect: str) -> str:
+    """Dialects of one family have the same errors: all of OpenAI's do."""
+    return dialect.partition("_")[0]
+
+
+def _seconds(retry_after: str) -> float | None:
+    try:
+        seconds = float(retry_after)
+    except ValueError:  # a date: it is passed on as a header
+        return None
+    return seconds if 0 <= seconds < 1e6 else None

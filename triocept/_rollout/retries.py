@@ -2,8 +2,8 @@
 
 Real agents re-send a call whose answer they did not get: on a new connection, some in another form (Claude Code
 replays a stream without `stream`, Codex orders keys anew). Two calls are the same if they say the same to the model:
-everything counts but how the answer is to be delivered (`stream`, `include_usage`), who asks (`user`, client
-metadata), and cache marks.
+everything counts but how the answer is to be delivered (`stream`, `include_usage`), how the conversation was told
+(whole, or from an earlier response on), who asks (`user`, client metadata), and cache marks.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def repeats(request: Request, other: Request) -> bool:
 
 
 def _meaning(request: Request) -> Json:
-    plain = msgspec.structs.replace(request, stream=False, include_usage=True, user=None)
+    plain = msgspec.structs.replace(request, stream=False, include_usage=True, user=None, continued_from=None)
     return _stripped(msgspec.to_builtins(plain))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from secrets import token_hex, token_urlsafe
 from typing import Any, Literal, Protocol, Self, TypeAlias, final
@@ -379,47 +379,55 @@ class Rollout:
 
     # What the server asks of it
 
-    @asynccontextmanager
-    async def _open_call(
+    async def _answer_call(
         self,
         request: Request,
         *,
         raw: Json,
         headers: Mapping[str, str],
+        query: str = "",
         watch: Callable[[trio.CancelScope], None],
+        deliver: Callable[[EventReader], Awaitable[None]],
         kind: CallKind | None = None,
-    ) -> AsyncIterator[EventReader]:
-        """One connection's wait for the answer to `request`: a new exchange, or one that it repeats.
+    ) -> None:
+        """One connection's call: a new exchange, or one that it repeats. A rollout that has ended refuses, and records
+        nothing.
 
-        `watch` is given the scope of the wait, to cancel it when the agent hangs up. `kind` says whose call it is where
-        the path did.
-
-        A connection that leaves without having delivered the end of the answer has hung up. A rollout that has ended
-        refuses, and records nothing.
+        Args:
+            request: the call.
+            raw, headers, query: how it came.
+            watch: is given the scope of the wait, to cancel it when the agent hangs up.
+            deliver: writes the answer. If it leaves without having delivered the end, the agent has hung up.
+            kind: whose call it is, where the path said so.
         """
         if self._ending is not None:
             log = EventLog()
             log.end(Refused(self._ending))
-            yield log.open_reader()
+            await deliver(log.open_reader())
             return
         said = conversation_said(headers, request, raw)
         key = (kind, likeness(request, said))
         found = self._calls.find(request, key, retry_of(headers), named=said is not None)
         new = found is None
         if found is None:
-            found = Exchange(self, request, raw=raw, headers=headers, said=said, likeness=key, kind=kind)
+            found = Exchange(
+                self, request, raw=raw, headers=headers, said=said, likeness=key, query=query, kind=kind
+            )
             self._calls.add(found)
         exchange, log = (found, found._log) if isinstance(found, Exchange) else (None, found)
-        async with self._calls.open_wait(log, watch) as reader:
+        reader = log.open_reader()
+        with self._calls.enter() as scope:
+            watch(scope)
             try:
                 if new and exchange is not None:
                     await exchange._hand_over(self._send)
-                yield reader
+                await deliver(reader)
             finally:
                 reader.close()
                 if exchange is not None and not exchange.settled:
                     with trio.CancelScope(shield=True):
                         await exchange._hang_up()
+                self._calls.leave(scope)
 
     # What its exchanges and its service ask of it
 
@@ -485,7 +493,7 @@ class Rollout:
         with trio.CancelScope(shield=True):
             for exchange in self._calls.open:
                 if not exchange.settled:
-                    await exchange._settle(Refused(self._ending))
+                    await exchange._settle_from_outside(Refused(self._ending))
             await self._family.end(refusal)
 
     async def _close(self) -> None:

@@ -9,6 +9,7 @@ from .._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
 from .._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import part_events
 from .._canonical.response import ResponsePart, StopReason, Usage
+from .log import Entry, Relayed
 
 __all__ = ["ResponseStream"]
 
@@ -21,7 +22,7 @@ class ResponseStream:
     parts; or send the events of `triocept`'s grammar yourself, as they come from elsewhere.
     """
 
-    def __init__(self, send: Callable[[Event], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[Entry], Awaitable[None]]) -> None:
         self._send = send
         self._started = False
         self._count = 0
@@ -74,6 +75,12 @@ class ResponseStream:
             ExchangeAbandoned, AlreadySettled: as `send`.
         """
         await self._send_end(ResponseEnd(stop_reason, stop_sequence, usage))
+
+    async def _relay(self, piece: Relayed) -> None:
+        """Pass on a piece of a provider's stream; errors and cancellation as `send`."""
+        self._started = True
+        self.ended = self.ended or piece.last
+        await self._send(piece)
 
     async def _send_text(self, text: str) -> None:
         if self._text is None:

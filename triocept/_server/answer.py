@@ -8,14 +8,16 @@ Rules:
    count for Codex), or white space before a JSON document.
 3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: nobody can
    take it for whole.
-4. `reader.delivered` is set when the last byte is written, not before.
+4. A provider's own bytes, in the agent's dialect, are written as they came; to a connection that asked for another form
+   of the answer they are rendered anew.
+5. `reader.delivered` is set when the last byte is written, not before.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,11 +25,10 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import Event, ResponseEnd
+from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
-from .._canonical.response import Response
-from .._rollout.log import EventReader
+from .._rollout.log import Entry, EventReader, Relayed
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
 from ..dialects.base import Dialect, Failure
 from ..errors import DialectError, Refusal
@@ -71,7 +72,7 @@ class Reply:
 class Sink(Protocol):
     """Where the increments of an answer go."""
 
-    async def write(self, event: Event) -> None:
+    async def write(self, entry: Entry) -> None:
         """Write an increment."""
 
     async def break_silence(self, response_id: str) -> None:
@@ -141,24 +142,28 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
             raise AssertionError("an answer is not a failure")
 
 
-def _reply(outcome: Outcome, request: Request, dialect: Dialect) -> Reply:
+def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
+    outcome = reader.outcome
     if not isinstance(outcome, Answered):
         failure = failure_of_outcome(outcome)
-        return failure_reply(failure, dialect.render_error(failure))
+        reply = failure_reply(failure, dialect.render_error(failure))
+        document = outcome.document if isinstance(outcome, Refused) else None
+        return reply if document is None else replace(reply, body=document)
     try:
-        return _whole(outcome.response, request, dialect)
+        reply = _whole(outcome, request, dialect)
+        return replace(reply, headers={**reply.headers, **reader.headers})
     except DialectError as exc:  # a tool call for an agent of text completions: its wire has no word for it
         log.exception("an answer cannot be said in %s", dialect.name)
         failure = Failure(status=500, message=str(exc), should_retry=False)
         return failure_reply(failure, dialect.render_error(failure))
 
 
-def _whole(response: Response, request: Request, dialect: Dialect) -> Reply:
+def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
     if not request.stream:
-        document = dialect.render_response(response, request)
-        return Reply(200, {"content-type": "application/json"}, _encode(document))
+        document = answer.document or _encode(dialect.render_response(answer.response, request))
+        return Reply(200, {"content-type": "application/json"}, document)
     renderer = dialect.stream_renderer(request)
-    body = b"".join([renderer.render(event) for event in events_of(response)])
+    body = b"".join([renderer.render(event) for event in events_of(answer.response)])
     return Reply(200, _stream_headers(request, dialect), body)
 
 
@@ -174,9 +179,9 @@ async def follow(reader: EventReader, sink: Sink, patience: float) -> None:
     """
     while True:
         with trio.CancelScope(deadline=trio.current_time() + patience) as silence:
-            while (event := await reader.next()) is not None:
+            while (entry := await reader.next()) is not None:
                 silence.deadline = inf  # of the silence, not of an agent that reads slowly
-                await sink.write(event)
+                await sink.write(entry)
                 patience = KEEPALIVE_EVERY
                 silence.deadline = trio.current_time() + patience
             return
@@ -187,10 +192,10 @@ async def follow(reader: EventReader, sink: Sink, patience: float) -> None:
 async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
-    stream = _Stream(request, dialect, transport)
+    stream = _Stream(request, dialect, transport, reader)
     await follow(reader, stream, HEAD_AFTER)
     if not stream.begun:
-        await transport.send(_reply(reader.outcome, request, dialect))
+        await transport.send(_reply(reader, request, dialect))
     elif not isinstance(reader.outcome, Answered):
         await transport.send_more(stream.renderer.fail(failure_of_outcome(reader.outcome)), last=False)
         await transport.abort()
@@ -202,14 +207,26 @@ async def _write_stream(
 class _Stream:
     """A streamed answer: its head goes out with its first bytes."""
 
-    def __init__(self, request: Request, dialect: Dialect, transport: Transport) -> None:
+    def __init__(self, request: Request, dialect: Dialect, transport: Transport, reader: EventReader) -> None:
         self.renderer = dialect.stream_renderer(request)
         self.begun = False
         self._headers = _stream_headers(request, dialect)
         self._transport = transport
+        self._reader = reader
+        self._as_it_came = request.framing == "sse"
 
-    async def write(self, event: Event) -> None:
-        await self.send(self.renderer.render(event), last=isinstance(event, ResponseEnd))
+    async def write(self, entry: Entry) -> None:
+        if not isinstance(entry, Relayed):
+            await self.send(self.renderer.render(entry), last=isinstance(entry, ResponseEnd))
+            return
+        if self.begun and self._reader.at == 1:  # a no-op came first, with an id of ours, which stays
+            self._as_it_came = False
+        data = entry.data
+        if not self._as_it_came:
+            data = b"".join([self.renderer.render(event) for event in entry.events])
+        elif entry.start is not None:
+            self.renderer.render(entry.start)  # for the no-ops and the error that it may have to write
+        await self.send(data, last=entry.last)
 
     async def break_silence(self, response_id: str) -> None:
         await self.send(self.renderer.keepalive(response_id), last=False)
@@ -217,7 +234,8 @@ class _Stream:
     async def send(self, data: bytes, *, last: bool) -> None:
         if not self.begun:
             self.begun = True
-            await self._transport.send(Reply(200, self._headers, data, last=last))
+            headers = {**self._headers, **self._reader.headers}
+            await self._transport.send(Reply(200, headers, data, last=last))
         elif data or last:
             await self._transport.send_more(data, last=last)
 
@@ -230,7 +248,7 @@ async def _write_whole(reader: EventReader, request: Request, dialect: Dialect, 
         else:
             await transport.send(Reply(200, {"content-type": "application/json"}, b" ", last=False))
             begun = True
-    reply = _reply(reader.outcome, request, dialect)
+    reply = _reply(reader, request, dialect)
     if not begun:
         await transport.send(reply)
     elif reply.status == 200:

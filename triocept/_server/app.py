@@ -64,18 +64,17 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
         return _json({"message": "hello"})  # Claude Code 2.1.331's `HEAD /api/hello`
 
     @view
-    async def models() -> Response:
-        rollout = _rollout()
-        if _asks_in_anthropic():
-            return _json(anthropic_extras.render_models([rollout.model]))
-        return _json(openai_extras.render_models([rollout.model]))
+    async def models(version: str = "") -> Response:
+        return _json(_models([_rollout().model]))
 
     @view
-    async def gemini_models() -> Response:
-        return _json(gemini.render_models([_rollout().model]))
+    async def model(name: str, version: str = "") -> Response:
+        _rollout()
+        listed = _models([name])  # agents may ask for any
+        return _json(next(value for value in listed.values() if isinstance(value, list))[0])
 
     @view
-    async def gemini_count_tokens(model: str) -> Response:
+    async def gemini_count_tokens(model: str, version: str) -> Response:
         _rollout()
         document = await _document()
         return _json(gemini.render_token_count(gemini.parse_count_request(document, Target(model=model))))
@@ -83,6 +82,10 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
     @view
     async def stored(response_id: str) -> Response:
         turn, response = _answered(response_id)
+        if request.args.get("stream") == "true":
+            after = request.args.get("starting_after", -1, type=int)
+            body = responses.render_stored_events(response, turn.request, after=after)
+            return Response(body, headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
         return _json(responses.render_stored(response, turn.request, created=int(turn.started_at)))
 
     @view
@@ -126,12 +129,16 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
     return app
 
 
+# google-genai 3 says v1 where no version is asked for, gemini-cli v1beta.
+_VERSION = "/<any(v1, v1beta, v1alpha):version>"
 _ROUTES = (
     ("/health", "health", "GET"),
     ("/", "greeting", "GET"),
     ("/api/hello", "hello", "GET"),
-    ("/v1/models", "models", "GET"),
+    (f"{_VERSION}/models", "models", "GET"),
     ("/models", "models", "GET"),
+    (f"{_VERSION}/models/<path:name>", "model", "GET"),
+    ("/models/<path:name>", "model", "GET"),
     ("/v1/messages/count_tokens", "count_tokens", "POST"),
     ("/messages/count_tokens", "count_tokens", "POST"),
     ("/v1/responses/<response_id>", "stored", "GET"),
@@ -142,8 +149,7 @@ _ROUTES = (
     ("/stop", "ask_stop", "POST"),
     ("/state", "get_state", "GET"),
     ("/state", "put_state", "PUT"),
-    ("/v1beta/models", "gemini_models", "GET"),
-    ("/v1beta/models/<path:model>:countTokens", "gemini_count_tokens", "POST"),
+    (f"{_VERSION}/models/<path:model>:countTokens", "gemini_count_tokens", "POST"),
 )
 
 
@@ -177,9 +183,22 @@ def _failed(failure: Failure, exc: HTTPException | None = None) -> Response:
 
 
 def _asking_dialect() -> Dialect:
-    if request.path.startswith("/v1beta/"):
+    if _asks_in_gemini():
         return dialect_named("gemini")
     return dialect_named("anthropic_messages" if _asks_in_anthropic() else "openai_chat")
+
+
+def _models(names: list[str]) -> Json:
+    if _asks_in_gemini():
+        return gemini.render_models(names)
+    if _asks_in_anthropic():
+        return anthropic_extras.render_models(names)
+    return openai_extras.render_models(names)
+
+
+def _asks_in_gemini() -> bool:
+    """Whether the client speaks to Google: its key has a header of its own, and so have its versions."""
+    return "x-goog-api-key" in request.headers or request.path.startswith(("/v1beta/", "/v1alpha/"))
 
 
 def _asks_in_anthropic() -> bool:

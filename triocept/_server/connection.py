@@ -16,6 +16,9 @@ the same in 0.17.3 and 0.18.0.
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import trio
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
+    from .fast import FastWay
+
 __all__ = ["STATE_KEY", "Connection"]
 
 STATE_KEY = "triocept.connection"
@@ -51,7 +56,7 @@ class Connection(TCPServer):
     """One connection, from its first byte to its close.
 
     Args:
-        take_over: makes our protocol of hypercorn's for HTTP/1.1.
+        fast: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
     """
 
     def __init__(
@@ -60,12 +65,12 @@ class Connection(TCPServer):
         config: Config,
         context: WorkerContext,
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
-        take_over: Callable[[H11Protocol, Connection], HTTP1],
+        fast: Callable[[Connection], FastWay] | None,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
         self.idle = True
         """Whether it waits for a request, and nothing is lost by closing it."""
-        self._take_over = take_over
+        self._fast = fast
         self._corked: bytearray | None = None
         self._ahead = bytearray()
 
@@ -79,6 +84,11 @@ class Connection(TCPServer):
         except (trio.BrokenResourceError, trio.TooSlowError):
             return
         try:
+            if self._fast is not None and alpn == "http/1.1":
+                rest = await self._fast(self).run()
+                if rest is None:
+                    return
+                self._ahead += rest
             async with TaskGroup() as task_group:
                 self._task_group = task_group
                 self.protocol = self._open_protocol(task_group, alpn, secure)
@@ -104,7 +114,7 @@ class Connection(TCPServer):
             alpn,
         )
         if isinstance(wrapper.protocol, H11Protocol):
-            wrapper.protocol = self._take_over(wrapper.protocol, self)
+            wrapper.protocol = HTTP1(wrapper.protocol, self)
         return wrapper
 
     async def _read_data(self) -> None:
@@ -148,6 +158,15 @@ class Connection(TCPServer):
         else:
             await super().protocol_send(event)
 
+    @property
+    def ending(self) -> bool:
+        """Whether the server stops, and this connection ends with its response."""
+        return bool(self.context.terminated.is_set())
+
+    def date(self) -> str:
+        """The value of a `Date` header."""
+        return _date(int(time.time()))
+
     def cork(self) -> None:
         """Hold back what is sent, until `uncork`."""
         self._corked = bytearray()
@@ -179,3 +198,8 @@ class Connection(TCPServer):
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""
         await trio.aclose_forcefully(self.stream)
+
+
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)

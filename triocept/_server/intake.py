@@ -7,8 +7,9 @@ wrong on the way is an error in the dialect's own shape, logged once without the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,7 @@ import trio
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .._canonical.response import Response
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
@@ -106,14 +108,15 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         log.warning("%s %s: %s %s", head.method, head.path, failure.status, failure.message)
         await write_failure(failure, route.dialect, transport)
         return
-    async with rollout._open_call(
+    await rollout._answer_call(
         request,
         raw=document,
         headers=redacted(head.headers),
+        query=head.query,
         watch=transport.cancel_when_gone,
+        deliver=partial(write_answer, request=request, dialect=route.dialect, transport=transport),
         kind=route.kind,
-    ) as reader:
-        await write_answer(reader, request, route.dialect, transport)
+    )
 
 
 def authenticate(head: Head, registry: Registry, rollout_id: str | None, *, state: bool = False) -> Rollout:
@@ -172,22 +175,30 @@ def read_json(data: bytes | str, what: str) -> Json:
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: Rollout) -> Request:
-    """The request, with the conversation of the earlier response that it names, if it names one.
+    """The request, with what it names of earlier answers: a conversation that it goes on from, or single items.
 
     Raises:
         Refusal: 400, there is no such response.
     """
+    request = dialect.referenced(request, _answers(rollout, request.dialect))
     if request.previous_response is None:
         return request
     turn = rollout.trace.answer(request.previous_response)
     if turn is None or turn.response is None:
         raise Refusal(
-            400,
+            dialect.lost_status,
             f"this rollout has answered with no response {request.previous_response!r}",
             should_retry=False,
             code="previous_response_not_found",
         )
     return dialect.continued(request, turn.request, turn.response)
+
+
+def _answers(rollout: Rollout, dialect: str) -> Iterator[tuple[Request, Response]]:
+    """What was asked and answered in this dialect, the newest first."""
+    for turn in reversed(tuple(rollout.trace)):
+        if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
+            yield turn.request, turn.response
 
 
 def wants_both_lengths(headers: Mapping[str, str]) -> bool:

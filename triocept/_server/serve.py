@@ -24,9 +24,8 @@ from hypercorn.utils import wrap_app
 
 from .._rollout.service import split_cancelled
 from .connection import Connection
-from .direct import DirectProtocol
+from .fast import FastWay
 from .front import App, Front, fatal_of
-from .http1 import HTTP1
 from .lifespan import run_lifespan
 
 __all__ = ["Server"]
@@ -43,7 +42,7 @@ class Server:
         ssl_context: None for plain HTTP.
         grace: seconds that connections have to end by themselves when the server stops.
         refuse_waiting: what is to be done with the calls that wait when the server stops.
-        direct: whether model calls on HTTP/1.1 go straight from the parser to `Front.intake`.
+        fast: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
         max_message: bytes of one websocket message.
     """
 
@@ -54,7 +53,7 @@ class Server:
         ssl_context: SSLContext | None,
         grace: float,
         refuse_waiting: Callable[[], Awaitable[None]],
-        direct: bool,
+        fast: bool,
         max_message: int,
     ) -> None:
         self.body_scope = trio.CancelScope()
@@ -68,7 +67,7 @@ class Server:
         self._ssl_context = ssl_context
         self._grace = grace
         self._refuse_waiting = refuse_waiting
-        self._direct = direct
+        self._fast = fast
         self._config = _config(max_message)
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
@@ -158,9 +157,8 @@ class Server:
     ) -> None:
         """One connection, and whatever happens in it."""
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
-        direct = partial(DirectProtocol, routes=front.routes, intake=front.intake)
-        take_over = direct if self._direct else HTTP1
-        connection = Connection(app, self._config, self._context, stream, take_over)
+        fast = partial(FastWay, routes=front.routes, intake=front.intake) if self._fast else None
+        connection = Connection(app, self._config, self._context, stream, fast)
         self._connections.add(connection)
         try:
             await connection.run()

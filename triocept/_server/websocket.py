@@ -27,12 +27,12 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import Event, ResponseEnd, ResponseStart
+from .._canonical.events import ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
-from .._rollout.log import EventReader
+from .._rollout.log import Entry, EventReader, Relayed
 from .._rollout.outcome import Answered
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
@@ -169,10 +169,14 @@ class _Socket:
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
-        async with self._rollout._open_call(
-            request, raw=document, headers=redacted(self._head.headers), watch=_never_gone
-        ) as reader:
-            await out.write_all(reader)
+        await self._rollout._answer_call(
+            request,
+            raw=document,
+            headers=redacted(self._head.headers),
+            query=self._head.query,
+            watch=_never_gone,
+            deliver=out.write_all,
+        )
 
     def _request(self, document: Json) -> Request:
         """The request whole: with the conversation that it goes on from."""
@@ -227,8 +231,9 @@ class _Answer:
                 await self.write(event)
         reader.delivered = True
 
-    async def write(self, event: Event) -> None:
-        await self._send(self._documents.render(event))
+    async def write(self, entry: Entry) -> None:
+        for event in entry.events if isinstance(entry, Relayed) else (entry,):
+            await self._send(self._documents.render(event))
 
     async def break_silence(self, response_id: str) -> None:
         await self._send(self._documents.keepalive(response_id))

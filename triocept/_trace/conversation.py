@@ -12,7 +12,7 @@ gemini-cli     says nothing                   says nothing              its rout
 =============  =============================  ========================  ======================================
 
 Everyone else is told apart by the messages (see `graph`): a call that continues an earlier one belongs to its
-conversation; one that continues none begins another.
+conversation, and so does one that says again what was not answered; one that does neither begins another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
-from .graph import parents
+from .graph import parents, prompt_key
 
 if TYPE_CHECKING:
     from .turn import Turn
@@ -79,6 +79,7 @@ def conversations(turns: Iterable[Turn]) -> dict[str, Conversation]:
     turns = tuple(turns)
     above = parents(turns)
     found: dict[str, Conversation] = {}
+    unanswered: dict[bytes, Conversation] = {}
     for turn in turns:
         parent = above[turn.id]
         if turn.conversation is not None:
@@ -86,7 +87,14 @@ def conversations(turns: Iterable[Turn]) -> dict[str, Conversation]:
         elif parent is not None:
             found[turn.id] = found[parent]
         else:
-            found[turn.id] = Conversation(id=turn.id, kind=_kind_of_root(turn.request, found.values()))
+            key = prompt_key(turn.request.messages)
+            if key in unanswered:
+                found[turn.id] = unanswered.pop(key)
+            else:
+                kind = _kind_of_root(turn.request, found.values())
+                found[turn.id] = Conversation(id=turn.id, kind=kind)
+            if turn.outcome != "answered":
+                unanswered[key] = found[turn.id]
     return found
 
 

@@ -6,14 +6,16 @@ compared by a key that leaves out what they change without meaning it:
 
 * `cache_control` hops from block to block, and with it a string becomes a list of one text block;
 * JSON arguments are written anew; reasoning is dropped, or its order changes;
-* an empty text comes back as null, "" or not at all;
+* an empty text comes back as null, "" or not at all, and a text that was streamed in pieces as so many: Google's SDK
+  sends each increment back as a message of its own;
 * Claude Code's `x-anthropic-billing-header` line in the system prompt differs from call to call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,12 +32,11 @@ from .._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from .._canonical.response import Response
 
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["message_key", "parents"]
+__all__ = ["message_key", "parents", "prompt_key"]
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _NONCE = "x-anthropic-billing-header:"
@@ -44,7 +45,16 @@ _NONCE = "x-anthropic-billing-header:"
 def message_key(message: Message) -> bytes:
     """A key that is equal for what an agent means to be the same message."""
     role = "system" if message.role == "developer" else message.role
-    return _encode([role, message.name, [key for part in message.content if (key := _part_key(part))]])
+    keys = [key for part in message.content if (key := _part_key(part))]
+    return _encode([role, message.name, _joined_texts(keys)])
+
+
+def prompt_key(messages: Iterable[Message]) -> bytes:
+    """A key that is equal for what an agent means to be the same messages."""
+    node = b""
+    for message in messages:
+        node = _step(node, message_key(message))
+    return node
 
 
 def parents(turns: Iterable[Turn]) -> dict[str, str | None]:
@@ -53,22 +63,42 @@ def parents(turns: Iterable[Turn]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for turn in turns:
         parent: str | None = None
-        node = b""
-        for message in turn.request.messages:
-            node = _step(node, message_key(message))
+        node = before = b""
+        message = None
+        for message in _joined_messages(turn.request.messages):
+            before, node = node, _step(node, message_key(message))
             parent = ends.get(node, parent)
         found[turn.id] = parent
         if turn.response is not None and turn.outcome == "answered":
-            ends[_step(node, message_key(_as_message(turn.response)))] = turn.id
+            answer = Message("assistant", tuple(turn.response.content))
+            if message is not None and message.role == "assistant":  # it goes on with what stands there
+                node, answer = before, _joined((message, answer))
+            ends[_step(node, message_key(answer))] = turn.id
     return found
+
+
+def _joined_messages(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages; what the model says several times in a row, it says once."""
+    for role, group in groupby(messages, key=lambda message: message.role):
+        same = tuple(group)
+        yield from same if role != "assistant" or len(same) == 1 else (_joined(same),)
+
+
+def _joined(messages: tuple[Message, ...]) -> Message:
+    content = tuple(part for message in messages for part in message.content)
+    return Message("assistant", content, name=messages[0].name)
+
+
+def _joined_texts(keys: list[list[Json]]) -> list[list[Json]]:
+    joined: list[list[Json]] = []
+    for kind, group in groupby(keys, key=lambda key: key[0]):
+        same = list(group)
+        joined += [["text", "".join(key[1] for key in same)]] if kind == "text" else same
+    return joined
 
 
 def _step(node: bytes, key: bytes) -> bytes:
     return blake2b(node + key, digest_size=16).digest()
-
-
-def _as_message(response: Response) -> Message:
-    return Message("assistant", tuple(response.content))
 
 
 def _part_key(part: Part) -> list[Json] | None:

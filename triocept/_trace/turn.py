@@ -11,6 +11,7 @@ from .._canonical.request import Request
 from .._canonical.response import Response
 from .branch import Branch
 from .conversation import Conversation
+from .tokens import Tokens
 
 __all__ = ["OutcomeKind", "Turn", "TurnError"]
 
@@ -57,3 +58,5 @@ class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """Of a child rollout: where it leaves its parent."""
     notes: dict[str, Json] = {}
     """What the program said with `exchange.annotate`."""
+    tokens: Tokens | None = None
+    """Ids and log probabilities, from an upstream that was asked for them; None: nobody asked."""

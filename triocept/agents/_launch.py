@@ -9,7 +9,7 @@ from typing import Any, final
 
 import msgspec
 
-__all__ = ["Launch", "write_json", "write_text"]
+__all__ = ["Launch", "made", "write_json", "write_text"]
 
 
 @final
@@ -21,6 +21,14 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"
+
+
+def made(directory: Path) -> Path:
+    """The directory, made if it is not there (qwen-code wants its HOME to exist), and absolute: the agent may work
+    elsewhere.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory.absolute()
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._rollout.rollout import Rollout
-from ._launch import write_json
+from ._launch import made, write_json
 
 __all__ = ["claude_options", "codex_config", "gemini_servers", "opencode_servers"]
 
@@ -28,7 +28,7 @@ def claude_options(rollout: Rollout, directory: Path) -> tuple[tuple[str, ...], 
     if not rollout.tools:
         return (), {}
     server = {"type": "http", "url": rollout.service_url("mcp"), "headers": _headers("${TRIOCEPT_API_KEY}")}
-    path = write_json(directory / "mcp.json", {"mcpServers": {NAME: server}})
+    path = write_json(made(directory) / "mcp.json", {"mcpServers": {NAME: server}})
     return ("--mcp-config", str(path)), {"MCP_CONNECTION_NONBLOCKING": "false"}
 
 

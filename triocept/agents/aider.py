@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch
+from ._launch import Launch, made
 
 __all__ = ["aider"]
 
@@ -13,10 +13,16 @@ __all__ = ["aider"]
 def aider(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "aider") -> Launch:
     """`aider --message`. It speaks chat completions without tools: its edits come out of the text, whole files.
 
-    Writes nothing. It ends with 0 even if the model failed.
+    Writes nothing, but has its HOME in `directory`. It commits nothing, which would cost another model call for the
+    message; where there is no git repository it makes one. It ends with 0 even if the model failed.
     """
-    options = "--yes-always --no-check-update --no-show-model-warnings --no-analytics --edit-format whole"
     return Launch(
-        argv=(executable, "--model", f"openai/{rollout.model}", *options.split(), "--message", prompt),
-        env={"HOME": str(directory)},
+        argv=(executable, "--model", f"openai/{rollout.model}", *_OPTIONS, "--message", prompt),
+        env={"HOME": str(made(directory)), "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     )
+
+
+_OPTIONS = (
+    *("--edit-format", "whole", "--yes-always", "--no-auto-commits", "--no-dirty-commits"),
+    *("--no-check-update", "--no-show-release-notes", "--no-show-model-warnings", "--no-analytics"),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch
+from ._launch import Launch, made
 from ._mcp import claude_options
 
 __all__ = ["claude_code"]
@@ -20,5 +20,5 @@ def claude_code(rollout: Rollout, directory: Path, prompt: str, *, executable: s
     options, env = claude_options(rollout, directory)
     return Launch(
         argv=(executable, "-p", prompt, "--dangerously-skip-permissions", *options),
-        env={"IS_SANDBOX": "1", "CLAUDE_CONFIG_DIR": str(directory / "claude"), **env},
+        env={"IS_SANDBOX": "1", "CLAUDE_CONFIG_DIR": str(made(directory) / "claude"), **env},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_json, write_text
+from ._launch import Launch, made, write_json, write_text
 from ._mcp import codex_config
 
 __all__ = ["codex"]
@@ -37,7 +37,7 @@ def codex(
             count); or the `built_in` one with another URL, as a user with an OpenAI key has it, whose limits are fixed.
         websocket: whether the custom provider tries a websocket first; the built-in one always does.
     """
-    home = directory / "codex"
+    home = made(directory) / "codex"
     base_url = rollout.base_url("openai_responses")
     if provider == "built_in":
         config = f'openai_base_url = "{base_url}"\n'

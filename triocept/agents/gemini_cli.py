@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_json
+from ._launch import Launch, made, write_json
 from ._mcp import gemini_servers
 
 __all__ = ["gemini_cli"]
@@ -16,6 +16,7 @@ def gemini_cli(rollout: Rollout, directory: Path, prompt: str, *, executable: st
 
     Writes `.gemini/settings.json` into `directory`, which is its HOME.
     """
+    directory = made(directory)
     write_json(
         directory / ".gemini" / "settings.json",
         {

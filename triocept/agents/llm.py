@@ -5,17 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_json
+from ._launch import Launch, made, write_json, write_text
 
 __all__ = ["llm"]
 
+SHELL = '''import subprocess
 
-def llm(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "llm") -> Launch:
-    """`llm`, with a model of its own that is this rollout.
 
-    Writes `llm/extra-openai-models.yaml` and `llm/keys.json`.
+def shell(command: str) -> str:
+    """Run a shell command; what it wrote, and its exit code where that is not 0."""
+    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    code = f"\\n(exit code {done.returncode})" if done.returncode else ""
+    return done.stdout + done.stderr + code
+'''
+"""The functions that it gets where nobody gave any: it has no tools of its own."""
+
+
+def llm(
+    rollout: Rollout, directory: Path, prompt: str, *, executable: str = "llm", functions: str = SHELL
+) -> Launch:
+    """`llm`, with a model of its own that is this rollout, and a shell as its tool.
+
+    Writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
+
+    Args:
+        rollout: whose calls it makes.
+        directory: where its configuration and its log go.
+        prompt: what it is to do.
+        executable: its command.
+        functions: Python code; each function in it is a tool. `""`: no tools.
     """
-    home = directory / "llm"
+    home = made(directory) / "llm"
     # JSON is YAML, too.
     write_json(
         home / "extra-openai-models.yaml",
@@ -30,4 +50,5 @@ def llm(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "ll
         ],
     )
     write_json(home / "keys.json", {"triocept": rollout.api_key})
-    return Launch(argv=(executable, "-m", rollout.model, prompt), env={"LLM_USER_PATH": str(home)})
+    tools = ("--functions", str(write_text(home / "functions.py", functions))) if functions else ()
+    return Launch(argv=(executable, "-m", rollout.model, *tools, prompt), env={"LLM_USER_PATH": str(home)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch
+from ._launch import Launch, made
 
 __all__ = ["mini_swe_agent"]
 
@@ -20,7 +20,7 @@ def mini_swe_agent(rollout: Rollout, directory: Path, prompt: str, *, executable
         env={
             "MSWEA_CONFIGURED": "true",
             "MSWEA_COST_TRACKING": "ignore_errors",
-            "MSWEA_GLOBAL_CONFIG_DIR": str(directory / "mini-swe-agent"),
+            "MSWEA_GLOBAL_CONFIG_DIR": str(made(directory) / "mini-swe-agent"),
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         },
     )

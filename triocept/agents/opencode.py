@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_json
+from ._launch import Launch, made, write_json
 from ._mcp import opencode_servers
 
 __all__ = ["opencode"]
@@ -22,6 +22,8 @@ def opencode(
 ) -> Launch:
     """`opencode run`, with a provider of its own that is this rollout.
 
+    Its `--title` keeps it from a call for one beside the first.
+
     Writes `opencode.json`, and keeps its state in `directory`.
 
     Args:
@@ -31,6 +33,7 @@ def opencode(
         executable: its command.
         dialect: what it is to speak: chat, responses or messages.
     """
+    directory = made(directory)
     package, base = _PROVIDERS[dialect], rollout.base_url(dialect)
     options = {
         "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself
@@ -54,7 +57,9 @@ def opencode(
     state = {
         f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")
     }
-    return Launch(argv=(executable, "run", prompt), env={"OPENCODE_CONFIG": str(config), **state})
+    return Launch(
+        argv=(executable, "run", "--title", "triocept", prompt), env={"OPENCODE_CONFIG": str(config), **state}
+    )
 
 
 Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]

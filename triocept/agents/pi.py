@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_json
+from ._launch import Launch, made, write_json
 
 __all__ = ["pi"]
 
 
-def pi(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "pi") -> Launch:
+def pi(
+    rollout: Rollout,
+    directory: Path,
+    prompt: str,
+    *,
+    executable: str = "pi",
+    dialect: Dialect = "openai_chat",
+) -> Launch:
     """`pi -p`, with a provider of its own that is this rollout.
 
     Writes `.pi/agent/models.json` into `directory`, which is its HOME.
+
+    Args:
+        rollout: whose calls it makes.
+        directory: where its configuration and its state go.
+        prompt: what it is to do.
+        executable: its command.
+        dialect: what it is to speak: chat, responses or messages.
     """
+    directory = made(directory)
     provider = {
-        "baseUrl": rollout.base_url("openai_chat"),
-        "api": "openai-completions",
+        "baseUrl": rollout.base_url(dialect),
+        "api": _APIS[dialect],
         "apiKey": rollout.api_key,
         "models": [{"id": rollout.model, "name": rollout.model, "contextWindow": 128000, "maxTokens": 8192}],
     }
@@ -26,3 +42,11 @@ def pi(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "pi"
         argv=(executable, "-p", "--provider", "triocept", "--model", rollout.model, prompt),
         env={"HOME": str(directory)},
     )
+
+
+Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
+_APIS: dict[str, str] = {
+    "openai_chat": "openai-completions",
+    "openai_responses": "openai-responses",
+    "anthropic_messages": "anthropic-messages",
+}

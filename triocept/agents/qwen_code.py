@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, write_json
+from ._launch import Launch, made, write_json
 from ._mcp import gemini_servers
 
 __all__ = ["qwen_code"]
@@ -14,12 +14,12 @@ __all__ = ["qwen_code"]
 def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "qwen") -> Launch:
     """`qwen -p`, allowed to run its tools without asking.
 
-    Where the rollout has tools, it writes `.qwen/settings.json` into `directory`, which is its HOME. It waits 120 s for
-    the first byte of an answer.
+    Has its HOME in `directory`, and where the rollout has tools, it writes `.qwen/settings.json` there. It waits 120 s
+    for the head of an answer.
     """
     if servers := gemini_servers(rollout):
-        write_json(directory / ".qwen" / "settings.json", servers)
+        write_json(made(directory) / ".qwen" / "settings.json", servers)
     return Launch(
         argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
-        env={"OPENAI_MODEL": rollout.model, "HOME": str(directory)},
+        env={"OPENAI_MODEL": rollout.model, "HOME": str(made(directory))},
     )

@@ -72,8 +72,15 @@ def status_of(value: Json, otherwise: int = 502) -> int:
 
 def error_of(failure: Failure, *, body: str = "", headers: Mapping[str, str] | None = None) -> UpstreamError:
     """The error that a provider's failure is raised as."""
+    headers = dict(headers or {})
+    if failure.retry_after is not None:
+        headers.setdefault("retry-after", f"{failure.retry_after:g}")
+    if failure.should_retry is not None:
+        headers.setdefault("x-should-retry", "true" if failure.should_retry else "false")
     if failure.code != OVERFLOW:
-        return UpstreamError(failure.message, status=failure.status, body=body, headers=headers)
+        return UpstreamError(
+            failure.message, status=failure.status, body=body, headers=headers, code=failure.code
+        )
     # The words go with the error, for the code does not reach another dialect.
     message = failure.message if is_overflow(failure.message) else f"prompt is too long: {failure.message}"
     return ContextLengthError(message, status=failure.status, body=body, headers=headers)

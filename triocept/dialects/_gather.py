@@ -12,7 +12,7 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):
-            into[name] = [*known, *value]
+            known += value
         elif isinstance(known, dict) and isinstance(value, dict):
             gather(known, value)
         elif value is not None or known is None:

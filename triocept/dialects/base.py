@@ -7,6 +7,7 @@ A dialect is one wire format, spoken both as a server (parse requests, render re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, final
 
 import msgspec
@@ -65,6 +66,14 @@ class StreamParser(ABC):
             UpstreamError: the wire holds an error in place of a response.
         """
 
+    @property
+    @abstractmethod
+    def ending(self) -> bool:
+        """Whether the wire has said why the answer ends.
+
+        What follows adds no content: usage perhaps, and the terminal event. `ResponseEnd` may be still to come.
+        """
+
     @abstractmethod
     def close(self) -> list[Event]:
         """The wire has ended: the last events, among them `ResponseEnd` if it was not given yet.
@@ -103,6 +112,8 @@ class Dialect(ABC):
     """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: ClassVar[str]
     """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
+    lost_status: ClassVar[int] = 400
+    """The HTTP status of a call that goes on from a response which nobody knows."""
 
     def match(self, path: str, query: str) -> Target | None:
         """Read the path of a call, without a rollout's prefix, and its query.
@@ -144,9 +155,22 @@ class Dialect(ABC):
         """
         raise DialectError("a request cannot go on from an earlier response here")
 
+    def referenced(self, request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
+        """`request` with the things themselves in the place of what it merely names of earlier answers.
+
+        Args:
+            request: as `parse_request` read it.
+            answers: what was asked and answered before in this dialect, the newest first.
+        """
+        return request
+
     @abstractmethod
     def render_request(self, request: Request) -> Json:
-        """The document that asks a provider of this dialect for `request`."""
+        """The document that asks a provider of this dialect for `request`.
+
+        Raises:
+            DialectError: it says something that this dialect has no words for, and that must not be left out.
+        """
 
     @abstractmethod
     def parse_response(self, document: Json) -> Response:

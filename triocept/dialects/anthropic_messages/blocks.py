@@ -6,12 +6,12 @@ from ..._canonical.content import Blob, Json, Opaque, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
 from ..._canonical.response import ResponsePart
 from ...errors import DialectError
+from .._arguments import object_of
 from .._fields import Fields
 from .._json import encode_json
 from .names import NAME
 from .parts import parse_block
-from .reasoning import signature_blob
-from .tools import input_of
+from .reasoning import signature_blobs
 
 __all__ = ["CITATIONS", "Blocks"]
 
@@ -75,8 +75,8 @@ class Blocks:
         elif kind in _TEXT_OF:
             self._write(block, delta.text(_TEXT_OF[kind]) or "", events)
         elif kind == "signature_delta":
-            blob = signature_blob(delta.text("signature"))
-            events += [PartBlob(block.index, blob)] if blob else []
+            blobs = signature_blobs(delta.text("signature"))
+            events += [PartBlob(block.index, blob) for blob in blobs]
         elif kind == "citations_delta":
             events.append(PartBlob(block.index, _citation(delta.take("citation"))))
 
@@ -107,7 +107,7 @@ class Blocks:
     def _finish(self, block: _Block, events: list[Event]) -> None:
         if isinstance(block.start, Opaque):
             if block.json:
-                block.raw["input"] = input_of("".join(block.json))
+                block.raw["input"] = object_of("".join(block.json))
             events.append(PartStart(block.index, Opaque(NAME, block.raw)))
         elif isinstance(block.start, ToolCall) and not block.written:
             self._write(block, "".join(block.json) or "{}", events)

@@ -12,6 +12,7 @@ from .names import NAME
 from .request import parse_request, render_request
 from .response import parse_response, render_response
 from .stream import Parser, Renderer
+from .threads import continued
 
 __all__ = ["AnthropicMessages"]
 
@@ -22,6 +23,7 @@ class AnthropicMessages(Dialect):
     name = NAME
     route = "/messages"
     base_path = ""
+    lost_status = 404
 
     def parse_request(
         self,
@@ -30,6 +32,9 @@ class AnthropicMessages(Dialect):
         memory: Memory | None = None,
     ) -> Request:
         return parse_request(document, memory)
+
+    def continued(self, request: Request, earlier: Request, answer: Response) -> Request:
+        return continued(request, earlier, answer)
 
     def render_request(self, request: Request) -> Json:
         return render_request(request)

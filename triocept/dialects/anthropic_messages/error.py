@@ -24,6 +24,8 @@ _BY_STATUS = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+_LOST = "previous_response_not_found"
+_DETAILS = {_LOST: {"error_code": "thread_not_found"}}  # the SDKs send the whole conversation anew
 _BY_TYPE = {kind: status for status, kind in _BY_STATUS.items() if status != 503}
 
 
@@ -31,10 +33,13 @@ def render_error(failure: Failure) -> Json:
     """The document that says `failure`."""
     message = failure.message
     otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
-    kind = failure.code or _BY_STATUS.get(failure.status, otherwise)
+    details = _DETAILS.get(failure.code or "")
+    kind = (None if details else failure.code) or _BY_STATUS.get(failure.status, otherwise)
     if failure.code == OVERFLOW or (failure.status == 400 and is_overflow(message, failure.code)):
         kind, message = "invalid_request_error", _overflow_words(message)
-    error = {"type": kind, "message": message}
+    error: dict[str, Json] = {"type": kind, "message": message}
+    if details:
+        error["details"] = details
     return {"type": "error", "error": error, "request_id": fresh_id("req_")}
 
 

@@ -2,22 +2,27 @@
 
 Rules:
 
-1. The system and developer messages at the head are the top-level `system`; one further on stays where it is,
-   with the role "system".
+1. The system and developer messages at the head are the top-level `system`. One further on stays where it is, with
+   the role "system", which only the newest models take: so from another dialect it is a reminder in the user's turn,
+   in the words that Claude Code has for it.
 2. All results of a turn are in one user message, and first in it.
 3. A turn with nothing in it is left out (an assistant's) or says so (a user's): the wire has no empty
    content.
-4. Reasoning that Anthropic did not sign is left out.
+4. From another dialect: the first turn is the user's, results are in the turn behind their calls whatever stood
+   between them, and no two calls have one id.
+5. Reasoning that Anthropic did not sign is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby, takewhile
 
 import msgspec
 
-from ..._canonical.content import Json, Message, Part, Reasoning, Role, ToolCall, ToolResult
+from ..._canonical.content import Json, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ...errors import DialectError
+from .._distinct import distinct_calls
 from .._fields import Fields, merged
 from .._ids import legal_id
 from .parts import as_content, parse_content, render_block, render_result
@@ -28,6 +33,8 @@ __all__ = ["parse_message", "parse_system", "render_messages"]
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _NOTHING = "(no content)"
+_INSTRUCTING = ("system", "developer")
+_SILENT = Message("user")
 
 
 def parse_message(value: Json, path: str) -> Message:
@@ -55,14 +62,38 @@ def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | N
     """
     system: list[Json] = []
     documents: list[Json] = []
-    for role, parts, extra in _turns(messages):
+    for role, parts, extra in _turns(messages if own else _adapted(distinct_calls(messages))):
         blocks = _render_parts(parts, own=own)
         if role == "system" and not documents:
             system += blocks
         elif blocks or role == "user":
             document = {"role": role, "content": as_content(blocks) or _NOTHING}
             documents.append(merged(document, extra) if own and extra else document)
-    return (as_content(system) if system else None), documents or [{"role": "user", "content": _NOTHING}]
+    if not documents or (not own and documents[0]["role"] == "assistant"):
+        documents.insert(0, {"role": "user", "content": _NOTHING})
+    return (as_content(system) if system else None), documents
+
+
+def _adapted(messages: Sequence[Message]) -> list[Message]:
+    """The conversation of another dialect, as the wire wants it."""
+    head = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
+    rest = [_as_user(message) for message in messages[len(head) :]]
+    turns = head
+    for speaks, several in groupby(rest, key=lambda message: message.role == "assistant"):
+        said = [message for message in several if message is not _SILENT]
+        if not speaks and any(message.tool_results for message in said):
+            said = [Message("user", tuple(part for message in said for part in message.content))]
+        turns += said
+    return turns
+
+
+def _as_user(message: Message) -> Message:
+    """Instructions that stand further on, as the user's text; any other message as it is."""
+    if message.role not in _INSTRUCTING:
+        return message
+    if not message.text.strip():
+        return _SILENT
+    return Message("user", (Text(f"<system-reminder>\n{message.text}\n</system-reminder>"),))
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:

@@ -5,13 +5,16 @@ Rules:
 1. An answer's thinking always has a signature that is not empty, for agents drop the block, or show it as
    text, where it has none. Where no provider signed it, the signature is `UNSIGNED`, and reading it gives no
    blob.
-2. A provider that signs refuses what it did not sign: in a request, unsigned thinking is left out.
+2. An agent sends its blocks back as it got them. So what other providers signed goes to the agent packed into the
+   signature, or, where there is no text, into a redacted block; and comes back as their blobs.
+3. A provider that signs refuses what it did not sign: in a request, only thinking that this one signed is left in.
 """
 
 from __future__ import annotations
 
 from ..._canonical.content import Blob, Json, Reasoning
 from .._fields import Fields, merged
+from .._packed import pack, unpack
 from .names import NAME
 
 __all__ = [
@@ -22,8 +25,9 @@ __all__ = [
     "parse_thinking",
     "redacted_of",
     "render_reasoning",
-    "signature_blob",
+    "signature_blobs",
     "signature_of",
+    "told_signature",
 ]
 
 UNSIGNED = "triocept-unsigned"
@@ -33,13 +37,13 @@ SIGNATURE, REDACTED = "signature", "redacted"
 def parse_thinking(fields: Fields) -> Reasoning:
     """A `thinking` block, without its type."""
     text, signature = fields.text("thinking") or "", fields.text("signature")
-    blob = signature_blob(signature)
-    return Reasoning(text, (blob,) if blob else (), fields.rest())
+    return Reasoning(text, signature_blobs(signature), fields.rest())
 
 
 def parse_redacted(fields: Fields) -> Reasoning:
     """A `redacted_thinking` block, without its type."""
-    return Reasoning("", (Blob(NAME, REDACTED, fields.need_text("data")),), fields.rest())
+    data = fields.need_text("data")
+    return Reasoning("", unpack(data) or (Blob(NAME, REDACTED, data),), fields.rest())
 
 
 def render_reasoning(part: Reasoning, *, own: bool, signed_only: bool) -> list[Json]:
@@ -51,23 +55,33 @@ def render_reasoning(part: Reasoning, *, own: bool, signed_only: bool) -> list[J
         signed_only: whether unsigned thinking is left out.
     """
     blocks: list[dict[str, Json]] = []
-    signature = signature_of(part.blobs)
-    if signature or (part.text and not signed_only):
-        blocks.append({"type": "thinking", "thinking": part.text, "signature": signature or UNSIGNED})
-    blocks += [{"type": "redacted_thinking", "data": data} for data in redacted_of(part.blobs)]
+    redacted = redacted_of(part.blobs)
+    if signature_of(part.blobs) or (part.text and not signed_only):
+        signature = told_signature(part.blobs)
+        blocks.append({"type": "thinking", "thinking": part.text, "signature": signature})
+    elif not signed_only and (packed := pack(part.blobs, NAME)):
+        redacted.append(packed)
+    blocks += [{"type": "redacted_thinking", "data": data} for data in redacted]
     if own and part.extra and blocks:
         blocks[0] = merged(blocks[0], part.extra)
     return list(blocks)
 
 
-def signature_blob(signature: str | None) -> Blob | None:
-    """The signature as a blob; None for one that says nothing."""
-    return Blob(NAME, SIGNATURE, signature) if signature and signature != UNSIGNED else None
+def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
+    """The blobs in a signature; none in one that says nothing."""
+    if not signature or signature == UNSIGNED:
+        return ()
+    return unpack(signature) or (Blob(NAME, SIGNATURE, signature),)
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
     """The last signature of this dialect."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
+
+
+def told_signature(blobs: tuple[Blob, ...]) -> str:
+    """The signature that an agent gets: never empty."""
+    return signature_of(blobs) or pack(blobs, NAME) or UNSIGNED
 
 
 def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:

@@ -17,9 +17,11 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, Request, Sampling
 from ...errors import DialectError
 from .._fields import Fields, merged
+from .._refusals import refuse_token_ids
 from .messages import parse_message, parse_system, render_messages
 from .names import NAME
 from .thinking import parse_ask, render_ask
+from .threads import parse_thread
 from .tools import parse_choice, parse_tool, render_choice, render_tool
 
 __all__ = ["parse_request", "render_request"]
@@ -38,8 +40,9 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
     model = fields.need_text("model")
     if fields.peek("messages") is None:
         raise DialectError("is missing", path="messages")
+    previous = parse_thread(fields)
     messages = memory.read("anthropic_messages messages", fields.items("messages"), parse_message)
-    if not messages:
+    if not messages and previous is None:
         raise DialectError("must not be empty", path="messages")
     cap = fields.need_integer("max_tokens")
     choice, parallel = parse_choice(fields.take("tool_choice"), "tool_choice")
@@ -61,13 +64,19 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
         ),
         reasoning=ask,
         output_format=output_format,
+        previous_response=previous,
         user=_parse_user(fields),
         extra=fields.rest(),
     )
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`."""
+    """The document that asks a provider for `request`.
+
+    Raises:
+        DialectError: its prompt is token ids, which only completions can say.
+    """
+    refuse_token_ids(request.messages)
     own = request.dialect == NAME
     system, messages = render_messages(_with_format_words(request), own=own)
     document: dict[str, Json] = {"model": request.model, "messages": messages}
@@ -87,6 +96,8 @@ def render_request(request: Request) -> Json:
     if request.output_format and request.output_format.schema is not None:
         form = _render_format(request.output_format, own=own)
         document["output_config"] = {**document.get("output_config", {}), "format": form}
+    if request.previous_response is not None:
+        document["thread"] = {"type": "continue", "previous_message_id": request.previous_response}
     if request.user is not None:
         document["metadata"] = {"user_id": request.user}
     return merged(document, request.extra) if own and request.extra else document

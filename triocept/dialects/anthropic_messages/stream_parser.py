@@ -53,6 +53,10 @@ class Parser(StreamParser):
                 self._take(decode_json(sse.data), sse.data, events)
         return events
 
+    @property
+    def ending(self) -> bool:
+        return self._reason is not None
+
     def close(self) -> list[Event]:
         if not self._done:
             raise UpstreamTruncated("the provider's stream ended without message_stop")

@@ -3,8 +3,7 @@
 Rules:
 
 1. A tool without `input_schema` is a provider's own, and is kept whole.
-2. A call's input is an object. Arguments that are none (invalid JSON, cut JSON, free text) are `{"_raw": "the
-   text"}`, which is read back as that text.
+2. A call's input is an object (see `_arguments`).
 3. Ids that Anthropic does not allow are rewritten, always in the same way.
 """
 
@@ -13,15 +12,13 @@ from __future__ import annotations
 from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
+from .._arguments import object_of, text_of
 from .._custom import SCHEMA, wrapped
 from .._fields import Fields, merged
 from .._ids import fresh_id, legal_id
-from .._json import decode_json, encode_json
+from .schemas import object_schema
 
 __all__ = [
-    "RAW",
-    "arguments_of",
-    "input_of",
     "parse_call",
     "parse_choice",
     "parse_tool",
@@ -29,8 +26,6 @@ __all__ = [
     "render_choice",
     "render_tool",
 ]
-
-RAW = "_raw"
 
 
 def parse_tool(value: Json, path: str) -> Tool:
@@ -55,8 +50,8 @@ def render_tool(tool: Tool, *, own: bool) -> Json | None:
     if tool.kind == "server":
         return tool.extra if own else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
-    if not own and "type" not in schema:
-        schema = {"type": "object", **schema}  # Anthropic wants it said
+    if not own:
+        schema = object_schema(schema)
     document: dict[str, Json] = {"name": tool.name}
     if tool.description is not None:
         document["description"] = tool.description
@@ -101,7 +96,7 @@ def render_choice(choice: ToolChoice | None, parallel: bool | None, *, own: bool
 def parse_call(fields: Fields) -> ToolCall:
     """A `tool_use` block, without its type."""
     identity, name = fields.text("id") or "", fields.need_text("name")
-    arguments = arguments_of(fields.mapping("input") or {})
+    arguments = text_of(fields.mapping("input") or {})
     return ToolCall(name, arguments, identity, extra=fields.rest())
 
 
@@ -113,25 +108,6 @@ def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
         "type": "tool_use",
         "id": legal_id(call.id, "toolu_") if call.id else fresh_id("toolu_"),
         "name": call.name,
-        "input": input_of(call.arguments),
+        "input": object_of(call.arguments),
     }
     return merged(document, call.extra) if own and call.extra else document
-
-
-def input_of(arguments: str) -> dict[str, Json]:
-    """The arguments as an object."""
-    if not arguments.strip():
-        return {}
-    try:
-        found = decode_json(arguments)
-    except DialectError:
-        found = None
-    return found if isinstance(found, dict) else {RAW: arguments}
-
-
-def arguments_of(value: dict[str, Json]) -> str:
-    """The text of an input: its JSON, or what `input_of` had to wrap."""
-    raw = value.get(RAW) if len(value) == 1 else None
-    if isinstance(raw, str) and input_of(raw) == value:
-        return raw
-    return encode_json(value).decode()

@@ -10,7 +10,7 @@ from .._fields import merged
 from .._json import decode_json, encode_json, encode_text
 from .blocks import CITATIONS
 from .names import NAME
-from .reasoning import UNSIGNED, redacted_of, render_reasoning, signature_of
+from .reasoning import REDACTED, render_reasoning, signature_of, told_signature
 from .tools import render_call
 
 __all__ = ["Writer", "writer_of"]
@@ -129,19 +129,15 @@ class _ThinkingWriter(Writer):
         return b""
 
     def end(self) -> bytes:
-        signature = signature_of(self._blobs)
-        data = b""
-        if self._frame is None and signature:
+        blobs, data = self._blobs, b""
+        if self._frame is None and signature_of(blobs):
             data = self._first("")
         if self._frame is not None:
             self._extra = {}
-            data += (
-                self._delta({"type": "signature_delta", "signature": signature or UNSIGNED}) + self._close()
-            )
-        redacted = [Blob(NAME, "redacted", text) for text in redacted_of(self._blobs)]
-        for block in render_reasoning(
-            Reasoning("", tuple(redacted), self._extra), own=True, signed_only=True
-        ):
+            data += self._delta({"type": "signature_delta", "signature": told_signature(blobs)})
+            data += self._close()
+            blobs = tuple(blob for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED)
+        for block in render_reasoning(Reasoning("", blobs, self._extra), own=True, signed_only=False):
             data += self._open(block) + self._close()
         return data
 

@@ -59,6 +59,11 @@ class Chunks:
         self._blocked = self._blocked or bool(reason)
         self._extra |= {name: value for name, value in (fields.rest() or {}).items() if value is not None}
 
+    @property
+    def ending(self) -> bool:
+        """Whether it is known why the answer ends."""
+        return self._finish is not None or self._blocked
+
     def end(self, events: list[Event]) -> None:
         """That was all.
 

@@ -5,9 +5,9 @@ Rules:
 1. A budget of 0 is no thinking, one of -1 as much as the model likes. What `thinkingConfig` says beside stays in
    `extra`.
 2. `responseSchema` is read as JSON Schema; the very object is kept, and written again as long as it says the same.
-3. From another dialect, an effort is a budget of at most 24,576 tokens, which the smallest models allow, and thoughts
-   are asked for; a wish for none is left out, for most models refuse it. Penalties of 0 are left out, for the same
-   reason.
+3. From another dialect, an effort is a budget of at most 24,576 tokens, which the smallest models allow (or -1), and
+   thoughts are asked for; a wish for none is left out, for most models refuse it. Penalties of 0 are left out, for
+   the same reason.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def _render_thinking(ask: ReasoningAsk | None, *, own: bool) -> Json | None:
     if not own:
         budget = budget_for(ask)
         if budget is None:
-            return {"includeThoughts": True} if ask.effort == "adaptive" else None
+            adaptive = {_BUDGET: _EFFORTS["adaptive"], "includeThoughts": True}
+            return adaptive if ask.effort == "adaptive" else None
         return {_BUDGET: min(budget, _MAX_BUDGET), "includeThoughts": True}
     document: dict[str, Json] = {}
     budget = ask.budget_tokens if ask.budget_tokens is not None else _EFFORTS.get(ask.effort or "")

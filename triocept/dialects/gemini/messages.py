@@ -6,7 +6,8 @@ Rules:
 2. Results may come in a turn of the user, of `function`, or of the model (Antigravity does so): the last one is
    parted, for no request may end with the model.
 3. From another dialect: turns of one role are one, results first in them and their media behind; the first turn is
-   the user's; thoughts that Gemini did not sign, and empty texts, are left out.
+   the user's; thoughts that Gemini did not sign, and empty texts, are left out. A call's own signature is kept, for
+   whoever forwards it may have put it back.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
     for part in message.content:
         match part:
             case Reasoning():
-                parts += render_reasoning(part, own=True)
+                parts += render_reasoning(part, own=True, answer=False)
             case ToolCall():
                 parts.append(render_call(part, own=True))
             case ToolResult():
@@ -122,10 +123,11 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
             case ToolResult():
                 continue
             case Reasoning():
-                parts += render_reasoning(part, own=False) if _is_signed(part) else []
+                parts += render_reasoning(part, own=False, answer=False) if _is_signed(part) else []
             case ToolCall():
                 document = render_call(part, own=False)
-                parts.append(document if signed else {**document, "thoughtSignature": UNSIGNED})
+                signature = (part.extra or {}).get("thoughtSignature", None if signed else UNSIGNED)
+                parts.append(document if signature is None else {**document, "thoughtSignature": signature})
                 signed = True  # only the first one of parallel calls has one
             case Text(text=""):
                 continue
@@ -136,7 +138,7 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
 
 
 def _is_signed(part: Reasoning) -> bool:
-    return any("thoughtSignature" in document for document in render_reasoning(part, own=False))
+    return any("thoughtSignature" in document for document in render_reasoning(part, own=False, answer=False))
 
 
 def _writer(*, own: bool) -> Callable[[Part], Json | None]:

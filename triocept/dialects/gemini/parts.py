@@ -4,7 +4,11 @@ Rules:
 
 1. A signature (`thoughtSignature`) stays on the very part that had it: as a blob of a thought, in the `extra` of any
    other part. Gemini refuses it anywhere else.
-2. Media of another provider's address are sent as such: Gemini reads public addresses.
+2. Inline data are base64 as everybody else writes it: Google's Python SDK writes the URL-safe alphabet, which no other
+   provider reads.
+3. An agent sends a thought back as it got it. So what other providers signed goes to the agent packed into the
+   thought's signature, and comes back as their blobs.
+4. Media of another provider's address are sent as such: Gemini reads public addresses.
 """
 
 from __future__ import annotations
@@ -16,15 +20,17 @@ from typing import Literal
 from ..._canonical.content import Blob, Json, Media, Opaque, Part, Reasoning, RefusalText, Text
 from .._fields import merged
 from .._media import media_type_of, split_data_url
+from .._packed import pack, unpack
 from .fields import ProtoFields
 from .names import NAME
 from .results import parse_result
 from .tools import parse_call
 
-__all__ = ["SIGNATURE", "parse_part", "render_media", "render_part", "render_reasoning", "signature_of"]
+__all__ = ["SIGNATURE", "parse_part", "render_media", "render_part", "render_reasoning"]
 
 SIGNATURE = "thought_signature"
 _WIRE_SIGNATURE = "thoughtSignature"
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def parse_part(value: Json, path: str) -> Part:
@@ -54,9 +60,17 @@ def render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
     return merged(document, part.extra) if own and part.extra else document
 
 
-def render_reasoning(part: Reasoning, *, own: bool) -> list[dict[str, Json]]:
-    """The thoughts that this reasoning is: several, where it has several signatures."""
-    signatures: list[str | None] = list(signature_of(part.blobs))
+def render_reasoning(part: Reasoning, *, own: bool, answer: bool) -> list[dict[str, Json]]:
+    """The thoughts that this reasoning is: several, where it has several signatures.
+
+    Args:
+        part: what to write.
+        own: whether its `extra` is in this dialect's words.
+        answer: whether it goes to an agent, not to a provider, which refuses what others signed.
+    """
+    signatures: list[str | None] = list(_signatures_of(part.blobs))
+    packed = pack(part.blobs, NAME) if answer and not signatures else None
+    signatures += [packed] if packed else []
     if part.text and not signatures:
         signatures = [None]
     parts: list[dict[str, Json]] = []
@@ -70,7 +84,7 @@ def render_reasoning(part: Reasoning, *, own: bool) -> list[dict[str, Json]]:
     return parts
 
 
-def signature_of(blobs: tuple[Blob, ...]) -> list[str]:
+def _signatures_of(blobs: tuple[Blob, ...]) -> list[str]:
     """The signatures of this dialect."""
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == SIGNATURE]
 
@@ -94,7 +108,7 @@ def _parse_text(fields: ProtoFields) -> Part:
     if not fields.flag("thought"):
         return Text(text, fields.rest())
     signature = fields.text(_WIRE_SIGNATURE)
-    blobs = (Blob(NAME, SIGNATURE, signature),) if signature else ()
+    blobs = unpack(signature) or (Blob(NAME, SIGNATURE, signature),) if signature else ()
     return Reasoning(text, blobs, fields.rest())
 
 
@@ -102,9 +116,8 @@ def _parse_inline(fields: ProtoFields) -> Part:
     inline = fields.need_object("inlineData")
     data, media_type, name = inline.text("data"), inline.text("mimeType"), inline.text("displayName")
     fields.keep("inlineData", inline.rest())
-    return Media(
-        kind=_kind(media_type), data=data or "", media_type=media_type, name=name, extra=fields.rest()
-    )
+    data = (data or "").translate(_STANDARD)
+    return Media(kind=_kind(media_type), data=data, media_type=media_type, name=name, extra=fields.rest())
 
 
 def _parse_file(fields: ProtoFields) -> Part:

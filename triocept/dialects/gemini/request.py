@@ -15,6 +15,7 @@ from ..._canonical.content import Json, Message
 from ..._canonical.request import Request, ToolChoice
 from ...errors import DialectError
 from .._fields import merged
+from .._refusals import refuse_token_ids
 from ..base import Target
 from .config import CONFIG, parse_config, render_config
 from .fields import ProtoFields
@@ -61,7 +62,12 @@ def read_request(fields: ProtoFields, target: Target) -> Request:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`."""
+    """The document that asks a provider for `request`.
+
+    Raises:
+        DialectError: its prompt is token ids, which only completions can say.
+    """
+    refuse_token_ids(request.messages)
     own = request.dialect == NAME
     system, contents = render_messages(request.messages, own=own)
     document: dict[str, Json] = {"model": full_model(request.model), "contents": contents}

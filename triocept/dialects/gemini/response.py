@@ -79,7 +79,7 @@ def is_blocked(extra: dict[str, Json], parts: object) -> bool:
 def _render_part(part: ResponsePart, *, own: bool) -> list[dict[str, Json]]:
     match part:
         case Reasoning():
-            return render_reasoning(part, own=own)
+            return render_reasoning(part, own=own, answer=True)
         case ToolCall():
             return [render_call(with_id(part), own=own)]
         case _:

@@ -3,7 +3,8 @@
 Rules:
 
 1. A text under one key (`output` and `error` are Google's words, `result` that of its Python SDK) is the text; any
-   other object is its JSON. `error` alone means that the tool failed.
+   other object is its JSON. `error` alone means that the tool failed. Vercel's AI SDK repeats the tool's `name`
+   beside its text, which is its `content`.
 2. How it stood is marked in `extra`, with null in the text's place, for it to be written so again.
 3. Media of a result stand in its `parts`; those of another dialect's come behind all results of the turn, for only
    the newest models know `parts`.
@@ -33,7 +34,7 @@ def parse_result(fields: ProtoFields, parse_part: Callable[[Json, str], Part]) -
     inner = fields.need_object(_FIELD)
     identity, name = inner.text("id") or "", inner.text("name")
     response = inner.mapping(_RESPONSE) or {}
-    text, mark = _parse_response(response)
+    text, mark = _parse_response(response, name)
     content: list[Text | Media | Opaque] = [Text(text)] if text else []
     for path, item in inner.each("parts"):
         part = parse_part(item, path)
@@ -74,7 +75,7 @@ def render_result(
 _PLAIN = object()  # no mark: the text stands under Google's own word
 
 
-def _parse_response(response: dict[str, Json]) -> tuple[str, Json]:
+def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
     """The text of a result, and the mark that says how it stood."""
     if not response:
         return "", {}
@@ -82,6 +83,9 @@ def _parse_response(response: dict[str, Json]) -> tuple[str, Json]:
         ((key, value),) = response.items()
         if isinstance(value, str):
             return value, _PLAIN if value and key in (_OUTPUT, _ERROR) else {key: None}
+    match response:
+        case {"name": str(repeated), "content": str(value)} if len(response) == 2 and repeated == name:
+            return value, {"name": name, "content": None}
     return encode_json(response).decode(), None
 
 
@@ -96,8 +100,8 @@ def _render_response(result: ToolResult, mark: Json) -> dict[str, Json]:
             return whole
     if mark == {} and not text:
         return {}
-    if isinstance(mark, dict) and len(mark) == 1 and not result.is_error:
-        return {next(iter(mark)): text}
+    if isinstance(mark, dict) and mark and not result.is_error:
+        return {key: text if value is None else value for key, value in mark.items()}
     if not text and any(not isinstance(part, Text) for part in result.content):
         text = "(see below)"
     return {_ERROR if result.is_error else _OUTPUT: text}

@@ -39,6 +39,10 @@ class Parser(StreamParser):
             self._take(document, events)
         return events
 
+    @property
+    def ending(self) -> bool:
+        return self._chunks.ending
+
     def close(self) -> list[Event]:
         if self._done:
             return []

@@ -18,7 +18,7 @@ from ..._canonical.content import Json, RefusalText, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import Usage
-from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
+from ..._canonical.tokens import estimate_streamed
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
@@ -116,18 +116,11 @@ class Renderer(StreamRenderer):
             "finishReason": render_finish(event.stop_reason, calls=self._calls, refusal=self._refusal),
             "index": 0,
         }
-        usage = event.usage or self._usage or self._estimate()
+        usage = event.usage or self._usage or estimate_streamed(self._request, self._characters)
         document: dict[str, Json] = {} if is_blocked(extra, self._parts) else {"candidates": [candidate]}
         document |= {"usageMetadata": render_usage(usage, own=self._own), **self._about}
         last = self._item(encode_json(merged(document, extra) if extra else document))
         return last + b"]" if self._array else last
-
-    def _estimate(self) -> Usage:
-        return Usage(
-            input_tokens=estimate_input_tokens(self._request),
-            output_tokens=max(1, self._characters // CHARACTERS_PER_TOKEN),
-            estimated=True,
-        )
 
     def _item(self, document: bytes) -> bytes:
         if not self._array:

@@ -7,7 +7,7 @@ import msgspec
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
 from .._json import encode_json, encode_text
-from .parts import render_part, render_reasoning, signature_of
+from .parts import render_part, render_reasoning
 from .tools import render_call, with_id
 
 __all__ = ["Writer", "writer_of"]
@@ -83,7 +83,7 @@ class _ThoughtWriter(Writer):
             return b""
         self._extra = part.extra if self._own else None
         self._blobs = part.blobs
-        self._whole = bool(self._extra or signature_of(part.blobs))
+        self._whole = bool(self._extra or part.blobs)
         return self.text(part.text)
 
     def text(self, text: str) -> bytes:
@@ -97,7 +97,9 @@ class _ThoughtWriter(Writer):
 
     def end(self) -> bytes:
         whole = Reasoning("".join(self._held), self._blobs, self._extra)
-        return b",".join(encode_json(document) for document in render_reasoning(whole, own=self._own))
+        return b",".join(
+            encode_json(document) for document in render_reasoning(whole, own=self._own, answer=True)
+        )
 
 
 class _CallWriter(Writer):

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.memory import Memory
-from ..._canonical.request import ReasoningAsk, Request, Sampling, Tool, ToolChoice
+from ..._canonical.request import ReasoningAsk, Request, Tool, ToolChoice
 from ...errors import DialectError
 from .._efforts import effort_for
 from .._fields import Fields, merged
+from .._refusals import refuse_token_ids
 from .formats import parse_format, render_format
 from .messages import parse_message, render_messages
 from .names import NAME
+from .sampling import parse_include_usage, parse_sampling, render_sampling
 from .tools import parse_choice, parse_tool, render_choice, render_tool
 
 __all__ = ["parse_request", "render_request"]
@@ -48,8 +50,8 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
         tool_choice=_parse_choice(fields),
         parallel_tool_calls=fields.flag("parallel_tool_calls"),
         stream=stream,
-        include_usage=_parse_include_usage(fields),
-        sampling=_parse_sampling(fields),
+        include_usage=parse_include_usage(fields),
+        sampling=parse_sampling(fields, _parse_cap(fields)),
         reasoning=_parse_reasoning(fields),
         output_format=parse_format(fields),
         user=fields.text("user"),
@@ -58,7 +60,12 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`."""
+    """The document that asks a provider for `request`.
+
+    Raises:
+        DialectError: its prompt is token ids, which only completions can say.
+    """
+    refuse_token_ids(request.messages)
     own = request.dialect == NAME
     document: dict[str, Json] = {
         "model": request.model,
@@ -73,7 +80,9 @@ def render_request(request: Request) -> Json:
         if request.parallel_tool_calls is not None:
             document["parallel_tool_calls"] = request.parallel_tool_calls
     extra = dict(request.extra or {}) if own else {}
-    document |= _render_sampling(request.sampling, own=own, old_max=_OLD_MAX in extra)
+    if request.sampling.max_output_tokens is not None:
+        document[_OLD_MAX if _OLD_MAX in extra else _MAX] = request.sampling.max_output_tokens
+    document |= render_sampling(request.sampling, own=own)
     extra.pop(_OLD_MAX, None)
     document |= _render_asks(request, own=own)
     return merged(document, extra) if extra else document
@@ -106,55 +115,17 @@ def _parse_choice(fields: Fields) -> ToolChoice | None:
     return choice
 
 
-def _parse_include_usage(fields: Fields) -> bool:
-    options = fields.object("stream_options")
-    if options is None:
-        return False
-    asked = options.flag("include_usage")
-    fields.keep("stream_options", options.rest())
-    return asked or False
-
-
-def _parse_sampling(fields: Fields) -> Sampling:
+def _parse_cap(fields: Fields) -> int | None:
     cap, old_cap = fields.integer(_MAX), fields.integer(_OLD_MAX)
     if cap is None and old_cap is not None:
-        cap = old_cap
         fields.mark(_OLD_MAX)
-    return Sampling(
-        max_output_tokens=cap,
-        temperature=fields.number("temperature"),
-        top_p=fields.number("top_p"),
-        top_k=fields.integer("top_k"),
-        stop=_parse_stop(fields),
-        seed=fields.integer("seed"),
-        presence_penalty=fields.number("presence_penalty"),
-        frequency_penalty=fields.number("frequency_penalty"),
-    )
-
-
-def _parse_stop(fields: Fields) -> tuple[str, ...]:
-    if isinstance(fields.peek("stop"), str):
-        return (fields.need_text("stop"),)
-    return fields.texts("stop")
+        return old_cap
+    return cap
 
 
 def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
     effort = fields.text("reasoning_effort")
     return ReasoningAsk(effort=effort) if effort else None
-
-
-def _render_sampling(sampling: Sampling, *, own: bool, old_max: bool) -> dict[str, Json]:
-    document: dict[str, Json] = {
-        _OLD_MAX if old_max else _MAX: sampling.max_output_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k if own else None,  # OpenAI refuses it, vLLM knows it
-        "stop": list(sampling.stop) or None,
-        "seed": sampling.seed,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-    }
-    return {name: value for name, value in document.items() if value is not None}
 
 
 def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:

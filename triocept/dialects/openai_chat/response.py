@@ -31,7 +31,7 @@ from .reasoning import render_reasoning
 from .tools import render_call
 from .usage import parse_usage, render_usage
 
-__all__ = ["parse_response", "render_response"]
+__all__ = ["MATCHED", "first_choice", "parse_response", "render_response"]
 
 MATCHED = ("stop_reason", "matched_stop")
 
@@ -46,7 +46,7 @@ def parse_response(document: Json) -> Response:
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
-    choice = _first_choice(fields)
+    choice = first_choice(fields)
     message = choice.need_object("message")
     message.take("role")
     content: tuple[ResponsePart, ...] = tuple(
@@ -96,7 +96,8 @@ def render_response(response: Response, request: Request) -> Json:
     return merged(document, response.extra) if own and response.extra else document
 
 
-def _first_choice(fields: Fields) -> Fields:
+def first_choice(fields: Fields) -> Fields:
+    """The choice of index 0, or the one nearest to it: several were not asked for."""
     choices = [Fields(item, path) for path, item in fields.items("choices")]
     if not choices:
         raise DialectError("there is no choice", path="choices")

@@ -3,39 +3,34 @@
 Rules:
 
 1. A role chunk, deltas, exactly one finish chunk, the usage chunk where it was asked for, `[DONE]`.
-2. Id, `created` and model are the same in all chunks. Tool calls are numbered from 0, apart from all other
-   parts.
+2. Tool calls are numbered from 0, apart from all other parts.
 3. Parts that the wire has no place for are left out.
 4. A call that must change its kind (see `tools`) is held back until it is whole.
 """
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from ..._canonical.content import Blob, Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
-from ..._canonical.response import ResponsePart, Usage
-from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
+from ..._canonical.response import ResponsePart
 from .._custom import custom_names, fitted_call
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, encode_text
-from ..base import Failure, StreamRenderer
+from ..base import Failure
+from .chunks import ChunkRenderer
 from .error import render_error
 from .finish import render_finish
 from .names import NAME, is_own
 from .reasoning import DETAILS, field_of, render_detail
 from .response import MATCHED
 from .tools import render_call
-from .usage import render_usage
 
 __all__ = ["Renderer"]
 
-_DONE = b"data: [DONE]\n\n"
 _NO_FINISH = b',"finish_reason":null}]}\n\n'
 
 
@@ -49,22 +44,18 @@ class _OpenCall:
         self.held: list[str] | None = None
 
 
-class Renderer(StreamRenderer):
+class Renderer(ChunkRenderer):
     """Writes one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
-        self._request = request
+        super().__init__(request, "chat.completion.chunk", "chatcmpl-")
         self._customs = custom_names(request)
-        self._own = True
-        self._head = b""
-        self._start_usage: Usage | None = None
         self._frames: dict[
             int, tuple[bytes, bytes]
         ] = {}  # what stands before and behind a delta of this part
         self._open_calls: dict[int, _OpenCall] = {}
         self._calls = 0
         self._refusal = False
-        self._characters = 0
 
     def render(self, event: Event) -> bytes:
         match event:
@@ -85,15 +76,13 @@ class Renderer(StreamRenderer):
         return b"data: " + encode_json(render_error(failure)) + b"\n\n"
 
     def keepalive(self, response_id: str = "") -> bytes:
-        if not self._head:
-            self._open_head(response_id, "")
+        self._open_head(response_id, "")
         return self._chunk({})
 
     def _start(self, event: ResponseStart) -> bytes:
         self._own = is_own(event.dialect)
         self._start_usage = event.usage
-        if not self._head:  # else a keepalive came first, and its id stays
-            self._open_head(event.id, event.model)
+        self._open_head(event.id, event.model)
         extra = (event.extra or {}) if self._own else {}
         return self._chunk({"role": "assistant", "content": ""}, extra)
 
@@ -178,26 +167,7 @@ class Renderer(StreamRenderer):
         extra = dict(event.extra or {}) if self._own else {}
         choice = _with_choice_extra(choice, extra.pop("choices", None))
         data = self._line({**extra, "choices": [choice]})
-        if self._request.include_usage:
-            usage = event.usage or self._start_usage or self._estimate()
-            data += self._line({"choices": [], "usage": render_usage(usage, own=self._own)})
-        return data + _DONE
-
-    def _estimate(self) -> Usage:
-        return Usage(
-            input_tokens=estimate_input_tokens(self._request),
-            output_tokens=max(1, self._characters // CHARACTERS_PER_TOKEN),
-            estimated=True,
-        )
-
-    def _open_head(self, identity: str, model: str) -> None:
-        fields = {
-            "id": identity or fresh_id("chatcmpl-"),
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model or self._request.model,
-        }
-        self._head = b"data: " + encode_json(fields)[:-1] + b","
+        return data + self._tail(event.usage)
 
     def _frame(self, index: int, before: bytes, behind: bytes = b"") -> None:
         head = self._head + b'"choices":[{"index":0,"delta":{' + before
@@ -206,9 +176,6 @@ class Renderer(StreamRenderer):
     def _chunk(self, delta: Json, extra: dict[str, Json] | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": None}
         return self._line({**(extra or {}), "choices": [choice]})
-
-    def _line(self, fields: dict[str, Json]) -> bytes:
-        return self._head + encode_json(fields)[1:] + b"\n\n"
 
 
 def _with_choice_extra(choice: dict[str, Json], extras: Json) -> dict[str, Json]:

@@ -20,15 +20,14 @@ from ...errors import DialectError
 from .._failures import error_of
 from .._fields import Fields, merged
 from .._ids import fresh_id
+from ..openai_chat.response import MATCHED, first_choice
 from .error import find_error, parse_error
 from .finish import parse_finish, render_finish
 from .names import NAME, is_own
 from .prompts import text_of
 from .usage import parse_usage, render_usage
 
-__all__ = ["MATCHED", "echo_of", "parse_response", "render_part", "render_response"]
-
-MATCHED = ("stop_reason", "matched_stop")
+__all__ = ["echo_of", "parse_response", "render_part", "render_response"]
 
 
 def parse_response(document: Json) -> Response:
@@ -41,7 +40,7 @@ def parse_response(document: Json) -> Response:
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
-    choice = _first_choice(fields)
+    choice = first_choice(fields)
     text = choice.text("text")
     matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
     stop, sequence = parse_finish(choice.take("finish_reason"), matched)
@@ -112,10 +111,3 @@ def render_part(part: ResponsePart) -> str:
             raise DialectError(f"completions have no tool calls: that of {name!r} cannot be written")
         case _:
             return ""
-
-
-def _first_choice(fields: Fields) -> Fields:
-    choices = [Fields(item, path) for path, item in fields.items("choices")]
-    if not choices:
-        raise DialectError("there is no choice", path="choices")
-    return min(choices, key=lambda choice: choice.integer("index") or 0)

@@ -3,47 +3,38 @@
 Rules:
 
 1. Chunks of text, exactly one finish chunk, the usage chunk where it was asked for, `[DONE]`.
-2. Id, `created` and model are the same in all chunks.
-3. An echoed prompt is the first chunk (see `response`).
-4. Reasoning is left out; a tool call cannot be said: that is an error.
+2. An echoed prompt is the first chunk (see `response`).
+3. Reasoning is left out; a tool call cannot be said: that is an error.
 """
 
 from __future__ import annotations
 
-import time
-
 from ..._canonical.content import Json, RefusalText, Text
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
-from ..._canonical.response import ResponsePart, Usage
-from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
+from ..._canonical.response import ResponsePart
 from .._fields import merged
-from .._ids import fresh_id
 from .._json import encode_json, encode_text
-from ..base import Failure, StreamRenderer
+from ..base import Failure
+from ..openai_chat.chunks import ChunkRenderer
+from ..openai_chat.response import MATCHED
 from .error import render_error
 from .finish import render_finish
 from .names import is_own
-from .response import MATCHED, echo_of, render_part
-from .usage import render_usage
+from .response import echo_of, render_part
 
 __all__ = ["Renderer"]
 
-_DONE = b"data: [DONE]\n\n"
 _BEFORE = b'"choices":[{"text":'
 _BEHIND = b',"index":0,"logprobs":null,"finish_reason":null}]}\n\n'
 
 
-class Renderer(StreamRenderer):
+class Renderer(ChunkRenderer):
     """Writes one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
-        self._request = request
-        self._own = True
-        self._head = b""
-        self._start_usage: Usage | None = None
+        super().__init__(request, "text_completion", "cmpl-")
         self._texts: set[int] = set()  # the open parts that are text
-        self._characters = 0
 
     def render(self, event: Event) -> bytes:
         """As in `StreamRenderer`.
@@ -70,15 +61,13 @@ class Renderer(StreamRenderer):
         return b"data: " + encode_json(render_error(failure)) + b"\n\n"
 
     def keepalive(self, response_id: str = "") -> bytes:
-        if not self._head:
-            self._open_head(response_id, "")
+        self._open_head(response_id, "")
         return self._chunk("")
 
     def _start(self, event: ResponseStart) -> bytes:
         self._own = is_own(event.dialect)
         self._start_usage = event.usage
-        if not self._head:  # else a keepalive came first, and its id stays
-            self._open_head(event.id, event.model)
+        self._open_head(event.id, event.model)
         echo = echo_of(self._request, event.dialect)
         data = self._chunk(echo) if echo else b""
         if self._own and event.extra:
@@ -103,29 +92,7 @@ class Renderer(StreamRenderer):
             choice[MATCHED[0]] = event.stop_sequence
         document: dict[str, Json] = {"choices": [choice]}
         data = self._line(merged(document, event.extra) if self._own and event.extra else document)
-        if self._request.include_usage:
-            usage = event.usage or self._start_usage or self._estimate()
-            data += self._line({"choices": [], "usage": render_usage(usage, own=self._own)})
-        return data + _DONE
-
-    def _estimate(self) -> Usage:
-        return Usage(
-            input_tokens=estimate_input_tokens(self._request),
-            output_tokens=max(1, self._characters // CHARACTERS_PER_TOKEN),
-            estimated=True,
-        )
-
-    def _open_head(self, identity: str, model: str) -> None:
-        fields = {
-            "id": identity or fresh_id("cmpl-"),
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": model or self._request.model,
-        }
-        self._head = b"data: " + encode_json(fields)[:-1] + b","
+        return data + self._tail(event.usage)
 
     def _chunk(self, text: str) -> bytes:
         return self._head + _BEFORE + encode_text(text) + _BEHIND
-
-    def _line(self, fields: dict[str, Json]) -> bytes:
-        return self._head + encode_json(fields)[1:] + b"\n\n"

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from .dialect import OpenAIResponses
 from .error import render_ws_error
-from .extras import continued, is_stored, is_warm_up, render_input_items, render_stored
+from .extras import (
+    continued,
+    is_stored,
+    is_warm_up,
+    render_input_items,
+    render_stored,
+    render_stored_events,
+)
 from .stream import Documents, Renderer, WireEvent
 
 __all__ = [
@@ -17,5 +24,6 @@ __all__ = [
     "is_warm_up",
     "render_input_items",
     "render_stored",
+    "render_stored_events",
     "render_ws_error",
 ]

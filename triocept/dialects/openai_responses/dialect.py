@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..base import Dialect, Failure, StreamParser, StreamRenderer, Target
 from .error import parse_error, render_error
-from .extras import continued
+from .extras import continued, referenced
 from .names import NAME
 from .request import parse_request, render_request
 from .response import parse_response, render_response
@@ -34,6 +36,9 @@ class OpenAIResponses(Dialect):
 
     def continued(self, request: Request, earlier: Request, answer: Response) -> Request:
         return continued(request, earlier, answer)
+
+    def referenced(self, request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
+        return referenced(request, answers)
 
     def render_request(self, request: Request) -> Json:
         return render_request(request)

@@ -1,26 +1,39 @@
 """The documents of the side routes, and what a request says of them.
 
-`GET /v1/responses/{id}` and `GET /v1/responses/{id}/input_items` tell of what was answered before.
+`GET /v1/responses/{id}` (with `stream=true`: as events) and `GET /v1/responses/{id}/input_items` tell of what was
+answered before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from ..._canonical.content import Json, Message
+from ..._canonical.content import Json, Message, Opaque, Part
+from ..._canonical.fold import events_of
 from ..._canonical.request import Request
 from ..._canonical.response import Response
+from ..._sse import encode_sse
 from .._ids import legal_id
 from .._json import encode_json
-from .items import complete
+from .items import complete, parse_item
 from .messages import INSTRUCTIONS, render_input
 from .names import NAME
 from .namespaces import Names
 from .response import render_response
+from .stream_documents import Documents
 
-__all__ = ["continued", "is_stored", "is_warm_up", "render_input_items", "render_stored"]
+__all__ = [
+    "continued",
+    "is_stored",
+    "is_warm_up",
+    "referenced",
+    "render_input_items",
+    "render_stored",
+    "render_stored_events",
+]
 
 _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
 
@@ -53,7 +66,48 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
         messages=(*head, *before, *said, *rest),
         tools=(*request.tools, *declared),
         previous_response=None,
+        continued_from=request.previous_response,
     )
+
+
+def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
+    """The request with the items themselves in the place of `item_reference`s to them.
+
+    Vercel's AI SDK sends what the model wrote so, unless `store` is false; what nobody has written is left as it is.
+
+    Args:
+        request: what the agent sent.
+        answers: what was asked and answered before, the newest first; read as far as is needed.
+    """
+    wanted = {name for message in request.messages for part in message.content if (name := _reference(part))}
+    found: dict[str, Json] = {}
+    for earlier, answer in answers if wanted else ():
+        items = render_response(answer, earlier)["output"]
+        found |= {item["id"]: item for item in items if item.get("id") in wanted}
+        if found.keys() == wanted:
+            break
+    if not found:
+        return request
+    names = Names(request.tools)
+    messages = tuple(_with_items(message, found, names) for message in request.messages)
+    return msgspec.structs.replace(request, messages=messages)
+
+
+def _reference(part: Part) -> str | None:
+    match part:
+        case Opaque(dialect=dialect, raw={"type": "item_reference", "id": str(identity)}) if dialect == NAME:
+            return identity
+    return None
+
+
+def _with_items(message: Message, found: dict[str, Json], names: Names) -> Message:
+    if not any(_reference(part) in found for part in message.content):
+        return message
+    content: list[Part] = []
+    for part in message.content:
+        item = found.get(_reference(part) or "")
+        content += [part] if item is None else parse_item(item, "input", names, answer=False)
+    return msgspec.structs.replace(message, content=tuple(content))
 
 
 def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
@@ -64,6 +118,17 @@ def render_stored(response: Response, request: Request, *, created: int | None =
         if "completed_at" in document:
             document["completed_at"] = created
     return document
+
+
+def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
+    """The answer told again as a stream: the events whose number is over `after`, and the terminal one in any case.
+
+    A text that was streamed in many pieces is told in one, so its numbers are not those of the first time.
+    """
+    documents = Documents(request)
+    events = [wire for event in events_of(response) for wire in documents.render(event)]
+    told = events[min(max(after + 1, 0), len(events) - 1) :]
+    return b"".join(encode_sse(event.data, event.type) for event in told)
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
@@ -81,7 +146,7 @@ def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
     """The item with an id that is the same each time, and with its content as a list."""
     prefix = _PREFIXES.get(item["type"], "item_")
     made = legal_id(f"{number} {encode_json(item).decode()}", prefix)
-    listed = complete({**item, "id": item.get("id") or made}, item.get("status") or "completed")
+    listed = complete({**item, "id": item.get("id") or made}, "", item.get("status") or "completed")
     if item["type"] == "message" and isinstance(item["content"], str):
         listed["content"] = [{"type": "input_text", "text": item["content"]}]
     return listed

@@ -6,8 +6,9 @@ Rules:
    first; one further on has `content_index`, and goes on with the item of the part before it.
 2. A part without such marks is an item of its own.
 3. An item that is not known, or a message with a part that is not known, is one opaque part.
-4. An agent gets every item with an id and a status, made where they are missing. The status of an answer's item is
-   not kept; that of a request's is.
+4. An agent gets every item with an id and a status, made where they are missing: an id of the answer's id and the
+   item's place, so that it is the same whenever the answer is told, and can be referred to. The status of an
+   answer's item is not kept; that of a request's is.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import msgspec
 from ..._canonical.content import Json, Media, Opaque, Part, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
 from .._fields import Fields
-from .._ids import fresh_id
+from .._ids import short_id
 from .calls import parse_call, render_call
 from .names import NAME
 from .namespaces import Names
 from .parts import output_text, parse_output_text
 from .reasoning import ENCRYPTED, encrypted_of, is_replayable, parse_reasoning, reasoning_text, text_field
 
-__all__ = ["complete", "goes_on", "item_of", "parse_item", "render_answer", "render_history"]
+__all__ = ["complete", "goes_on", "item_of", "parse_item", "place", "render_answer", "render_history"]
 
 _CONTENT = ("output_text", "text", "input_text", "refusal")
 _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
@@ -72,18 +73,24 @@ def render_history(parts: Iterable[Part], names: Names, *, own: bool, replay: bo
     return _render(kept, names, own=own, fresh=False, packed=not replay)
 
 
-def render_answer(parts: Iterable[Part], names: Names, *, own: bool) -> list[dict[str, Json]]:
-    """The items of an answer to an agent."""
-    return [complete(item) for item in _render(parts, names, own=own, fresh=True, packed=True)]
+def render_answer(parts: Iterable[Part], names: Names, identity: str, *, own: bool) -> list[dict[str, Json]]:
+    """The items of an answer to an agent; `identity` is the answer's."""
+    items = _render(parts, names, own=own, fresh=True, packed=True)
+    return [complete(item, place(identity, number)) for number, item in enumerate(items)]
 
 
-def complete(item: dict[str, Json], status: str = "completed") -> dict[str, Json]:
-    """The item as an agent gets it: with an id and a status."""
+def place(identity: str, number: int) -> str:
+    """What the id of an item is made of: the answer's id, and its place in it."""
+    return f"{short_id(identity.removeprefix('resp_'), '', 48)}_{number}"
+
+
+def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
+    """The item as an agent gets it: with an id (where it has none, `made_of` this) and a status."""
     kind = item.get("type")
     prefix = _PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
         return item
-    identity = {} if isinstance(item.get("id"), str) else {"id": fresh_id(prefix)}
+    identity = {} if isinstance(item.get("id"), str) else {"id": f"{prefix}{made_of}"}
     state = {} if kind == "reasoning" else {"status": status}
     return {**identity, **item, **state}
 

@@ -12,16 +12,13 @@ Rules:
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Literal
 
 import msgspec
 
 from ..._canonical.content import Blob, Json, Reasoning
-from ...errors import DialectError
 from .._fields import Fields
-from .._json import decode_json, encode_json
+from .._packed import pack, unpack
 from .names import NAME
 
 __all__ = [
@@ -35,7 +32,6 @@ __all__ = [
 ]
 
 ENCRYPTED = "encrypted_content"
-_PACKED = "triocept-blobs:"
 _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 
 
@@ -77,21 +73,15 @@ def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
     """The blobs in an item's encrypted content."""
     if not encrypted:  # llama.cpp writes ""
         return ()
-    if encrypted.startswith(_PACKED):
-        try:
-            packed = base64.b64decode(encrypted.removeprefix(_PACKED), validate=True)
-            return msgspec.convert(decode_json(packed), tuple[Blob, ...])
-        except (binascii.Error, DialectError, msgspec.ValidationError):
-            pass
-    return (Blob(NAME, ENCRYPTED, encrypted),)
+    return unpack(encrypted) or (Blob(NAME, ENCRYPTED, encrypted),)
 
 
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
     """The encrypted content that holds these blobs; `packed`: those of others too."""
     own = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
-    if own or not blobs or not packed:
-        return own[-1] if own else None
-    return _PACKED + base64.b64encode(encode_json(blobs)).decode()
+    if own:
+        return own[-1]
+    return pack(blobs, NAME) if packed else None
 
 
 def _parse_texts(fields: Fields, field: Literal["summary", "content"]) -> list[Reasoning]:

@@ -8,7 +8,8 @@ Rules:
 3. A frame of the websocket is a request too: its `type` is left out, its `generate` is kept.
 4. The wire has no stop strings, seeds and penalties. Those that came in it (some servers know them) are written again;
    those of other dialects are left out.
-5. OpenAI stores answers unless told otherwise; for another dialect nobody asked it to.
+5. From another dialect, no two calls have one id.
+6. OpenAI stores answers unless told otherwise; for another dialect nobody asked it to.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling
 from ...errors import DialectError
+from .._distinct import distinct_calls
 from .._efforts import effort_for
 from .._fields import Fields, merged
+from .._refusals import refuse_token_ids
+from ..openai_chat.sampling import parse_sampling, render_sampling
 from .formats import parse_format, render_format
 from .messages import parse_input, parse_instructions, render_input
 from .names import NAME
@@ -29,6 +33,7 @@ __all__ = ["parse_request", "render_request"]
 
 _FRAME = "response.create"
 _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
+_SAMPLING = ("temperature", "top_p")
 _SOURCES = ("conversation", "prompt")  # what a conversation may go on from beside an earlier response
 
 
@@ -54,7 +59,7 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
         tool_choice=parse_choice(fields.take("tool_choice"), "tool_choice"),
         parallel_tool_calls=fields.flag("parallel_tool_calls"),
         stream=fields.flag("stream") or False,
-        sampling=_parse_sampling(fields),
+        sampling=parse_sampling(fields, fields.integer("max_output_tokens")),
         reasoning=_parse_reasoning(fields),
         output_format=parse_format(fields),
         previous_response=previous,
@@ -64,9 +69,15 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`."""
+    """The document that asks a provider for `request`.
+
+    Raises:
+        DialectError: its prompt is token ids, which only completions can say.
+    """
+    refuse_token_ids(request.messages)
     own = request.dialect == NAME
-    instructions, items = render_input(request.messages, Names(request.tools), own=own)
+    messages = request.messages if own else distinct_calls(request.messages)
+    instructions, items = render_input(messages, Names(request.tools), own=own)
     if not items and request.previous_response is None:
         items = [{"type": "message", "role": "user", "content": ""}]
     document: dict[str, Json] = {"model": request.model, "input": items}
@@ -99,25 +110,6 @@ def _need_input(fields: Fields, *, goes_on: bool) -> Json:
     return [] if value is None else value
 
 
-def _parse_sampling(fields: Fields) -> Sampling:
-    return Sampling(
-        max_output_tokens=fields.integer("max_output_tokens"),
-        temperature=fields.number("temperature"),
-        top_p=fields.number("top_p"),
-        top_k=fields.integer("top_k"),
-        stop=_parse_stop(fields),
-        seed=fields.integer("seed"),
-        presence_penalty=fields.number("presence_penalty"),
-        frequency_penalty=fields.number("frequency_penalty"),
-    )
-
-
-def _parse_stop(fields: Fields) -> tuple[str, ...]:
-    if isinstance(fields.peek("stop"), str):
-        return (fields.need_text("stop"),)
-    return fields.texts("stop")
-
-
 def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
     reasoning = fields.object("reasoning")
     if reasoning is None:
@@ -128,20 +120,12 @@ def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
 
 
 def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
-    document: dict[str, Json] = {
-        "max_output_tokens": sampling.max_output_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-    }
-    if own:
-        document |= {
-            "top_k": sampling.top_k,
-            "stop": list(sampling.stop) or None,
-            "seed": sampling.seed,
-            "presence_penalty": sampling.presence_penalty,
-            "frequency_penalty": sampling.frequency_penalty,
-        }
-    return {name: value for name, value in document.items() if value is not None}
+    document = render_sampling(sampling, own=own)
+    if not own:
+        document = {name: value for name, value in document.items() if name in _SAMPLING}
+    if sampling.max_output_tokens is not None:
+        document["max_output_tokens"] = sampling.max_output_tokens
+    return document
 
 
 def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:

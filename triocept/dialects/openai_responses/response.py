@@ -106,11 +106,11 @@ def render_response(response: Response, request: Request) -> Json:
     own = is_own(response.dialect)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
-    items = render_answer(parts, Names(request.tools), own=own)
+    document = envelope(request, response.id, response.model, int(time.time()))
+    items = render_answer(parts, Names(request.tools), document["id"], own=own)
     last = parts[-1] if parts else None
     if is_cut(response.stop_reason) and isinstance(last, ToolCall) and not is_whole(last):
         items[-1]["status"] = "incomplete"
-    document = envelope(request, response.id, response.model, int(time.time()))
     document |= {
         "output": items,
         "usage": render_usage(response.usage or estimate_usage(request, response), own=own),
@@ -145,7 +145,7 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "model": model or request.model,
         "output": [],
         "parallel_tool_calls": request.parallel_tool_calls is not False,
-        "previous_response_id": request.previous_response,
+        "previous_response_id": request.previous_response or request.continued_from,
         "reasoning": merged({"effort": effort, "summary": None}, extra.get("reasoning") or {}),
         "store": extra.get("store") is not False,
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,

@@ -18,7 +18,7 @@ from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
-from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
+from ..._canonical.tokens import estimate_streamed
 from .._custom import custom_names
 from .._fields import merged
 from ..base import Failure
@@ -97,6 +97,7 @@ class Documents:
     def _open(self, identity: str, model: str, extra: dict[str, object] | None = None) -> list[WireEvent]:
         document = envelope(self._request, identity, model, int(time.time()))
         self._envelope = merged(document, extra) if extra else document
+        self._counter.answer = self.response_id
         return [
             self._counter.event(kind, {"response": self._envelope})
             for kind in ("response.created", "response.in_progress")
@@ -161,7 +162,7 @@ class Documents:
         begun = [] if self._envelope else self._open("", "")
         left = [each for index in sorted(self._writers) for each in self._part_end(index)]
         done = self._settle(cut=is_cut(event.stop_reason))
-        usage = event.usage or self._start_usage or self._estimate()
+        usage = event.usage or self._start_usage or estimate_streamed(self._request, self._characters)
         document = {
             **self._envelope,
             "output": [item.document for item in self._items],
@@ -177,10 +178,3 @@ class Documents:
         )
         kind = f"response.{document['status']}"
         return [*begun, *left, *done, self._counter.event(kind, {"response": document})]
-
-    def _estimate(self) -> Usage:
-        return Usage(
-            input_tokens=estimate_input_tokens(self._request),
-            output_tokens=max(1, self._characters // CHARACTERS_PER_TOKEN),
-            estimated=True,
-        )

@@ -12,7 +12,7 @@ import msgspec
 
 from ..._canonical.content import Blob, Json
 from .._json import encode_json, encode_text
-from .items import complete
+from .items import complete, place
 from .reasoning import ENCRYPTED, encrypted_of
 
 __all__ = ["Counter", "Item", "WireEvent", "Writer"]
@@ -31,6 +31,8 @@ class Counter:
 
     def __init__(self) -> None:
         self.next = 0
+        self.answer = ""
+        """The answer's id."""
 
     def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
         """The event of this kind, with its number."""
@@ -64,7 +66,7 @@ class Item:
 
     def begin(self, fields: dict[str, Json]) -> list[WireEvent]:
         """`output_item.added`: the item, with what is still empty."""
-        self.document = complete(self.document)
+        self.document = complete(self.document, place(self._counter.answer, self._number))
         if isinstance(self.id, str):
             self._places = {"item_id": self.id, "output_index": self._number}
         item = {**self.document, **fields}

@@ -59,6 +59,10 @@ class Parser(StreamParser):
                 self._take(sse, events)
         return events
 
+    @property
+    def ending(self) -> bool:
+        return self._done
+
     def close(self) -> list[Event]:
         if not self._done:
             raise UpstreamTruncated("the provider's stream ended without response.completed")

@@ -1,11 +1,15 @@
-"""What the short way from the parser to the rollout must keep: no request of a connection is lost, cut or doubled."""
+"""What the fast way to the rollout must keep: no request of a connection is lost, cut or doubled."""
 
 from __future__ import annotations
 
 import json
+import re
 
+import h11
 import pytest
 import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.asking import ask_body, connected, echo, raw_request
 from triocept import Rollout, serve_endpoint
@@ -108,3 +112,119 @@ async def test_a_model_call_and_another_route_share_a_connection() -> None:
                     while not answer.endswith(b"}"):
                         answer += await stream.receive_some()
                     assert b" 200 " in answer
+
+
+PIECES = [
+    *(
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b" ",
+        b"\t",
+        b":",
+        b",",
+        b"\x00",
+        b"\x7f",
+        b"\xff",
+        b"%41",
+        b"?",
+        b"#",
+        b"a",
+        b"",
+        b"1",
+    ),
+    *(
+        b"X: y\r\n",
+        b"Host: b\r\n",
+        b"Connection: close\r\n",
+        b"Connection: upgrade\r\n",
+        b"Content-Length: 5\r\n",
+    ),
+    *(
+        b"Transfer-Encoding: chunked\r\n",
+        b"Expect: 100-continue\r\n",
+        b"Upgrade: h2c\r\n",
+        b"HTTP/1.0",
+        b"get",
+    ),
+    *(b"Content-Encoding: gzip\r\n", b"X: a\r\n b\r\n", b"TE: trailers\r\n", b"Content-Length: +7\r\n"),
+]
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> list[tuple[float, int, bytes]]:
+    """Places in a head (0 to 1), how many bytes go from there, and what comes in their place."""
+    edit = st.tuples(
+        st.integers(0, 100).map(lambda n: n / 100), st.sampled_from([0, 0, 1, 2, 7]), st.sampled_from(PIECES)
+    )
+    return draw(st.lists(edit, min_size=1, max_size=3))
+
+
+def edited(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
+    head, gap, body = data.partition(b"\r\n\r\n")
+    head += gap
+    for place, length, piece in changes:
+        at = round(place * len(head))
+        if length == 0:  # whole lines begin at a line
+            at = head.rfind(b"\r\n", 0, at) + 2 if piece.endswith(b"\r\n") and b":" in piece else at
+        head = head[:at] + piece + head[at + length :]
+    return head + body
+
+
+async def answer_to(port: int, data: bytes) -> tuple[object, ...]:
+    """What a client sees: status, headers and body of each response, and whether the connection has ended."""
+    seen: list[object] = []
+    async with connected(port) as stream:
+        await stream.send_all(data)
+        client = h11.Connection(h11.CLIENT)
+        client.send(h11.Request(method="POST", target="/", headers=[("host", "a"), ("content-length", "0")]))
+        client.send(h11.EndOfMessage())
+        with trio.move_on_after(0.15):
+            while True:
+                event = client.next_event()
+                if event is h11.NEED_DATA:
+                    try:
+                        client.receive_data(await stream.receive_some())
+                    except trio.BrokenResourceError:
+                        seen.append("reset")
+                        break
+                elif isinstance(event, h11.Response | h11.InformationalResponse):
+                    headers = {
+                        name: value
+                        for name, value in event.headers
+                        if name not in (b"date", b"content-length")
+                    }
+                    seen.append((event.status_code, headers))
+                elif isinstance(event, h11.Data):
+                    seen.append(re.sub(rb"resp_\w+|\"created\":\d+", b"", bytes(event.data)))
+                else:
+                    seen.append(type(event).__name__)
+                    if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed | h11.EndOfMessage):
+                        break
+    return tuple(seen)
+
+
+async def compare(examples: list[list[tuple[float, int, bytes]]]) -> None:
+    async with serve_endpoint(fast=True) as one, serve_endpoint(fast=False) as other:
+        async with one.open_rollout(echo, id="r") as a, other.open_rollout(echo, id="r") as b:
+            for changes in examples:
+                answers = []
+                for rollout, port in ((a, one.port), (b, other.port)):
+                    data = edited(request_of(rollout, "hi"), changes).replace(
+                        rollout.api_key.encode(), b"KEY"
+                    )
+                    data = data.replace(b"KEY", rollout.api_key.encode())
+                    answers.append(await answer_to(port, data))
+                assert answers[0] == answers[1], changes
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(edits(), min_size=8, max_size=8))
+def test_a_head_of_any_kind_is_answered_the_same_both_ways(
+    examples: list[list[tuple[float, int, bytes]]],
+) -> None:
+    async def main() -> None:
+        with trio.fail_after(60):
+            await compare(examples)
+
+    trio.run(main)

@@ -1,0 +1,9 @@
+"""`python -m tests.dialects.pairs`: compute the table anew, and write it and the page."""
+
+from __future__ import annotations
+
+from .page import PAGE, TABLE, compute, write
+
+if __name__ == "__main__":
+    write(compute())
+    print(f"written: {TABLE}\nwritten: {PAGE}")

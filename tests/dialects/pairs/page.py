@@ -1,0 +1,142 @@
+"""The table, as lines that a test compares, and the page of the documentation that is made of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from .feature import Ask, Fault, Feature
+from .walk import FEATURES, NAMES, STREAM_ONLY, UNSAID, walk
+
+__all__ = ["PAGE", "TABLE", "Table", "compute", "page_of", "read_table", "table_of", "write"]
+
+TABLE = Path(__file__).with_name("table.tsv")
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "translation.md"
+Table: TypeAlias = dict[tuple[str, str, str], dict[str, str]]
+"""Group, feature and the dialect that says it -> the dialect that it is said to -> what becomes of it."""
+
+_NO_WORD = re.compile(r"[^a-z0-9]+")
+_SHORT = {
+    "openai_chat": "chat",
+    "openai_completions": "completions",
+    "openai_responses": "Responses",
+    "anthropic_messages": "Messages",
+    "gemini": "Gemini",
+}
+_HEAD = """\
+<!-- Made by `python -m tests.dialects.pairs`, and compared by the tests. Do not edit. -->
+
+# Translation
+
+An agent speaks one dialect and the provider behind it may speak another. Then each request goes from the agent's
+dialect into the provider's, and each answer comes back the other way. What is said below is what the test suite saw:
+it sends every feature through every pair of dialects and back, as bytes, and fails where a cell is no longer true.
+Where both sides speak one dialect, everything is kept.
+
+- *kept*: said on the other side, with the same meaning.
+- *lost*: left out, for the other side has no words for it, or would refuse them.
+- *refused*: an error (a 400 to the agent), because without it the request or the answer would mean something else.
+- Any other word: what becomes of it there.
+
+The dialects: *chat* is `openai_chat`, *completions* `openai_completions`, *Responses* `openai_responses`, *Messages*
+`anthropic_messages`, *Gemini* `gemini`. In none of them can an agent have more
+than one answer to a request: `n` above 1 is refused.
+"""
+_REQUESTS = """
+## From an agent to a provider
+
+The columns are the provider's dialect; "said by" are the dialects whose agents can say it at all.
+"""
+_ANSWERS = """
+## From a provider to an agent
+
+The columns are the agent's dialect; "said by" are the dialects whose providers can say it at all. It holds of whole
+answers and of streamed ones, except where both are named.
+"""
+
+
+def compute() -> Table:
+    """Every feature through every pair."""
+    return {
+        (feature.group, feature.name, start): {end: walk(feature, start, end) for end in NAMES}
+        for feature in FEATURES
+        for start in NAMES
+    }
+
+
+def table_of(table: Table) -> str:
+    """The table as lines, tab-separated."""
+    lines = [["group", "feature", "said by", *NAMES]]
+    lines += [[*key, *(cells[name] for name in NAMES)] for key, cells in table.items()]
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def read_table() -> Table:
+    """The table as it is checked in."""
+    lines = TABLE.read_text(encoding="utf-8").splitlines()[1:]
+    rows = [line.split("\t") for line in lines]
+    return {(row[0], row[1], row[2]): dict(zip(NAMES, row[3:], strict=True)) for row in rows}
+
+
+def write(table: Table) -> None:
+    """Write the table and the page."""
+    TABLE.write_text(table_of(table), encoding="utf-8")
+    PAGE.write_text(page_of(table), encoding="utf-8")
+
+
+def page_of(table: Table) -> str:
+    """The page that says what the table does, as far as the way there goes."""
+    notes: list[str] = []
+    text = _HEAD + _REQUESTS
+    text += _section(table, [each for each in FEATURES if isinstance(each, Ask)], notes)
+    text += _ANSWERS
+    text += _section(table, [each for each in FEATURES if not isinstance(each, Ask | Fault)], notes)
+    text += _section(table, [each for each in FEATURES if isinstance(each, Fault)], notes)
+    return text + "\n" + "\n".join(notes) + "\n"
+
+
+def _section(table: Table, features: list[Feature], notes: list[str]) -> str:
+    return "".join(
+        f"\n### {group}\n\n"
+        + "\n".join(_rows(table, [each for each in features if each.group == group], notes))
+        + "\n"
+        for group in dict.fromkeys(feature.group for feature in features)
+    )
+
+
+def _rows(table: Table, features: list[Feature], notes: list[str]) -> Iterator[str]:
+    yield f"| | said by | {' | '.join(_SHORT.values())} |"
+    yield "|---" * (len(NAMES) + 2) + "|"
+    for feature in features:
+        rows = {start: table[feature.group, feature.name, start] for start in NAMES}
+        said_by = [start for start in NAMES if set(rows[start].values()) != {UNSAID}]
+        cells = {end: _cells(rows, said_by, end) for end in NAMES}
+        usual = {end: _usual(found) for end, found in cells.items()}
+        exceptions = [
+            f"From {_SHORT[start]} to {_SHORT[end]}: {found}."
+            for end in NAMES
+            for start, found in cells[end].items()
+            if found != usual[end]
+        ]
+        note = " ".join([*([feature.note] if feature.note else []), *exceptions])
+        name = feature.name
+        if note:
+            label = _NO_WORD.sub("-", f"{feature.group} {feature.name}".lower()).strip("-")
+            notes.append(f"[^{label}]: {note}")
+            name += f" [^{label}]"
+        by = "all" if len(said_by) == len(NAMES) else ", ".join(_SHORT[start] for start in said_by)
+        yield f"| {name} | {by} | {' | '.join(usual.values())} |"
+
+
+def _cells(rows: dict[str, dict[str, str]], said_by: list[str], end: str) -> dict[str, str]:
+    """What becomes of it on the way to `end`, for each dialect that says it; its own only if no other does."""
+    found = {start: rows[start][end].partition(" | ")[0].removeprefix(STREAM_ONLY) for start in said_by}
+    others = {start: verdict for start, verdict in found.items() if start != end and verdict != UNSAID}
+    return others or found
+
+
+def _usual(found: dict[str, str]) -> str:
+    return Counter(found.values()).most_common(1)[0][0] if found else ""

@@ -1,0 +1,125 @@
+"""The table of the agents: how each is made ready, where it comes from, and what its model says.
+
+`version` is the one that was tested, and that is installed. Of codex there is one case more, for a provider that may
+use a websocket: it is answered 426, and goes on by POST, in the same turns. An endpoint that took the websocket would
+have that case say `side=1`, for its warm-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import pytest
+
+from triocept import ToolCall, agents
+
+__all__ = ["CASES", "PROMPT", "SOURCES", "Case", "Reply", "Source", "cases"]
+
+PROMPT = "Write hello into proof.txt with a shell command."
+COMMAND = "echo hello >> proof.txt"  # appends: what runs twice is seen
+DONE = "All done."
+
+Reply: TypeAlias = "str | ToolCall"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an agent comes from."""
+
+    registry: Literal["npm", "pip"]
+    package: str
+    command: str
+    version: str
+    below_python: tuple[int, int] | None = None
+    """The first Python that its package does not take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One agent in one dialect."""
+
+    agent: str
+    """Its name in `triocept.agents`."""
+    speaks: str
+    """Its dialect."""
+    replies: tuple[Reply, ...]
+    """What its model says, main call by main call: its exact turns."""
+    options: dict[str, Any]
+    """What its launch is given beside rollout, directory and prompt."""
+    side: int = 0
+    """How many side calls it makes in a run. Codex's warm-up over a websocket is one."""
+    ci: bool = False
+    """Whether the test command runs it."""
+
+    @property
+    def name(self) -> str:
+        options = [str(value) for value in self.options.values() if value is not True]
+        flags = [name for name, value in self.options.items() if value is True]
+        return "-".join([self.agent, *options, *flags])
+
+    @property
+    def prepare(self) -> Callable[..., agents.Launch]:
+        return partial(agents.agent(self.agent), **self.options)
+
+
+SOURCES = {
+    "claude_code": Source("npm", "@anthropic-ai/claude-code", "claude", "2.1.197"),
+    "codex": Source("npm", "@openai/codex", "codex", "0.169.0"),
+    "opencode": Source("npm", "opencode-ai", "opencode", "1.18.33"),
+    "gemini_cli": Source("npm", "@google/gemini-cli", "gemini", "0.61.0"),
+    "pi": Source("npm", "@mariozechner/pi-coding-agent", "pi", "0.73.1"),
+    "qwen_code": Source("npm", "@qwen-code/qwen-code", "qwen", "0.15.10"),
+    "mini_swe_agent": Source("pip", "mini-swe-agent", "mini", "2.4.6"),
+    "aider": Source("pip", "aider-chat", "aider", "0.86.2", below_python=(3, 13)),
+    "llm": Source("pip", "llm", "llm", "0.36"),
+}
+
+_CALLS = {
+    "claude_code": ToolCall.of("Bash", command=COMMAND, description="write the proof"),
+    "codex": ToolCall.of("exec_command", cmd=COMMAND),
+    "opencode": ToolCall.of("bash", command=COMMAND, description="write the proof"),
+    "gemini_cli": ToolCall.of("run_shell_command", command=COMMAND),
+    "pi": ToolCall.of("bash", command=COMMAND),
+    "qwen_code": ToolCall.of("run_shell_command", command=COMMAND, is_background=False),
+    "mini_swe_agent": ToolCall.of("bash", command=COMMAND),
+    "llm": ToolCall.of("shell", command=COMMAND),
+}
+_REPLIES: dict[str, tuple[Reply, ...]] = {
+    **{agent: (call, DONE) for agent, call in _CALLS.items()},
+    "mini_swe_agent": (
+        _CALLS["mini_swe_agent"],
+        ToolCall.of("bash", command="echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"),
+    ),
+    "aider": ("proof.txt\n```\nhello\n```\n",),  # no tools: a whole file
+}
+
+
+def _case(agent: str, speaks: str, *, side: int = 0, ci: bool = False, **options: Any) -> Case:
+    return Case(agent=agent, speaks=speaks, replies=_REPLIES[agent], options=options, side=side, ci=ci)
+
+
+_THREE = ("openai_chat", "openai_responses", "anthropic_messages")
+CASES = (
+    _case("claude_code", "anthropic_messages", ci=True),
+    _case("codex", "openai_responses", ci=True),
+    _case("codex", "openai_responses", websocket=True, ci=True),
+    *(_case("opencode", dialect, dialect=dialect) for dialect in _THREE),
+    _case("gemini_cli", "gemini"),
+    _case("mini_swe_agent", "openai_chat"),
+    *(_case("pi", dialect, dialect=dialect) for dialect in _THREE),
+    _case("qwen_code", "openai_chat"),
+    _case("aider", "openai_chat"),
+    _case("llm", "openai_chat"),
+)
+
+
+def cases(*left_out: str) -> pytest.MarkDecorator:
+    """Parametrize a test with every case but those of these agents (or of these names)."""
+    chosen = [case for case in CASES if case.name not in left_out and case.agent not in left_out]
+    parameters = [
+        pytest.param(case, id=case.name, marks=[pytest.mark.ci] if case.ci else []) for case in chosen
+    ]
+    return pytest.mark.parametrize("case", parameters)

@@ -1,0 +1,113 @@
+"""The agents, installed from the npm and Python registries into a directory that is kept between runs.
+
+`python -m tests.real_agents.installed [AGENT...]` installs these (or all), and says their versions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.real_agents.cases import SOURCES, Source
+
+__all__ = ["CannotInstall", "agents_folder", "installed", "main", "version_installed", "versions"]
+
+ROOT = Path(__file__).parents[2]
+
+
+class CannotInstall(Exception):
+    """This machine lacks what the agent needs; the text says what."""
+
+
+def agents_folder() -> Path:
+    """`TRIOCEPT_AGENTS_DIR`, or a directory beside nox's environments."""
+    folder = Path(os.environ.get("TRIOCEPT_AGENTS_DIR", ROOT / ".nox" / "agents-cache")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def installed(source: Source, folder: Path) -> Path:
+    """Its command; what is not there in the version that the table names is installed.
+
+    Raises:
+        CannotInstall: not on this machine.
+    """
+    if version_installed(source, folder) != source.version:
+        (_install_npm if source.registry == "npm" else _install_pip)(source, folder)
+    return _executable(source, folder)
+
+
+def version_installed(source: Source, folder: Path) -> str | None:
+    """Which version is there, without a run of it; None where there is none."""
+    if not _executable(source, folder).exists():
+        return None
+    if source.registry == "npm":
+        manifest = folder / "npm" / "node_modules" / source.package / "package.json"
+        return str(json.loads(manifest.read_text())["version"])
+    name = source.package.replace("-", "_")
+    for found in (folder / source.package).glob(f"lib/*/site-packages/{name}-*.dist-info"):
+        return found.name.removesuffix(".dist-info").rpartition("-")[2]
+    return None
+
+
+def versions(folder: Path) -> str:
+    """What is there, in one line."""
+    node = shutil.which("node")
+    there = [f"Python {sys.version.split()[0]}"]
+    if node is not None:
+        there.append(f"node {subprocess.check_output([node, '--version'], text=True, timeout=60).strip()}")
+    found = {agent: version_installed(source, folder) for agent, source in SOURCES.items()}
+    return ", ".join([*there, *(f"{agent} {version}" for agent, version in found.items() if version)])
+
+
+def _executable(source: Source, folder: Path) -> Path:
+    scripts = "npm/node_modules/.bin" if source.registry == "npm" else f"{source.package}/bin"
+    return folder / scripts / source.command
+
+
+def _install_npm(source: Source, folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise CannotInstall(f"{source.package} comes from the npm registry, and this machine has no npm")
+    what = f"{source.package}@{source.version}"
+    install = [npm, "install", "--prefix", folder / "npm", "--no-fund", "--no-audit", "--save-exact", what]
+    subprocess.run(install, check=True, timeout=600)
+
+
+def _install_pip(source: Source, folder: Path) -> None:
+    environment = folder / source.package
+    subprocess.run([_python_for(source), "-m", "venv", "--clear", environment], check=True, timeout=300)
+    install = [environment / "bin" / "pip", "install", "-q", f"{source.package}=={source.version}"]
+    subprocess.run(install, check=True, timeout=900)
+
+
+def _python_for(source: Source) -> str:
+    """An interpreter that its package takes, the newest first: ours, or one that is on PATH and runs."""
+    limit = source.below_python
+    if limit is None or sys.version_info[:2] < limit:
+        return sys.executable
+    for minor in range(limit[1] - 1, 10, -1):
+        path = shutil.which(f"python3.{minor}")
+        if path and subprocess.run([path, "-c", "import ensurepip"], capture_output=True).returncode == 0:
+            return path
+    raise CannotInstall(
+        f"{source.package} {source.version} takes no Python from {limit[0]}.{limit[1]} on, and there is no older one"
+    )
+
+
+def main(agents: list[str]) -> None:
+    folder = agents_folder()
+    for agent in agents or SOURCES:
+        try:
+            installed(SOURCES[agent], folder)
+        except CannotInstall as exc:
+            print(f"{agent} is not installed: {exc}")
+    print(versions(folder))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

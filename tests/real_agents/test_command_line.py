@@ -1,0 +1,35 @@
+"""`triocept run --agent NAME --script FILE -- "prompt"`, with each known agent, as a person types it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.real_agents.cases import CASES, PROMPT, Case
+from tests.real_agents.stage import Stage
+
+PLAIN = [
+    pytest.param(case, id=case.agent, marks=[pytest.mark.ci] if case.ci else [])
+    for case in {case.agent: case for case in reversed(CASES)}.values()
+]
+"""Each agent once, as its launch makes it unless told otherwise."""
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_a_known_agent_is_run_from_the_command_line(
+    case: Case, stage: Stage, executable_of: Callable[[str], Path]
+) -> None:
+    script = f"from triocept import ToolCall\nreplies = {[*case.replies]!r}"
+    options = ("--agent", case.agent.replace("_", "-"), "--executable", executable_of(case.agent))
+    run = stage.run(script, [PROMPT], *options)
+    assert run.returncode == 0, run.stderr
+    assert (run.work / "proof.txt").read_text() == "hello\n"
+    assert [turn.outcome for turn in run.trace] == ["answered"] * len(case.replies)
+    assert any(PROMPT in message.text for message in run.trace[0].request.messages)
+    assert run.trace.sealed
+    assert run.stderr.count(" answered ") == len(case.replies)
+    assert "agent ended with 0 after" in run.stderr
+    if isinstance(case.replies[-1], str):
+        assert case.replies[-1].splitlines()[-1].strip("`") in run.stdout

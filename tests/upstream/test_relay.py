@@ -1,0 +1,396 @@
+"""In the provider's own dialect: the document goes up as it came, the answer comes down byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from tests.asking import ask
+from triocept import (
+    Response,
+    Sampling,
+    Text,
+    ToolCall,
+    Trace,
+    Turn,
+    Usage,
+    events_of,
+    open_upstream,
+    serve_endpoint,
+)
+from triocept._upstream.relay import Frames, Relay
+from triocept.dialects import DIALECTS
+
+from .conftest import KEY, begin_to_read, staged
+from .provider import (
+    ALL,
+    CHAT,
+    COMPLETIONS,
+    END,
+    GEMINI,
+    MESSAGES,
+    RESPONSES,
+    Asked,
+    answers,
+    body_of,
+    chunk,
+    head,
+    says,
+    streams,
+    whole,
+    wire_stream,
+    wire_whole,
+)
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_a_streamed_answer_comes_down_byte_for_byte(dialect: str) -> None:
+    pieces = [b": a comment\r\n\r\n", *wire_stream(dialect)]
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(chunk(piece) for piece in pieces) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, dialect) as stage:
+            answered = await stage.ask(dialect, stream=True)
+    assert answered.content == b"".join(pieces)
+    (turn,) = stage.rollout.trace
+    assert turn.response is not None
+    usage = turn.response.usage
+    assert usage is not None
+    assert (turn.response.text, usage.input_tokens, usage.output_tokens) == ("Hello, world.", 11, 7)
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_a_whole_answer_comes_down_byte_for_byte(dialect: str) -> None:
+    body = wire_whole(dialect)
+    with trio.fail_after(5):
+        async with staged(says(whole(body)), dialect) as stage:
+            answered = await stage.ask(dialect)
+    assert answered.content == body
+    assert stage.rollout.trace[0].response is not None
+    assert stage.rollout.trace[0].response.text == "Hello, world."
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_the_agents_document_goes_up_as_it_came(dialect: str) -> None:
+    more = {"zebra": {"b": 1, "a": [None, 2.5, "\u00e9"]}, "apple": True}
+    with trio.fail_after(5):
+        async with staged(answers(dialect), dialect) as stage:
+            for stream in (False, True):
+                await stage.ask(dialect, stream=stream, **more)
+    for asked, stream in zip(stage.provider.asked, (False, True), strict=True):
+        assert list(asked.document.items()) == list(body_of(dialect, stream=stream, **more).items())
+        assert list(asked.document["zebra"]) == ["b", "a"]
+
+
+async def test_what_is_overridden_is_changed_and_nothing_else() -> None:
+    options: dict[str, Any] = {"model": "real", "extra_body": {"seed": 7, "metadata": {"b": 2}, "user": None}}
+    with trio.fail_after(5):
+        async with staged(answers(CHAT), CHAT, **options) as stage:
+            await stage.ask(CHAT, metadata={"a": "1"}, user="me", top_a=0.5)
+    assert stage.provider.asked[0].document == {
+        **body_of(CHAT),
+        "model": "real",
+        "metadata": {"a": "1", "b": 2},
+        "top_a": 0.5,
+        "seed": 7,
+    }
+
+
+async def test_overridden_sampling_leaves_no_second_name_of_the_same_thing() -> None:
+    with trio.fail_after(5):
+        async with staged(
+            answers(CHAT), CHAT, sampling=Sampling(max_output_tokens=5, temperature=0)
+        ) as stage:
+            await stage.ask(CHAT, max_tokens=100, temperature=1, top_a=0.5)
+    document = stage.provider.asked[0].document
+    assert (document["max_tokens"], document["temperature"], document["top_a"]) == (5, 0, 0.5)
+    assert "max_completion_tokens" not in document
+
+
+async def test_the_path_of_gemini_names_the_overriding_model() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(GEMINI), GEMINI, model="real") as stage:
+            await stage.ask(GEMINI, stream=True)
+    assert stage.provider.asked[0].target == "/v1beta/models/real:streamGenerateContent?alt=sse"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "value"),
+    [
+        (CHAT, "authorization", f"Bearer {KEY}"),
+        (COMPLETIONS, "authorization", f"Bearer {KEY}"),
+        (RESPONSES, "authorization", f"Bearer {KEY}"),
+        (MESSAGES, "x-api-key", KEY),
+        (GEMINI, "x-goog-api-key", KEY),
+    ],
+)
+async def test_the_key_is_sent_as_the_provider_wants_it_and_the_agents_key_never(
+    dialect: str, name: str, value: str
+) -> None:
+    with trio.fail_after(5):
+        async with staged(answers(dialect), dialect) as stage:
+            await stage.ask(dialect)
+    headers = stage.provider.asked[0].headers
+    assert headers[name] == value
+    assert stage.rollout.api_key not in repr(stage.provider.asked)
+    assert KEY not in repr(stage.upstream)
+    assert KEY not in repr(vars(stage.upstream))
+    assert "[redacted]" not in repr(headers)
+
+
+async def test_listed_headers_and_the_query_go_up_and_others_do_not() -> None:
+    headers = {
+        "anthropic-beta": "a-2025,b-2025",
+        "anthropic-version": "2026-10-21",
+        "user-agent": "claude-cli/2.1",
+        "x-stainless-lang": "js",
+        "cookie": "secret=1",
+        "x-forwarded-for": "10.0.0.1",
+        "connection": "keep-alive",
+    }
+    with trio.fail_after(5):
+        async with staged(answers(MESSAGES), MESSAGES) as stage:
+            async with stage.asking(MESSAGES, headers=headers, query="?beta=true&key=hidden") as answered:
+                await answered.aread()
+    (asked,) = stage.provider.asked
+    assert asked.target == "/v1/messages?beta=true"
+    for name in ("anthropic-beta", "anthropic-version", "user-agent", "x-stainless-lang"):
+        assert asked.headers[name] == headers[name]
+    assert not {"cookie", "x-forwarded-for"} & asked.headers.keys()
+
+
+async def test_an_anthropic_version_is_said_where_the_agent_says_none() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(MESSAGES), MESSAGES) as stage:
+            await stage.ask(MESSAGES)
+    assert stage.provider.asked[0].headers["anthropic-version"] == "2023-06-01"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_providers_listed_headers_reach_the_agent_and_no_others(stream: bool) -> None:
+    more = (
+        "request-id: req_1\r\nanthropic-ratelimit-unified-status: allowed\r\nx-ratelimit-remaining-tokens: 5\r\n"
+        "set-cookie: a=b\r\nserver: cloudy\r\n"
+    )
+    with trio.fail_after(5):
+        async with staged(answers(MESSAGES, more=more), MESSAGES) as stage:
+            for dialect in (MESSAGES, CHAT):
+                answered = await stage.ask(dialect, stream=stream)
+                assert answered.headers["request-id"] == "req_1"
+                assert answered.headers["anthropic-ratelimit-unified-status"] == "allowed"
+                assert answered.headers["x-ratelimit-remaining-tokens"] == "5"
+                assert not {"set-cookie", "server"} & answered.headers.keys()
+    assert stage.rollout.trace[0].notes["upstream"]["request_id"] == "req_1"
+
+
+class Watching:
+    """A recorder that notes what the agent had when a turn was recorded."""
+
+    def __init__(self) -> None:
+        self.seen = bytearray()
+        self.when_recorded: list[bytes] = []
+
+    async def record(self, turn: Turn) -> None:
+        for _ in range(20):
+            await trio.sleep(0.01)  # long enough for whatever was released to arrive
+        self.when_recorded.append(bytes(self.seen))
+
+    async def seal(self, trace: Trace) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+ENDS = {
+    CHAT: b'"finish_reason":"stop"',
+    COMPLETIONS: b'"finish_reason":"stop"',
+    RESPONSES: b"response.completed",
+    MESSAGES: b"message_delta",
+    GEMINI: b'"finishReason"',
+}
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_the_end_is_held_until_the_turn_is_recorded(dialect: str) -> None:
+    watching = Watching()
+    with trio.fail_after(5):
+        async with staged(streams(dialect), dialect, rollout={"recorder": watching}) as stage:
+            async with stage.asking(dialect, stream=True) as answered:
+                async for data in answered.aiter_raw():
+                    watching.seen += data
+    (before,) = watching.when_recorded
+    assert b"Hel" in before
+    assert ENDS[dialect] not in before
+    assert ENDS[dialect] in watching.seen
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_an_event_reaches_the_agent_before_the_provider_sends_the_next_one(dialect: str) -> None:
+    got = trio.Event()
+    pieces = wire_stream(dialect)
+    hel = next(number for number, piece in enumerate(pieces) if b"Hel" in piece)
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + chunk(b"".join(pieces[: hel + 1])))
+        await got.wait()
+        await stream.send_all(chunk(b"".join(pieces[hel + 1 :])) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, dialect) as stage:
+            async with stage.asking(dialect, stream=True) as answered:
+                async for data in answered.aiter_raw():
+                    if b"Hel" in data:
+                        got.set()
+    assert got.is_set()
+
+
+async def test_a_server_that_says_no_done_and_stays_open_has_ended_all_the_same() -> None:
+    *pieces, done = wire_stream(CHAT)
+    done = done.replace(b"data: [DONE]\n\n", b"")
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(map(chunk, [*pieces, done])))
+        await trio.sleep_forever()
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT) as stage:
+            answered = await stage.ask(CHAT, stream=True)
+            assert answered.content == b"".join([*pieces, done])
+
+
+async def test_of_two_ends_the_agent_gets_one() -> None:
+    pieces = wire_stream(MESSAGES)
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(map(chunk, [*pieces, pieces[-1]])) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, MESSAGES) as stage:
+            answered = await stage.ask(MESSAGES, stream=True)
+            assert answered.content == b"".join(pieces)
+            assert (await stage.ask(MESSAGES, stream=True)).content == b"".join(pieces)
+
+
+async def test_unknown_events_are_passed_on_and_read_over() -> None:
+    unknown = b'event: brand_new\ndata: {"type":"brand_new","a":[1]}\n\n'
+    first, *rest = wire_stream(MESSAGES)
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + chunk(first + unknown) + b"".join(map(chunk, rest)) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, MESSAGES) as stage:
+            answered = await stage.ask(MESSAGES, stream=True)
+    assert answered.content == b"".join([first, unknown, *rest])
+
+
+async def test_a_connection_is_used_again() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(CHAT), CHAT) as stage:
+            for stream in (False, True) * 3:
+                await stage.ask(CHAT, stream=stream)
+    assert stage.provider.connections == 1
+
+
+async def test_a_stream_that_is_asked_for_again_without_one_is_told_whole() -> None:
+    """Claude Code re-sends a stream that broke on its way as a call without `stream`."""
+    pieces = wire_stream(MESSAGES)
+    gone = trio.Event()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + chunk(b"".join(pieces[:4])))
+        await gone.wait()
+        await stream.send_all(b"".join(map(chunk, pieces[4:])) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, MESSAGES, rollout={"on_hangup": "finish"}) as stage:
+            await begin_to_read(stage, MESSAGES)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_set_soon, gone)
+                again = await stage.ask(MESSAGES)
+    assert again.json()["content"] == [{"type": "text", "text": "Hello, world."}]
+    assert again.json()["stop_reason"] == "end_turn"
+    assert len(stage.provider.asked) == len(stage.rollout.trace) == 1
+
+
+async def _set_soon(event: trio.Event) -> None:
+    await trio.sleep(0.1)
+    event.set()
+
+
+async def test_a_gemini_stream_without_sse_is_a_json_array() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(GEMINI), GEMINI) as stage:
+            url = stage.rollout.base_url(GEMINI) + "/v1beta/models/asked:streamGenerateContent"
+            async with httpx2.AsyncClient() as client:
+                key = {"x-goog-api-key": stage.rollout.api_key}
+                answered = await client.post(url, json=body_of(GEMINI), headers=key)
+    parts = [p for each in answered.json() for p in each["candidates"][0].get("content", {}).get("parts", ())]
+    assert "".join(part["text"] for part in parts) == "Hello, world."
+
+
+async def test_a_provider_that_sends_the_whole_in_place_of_a_stream_is_understood() -> None:
+    with trio.fail_after(5):
+        async with staged(says(whole(wire_whole(CHAT))), CHAT) as stage:
+            answered = await stage.ask(CHAT, stream=True)
+    assert answered.headers["content-type"] == "text/event-stream"
+    assert answered.text.endswith("data: [DONE]\n\n")
+    assert "Hello, world." in answered.text
+
+
+async def test_three_endpoints_deep_the_answer_is_the_same() -> None:
+    call = Response(
+        (Text("See:"), ToolCall("ls", '{"path":"."}', "call_1")), usage=Usage(input_tokens=3, output_tokens=4)
+    )
+
+    async def model(exchange: Any) -> None:
+        async with exchange.open_stream() as stream:
+            for event in events_of(call):
+                await stream.send(event)
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as first:
+            base = first.base_url(CHAT)
+            async with open_upstream(base, dialect=CHAT, api_key=first.api_key) as up_one:
+                async with endpoint.open_rollout(up_one) as second:
+                    base = second.base_url(MESSAGES)
+                    async with open_upstream(base, dialect=MESSAGES, api_key=second.api_key) as up_two:
+                        async with endpoint.open_rollout(up_two) as third:
+                            answered = await ask(third, dialect=MESSAGES, stream=True)
+    assert answered.text.count("message_stop") == 2  # its name and its type
+    for rollout in (first, second, third):
+        (turn,) = rollout.trace
+        assert turn.response is not None
+        assert turn.response.tool_calls[0].parsed() == {"path": "."}
+        assert turn.response.usage == Usage(input_tokens=3, output_tokens=4)
+
+
+@pytest.mark.parametrize("dialect", ALL)
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"])
+def test_wherever_the_bytes_are_cut_the_pieces_are_the_same(dialect: str, ending: bytes) -> None:
+    data = b"".join(wire_stream(dialect)).replace(b"\n", ending)
+    for size in (1, 2, 7, len(data)):
+        relay = Relay(DIALECTS[dialect].stream_parser())
+        pieces = [relay.feed(data[at : at + size]) for at in range(0, len(data), size)]
+        relay.close()
+        kept = [piece for piece in pieces if piece is not None]
+        last = relay.last()
+        assert b"".join([*(piece.data for piece in kept), last.data]) == data
+        assert last.last
+        assert not any(piece.last for piece in kept)
+
+
+def test_frames_end_behind_every_empty_line() -> None:
+    frames = Frames()
+    assert frames.feed(b"data: 1\n\ndata: 2\r\n\r\ndata: 3") == [b"data: 1\n\n", b"data: 2\r\n\r\n"]
+    assert frames.feed(b" and") == []
+    assert frames.feed(b" more\n") == []
+    assert frames.feed(b"\nx") == [b"data: 3 and more\n\n"]
+    assert frames.rest() == b"x"
+    assert frames.rest() == b""

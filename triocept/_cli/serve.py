@@ -1,0 +1,74 @@
+"""An endpoint that stays: what `triocept serve` does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import trio
+
+from .._endpoint import Endpoint, serve_endpoint
+from .._rollout.rollout import Rollout
+from .._rollout.service import Handler
+from .._trace.jsonl import JSONLRecorder
+from .._trace.recorder import Recorder, RecorderGroup
+from ..dialects import DIALECTS
+from ..errors import TrioceptError
+from .forward import Forward
+from .show import Show
+
+__all__ = ["Serve"]
+
+
+@dataclass(frozen=True)
+class Serve:
+    """One `triocept serve`."""
+
+    handler: Handler | Forward
+    record: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    quiet: bool = False
+
+    def main(self) -> int:
+        """Serve until Ctrl-C or SIGTERM."""
+        try:
+            trio.run(self._main)
+        except KeyboardInterrupt:
+            return 130
+        except (TrioceptError, OSError) as exc:
+            raise click.ClickException(str(exc)) from exc
+        return 0
+
+    async def _main(self) -> None:
+        show = Show(quiet=self.quiet)
+        recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with self._open(RecorderGroup([*recorders, show])) as (endpoint, rollout):
+                click.echo(described(endpoint, rollout))
+                async for _ in signals:
+                    break
+
+    @asynccontextmanager
+    async def _open(self, recorder: Recorder) -> AsyncIterator[tuple[Endpoint, Rollout]]:
+        async with AsyncExitStack() as stack:
+            handler = self.handler
+            if isinstance(handler, Forward):
+                handler = await stack.enter_async_context(handler.open())
+            serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
+            endpoint = await stack.enter_async_context(serving)
+            rollout = await stack.enter_async_context(endpoint.open_rollout(handler))
+            yield endpoint, rollout
+
+
+def described(endpoint: Endpoint, rollout: Rollout) -> str:
+    """What somebody needs to point an agent there, as lines for a shell."""
+    lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C"]
+    lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in DIALECTS]
+    lines += [f"# key: {rollout.api_key}"]
+    lines += [f"export {name}={value}" for name, value in rollout.environ().items()]
+    return "\n".join(lines)

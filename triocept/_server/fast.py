@@ -1,0 +1,293 @@
+"""Model calls over HTTP/1.1 without hypercorn: the fast way.
+
+Rules:
+
+1. Only what is beyond doubt is served here: a POST to the path of a model call, with a head of strict grammar
+   (RFC 9112) and a Content-Length. Anything else (another route, an upgrade, HTTP/2, chunks, a fold, a second Host)
+   goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is answered there is
+   answered as if this module were not there.
+2. A connection has two tasks for as long as it lives, and none for a request: one reads, the other answers. The one
+   that reads sees the hang-up, whatever the other does.
+3. The key is checked, and the declared size, before the body is read.
+4. A response and its head go out in one send.
+5. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
+   then the connection ends: closing at once would reset it, and the answer would be lost on its way.
+
+httptools would parse a head no faster than one regular expression, and would accept what h11 does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias, final
+
+import trio
+
+from .answer import Reply
+from .intake import LINGER, BodyTooLarge, ClientGone, Head, Transport
+from .routes import Route, Routes
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["FastWay", "Intake"]
+
+Intake: TypeAlias = Callable[[Route, Head, Transport], Awaitable[None]]
+"""Answers one model call."""
+
+_START = b"POST /"
+_HEAD = re.compile(
+    rb"POST (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)++)\r\n"
+)
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_MAX_HEAD = 64 * 1024
+"""Bytes; a longer head is hypercorn's, which has a cap of its own."""
+_HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
+_READ_AHEAD = 256 * 1024
+"""Bytes that may be read and not taken: the body of the request that is being read, or requests behind one that
+waits, which are read for the sake of the hang-up."""
+
+
+@final
+class FastWay:
+    """The fast way of one connection.
+
+    Args:
+        connection: what it is spoken on; it has not been read from.
+        routes: which paths are model calls.
+        intake: what answers them.
+    """
+
+    def __init__(self, connection: Connection, routes: Routes, intake: Intake) -> None:
+        self._connection = connection
+        self._routes = routes
+        self._intake = intake
+        self._wire = Wire(connection.stream)
+        self._inbox = _Inbox(self._wire)
+
+    async def run(self) -> bytes | None:
+        """Serve model calls; the bytes that are hypercorn's, or None where the connection has ended."""
+        inbox = self._inbox
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(inbox.read)
+                found = await self._serve()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._wire.release()
+        return bytes(inbox.data) if found else None
+
+    async def _serve(self) -> bool:
+        """Whether something that is hypercorn's was found."""
+        while True:
+            self._connection.idle = not self._inbox.data
+            raw = await self._inbox.take_head()
+            self._connection.idle = False
+            if raw is None:
+                return bool(self._inbox.data)
+            call = self._read(raw)
+            if call is None:
+                self._inbox.put_back(raw)
+                return True
+            if not await call.run(self._intake):
+                return False
+
+    def _read(self, raw: bytes) -> _Call | None:
+        """The call that begins with this head; None: it is none, or it is not beyond doubt."""
+        match = _HEAD.fullmatch(raw)
+        if match is None:
+            return None
+        path, _, query = match[1].decode().partition("?")
+        route = self._routes.match(path, query) if "%" not in path else None
+        if route is None:
+            return None
+        lines = match[2].decode().split("\r\n")
+        headers: dict[str, str] = {}
+        for line in lines[:-1]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip(" \t")
+        length = headers.get("content-length", "")
+        closes = headers.get("connection", "").lower()
+        if (
+            len(headers) != len(lines) - 1
+            or "host" not in headers
+            or not _is_length(length)
+            or closes not in ("", "keep-alive", "close")
+            or not _HYPERCORNS.isdisjoint(headers)
+        ):
+            return None
+        head = Head("POST", path, query, headers)
+        return _Call(self, route, head, int(length), closes=closes == "close")
+
+
+def _is_length(text: str) -> bool:
+    return 0 < len(text) < 16 and text.isascii() and text.isdigit()
+
+
+@final
+class _Inbox:
+    """What the client has sent and nobody has taken, and whether it is still there."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.data = bytearray()
+        self.gone = False
+        self.scope: trio.CancelScope | None = None
+        """To be cancelled when the client hangs up."""
+        self._wire = wire
+        self._arrival = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+
+    async def read(self) -> None:
+        """Read until the client hangs up."""
+        try:
+            while data := await self._wire.receive():
+                self.data += data
+                self._arrival.unpark_all()
+                while len(self.data) > _READ_AHEAD:
+                    await self._room.park()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """The client is gone."""
+        self.gone = True
+        self._arrival.unpark_all()
+        if self.scope is not None:
+            self.scope.cancel()
+
+    async def arrival(self) -> None:
+        """Until more has come, or the client is gone."""
+        self._room.unpark_all()
+        await self._arrival.park()
+
+    async def take_head(self) -> bytes | None:
+        """The bytes up to a blank line; None where there is none, or none that could be ours."""
+        data, seen = self.data, 0
+        while True:
+            end = data.find(b"\r\n\r\n", seen)
+            if not data.startswith(_START[: len(data)]) or (end if end >= 0 else len(data)) > _MAX_HEAD:
+                return None
+            blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
+            if blank is not None and blank.start() != end + 1:
+                return None
+            if end >= 0:
+                return self.take(end + 4)
+            if self.gone:
+                return None
+            seen = max(0, len(data) - 3)
+            await self.arrival()
+
+    def take(self, most: int) -> bytes:
+        """As much as there is, of so many bytes."""
+        if most >= len(self.data):
+            taken = bytes(self.data)
+            self.data.clear()
+            return taken
+        with memoryview(self.data) as view:
+            taken = bytes(view[:most])
+        del self.data[:most]
+        return taken
+
+    def put_back(self, data: bytes) -> None:
+        """The opposite of `take`."""
+        self.data[:0] = data
+
+
+@final
+class _Call:
+    """One model call and its answer; a `Transport` for `intake`."""
+
+    def __init__(self, way: FastWay, route: Route, head: Head, length: int, *, closes: bool) -> None:
+        self._connection = way._connection
+        self._inbox = way._inbox
+        self._wire = way._wire
+        self._route = route
+        self._head = head
+        self._unread = length
+        self._closes = closes
+        self._chunked = False
+        self._ended = False
+
+    async def run(self, intake: Intake) -> bool:
+        """Answer. Whether the connection goes on: a call that is not answered to its end takes it along."""
+        try:
+            await intake(self._route, self._head, self)
+        finally:
+            self._inbox.scope = None
+            if not self._ended:
+                await self._connection.abort()
+        return self._ended and not self._closes and not self._inbox.gone
+
+    async def receive_body(self, cap: int) -> bytes:
+        if self._unread > cap:
+            raise BodyTooLarge
+        pieces = []
+        while self._unread:
+            piece = self._inbox.take(self._unread)
+            self._unread -= len(piece)
+            pieces.append(piece)
+            if self._unread:
+                if self._inbox.gone and not self._inbox.data:
+                    raise ClientGone
+                await self._inbox.arrival()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def cancel_when_gone(self, scope: trio.CancelScope) -> None:
+        self._inbox.scope = scope
+        if self._inbox.gone:
+            scope.cancel()
+
+    async def send(self, reply: Reply) -> None:
+        early = bool(self._unread)
+        self._closes = self._closes or early or self._connection.ending
+        head = [f"HTTP/1.1 {reply.status} \r\n"]
+        head += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
+        if reply.last:
+            head.append(f"content-length: {len(reply.body)}\r\n")
+        else:
+            self._chunked = True
+            head.append("transfer-encoding: chunked\r\n")
+        if self._closes:
+            head.append("connection: close\r\n")
+        head.append(f"date: {self._connection.date()}\r\n\r\n")
+        data = "".join(head).encode("latin-1", "replace")
+        await self._write(data + self._framed(reply.body, last=reply.last), last=reply.last)
+        if early:
+            await self._linger()
+
+    async def send_more(self, data: bytes, *, last: bool) -> None:
+        await self._write(self._framed(data, last=last), last=last)
+
+    async def abort(self) -> None:
+        await self._connection.abort()
+
+    def _framed(self, data: bytes, *, last: bool) -> bytes:
+        if not self._chunked:
+            return data
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        return chunk + b"0\r\n\r\n" if last else chunk
+
+    async def _write(self, data: bytes, *, last: bool) -> None:
+        """Send. Once the end is on its way, a hang-up means nothing any more."""
+        if last:
+            self._ended = True
+            self._inbox.scope = None
+        try:
+            await self._wire.send(data)
+        except trio.Cancelled:
+            await self._connection.abort()
+            raise
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._ended = False
+            self._inbox.hang_up()
+            await trio.lowlevel.checkpoint()
+
+    async def _linger(self) -> None:
+        with trio.move_on_after(LINGER):
+            while self._unread and not self._inbox.gone:
+                self._unread -= len(self._inbox.take(self._unread))
+                if self._unread:
+                    await self._inbox.arrival()

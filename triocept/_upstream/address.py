@@ -1,0 +1,52 @@
+"""Where a provider is: its base URL as its own SDK takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+__all__ = ["Address", "parse_address"]
+
+_NOT_PASSED = frozenset({"key", "alt", "$alt"})
+"""Of the agent's query: Google's clients may put the key there, and how a stream is framed is said anew."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A base URL, read."""
+
+    base: str
+    """Without a slash at its end, without its query."""
+    query: tuple[tuple[str, str], ...] = ()
+    """What every call carries (`api-version`, …)."""
+
+    def at(self, path: str, agent_query: str = "") -> str:
+        """The URL of a call.
+
+        Args:
+            path: behind the base, perhaps with a query of its own, which wins.
+            agent_query: that of the agent's URL.
+        """
+        path, _, own = path.partition("?")
+        passed = [(name, value) for name, value in _pairs(agent_query) if name not in _NOT_PASSED]
+        query = urlencode([*self.query, *passed, *_pairs(own)])
+        return f"{self.base}{path}?{query}" if query else f"{self.base}{path}"
+
+
+def parse_address(base_url: str) -> Address:
+    """The address that a base URL says.
+
+    Raises:
+        ValueError: it is no http or https URL, or has a user and a password in it.
+    """
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"an upstream's base_url is an http or https URL, not {base_url!r}")
+    if "@" in parts.netloc:
+        raise ValueError("an upstream's base_url holds no user or password: a key is given as api_key")
+    base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+    return Address(base, tuple(_pairs(parts.query)))
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True)

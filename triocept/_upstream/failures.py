@@ -1,0 +1,113 @@
+"""What a provider's bad answer amounts to: always an `UpstreamError`, with a status that an agent can act on.
+
+Rules:
+
+1. The provider's own status and words, where it answered with an error of its dialect.
+2. 502 where what came is no answer at all: a page, a redirect, nothing, broken JSON.
+3. The key is taken out of whatever is repeated, for some providers repeat it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .._canonical.content import Json
+from .._canonical.response import Response
+from ..dialects._failures import error_of
+from ..dialects._json import decode_json
+from ..dialects.base import Dialect
+from ..errors import DialectError, UpstreamError
+from .headers import passed_down
+
+__all__ = ["Reader", "REDACTED"]
+
+REDACTED = "[redacted]"
+MAX_ERROR = 1024 * 1024
+"""Bytes of an error's body that are read."""
+_SHOWN = 200
+_TAGS = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+class Reader:
+    """Reads one provider's answers and failures."""
+
+    def __init__(self, dialect: Dialect, api_key: str | None) -> None:
+        self._dialect = dialect
+        self._api_key = api_key
+
+    def response(self, body: bytes, headers: Mapping[str, str]) -> Response:
+        """The whole answer in a body.
+
+        Raises:
+            UpstreamError: there is none in it.
+        """
+        if not body.strip():
+            raise UpstreamError("the provider's answer is empty", headers=passed_down(headers))
+        try:
+            return self._dialect.parse_response(decode_json(body))
+        except UpstreamError as exc:  # an error with a status of success
+            raise self.told(exc, body, headers) from exc
+        except DialectError as exc:
+            raise self.unreadable(exc, body, headers) from exc
+
+    def failure(self, status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
+        """The error that an answer with this status is."""
+        passed = passed_down(headers)
+        if status < 400:
+            where = headers.get("location")
+            what = (
+                f"redirects to {where}: give the address it ends at as base_url" if where else "is no answer"
+            )
+            return UpstreamError(self._clean(f"the provider answered {status}, which {what}"), headers=passed)
+        document = _decoded(body)
+        if document is None:
+            return UpstreamError(
+                self._clean(f"the provider answered {status}: {_shown(body)}"),
+                status=status,
+                body=self._clean(_text(body)),
+                headers=passed,
+            )
+        return self.told(error_of(self._dialect.parse_error(status, document)), body, headers)
+
+    def told(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
+        """A provider's own error, with its body and its headers."""
+        text = error.body or _text(body)
+        return type(error)(
+            self._clean(error.message),
+            status=error.status,
+            body=self._clean(text),
+            headers={**error.headers, **passed_down(headers)},
+            code=error.code,
+            dialect=self._dialect.name if isinstance(_decoded(text.encode()), dict) else "",
+        )
+
+    def unreadable(self, exc: DialectError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
+        """The error that an answer is which its dialect cannot read."""
+        what = f"the provider's answer cannot be read as {self._dialect.name}: {exc}"
+        if body:
+            what = f"{what}; it is: {_shown(body)}"
+        return UpstreamError(self._clean(what), body=self._clean(_text(body)), headers=passed_down(headers))
+
+    def _clean(self, text: str) -> str:
+        return text.replace(self._api_key, REDACTED) if self._api_key else text
+
+
+def _decoded(body: bytes) -> Json:
+    """The document; None where it is none."""
+    try:
+        return decode_json(body)
+    except DialectError:
+        return None
+
+
+def _text(body: bytes) -> str:
+    return body[:MAX_ERROR].decode("utf-8", "replace")
+
+
+def _shown(body: bytes) -> str:
+    """The words of a body, on one line."""
+    words = " ".join(_TAGS.sub(" ", _text(body[:20_000])).split())
+    if not words:
+        return "nothing"
+    return repr(words[:_SHOWN] + ("…" if len(words) > _SHOWN else ""))

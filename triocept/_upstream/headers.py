@@ -1,0 +1,76 @@
+"""Which headers pass: by name, both ways. Whatever is not named here stays where it is.
+
+Keys, cookies, lengths, encodings and what belongs to one connection never pass. In pains.md's words: a lost
+`retry-after` or `anthropic-ratelimit-*` makes agents retry for ever, a lost `anthropic-beta` takes features away, and
+a lost `user-agent` or `x-stainless-*` has been answered with 429.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["ANTHROPIC_VERSION", "default_headers", "key_headers", "passed_down", "passed_up"]
+
+ANTHROPIC_VERSION = "2023-06-01"
+"""What is said where no agent says it: the version that every Messages server knows."""
+
+_UP = frozenset(
+    {
+        *("accept-language", "user-agent", "version", "idempotency-key", "http-referer", "x-title", "x-app"),
+        *("anthropic-beta", "anthropic-version", "anthropic-dangerous-direct-browser-access"),
+        *("openai-beta", "openai-organization", "openai-project", "chatgpt-account-id", "originator"),
+        *("x-goog-api-client", "x-goog-user-project"),
+        *("session-id", "session_id", "thread-id", "conversation_id", "x-session-id", "x-session-affinity"),
+        *("x-client-request-id", "x-request-id", "traceparent", "tracestate", "baggage"),
+    }
+)
+_UP_PREFIXES = ("x-claude-code-", "x-codex-", "x-stainless-")
+_UP_ANYWHERE = frozenset({"traceparent", "tracestate", "baggage", "x-request-id"})
+"""What passes to a provider of another dialect too."""
+
+_DOWN = frozenset(
+    {
+        *("request-id", "x-request-id", "cf-ray"),
+        *("retry-after", "retry-after-ms", "x-should-retry"),
+        *("anthropic-organization-id", "openai-organization", "openai-processing-ms", "openai-version"),
+        *("openai-model", "x-models-etag", "x-reasoning-included"),  # Codex reads them
+    }
+)
+_DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit-")
+
+
+def passed_up(headers: Mapping[str, str], *, own: bool) -> dict[str, str]:
+    """Of an agent's headers, those that its provider gets.
+
+    Args:
+        headers: the agent's, names in lower case.
+        own: whether the provider speaks the agent's dialect.
+    """
+    if not own:
+        return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}
+    return {name: value for name, value in headers.items() if name in _UP or name.startswith(_UP_PREFIXES)}
+
+
+def passed_down(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of a provider's headers, those that the agent gets."""
+    return {
+        name: value for name, value in headers.items() if name in _DOWN or name.startswith(_DOWN_PREFIXES)
+    }
+
+
+def default_headers(dialect: str) -> dict[str, str]:
+    """The headers that the dialect's providers want, where the agent does not say them."""
+    return {"anthropic-version": ANTHROPIC_VERSION} if dialect == "anthropic_messages" else {}
+
+
+def key_headers(dialect: str, api_key: str | None) -> dict[str, str]:
+    """The headers that hold the key, as the dialect's provider wants it."""
+    if api_key is None:
+        return {}
+    match dialect:
+        case "anthropic_messages":
+            return {"x-api-key": api_key}
+        case "gemini":
+            return {"x-goog-api-key": api_key}
+        case _:
+            return {"authorization": f"Bearer {api_key}"}

@@ -1,0 +1,90 @@
+"""How many calls an upstream has at once, fair between rollouts.
+
+Rules:
+
+1. A slot that is free is taken at once. One that becomes free goes to the rollout whose turn it is, and in it to the
+   call that waited longest; then it is the next rollout's turn.
+2. Whoever is cancelled while waiting has taken nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+__all__ = ["Limiter"]
+
+
+class _Waiter:
+    def __init__(self) -> None:
+        self.granted = trio.Event()
+
+
+class Limiter:
+    """At most `limit` holders at once; None: any number."""
+
+    def __init__(self, limit: int | None) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"an upstream has at least one call at once, not {limit}")
+        self._limit = limit
+        self._held = 0
+        self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+
+    @property
+    def held(self) -> int:
+        """How many slots are taken."""
+        return self._held
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for one."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def slot(self, rollout: str) -> AsyncIterator[None]:
+        """One slot, for as long as the body runs.
+
+        Cancellation: while it waits, nothing is taken.
+        """
+        await self._take(rollout)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _take(self, rollout: str) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._limit is None or self._held < self._limit:
+            self._held += 1
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        waiter = _Waiter()
+        self._waiting.setdefault(rollout, deque()).append(waiter)
+        try:
+            await waiter.granted.wait()
+        except trio.Cancelled:
+            if waiter.granted.is_set():
+                self._give()
+            else:
+                self._forget(rollout, waiter)
+            raise
+
+    def _give(self) -> None:
+        """Hand a slot on, or take it back."""
+        if not self._waiting:
+            self._held -= 1
+            return
+        rollout, queue = self._waiting.popitem(last=False)
+        waiter = queue.popleft()
+        if queue:
+            self._waiting[rollout] = queue  # at the end: the others' turn comes first
+        waiter.granted.set()
+
+    def _forget(self, rollout: str, waiter: _Waiter) -> None:
+        queue = self._waiting[rollout]
+        queue.remove(waiter)
+        if not queue:
+            del self._waiting[rollout]

@@ -1,0 +1,182 @@
+"""What goes up: the agent's own document, or one in the provider's dialect.
+
+Rules:
+
+1. To a provider of the agent's dialect goes the document as it came, in the order of its fields; only what was asked
+   to be changed is changed.
+2. It is written anew where it cannot go as it is: it names an earlier response that only this endpoint knows, or holds
+   reasoning that this provider did not make.
+3. What the provider's dialect cannot say is a refusal (400) to the agent, never silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from .._canonical.content import Json, Reasoning
+from .._canonical.request import Request, Sampling
+from .._rollout.exchange import Exchange
+from ..dialects._fields import merged
+from ..dialects._json import encode_json
+from ..dialects._tool_names import ToolNames
+from ..dialects.base import Dialect
+from ..errors import DialectError, Refusal
+from .address import Address
+from .headers import default_headers, key_headers, passed_up
+from .history import restored
+from .tokens import Profile
+from .transport import Call
+
+__all__ = ["Overrides", "Requests"]
+
+_FRAME = "response.create"
+_FOR_WEBSOCKETS = ("type", "generate")
+
+
+class Overrides(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upstream says otherwise than the agent."""
+
+    model: str | None = None
+    sampling: Sampling | None = None
+    """Its fields that are set."""
+    extra_body: Mapping[str, Json] = {}
+    """Fields of the provider's document, in its words; objects are merged, null takes a field out."""
+    extra_headers: Mapping[str, str] = {}
+
+
+class Requests:
+    """Writes the requests of one upstream."""
+
+    def __init__(
+        self,
+        address: Address,
+        dialect: Dialect,
+        api_key: str | None,
+        overrides: Overrides,
+        profile: Profile | None = None,
+    ) -> None:
+        self._address = address
+        self._dialect = dialect
+        self._overrides = overrides
+        self._profile = profile
+        self._headers = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",  # what comes compressed comes late
+            **{name.lower(): value for name, value in overrides.extra_headers.items()},
+            **(profile.headers if profile is not None else {}),
+            **key_headers(dialect.name, api_key),
+        }
+        self._defaults = default_headers(dialect.name)
+
+    def of_exchange(self, exchange: Exchange) -> Call:
+        """The call that answers an exchange; notes in its turn what of the history had to be dropped.
+
+        Raises:
+            Refusal: 400, the provider's dialect cannot say it.
+        """
+        own = exchange.dialect == self._dialect.name
+        history = restored(
+            exchange.request, exchange.rollout, upstream=self._address.base, dialect=self._dialect.name
+        )
+        if history.dropped:
+            exchange.annotate(dropped_reasoning=history.dropped)
+        request = self._overridden(history.request)
+        if not own:
+            request = msgspec.structs.replace(request, include_usage=True)
+        as_it_came = own and not history.changed and self._can_go(exchange)
+        names = self._names(request)
+        document = self._changed(exchange.raw) if as_it_came else self._rendered(_named(request, names))
+        query = exchange.query if own else ""
+        return self._call(request, document, passed_up(exchange.headers, own=own), query, names)
+
+    def of_request(self, request: Request, *, stream: bool) -> Call:
+        """The call that asks for a request of the program's own.
+
+        Raises:
+            DialectError: the provider's dialect cannot say it.
+        """
+        request = self._overridden(msgspec.structs.replace(request, stream=stream))
+        names = self._names(request)
+        return self._call(request, self._dialect.render_request(_named(request, names)), {}, "", names)
+
+    def _names(self, request: Request) -> ToolNames | None:
+        own = request.dialect == self._dialect.name
+        return None if own else ToolNames(request, self._dialect.name)
+
+    def _overridden(self, request: Request) -> Request:
+        model, sampling = self._overrides.model or request.model, request.sampling
+        if self._overrides.sampling is not None:
+            wanted = {
+                name: value
+                for name in Sampling.__struct_fields__
+                if (value := getattr(self._overrides.sampling, name)) not in (None, ())
+            }
+            sampling = msgspec.structs.replace(sampling, **wanted)
+        return msgspec.structs.replace(request, model=model, sampling=sampling)
+
+    def _can_go(self, exchange: Exchange) -> bool:
+        raw, request = exchange.raw, exchange.request
+        if not isinstance(raw, dict) or self._overrides.sampling is not None:
+            return False
+        if request.framing != "sse" or "previous_response_id" in raw or raw.get("type") == _FRAME:
+            return False
+        return self._dialect.name not in _SIGNING or not any(
+            isinstance(part, Reasoning) and not part.blobs
+            for message in request.messages
+            for part in message.content
+        )
+
+    def _changed(self, raw: dict[str, Json]) -> Json:
+        if self._overrides.model is None or "model" not in raw:
+            return raw
+        return {**raw, "model": self._overrides.model}
+
+    def _rendered(self, request: Request) -> Json:
+        try:
+            document = self._dialect.render_request(request)
+        except DialectError as exc:
+            raise Refusal(
+                400,
+                f"this cannot be asked of a model that speaks {self._dialect.name}: {exc}",
+                should_retry=False,
+            ) from exc
+        if self._dialect.name != "openai_responses":
+            return document
+        return {name: value for name, value in document.items() if name not in _FOR_WEBSOCKETS}
+
+    def _call(
+        self,
+        request: Request,
+        document: Json,
+        headers: Mapping[str, str],
+        query: str,
+        names: ToolNames | None,
+    ) -> Call:
+        for name, value in self._overrides.extra_body.items():
+            document = {**document}
+            if value is None:
+                document.pop(name, None)
+            else:
+                document = merged(document, {name: value})
+        collector = None
+        if self._profile is not None:
+            document, collector = self._profile.ask(document, chat=self._dialect.name == "openai_chat")
+        accept = "text/event-stream" if request.stream else "application/json"
+        return Call(
+            url=self._address.at(self._dialect.path(request), query),
+            headers={"accept": accept, **self._defaults, **headers, **self._headers},
+            body=encode_json(document),
+            stream=request.stream,
+            collector=collector,
+            names=names,
+        )
+
+
+def _named(request: Request, names: ToolNames | None) -> Request:
+    return request if names is None else names.request(request)
+
+
+_SIGNING = frozenset({"anthropic_messages"})
+"""Dialects in which an agent sends back thinking that nobody signed as if it were signed (by us)."""

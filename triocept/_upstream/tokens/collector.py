@@ -1,0 +1,226 @@
+"""Takes the tokens out of one answer, and checks them.
+
+Rules:
+
+1. Every chunk is read before anything is thrown away: vLLM sends ids in chunks that say nothing else.
+2. Taken out is what was asked for on top: what the agent asked for itself stays.
+3. A check that fails is a gap with a name. Nothing is mended, and nothing made up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from ..._canonical.content import Json
+from ..._canonical.response import Usage
+from ..._sse import SSEDecoder, encode_sse
+from ..._trace.tokens import Tokens, packed_floats, packed_ids
+from ...dialects._json import decode_json, encode_json
+from ...errors import DialectError
+
+__all__ = ["Collector", "Wanted"]
+
+SENTINEL = -9999.0
+"""vLLM's value for a log probability that it does not have."""
+_EPSILON = 1e-4
+
+_ROOT_IDS = ("prompt_token_ids", "prompt_logprobs", "sglext", "input_ids", "output_ids", "response_token_ids")
+_CHOICE_IDS = ("token_ids", "prompt_token_ids", "prompt_logprobs", "sglext", "response_token_ids")
+_VERSIONS = ("weight_version", "weight_versions", "policy_version", "model_version")
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for on top of what the agent asked."""
+
+    ids: bool
+    logprobs: bool
+    usage: bool
+
+
+class Collector:
+    """The tokens of one answer.
+
+    Args:
+        engine: the profile's name.
+        strip: what the agent must not see.
+        prompt: whether the ids of the prompt are to be expected.
+    """
+
+    def __init__(self, engine: str, *, strip: Wanted, prompt: bool) -> None:
+        self._engine = engine
+        self._strip = strip
+        self._wants_prompt = prompt
+        self._prompt: list[int] = []
+        self._completion: list[int] = []
+        self._named: list[int | None] = []  # the ids that the log probabilities name themselves
+        self._logprobs: list[float] = []
+        self._version: str | None = None
+        self._gaps: dict[str, None] = {}
+
+    def document(self, body: bytes) -> bytes:
+        """A whole answer, as the agent gets it."""
+        try:
+            document = decode_json(body)
+        except DialectError:
+            return body
+        if not isinstance(document, dict) or document.get("error"):
+            return body
+        self._read(document)
+        return encode_json(self._stripped(document))
+
+    def frame(self, frame: bytes) -> tuple[bytes, bytes]:
+        """A frame of a stream: as it is to be read, and as the agent gets it; either may be empty."""
+        decoded = SSEDecoder().feed(frame)
+        if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
+            return frame, frame
+        chunk = decode_json(decoded[0].data)
+        if not isinstance(chunk, dict) or chunk.get("error"):
+            return frame, frame
+        self._read(chunk)
+        stripped = self._stripped(chunk)
+        if stripped == chunk and not decoded[0].event:
+            read = frame
+        else:
+            read = b"" if _says_nothing(stripped) else encode_sse(encode_json(stripped))
+        if not self._strip.usage or "usage" not in stripped:
+            return read, read
+        shown = {name: value for name, value in stripped.items() if name != "usage"}
+        return read, b"" if _says_nothing(shown) else encode_sse(encode_json(shown))
+
+    def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
+        """What was collected, checked.
+
+        Args:
+            usage: what the server counted.
+            version: which weights these are, where the server does not say.
+            whole: whether the answer came to its end.
+        """
+        completion = self._completion or [each for each in self._named if each is not None]
+        self._check(completion, usage)
+        if not whole:
+            self._gaps["upstream_truncated"] = None
+        return Tokens(
+            prompt=packed_ids(self._prompt),
+            completion=packed_ids(completion),
+            probabilities=packed_floats(self._logprobs),
+            engine=self._engine,
+            policy_version=self._version or version,
+            gaps=tuple(self._gaps),
+        )
+
+    def _read(self, document: dict[str, Json]) -> None:
+        """Take what is in a chunk, or in a whole answer."""
+        for place in (document, document.get("meta_info"), document.get("metadata")):
+            if isinstance(place, dict):
+                self._version = next((str(place[n]) for n in _VERSIONS if place.get(n)), self._version)
+        self._take(document)
+        choices = document.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
+            if choice.get("index"):
+                self._gaps["multi_choice"] = None
+                continue
+            self._take(choice)
+            self._take_logprobs(choice.get("logprobs"))
+
+    def _take(self, place: dict[str, Json]) -> None:
+        inner = place.get("sglext")
+        for source in (place, inner if isinstance(inner, dict) else {}):
+            for name in ("prompt_token_ids", "input_ids"):
+                self._prompt = _ids(source.get(name)) or self._prompt
+            for name in ("token_ids", "response_token_ids", "output_ids"):
+                self._completion += _ids(source.get(name))
+
+    def _take_logprobs(self, logprobs: Json) -> None:
+        if not isinstance(logprobs, dict):
+            return
+        entries = logprobs.get("content")
+        for entry in entries if isinstance(entries, list) else ():
+            value = entry.get("logprob") if isinstance(entry, dict) else None
+            self._logprobs.append(_number(value))
+            self._named.append(_id_in(entry) if isinstance(entry, dict) else None)
+        values = logprobs.get("token_logprobs")  # of completions
+        for value in values if isinstance(values, list) else ():
+            self._logprobs.append(_number(value))
+        names = logprobs.get("tokens") if isinstance(values, list) else None
+        self._named += [_id_named(name) for name in names] if isinstance(names, list) else []
+
+    def _check(self, completion: list[int], usage: Usage | None) -> None:
+        for gap, wrong in (
+            ("ids_missing", not completion),
+            ("ids_count", usage is not None and len(completion) != usage.output_tokens),
+            ("prompt_ids_missing", not self._prompt),
+            (
+                "prompt_ids_count",
+                bool(self._prompt) and usage is not None and len(self._prompt) != usage.input_tokens,
+            ),
+            ("logprob_count", len(self._logprobs) != len(completion)),
+            ("logprob_sentinel", any(_is_no_evidence(value) for value in self._logprobs)),
+            ("token_id_mismatch", _differ(self._named, completion)),
+        ):
+            if wrong:
+                self._gaps[gap] = None
+
+    def _stripped(self, document: dict[str, Json]) -> dict[str, Json]:
+        names = _ROOT_IDS if self._strip.ids else ()
+        kept = {name: value for name, value in document.items() if name not in names}
+        choices = kept.get("choices")
+        if isinstance(choices, list):
+            kept["choices"] = [self._stripped_choice(choice) for choice in choices]
+        return kept
+
+    def _stripped_choice(self, choice: Json) -> Json:
+        if not isinstance(choice, dict):
+            return choice
+        names = (*(_CHOICE_IDS if self._strip.ids else ()), *(("logprobs",) if self._strip.logprobs else ()))
+        return {name: value for name, value in choice.items() if name not in names}
+
+
+def _says_nothing(chunk: dict[str, Json]) -> bool:
+    """Whether a chunk was there for its ids alone."""
+    if chunk.get("usage"):
+        return False
+    for choice in chunk.get("choices") or ():
+        if not isinstance(choice, dict) or choice.get("finish_reason") or choice.get("text"):
+            return False
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and any(value for value in delta.values()):
+            return False
+    return True
+
+
+def _ids(value: Json) -> list[int]:
+    if not isinstance(value, list):
+        return []
+    if len(value) == 1 and isinstance(value[0], list):
+        value = value[0]  # one list for each choice
+    return [each for each in value if isinstance(each, int) and not isinstance(each, bool)]
+
+
+def _number(value: Json) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _id_in(entry: dict[str, Json]) -> int | None:
+    identity = entry.get("id")
+    return identity if isinstance(identity, int) else _id_named(entry.get("token"))
+
+
+def _id_named(token: Json) -> int | None:
+    """The id in vLLM's `token_id:123`."""
+    number = (
+        token.removeprefix("token_id:") if isinstance(token, str) and token.startswith("token_id:") else ""
+    )
+    return int(number) if number.isascii() and number.isdigit() else None
+
+
+def _is_no_evidence(value: float) -> bool:
+    return not math.isfinite(value) or value > _EPSILON or value <= SENTINEL
+
+
+def _differ(named: Iterable[int | None], ids: list[int]) -> bool:
+    return any(name is not None and name != each for name, each in zip(named, ids, strict=False))

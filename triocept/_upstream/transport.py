@@ -1,0 +1,186 @@
+"""HTTP to a provider, by httpx2; the one border at which its errors become ours.
+
+Rules:
+
+1. One client for one upstream: its connections are its own, and end with it. As many as there are calls: how many
+   calls there are at once is the limiter's to say.
+2. Pieces come as they come: no size is asked for, for that would hold bytes back (pains.md, P13).
+3. No redirect is followed: the key would go along.
+4. What the provider's connection does in the middle of an answer is a truncation, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import httpx2
+import trio
+
+from ..dialects._tool_names import ToolNames
+from ..errors import UpstreamError, UpstreamTruncated
+from .tokens import Collector
+
+__all__ = ["Call", "Reply", "Transport", "open_transport"]
+
+MAX_DOCUMENT = 256 * 1024 * 1024
+"""Bytes of a whole answer; what the endpoint takes as a request."""
+IDLE = 3.0
+"""Seconds for which an idle connection is kept: under the 5 s after which Node and uvicorn close theirs, so that no
+call meets a connection that is just closing."""
+DRAIN = 0.5
+"""Seconds that an answered call waits for the end of the bytes, so that its connection can be used again."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a provider."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    stream: bool
+    """Whether it asks for a stream."""
+    collector: Collector | None = None
+    """Takes the tokens out of the answer."""
+    names: ToolNames | None = None
+    """Gives the tools in the answer their own names back; None: the provider knows them by these."""
+
+    def __repr__(self) -> str:  # its headers hold a key
+        return f"<Call {self.url.partition('?')[0]}: {len(self.body)} bytes>"
+
+
+class Reply:
+    """A provider's answer: its head is here, its body comes."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self._source: AsyncIterator[bytes] | None = None
+        self._raw = response.headers.get("content-encoding", "identity").lower() in ("", "identity")
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    async def receive(self) -> bytes:
+        """More of the body, as it comes; empty at its end.
+
+        Raises:
+            UpstreamTruncated: the connection ended before the body did.
+            UpstreamError: 504, nothing came for too long.
+
+        Cancellation: the body has ended: nothing more of it can be had.
+        """
+        if self._source is None:
+            self._source = self._response.aiter_raw() if self._raw else self._response.aiter_bytes()
+        with _mapped(begun=True):
+            return await anext(self._source, b"")
+
+    async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
+        """The whole body.
+
+        Raises:
+            UpstreamError: it is larger than `limit`; or as `receive`.
+        """
+        body = bytearray()
+        while piece := await self.receive():
+            body += piece
+            if len(body) > limit:
+                raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
+        return bytes(body)
+
+    async def drain(self) -> None:
+        """Read what is left, for a moment: then the connection can be used again."""
+        with trio.move_on_after(DRAIN):
+            while await self.receive():
+                pass
+
+    async def aclose(self) -> None:
+        """Be done with it: a body that was not read to its end takes its connection along."""
+        with _mapped(begun=True):
+            await self._response.aclose()
+        if self._source is None:
+            return
+        try:
+            async for _ in self._source:
+                pass  # httpx2 leaves generators half-way, for the garbage collector to find; a closed one ends at once
+        except (httpx2.TransportError, httpx2.StreamError, trio.ClosedResourceError):
+            pass
+
+
+class Transport:
+    """The connections of one upstream."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    @asynccontextmanager
+    async def open(self, call: Call) -> AsyncIterator[Reply]:
+        """Send `call`, and wait for the head of its answer.
+
+        Closing: an answer that was not read to its end takes its connection along.
+
+        Raises:
+            UpstreamError: 502, there is nobody, or it is not HTTP; 504, it took too long.
+        """
+        with _mapped(begun=False):
+            request = self._client.build_request("POST", call.url, headers=call.headers, content=call.body)
+            response = await self._client.send(request, stream=True)
+        reply = Reply(response)
+        try:
+            yield reply
+        finally:
+            await reply.aclose()
+
+
+@asynccontextmanager
+async def open_transport(
+    *,
+    connect_timeout: float | None,
+    read_timeout: float | None,
+    tls: ssl.SSLContext | None,
+    secure: bool,
+) -> AsyncIterator[Transport]:
+    """Open the connections of one upstream; none is made before there is a call.
+
+    Args:
+        connect_timeout: seconds, each try.
+        read_timeout: seconds of silence, before the head and between pieces.
+        tls: None trusts what the system trusts.
+        secure: whether the upstream is one of https.
+    """
+    async with httpx2.AsyncClient(
+        timeout=httpx2.Timeout(None, connect=connect_timeout, read=read_timeout),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE),
+        verify=tls
+        if tls is not None
+        else secure,  # plain HTTP needs no certificates, which take 20 ms to load
+        follow_redirects=False,
+    ) as client:
+        yield Transport(client)
+
+
+@contextmanager
+def _mapped(*, begun: bool) -> Iterator[None]:
+    """httpx2's errors as ours. `begun`: whether the head of the answer has come."""
+    try:
+        yield
+    except httpx2.ConnectTimeout as exc:
+        raise UpstreamError("no connection to the provider within the time allowed", status=504) from exc
+    except httpx2.TimeoutException as exc:
+        raise UpstreamError("the provider said nothing within the time allowed", status=504) from exc
+    except httpx2.ConnectError as exc:
+        raise UpstreamError(f"no connection to the provider: {_reason(exc)}") from exc
+    except httpx2.DecodingError as exc:
+        raise UpstreamError(f"the provider's answer is not encoded as it says: {_reason(exc)}") from exc
+    except (httpx2.TransportError, httpx2.StreamError) as exc:
+        if begun:
+            raise UpstreamTruncated(f"the provider's answer was cut: {_reason(exc)}") from exc
+        raise UpstreamError(f"the provider's connection failed: {_reason(exc)}") from exc
+    except httpx2.InvalidURL as exc:
+        raise UpstreamError(f"no request can be sent there: {_reason(exc)}") from exc
+
+
+def _reason(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__

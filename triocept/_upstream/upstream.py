@@ -1,0 +1,392 @@
+"""A real model as a handler: `open_upstream`.
+
+Rules:
+
+1. An agent that asked for a stream is answered from a stream, piece by piece as it comes; one that asked for the
+   whole, from the whole.
+2. In the provider's own dialect the answer goes down byte for byte; in another it is translated event by event.
+3. Nothing is settled before the first piece has come: until then a failure is raised, and says so with its status.
+4. When the agent goes, the provider's connection is closed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
+from functools import partial
+from itertools import count
+from math import inf
+from typing import final
+
+import msgspec
+import trio
+
+from .._canonical.content import Json, Message, Text
+from .._canonical.events import Event, ResponseEnd, ResponseStart
+from .._canonical.fold import events_of
+from .._canonical.request import Request, Sampling
+from .._canonical.response import Response, Usage
+from .._rollout.exchange import Exchange
+from .._rollout.log import Relayed
+from .._rollout.stream import ResponseStream
+from ..dialects import dialect as dialect_named
+from ..dialects._tool_names import ToolNames
+from ..errors import DialectError, UpstreamError
+from .address import Address, parse_address
+from .failures import MAX_ERROR, Reader
+from .headers import passed_down
+from .history import NOTE
+from .limiter import Limiter
+from .relay import Relay, relayed
+from .request import Overrides, Requests
+from .retry import Retries
+from .tokens import Profile, TokenProfile, check_probe, profile_named
+from .transport import Call, Reply, Transport, open_transport
+
+__all__ = ["Upstream", "open_upstream"]
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds. As long as the agents' own SDKs give a provider to accept."""
+
+
+@final
+class Upstream:
+    """A real model provider, open. Made by `open_upstream` only.
+
+    It is a handler: `await upstream(exchange)`, or `exchange.forward(upstream)`, or `open_rollout(upstream)`.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        dialect: str,
+        *,
+        transport: Transport,
+        api_key: str | None,
+        overrides: Overrides,
+        limiter: Limiter,
+        retries: Retries,
+        total_timeout: float | None,
+        profile: Profile | None,
+    ) -> None:
+        self.url = address.base
+        """Its base URL, without a query."""
+        self.dialect = dialect
+        """What it speaks."""
+        self._codec = dialect_named(dialect)
+        self._transport = transport
+        self._requests = Requests(address, self._codec, api_key, overrides, profile)
+        self._reader = Reader(self._codec, api_key)
+        self._model = overrides.model
+        self._limiter = limiter
+        self._retries = retries
+        self._total_timeout = inf if total_timeout is None else total_timeout
+        self.policy_version: str | None = None
+        """Which weights the provider has now, for those who change them: it is put into `turn.tokens` of the calls that
+        begin from here on, unless the provider says itself."""
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.url}: {self.dialect}>"
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer an exchange with what the provider answers.
+
+        Raises:
+            UpstreamError: the provider failed. Before anything has reached the agent, the exchange has no outcome yet:
+                another upstream may be tried, and a handler that raises it on gives the agent its status and words. In
+                the middle of a stream the exchange is settled by it: the agent sees a visible break.
+            UpstreamTruncated: its stream ended before the terminal event.
+            ContextLengthError: the prompt is too long for its model.
+            Refusal: 400, the provider's dialect cannot say what the agent asks.
+            ExchangeAbandoned, AlreadySettled: as `exchange.respond`.
+
+        Cancellation: closes the connection to the provider; the exchange stays open, unless it was settled.
+        """
+        with exchange._work(), self._named(exchange.rollout.id):
+            exchange.annotate(**{NOTE: self._note()})
+            call = self._requests.of_exchange(exchange)
+            version = self.policy_version
+            async with self._open(call, exchange.rollout.id) as reply:
+                exchange._log.headers = passed_down(reply.headers)
+                exchange.annotate(**{NOTE: self._note(reply)})
+                if not call.stream or reply.media_type == "application/json":
+                    await self._answer_whole(exchange, reply, call, version)
+                else:
+                    await self._answer_stream(exchange, reply, call, version)
+
+    async def fetch(self, request: Request) -> Response:
+        """Ask for a whole answer.
+
+        Args:
+            request: in any dialect; `stream` in it counts for nothing.
+
+        Raises:
+            UpstreamError: the provider failed (`UpstreamTruncated`, `ContextLengthError`).
+            DialectError: the provider's dialect cannot say the request.
+
+        Cancellation: closes the connection to the provider.
+        """
+        call = self._requests.of_request(request, stream=False)
+        with self._named():
+            async with self._open(call, "") as reply:
+                response, _ = self._read_whole(await reply.read(), reply, call)
+        return response
+
+    def open_response(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Ask for a stream: `async with upstream.open_response(request) as events`.
+
+        The events come as the provider sends them, `ResponseEnd` last. When the body begins, the first one is there.
+
+        Closing: closes the connection to the provider, unless the answer has ended.
+
+        Arguments, errors and cancellation are those of `fetch`; what happens in the middle is raised by the iteration.
+        """
+        return self._open_response(request)
+
+    @asynccontextmanager
+    async def _open_response(self, request: Request) -> AsyncIterator[AsyncIterator[Event]]:
+        call = self._requests.of_request(request, stream=True)
+        with self._named():
+            async with AsyncExitStack() as stack:
+                reply = await stack.enter_async_context(self._open(call, ""))
+                pieces = await stack.enter_async_context(aclosing(self._pieces(reply, call)))
+                first = await anext(pieces)
+                yield await stack.enter_async_context(aclosing(_flat(first, pieces)))
+
+    # From the call to the head of its answer
+
+    @asynccontextmanager
+    async def _open(self, call: Call, rollout: str) -> AsyncIterator[Reply]:
+        """The provider's answer to `call`, if it is one; tried again as far as that is allowed."""
+        with trio.CancelScope(relative_deadline=self._total_timeout) as total:
+            for tries in count(1):
+                async with AsyncExitStack() as stack:
+                    try:
+                        await stack.enter_async_context(self._limiter.slot(rollout))
+                        reply = await stack.enter_async_context(self._transport.open(call))
+                        await self._check(reply)
+                    except UpstreamError as exc:
+                        pause = self._retries.pause(tries, exc)
+                        if pause is None:
+                            raise
+                    else:
+                        yield reply
+                        break
+                await trio.sleep(pause)
+        if total.cancelled_caught:
+            raise UpstreamError(f"the provider's answer took over {self._total_timeout:g} s", status=504)
+
+    async def _check(self, reply: Reply) -> None:
+        if not 200 <= reply.status < 300:
+            raise self._reader.failure(reply.status, await reply.read(MAX_ERROR), reply.headers)
+
+    @contextmanager
+    def _named(self, rollout: str = "") -> Iterator[None]:
+        """Every failure of the provider says which one it was, and for whom."""
+        try:
+            yield
+        except UpstreamError as exc:
+            if not exc.upstream:
+                exc.upstream, exc.rollout = self.url, rollout
+            raise
+
+    def _note(self, reply: Reply | None = None) -> Json:
+        """What the turn says of the upstream."""
+        note = {"url": self.url, "dialect": self.dialect}
+        if self._model is not None:
+            note["model"] = self._model
+        names = ("request-id", "x-request-id")
+        found = (
+            next((reply.headers[name] for name in names if name in reply.headers), None) if reply else None
+        )
+        return note if found is None else {**note, "request_id": found}
+
+    async def _probe(self, profile: Profile) -> None:
+        """Ask for one token, and see whether everything comes with it."""
+        request = Request(
+            dialect="",
+            model="",
+            messages=(Message("user", (Text("Hello"),)),),
+            sampling=Sampling(max_output_tokens=1),
+        )
+        call = self._requests.of_request(request, stream=False)
+        assert call.collector is not None
+        with self._named():
+            async with self._open(call, "") as reply:
+                response, _ = self._read_whole(await reply.read(), reply, call)
+            check_probe(call.collector.tokens(response.usage), prompt=profile.prompt)
+
+    # From the head to the agent
+
+    async def _answer_whole(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
+        response, body = self._read_whole(await reply.read(), reply, call)
+        if call.collector is not None:
+            exchange._tokens = partial(call.collector.tokens, response.usage, version)
+        if exchange.dialect == self.dialect:
+            await exchange._respond(response, None if exchange.request.stream else body)
+        else:
+            await exchange._respond(
+                msgspec.structs.replace(response, model="")
+            )  # the name that the agent knows
+
+    async def _answer_stream(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
+        own, collector = exchange.dialect == self.dialect, call.collector
+        async with aclosing(self._pieces(reply, call)) as pieces:
+            piece: Relayed | None = await anext(pieces)
+            async with exchange.open_stream() as stream:
+                while piece is not None:
+                    if collector is not None:
+                        exchange._tokens = partial(
+                            collector.tokens, _usage_of(piece), version, whole=piece.last
+                        )
+                    await self._pass(piece, stream, reply, own=own)
+                    piece = await anext(pieces, None)
+
+    async def _pass(self, piece: Relayed, stream: ResponseStream, reply: Reply, *, own: bool) -> None:
+        """One piece, to the agent."""
+        try:
+            if own:
+                await stream._relay(piece)
+                return
+            for event in piece.events:
+                await stream.send(_unnamed(event))
+        except DialectError as exc:  # events in an order that no answer has
+            raise self._reader.unreadable(exc, b"", reply.headers) from exc
+
+    def _read_whole(self, body: bytes, reply: Reply, call: Call) -> tuple[Response, bytes]:
+        """The response in a whole body, and the body as the agent gets it."""
+        if call.collector is not None:
+            body = call.collector.document(body)
+        response = self._reader.response(body, reply.headers)
+        return response if call.names is None else call.names.response(response), body
+
+    async def _pieces(self, reply: Reply, call: Call) -> AsyncGenerator[Relayed, None]:
+        """The pieces of a stream; a provider that sends the whole in place of one is taken at its word."""
+        if reply.media_type == "application/json" and self.dialect != "gemini":
+            response, _ = self._read_whole(await reply.read(), reply, call)
+            yield Relayed(b"", tuple(events_of(response)))
+            return
+        relay = Relay(self._codec.stream_parser(), None if call.collector is None else call.collector.frame)
+        try:
+            async with aclosing(relayed(reply, relay)) as pieces:
+                async for piece in pieces:
+                    yield piece if call.names is None else _renamed(piece, call.names)
+        except DialectError as exc:
+            raise self._reader.unreadable(exc, b"", reply.headers) from exc
+        except UpstreamError as exc:
+            raise self._reader.told(exc, b"", reply.headers) from exc
+
+
+@asynccontextmanager
+async def open_upstream(
+    base_url: str,
+    *,
+    dialect: str,
+    api_key: str | None = None,
+    model: str | None = None,
+    sampling: Sampling | None = None,
+    extra_body: Mapping[str, Json] | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    concurrency: int | None = None,
+    retries: int = 0,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    read_timeout: float | None = None,
+    total_timeout: float | None = None,
+    tokens: TokenProfile | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Upstream]:
+    """Open a real model provider, to which exchanges can be forwarded::
+
+        async with open_upstream("https://api.openai.com/v1", dialect="openai_chat", api_key=key) as upstream:
+            async with endpoint.open_rollout(upstream) as rollout:
+                await rollout.run_agent(["claude", "-p", "fix the bug"])
+
+    Whatever the agent speaks: in the provider's own dialect its document goes up as it came and the answer comes down
+    byte for byte; in any other both are translated, event by event.
+
+    Args:
+        base_url: as the provider's own SDK takes it: with `/v1` for OpenAI's dialects, without for Anthropic's and
+            Google's. A query in it is sent with every call.
+        dialect: what it speaks: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
+            `gemini`.
+        api_key: sent as this dialect's providers want it. None: the provider wants none.
+        model: the name that the provider is asked for; None: the one that the agent asks for.
+        sampling: its fields that are set win over the agent's.
+        extra_body: fields for the provider's document, in its own words; objects are merged, None takes a field out.
+        extra_headers: for every call; they win over the agent's.
+        concurrency: how many calls it has at once, fair between rollouts; the others wait. None: any number.
+        retries: how often a call is tried again that failed before its first byte and may succeed later (408, 409, 429,
+            500 and above, no connection): after 0.5 s, then twice as long each time, or as long as `retry-after` says,
+            up to 60 s.
+        connect_timeout: seconds for a connection, each try. None: for ever.
+        read_timeout: seconds of silence, before the answer and in it. None: for ever.
+        total_timeout: seconds for a whole call, its further tries and its wait for a slot included. None: for ever.
+        tokens: what server it is, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or
+            `llama_cpp`. They are in `turn.tokens`. It is asked once, here, whether it gives them; that needs `model`.
+        tls: None: what the system trusts.
+
+    Closing: its connections are closed; calls on their way fail.
+
+    Raises:
+        ValueError: no such URL, dialect or profile, or a profile that this dialect has not.
+        UpstreamError: with `tokens`: it does not give them, or it cannot be asked.
+    """
+    address = parse_address(base_url)
+    dialect_named(dialect)
+    key = api_key.strip() or None if api_key is not None else None
+    profile = None if tokens is None else profile_named(tokens, dialect)
+    if profile is not None and model is None:
+        raise ValueError("tokens are asked for once at the start, and that needs a model")
+    overrides = Overrides(
+        model=model, sampling=sampling, extra_body=extra_body or {}, extra_headers=extra_headers or {}
+    )
+    limiter, tries = Limiter(concurrency), Retries(retries)
+    async with open_transport(
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        tls=tls,
+        secure=address.base.startswith("https:"),
+    ) as transport:
+        upstream = Upstream(
+            address,
+            dialect,
+            transport=transport,
+            api_key=key,
+            overrides=overrides,
+            limiter=limiter,
+            retries=tries,
+            total_timeout=total_timeout,
+            profile=profile,
+        )
+        if profile is not None:
+            await upstream._probe(profile)
+        yield upstream
+
+
+async def _flat(first: Relayed, pieces: AsyncGenerator[Relayed, None]) -> AsyncGenerator[Event, None]:
+    for event in first.events:
+        yield event
+    async for piece in pieces:
+        for event in piece.events:
+            yield event
+
+
+def _renamed(piece: Relayed, names: ToolNames) -> Relayed:
+    return Relayed(piece.data, tuple(map(names.event, piece.events)))
+
+
+def _unnamed(event: Event) -> Event:
+    """The event, without the name that the provider has for its model: the agent gets the one that it asked for."""
+    return msgspec.structs.replace(event, model="") if isinstance(event, ResponseStart) else event
+
+
+def _usage_of(piece: Relayed) -> Usage | None:
+    end = piece.events[-1] if piece.events else None
+    return end.usage if isinstance(end, ResponseEnd) else None

@@ -1,0 +1,61 @@
+"""Calls of one id, told apart.
+
+Some servers number the calls of each answer from 0, so that ids come again in one conversation. Anthropic and OpenAI's
+Responses refuse that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from .._canonical.content import Message, Part, ToolCall, ToolResult
+
+__all__ = ["distinct_calls"]
+
+
+def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
+    """The conversation with another id for each call whose id an earlier one has, and for its result.
+
+    The first call keeps its id, and the same conversation always gets the same ids.
+    """
+    ids = [call.id for message in messages for call in message.tool_calls]
+    if len(ids) == len(set(ids)):
+        return messages
+    found = _Ids(set(ids))
+    return [
+        msgspec.structs.replace(message, content=tuple(found.renamed(part) for part in message.content))
+        for message in messages
+    ]
+
+
+class _Ids:
+    """The ids so far, and which call of an id waits for its result."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._seen: set[str] = set()
+        self._waiting: dict[str, deque[str]] = {}
+
+    def renamed(self, part: Part) -> Part:
+        match part:
+            case ToolCall(id=given):
+                fresh = self._fresh(given)
+                self._waiting.setdefault(given, deque()).append(fresh)
+                return msgspec.structs.replace(part, id=fresh)
+            case ToolResult(id=given) if self._waiting.get(given):
+                return msgspec.structs.replace(part, id=self._waiting[given].popleft())
+            case _:
+                return part
+
+    def _fresh(self, given: str) -> str:
+        if given not in self._seen:
+            self._seen.add(given)
+            return given
+        number = 2
+        while f"{given}_{number}" in self._taken:
+            number += 1
+        self._taken.add(f"{given}_{number}")
+        return f"{given}_{number}"

@@ -1,0 +1,116 @@
+"""Names of tools that a provider's wire does not allow, and the way back.
+
+Rules:
+
+1. OpenAI and Anthropic allow 64 letters, digits, `_` and `-`; Gemini `.` and `:` too, and no digit at the beginning. A
+   name that is allowed stays as it is.
+2. Any other becomes one that is: what is left of it, and a hash of the whole, so that no two become one. It is the same
+   in every call of a conversation.
+3. What the provider answers is given the agent's own names back before anybody else sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import TypeVar
+
+import msgspec
+
+from .._canonical.content import Message, Part, ToolCall, ToolResult
+from .._canonical.events import Event, PartStart
+from .._canonical.request import Request, Tool
+from .._canonical.response import Response
+
+__all__ = ["ToolNames"]
+
+T = TypeVar("T", Tool, ToolCall, ToolResult)
+
+_LENGTH, _HASH = 64, 8
+_ALLOWED = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_RULES = {"gemini": re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")}
+_OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+class ToolNames:
+    """The names that a request's tools have at a provider of another dialect.
+
+    Args:
+        request: the agent's.
+        dialect: what the provider speaks.
+    """
+
+    def __init__(self, request: Request, dialect: str) -> None:
+        allowed = _RULES.get(dialect, _ALLOWED)
+        self._there = {name: _fitted(name) for name in _names_of(request) if not allowed.fullmatch(name)}
+        self._here = {there: name for name, there in self._there.items()}
+
+    def request(self, request: Request) -> Request:
+        """The request with names that the provider allows."""
+        if not self._there:
+            return request
+        choice = request.tool_choice
+        if choice is not None and choice.name in self._there:
+            choice = msgspec.structs.replace(choice, name=self._there[choice.name])
+        return msgspec.structs.replace(
+            request,
+            tools=tuple(_renamed(tool, self._there) for tool in request.tools),
+            tool_choice=choice,
+            messages=tuple(self._message(message) for message in request.messages),
+        )
+
+    def response(self, response: Response) -> Response:
+        """The answer with the agent's own names."""
+        if not self._here:
+            return response
+        content = tuple(
+            _renamed(part, self._here) if isinstance(part, ToolCall) else part for part in response.content
+        )
+        return msgspec.structs.replace(response, content=content)
+
+    def event(self, event: Event) -> Event:
+        """The increment with the agent's own names."""
+        if self._here and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+            return PartStart(event.index, _renamed(event.part, self._here))
+        return event
+
+    def _message(self, message: Message) -> Message:
+        if not any(_name_of(part) in self._there for part in message.content):
+            return message
+        return msgspec.structs.replace(message, content=tuple(map(self._part, message.content)))
+
+    def _part(self, part: Part) -> Part:
+        match part:
+            case ToolCall():
+                return _renamed(part, self._there)
+            case ToolResult(name=str()):
+                return _renamed(part, self._there)
+            case _:
+                return part
+
+
+def _names_of(request: Request) -> Iterator[str]:
+    for tool in request.tools:
+        if tool.kind != "server":
+            yield tool.name
+    for message in request.messages:
+        for part in message.content:
+            if name := _name_of(part):
+                yield name
+
+
+def _name_of(part: Part) -> str | None:
+    return part.name if isinstance(part, ToolCall | ToolResult) else None
+
+
+def _fitted(name: str) -> str:
+    kept = _OTHERS.sub("_", name)
+    if not kept or kept[0].isdigit() or kept[0] == "-":
+        kept = f"_{kept}"
+    digest = sha256(name.encode("utf-8", "replace")).hexdigest()[:_HASH]
+    return f"{kept[: _LENGTH - _HASH - 1]}_{digest}"
+
+
+def _renamed(named: T, names: dict[str, str]) -> T:
+    return msgspec.structs.replace(named, name=names.get(named.name or "", named.name))

@@ -1,0 +1,181 @@
+"""What streams of chat completions and of completions have in common: their chunks, read and written.
+
+Grammar (of what servers send, not of what the reference says)::
+
+    stream := chunk* finish-chunk chunk* ("[DONE]" | end of bytes)
+
+Rules:
+
+1. A chunk may have no choice, at the start (Azure) or at the end (usage; SGLang's extensions), and a choice no content.
+2. Usage may come in any chunk; the last one counts. So `ResponseEnd` waits for `[DONE]` or the end of the bytes.
+3. What a chunk has beside is gathered into the `extra` of `ResponseEnd`, in the form of a whole answer's.
+4. An error object in place of a chunk is the provider's failure; an end without a finish reason is a truncation.
+5. What is written has the same id, `created` and model in all chunks.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+
+from ..._canonical.content import Json
+from ..._canonical.events import Event, ResponseEnd, ResponseStart
+from ..._canonical.request import Request
+from ..._canonical.response import StopReason, Usage
+from ..._canonical.tokens import estimate_streamed
+from ..._sse import SSE, SSEDecoder
+from ...errors import UpstreamTruncated
+from .._failures import error_of
+from .._fields import Fields
+from .._gather import gather
+from .._ids import fresh_id
+from .._json import decode_json, encode_json
+from ..base import StreamParser, StreamRenderer
+from .error import find_error, parse_error
+from .response import MATCHED
+from .usage import parse_usage, render_usage
+
+__all__ = ["DONE", "ChunkParser", "ChunkRenderer"]
+
+DONE = b"data: [DONE]\n\n"
+
+
+class ChunkParser(StreamParser):
+    """Reads one streamed answer, but for its content.
+
+    Args:
+        name: the dialect's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._sse = SSEDecoder()
+        self._started = False
+        self._done = False
+        self._finish: str | None = None
+        self._matched: str | None = None
+        self._usage: Usage | None = None
+        self._extra: dict[str, Json] = {}
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        for sse in self._sse.feed(data):
+            if not self._done:
+                self._take(sse, events)
+        return events
+
+    @property
+    def ending(self) -> bool:
+        """Whether the wire has said why the answer ends."""
+        return self._finish is not None
+
+    def close(self) -> list[Event]:
+        if self._done:
+            return []
+        if self._finish is None:
+            raise UpstreamTruncated("the provider's stream ended without a finish reason")
+        self._done = True
+        events: list[Event] = []
+        self._close_parts(events)
+        stop, sequence = self._ending(self._finish, self._matched)
+        if self._matched is not None and sequence is None:
+            self._beside({MATCHED[0]: self._matched})
+        extra = self._extra or None
+        events.append(ResponseEnd(stop_reason=stop, stop_sequence=sequence, usage=self._usage, extra=extra))
+        return events
+
+    @abstractmethod
+    def _content(self, choice: Fields, events: list[Event]) -> None:
+        """Take what a choice says."""
+
+    @abstractmethod
+    def _close_parts(self, events: list[Event]) -> None:
+        """The answer is whole, and so are its parts."""
+
+    @abstractmethod
+    def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
+        """Stop reason and stop sequence."""
+
+    def _take(self, sse: SSE, events: list[Event]) -> None:
+        if sse.event.startswith("sglext"):  # a second copy of a chunk, for those who ask
+            return
+        if sse.data.strip() == b"[DONE]":
+            events += self.close()
+            return
+        chunk = decode_json(sse.data)
+        if find_error(chunk) is not None:
+            raise error_of(parse_error(0, chunk), body=sse.data.decode("utf-8", "replace"))
+        fields = Fields(chunk)
+        self._start(fields, events)
+        self._usage = parse_usage(fields.take("usage"), "usage") or self._usage
+        for path, item in fields.items("choices"):
+            self._choice(Fields(item, path), events)
+        gather(self._extra, fields.rest() or {})
+
+    def _start(self, fields: Fields, events: list[Event]) -> None:
+        identity, model = fields.text("id"), fields.text("model")
+        fields.take("object")
+        fields.take("created")
+        # Azure's first chunk, about the prompt, has neither id nor model: the next one has.
+        if not self._started and (identity or model or fields.peek("choices")):
+            self._started = True
+            events.append(ResponseStart(id=identity or "", model=model or "", dialect=self._name))
+
+    def _choice(self, choice: Fields, events: list[Event]) -> None:
+        if choice.integer("index"):
+            return  # several choices were not asked for
+        self._content(choice, events)
+        reason = choice.take("finish_reason")
+        for name in MATCHED:
+            if isinstance(choice.peek(name), str):
+                self._matched = choice.need_text(name)
+        if reason:  # old Ollama writes "" for null
+            self._finish = str(reason)
+            self._close_parts(events)
+        left = {name: value for name, value in (choice.rest() or {}).items() if value is not None}
+        if left:
+            self._beside(left)
+
+    def _beside(self, fields: dict[str, Json]) -> None:
+        gather(self._extra.setdefault("choices", [{}])[0], fields)
+
+
+class ChunkRenderer(StreamRenderer):
+    """Writes one streamed answer to `request`, but for its content.
+
+    Args:
+        request: what is answered.
+        kind: the `object` of a chunk.
+        prefix: that of a made id.
+    """
+
+    def __init__(self, request: Request, kind: str, prefix: str) -> None:
+        self._request = request
+        self._kind = kind
+        self._prefix = prefix
+        self._own = True
+        self._head = b""
+        self._start_usage: Usage | None = None
+        self._characters = 0
+
+    def _open_head(self, identity: str, model: str) -> None:
+        """Say what all chunks say; where a keepalive came first, its id stays."""
+        if self._head:
+            return
+        fields = {
+            "id": identity or fresh_id(self._prefix),
+            "object": self._kind,
+            "created": int(time.time()),
+            "model": model or self._request.model,
+        }
+        self._head = b"data: " + encode_json(fields)[:-1] + b","
+
+    def _line(self, fields: dict[str, Json]) -> bytes:
+        return self._head + encode_json(fields)[1:] + b"\n\n"
+
+    def _tail(self, counted: Usage | None) -> bytes:
+        """The usage, where it was asked for, and the end."""
+        if not self._request.include_usage:
+            return DONE
+        usage = counted or self._start_usage or estimate_streamed(self._request, self._characters)
+        return self._line({"choices": [], "usage": render_usage(usage, own=self._own)}) + DONE

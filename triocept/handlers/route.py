@@ -1,0 +1,90 @@
+"""Several handlers as one: chosen by what is asked, or one after the other until one succeeds.
+
+Rules:
+
+1. One exchange is answered by one handler. A further one is asked only where the one before failed and nothing of its
+   answer has reached the agent.
+2. A model that nobody has is refused as a provider refuses it: 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+from .._rollout.exchange import Exchange
+from .._rollout.service import Handler
+from ..errors import Refusal, UpstreamError
+
+__all__ = ["Choice", "fallback", "route"]
+
+Choice: TypeAlias = "Mapping[str, Handler] | Callable[[Exchange], Handler]"
+"""Handlers by the name of the model that the agent asks for (`*` and `?` stand for anything, an exact name wins, then
+the first pattern), or a function that gives one; it may raise a `Refusal`."""
+
+
+def route(choice: Choice) -> Handler:
+    """A handler that lets another one answer, by the exchange: `route({"claude-*": anthropic, "*": local})`.
+
+    Args:
+        choice: see `Choice`.
+
+    Raises:
+        Refusal: from an exchange: 404, no handler is named for its model.
+    """
+    choose = choice if callable(choice) else _by_model(dict(choice))
+
+    async def routed(exchange: Exchange) -> None:
+        await choose(exchange)(exchange)
+
+    return routed
+
+
+def fallback(handlers: Iterable[Handler]) -> Handler:
+    """A handler that asks others, one after the other, until one answers.
+
+    The next one is asked where one raised an `UpstreamError` and the exchange has no outcome yet: so a stream that
+    broke in the middle stays broken. Who failed is in the turn's notes, as `failed`.
+
+    Args:
+        handlers: at least one, in order.
+
+    Raises:
+        UpstreamError: from an exchange: what the last one raised.
+        ValueError: there is no handler.
+    """
+    each = tuple(handlers)
+    if not each:
+        raise ValueError("fallback needs at least one handler")
+
+    async def tried(exchange: Exchange) -> None:
+        failed: list[str] = []
+        for handler in each[:-1]:
+            try:
+                await handler(exchange)
+            except UpstreamError as exc:
+                if exchange.settled:
+                    raise
+                failed.append(str(exc))
+                exchange.annotate(failed=list(failed))
+            else:
+                return
+        await each[-1](exchange)
+
+    return tried
+
+
+def _by_model(handlers: Mapping[str, Handler]) -> Callable[[Exchange], Handler]:
+    def choose(exchange: Exchange) -> Handler:
+        model = exchange.request.model
+        if model in handlers:
+            return handlers[model]
+        for pattern, handler in handlers.items():
+            if fnmatchcase(model, pattern):
+                return handler
+        raise Refusal(
+            404, f"there is no model {model!r} here; there are {', '.join(handlers)}", should_retry=False
+        )
+
+    return choose
