@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -57,9 +56,9 @@ class Calls:
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> Calls:
         """Count from here on."""
-        original = Rollout._open_call
+        original = Rollout._answer_call
 
-        def counted(rollout: Rollout, request: Request, **rest: Any) -> AbstractAsyncContextManager[Any]:
+        def counted(rollout: Rollout, request: Request, **rest: Any) -> Awaitable[None]:
             if is_side_call(request, rest["raw"]):
                 self.side += 1
             else:
@@ -67,7 +66,7 @@ class Calls:
                 self.times.append(trio.current_time())
             return original(rollout, request, **rest)
 
-        monkeypatch.setattr(Rollout, "_open_call", counted)
+        monkeypatch.setattr(Rollout, "_answer_call", counted)
         return self
 
 
