@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,24 +13,11 @@ from triocept import Exchange, ToolCall, agents, serve_endpoint
 pytest.importorskip("mcp", reason="the package 'mcp' serves the tools")
 
 PROMPT = "What is the weather in Paris? Use the tool."
-CASES: dict[str, tuple[Callable[..., agents.Launch], str]] = {
-    "claude_code": (agents.claude_code, "claude"),
-    "codex": (agents.codex, "codex"),
-    "opencode": (agents.opencode, "opencode"),
-    "gemini_cli": (agents.gemini_cli, "gemini"),
-    "qwen_code": (agents.qwen_code, "qwen"),
-}
-
-
-@pytest.fixture(params=CASES)
-def launched(request: pytest.FixtureRequest) -> tuple[Callable[..., agents.Launch], str]:
-    """How an agent is made ready, and where it is installed."""
-    prepare, command = CASES[request.param]
-    folder = Path(os.environ.get("TRIOCEPT_AGENTS_DIR", Path(__file__).parents[2] / ".nox" / "agents-cache"))
-    executable = folder / "npm" / "node_modules" / ".bin" / command
-    if not executable.exists():
-        pytest.skip(f"{command} is not installed in {folder}: run the other tests of this folder first")
-    return prepare, str(executable)
+CI = ("claude_code", "codex")
+AGENTS = [
+    pytest.param(agent, marks=pytest.mark.ci if agent in CI else ())
+    for agent in (*CI, "opencode", "gemini_cli", "qwen_code")
+]
 
 
 class Model:
@@ -55,10 +41,11 @@ class Model:
             await exchange.refuse(404, f"no weather among {[tool.name for tool in request.tools]}")
 
 
+@pytest.mark.parametrize("agent", AGENTS)
 async def test_an_agent_calls_a_tool_of_the_program_and_the_model_sees_its_result(
-    launched: tuple[Callable[..., agents.Launch], str], tmp_path: Path
+    agent: str, tmp_path: Path, executable_of: Callable[[str], Path]
 ) -> None:
-    prepare, executable = launched
+    executable = str(executable_of(agent))
     asked: list[str] = []
 
     async def weather(city: str) -> str:
@@ -71,7 +58,7 @@ async def test_an_agent_calls_a_tool_of_the_program_and_the_model_sees_its_resul
     (tmp_path / "work").mkdir()
     with trio.fail_after(180):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(model, tools=[weather]) as rollout:
-            launch = prepare(rollout, tmp_path / "config", PROMPT, executable=executable)
+            launch = agents.agent(agent)(rollout, tmp_path / "config", PROMPT, executable=executable)
             env = {"HOME": str(tmp_path), **launch.env}
             result = await rollout.run_agent(launch.argv, env=env, cwd=tmp_path / "work")
     print(result.stdout_text[-3000:], result.stderr_text[-3000:], rollout.trace)
