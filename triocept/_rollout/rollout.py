@@ -483,7 +483,7 @@ class Rollout:
     async def _endpoint_stops(self) -> None:
         self._closing.set()
         await self._end(Refusal(503, "the endpoint is shutting down", should_retry=False))
-        await self._services.close()
+        await self._services.calls.close()
 
     async def _end(self, refusal: Refusal) -> None:
         """No exchange comes any more; those that are open are refused."""
@@ -502,7 +502,7 @@ class Rollout:
             self._registry.discard(self)
             self._closing.set()
             await self._family.close()
-            await self._services.close()
+            await self._services.calls.close()
             await self._end(Refusal(503, f"rollout {self.id} is closed", should_retry=False))
             await self._calls.see_out(DELIVERY_GRACE)
             self._receive.close()
@@ -544,7 +544,7 @@ async def open_rollout(
         body.cancel()
 
     async with trio.open_nursery() as nursery:
-        rollout._services.open(nursery, fatal)
+        rollout._services.calls.open(nursery, fatal)
         if handler is not None:
             nursery.start_soon(serve)
         try:
@@ -553,7 +553,7 @@ async def open_rollout(
         except BaseException as exc:
             errors.append(exc)
         try:
-            await rollout._services.close()
+            await rollout._services.calls.close()
             service.cancel()
             await rollout._close()
         except BaseException as exc:
