@@ -23,11 +23,17 @@ def claude_options(rollout: Rollout, directory: Path) -> tuple[tuple[str, ...], 
     """Options and environment for Claude Code. Writes `mcp.json`.
 
     `MCP_CONNECTION_NONBLOCKING=false` makes it wait for the server: its first call would come without the tools
-    (measured by inspect_swe: 18 of 100 samples, 250 at a time).
+    (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` has 2.1.331 offer the tools to the model,
+    which otherwise would have to find them with `ToolSearch`; 2.1.197 knows no such thing.
     """
     if not rollout.tools:
         return (), {}
-    server = {"type": "http", "url": rollout.service_url("mcp"), "headers": _headers("${TRIOCEPT_API_KEY}")}
+    server = {
+        "type": "http",
+        "url": rollout.service_url("mcp"),
+        "headers": _headers("${TRIOCEPT_API_KEY}"),
+        "alwaysLoad": True,
+    }
     path = write_json(made(directory) / "mcp.json", {"mcpServers": {NAME: server}})
     return ("--mcp-config", str(path)), {"MCP_CONNECTION_NONBLOCKING": "false"}
 
