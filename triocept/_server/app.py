@@ -30,7 +30,7 @@ from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
 from .front import ROLLOUT_KEY, head_of
-from .intake import authenticate, read_json
+from .intake import authenticate, authenticate_state, read_json
 from .service_views import add_service_views
 
 __all__ = ["make_app"]
@@ -111,11 +111,15 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
         counted = dialect_named("anthropic_messages").parse_request(document)
         return _json(anthropic_extras.render_token_count(counted))
 
-    def _rollout(*, state: bool = False) -> Rollout:
+    def _rollout() -> Rollout:
         scope: Any = request.scope
-        return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY], state=state)
+        return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
 
-    add_service_views(view, _rollout)
+    def _rollout_of_state() -> Rollout:
+        scope: Any = request.scope
+        return authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
+
+    add_service_views(view, _rollout, _rollout_of_state)
 
     @app.errorhandler(Refusal)
     @app.errorhandler(DialectError)

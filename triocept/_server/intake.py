@@ -32,6 +32,7 @@ __all__ = [
     "Head",
     "Transport",
     "authenticate",
+    "authenticate_state",
     "intake",
     "read_json",
     "redacted",
@@ -119,16 +120,29 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
     )
 
 
-def authenticate(head: Head, registry: Registry, rollout_id: str | None, *, state: bool = False) -> Rollout:
-    """The rollout that the request's key opens; with `state`, the one whose state it opens.
+def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
+    """The rollout that the request's key opens.
 
     Raises:
         Refusal: 401, for a key that opens nothing here.
     """
-    look_up = registry.authenticate_state if state else registry.authenticate
-    rollout = look_up(_key(head), rollout_id)
+    rollout = registry.authenticate(_key(head), rollout_id)
     if rollout is None:
         raise Refusal(401, _why_not(head, rollout_id), should_retry=False)
+    return rollout
+
+
+def authenticate_state(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
+    """The rollout whose state the request's key opens.
+
+    Raises:
+        Refusal: 401, for a key that opens no state here: an agent's does not.
+    """
+    rollout = registry.authenticate_state(_key(head), rollout_id)
+    if rollout is None:
+        raise Refusal(
+            401, "this API key opens no state here: it wants the rollout's state_key", should_retry=False
+        )
     return rollout
 
 

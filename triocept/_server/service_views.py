@@ -18,7 +18,7 @@ What is refused or failed has its status, and is said in the asking dialect's fo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from quart import Response, request
@@ -39,14 +39,13 @@ _TRANSCRIPT = {"openai_responses": "input", "gemini": "contents", "openai_comple
 """Where a dialect's model call has its conversation, if not in `messages`."""
 
 
-class Authenticate(Protocol):
-    """Gives the rollout that the running request's key opens."""
+def add_service_views(
+    view: Callable[[View], View], rollout_of: Callable[[], Rollout], rollout_of_state: Callable[[], Rollout]
+) -> None:
+    """Give `view` the functions of all host services.
 
-    def __call__(self, *, state: bool = False) -> Rollout: ...
-
-
-def add_service_views(view: Callable[[View], View], rollout_of: Authenticate) -> None:
-    """Give `view` the functions of all host services."""
+    `rollout_of` gives the rollout that the running request's key opens, `rollout_of_state` the one whose state it opens.
+    """
 
     @view
     async def list_tools() -> Response:
@@ -74,12 +73,12 @@ def add_service_views(view: Callable[[View], View], rollout_of: Authenticate) ->
 
     @view
     async def get_state() -> Response:
-        rollout = rollout_of(state=True)
+        rollout = rollout_of_state()
         return _json(await rollout._services.get_state(rollout))
 
     @view
     async def put_state() -> Response:
-        rollout = rollout_of(state=True)
+        rollout = rollout_of_state()
         return _json(await rollout._services.put_state(rollout, await _document()))
 
 
