@@ -44,7 +44,7 @@ def add_service_views(
 ) -> None:
     """Give `view` the functions of all host services.
 
-    `rollout_of` gives the rollout that the running request's key opens, `rollout_of_state` the one whose state it opens.
+    `rollout_of` gives the rollout that the request's key opens, `rollout_of_state` the one whose state it opens.
     """
 
     @view
