@@ -1,9 +1,8 @@
 """The project's chores. `nox` alone is the test command: lint, types, docs, the tests on every Python there is, and
-(where npm is) the SDKs of other languages and libraries.
+(where npm is) the SDKs of other languages and libraries, and two real agents.
 
-It ends with two real agents, where there is npm to install them. Slow suites have sessions of their own: `nox -s
-agents` (all real agents, from the npm and Python registries) and `nox -s bench` (speed and memory, side by side with
-others).
+Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
+`nox -s upstreams` (real model servers, likewise) and `nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations
@@ -48,6 +47,9 @@ for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find 
     os.environ["PATH"] = os.pathsep.join((str(Path(path).parent), os.environ.get("PATH", "")))
 NEWEST = list(PYTHONS)[-1] if PYTHONS else None
 
+SSHD_PATHS = ("/usr/sbin", "/usr/local/sbin")  # where it is, and mostly not on PATH
+HAS_SSHD = shutil.which("sshd", path=os.pathsep.join((os.environ.get("PATH", ""), *SSHD_PATHS))) is not None
+
 nox.options.sessions = [
     "lint",
     "types",
@@ -55,6 +57,7 @@ nox.options.sessions = [
     *(f"tests-{version}" for version in PYTHONS),
     "sdks",
     "agents_ci",
+    *(["reach"] if HAS_SSHD else []),
     "pythons",
 ]
 
@@ -126,6 +129,13 @@ def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
 
 
 @nox.session(python=NEWEST)
+def upstreams(session: nox.Session) -> None:
+    """Real servers behind an upstream (aimock, transformers serve), installed from the npm and Python registries."""
+    install(session, "test")
+    session.run("pytest", "-n", "0", "tests/real_upstreams", *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def sdks(session: nox.Session) -> None:
     """Real SDKs, unchanged, against an endpoint: JavaScript's, and Python libraries that call models.
 
@@ -138,6 +148,17 @@ def sdks(session: nox.Session) -> None:
         )
     install(session, "test")
     session.run("pytest", "-n", "0", "-s", "tests/real_sdks", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def reach(session: nox.Session) -> None:
+    """Agents elsewhere: a real sshd, nginx, caddy, network namespaces, prime-tunnel; what is missing is skipped.
+
+    On Debian: `apt-get install openssh-server nginx-light caddy iproute2`. Namespaces need root.
+    """
+    install(session, "test")
+    session.install("-e", ".[prime]")
+    session.run("pytest", "-n", "0", "tests/reach", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -13,11 +13,31 @@ from triocept import Exchange, Rollout
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
-PATHS = {"openai_chat": CHAT, "anthropic_messages": MESSAGES}
+PATHS = {
+    "openai_chat": CHAT,
+    "anthropic_messages": MESSAGES,
+    "openai_responses": "/v1/responses",
+    "openai_completions": "/v1/completions",
+    "gemini": "/v1beta/models/m:generateContent",
+}
+STREAM_PATHS = PATHS | {"gemini": "/v1beta/models/m:streamGenerateContent?alt=sse"}
+
+
+def document(dialect: str, text: str = "hi", *, stream: bool = False) -> dict[str, Any]:
+    """The smallest document of a call in any dialect (Gemini says in the path whether it is a stream)."""
+    match dialect:
+        case "gemini":
+            return {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+        case "openai_responses":
+            return {"model": "m", "input": text, "stream": stream}
+        case "openai_completions":
+            return {"model": "m", "prompt": text, "stream": stream}
+        case _:
+            return ask_body(text, stream=stream)
 
 
 def ask_body(text: str = "hi", *, stream: bool = False, **more: Any) -> dict[str, Any]:
-    """A request body that both dialects of this issue read."""
+    """A request body that chat completions and messages both read."""
     return {
         "model": "m",
         "max_tokens": 100,

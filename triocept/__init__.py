@@ -3,9 +3,10 @@
 The house; imports only go down:
 
 * F6 `_cli`, `__main__`: the command line.
-* F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `agents`: how known agents are started.
-* F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `handlers`: small things that
-  answer, and compose.
+* F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
+  `agents`: how known agents are started.
+* F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
+  places reach the endpoint. `handlers`: small things that answer, and compose.
 * F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
@@ -36,6 +37,7 @@ from ._canonical.fold import assemble, events_of
 from ._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ._canonical.response import Response, StopReason, Usage
 from ._endpoint import TLS, Endpoint, run_endpoint, serve_endpoint
+from ._pool import Pool, serve_pool
 from ._rollout.agent import Agent
 from ._rollout.clients import ClientConfig
 from ._rollout.exchange import Exchange
@@ -53,6 +55,12 @@ from ._trace.service import ServiceCall
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
 from ._trace.turn import Turn, TurnError
+from ._tunnel.base import Tunnel
+from ._tunnel.command import CommandTunnel
+from ._tunnel.fixed import FixedURL
+from ._tunnel.health import TunnelHealth
+from ._tunnel.prime import PrimeTunnel
+from ._tunnel.ssh import SSHTunnel
 from ._upstream import Upstream, open_upstream
 from .errors import (
     AgentFailed,
@@ -94,6 +102,15 @@ __all__ = [
     "HostTool",
     "UserSimulator",
     "StopCondition",
+    # agents in other places
+    "Tunnel",
+    "FixedURL",
+    "SSHTunnel",
+    "CommandTunnel",
+    "PrimeTunnel",
+    "TunnelHealth",
+    "serve_pool",
+    "Pool",
     # the nouns
     "Request",
     "Message",

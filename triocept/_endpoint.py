@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, NoReturn, TypeAlias, final
+from ipaddress import ip_address
+from secrets import token_hex
+from typing import Any, Literal, NoReturn, TypeAlias, final
 
 import trio
 
 from ._rollout.calls import OnRetry
 from ._rollout.registry import Registry
-from ._rollout.rollout import OnHangup, Rollout, open_rollout
-from ._rollout.service import Handler
+from ._rollout.rollout import OnHangup, Reach, Rollout, open_rollout
+from ._rollout.service import Handler, split_cancelled
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
 from ._rollout.watcher import Watcher, open_watcher
@@ -23,8 +25,10 @@ from ._server.listen import dialable_host, open_listener
 from ._server.routes import Routes
 from ._server.serve import Server
 from ._trace.recorder import Recorder
+from ._tunnel.base import Scheme, Tunnel, check_host, in_url
+from ._tunnel.health import Keeper, TunnelHealth
 from .dialects import DIALECTS
-from .errors import EndpointCrashed
+from .errors import EndpointCrashed, TunnelError
 
 __all__ = ["TLS", "Endpoint", "run_endpoint", "serve_endpoint"]
 
@@ -35,6 +39,9 @@ MAX_BODY = 256 * 1024 * 1024
 """Bytes. Real turns of 9 to 12 MiB are known, providers take 32 MB; the ancestor had to raise its cap three times."""
 GRACE = 1.0
 """Seconds."""
+HEALTH = TunnelHealth()
+OnLostURL: TypeAlias = Literal["raise", "move"]
+"""What becomes of a rollout whose public URL, given to its agent, will not come back."""
 
 
 @final
@@ -50,13 +57,20 @@ class Endpoint:
         registry: Registry,
         watcher: Watcher,
         recorder: Recorder | None,
+        advertise: str | None = None,
     ) -> None:
+        self.id = f"e_{token_hex(8)}"
+        """What its `/health` says, so that a URL can be seen to lead here. No secret."""
         self.host: str = str(listener.socket.getsockname()[0])
         """The address that the socket is bound to."""
         self.port: int = listener.socket.getsockname()[1]
         """The live port, read back from the socket: never 0."""
-        self._name = dialable_host(host, listener.socket)
-        self._scheme = "https" if secure else "http"
+        self._dialable = dialable_host(host, listener.socket)
+        self._scheme: Scheme = "https" if secure else "http"
+        self._advertise = advertise
+        self._keeper: Keeper | None = None
+        self._on_reach: Callable[[], None] = lambda: None
+        """Called when the tunnel is up again, or down."""
         self._registry = registry
         self._watcher = watcher
         self._recorder = recorder
@@ -64,17 +78,58 @@ class Endpoint:
     @property
     def url(self) -> str:
         """An address that can be dialled from this machine, whatever `host` was: `http://127.0.0.1:40001`."""
-        return f"{self._scheme}://{self._name}:{self.port}"
+        return self._url(self._dialable)
 
-    def root_url(self, rollout_id: str) -> str:
-        """The URL of a rollout, without anything of a dialect."""
-        return f"{self.url}/rollout/{rollout_id}"
+    @property
+    def public_url(self) -> str:
+        """The address for agents elsewhere: the tunnel's URL, or the advertised name with the live port, or the bound
+        address where others can dial that.
 
-    def base_url(self, rollout_id: str, dialect: str) -> str:
+        Raises:
+            TunnelError: there is none, or the tunnel is down and is being opened again (`wait_reachable`).
+        """
+        if self._keeper is not None:
+            if self._keeper.url is None:
+                raise TunnelError(f"the tunnel is down, and is being opened again: {self._keeper.error}")
+            return self._keeper.url
+        name = self._advertise or (self._dialable if _is_elsewhere(self.host) else None)
+        if name is None:
+            raise TunnelError(
+                f"{self.url} is an address for this machine only: give serve_endpoint an advertise= (a name or address "
+                "under which others reach this machine) or a tunnel="
+            )
+        return self._url(name)
+
+    @property
+    def reachable(self) -> bool:
+        """False while a tunnel is down. It says nothing of what `advertise` promises."""
+        return self._keeper is None or self._keeper.url is not None
+
+    async def wait_reachable(self) -> str:
+        """Wait until the tunnel is up; the public URL.
+
+        Raises:
+            TunnelError: there is no tunnel, and no public URL either.
+
+        Cancellation: immediate.
+        """
+        if self._keeper is not None:
+            return await self._keeper.wait_up()
+        await trio.lowlevel.checkpoint()
+        return self.public_url
+
+    def root_url(self, rollout_id: str, reach: Reach = "local") -> str:
+        """The URL of a rollout, without anything of a dialect; TunnelError as of `public_url`."""
+        return f"{self.url if reach == 'local' else self.public_url}/rollout/{rollout_id}"
+
+    def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
         """The URL of a rollout as the SDK of `dialect` takes it; ValueError for an unknown dialect."""
         if dialect not in DIALECTS:
             raise ValueError(f"no dialect {dialect!r}: there are {', '.join(DIALECTS)}")
-        return f"{self.root_url(rollout_id)}{DIALECTS[dialect].base_path}"
+        return f"{self.root_url(rollout_id, reach)}{DIALECTS[dialect].base_path}"
+
+    def _url(self, name: str) -> str:
+        return f"{self._scheme}://{in_url(name)}:{self.port}"
 
     def open_rollout(
         self,
@@ -119,6 +174,7 @@ class Endpoint:
             ValueError: the id is taken, or cannot stand in a URL; a tool's name is none.
             TypeError: a tool's signature has no JSON Schema, or the state is not of its type.
             Exception: what the handler raised, bare. It has cancelled the body. If the body failed too: a group.
+            TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
         """
         rollout = Rollout(
             self,
@@ -146,6 +202,10 @@ async def serve_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
+    advertise: str | None = None,
+    tunnel: Tunnel | None = None,
+    tunnel_health: TunnelHealth | None = HEALTH,
+    on_lost_url: OnLostURL = "raise",
     fast: bool = True,
     websocket: bool = True,
 ) -> AsyncIterator[Endpoint]:
@@ -160,6 +220,14 @@ async def serve_endpoint(
         max_body: bytes; a larger request body is refused with 413 before it is read.
         grace: seconds that connections have at the end, before they are broken off.
         tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
+        advertise: a name or address under which others reach this machine; with the live port it makes the
+            `public_url`. Nothing is tried: whether it leads here is for you to know.
+        tunnel: makes the port reachable from elsewhere. It is up, and was tried, before the body begins; it is
+            watched, and opened again when it dies, until the endpoint ends.
+        tunnel_health: how it is watched; None asks nothing through its URL, and believes it alive while it is open.
+        on_lost_url: what becomes of a rollout whose agent was given a public URL (`reach="public"`) that will not
+            come back, because the tunnel has another one now or has been down for `tunnel_health.patience`. `raise`
+            cancels its body with `TunnelError`; `move` lets it live on, and what it says from then on is the new URL.
         fast: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI, as
             HTTP/2 and every other route: slower, and otherwise the same.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
@@ -171,11 +239,15 @@ async def serve_endpoint(
     Raises:
         OSError: the address cannot be had; the text names it.
         socket.gaierror: the host does not resolve.
+        TunnelError: the tunnel cannot be had, or its URL does not lead here; with its program's own last words.
+            Before the body has begun; nothing is left.
+        ValueError: an argument is not what it should be.
         EndpointCrashed: the server died by itself; the body was cancelled.
         BaseException: the body's own, bare.
 
     Cancellation: as an exception of the body.
     """
+    _check_reach(advertise, tunnel, on_lost_url)
     ssl_context = _ssl_context(tls)
     registry = Registry()
     async with AsyncExitStack() as stack:
@@ -185,7 +257,13 @@ async def serve_endpoint(
             stack.push_async_callback(recorder.aclose)
         watcher = await stack.enter_async_context(open_watcher())
         endpoint = Endpoint(
-            listener, host, secure=tls is not None, registry=registry, watcher=watcher, recorder=recorder
+            listener,
+            host,
+            secure=tls is not None,
+            registry=registry,
+            watcher=watcher,
+            recorder=recorder,
+            advertise=advertise,
         )
         server = Server(
             listener,
@@ -195,7 +273,7 @@ async def serve_endpoint(
             fast=fast,
             max_message=max_body,
         )
-        app: Any = make_app(registry, max_body=max_body)
+        app: Any = make_app(registry, max_body=max_body, endpoint_id=endpoint.id)
         front = Front(
             app,
             Routes(DIALECTS.values()),
@@ -209,13 +287,19 @@ async def serve_endpoint(
             try:
                 await nursery.start(server.run, front, app, nursery)
                 with server.body_scope:
+                    if tunnel is not None:
+                        keeper = _make_keeper(endpoint, tunnel, tunnel_health, registry, on_lost_url)
+                        endpoint._keeper = keeper
+                        await nursery.start(_keep, keeper, server, nursery)
                     yield endpoint
             except BaseException as exc:
                 error = exc
             try:
-                await server.stop()
+                await server.stop()  # before the tunnel, through which the last answers go
             except BaseException as exc:  # a second Ctrl-C
                 error = exc
+            if endpoint._keeper is not None:
+                endpoint._keeper.stop()
         _raise_first(server, error)
 
 
@@ -227,6 +311,10 @@ async def run_endpoint(
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
+    advertise: str | None = None,
+    tunnel: Tunnel | None = None,
+    tunnel_health: TunnelHealth | None = HEALTH,
+    on_lost_url: OnLostURL = "raise",
     fast: bool = True,
     websocket: bool = True,
     task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
@@ -244,6 +332,10 @@ async def run_endpoint(
         max_body=max_body,
         grace=grace,
         tls=tls,
+        advertise=advertise,
+        tunnel=tunnel,
+        tunnel_health=tunnel_health,
+        on_lost_url=on_lost_url,
         fast=fast,
         websocket=websocket,
     )
@@ -251,6 +343,71 @@ async def run_endpoint(
         task_status.started(endpoint)
         await trio.sleep_forever()
     raise AssertionError("unreachable")
+
+
+def _make_keeper(
+    endpoint: Endpoint,
+    tunnel: Tunnel,
+    health: TunnelHealth | None,
+    registry: Registry,
+    on_lost_url: OnLostURL,
+) -> Keeper:
+    def on_lost(url: str, error: TunnelError) -> None:
+        if on_lost_url == "raise":
+            for rollout in registry:
+                rollout._lose(url, error)
+
+    return Keeper(
+        tunnel,
+        port=endpoint.port,
+        host=endpoint._dialable,
+        scheme=endpoint._scheme,
+        endpoint_id=endpoint.id,
+        health=health,
+        on_lost=on_lost,
+        on_change=lambda: endpoint._on_reach(),
+    )
+
+
+async def _keep(
+    keeper: Keeper, server: Server, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """The keeper's task. Once it has started, what goes wrong in it is the body's to hear, as of the server."""
+    started = False
+
+    class Status:
+        def started(self, value: None = None) -> None:
+            nonlocal started
+            started = True
+            task_status.started(value)
+
+    try:
+        await keeper.run(nursery, task_status=Status())
+    except BaseException as exc:
+        cancelled, error = split_cancelled(exc)
+        if not started:
+            raise
+        if error is not None:
+            server.on_fatal(error)
+        if cancelled is not None:
+            raise cancelled from None
+
+
+def _check_reach(advertise: str | None, tunnel: Tunnel | None, on_lost_url: str) -> None:
+    if advertise is not None:
+        if tunnel is not None:
+            raise ValueError("the public URL is the tunnel's or the advertised one: give one of them")
+        check_host(advertise, whose="advertise")
+    if tunnel is not None and not isinstance(tunnel, Tunnel):
+        raise TypeError(f"tunnel is a Tunnel, such as FixedURL or SSHTunnel, not {type(tunnel).__name__}")
+    if on_lost_url not in ("raise", "move"):
+        raise ValueError(f"on_lost_url is 'raise' or 'move', not {on_lost_url!r}")
+
+
+def _is_elsewhere(address: str) -> bool:
+    """Whether a bound address can be dialled by others."""
+    bound = ip_address(address.partition("%")[0])
+    return not (bound.is_loopback or bound.is_unspecified)
 
 
 def _raise_first(server: Server, error: BaseException | None) -> None:

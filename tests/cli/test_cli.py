@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from triocept import read_traces
@@ -23,9 +27,82 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-def triocept(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def triocept(
+    *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "triocept", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+    environment = {**os.environ, **(env or {})}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env=environment
+    )
+
+
+@contextmanager
+def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """`triocept serve`, and the variables that it prints; ended with Ctrl-C."""
+    command = [sys.executable, "-m", "triocept", "serve", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            variables: dict[str, str] = {}
+            for line in process.stdout:
+                if line.startswith("export "):
+                    name, _, value = line.removeprefix("export ").strip().partition("=")
+                    variables[name] = value
+                if line.startswith("export DISABLE_AUTOUPDATER"):
+                    break
+            yield process, variables
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(10)
+
+
+def test_serve_stays_until_ctrl_c_and_prints_what_an_agent_needs(tmp_path: Path) -> None:
+    script, record = tmp_path / "s.json", tmp_path / "t.jsonl"
+    script.write_text(json.dumps(["one", "two"]))
+    with serving("--script", script, "--record", record, "--quiet") as (process, variables):
+        assert variables["ANTHROPIC_BASE_URL"] == variables["OPENAI_BASE_URL"].removesuffix("/v1")
+        command = [sys.executable, "-c", AGENT, "0", "a", "b"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **variables}
+        )
+    assert done.stdout == "said: one\nsaid: two\n", done.stderr
+    assert process.returncode == 0
+    (trace,) = read_traces(record)
+    assert trace.sealed
+    assert len(trace) == 2
+
+
+def test_run_forwards_to_a_real_model_and_the_agent_does_not_see_its_key(tmp_path: Path) -> None:
+    script, record = tmp_path / "s.json", tmp_path / "t.jsonl"
+    script.write_text(json.dumps(["from afar", "twice"]))
+    agent = AGENT.replace("sys.exit(", "print(os.environ.get('MY_SECRET'), flush=True); sys.exit(")
+    with serving("--script", script, "--quiet") as (_, far):
+        done = triocept(
+            *("run", "--record", record, "--upstream", far["ANTHROPIC_BASE_URL"]),
+            *("--upstream-dialect", "anthropic-messages", "--model", "far", "--api-key-env", "MY_SECRET"),
+            *("--", sys.executable, "-c", agent, "3", "a", "b"),
+            env={"MY_SECRET": far["OPENAI_API_KEY"]},
+        )
+    assert done.stdout == "said: from afar\nsaid: twice\nNone\n", done.stderr
+    assert done.returncode == 3
+    assert far["OPENAI_API_KEY"] not in done.stderr + record.read_text()
+    (trace,) = read_traces(record)
+    assert [turn.notes["upstream"]["model"] for turn in trace] == ["far", "far"]
+
+
+def test_options_that_do_not_go_together_are_clear_errors(tmp_path: Path) -> None:
+    script = tmp_path / "s.json"
+    script.write_text('["one"]')
+    done = triocept("run", "--script", script, "--upstream", "http://localhost/v1", "--", "true")
+    assert (done.returncode, "not both" in done.stderr) == (2, True)
+    done = triocept("run", "--model", "m", "--", "true")
+    assert (done.returncode, "belong to --upstream" in done.stderr) == (2, True)
+    done = triocept("serve", "--upstream", "http://localhost/v1", "--api-key-env", "NOT_SET_ANYWHERE")
+    assert (done.returncode, "NOT_SET_ANYWHERE" in done.stderr) == (2, True)
+    done = triocept("run", "--upstream", "localhost:8000", "--", "true")
+    assert (done.returncode, "http or https" in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
 
 
 def test_run_shows_each_exchange_and_ends_with_the_agents_exit_code(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ PROGRAMS = sorted(path.with_suffix(".py").name for path in EXAMPLES.glob("*.out"
 NOT_PROGRAMS = {
     "tiny_agent.py",  # the agent that the others run
     "test_application.py",  # run by pytest
+    "agent_over_ssh.py",  # run by tests/reach, with a real sshd
 }
 ARGUMENTS = {
     "quickstart.py": ["claude", "-p", "fix the bug"],

@@ -1,8 +1,7 @@
 """The table of the agents: how each is made ready, where it comes from, and what its model says.
 
-`version` is the one that was tested, and that is installed. Of codex there is one case more, for a provider that may
-use a websocket: it is answered 426, and goes on by POST, in the same turns. An endpoint that took the websocket would
-have that case say `side=1`, for its warm-up.
+`version` is the one that was tested, and that is installed. Codex speaks responses over POST, over a websocket, over
+POST after its websocket was answered 426, and by its built-in provider, which tries a websocket.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Case:
     """What its model says, main call by main call: its exact turns."""
     options: dict[str, Any]
     """What its launch is given beside rollout, directory and prompt."""
-    side: int = 0
-    """How many side calls it makes in a run. Codex's warm-up over a websocket is one."""
+    endpoint: dict[str, Any]
+    """How its endpoint is opened."""
     ci: bool = False
     """Whether the test command runs it."""
 
@@ -58,6 +57,7 @@ class Case:
     def name(self) -> str:
         options = [str(value) for value in self.options.values() if value is not True]
         flags = [name for name, value in self.options.items() if value is True]
+        flags += [f"no_{name}" for name, value in self.endpoint.items() if value is False]
         return "-".join([self.agent, *options, *flags])
 
     @property
@@ -97,8 +97,11 @@ _REPLIES: dict[str, tuple[Reply, ...]] = {
 }
 
 
-def _case(agent: str, speaks: str, *, side: int = 0, ci: bool = False, **options: Any) -> Case:
-    return Case(agent=agent, speaks=speaks, replies=_REPLIES[agent], options=options, side=side, ci=ci)
+def _case(
+    agent: str, speaks: str, *, ci: bool = False, endpoint: dict[str, Any] | None = None, **options: Any
+) -> Case:
+    replies = _REPLIES[agent]
+    return Case(agent=agent, speaks=speaks, replies=replies, options=options, endpoint=endpoint or {}, ci=ci)
 
 
 _THREE = ("openai_chat", "openai_responses", "anthropic_messages")
@@ -106,6 +109,8 @@ CASES = (
     _case("claude_code", "anthropic_messages", ci=True),
     _case("codex", "openai_responses", ci=True),
     _case("codex", "openai_responses", websocket=True, ci=True),
+    _case("codex", "openai_responses", websocket=True, endpoint={"websocket": False}),
+    _case("codex", "openai_responses", provider="built_in"),
     *(_case("opencode", dialect, dialect=dialect) for dialect in _THREE),
     _case("gemini_cli", "gemini"),
     _case("mini_swe_agent", "openai_chat"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -58,13 +58,13 @@ class Calls:
         """Count from here on."""
         original = Rollout._answer_call
 
-        def counted(rollout: Rollout, request: Request, **rest: Any) -> Awaitable[None]:
+        async def counted(rollout: Rollout, request: Request, **rest: Any) -> None:
             if is_side_call(request, rest["raw"]):
                 self.side += 1
             else:
                 self.requests.append(request)
                 self.times.append(trio.current_time())
-            return original(rollout, request, **rest)
+            await original(rollout, request, **rest)
 
         monkeypatch.setattr(Rollout, "_answer_call", counted)
         return self
@@ -120,7 +120,7 @@ async def play(
         (folder / "config" / name).write_text(text)
     model = Model(case.replies, fault)
     with trio.fail_after(limit):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as rollout:
+        async with serve_endpoint(**case.endpoint) as endpoint, endpoint.open_rollout(model) as rollout:
             launch = case.prepare(rollout, folder / "config", PROMPT, executable=str(executable))
             environ = {"HOME": str(folder), **launch.env, **(env or {})}
             command = (launch.argv[0], *arguments, *launch.argv[1:])

@@ -18,7 +18,7 @@ import trio
 from tests.real_agents.cases import CASES, Case, cases
 from tests.real_agents.play import Calls, Played, check_done, check_turns, play
 from triocept import Exchange, PartDelta, PartStart, Refusal, ResponseStart, ToolCall
-from triocept._server import answer
+from triocept._server import answer, websocket
 
 Executables = Callable[[str], Path]
 RETRY_AFTER = 2.0
@@ -44,11 +44,9 @@ async def break_call(exchange: Exchange, call: ToolCall) -> None:
 
 
 async def break_before_end(exchange: Exchange, call: ToolCall) -> None:
-    """All of a tool call's arguments, then time enough to run it, and no end of it."""
+    """A whole tool call, then time enough to run it, and no end of the answer."""
     async with exchange.open_stream() as stream:
-        await stream.send(ResponseStart())
-        await stream.send(PartStart(0, ToolCall(call.name, "")))
-        await stream.send(PartDelta(0, call.arguments))
+        await stream.send(call)
         await trio.sleep(3)
         raise Refusal(503, "the stream broke")
 
@@ -80,6 +78,9 @@ ENDS = {
     "pi-openai_responses": "the stream broke",
     "qwen_code": "the stream broke",
     "llm": "the stream broke",
+    # Over a websocket the 503 is a frame that codex takes as final, and not a stream that broke.
+    "codex-websocket": "Selected model is at capacity",
+    "codex-built_in": "Selected model is at capacity",
 }
 ENDS_IN_TEXT = {**ENDS, "gemini_cli": "other side closed"}
 """gemini-cli asks again as long as it has seen no part of the answer: a tool call reaches it whole or not at all."""
@@ -111,12 +112,9 @@ def call_of(case: Case) -> ToolCall:
 
 
 @cases("aider", *ENDS)
-async def test_a_tool_call_with_all_of_its_arguments_but_no_end_is_never_run(
-    case: Case, tmp_path: Path, executable_of: Executables, request: pytest.FixtureRequest
+async def test_a_tool_call_of_an_answer_without_end_is_never_run(
+    case: Case, tmp_path: Path, executable_of: Executables
 ) -> None:
-    if case.name == "opencode-openai_chat":
-        why = "chat has no end of a call: opencode runs it when its arguments are whole JSON, then asks again"
-        request.applymarker(pytest.mark.xfail(reason=why, strict=False))
     fault = partial(break_before_end, call=call_of(case))
     played = await play(case, executable_of(case.agent), tmp_path, fault=fault)
     check_done(played)  # once: opencode tells of the call that broke, too, as one that was aborted
@@ -164,6 +162,9 @@ PATIENCE = {
     "claude_code": Patience("API_TIMEOUT_MS: 600 s", 4, env={"API_TIMEOUT_MS": "4000"}),
     "codex": Patience("stream_idle_timeout_ms: 300 s", 4, for_head=False, arguments=_CODEX),
     "codex-websocket": Patience("stream_idle_timeout_ms: 300 s", 4, for_head=False, arguments=_CODEX),
+    "codex-websocket-no_websocket": Patience(
+        "stream_idle_timeout_ms: 300 s", 4, for_head=False, arguments=_CODEX
+    ),
     "opencode-openai_chat": Patience("chunkTimeout: 300 s", 4, for_head=False, env=_opencode("chunkTimeout")),
     "opencode-openai_responses": Patience(
         "chunkTimeout: 300 s", 4, for_head=False, env=_opencode("chunkTimeout")
@@ -194,7 +195,8 @@ async def test_a_silence_longer_than_its_patience_is_filled_so_that_it_waits(
     patience = PATIENCE.get(case.name, ANY)
     print(f"{case.name}: {patience.what}, cut to {patience.limit} s")
     monkeypatch.setattr(answer, "HEAD_AFTER", 1.0)  # 30 s and
-    monkeypatch.setattr(answer, "KEEPALIVE_EVERY", 1.0)  # 10 s otherwise
+    for module in (answer, websocket):
+        monkeypatch.setattr(module, "KEEPALIVE_EVERY", 1.0)  # 10 s otherwise
     played = await play_silent(case, executable_of, tmp_path, patience, patience.limit + 4)
     check_turns(played)
     assert calls.main == len(case.replies)
@@ -212,7 +214,8 @@ async def test_without_what_fills_it_the_same_silence_is_given_up(
 ) -> None:
     patience = PATIENCE[case.name]
     monkeypatch.setattr(answer, "HEAD_AFTER", inf if patience.for_head else 1.0)
-    monkeypatch.setattr(answer, "KEEPALIVE_EVERY", inf)
+    for module in (answer, websocket):
+        monkeypatch.setattr(module, "KEEPALIVE_EVERY", inf)
     played = await play_silent(case, executable_of, tmp_path, patience, 60)
     check_turns(played, "abandoned")
     assert calls.main == len(case.replies) + 1
@@ -272,7 +275,7 @@ async def test_a_stop_ends_it_with_no_further_call(
     check_stopped(played)
     # Claude Code asks once more, without a stream; what comes after a stop is in no trace
     assert calls.main == (2 if case.agent == "claude_code" else 1)
-    assert calls.side == case.side
+    assert calls.side == 0
 
 
 @cases()

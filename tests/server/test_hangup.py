@@ -16,10 +16,10 @@ import pytest
 import trio
 import trio.testing
 
-from tests.asking import connected, read_to_end
+from tests.asking import PATHS, STREAM_PATHS, connected, document, read_to_end
 from triocept import Exchange, Rollout, serve_endpoint
 from triocept._rollout.calls import KEPT_ANSWERS
-from triocept.dialects import DIALECTS, dialect
+from triocept.dialects import DIALECTS
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -28,23 +28,9 @@ both_policies = pytest.mark.parametrize("policy", ["cancel", "finish"])
 both_modes = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 
 
-def document(name: str, text: str, *, stream: bool) -> dict[str, Any]:
-    match name:
-        case "gemini":
-            return {"contents": [{"role": "user", "parts": [{"text": text}]}]}
-        case "openai_responses":
-            return {"model": "m", "input": text, "stream": stream}
-        case "openai_completions":
-            return {"model": "m", "prompt": text, "stream": stream}
-        case _:
-            messages = [{"role": "user", "content": text}]
-            return {"model": "m", "max_tokens": 9, "messages": messages, "stream": stream}
-
-
 def call(rollout: Rollout, name: str, text: str = "hi", *, stream: bool = True, more: str = "") -> bytes:
     """A model call as bytes."""
-    verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    path = f"/v1beta/models/m:{verb}" if name == "gemini" else f"/v1{dialect(name).route}"
+    path = (STREAM_PATHS if stream else PATHS)[name]
     body = json.dumps(document(name, text, stream=stream)).encode()
     head = (
         f"POST /rollout/{rollout.id}{path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {rollout.api_key}\r\n"

@@ -752,3 +752,18 @@ async def test_a_file_from_before_there_were_services_is_still_read(tmp_path: An
     (trace,) = read_traces(path)
     assert (len(trace), trace.services, trace.branch, trace.children) == (1, (), None, ())
     assert trace.sealed
+
+
+async def test_a_child_goes_where_its_parent_goes() -> None:
+    with trio.fail_after(30):
+        async with serve_endpoint() as first, serve_endpoint() as second:
+            async with (
+                first.open_rollout(echo_kind) as parent,
+                parent.open_child(echo_kind, id="child") as child,
+            ):
+                assert child.service_url("tools") == f"{first.url}/rollout/child/tools"
+                parent._move(second, second._registry, second._watcher)
+                assert child.service_url("tools") == f"{second.url}/rollout/child/tools"
+                async with httpx2.AsyncClient() as http:
+                    answer = await http.post(url_of(child), json=ask_body("hi"), headers=bearer(child))
+                assert answer.json()["choices"][0]["message"]["content"] == "child: hi"

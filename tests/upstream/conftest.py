@@ -79,10 +79,10 @@ async def staged(
                     yield Stage(provider, upstream, endpoint, opened)
 
 
-async def begin_to_read(stage: Stage, dialect: str, *, until: bytes = b"") -> None:
+async def begin_to_read(stage: Stage, dialect: str, *, until: bytes = b"", **more: Any) -> None:
     """An agent that asks for a stream, reads the beginning, and hangs up."""
     url = urlsplit(stage.rollout.base_url(dialect) + path_of(dialect, stream=True))
-    body = json.dumps(body_of(dialect, stream=True)).encode()
+    body = json.dumps(body_of(dialect, stream=True, **more)).encode()
     head = (
         f"POST {url.path}{'?' if url.query else ''}{url.query} HTTP/1.1\r\nhost: x\r\n"
         f"authorization: Bearer {stage.rollout.api_key}\r\ncontent-length: {len(body)}\r\n\r\n"

@@ -421,6 +421,23 @@ async def test_a_context_overflow_reaches_every_agent_in_the_words_that_make_it_
     assert not counted or "(9000)" in message
 
 
+@pytest.mark.parametrize("dialect", [CHAT, RESPONSES, GEMINI])
+async def test_an_answer_that_ended_for_no_known_reason_is_not_taken_for_the_words_of_an_error(
+    dialect: str,
+) -> None:
+    body = wire_whole(dialect)
+    for good, bad in (
+        (b'"stop"', b'"abort"'),
+        (b'"status": "completed"', b'"status": "odd"'),
+        (b'"STOP"', b'"ODD"'),
+    ):
+        body = body.replace(good, bad)
+    answered, raised = await bad_once(says(whole(body)), dialect, dialect, stream=False)
+    assert answered.status_code == raised.status == 502
+    assert "error" in answered.json()
+    assert "Hello" not in answered.text
+
+
 async def test_a_rate_limit_that_speaks_of_tokens_is_no_overflow() -> None:
     body = b'{"error":{"message":"Rate limit reached: maximum context length of tokens per min","code":"x"}}'
     answered, raised = await bad_once(says(whole(body, 429)), CHAT, CHAT, stream=False)

@@ -155,6 +155,25 @@ async def test_another_provider_does_not_get_it_and_the_turn_says_so() -> None:
     assert moved.notes["dropped_reasoning"] == 1
 
 
+async def test_what_the_agent_could_not_keep_is_put_back_for_the_provider_that_made_it_alone() -> None:
+    with trio.fail_after(5):
+        async with serve_provider(answers(MESSAGES)) as other:
+            async with open_upstream(base_of(other.url, MESSAGES), dialect=MESSAGES) as second:
+                handlers: dict[str, Any] = {"second": second}
+
+                async def choose(exchange: Any) -> None:
+                    await handlers[exchange.request.model](exchange)
+
+                async with staged(answers(MESSAGES, SIGNED), MESSAGES, handler=choose) as stage:
+                    handlers["asked"] = stage.upstream
+                    told = (await stage.ask(CHAT)).json()["choices"][0]["message"]
+                    kept = {name: told[name] for name in ("role", "content", "tool_calls")}
+                    await stage.ask(CHAT, model="second", messages=history_of(kept))
+                    await stage.ask(CHAT, messages=history_of(kept))
+    assert "SIGNATURE==" not in other.asked[0].body.decode()
+    assert "SIGNATURE==" in stage.provider.asked[-1].body.decode()
+
+
 async def test_a_provider_of_another_dialect_does_not_get_it_and_the_turn_says_so() -> None:
     thinking = {"type": "thinking", "thinking": "Hm.", "signature": "FROM-ELSEWHERE"}
     messages = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2
@@ -9,6 +10,7 @@ import pytest
 import trio
 
 from tests.asking import ask
+from tests.server.test_websocket import create, dialled, said
 from triocept import (
     Response,
     Sampling,
@@ -186,6 +188,63 @@ async def test_the_providers_listed_headers_reach_the_agent_and_no_others(stream
                 assert answered.headers["x-ratelimit-remaining-tokens"] == "5"
                 assert not {"set-cookie", "server"} & answered.headers.keys()
     assert stage.rollout.trace[0].notes["upstream"]["request_id"] == "req_1"
+
+
+async def test_an_agents_header_that_is_not_ascii_goes_up_as_it_came() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(CHAT), CHAT) as stage:
+            title = "Gr\u00fc\u00dfe".encode("latin-1")
+            url = stage.rollout.base_url(CHAT) + "/chat/completions"
+            async with httpx2.AsyncClient(verify=False) as client:
+                headers = [
+                    (b"x-title", title),
+                    (b"authorization", f"Bearer {stage.rollout.api_key}".encode()),
+                ]
+                assert (await client.post(url, json=body_of(CHAT), headers=headers)).status_code == 200
+    assert stage.provider.asked[0].headers["x-title"].encode("latin-1") == title
+
+
+async def test_a_websocket_agent_is_forwarded_by_a_stream_with_the_whole_conversation() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(RESPONSES), RESPONSES) as stage:
+            async with dialled(stage.rollout) as agent:
+                await agent.send(
+                    {name: value for name, value in create("one", zebra=1).items() if name != "type"}
+                )
+                first = await agent.until("response.completed", "error")
+                answered = first[-1]["response"]["id"]
+                again = await agent.ask("two", previous_response_id=answered)
+    assert said(first) == said(again) == "Hello, world."
+    one, two = (asked.document for asked in stage.provider.asked)
+    assert one["stream"] is two["stream"] is True
+    assert one["zebra"] == 1
+    assert not {"type", "generate", "stream_id", "previous_response_id"} & (one.keys() | two.keys())
+    assert [item.get("role") for item in two["input"]] == ["user", "assistant", "user"]
+
+
+async def test_a_stream_that_began_with_a_no_op_of_ours_goes_on_in_our_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An id that the agent was told stays: OpenAI's SDK takes chunks of one id for one answer."""
+    monkeypatch.setattr("triocept._server.answer.HEAD_AFTER", 0.05)
+    silent = trio.Event()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head())
+        await silent.wait()
+        await stream.send_all(b"".join(map(chunk, wire_stream(CHAT))) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT) as stage:
+            data = b""
+            async with stage.asking(CHAT, stream=True) as answered:
+                async for piece in answered.aiter_raw():
+                    data += piece
+                    silent.set()
+    chunks = [json.loads(line[6:]) for line in data.splitlines() if line.startswith(b"data: {")]
+    assert len({each["id"] for each in chunks}) == 1
+    texts = [each["choices"][0]["delta"].get("content") or "" for each in chunks if each["choices"]]
+    assert "".join(texts) == "Hello, world."
 
 
 class Watching:

@@ -76,16 +76,19 @@ class Calls:
         if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
-        for other in sorted(self._open.get(likeness, ()), key=_is_attended):
-            if other.settled and not isinstance(other._outcome, Answered):
-                continue
-            if (proven or not _is_attended(other)) and repeats(request, other.request):
+        alike = self._open.get(likeness, ())
+        lost = [exchange for exchange in alike if not exchange._log.attended]
+        for other in (*lost, *alike) if proven else lost:
+            if (not other.settled or isinstance(other._outcome, Answered)) and repeats(
+                request, other.request
+            ):
                 return other
         ended = self._ended.get(likeness)
         if ended is None or not isinstance(ended.log.outcome, Answered):
             return None
-        lost = not ended.log.delivered and (proven or not ended.log.attended)
-        return ended.log if (lost or retry is Retry.MARKED) and repeats(request, ended.request) else None
+        undelivered = not ended.log.delivered and (proven or not ended.log.attended)
+        wanted = undelivered or retry is Retry.MARKED
+        return ended.log if wanted and repeats(request, ended.request) else None
 
     def add(self, exchange: Exchange) -> None:
         """It begins."""
@@ -125,7 +128,3 @@ class Calls:
     async def _wait(self) -> None:
         while self._scopes:
             await self._left.park()
-
-
-def _is_attended(exchange: Exchange) -> bool:
-    return exchange._log.attended

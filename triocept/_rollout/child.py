@@ -17,7 +17,9 @@ from .log import EventReader
 from .outcome import Answered, Failed, Outcome, Refused
 
 if TYPE_CHECKING:
-    from .rollout import Rollout
+    from .registry import Registry
+    from .rollout import Addresses, Rollout
+    from .watcher import Watcher
 
 __all__ = ["Family", "ask"]
 
@@ -58,6 +60,11 @@ class Family:
         """What waits in the children, and what still comes, is refused."""
         for child in tuple(self._children):
             await child._end(refusal)
+
+    def move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
+        """Where the parent goes, the children go."""
+        for child in self._children:
+            child._move(addresses, registry, watcher)
 
     async def close(self) -> None:
         """The parent closes: so do the children, whatever their bodies do."""

@@ -126,7 +126,9 @@ class Ending:
             children.setdefault(process.parent, []).append(process)
         found: dict[int, ProcessInfo] = {}
         todo = [
-            p for p in processes.values() if p.group in groups or p.session in groups or p.tokens & tokens
+            p
+            for p in processes.values()
+            if p.pid in groups or p.group in groups or p.session in groups or p.tokens & tokens
         ]
         while todo:
             process = todo.pop()

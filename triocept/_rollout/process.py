@@ -198,6 +198,10 @@ class AgentProcess:
         assert self.returncode is not None
         return self.returncode
 
+    async def wait_drained(self) -> None:
+        """Wait until it has ended, and all that it wrote has been read. Cancellation: as of `wait`."""
+        await self._drained.wait()
+
     @property
     def result(self) -> AgentResult:
         """How it went; there when the context has been left.

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Rollout]:
+        return iter(tuple(self._by_id.values()))
 
     def add(self, rollout: Rollout) -> None:
         """Let the rollout's key in.
@@ -70,7 +74,7 @@ class Registry:
     async def close(self) -> None:
         """The endpoint stops: every rollout that is still open ends, and what waits in it is refused."""
         async with trio.open_nursery() as nursery:
-            for rollout in tuple(self._by_id.values()):
+            for rollout in self:
                 nursery.start_soon(rollout._endpoint_stops)
 
 

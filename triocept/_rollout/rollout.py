@@ -41,7 +41,7 @@ from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
 from .watcher import Watcher
 
-__all__ = ["Addresses", "OnHangup", "Rollout", "open_rollout"]
+__all__ = ["Addresses", "OnHangup", "Reach", "Rollout", "open_rollout"]
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
@@ -50,13 +50,21 @@ DELIVERY_GRACE = 1.0
 """Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
 
 
+Reach: TypeAlias = Literal["local", "public"]
+"""From where an agent calls: from this machine, or from elsewhere."""
+
+
 class Addresses(Protocol):
     """Where a rollout can be reached; what an endpoint knows."""
 
-    def root_url(self, rollout_id: str) -> str:
+    @property
+    def public_url(self) -> str:
+        """The URL of the endpoint for agents elsewhere; TunnelError where there is none."""
+
+    def root_url(self, rollout_id: str, reach: Reach) -> str:
         """The URL of a rollout, without anything of a dialect: `http://127.0.0.1:40001/rollout/r_5eed`."""
 
-    def base_url(self, rollout_id: str, dialect: str) -> str:
+    def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
         """The same as the dialect's own SDK takes it; ValueError for an unknown dialect."""
 
 
@@ -108,6 +116,10 @@ class Rollout:
         self._services = services if services is not None else Services()
         self._family = Family(self)
         self._closing = trio.Event()
+        self._held_url: str | None = None
+        """The public URL that was given to an agent, the last of them."""
+        self._fail: Callable[[BaseException], None] | None = None
+        """Ends the body with an error; set while the body runs."""
 
     def __repr__(self) -> str:
         state = "open" if self._ending is None else "ended"
@@ -115,17 +127,26 @@ class Rollout:
 
     # What an agent needs to reach it
 
-    def base_url(self, dialect: str) -> str:
+    def base_url(self, dialect: str, *, reach: Reach = "local") -> str:
         """Where the agent's SDK for `dialect` has to be pointed at, as that SDK takes it.
 
-        Raises:
-            ValueError: no such dialect.
-        """
-        return self._addresses.base_url(self.id, dialect)
+        Args:
+            dialect: one of `openai_chat`, `anthropic_messages`, ….
+            reach: `local` for an agent on this machine, `public` for one elsewhere. A rollout that has given its
+                public URL away is told when that URL is lost: see `on_lost_url` of `serve_endpoint`.
 
-    def config(self, dialect: str) -> ClientConfig:
-        """Base URL, key and model for a client of `dialect`; ValueError for an unknown one."""
-        return ClientConfig(base_url=self.base_url(dialect), api_key=self.api_key, model=self.model)
+        Raises:
+            ValueError: no such dialect, or reach.
+            TunnelError: it has no public URL, or none now.
+        """
+        self._hold(reach)
+        return self._addresses.base_url(self.id, dialect, reach)
+
+    def config(self, dialect: str, *, reach: Reach = "local") -> ClientConfig:
+        """Base URL, key and model for a client of `dialect`; errors as of `base_url`."""
+        return ClientConfig(
+            base_url=self.base_url(dialect, reach=reach), api_key=self.api_key, model=self.model
+        )
 
     def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any:
         """The official SDK's client for `dialect`, pointed at this rollout.
@@ -144,18 +165,28 @@ class Rollout:
         """
         return open_client(dialect, self.config(dialect), sync=sync, options=options)
 
-    def environ(self) -> dict[str, str]:
+    def environ(self, *, reach: Reach = "local") -> dict[str, str]:
         """The environment variables that point agents at this rollout, and give them patience.
 
         Among them `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for what calls its services: `$TRIOCEPT_URL/tools`.
+
+        Args:
+            reach: `local` for an agent on this machine, `public` for one elsewhere; errors as of `base_url`.
         """
-        own = {"TRIOCEPT_URL": self._addresses.root_url(self.id), "TRIOCEPT_API_KEY": self.api_key}
+        self._hold(reach)
+        own = {"TRIOCEPT_URL": self._addresses.root_url(self.id, reach), "TRIOCEPT_API_KEY": self.api_key}
         return own | provider_environment(
-            openai_base_url=self.base_url("openai_chat"),
-            anthropic_base_url=self.base_url("anthropic_messages"),
-            gemini_base_url=self._addresses.root_url(self.id),
+            openai_base_url=self.base_url("openai_chat", reach=reach),
+            anthropic_base_url=self.base_url("anthropic_messages", reach=reach),
+            gemini_base_url=self._addresses.root_url(self.id, reach),
             api_key=self.api_key,
         )
+
+    def _hold(self, reach: Reach) -> None:
+        if reach not in ("local", "public"):
+            raise ValueError(f"reach is 'local' or 'public', not {reach!r}")
+        if reach == "public":
+            self._held_url = self._addresses.public_url
 
     # Its services
 
@@ -184,9 +215,10 @@ class Rollout:
         """The key that opens `…/state`, and nothing else; None where there is no state. The agent's key does not."""
         return self._services.state_key
 
-    def service_url(self, name: str) -> str:
-        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`."""
-        return f"{self._addresses.root_url(self.id)}/{name}"
+    def service_url(self, name: str, *, reach: Reach = "local") -> str:
+        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`; errors: see `base_url`."""
+        self._hold(reach)
+        return f"{self._addresses.root_url(self.id, reach)}/{name}"
 
     async def ask(self, request: Request | str | Sequence[Message]) -> Response:
         """One model call of the program's own, for a tool of it: answered as the agent's calls are, and recorded.
@@ -478,6 +510,20 @@ class Rollout:
                     await recorder.record_service(call)
                 self.trace._append_service(call)
 
+    # What its endpoint asks of it
+
+    def _lose(self, url: str, error: BaseException) -> None:
+        """The public URL will not come back: end the body, if an agent was given that URL."""
+        if self._held_url == url and self._fail is not None:
+            self._fail(error)
+
+    def _move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
+        """Live on, on another endpoint."""
+        self._registry.discard(self)
+        registry.add(self)
+        self._addresses, self._registry, self._watcher = addresses, registry, watcher
+        self._family.move(addresses, registry, watcher)
+
     # Its end
 
     async def _endpoint_stops(self) -> None:
@@ -526,6 +572,10 @@ async def open_rollout(
     body = trio.CancelScope()
     service = trio.CancelScope(shield=True)
 
+    def fail(error: BaseException) -> None:
+        errors.append(error)
+        body.cancel()
+
     async def serve() -> None:
         assert handler is not None
         with service:  # shielded: it answers until the body has unwound, cancelled or not
@@ -539,19 +589,17 @@ async def open_rollout(
                 if cancelled is not None:
                     raise cancelled from None
 
-    def fatal(exc: BaseException) -> None:
-        errors.append(exc)
-        body.cancel()
-
     async with trio.open_nursery() as nursery:
-        rollout._services.calls.open(nursery, fatal)
+        rollout._services.calls.open(nursery, fail)
         if handler is not None:
             nursery.start_soon(serve)
+        rollout._fail = fail
         try:
             with body:
                 yield rollout
         except BaseException as exc:
             errors.append(exc)
+        rollout._fail = None
         try:
             await rollout._services.calls.close()
             service.cancel()

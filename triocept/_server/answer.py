@@ -25,8 +25,9 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import ResponseEnd
+from .._canonical.events import Event, ResponseEnd
 from .._canonical.fold import events_of
+from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._rollout.log import Entry, EventReader, Relayed
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from .intake import Transport
 
 __all__ = [
-    "KEEPALIVE_EVERY",
     "Reply",
     "Sink",
     "failure_of",
@@ -151,7 +151,7 @@ def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
         return reply if document is None else replace(reply, body=document)
     try:
         reply = _whole(outcome, request, dialect)
-        return replace(reply, headers={**reply.headers, **reader.headers})
+        return replace(reply, headers={**reply.headers, **reader.headers}) if reader.headers else reply
     except DialectError as exc:  # a tool call for an agent of text completions: its wire has no word for it
         log.exception("an answer cannot be said in %s", dialect.name)
         failure = Failure(status=500, message=str(exc), should_retry=False)
@@ -167,16 +167,17 @@ def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
     return Reply(200, _stream_headers(request, dialect), body)
 
 
-async def follow(reader: EventReader, sink: Sink, patience: float) -> None:
+async def follow(reader: EventReader, sink: Sink, patience: float | None = None) -> None:
     """Give `sink` every increment as it comes, and let it break each silence, until only the outcome is left.
 
     Args:
         reader: whose increments.
         sink: what writes them.
-        patience: seconds of the first silence that is allowed; later ones get `KEEPALIVE_EVERY`.
+        patience: seconds of the first silence that is allowed; None: `KEEPALIVE_EVERY`, as all others get.
 
     Cancellation: of a write breaks the connection off, of a wait does nothing.
     """
+    patience = KEEPALIVE_EVERY if patience is None else patience
     while True:
         with trio.CancelScope(deadline=trio.current_time() + patience) as silence:
             while (entry := await reader.next()) is not None:
@@ -214,19 +215,23 @@ class _Stream:
         self._transport = transport
         self._reader = reader
         self._as_it_came = request.framing == "sse"
+        self._calls = HeldCalls()
 
     async def write(self, entry: Entry) -> None:
         if not isinstance(entry, Relayed):
-            await self.send(self.renderer.render(entry), last=isinstance(entry, ResponseEnd))
+            await self.send(self._render(entry), last=isinstance(entry, ResponseEnd))
             return
         if self.begun and self._reader.at == 1:  # a no-op came first, with an id of ours, which stays
             self._as_it_came = False
         data = entry.data
         if not self._as_it_came:
-            data = b"".join([self.renderer.render(event) for event in entry.events])
+            data = b"".join([self._render(event) for event in entry.events])
         elif entry.start is not None:
             self.renderer.render(entry.start)  # for the no-ops and the error that it may have to write
         await self.send(data, last=entry.last)
+
+    def _render(self, event: Event) -> bytes:
+        return b"".join([self.renderer.render(each) for each in self._calls.take(event)])
 
     async def break_silence(self, response_id: str) -> None:
         await self.send(self.renderer.keepalive(response_id), last=False)

@@ -40,7 +40,7 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 log = logging.getLogger("triocept.endpoint")
 
 
-def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
+def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTrio:
     """The Quart-Trio application of one endpoint. `Front` has cut a rollout's prefix off its paths."""
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, a slow body after 60 s, and a body at 16 MiB.
@@ -53,7 +53,7 @@ def make_app(registry: Registry, *, max_body: int) -> QuartTrio:
 
     @view
     async def health() -> Response:
-        return _json({"status": "ok", "rollouts": len(registry)})
+        return _json({"status": "ok", "rollouts": len(registry), "endpoint": endpoint_id})
 
     @view
     async def greeting() -> Response:

@@ -50,11 +50,9 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
 
 
 def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
-    """A host to put into a URL that leads to this socket, in brackets where it is an IPv6 address."""
+    """A host that leads to this socket from this machine."""
     bound = str(sock.getsockname()[0])
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound)
-    name = loopback or host
-    return f"[{name.replace('%', '%25')}]" if ":" in name else name
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or host
 
 
 async def _resolve(host: str, port: int) -> list[Any]:

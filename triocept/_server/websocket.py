@@ -29,6 +29,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.events import ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
+from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
@@ -39,7 +40,7 @@ from ..dialects import dialect as dialect_named
 from ..dialects.base import Failure
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_ws_error
 from ..errors import DialectError, Refusal
-from .answer import KEEPALIVE_EVERY, failure_of, failure_of_outcome, follow
+from .answer import failure_of, failure_of_outcome, follow
 from .intake import Head, read_json, redacted, whole_request
 
 __all__ = ["serve_websocket"]
@@ -213,6 +214,7 @@ class _Answer:
     def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
         self._socket = socket
         self._documents = Documents(request)
+        self._calls = HeldCalls()
         self._lane = lane
 
     @property
@@ -222,7 +224,7 @@ class _Answer:
 
     async def write_all(self, reader: EventReader) -> None:
         """Write what `reader` reads, to its end."""
-        await follow(reader, self, KEEPALIVE_EVERY)
+        await follow(reader, self)
         outcome = reader.outcome
         if not isinstance(outcome, Answered):
             await self._socket.fail(failure_of_outcome(outcome), self._lane)
@@ -233,7 +235,8 @@ class _Answer:
 
     async def write(self, entry: Entry) -> None:
         for event in entry.events if isinstance(entry, Relayed) else (entry,):
-            await self._send(self._documents.render(event))
+            for each in self._calls.take(event):
+                await self._send(self._documents.render(each))
 
     async def break_silence(self, response_id: str) -> None:
         await self._send(self._documents.keepalive(response_id))

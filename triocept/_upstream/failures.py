@@ -26,6 +26,8 @@ REDACTED = "[redacted]"
 MAX_ERROR = 1024 * 1024
 """Bytes of an error's body that are read."""
 _SHOWN = 200
+_ERRORS = ("error", "detail", "message")
+"""A field of which every error has one: of all dialects, of FastAPI's, of SGLang's."""
 _TAGS = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -71,15 +73,20 @@ class Reader:
         return self.told(error_of(self._dialect.parse_error(status, document)), body, headers)
 
     def told(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """A provider's own error, with its body and its headers."""
+        """A provider's own error, with its body and its headers.
+
+        The body is one of the dialect only if it says that it is an error: an answer that ended for no known reason
+        is none.
+        """
         text = error.body or _text(body)
+        document = _decoded(text.encode())
         return type(error)(
             self._clean(error.message),
             status=error.status,
             body=self._clean(text),
             headers={**error.headers, **passed_down(headers)},
             code=error.code,
-            dialect=self._dialect.name if isinstance(_decoded(text.encode()), dict) else "",
+            dialect=self._dialect.name if _says_error(document) else "",
         )
 
     def unreadable(self, exc: DialectError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
@@ -91,6 +98,10 @@ class Reader:
 
     def _clean(self, text: str) -> str:
         return text.replace(self._api_key, REDACTED) if self._api_key else text
+
+
+def _says_error(document: Json) -> bool:
+    return isinstance(document, dict) and any(document.get(name) for name in _ERRORS)
 
 
 def _decoded(body: bytes) -> Json:

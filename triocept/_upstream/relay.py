@@ -171,8 +171,8 @@ async def relayed(reply: Reply, relay: Relay) -> AsyncGenerator[Relayed, None]:
 
 async def _receive(reply: Reply, relay: Relay) -> bytes:
     """More of the bytes; none at their end, or where no more are waited for."""
-    with trio.CancelScope() as patience:
-        if relay.ending:
-            patience.deadline = trio.current_time() + END_PATIENCE
+    if not relay.ending:
+        return await reply.receive()
+    with trio.move_on_after(END_PATIENCE):
         return await reply.receive()
     return b""

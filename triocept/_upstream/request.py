@@ -32,7 +32,7 @@ from .transport import Call
 __all__ = ["Overrides", "Requests"]
 
 _FRAME = "response.create"
-_FOR_WEBSOCKETS = ("type", "generate")
+_FOR_WEBSOCKETS = ("type", "generate", "stream_id")
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +122,8 @@ class Requests:
             return False
         if request.framing != "sse" or "previous_response_id" in raw or raw.get("type") == _FRAME:
             return False
+        if self._dialect.name != "gemini" and bool(raw.get("stream")) != request.stream:
+            return False  # a frame of a websocket, whose answer is a stream without saying so
         return self._dialect.name not in _SIGNING or not any(
             isinstance(part, Reasoning) and not part.blobs
             for message in request.messages

@@ -12,8 +12,8 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx2
@@ -74,8 +74,10 @@ class Reply:
         """
         if self._source is None:
             self._source = self._response.aiter_raw() if self._raw else self._response.aiter_bytes()
-        with _mapped(begun=True):
+        try:
             return await anext(self._source, b"")
+        except _FOREIGN as exc:
+            raise _mapped(exc, begun=True) from exc
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
         """The whole body.
@@ -98,8 +100,10 @@ class Reply:
 
     async def aclose(self) -> None:
         """Be done with it: a body that was not read to its end takes its connection along."""
-        with _mapped(begun=True):
+        try:
             await self._response.aclose()
+        except _FOREIGN as exc:
+            raise _mapped(exc, begun=True) from exc
         if self._source is None:
             return
         try:
@@ -124,9 +128,16 @@ class Transport:
         Raises:
             UpstreamError: 502, there is nobody, or it is not HTTP; 504, it took too long.
         """
-        with _mapped(begun=False):
-            request = self._client.build_request("POST", call.url, headers=call.headers, content=call.body)
+        try:
+            # As bytes, for an agent's header may hold what is not ASCII, and is passed on as it came.
+            headers = [
+                (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+                for name, value in call.headers.items()
+            ]
+            request = self._client.build_request("POST", call.url, headers=headers, content=call.body)
             response = await self._client.send(request, stream=True)
+        except _FOREIGN as exc:
+            raise _mapped(exc, begun=False) from exc
         reply = Reply(response)
         try:
             yield reply
@@ -161,25 +172,26 @@ async def open_transport(
         yield Transport(client)
 
 
-@contextmanager
-def _mapped(*, begun: bool) -> Iterator[None]:
-    """httpx2's errors as ours. `begun`: whether the head of the answer has come."""
-    try:
-        yield
-    except httpx2.ConnectTimeout as exc:
-        raise UpstreamError("no connection to the provider within the time allowed", status=504) from exc
-    except httpx2.TimeoutException as exc:
-        raise UpstreamError("the provider said nothing within the time allowed", status=504) from exc
-    except httpx2.ConnectError as exc:
-        raise UpstreamError(f"no connection to the provider: {_reason(exc)}") from exc
-    except httpx2.DecodingError as exc:
-        raise UpstreamError(f"the provider's answer is not encoded as it says: {_reason(exc)}") from exc
-    except (httpx2.TransportError, httpx2.StreamError) as exc:
-        if begun:
-            raise UpstreamTruncated(f"the provider's answer was cut: {_reason(exc)}") from exc
-        raise UpstreamError(f"the provider's connection failed: {_reason(exc)}") from exc
-    except httpx2.InvalidURL as exc:
-        raise UpstreamError(f"no request can be sent there: {_reason(exc)}") from exc
+_FOREIGN = (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL)
+
+
+def _mapped(exc: Exception, *, begun: bool) -> UpstreamError:
+    """One of httpx2's errors as ours. `begun`: whether the head of the answer has come."""
+    match exc:
+        case httpx2.ConnectTimeout():
+            return UpstreamError("no connection to the provider within the time allowed", status=504)
+        case httpx2.TimeoutException():
+            return UpstreamError("the provider said nothing within the time allowed", status=504)
+        case httpx2.ConnectError():
+            return UpstreamError(f"no connection to the provider: {_reason(exc)}")
+        case httpx2.DecodingError():
+            return UpstreamError(f"the provider's answer is not encoded as it says: {_reason(exc)}")
+        case httpx2.InvalidURL():
+            return UpstreamError(f"no request can be sent there: {_reason(exc)}")
+        case _ if begun:
+            return UpstreamTruncated(f"the provider's answer was cut: {_reason(exc)}")
+        case _:
+            return UpstreamError(f"the provider's connection failed: {_reason(exc)}")
 
 
 def _reason(exc: Exception) -> str:

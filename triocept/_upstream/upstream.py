@@ -335,12 +335,14 @@ async def open_upstream(
     Closing: its connections are closed; calls on their way fail.
 
     Raises:
-        ValueError: no such URL, dialect or profile, or a profile that this dialect has not.
+        ValueError: no such URL, dialect or profile, a profile that this dialect has not, or a key that cannot be sent.
         UpstreamError: with `tokens`: it does not give them, or it cannot be asked.
     """
     address = parse_address(base_url)
     dialect_named(dialect)
-    key = api_key.strip() or None if api_key is not None else None
+    key = (api_key or "").strip() or None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise ValueError("an api_key is printable ASCII, and this one is not")
     profile = None if tokens is None else profile_named(tokens, dialect)
     if profile is not None and model is None:
         raise ValueError("tokens are asked for once at the start, and that needs a model")

@@ -15,6 +15,7 @@ __all__ = ["parse_finish", "render_finish"]
 
 _PARSED: dict[str, StopReason] = {
     "STOP": "end",
+    "FUNCTION_CALL": "tool_use",  # aimock
     "MAX_TOKENS": "max_tokens",
     "SAFETY": "refused",
     "RECITATION": "refused",

@@ -52,13 +52,15 @@ def parse_prompt(value: Json, path: str) -> Message:
     first, where = items[0], f"{path}[0]"
     if isinstance(first, list) and first and _are_ids(first):
         return Message("user", (Opaque(NAME, first),))
-    if isinstance(first, str):
+    if isinstance(first, str) and len(items) == 1:
         return _message(first)
-    wrong = next((number for number, item in enumerate(items) if not _is_id(item)), 0)
+    is_right = _is_text if isinstance(first, str) else _is_id
+    wrong = next((number for number, item in enumerate(items) if not is_right(item)), 0)
     where = f"{path}[{wrong}]"
     if isinstance(items[wrong], list):
         raise DialectError("must be a list of token ids, and not empty", path=where)
-    raise DialectError(f"must be a string or a token id, not {kind_of(items[wrong])}", path=where)
+    wanted = "a string" if isinstance(first, str) else "a string or a token id"
+    raise DialectError(f"must be {wanted}, not {kind_of(items[wrong])}", path=where)
 
 
 def render_prompt(messages: Sequence[Message]) -> Json:
@@ -90,6 +92,10 @@ def _message(text: str) -> Message:
 
 def _are_ids(items: list[Json]) -> bool:
     return all(_is_id(item) for item in items)
+
+
+def _is_text(item: Json) -> bool:
+    return isinstance(item, str)
 
 
 def _is_id(item: Json) -> bool:

@@ -37,6 +37,8 @@ def parse_request(document: Json) -> Request:
     message = parse_prompt(fields.take("prompt"), "prompt")
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
+    for name, read in (("suffix", Fields.text), ("echo", Fields.flag), ("logprobs", Fields.integer)):
+        read(Fields({name: fields.peek(name)}), name)  # an error where it is of another type; kept as it came
     return Request(
         dialect=NAME,
         model=model,

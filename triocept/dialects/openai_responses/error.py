@@ -61,12 +61,15 @@ def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
 def render_ws_error(failure: Failure) -> dict[str, Json]:
     """The frame that says `failure` on a websocket.
 
-    Without its `status`, Codex leaves the frame unread and waits for 300 s.
+    Without its `status`, Codex leaves the frame unread and waits for 300 s. A capacity that is missing stops it here,
+    as in a stream, whatever the status (0.169).
     """
     headers = dict(failure.headers)
     if failure.retry_after is not None:
         headers["retry-after"] = str(math.ceil(failure.retry_after))
     error = render_error(failure)["error"]
+    if failure.code is None and error["code"] == "server_is_overloaded":
+        error["code"] = "server_error"
     return {"type": "error", "status": failure.status, "error": error, "headers": headers}
 
 

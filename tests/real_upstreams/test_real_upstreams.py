@@ -1,0 +1,216 @@
+"""Agents of every dialect on servers that this project did not write, whole and streamed.
+
+The agent is played by our own reader of its dialect; what real agents and SDKs make of these answers is tested
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from triocept import (
+    Message,
+    PartDelta,
+    Reasoning,
+    Request,
+    Response,
+    Rollout,
+    Sampling,
+    Text,
+    Tool,
+    ToolResult,
+    UpstreamError,
+    assemble,
+    open_upstream,
+    serve_endpoint,
+)
+from triocept.dialects import DIALECTS
+
+CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
+MESSAGES, GEMINI = "anthropic_messages", "gemini"
+OF_AIMOCK = (CHAT, RESPONSES, MESSAGES, GEMINI)
+TALKING = OF_AIMOCK
+HELLO = "Hello from aimock, in a few words \u00e9."
+BOTH = pytest.mark.parametrize("stream", [False, True])
+TOOLS = (
+    Tool(
+        name="ls",
+        description="list",
+        parameters={"type": "object", "properties": {"path": {"type": "string"}}},
+    ),
+)
+
+
+def base_of(url: str, dialect: str) -> str:
+    return url if dialect in (MESSAGES, GEMINI) else f"{url}/v1"
+
+
+@asynccontextmanager
+async def forwarding(url: str, dialect: str, **options: Any) -> AsyncIterator[Rollout]:
+    with trio.fail_after(60):
+        async with open_upstream(
+            base_of(url, dialect), dialect=dialect, api_key="sk-test", **options
+        ) as upstream:
+            async with serve_endpoint() as endpoint, endpoint.open_rollout(upstream) as rollout:
+                yield rollout
+
+
+async def ask(rollout: Rollout, agent: str, *messages: Message | str, stream: bool, **more: Any) -> Response:
+    """What an agent of this dialect reads."""
+    said = tuple(Message("user", (Text(each),)) if isinstance(each, str) else each for each in messages)
+    request = Request(dialect=agent, model="any-model", messages=said, stream=stream, **more)
+    async with open_upstream(rollout.base_url(agent), dialect=agent, api_key=rollout.api_key) as ear:
+        if not stream:
+            return await ear.fetch(request)
+        async with ear.open_response(request) as events:
+            return assemble([event async for event in events])
+
+
+@pytest.mark.parametrize("provider", OF_AIMOCK)
+@pytest.mark.parametrize("agent", DIALECTS)
+@BOTH
+async def test_text_and_usage_come_from_aimock(aimock: str, agent: str, provider: str, stream: bool) -> None:
+    async with forwarding(aimock, provider) as rollout:
+        told = await ask(rollout, agent, "hello", stream=stream)
+    assert (told.text, told.stop_reason) == (HELLO, "end")
+    (turn,) = rollout.trace
+    assert turn.outcome == "answered"
+    assert turn.response is not None
+    assert turn.response.text == HELLO
+    assert turn.notes["upstream"]["request_id"]
+
+
+@pytest.mark.parametrize("provider", OF_AIMOCK)
+@pytest.mark.parametrize("agent", TALKING)
+@BOTH
+async def test_parallel_tools_and_their_results_pass_through_aimock(
+    aimock: str, agent: str, provider: str, stream: bool
+) -> None:
+    async with forwarding(aimock, provider) as rollout:
+        told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS)
+        assert [call.parsed() for call in told.tool_calls] == [{"path": "a \u00e9"}, {"path": "b"}]
+        assert told.stop_reason == "tool_use"
+        results = tuple(ToolResult(id=call.id, content=(Text("x"),), name="ls") for call in told.tool_calls)
+        history = (
+            Message("user", (Text("look"),)),
+            Message("assistant", told.content),
+            Message("user" if agent == MESSAGES else "tool", results),
+        )
+        told = await ask(rollout, agent, *history, stream=stream, tools=TOOLS)
+        assert told.text == "I have looked."
+
+
+@pytest.mark.parametrize("provider", OF_AIMOCK)
+@pytest.mark.parametrize("agent", TALKING)
+@BOTH
+async def test_reasoning_comes_from_aimock(aimock: str, agent: str, provider: str, stream: bool) -> None:
+    async with forwarding(aimock, provider) as rollout:
+        told = await ask(rollout, agent, "think", stream=stream)
+    assert told.text == "Thought."
+    assert "".join(part.text for part in told.content if isinstance(part, Reasoning)) == "Let me think."
+
+
+@pytest.mark.parametrize("provider", OF_AIMOCK)
+@pytest.mark.parametrize("agent", DIALECTS)
+@BOTH
+async def test_aimocks_rate_limit_reaches_the_agent(
+    aimock: str, agent: str, provider: str, stream: bool
+) -> None:
+    async with forwarding(aimock, provider) as rollout:
+        with pytest.raises(UpstreamError, match="Slow down") as caught:
+            await ask(rollout, agent, "limited", stream=stream)
+    assert (caught.value.status, caught.value.headers["retry-after"]) == (429, "1")
+    assert caught.value.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+@pytest.mark.parametrize("provider", OF_AIMOCK)
+@pytest.mark.parametrize("agent", DIALECTS)
+async def test_a_stream_that_aimock_breaks_off_is_never_a_success(
+    aimock: str, agent: str, provider: str
+) -> None:
+    async with forwarding(aimock, provider) as rollout:
+        with pytest.raises(UpstreamError):
+            await ask(rollout, agent, "break off", stream=True)
+    (turn,) = rollout.trace
+    assert turn.outcome == "refused"
+    assert turn.error is not None
+    assert turn.error.type in ("UpstreamTruncated", "UpstreamError")
+
+
+@pytest.mark.parametrize("provider", OF_AIMOCK)
+@pytest.mark.parametrize("agent", TALKING)
+async def test_a_slow_stream_of_aimocks_comes_piece_by_piece(aimock: str, agent: str, provider: str) -> None:
+    times: list[float] = []
+    async with forwarding(aimock, provider) as rollout:
+        request = Request(
+            dialect=agent, model="m", messages=(Message("user", (Text("slowly"),)),), stream=True
+        )
+        async with open_upstream(rollout.base_url(agent), dialect=agent, api_key=rollout.api_key) as ear:
+            async with ear.open_response(request) as events:
+                times += [trio.current_time() async for event in events if isinstance(event, PartDelta)]
+    assert len(times) >= 4
+    assert times[-1] - times[0] > 0.02
+
+
+async def chaos(url: str, **rates: float) -> None:
+    async with httpx2.AsyncClient() as client:
+        if rates:
+            (await client.post(f"{url}/__aimock/chaos", json=rates)).raise_for_status()
+        else:
+            (await client.delete(f"{url}/__aimock/chaos")).raise_for_status()
+
+
+@pytest.mark.parametrize("kind", ["dropRate", "malformedRate", "disconnectRate"])
+@pytest.mark.parametrize("provider", OF_AIMOCK)
+@BOTH
+async def test_aimocks_chaos_is_an_error_and_the_next_call_works(
+    aimock: str, provider: str, kind: str, stream: bool
+) -> None:
+    async with forwarding(aimock, provider) as rollout:
+        await chaos(aimock, **{kind: 1.0})
+        try:
+            for agent in TALKING:
+                with pytest.raises(UpstreamError) as caught:
+                    await ask(rollout, agent, "hello", stream=stream)
+                assert caught.value.status >= 500
+        finally:
+            await chaos(aimock)
+        assert (await ask(rollout, CHAT, "hello", stream=stream)).text == HELLO
+    assert [turn.outcome for turn in rollout.trace] == ["refused"] * 4 + ["answered"]
+
+
+@pytest.mark.parametrize("provider", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("agent", DIALECTS)
+@BOTH
+async def test_a_real_inference_server_answers_every_agent(
+    transformers_serve: tuple[str, str], agent: str, provider: str, stream: bool
+) -> None:
+    url, model = transformers_serve
+    async with forwarding(url, provider, model=model) as rollout:
+        sampling = Sampling(max_output_tokens=12, temperature=0)
+        told = await ask(rollout, agent, "say hello", stream=stream, sampling=sampling)
+    (turn,) = rollout.trace
+    assert turn.response is not None
+    assert told.text == turn.response.text != ""
+    assert told.stop_reason == turn.response.stop_reason in ("max_tokens", "end")
+    assert turn.response.usage is not None
+
+
+@pytest.mark.parametrize("agent", TALKING)
+async def test_a_real_inference_servers_refusal_reaches_the_agent_and_a_field_can_be_taken_out(
+    transformers_serve: tuple[str, str], agent: str
+) -> None:
+    """It refuses fields that it does not know, with 422 and a `detail`."""
+    url, model = transformers_serve
+    refused = {"model": model, "extra_body": {"unheard_of": 1}}
+    async with forwarding(url, CHAT, **refused) as rollout:
+        with pytest.raises(UpstreamError, match="unheard_of") as caught:
+            await ask(rollout, agent, "say hello", stream=True)
+    assert caught.value.status == 422
+    assert rollout.trace[0].outcome == "refused"

@@ -1,0 +1,401 @@
+"""Many rollouts behind few endpoints: balance, growth, shrinking, and the death of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+
+from tests.asking import ask_body, connected, echo, raw_request, read_to_end
+from tests.tunnel.relay import Relay
+from triocept import (
+    Endpoint,
+    EndpointCrashed,
+    JSONLRecorder,
+    Pool,
+    Rollout,
+    TunnelError,
+    TunnelHealth,
+    read_traces,
+    serve_endpoint,
+    serve_pool,
+)
+from triocept._server.serve import Server
+
+ROLLOUTS = 500
+QUICK = TunnelHealth(interval=0.02, failures=1, back_off=0.01, start_timeout=2)
+
+
+async def ask(rollout: Rollout, text: str) -> str:
+    """Ask over a connection of its own: an HTTP client's pool would be what 500 of them measure.
+
+    Raises:
+        OSError, trio.BrokenResourceError: nobody answers there.
+    """
+    port = urlsplit(rollout.base_url("openai_chat")).port
+    assert port is not None
+    async with connected(port) as stream:
+        body = json.dumps(ask_body(text)).encode()
+        await stream.send_all(raw_request(rollout, body, more="Connection: close\r\n"))
+        head, _, answer = (await read_to_end(stream)).partition(b"\r\n\r\n")
+    if not head:
+        raise trio.BrokenResourceError("no answer")
+    assert b" 200 " in head.splitlines()[0], answer
+    return str(json.loads(answer)["choices"][0]["message"]["content"])
+
+
+GONE = (OSError, trio.BrokenResourceError)
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await trio.sleep(0.005)
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Server]:
+    """The servers by their ports, so that a test can kill one."""
+    found: dict[int, Server] = {}
+    original = Server.__init__
+
+    def remember(self: Server, listener: trio.SocketListener, **options: Any) -> None:
+        original(self, listener, **options)
+        found[listener.socket.getsockname()[1]] = self
+
+    monkeypatch.setattr(Server, "__init__", remember)
+    return found
+
+
+def kill(servers: dict[int, Server], endpoint: Endpoint) -> None:
+    servers[endpoint.port]._listener.socket.close()
+
+
+# Balance, growth, shrinking
+
+
+async def test_500_rollouts_at_once_need_16_endpoints_and_no_endpoint_has_more_than_32() -> None:
+    opened, all_open = 0, trio.Event()
+    loads: list[tuple[int, ...]] = []
+
+    async def run(pool: Pool) -> None:
+        nonlocal opened
+        async with pool.open_rollout(echo) as rollout:
+            opened += 1
+            loads.append(pool.loads)
+            if opened == ROLLOUTS:
+                all_open.set()
+            await all_open.wait()
+            assert await ask(rollout, rollout.id) == rollout.id
+            assert await ask(rollout, "2") == "2"
+        assert len(rollout.trace) == 2
+
+    with trio.fail_after(120):
+        async with serve_pool(shrink_after=0.05) as pool:
+            async with trio.open_nursery() as nursery:
+                for _ in range(ROLLOUTS):
+                    nursery.start_soon(run, pool)
+            assert len(loads) == ROLLOUTS
+            assert max(max(one) for one in loads) == 32
+            assert len(loads[-1]) == 16
+            assert sum(loads[-1]) == ROLLOUTS
+            await until(lambda: len(pool.endpoints) == 1)
+
+
+async def test_a_fixed_set_is_balanced_and_never_grows_or_shrinks() -> None:
+    with trio.fail_after(30):
+        async with serve_pool([serve_endpoint] * 4, shrink_after=0.01) as pool:
+            before = pool.endpoints
+            async with trio.open_nursery() as nursery:
+
+                async def hold() -> None:
+                    async with pool.open_rollout(echo):
+                        await trio.sleep_forever()
+
+                for _ in range(102):
+                    nursery.start_soon(hold)
+                await until(lambda: sum(pool.loads) == 102)
+                assert sorted(pool.loads) == [25, 25, 26, 26]
+                nursery.cancel_scope.cancel()
+            assert pool.loads == (0, 0, 0, 0)
+            await trio.sleep(0.1)
+            assert pool.endpoints == before
+
+
+async def test_where_all_are_full_and_there_may_be_no_more_a_rollout_waits() -> None:
+    with trio.fail_after(30):
+        async with serve_pool(per_endpoint=2, max_endpoints=2) as pool:
+            async with trio.open_nursery() as nursery:
+                go = trio.Event()
+
+                async def hold() -> None:
+                    async with pool.open_rollout(echo):
+                        await go.wait()
+
+                for _ in range(4):
+                    nursery.start_soon(hold)
+                await until(lambda: pool.loads == (2, 2))
+                with trio.move_on_after(0.1) as waited:
+                    async with pool.open_rollout(echo):
+                        raise AssertionError("there was no room")
+                assert waited.cancelled_caught
+                nursery.start_soon(_set, go)
+                async with pool.open_rollout(echo):
+                    assert len(pool.endpoints) == 2
+
+
+async def _set(event: trio.Event) -> None:
+    event.set()
+
+
+async def test_a_recorder_of_the_pool_has_every_rollout_and_outlives_its_endpoints(tmp_path: Any) -> None:
+    path = tmp_path / "traces.jsonl"
+    with trio.fail_after(30):
+        async with serve_pool(per_endpoint=1, shrink_after=0.01, recorder=JSONLRecorder(path)) as pool:
+            for _ in range(2):
+                async with pool.open_rollout(echo) as one, pool.open_rollout(echo) as two:
+                    await ask(one, "a")
+                    await ask(two, "b")
+                await until(lambda: len(pool.endpoints) == 1)
+    assert sorted(len(trace) for trace in read_traces(path)) == [1, 1, 1, 1]
+
+
+# The death of one
+
+
+async def test_no_rollout_is_lost_when_an_endpoint_dies_and_each_is_moved_with_its_trace(
+    servers: dict[int, Server],
+) -> None:
+    done: list[str] = []
+    asked = 0
+    killed: list[int] = []
+
+    async def run(pool: Pool) -> None:
+        nonlocal asked
+        async with pool.open_rollout(echo) as rollout:
+            key = rollout.api_key
+            for number in range(3):
+                while True:
+                    try:
+                        assert await ask(rollout, str(number)) == str(number)
+                        break
+                    except GONE:  # an agent that is started again, with the new URL
+                        await trio.sleep(0.01)
+                asked += 1
+                if asked == ROLLOUTS:
+                    victim = max(zip(pool.loads, pool.endpoints), key=lambda one: one[0])[1]
+                    killed.append(victim.port)
+                    kill(servers, victim)
+            assert rollout.api_key == key
+            answered = [t for t in rollout.trace if t.outcome == "answered"]
+        assert {t.request.last.text for t in answered if t.request.last} == {"0", "1", "2"}
+        done.append(rollout.id)
+
+    with trio.fail_after(120):
+        async with serve_pool(per_endpoint=64, on_lost_endpoint="move") as pool:
+            async with trio.open_nursery() as nursery:
+                for _ in range(ROLLOUTS):
+                    nursery.start_soon(run, pool)
+            assert killed
+            assert killed[0] not in {endpoint.port for endpoint in pool.endpoints}
+    assert len(set(done)) == ROLLOUTS
+
+
+async def test_no_rollout_is_lost_when_an_endpoint_dies_and_its_owners_are_told(
+    servers: dict[int, Server],
+) -> None:
+    done, told = 0, 0
+
+    async def run(pool: Pool) -> None:
+        nonlocal done, told
+        while True:
+            try:
+                async with pool.open_rollout(echo) as rollout:
+                    await ask(rollout, "a")
+                    started.append(rollout)
+                    if len(started) == 60:
+                        kill(servers, pool.endpoints[0])
+                        go.set()
+                    await go.wait()
+                    while True:  # an agent that asks until it is ended
+                        try:
+                            await ask(rollout, "b")
+                            break
+                        except GONE:
+                            await trio.sleep(0.01)
+                break
+            except EndpointCrashed as exc:
+                assert "one of a pool, has died" in str(exc)
+                told += 1
+        done += 1
+
+    started: list[Rollout] = []
+    go = trio.Event()
+    with trio.fail_after(60):
+        async with serve_pool(per_endpoint=20) as pool:
+            async with trio.open_nursery() as nursery:
+                for _ in range(60):
+                    nursery.start_soon(run, pool)
+    assert (done, told) == (60, 20)
+
+
+async def test_the_rollouts_of_the_only_endpoint_find_a_home_in_its_successor(
+    servers: dict[int, Server],
+) -> None:
+    with trio.fail_after(30):
+        async with serve_pool(on_lost_endpoint="move") as pool:
+            async with pool.open_rollout(echo) as rollout:
+                await ask(rollout, "before")
+                (first,) = pool.endpoints
+                kill(servers, first)
+                await until(lambda: pool.endpoints and pool.endpoints != (first,))
+                assert await ask(rollout, "after") == "after"
+                assert pool.loads == (1,)
+        assert [turn.outcome for turn in rollout.trace] == ["answered", "answered"]
+
+
+async def test_a_fixed_endpoint_that_dies_is_opened_again(servers: dict[int, Server]) -> None:
+    with trio.fail_after(30):
+        async with serve_pool([serve_endpoint, serve_endpoint]) as pool:
+            victim, other = pool.endpoints
+            kill(servers, victim)
+            await until(lambda: len(pool.endpoints) == 1)
+            assert pool.endpoints == (other,)
+            await until(lambda: len(pool.endpoints) == 2)
+
+
+async def test_an_endpoint_whose_tunnel_is_down_gets_no_rollouts_until_it_is_up() -> None:
+    relays = [Relay(), Relay()]
+    openers = [
+        partial(serve_endpoint, tunnel=relay, tunnel_health=QUICK, on_lost_url="move") for relay in relays
+    ]
+    with trio.fail_after(30):
+        async with serve_pool(openers, per_endpoint=2) as pool:
+            first, second = pool.endpoints
+            down = relays[0] if first.public_url in relays[0].opened else relays[1]
+            down.refuses = 10**9
+            down.cut()
+            await until(lambda: not first.reachable)
+            async with pool.open_rollout(), pool.open_rollout():
+                assert pool.loads == (0, 2)
+                async with trio.open_nursery() as nursery:
+
+                    async def third() -> None:
+                        async with pool.open_rollout() as rollout:
+                            assert rollout.base_url("openai_chat", reach="public").startswith(
+                                first.public_url
+                            )
+
+                    nursery.start_soon(third)
+                    await trio.sleep(0.05)
+                    assert pool.loads == (0, 2)
+                    down.refuses = 0
+            assert second.reachable
+
+
+# What goes wrong
+
+
+async def test_a_pool_whose_first_endpoint_cannot_be_opened_fails_bare_before_its_body() -> None:
+    relay = Relay()
+    relay.refuses = 1
+    with trio.fail_after(10), pytest.raises(TunnelError, match=r"^the relay refuses$"):
+        async with serve_pool(partial(serve_endpoint, tunnel=relay)):
+            raise AssertionError
+    relay.refuses = 1
+    openers = [serve_endpoint, partial(serve_endpoint, tunnel=relay), serve_endpoint]
+    with trio.fail_after(10), pytest.raises(TunnelError, match=r"^the relay refuses$"):
+        async with serve_pool(openers):
+            raise AssertionError
+
+
+async def test_growth_that_fails_is_tried_again_and_meanwhile_the_rollouts_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triocept._pool.BACK_OFF", 0.05)
+    relay = Relay()
+    with trio.fail_after(30):
+        async with serve_pool(
+            partial(serve_endpoint, tunnel=relay, tunnel_health=QUICK), per_endpoint=1
+        ) as pool:
+            relay.refuses = 2
+            async with pool.open_rollout(), pool.open_rollout(), pool.open_rollout():
+                assert pool.loads == (1, 1, 1)
+
+
+async def test_a_pool_that_has_no_endpoint_left_and_gets_none_says_why(
+    servers: dict[int, Server],
+) -> None:
+    relay = Relay()
+    with trio.fail_after(30):
+        async with serve_pool(partial(serve_endpoint, tunnel=relay, tunnel_health=QUICK)) as pool:
+            (only,) = pool.endpoints
+            relay.refuses = 1
+            kill(servers, only)
+            await until(lambda: not pool.endpoints)
+            with pytest.raises(TunnelError, match="the relay refuses"):
+                async with pool.open_rollout():
+                    raise AssertionError
+
+
+async def test_the_bodys_own_error_leaves_a_pool_bare_and_a_cancelled_pool_ends() -> None:
+    relay = Relay()
+    opener = partial(serve_endpoint, tunnel=relay, tunnel_health=QUICK)
+    with trio.fail_after(30):
+        with pytest.raises(KeyError, match="mine"):
+            async with serve_pool(opener, per_endpoint=1) as pool:
+                async with pool.open_rollout(), pool.open_rollout():
+                    raise KeyError("mine")
+        with trio.CancelScope() as scope:
+            async with serve_pool(opener, per_endpoint=1) as pool:
+                async with pool.open_rollout(), pool.open_rollout():
+                    scope.cancel()
+                    await trio.sleep_forever()
+        assert scope.cancelled_caught
+    assert relay.open_now == 0
+
+
+async def test_a_pool_that_is_left_while_it_grows_ends_the_growing_one_too() -> None:
+    opening, hangs = trio.Event(), False
+
+    @asynccontextmanager
+    async def opener() -> AsyncIterator[Endpoint]:
+        nonlocal hangs
+        if hangs:
+            opening.set()
+            await trio.sleep_forever()
+        hangs = True
+        async with serve_endpoint() as endpoint:
+            yield endpoint
+
+    with trio.fail_after(10):
+        async with serve_pool(opener, per_endpoint=1) as pool, trio.open_nursery() as nursery:
+
+            async def second() -> None:
+                async with pool.open_rollout():
+                    raise AssertionError
+
+            async with pool.open_rollout():
+                nursery.start_soon(second)
+                await opening.wait()
+                nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per_endpoint": 0},
+        {"max_endpoints": 0},
+        {"open_endpoint": []},
+        {"open_endpoint": [serve_endpoint], "max_endpoints": 3},
+    ],
+)
+async def test_what_makes_no_sense_is_a_valueerror(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|no endpoints"):
+        async with serve_pool(**options):
+            raise AssertionError

@@ -1,0 +1,301 @@
+"""Token ids and log probabilities: asked for, taken out, checked, kept in the turn, and not seen by the agent."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from triocept import JSONLRecorder, Tokens, Turn, UpstreamError, Usage, open_upstream, read_traces
+from triocept._upstream.tokens import Collector, profile_named
+from triocept._upstream.tokens.collector import Wanted
+
+from .conftest import base_of, staged
+from .provider import (
+    CHAT,
+    COMPLETIONS,
+    END,
+    MESSAGES,
+    Asked,
+    chunk,
+    head,
+    is_stream,
+    says,
+    serve_provider,
+    whole,
+)
+
+IDS, PROMPT, LOGPROBS = [9, 8, 7], [1, 2, 3, 4], [-0.5, -1.25, -0.125]
+USAGE = {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+
+
+def entries(ids: list[int], logprobs: list[float], *, named: bool = False) -> dict[str, Any]:
+    return {
+        "content": [
+            {"token": f"token_id:{i}" if named else f"t{i}", "logprob": p, "bytes": [1], "top_logprobs": []}
+            for i, p in zip(ids, logprobs, strict=True)
+        ]
+    }
+
+
+class Server:
+    """An inference server with its own words for tokens."""
+
+    def __init__(self, engine: str, *, lose: str = "") -> None:
+        self.engine = engine
+        self.lose = lose
+
+    async def __call__(self, asked: Asked, stream: trio.SocketStream) -> None:
+        document = asked.document
+        self._wants(asked)
+        if document.get("max_completion_tokens") == 1 or document.get("max_tokens") == 1:
+            await stream.send_all(whole(json.dumps(self.whole(document, 1)).encode()))
+        elif is_stream(asked):
+            frames = [b"data: " + json.dumps(each).encode() + b"\n\n" for each in self.chunks(document)]
+            await stream.send_all(head() + b"".join(map(chunk, [*frames, b"data: [DONE]\n\n"])) + END)
+        else:
+            await stream.send_all(whole(json.dumps(self.whole(document, 3)).encode()))
+
+    def _wants(self, asked: Asked) -> None:
+        if self.engine == "vllm":
+            assert asked.document["return_token_ids"] is True
+        if self.engine == "sglang":
+            assert (
+                asked.headers["x-sglext-return-output-ids"]
+                == asked.headers["x-sglext-return-input-ids"]
+                == "1"
+            )
+
+    def whole(self, document: dict[str, Any], count: int) -> dict[str, Any]:
+        usage = {**USAGE, "completion_tokens": count, "total_tokens": 4 + count}
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": {"role": "assistant", "content": "abc"[:count]},
+            "finish_reason": "stop",
+            "logprobs": self._logprobs(0, count) if document.get("logprobs") else None,
+        }
+        root: dict[str, Any] = {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "usage": usage,
+        }
+        if self.engine == "vllm":
+            choice["token_ids"] = self._ids(0, count)
+            root["prompt_token_ids"] = PROMPT
+        if self.engine == "sglang":
+            root["sglext"] = {"input_ids": PROMPT, "output_ids": [self._ids(0, count)]}
+            root["metadata"] = {"weight_version": "w7"}
+        return {**root, "choices": [choice]}
+
+    def chunks(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+        def one(delta: dict[str, Any], **more: Any) -> dict[str, Any]:
+            choice = {"index": 0, "delta": delta, "finish_reason": None, **more}
+            return {
+                "id": "c",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": "m",
+                "choices": [choice],
+            }
+
+        asked = document.get("logprobs")
+        found = [one({"role": "assistant", "content": ""})]
+        if self.engine == "vllm":
+            found[0]["prompt_token_ids"] = PROMPT
+        for at, delta in enumerate(({"content": "a"}, {}, {"content": "bc"})):
+            more: dict[str, Any] = {"logprobs": self._logprobs(at, at + 1)} if asked else {}
+            if self.engine == "vllm":
+                more["token_ids"] = self._ids(at, at + 1)
+            found.append(one(delta, **more))
+        found.append(one({}, finish_reason="stop"))
+        if self.engine == "sglang":
+            sglext = {"input_ids": PROMPT, "output_ids": [self._ids(0, 3)]}
+            found.append({**one({}), "choices": [], "sglext": sglext, "metadata": {"weight_version": "w7"}})
+        if (document.get("stream_options") or {}).get("include_usage"):
+            found.append({**one({}), "choices": [], "usage": USAGE})
+        return found
+
+    def _ids(self, start: int, stop: int) -> list[int]:
+        ids = IDS[start:stop]
+        return ids[:-1] if self.lose == "an id" and stop == 3 else ids
+
+    def _logprobs(self, start: int, stop: int) -> dict[str, Any]:
+        values = list(LOGPROBS)
+        if self.lose == "a probability":
+            values[2] = -9999.0
+        found = entries(IDS[start:stop], values[start:stop], named=self.lose == "the order")
+        if self.lose == "the order" and stop == 3:
+            found["content"][-1]["token"] = "token_id:5"
+        if self.engine == "llama_cpp":
+            for entry, identity in zip(found["content"], IDS[start:stop], strict=True):
+                entry["id"] = identity
+        return found
+
+
+ENGINES = ("vllm", "sglang", "llama_cpp")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("agent", [CHAT, MESSAGES])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_turn_has_the_tokens_and_the_agent_has_not(engine: Any, agent: str, stream: bool) -> None:
+    with trio.fail_after(5):
+        async with staged(Server(engine), CHAT, tokens=engine, model="m") as stage:
+            stage.upstream.policy_version = "step-12"
+            told = await stage.ask(agent, stream=stream)
+    (turn,) = stage.rollout.trace
+    assert turn.tokens is not None
+    assert turn.tokens.completion_ids == array("i", IDS)
+    assert turn.tokens.logprobs == array("f", LOGPROBS)
+    assert turn.tokens.engine == engine
+    assert turn.tokens.policy_version == ("w7" if engine == "sglang" else "step-12")
+    if engine == "llama_cpp":
+        assert turn.tokens.gaps == ("prompt_ids_missing",)
+    else:
+        assert turn.tokens.prompt_ids == array("i", PROMPT)
+        assert turn.tokens.gaps == ()
+    assert turn.response is not None
+    assert turn.response.usage == Usage(input_tokens=4, output_tokens=3)
+    for word in ("token_ids", "logprob", "sglext", "t9"):
+        assert word not in told.text
+        assert word not in repr(turn.response.extra)
+    if agent == CHAT and stream:
+        assert "usage" not in told.text  # nobody asked
+        assert told.text.count("data: ") == 5  # role, two texts, the end, [DONE]: none for ids alone
+
+
+async def test_what_the_agent_asked_for_itself_it_gets() -> None:
+    with trio.fail_after(5):
+        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m") as stage:
+            whole_ = await stage.ask(CHAT, logprobs=True, top_logprobs=2)
+            streamed = await stage.ask(
+                CHAT,
+                stream=True,
+                logprobs=True,
+                stream_options={"include_usage": True},
+                return_token_ids=True,
+            )
+    assert stage.provider.asked[1].document["top_logprobs"] == 2
+    assert [each["logprob"] for each in whole_.json()["choices"][0]["logprobs"]["content"]] == LOGPROBS
+    assert "token_ids" not in whole_.text
+    assert '"completion_tokens": 3' in streamed.text
+    assert '"token_ids": [9]' in streamed.text
+    assert all(turn.tokens and not turn.tokens.gaps for turn in stage.rollout.trace)
+
+
+@pytest.mark.parametrize(
+    ("lose", "gaps"),
+    [
+        ("an id", ("ids_count", "logprob_count")),
+        ("a probability", ("logprob_sentinel",)),
+        ("the order", ("token_id_mismatch",)),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_check_that_fails_is_a_gap_with_a_name(
+    lose: str, gaps: tuple[str, ...], stream: bool
+) -> None:
+    with trio.fail_after(5):
+        async with staged(Server("vllm", lose=lose), CHAT, tokens="vllm", model="m") as stage:
+            assert (await stage.ask(CHAT, stream=stream)).status_code == 200
+    tokens = stage.rollout.trace[0].tokens
+    assert tokens is not None
+    assert tokens.gaps == gaps
+
+
+async def test_a_stream_that_is_cut_has_its_tokens_with_a_gap() -> None:
+    server = Server("vllm")
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        if not is_stream(asked):
+            await server(asked, stream)
+            return
+        frames = [
+            b"data: " + json.dumps(each).encode() + b"\n\n" for each in server.chunks(asked.document)[:3]
+        ]
+        await stream.send_all(head() + chunk(b"".join(frames)) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT, tokens="vllm", model="m") as stage:
+            async with stage.asking(MESSAGES, stream=True) as answered:
+                with pytest.raises(Exception, match="incomplete"):
+                    await answered.aread()
+    (turn,) = stage.rollout.trace
+    assert turn.tokens is not None
+    assert "upstream_truncated" in turn.tokens.gaps
+    assert turn.tokens.completion_ids[0] == 9
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_server_that_does_not_give_them_is_found_out_at_the_start(engine: Any) -> None:
+    body = json.dumps(
+        {
+            "id": "c",
+            "model": "m",
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "length"}
+            ],
+            "usage": {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5},
+        }
+    )
+    with trio.fail_after(5):
+        async with serve_provider(says(whole(body.encode()))) as provider:
+            with pytest.raises(UpstreamError, match="ids_missing"):
+                async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT, tokens=engine, model="m"):
+                    raise AssertionError("it was opened")
+
+
+async def test_a_server_that_refuses_the_question_is_found_out_at_the_start() -> None:
+    body = b'{"error":{"message":"Unrecognized request argument: return_token_ids"}}'
+    with trio.fail_after(5):
+        async with serve_provider(says(whole(body, 400))) as provider:
+            with pytest.raises(UpstreamError, match="return_token_ids"):
+                async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT, tokens="vllm", model="m"):
+                    raise AssertionError("it was opened")
+
+
+def test_completions_of_vllm_have_their_ids_in_the_choice() -> None:
+    document, collector = profile_named("vllm", COMPLETIONS).ask({"model": "m", "prompt": "x"}, chat=False)
+    assert document["logprobs"] == 1
+    choice = {
+        "index": 0,
+        "text": "abc",
+        "finish_reason": "stop",
+        "token_ids": IDS,
+        "prompt_token_ids": PROMPT,
+        "logprobs": {"tokens": ["a", "b", "c"], "token_logprobs": LOGPROBS, "text_offset": [0, 1, 2]},
+    }
+    told = json.loads(collector.document(json.dumps({"choices": [choice], "usage": USAGE}).encode()))
+    assert told == {"choices": [{"index": 0, "text": "abc", "finish_reason": "stop"}], "usage": USAGE}
+    tokens = collector.tokens(Usage(input_tokens=4, output_tokens=3))
+    assert (tokens.prompt_ids, tokens.completion_ids) == (array("i", PROMPT), array("i", IDS))
+    assert tokens.gaps == ()
+
+
+def test_a_second_choice_is_a_gap() -> None:
+    collector = Collector("vllm", strip=Wanted(ids=True, logprobs=True, usage=False), prompt=True)
+    choice = {"index": 0, "token_ids": IDS, "logprobs": entries(IDS, LOGPROBS)}
+    both = {"choices": [choice, {**choice, "index": 1}], "prompt_token_ids": PROMPT}
+    collector.document(json.dumps(both).encode())
+    assert collector.tokens(None).gaps == ("multi_choice",)
+
+
+async def test_tokens_survive_the_file_and_take_four_bytes_each(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    with trio.fail_after(5):
+        async with staged(
+            Server("vllm"), CHAT, tokens="vllm", model="m", rollout={"recorder": JSONLRecorder(path)}
+        ) as stage:
+            await stage.ask(CHAT, stream=True)
+    (trace,) = read_traces(path)
+    read: Turn = trace[0]
+    assert read.tokens == stage.rollout.trace[0].tokens
+    assert isinstance(read.tokens, Tokens)
+    assert len(read.tokens.completion) == 12
+    assert b"[9,8,7]" not in path.read_bytes()

@@ -1,0 +1,422 @@
+"""Many rollouts behind few endpoints, and so behind few tunnels.
+
+Rules:
+
+1. A rollout goes to the endpoint that has the fewest, among those that can be reached now. No checkpoint lies between
+   the choice and the rollout: nobody overbooks.
+2. A pool grows when all are full, by as many endpoints as the waiting rollouts need, and shrinks by those that idle.
+3. The death of an endpoint is its rollouts' alone, and each of them is told, or moved. The pool lives on.
+4. A start that fails is its caller's error only while there is no endpoint at all; later it is said, and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, Literal, TypeAlias, final
+
+import trio
+
+from ._endpoint import Endpoint, serve_endpoint
+from ._rollout.rollout import Rollout
+from ._rollout.service import Handler, split_cancelled
+from ._trace.recorder import Recorder
+from .errors import EndpointCrashed
+
+__all__ = ["Pool", "serve_pool"]
+
+log = logging.getLogger("triocept.pool")
+
+OpenEndpoint: TypeAlias = Callable[[], AbstractAsyncContextManager[Endpoint]]
+"""`serve_endpoint`, or a `functools.partial` of it."""
+OnLostEndpoint: TypeAlias = Literal["raise", "move"]
+
+PER_ENDPOINT = 32
+"""Rollouts; what the ancestor's elastic pool multiplexes (verifiers 0.3.1)."""
+SHRINK_AFTER = 60.0
+"""Seconds."""
+BACK_OFF, MAX_BACK_OFF = 1.0, 30.0
+"""Seconds after an endpoint that could not be opened, before the next is tried."""
+
+
+@final
+class Pool:
+    """Endpoints that run, and the rollouts spread over them. Made by `serve_pool` only."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        openers: Sequence[OpenEndpoint],
+        *,
+        grows: bool,
+        per_endpoint: float,
+        max_endpoints: float,
+        shrink_after: float,
+        on_lost_endpoint: OnLostEndpoint,
+        recorder: Recorder | None,
+    ) -> None:
+        self._nursery = nursery
+        self._openers = openers
+        self._grows = grows
+        self._per_endpoint = per_endpoint
+        self._max = max_endpoints
+        self._shrink_after = shrink_after
+        self._moves = on_lost_endpoint == "move"
+        self._recorder = recorder
+        self._members: list[_Member] = []
+        self._homeless: list[_Place] = []
+        self._opening = 0
+        self._waiting = 0
+        self._delay = 0.0
+        self._paused = False
+        """No endpoint is opened for now: the last one could not be."""
+        self._error: BaseException | None = None
+        """Why the last one could not be opened."""
+        self._changed = trio.Event()
+        self._scopes: set[trio.CancelScope] = set()
+        """Of the tasks: `end` alone cancels them."""
+        self._ended = False
+        self.body = trio.CancelScope()
+        self.fatal: BaseException | None = None
+        """A `KeyboardInterrupt` that landed in a task of the pool."""
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Those that run now."""
+        return tuple(member.endpoint for member in self._members)
+
+    @property
+    def loads(self) -> tuple[int, ...]:
+        """How many rollouts each of them has, in the same order."""
+        return tuple(len(member.places) for member in self._members)
+
+    def __repr__(self) -> str:
+        return f"<Pool: {len(self._members)} endpoints, {sum(self.loads)} rollouts>"
+
+    @asynccontextmanager
+    async def open_rollout(self, handler: Handler | None = None, **options: Any) -> AsyncIterator[Rollout]:
+        """Open a rollout on the endpoint that has the fewest; wait for one where all are full.
+
+        Arguments, errors and closing are those of `Endpoint.open_rollout`.
+
+        Raises:
+            EndpointCrashed: its endpoint has died (`on_lost_endpoint="raise"`); the body was cancelled.
+            Exception: there is no endpoint, and none can be opened: what that raised, a `TunnelError` say.
+
+        Cancellation: a wait is left at once; otherwise as `Endpoint.open_rollout`.
+        """
+        options.setdefault("recorder", self._recorder)
+        place = await self._find_place()
+        try:
+            async with place.member.endpoint.open_rollout(handler, **options) as rollout:
+                place.rollout = rollout
+                yield rollout
+        finally:
+            place.leave()
+            if place in self._homeless:
+                self._homeless.remove(place)
+            self._wake()
+
+    # Where a rollout goes
+
+    async def _find_place(self) -> _Place:
+        await trio.lowlevel.checkpoint()
+        while (member := self._least_loaded(self._per_endpoint)) is None:
+            self._waiting += 1
+            try:
+                self._grow()
+                if not (self._members or self._opening) and self._error is not None:
+                    raise self._error
+                await self._changed.wait()
+            finally:
+                self._waiting -= 1
+        return _Place(member)
+
+    def _least_loaded(self, limit: float) -> _Member | None:
+        open_ones = [m for m in self._members if m.endpoint.reachable and len(m.places) < limit]
+        return min(open_ones, key=lambda member: len(member.places), default=None)
+
+    def _grow(self) -> None:
+        if not self._grows or self._paused:
+            return
+        wanted = math.ceil((self._waiting + len(self._homeless)) / self._per_endpoint) - self._opening
+        room = self._max - len(self._members) - self._opening
+        for _ in range(int(min(wanted, room))):
+            self._opening += 1
+            self._nursery.start_soon(self._run_more)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # The life of its endpoints
+
+    async def _start(self) -> None:
+        """The first one, or all where the number is fixed.
+
+        Raises:
+            Exception: what the first that failed has raised, bare.
+        """
+        errors: list[BaseException] = []
+        async with trio.open_nursery() as starting:
+
+            async def start(opener: OpenEndpoint) -> None:
+                try:
+                    await self._nursery.start(self._run_first, opener)
+                except Exception as exc:
+                    errors.append(exc)
+                    starting.cancel_scope.cancel()
+
+            for opener in self._openers:
+                starting.start_soon(start, opener)
+        if errors:
+            raise errors[0]
+
+    def _end(self) -> None:
+        self._ended = True
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
+        """One that must open, or fail the pool. Where the number is fixed, it is opened again when it has died."""
+        opened = False
+        with self._scope() as scope:
+
+            def on_open() -> None:
+                nonlocal opened
+                opened = True
+                task_status.started()
+                scope.shield = trio.lowlevel.current_task().parent_nursery is self._nursery
+
+            error = await self._run(opener, on_open)
+            if error is not None and not opened:
+                raise error
+            while not self._grows:
+                await self._pause()
+                await self._run(opener, self._wake)
+
+    async def _run_more(self) -> None:
+        """One that the pool grows by."""
+        opened = False
+
+        def on_open() -> None:
+            nonlocal opened
+            opened = True
+            self._opening -= 1
+
+        with self._scope() as scope:
+            scope.shield = True
+            try:
+                self._error = await self._run(self._openers[0], on_open)
+            finally:
+                self._opening -= not opened
+            if not opened:
+                await self._pause()
+
+    async def _run(self, opener: OpenEndpoint, on_open: Callable[[], None]) -> BaseException | None:
+        """Run one endpoint until it idles, or dies; returns what of."""
+        try:
+            async with opener() as endpoint:
+                on_open()
+                await self._serve(_Member(endpoint))
+        except BaseException as exc:
+            cancelled, error = split_cancelled(exc)
+            if error is not None:
+                log.warning("an endpoint of the pool failed", exc_info=error)
+                if not isinstance(error, Exception):
+                    self.fatal = error
+                    self.body.cancel()
+            if cancelled is not None:
+                raise cancelled from None
+            return error
+        return None
+
+    async def _serve(self, member: _Member) -> None:
+        """Have it among the members, until it idles; or is cancelled, which is how it dies."""
+        member.endpoint._on_reach = self._wake
+        self._members.append(member)
+        self._delay = 0.0
+        homeless, self._homeless = self._homeless, []
+        for place in homeless:
+            place.move(member)
+        self._wake()
+        try:
+            while True:
+                await member.idle.wait()
+                with trio.move_on_after(self._shrink_after):
+                    await member.busy.wait()
+                if not member.places and self._grows and len(self._members) > 1:
+                    return
+                if not member.places:
+                    await member.busy.wait()
+        finally:
+            self._members.remove(member)
+            if not self._ended:
+                self._give_up(member)
+
+    def _give_up(self, member: _Member) -> None:
+        """It has died: its rollouts go elsewhere, or fail."""
+        for place in tuple(member.places):
+            if not self._moves:
+                place.fail(EndpointCrashed(f"the endpoint at {member.endpoint.url}, one of a pool, has died"))
+            elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
+                place.move(target)
+            else:
+                self._homeless.append(place)
+        self._grow()
+
+    async def _pause(self) -> None:
+        """Before the next is opened: longer each time."""
+        self._delay = min(2 * self._delay or BACK_OFF, MAX_BACK_OFF)
+        self._paused = True
+        self._wake()
+        try:
+            await trio.sleep(self._delay)
+        finally:
+            self._paused = False
+            self._wake()
+
+    @contextmanager
+    def _scope(self) -> Iterator[trio.CancelScope]:
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            if self._ended:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)
+                self._wake()
+
+
+@final
+class _Member:
+    """An endpoint of the pool, and what is on it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.places: set[_Place] = set()
+        self.idle, self.busy = trio.Event(), trio.Event()
+        self.idle.set()
+
+    def add(self, place: _Place) -> None:
+        self.places.add(place)
+        self.idle = trio.Event()
+        self.busy.set()
+
+    def discard(self, place: _Place) -> None:
+        self.places.discard(place)
+        if not self.places:
+            self.busy = trio.Event()
+            self.idle.set()
+
+
+@final
+class _Place:
+    """One rollout's place on a member."""
+
+    def __init__(self, member: _Member) -> None:
+        self.member = member
+        self.rollout: Rollout | None = None
+        member.add(self)
+
+    def move(self, member: _Member) -> None:
+        """The rollout lives on, with its key and its trace, on another endpoint."""
+        self.member.discard(self)
+        self.member = member
+        member.add(self)
+        if self.rollout is not None:
+            self.rollout._move(member.endpoint, member.endpoint._registry, member.endpoint._watcher)
+
+    def fail(self, error: BaseException) -> None:
+        if self.rollout is not None and self.rollout._fail is not None:
+            self.rollout._fail(error)
+
+    def leave(self) -> None:
+        self.member.discard(self)
+
+
+@asynccontextmanager
+async def serve_pool(
+    open_endpoint: OpenEndpoint | Sequence[OpenEndpoint] = serve_endpoint,
+    *,
+    per_endpoint: int | None = None,
+    max_endpoints: int | None = None,
+    shrink_after: float = SHRINK_AFTER,
+    on_lost_endpoint: OnLostEndpoint = "raise",
+    recorder: Recorder | None = None,
+) -> AsyncIterator[Pool]:
+    """Run endpoints for many rollouts, for as long as the body runs.
+
+    One that grows, each endpoint with a tunnel of its own::
+
+        async with serve_pool(partial(serve_endpoint, tunnel=PrimeTunnel()), per_endpoint=64) as pool:
+            async with pool.open_rollout(answer) as rollout:
+                …
+
+    A fixed set, behind proxies that are there already::
+
+        serve_pool([partial(serve_endpoint, port=port, tunnel=FixedURL(url)) for port, url in proxies])
+
+    Args:
+        open_endpoint: opens one endpoint, and the pool opens as many as it needs; or several of them, and the pool is
+            these. Without `recorder=`: an endpoint closes its own when it ends.
+        per_endpoint: how many rollouts one endpoint has; where all are full, the pool grows, or a rollout waits. None
+            is 32, and no limit for a fixed set.
+        max_endpoints: a growing pool has no more than that, and at least one.
+        shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One always stays.
+        on_lost_endpoint: what becomes of the rollouts of an endpoint that dies by itself. `raise` cancels each one's
+            body with `EndpointCrashed`; `move` takes them, with their keys and traces, to another endpoint: what
+            `environ` and `base_url` say from then on is its URL. An agent that runs has the old one, and is ended.
+        recorder: gets every turn of every rollout; closed at the end.
+
+    Closing: the endpoints end, as `serve_endpoint` does.
+
+    Raises:
+        Exception: the first endpoint (of a fixed set: any) cannot be opened: what it raised, before the body runs.
+        ValueError: an argument is not what it should be.
+        BaseException: the body's own, bare.
+
+    Cancellation: as an exception of the body.
+    """
+    grows = callable(open_endpoint)
+    openers: Sequence[Any] = [open_endpoint] if callable(open_endpoint) else tuple(open_endpoint)
+    limit = (PER_ENDPOINT if grows else math.inf) if per_endpoint is None else per_endpoint
+    _check(openers, grows, limit, max_endpoints)
+    error: BaseException | None = None  # raised outside the nursery, which would wrap it
+    async with AsyncExitStack() as stack:
+        if recorder is not None:
+            stack.push_async_callback(recorder.aclose)
+        async with trio.open_nursery() as nursery:
+            pool = Pool(
+                nursery,
+                openers,
+                grows=grows,
+                per_endpoint=limit,
+                max_endpoints=math.inf if max_endpoints is None else max_endpoints,
+                shrink_after=shrink_after,
+                on_lost_endpoint=on_lost_endpoint,
+                recorder=recorder,
+            )
+            try:
+                with pool.body:
+                    await pool._start()
+                    yield pool
+            except BaseException as exc:
+                error = exc
+            pool._end()
+        if pool.fatal is not None:
+            raise pool.fatal
+        if error is not None:
+            raise error
+
+
+def _check(openers: Sequence[Any], grows: bool, limit: float, max_endpoints: int | None) -> None:
+    if not openers:
+        raise ValueError("a pool of no endpoints serves nobody")
+    if limit < 1:
+        raise ValueError(f"per_endpoint is at least 1, not {limit}")
+    if max_endpoints is not None and (not grows or max_endpoints < 1):
+        raise ValueError("max_endpoints is at least 1, and only for a pool that grows")

@@ -1,0 +1,113 @@
+"""A tunnel that is a program of the user's: it prints its URL."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import final
+from urllib.parse import urlsplit
+
+from ..errors import TunnelError
+from .base import Scheme, Tunnel, check_url, in_url
+from .program import open_program
+
+__all__ = ["CommandTunnel"]
+
+URL = r"https?://[^\s\"'<>|]+"
+TIMEOUT = 30.0
+"""Seconds. cloudflared takes 3 to 10 to get a name."""
+
+
+@final
+class CommandTunnel(Tunnel):
+    """Any program that prints its URL: cloudflared, ngrok, bore.
+
+    For example::
+
+        CommandTunnel(
+            ["cloudflared", "tunnel", "--url", "{url}"], pattern=r"https://[-a-z0-9]+\\.trycloudflare\\.com"
+        )
+
+    Args:
+        argv: the command; `{port}`, `{host}` and `{url}` (`http://127.0.0.1:40001`) in it become those of the
+            endpoint.
+        pattern: a regular expression that is looked for in each line of its stdout and stderr; the URL is its first
+            group, or else all of it. One without a scheme (`bore.pub:40001`) is http. By default the first URL whose
+            host is not this machine: too wide for programs that print the address of their manual first.
+        timeout: seconds for it to print that.
+        env: what is added to its environment, which is otherwise this program's.
+
+    Raises:
+        TypeError, ValueError: `argv` or `pattern` is not what it should be.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        pattern: str | re.Pattern[str] = URL,
+        timeout: float = TIMEOUT,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        if isinstance(argv, str | bytes | os.PathLike):
+            raise TypeError(
+                'argv is a list, ["cloudflared", "tunnel", …], not one str: no shell would split it'
+            )
+        self.argv = tuple(os.fspath(argument) for argument in argv)
+        if not self.argv or not self.argv[0]:
+            raise ValueError("argv is empty: its first entry names the program to run")
+        self.pattern = _compiled(pattern)
+        self.timeout = timeout
+        self.env = dict(env or {})
+        self._any = pattern == URL
+
+    @asynccontextmanager
+    async def open(
+        self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
+    ) -> AsyncIterator[str]:
+        """Start the program; the URL is the one that it prints. See `Tunnel.open`."""
+        values = {"{port}": str(port), "{host}": host, "{url}": f"{scheme}://{in_url(host)}:{port}"}
+        argv = [_filled(argument, values) for argument in self.argv]
+        async with open_program(
+            argv, name=repr(self), find=self._find, timeout=self.timeout, env=self.env
+        ) as found:
+            try:
+                url = check_url(found, whose=repr(self))
+            except ValueError as exc:
+                raise TunnelError(str(exc)) from exc
+            yield url
+
+    def _find(self, line: str) -> str | None:
+        for match in self.pattern.finditer(line):
+            found: str = match[1] if self.pattern.groups and match[1] else match[0]
+            url = found if "://" in found else f"http://{found}"
+            if not (self._any and _is_here(url)):
+                return url
+        return None
+
+    def __repr__(self) -> str:
+        return f"CommandTunnel({self.argv[0]!r})"  # no arguments: they may be keys
+
+
+def _compiled(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as exc:
+        raise ValueError(f"pattern is no regular expression: {exc}") from exc
+
+
+def _filled(argument: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        argument = argument.replace(name, value)
+    return argument
+
+
+def _is_here(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback or ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,316 @@
+"""Whether the URL really leads to us; what keeps a tunnel open.
+
+Rules:
+
+1. Liveness is asked through the URL itself, on a new connection each time: a program that runs, a service that says
+   "connected" prove nothing.
+2. An answer counts only if it is this very endpoint's: a proxy's error page is none, nor is another endpoint's.
+3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only its first opening may
+   fail the program.
+4. Who holds its old URL is told as soon as that URL will not come back, or has not for `patience` seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from typing import Any, final
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+import trio
+
+from ..errors import TunnelError
+from .base import Scheme, Tunnel, check_url, lost
+
+__all__ = ["Keeper", "TunnelHealth", "probe"]
+
+log = logging.getLogger("triocept.tunnel")
+
+BODY_SHOWN = 200
+"""Characters of a wrong answer in an error's text."""
+BODY_READ = 64 * 1024
+"""Bytes of an answer that are read; ours has 80."""
+FIRST_PAUSE = 0.5
+"""Seconds between two questions before the first answer."""
+
+
+class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How a tunnel is watched, and opened again. All times in seconds."""
+
+    start_timeout: float = 30.0
+    """For the first answer through a URL that is there: a new name takes its time to be known."""
+    interval: float = 10.0
+    """From one question to the next. Proxies and services close what is idle for 60 s."""
+    timeout: float = 5.0
+    """For one answer."""
+    failures: int = 3
+    """That many questions in a row without an answer, and the tunnel is dead."""
+    back_off: float = 0.5
+    """Before the second try to open it again (the first comes at once); doubled for each further one."""
+    max_back_off: float = 30.0
+    patience: float = 60.0
+    """Until those that hold the URL of a tunnel that is down are told, whatever comes later."""
+    verify: ssl.SSLContext | bool = True
+    """What to trust when the URL is https: the usual authorities, a context of your own, or (False) anybody."""
+
+
+async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout: float) -> None:
+    """Ask through the URL whether it leads to the endpoint.
+
+    Args:
+        timeout: seconds for all of it.
+
+    Raises:
+        TunnelError: it does not; the text says what it does instead.
+    """
+    body = bytearray()
+    try:
+        with trio.fail_after(timeout):
+            async with client.stream("GET", f"{url}/health") as answer:
+                async for piece in answer.aiter_bytes():
+                    body += piece
+                    if len(body) > BODY_READ:
+                        break
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, trio.TooSlowError) as exc:
+        raise TunnelError(f"{url}/health does not answer: {_reason(exc)}") from exc
+    shown = bytes(body[:BODY_SHOWN]).decode(errors="replace")
+    if answer.status_code != 200:
+        raise TunnelError(f"{url}/health answers {answer.status_code}: {shown}")
+    try:
+        said = msgspec.json.decode(bytes(body))
+    except msgspec.DecodeError:
+        said = None
+    if not isinstance(said, dict) or "endpoint" not in said:
+        raise TunnelError(f"{url} leads somewhere else: {url}/health answers {shown!r}")
+    if said["endpoint"] != endpoint_id:
+        raise TunnelError(
+            f"{url} leads to another endpoint: {said['endpoint']}, and this one is {endpoint_id}"
+        )
+
+
+@final
+class Keeper:
+    """Keeps the tunnel of one endpoint open.
+
+    Args:
+        tunnel: opened, watched, and opened again.
+        port: the endpoint's live port.
+        host: where it can be dialled on this machine.
+        scheme: what it speaks.
+        endpoint_id: what its `/health` says.
+        health: None asks nothing through the URL.
+        on_lost: told of a URL that will not come back, and why.
+        on_change: called when it is up or down.
+    """
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        *,
+        port: int,
+        host: str,
+        scheme: Scheme,
+        endpoint_id: str,
+        health: TunnelHealth | None,
+        on_lost: Callable[[str, TunnelError], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.url: str | None = None
+        """None while it is down."""
+        self.error: TunnelError | None = None
+        """Why it is down, or was the last time."""
+        self._tunnel = tunnel
+        self._open = partial(tunnel.open, port, host=host, scheme=scheme)
+        self._endpoint_id = endpoint_id
+        self._asks = health is not None and tunnel.dialable
+        self._health = health or TunnelHealth()
+        self._on_lost = on_lost
+        self._on_change = on_change
+        self._last: str | None = None
+        """The URL that some still hold: the last that was up, until they are told."""
+        self._up_since = 0.0
+        self._down_since = 0.0
+        self._delay = 0.0
+        self._changed = trio.Event()
+        self._scope = trio.CancelScope()
+
+    def stop(self) -> None:
+        """Close it: `run` ends."""
+        self._scope.cancel()
+
+    async def wait_up(self) -> str:
+        """Wait until it is up; its URL. Cancellation: immediate."""
+        await trio.lowlevel.checkpoint()
+        while self.url is None:
+            await self._changed.wait()
+        return self.url
+
+    async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
+        """Open it, and keep it open until `stop`. To be started in `nursery`.
+
+        Raises:
+            TunnelError: before `started()` only: it cannot be had.
+        """
+        started = False
+
+        def up(url: str) -> None:
+            nonlocal started
+            self._up(url)
+            if not started:
+                started = True
+                task_status.started()
+                if trio.lowlevel.current_task().parent_nursery is nursery:
+                    self._scope.shield = True  # it outlives the body's clean-up; `stop` ends it
+
+        with self._scope:
+            while True:
+                error = TunnelError(f"{self._tunnel!r} has ended")
+                try:
+                    await self._hold(up)
+                except TunnelError as exc:
+                    error = exc
+                except Exception as exc:  # a tunnel of the user's own may raise anything
+                    if not started:
+                        raise
+                    error = TunnelError(f"{self._tunnel!r} failed: {exc!r}")
+                    error.__cause__ = exc
+                if not started:
+                    raise error
+                self._down(error)
+                await trio.sleep(self._next_delay())
+
+    async def _hold(self, up: Callable[[str], None]) -> None:
+        """Open it once, until it dies."""
+        error: TunnelError | None = None
+        async with self._open(previous=self._last) as given:
+            try:
+                await self._watch(given, up)
+            except TunnelError as exc:
+                error = exc  # raised below: a nursery of the tunnel's would wrap it
+        if error is not None:
+            raise error
+
+    async def _watch(self, given: str, up: Callable[[str], None]) -> None:
+        url = _checked(given, self._tunnel)
+        if not self._asks:
+            up(url)
+            await trio.sleep_forever()
+        async with _open_client(url, self._health) as client:
+            await self._first_answer(client, url)
+            up(url)
+            await self._ask(client, url)
+
+    async def _first_answer(self, client: httpx2.AsyncClient, url: str) -> None:
+        error: TunnelError | None = None
+        with trio.move_on_after(self._health.start_timeout):
+            while True:
+                try:
+                    return await self._probe(client, url)
+                except TunnelError as exc:
+                    error = exc
+                await trio.sleep(FIRST_PAUSE)
+        why = str(error) if error is not None else f"{url}/health does not answer"
+        raise TunnelError(f"{self._tunnel!r}: within {self._health.start_timeout:g} s, {why}") from error
+
+    async def _ask(self, client: httpx2.AsyncClient, url: str) -> None:
+        """Ask again and again, until it is dead."""
+        failures = 0
+        while True:
+            await trio.sleep(self._health.interval)
+            try:
+                await self._probe(client, url)
+                failures = 0
+            except TunnelError as exc:
+                failures += 1
+                log.warning("the tunnel at %s: %s (%s in a row)", url, exc, failures)
+                if failures >= self._health.failures:
+                    if not await self._revived(client, url):
+                        raise lost(url, exc) from exc
+                    failures = 0
+
+    async def _probe(self, client: httpx2.AsyncClient, url: str) -> None:
+        await probe(client, url, self._endpoint_id, self._health.timeout)
+
+    async def _revived(self, client: httpx2.AsyncClient, url: str) -> bool:
+        try:
+            if not await self._tunnel.revive(url):
+                return False
+            await self._probe(client, url)
+        except TunnelError as exc:
+            log.warning("the tunnel at %s could not be revived: %s", url, exc)
+            return False
+        return True
+
+    def _up(self, url: str) -> None:
+        previous, self._last = self._last, url
+        self.url, self._up_since = url, trio.current_time()
+        if previous is not None and previous != url:
+            self._on_lost(
+                previous, TunnelError(f"the tunnel has another URL now: {url}, no longer {previous}")
+            )
+        log.info("the tunnel is up: %s", url)
+        self._change()
+
+    def _down(self, error: TunnelError) -> None:
+        now = trio.current_time()
+        if self.url is not None:
+            log.warning("the tunnel at %s is down: %s", self.url, error)
+            self.url, self._down_since = None, now
+            if now - self._up_since > self._health.max_back_off:
+                self._delay = 0.0  # else it comes and goes: let it wait longer each time
+            self._change()
+        self.error = error
+        if self._last is not None and now - self._down_since >= self._health.patience:
+            self._on_lost(self._last, lost(self._last, error))
+            self._last = None
+
+    def _next_delay(self) -> float:
+        delay, health = self._delay, self._health
+        self._delay = min(delay * 2 or health.back_off, health.max_back_off)
+        return delay * random.uniform(0.8, 1.2)  # many endpoints lose their tunnels at once
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+        self._on_change()
+
+
+def _checked(url: Any, tunnel: Tunnel) -> str:
+    try:
+        return check_url(str(url), whose=repr(tunnel))
+    except ValueError as exc:
+        raise TunnelError(str(exc)) from exc
+
+
+def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
+    """One that makes a new connection each time, and goes the way that an agent would go."""
+    return httpx2.AsyncClient(
+        timeout=health.timeout,
+        verify=health.verify,
+        limits=httpx2.Limits(max_keepalive_connections=0),
+        trust_env=not _is_here(url),
+    )
+
+
+def _reason(exc: BaseException) -> str:
+    """What it says, or else what has caused it: the client says nothing of a certificate that it does not trust."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if text := str(cause):
+            return text
+        cause = cause.__cause__ or cause.__context__
+    return type(exc).__name__
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,264 @@
+"""A tunnel of Prime Intellect's service, by the package `prime-tunnel`. Read and run with its version 0.1.15.
+
+Rules:
+
+1. The package is asyncio: it has a loop of its own, in a worker thread that ends with the tunnel.
+2. It starts `frpc`, and ends it. So that a program which is killed leaves none behind, our watcher is told of it.
+3. Its service asks for patience: starts are spaced, and what may pass (a refused connection, a time-out, 5xx, "too
+   many requests") is tried again.
+4. A registration that still stands keeps its URL: `frpc` is started anew before the URL is given up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, final
+
+import trio
+
+from .._rollout.group import Agent, Ending, birth
+from .._rollout.watcher import Watcher, open_watcher
+from ..errors import TunnelError
+from .asyncio_thread import AsyncioThread, open_asyncio
+from .base import Scheme, Tunnel, lost
+
+__all__ = ["PrimeTunnel"]
+
+log = logging.getLogger("triocept.tunnel")
+
+STARTS_PER_MINUTE = 512
+"""The service's limit for one token, as verifiers 0.3.1 keeps it (v1/interception/tunnel/prime.py)."""
+TRIES = 4
+FIRST_PAUSE = 1.0
+"""Seconds before the second try; doubled each time."""
+LOOK_PAUSE = 0.1
+"""Seconds between two looks at `frpc`; the package itself looks as often."""
+FIRST_LOOK_PAUSE = 0.02
+"""The same until it is connected: for that long the watcher may not know of it."""
+STOP_TIMEOUT = 10.0
+"""Seconds to end `frpc` and to have the registration deleted. The package alone might take 100 s for that."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a pipe of a dead `frpc` may still be read from."""
+
+
+@final
+class PrimeTunnel(Tunnel):
+    """A URL at Prime Intellect, for agents in any sandbox. Needs `pip install 'triocept[prime]'` and the service's key
+    (`PRIME_API_KEY`, or `prime login`).
+
+    The package fetches the program `frpc` at its first use. One object may be given to many endpoints, a pool's
+    say: it spaces their starts.
+
+    Args:
+        name: what the service calls the tunnel.
+        team_id: whose it is; None is what the package's configuration says.
+        labels: for finding it at the service.
+        timeout: seconds for `frpc` to connect.
+        starts_per_minute: how many may be started, by this object.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        team_id: str | None = None,
+        labels: tuple[str, ...] = (),
+        timeout: float = 30.0,
+        starts_per_minute: float = STARTS_PER_MINUTE,
+    ) -> None:
+        try:
+            self._package: Any = importlib.import_module("prime_tunnel")
+        except ModuleNotFoundError as exc:
+            raise ModuleNotFoundError(
+                "PrimeTunnel needs the package prime-tunnel: pip install 'triocept[prime]'", name=exc.name
+            ) from exc
+        self.name = name
+        self.team_id = team_id
+        self.labels = tuple(labels)
+        self.timeout = timeout
+        self._interval = 60 / starts_per_minute
+        self._next_start = 0.0
+        self._open: dict[str, _Client] = {}
+
+    @asynccontextmanager
+    async def open(
+        self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
+    ) -> AsyncIterator[str]:
+        """Register a tunnel and connect it; the URL is the service's, and https. See `Tunnel.open`."""
+        if scheme != "http":
+            raise TunnelError(
+                f"{self!r}: the service's own end speaks TLS, and plain HTTP with the endpoint: serve it without tls="
+            )
+        error: BaseException | None = None
+        body = trio.CancelScope()
+        async with open_watcher() as watcher, open_asyncio() as loop:
+            client = _Client(loop, watcher, body)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.look)
+                try:
+                    url = await self._start(client, port, host)
+                    self._open[url] = client
+                    with body:
+                        yield url
+                    if body.cancelled_caught:
+                        error = lost(url, client.problem)
+                except BaseException as exc:
+                    error = exc  # re-raised below, outside the nursery: stays bare
+                self._open = {known: other for known, other in self._open.items() if other is not client}
+                await client.stop()
+        if error is not None:
+            raise error
+
+    async def revive(self, url: str) -> bool:
+        """Start `frpc` anew, under the same registration and URL."""
+        client = self._open.get(url)
+        return client is not None and await client.restart()
+
+    async def _start(self, client: _Client, port: int, host: str) -> str:
+        pause = FIRST_PAUSE
+        for attempt in range(1, TRIES + 1):
+            await self._wait_turn()
+            try:
+                return await client.start(self._make(port, host))
+            except Exception as exc:
+                if attempt == TRIES or not self._may_pass(exc):
+                    raise TunnelError(f"{self!r}: {type(exc).__name__}: {exc}") from exc
+                log.warning("%r: try %s of %s: %s", self, attempt, TRIES, exc)
+            await trio.sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    def _make(self, port: int, host: str) -> Callable[[], Any]:
+        return partial(
+            self._package.Tunnel,
+            local_port=port,
+            local_addr=host,
+            name=self.name,
+            team_id=self.team_id,
+            labels=list(self.labels),
+            connection_timeout=self.timeout,
+        )
+
+    def _may_pass(self, error: Exception) -> bool:
+        package = self._package
+        for_good = (package.TunnelAuthError, package.TunnelLimitReachedError, package.BinaryDownloadError)
+        return (
+            isinstance(error, package.TunnelError)
+            and not isinstance(error, for_good)
+            and "No API key" not in str(error)
+        )
+
+    async def _wait_turn(self) -> None:
+        now = trio.current_time()
+        turn = max(now, self._next_start)
+        self._next_start = turn + self._interval
+        await trio.sleep(turn - now)
+
+    def __repr__(self) -> str:
+        return "PrimeTunnel()" if self.name is None else f"PrimeTunnel(name={self.name!r})"
+
+
+@final
+class _Client:
+    """One tunnel of the package."""
+
+    def __init__(self, loop: AsyncioThread, watcher: Watcher, body: trio.CancelScope) -> None:
+        self.problem = ""
+        """Why it has died."""
+        self._loop = loop
+        self._watcher = watcher
+        self._body = body
+        self._token = secrets.token_hex(16)
+        self._frpc: Agent | None = None
+        self._processes: list[Any] = []
+        """Every `frpc` that was seen: the package leaves their pipes open."""
+        self._tunnel: Any = None
+        self._up = False
+        self._restarting = trio.Lock()
+        self._looking = trio.CancelScope(shield=True)
+
+    async def start(self, make: Callable[[], Any]) -> str:
+        """Register and connect; the URL. Cancellation: ends what was begun."""
+        await self._watcher.register(self._token)
+
+        async def start() -> str:
+            self._tunnel = make()
+            return str(await self._tunnel.start())
+
+        url = await self._loop.call(start)
+        self._up = True
+        return url.rstrip("/")
+
+    async def look(self) -> None:
+        """See to it that `frpc` is known to the watcher, and what becomes of it. Until `stop`."""
+        with self._looking:
+            while True:
+                self._tell_watcher()
+                dead = self._up and (self._tunnel.is_gone or not self._tunnel.is_running)
+                if dead and not await self.restart():
+                    self._body.cancel()
+                    return
+                await trio.sleep(LOOK_PAUSE if self._up else FIRST_LOOK_PAUSE)
+
+    async def restart(self) -> bool:
+        """Start `frpc` anew, if the registration still stands. The tunnel keeps its URL."""
+        before = self._frpc
+        async with self._restarting:
+            if before is not self._frpc and self._tunnel.is_running:
+                return True  # somebody else has, meanwhile
+            if self._tunnel.is_gone:
+                said = await self._loop.call(self._said)  # it waits for the end of a dead one's output
+                self.problem = "\n".join(["the service has ended it; frpc said:", *said])
+                return False
+            try:
+                await self._loop.call(self._tunnel.restart)
+            except Exception as exc:
+                self.problem = f"{type(exc).__name__}: {exc}"
+                return False
+            self._tell_watcher()
+            log.info("frpc was started anew: %s", self._tunnel.url)
+            return True
+
+    async def stop(self) -> None:
+        """End `frpc`, have the registration deleted. Bounded, also when cancelled."""
+        with trio.CancelScope(shield=True):
+            self._looking.cancel()
+            self._tell_watcher()
+            with trio.move_on_after(STOP_TIMEOUT) as scope:
+                if self._tunnel is not None:
+                    await self._loop.call(self._tunnel.stop)
+            if scope.cancelled_caught:
+                log.warning("the service did not delete the tunnel in time; it expires by itself")
+            # A clean-up that was cut short has left its configuration file, and the keys in it.
+            if getattr(self._tunnel, "_config_file", None) is not None:
+                with trio.move_on_after(CLOSE_TIMEOUT):
+                    await self._loop.call(self._tunnel._cleanup)
+            if self._frpc is not None:
+                Ending([self._frpc]).strike(signal.SIGKILL, await self._watcher.processes())
+            with trio.move_on_after(CLOSE_TIMEOUT):
+                await trio.to_thread.run_sync(self._close_pipes, abandon_on_cancel=True)
+        self._watcher.unregister_nowait(self._token)
+
+    async def _said(self) -> list[str]:
+        return list(self._tunnel.recent_output)
+
+    def _close_pipes(self) -> None:
+        for process in self._processes:
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
+
+    def _tell_watcher(self) -> None:
+        process = getattr(self._tunnel, "_process", None)  # the package has no public name for it
+        if process is not None and (self._frpc is None or self._frpc.pid != process.pid):
+            self._processes.append(process)
+            self._frpc = Agent(self._token, process.pid, birth(process.pid))
+            self._watcher.started_nowait(self._frpc)

@@ -1,0 +1,138 @@
+"""A tunnel through OpenSSH. The other side picks the port, and the tunnel reads it back: as the endpoint does itself.
+
+Rules:
+
+1. It never asks: a key that needs a passphrase, an unknown host are errors, at once (`BatchMode`).
+2. It is a connection of its own (`ControlPath=none`): a master that happens to run would take the forwarding over,
+   and outlive us with it.
+3. A server that is gone is noticed: by the end of the connection, or by its silence.
+4. Opened anew, it asks for the port that it had, so that agents which know its URL may go on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import final
+from urllib.parse import urlsplit
+
+from ..errors import TunnelError
+from .base import Scheme, Tunnel, check_host, in_url
+from .program import open_program
+
+__all__ = ["SSHTunnel"]
+
+TIMEOUT = 30.0
+"""Seconds until the port must be known."""
+CONNECT_TIMEOUT = 10
+ALIVE_INTERVAL = 5
+ALIVE_COUNT = 3
+"""Times the interval: a dead network is noticed after 15 s. OpenSSH's own default is never."""
+GRACE = 2.0
+ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
+"""What `ssh` says of `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
+FORWARDED = re.compile(r"remote forward success for: listen \S*?:?(\d+), connect")
+"""What it says of a port that was asked for (`debug1`, hence the `-v` of a second start)."""
+
+REFUSED = "remote port forwarding failed"
+"""What it says when the port that it asked for is another's by now."""
+
+
+@final
+class SSHTunnel(Tunnel):
+    """A port of another host leads to the endpoint, by `ssh -R`. Needs OpenSSH's client here and its server there.
+
+    Unless `public_host` says otherwise, the port is open on the other host's loopback only, for agents that run
+    there: their calls, keys and all, cross the network inside the ssh connection.
+
+    Args:
+        destination: `user@host`, `host`, or a name of `~/.ssh/config`.
+        port: the ssh server's; None is what the configuration says, else 22.
+        identity: the path of a private key. Then no other is offered.
+        options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. Of
+            an option given twice, ssh takes the first; ours (BatchMode, ExitOnForwardFailure, …) come first.
+        public_host: the name or address under which others reach that host: the port is then open on all of its
+            interfaces. Its sshd must allow it (`GatewayPorts clientspecified`), and what crosses the network from
+            the agent to that host is plain HTTP, unless the endpoint has a certificate.
+
+    Raises:
+        ValueError: an argument is not what it should be.
+    """
+
+    def __init__(
+        self,
+        destination: str,
+        *,
+        port: int | None = None,
+        identity: str | os.PathLike[str] | None = None,
+        options: Sequence[str] = (),
+        public_host: str | None = None,
+    ) -> None:
+        if not destination or destination.startswith("-") or re.search(r"\s", destination):
+            raise ValueError(f"SSHTunnel: a destination is user@host, not {destination!r}")
+        if port is not None and not 0 < port < 65536:
+            raise ValueError(f"SSHTunnel: a port is a number from 1 to 65535, not {port!r}")
+        if isinstance(options, str):
+            raise TypeError('SSHTunnel: options is a list, ["-J", "bastion"], not one str')
+        self.destination = destination
+        self.port = port
+        self.identity = None if identity is None else os.fspath(identity)
+        self.options = tuple(options)
+        self.public_host = (
+            None if public_host is None else check_host(public_host, whose="SSHTunnel's public_host")
+        )
+        self.dialable = public_host is not None
+
+    @asynccontextmanager
+    async def open(
+        self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
+    ) -> AsyncIterator[str]:
+        """Connect, and have a port of the other host forwarded. See `Tunnel.open`."""
+        target = f"{in_url(host)}:{port}"
+        wanted = (urlsplit(previous).port or 0) if previous else 0
+        async with AsyncExitStack() as stack:
+            try:
+                found = await stack.enter_async_context(self._open(wanted, target))
+            except TunnelError as exc:
+                if not wanted or REFUSED not in str(exc):
+                    raise
+                found = await stack.enter_async_context(self._open(0, target))
+            name = self.public_host if self.public_host is not None else "127.0.0.1"
+            yield f"{scheme}://{in_url(name)}:{found}"
+
+    def _open(self, wanted: int, target: str) -> AbstractAsyncContextManager[str]:
+        argv = self._argv(wanted, target)
+        return open_program(argv, name=repr(self), find=_find_port, timeout=TIMEOUT, grace=GRACE)
+
+    def _argv(self, wanted: int, target: str) -> list[str]:
+        bind = "127.0.0.1" if self.public_host is None else "*"
+        argv = ["ssh", "-N", "-T", "-x", "-a", *(("-v",) if wanted else ())]
+        for option in (
+            "BatchMode=yes",
+            "ExitOnForwardFailure=yes",
+            f"ServerAliveInterval={ALIVE_INTERVAL}",
+            f"ServerAliveCountMax={ALIVE_COUNT}",
+            f"ConnectTimeout={CONNECT_TIMEOUT}",
+            "ControlMaster=no",
+            "ControlPath=none",
+            "ForkAfterAuthentication=no",
+            "PermitLocalCommand=no",
+            *(() if wanted else ("LogLevel=INFO",)),
+        ):
+            argv += ["-o", option]
+        if self.port is not None:
+            argv += ["-p", str(self.port)]
+        if self.identity is not None:
+            argv += ["-i", self.identity, "-o", "IdentitiesOnly=yes"]
+        return [*argv, *self.options, "-R", f"{bind}:{wanted}:{target}", "--", self.destination]
+
+    def __repr__(self) -> str:
+        return f"SSHTunnel({self.destination!r})"
+
+
+def _find_port(line: str) -> str | None:
+    if found := ALLOCATED.search(line) or FORWARDED.search(line):
+        return found[1] if found[1] != "0" else None
+    return None
