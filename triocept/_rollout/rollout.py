@@ -216,7 +216,7 @@ class Rollout:
         return self._services.state_key
 
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
-        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`; errors: see `base_url`."""
+        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`. Errors: as `base_url`."""
         self._hold(reach)
         return f"{self._addresses.root_url(self.id, reach)}/{name}"
 
