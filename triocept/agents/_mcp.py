@@ -13,7 +13,7 @@ from typing import Any
 from .._rollout.rollout import Rollout
 from ._launch import made, write_json
 
-__all__ = ["claude_options", "codex_config", "gemini_servers", "opencode_servers"]
+__all__ = ["claude_options", "codex_config", "gemini_servers", "opencode_servers", "qwen_servers"]
 
 NAME = "triocept"
 """What the agents call the server; Claude Code's tools are `mcp__triocept__NAME`."""
@@ -47,7 +47,7 @@ def codex_config(rollout: Rollout) -> str:
 
 
 def gemini_servers(rollout: Rollout) -> dict[str, Any]:
-    """What is added to the settings of gemini-cli and qwen-code, which has such tools looked up by `tool_search`."""
+    """What is added to the settings of gemini-cli."""
     if not rollout.tools:
         return {}
     server = {
@@ -56,6 +56,18 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
         "trust": True,
     }
     return {"mcpServers": {NAME: server}}
+
+
+def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is added to the settings and the environment of qwen-code.
+
+    0.15.10 has the model find such tools with `tool_search` before they are offered. `alwaysLoadTools` spares it that
+    in 0.24.4, and `QWEN_CODE_LEGACY_MCP_BLOCKING` has its first call wait for them.
+    """
+    settings = gemini_servers(rollout)
+    for server in settings.get("mcpServers", {}).values():
+        server["alwaysLoadTools"] = True
+    return settings, {"QWEN_CODE_LEGACY_MCP_BLOCKING": "1"} if settings else {}
 
 
 def opencode_servers(rollout: Rollout) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .._rollout.rollout import Rollout
 from ._launch import Launch, made, write_json
-from ._mcp import gemini_servers
+from ._mcp import qwen_servers
 
 __all__ = ["qwen_code"]
 
@@ -17,9 +17,10 @@ def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str
     Has its HOME in `directory`, and where the rollout has tools, it writes `.qwen/settings.json` there. It waits 120 s
     for the head of an answer.
     """
-    if servers := gemini_servers(rollout):
+    servers, env = qwen_servers(rollout)
+    if servers:
         write_json(made(directory) / ".qwen" / "settings.json", servers)
     return Launch(
         argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
-        env={"OPENAI_MODEL": rollout.model, "HOME": str(made(directory))},
+        env={"OPENAI_MODEL": rollout.model, "HOME": str(made(directory)), **env},
     )
