@@ -44,10 +44,14 @@ from ._rollout.exchange import Exchange
 from ._rollout.output import AgentResult
 from ._rollout.rollout import Rollout
 from ._rollout.service import Handler
+from ._rollout.services import StopCondition, UserSimulator
 from ._rollout.stream import ResponseStream
+from ._rollout.tools import HostTool
+from ._trace.branch import Branch
 from ._trace.conversation import Conversation
 from ._trace.jsonl import JSONLRecorder, read_traces
-from ._trace.recorder import Recorder, RecorderGroup
+from ._trace.recorder import Recorder, RecorderGroup, ServiceRecorder
+from ._trace.service import ServiceCall
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
 from ._trace.turn import Turn, TurnError
@@ -94,6 +98,10 @@ __all__ = [
     "ScriptedModel",
     "Agent",
     "AgentResult",
+    # what it offers its agent beside the model
+    "HostTool",
+    "UserSimulator",
+    "StopCondition",
     # agents in other places
     "Tunnel",
     "FixedURL",
@@ -136,10 +144,13 @@ __all__ = [
     "Trace",
     "Turn",
     "Conversation",
+    "ServiceCall",
+    "Branch",
     "TurnError",
     "Tokens",
     "Recorder",
     "RecorderGroup",
+    "ServiceRecorder",
     "JSONLRecorder",
     "read_traces",
     # the errors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import ip_address
@@ -16,6 +16,8 @@ from ._rollout.calls import OnRetry
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Reach, Rollout, open_rollout
 from ._rollout.service import Handler, split_cancelled
+from ._rollout.services import Services, StopCondition, UserSimulator
+from ._rollout.tools import ToolLike
 from ._rollout.watcher import Watcher, open_watcher
 from ._server.app import make_app
 from ._server.front import Front
@@ -139,6 +141,11 @@ class Endpoint:
         on_retry: OnRetry = "join",
         concurrency: int | None = None,
         recorder: Recorder | None = None,
+        tools: Iterable[ToolLike] = (),
+        user: UserSimulator | None = None,
+        stop: StopCondition | None = None,
+        state: Any = None,
+        state_type: Any = None,
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout: one agent run, with a key and a trace of its own.
 
@@ -153,12 +160,19 @@ class Endpoint:
                 answer of the first (`join`, no second turn), or is always an exchange of its own (`new`).
             concurrency: how many exchanges the handler gets at once; None: as many as come.
             recorder: where the turns go; None: where the endpoint's go.
+            tools: typed functions of this program that the agent may call, over MCP (`…/mcp`) or by `POST
+                …/tools/NAME`; or what `HostTool.of` made of one.
+            user: a simulated user, asked by `POST …/user`.
+            stop: says whether the run is done, and why; asked by `POST …/stop`. `rollout.stop` is an answer too.
+            state: what `GET` and `PUT …/state` share with tools elsewhere, under `rollout.state_key`: its first value.
+            state_type: what every value of it has to be; None: what the first one is.
 
         Closing: the key is revoked, what waits is refused with 503 (`x-should-retry: false`), answers on their way
         get one second to arrive, the trace is sealed. Nothing of it runs afterwards.
 
         Raises:
-            ValueError: the id is taken, or cannot stand in a URL.
+            ValueError: the id is taken, or cannot stand in a URL; a tool's name is none.
+            TypeError: a tool's signature has no JSON Schema, or the state is not of its type.
             Exception: what the handler raised, bare. It has cancelled the body. If the body failed too: a group.
             TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
         """
@@ -171,6 +185,7 @@ class Endpoint:
             on_hangup=on_hangup,
             on_retry=on_retry,
             recorder=recorder or self._recorder,
+            services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
         )
         return open_rollout(rollout, handler, concurrency)
 

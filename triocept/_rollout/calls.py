@@ -50,7 +50,7 @@ class Calls:
     """What waits in one rollout, and what was answered last."""
 
     def __init__(self, on_retry: OnRetry) -> None:
-        self._on_retry = on_retry
+        self.on_retry: OnRetry = on_retry
         self._open: dict[Hashable, list[Exchange]] = {}
         self._ended: dict[Hashable, _Ended] = {}
         self._scopes: set[trio.CancelScope] = set()
@@ -73,7 +73,7 @@ class Calls:
 
         `named`: whether the agent has said which conversation it belongs to.
         """
-        if self._on_retry == "new":
+        if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
         alike = self._open.get(likeness, ())
@@ -101,7 +101,7 @@ class Calls:
         if not alike:
             del self._open[exchange._likeness]
         self._ended.pop(exchange._likeness, None)
-        if turn is not None and self._on_retry == "join":
+        if turn is not None and self.on_retry == "join":
             self._ended[exchange._likeness] = _Ended(turn.request, exchange._log)
             if len(self._ended) > KEPT_ANSWERS:
                 del self._ended[next(iter(self._ended))]

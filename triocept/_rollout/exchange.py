@@ -24,7 +24,7 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
-from .._trace.conversation import Conversation, conversations
+from .._trace.conversation import CallKind, Conversation, conversations
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, UpstreamError
@@ -60,6 +60,7 @@ class Exchange:
         said: Conversation | None,
         likeness: Hashable,
         query: str = "",
+        kind: CallKind | None = None,
     ) -> None:
         self.id = f"x_{token_hex(8)}"
         """Its own, and that of its turn."""
@@ -75,7 +76,7 @@ class Exchange:
         """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
         self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
-        self._said = said
+        self._said = Conversation(id=said.id if said else self.id, kind=kind) if kind else said
         self._likeness = likeness
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
@@ -397,6 +398,7 @@ class Exchange:
             started_at=self._started_at,
             first_event=self._first_event,
             duration=trio.current_time() - self._start,
+            branch=self.rollout.trace.branch,
             notes=self._notes,
             tokens=self._tokens() if self._tokens is not None else None,
         )

@@ -5,7 +5,8 @@ Rules:
 1. A key is 256 random bits. Only its SHA-256 is looked up, and the comparison takes constant time: the time of an
    answer tells nothing about a key.
 2. A call is its rollout's if the key is; if the path names a rollout too, both must agree.
-3. A rollout that is left is forgotten here first: its key opens nothing any more.
+3. The key of a rollout's state opens that alone: it is looked up among its own kind.
+4. A rollout that is left is forgotten here first: its key opens nothing any more.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_id: dict[str, Rollout] = {}
         self._by_digest: dict[bytes, Rollout] = {}
+        self._by_state_digest: dict[bytes, Rollout] = {}
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -46,30 +48,39 @@ class Registry:
             raise ValueError(f"a rollout with the id {rollout.id!r} is open already on this endpoint")
         self._by_id[rollout.id] = rollout
         self._by_digest[_digest(rollout.api_key)] = rollout
+        if rollout.state_key is not None:
+            self._by_state_digest[_digest(rollout.state_key)] = rollout
 
     def discard(self, rollout: Rollout) -> None:
         """Revoke the rollout's key."""
         if self._by_id.get(rollout.id) is rollout:
             del self._by_id[rollout.id]
             del self._by_digest[_digest(rollout.api_key)]
+            if rollout.state_key is not None:
+                del self._by_state_digest[_digest(rollout.state_key)]
 
     def authenticate(self, key: str | None, rollout_id: str | None) -> Rollout | None:
         """The rollout that this key opens, or None; `rollout_id` is that of the path, where it has one."""
-        if not key:
-            return None
-        digest = _digest(key)
-        rollout = self._by_digest.get(digest)
-        if rollout is None or not compare_digest(digest, _digest(rollout.api_key)):
-            return None
-        if rollout_id is not None and rollout.id != rollout_id:
-            return None
-        return rollout
+        rollout = self._by_digest.get(_digest(key)) if key else None
+        return rollout if rollout is not None and _opens(key, rollout.api_key, rollout, rollout_id) else None
+
+    def authenticate_state(self, key: str | None, rollout_id: str | None) -> Rollout | None:
+        """The rollout whose state this key opens, or None; it is never the key that opens the rollout."""
+        rollout = self._by_state_digest.get(_digest(key)) if key else None
+        return (
+            rollout if rollout is not None and _opens(key, rollout.state_key, rollout, rollout_id) else None
+        )
 
     async def close(self) -> None:
         """The endpoint stops: every rollout that is still open ends, and what waits in it is refused."""
         async with trio.open_nursery() as nursery:
             for rollout in self:
                 nursery.start_soon(rollout._endpoint_stops)
+
+
+def _opens(key: str | None, own: str | None, rollout: Rollout, rollout_id: str | None) -> bool:
+    same = compare_digest(_digest(key or ""), _digest(own or ""))
+    return same and (rollout_id is None or rollout.id == rollout_id)
 
 
 def _digest(key: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from secrets import token_hex, token_urlsafe
 from typing import Any, Literal, Protocol, Self, TypeAlias, final
@@ -12,17 +12,21 @@ from typing import Any, Literal, Protocol, Self, TypeAlias, final
 import msgspec
 import trio
 
-from .._canonical.content import Json
+from .._canonical.content import Json, Message
 from .._canonical.memory import Memory
 from .._canonical.request import Request
+from .._canonical.response import Response
 from .._canonical.tokens import Estimator
-from .._trace.conversation import conversation_said
-from .._trace.recorder import Recorder
+from .._trace.branch import Branch
+from .._trace.conversation import CallKind, conversation_said
+from .._trace.recorder import Recorder, ServiceRecorder
+from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
-from ..errors import LimitReached, Refusal
+from ..errors import LimitReached, Refusal, RolloutClosed
 from .agent import Agent, open_agent
 from .calls import Calls, OnRetry
+from .child import Family, ask
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
@@ -33,6 +37,8 @@ from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
 from .retries import likeness, retry_of
 from .service import Handler, raise_all, run_service, split_cancelled
+from .services import Services, StopCondition, UserSimulator
+from .tools import HostTool, ToolLike
 from .watcher import Watcher
 
 __all__ = ["Addresses", "OnHangup", "Reach", "Rollout", "open_rollout"]
@@ -81,6 +87,8 @@ class Rollout:
         on_hangup: OnHangup = "cancel",
         on_retry: OnRetry = "join",
         recorder: Recorder | None = None,
+        services: Services | None = None,
+        branch: Branch | None = None,
     ) -> None:
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
             raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
@@ -91,7 +99,7 @@ class Rollout:
         self.model = model
         """The name that `/v1/models` lists and `config` gives. Agents may ask for any other."""
         self.on_hangup: OnHangup = on_hangup
-        self.trace = Trace(self.id)
+        self.trace = Trace(self.id, branch=branch)
         """The turns so far."""
         self._memory = Memory()
         self._estimator = Estimator()
@@ -105,6 +113,8 @@ class Rollout:
         """Takes every exchange at once, without the channel; set while a handler without a limit is at work."""
         self._ending: Refusal | None = None
         self._calls = Calls(on_retry)
+        self._services = services if services is not None else Services()
+        self._family = Family(self)
         self._closing = trio.Event()
         self._held_url: str | None = None
         """The public URL that was given to an agent, the last of them."""
@@ -158,11 +168,14 @@ class Rollout:
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
         """The environment variables that point agents at this rollout, and give them patience.
 
+        Among them `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for what calls its services: `$TRIOCEPT_URL/tools`.
+
         Args:
             reach: `local` for an agent on this machine, `public` for one elsewhere; errors as of `base_url`.
         """
         self._hold(reach)
-        return provider_environment(
+        own = {"TRIOCEPT_URL": self._addresses.root_url(self.id, reach), "TRIOCEPT_API_KEY": self.api_key}
+        return own | provider_environment(
             openai_base_url=self.base_url("openai_chat", reach=reach),
             anthropic_base_url=self.base_url("anthropic_messages", reach=reach),
             gemini_base_url=self._addresses.root_url(self.id, reach),
@@ -174,6 +187,97 @@ class Rollout:
             raise ValueError(f"reach is 'local' or 'public', not {reach!r}")
         if reach == "public":
             self._held_url = self._addresses.public_url
+
+    # Its services
+
+    @property
+    def tools(self) -> tuple[HostTool, ...]:
+        """The tools of the program that its agent is offered."""
+        return tuple(self._services.tools.values())
+
+    @property
+    def state(self) -> Any:
+        """The state that its tools share, in this program and elsewhere; None where it has none.
+
+        What comes by `PUT …/state` replaces it whole.
+
+        Raises:
+            TypeError: on assignment, of what is not of the state's type; or the rollout has no state.
+        """
+        return self._services.state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._services.set_state(value)
+
+    @property
+    def state_key(self) -> str | None:
+        """The key that opens `…/state`, and nothing else; None where there is no state. The agent's key does not."""
+        return self._services.state_key
+
+    def service_url(self, name: str, *, reach: Reach = "local") -> str:
+        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`. Errors: as `base_url`."""
+        self._hold(reach)
+        return f"{self._addresses.root_url(self.id, reach)}/{name}"
+
+    async def ask(self, request: Request | str | Sequence[Message]) -> Response:
+        """One model call of the program's own, for a tool of it: answered as the agent's calls are, and recorded.
+
+        The exchange says so: `exchange.conversation.kind` is `tool`.
+
+        Args:
+            request: what is asked; a text is the user's one message.
+
+        Raises:
+            Refusal: it was refused, or whoever answers failed (500).
+
+        Cancellation: as an agent's hang-up.
+        """
+        return await ask(self, request)
+
+    def open_child(
+        self,
+        handler: Handler | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's own word
+        model: str | None = None,
+        on_hangup: OnHangup | None = None,
+        on_retry: OnRetry | None = None,
+        concurrency: int | None = None,
+        recorder: Recorder | None = None,
+        tools: Iterable[ToolLike] = (),
+        user: UserSimulator | None = None,
+        stop: StopCondition | None = None,
+        state: Any = None,
+        state_type: Any = None,
+    ) -> AbstractAsyncContextManager[Rollout]:
+        """Open a rollout that is part of this one: for a sub-agent, or an agent that runs agents.
+
+        It has a key, a trace and services of its own, and knows where it branched off (`child.trace.branch`); the
+        parent's trace has its trace among its `children`. What is None is as the parent has it; the arguments are
+        those of `endpoint.open_rollout`.
+
+        Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
+        and a parent that closes closes them and cancels their bodies.
+
+        Raises:
+            RolloutClosed: the parent has ended; at the end: it did so before this body.
+        """
+        if self._ending is not None:
+            raise RolloutClosed(f"rollout {self.id} has ended: it can have no child any more")
+        child = Rollout(
+            self._addresses,
+            self._registry,
+            self._watcher,
+            id=id,
+            model=model if model is not None else self.model,
+            on_hangup=on_hangup if on_hangup is not None else self.on_hangup,
+            on_retry=on_retry if on_retry is not None else self._calls.on_retry,
+            recorder=recorder or self._recorder,
+            services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
+            branch=self._family.branch(),
+        )
+        return self._family.open(child, open_rollout(child, handler, concurrency))
 
     # What the program does with its exchanges
 
@@ -316,6 +420,7 @@ class Rollout:
         query: str = "",
         watch: Callable[[trio.CancelScope], None],
         deliver: Callable[[EventReader], Awaitable[None]],
+        kind: CallKind | None = None,
     ) -> None:
         """One connection's call: a new exchange, or one that it repeats. A rollout that has ended refuses, and records
         nothing.
@@ -325,6 +430,7 @@ class Rollout:
             raw, headers, query: how it came.
             watch: is given the scope of the wait, to cancel it when the agent hangs up.
             deliver: writes the answer. If it leaves without having delivered the end, the agent has hung up.
+            kind: whose call it is, where the path said so.
         """
         if self._ending is not None:
             log = EventLog()
@@ -332,11 +438,13 @@ class Rollout:
             await deliver(log.open_reader())
             return
         said = conversation_said(headers, request, raw)
-        key = likeness(request, said)
+        key = (kind, likeness(request, said))
         found = self._calls.find(request, key, retry_of(headers), named=said is not None)
         new = found is None
         if found is None:
-            found = Exchange(self, request, raw=raw, headers=headers, said=said, likeness=key, query=query)
+            found = Exchange(
+                self, request, raw=raw, headers=headers, said=said, likeness=key, query=query, kind=kind
+            )
             self._calls.add(found)
         exchange, log = (found, found._log) if isinstance(found, Exchange) else (None, found)
         reader = log.open_reader()
@@ -392,6 +500,16 @@ class Rollout:
             self.trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
 
+    async def _record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
+        """Record a service call, in order. Shielded."""
+        recorder: object = self._recorder
+        with trio.CancelScope(shield=True):
+            async with self._recording:
+                call = make_call(len(self.trace.services))
+                if isinstance(recorder, ServiceRecorder):
+                    await recorder.record_service(call)
+                self.trace._append_service(call)
+
     # What its endpoint asks of it
 
     def _lose(self, url: str, error: BaseException) -> None:
@@ -404,12 +522,14 @@ class Rollout:
         self._registry.discard(self)
         registry.add(self)
         self._addresses, self._registry, self._watcher = addresses, registry, watcher
+        self._family.move(addresses, registry, watcher)
 
     # Its end
 
     async def _endpoint_stops(self) -> None:
         self._closing.set()
         await self._end(Refusal(503, "the endpoint is shutting down", should_retry=False))
+        await self._services.calls.close()
 
     async def _end(self, refusal: Refusal) -> None:
         """No exchange comes any more; those that are open are refused."""
@@ -420,18 +540,22 @@ class Rollout:
             for exchange in self._calls.open:
                 if not exchange.settled:
                     await exchange._settle_from_outside(Refused(self._ending))
+            await self._family.end(refusal)
 
     async def _close(self) -> None:
         """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded."""
         with trio.CancelScope(shield=True):
             self._registry.discard(self)
             self._closing.set()
+            await self._family.close()
+            await self._services.calls.close()
             await self._end(Refusal(503, f"rollout {self.id} is closed", should_retry=False))
             await self._calls.see_out(DELIVERY_GRACE)
             self._receive.close()
             async with self._recording:
+                first = not self.trace.sealed  # a child may be closed by its parent, too
                 self.trace._seal()
-            if self._recorder is not None:
+            if first and self._recorder is not None:
                 await self._recorder.seal(self.trace)
 
 
@@ -466,6 +590,7 @@ async def open_rollout(
                     raise cancelled from None
 
     async with trio.open_nursery() as nursery:
+        rollout._services.calls.open(nursery, fail)
         if handler is not None:
             nursery.start_soon(serve)
         rollout._fail = fail
@@ -475,8 +600,9 @@ async def open_rollout(
         except BaseException as exc:
             errors.append(exc)
         rollout._fail = None
-        service.cancel()
         try:
+            await rollout._services.calls.close()
+            service.cancel()
             await rollout._close()
         except BaseException as exc:
             errors.append(exc)

@@ -1,7 +1,7 @@
 """Quart-Trio: every route that is not a model call.
 
-Health, the model list, token counting, and what agents ask before they begin; and for whatever is left, a 404 or a
-405 in JSON.
+Health, the model list, token counting, what agents ask before they begin, and the host services; and for whatever is
+left, a 404 or a 405 in JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
 from .front import ROLLOUT_KEY, head_of
-from .intake import authenticate, read_json
+from .intake import authenticate, authenticate_state, read_json
+from .service_views import add_service_views
 
 __all__ = ["make_app"]
 
@@ -114,6 +115,12 @@ def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTri
         scope: Any = request.scope
         return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
 
+    def _rollout_of_state() -> Rollout:
+        scope: Any = request.scope
+        return authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
+
+    add_service_views(view, _rollout, _rollout_of_state)
+
     @app.errorhandler(Refusal)
     @app.errorhandler(DialectError)
     async def refused(exc: Refusal | DialectError) -> Response:
@@ -140,6 +147,12 @@ _ROUTES = (
     ("/messages/count_tokens", "count_tokens", "POST"),
     ("/v1/responses/<response_id>", "stored", "GET"),
     ("/v1/responses/<response_id>/input_items", "input_items", "GET"),
+    ("/tools", "list_tools", "GET"),
+    ("/tools/<name>", "call_tool", "POST"),
+    ("/user", "ask_user", "POST"),
+    ("/stop", "ask_stop", "POST"),
+    ("/state", "get_state", "GET"),
+    ("/state", "put_state", "PUT"),
     (f"{_VERSION}/models/<path:model>:countTokens", "gemini_count_tokens", "POST"),
 )
 

@@ -35,6 +35,7 @@ from .intake import (
     text_headers,
     wants_both_lengths,
 )
+from .mcp import serve_mcp
 from .routes import Route, Routes, split_rollout
 from .websocket import serve_websocket
 
@@ -119,7 +120,18 @@ class Front:
             await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
         else:
             rollout_id, path = split_rollout(head.path)
+            if path.rstrip("/") == "/mcp":
+                await self._mcp(scope, head, rollout_id, cycle)
+                return
             await self._quart({**scope, "path": path, ROLLOUT_KEY: rollout_id}, cycle.receive, cycle.forward)
+
+    async def _mcp(self, scope: Scope, head: Head, rollout_id: str | None, cycle: HTTPCycle) -> None:
+        try:
+            rollout = authenticate(head, self._registry, rollout_id)
+            await serve_mcp(rollout, scope, cycle.receive, cycle.forward, self._max_body)
+        except Refusal as refusal:
+            failure = failure_of(refusal, 0)
+            await cycle.send(failure_reply(failure, dialect_named("openai_chat").render_error(failure)))
 
 
 def _refusal_reply(refusal: Refusal) -> Reply:

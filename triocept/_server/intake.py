@@ -32,6 +32,7 @@ __all__ = [
     "Head",
     "Transport",
     "authenticate",
+    "authenticate_state",
     "intake",
     "read_json",
     "redacted",
@@ -97,6 +98,8 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
         document = await _read_document(head, transport, max_body)
+        if route.kind is not None and isinstance(document, dict):
+            document.setdefault("model", rollout.model)  # a tool need not know what the model is called
         request = route.dialect.parse_request(document, route.target, rollout._memory)
         request = whole_request(request, route.dialect, rollout)
     except ClientGone:
@@ -113,6 +116,7 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         query=head.query,
         watch=transport.cancel_when_gone,
         deliver=partial(write_answer, request=request, dialect=route.dialect, transport=transport),
+        kind=route.kind,
     )
 
 
@@ -125,6 +129,20 @@ def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Roll
     rollout = registry.authenticate(_key(head), rollout_id)
     if rollout is None:
         raise Refusal(401, _why_not(head, rollout_id), should_retry=False)
+    return rollout
+
+
+def authenticate_state(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
+    """The rollout whose state the request's key opens.
+
+    Raises:
+        Refusal: 401, for a key that opens no state here: an agent's does not.
+    """
+    rollout = registry.authenticate_state(_key(head), rollout_id)
+    if rollout is None:
+        raise Refusal(
+            401, "this API key opens no state here: it wants the rollout's state_key", should_retry=False
+        )
     return rollout
 
 

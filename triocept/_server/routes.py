@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
+from .._trace.conversation import CallKind
 from ..dialects.base import Dialect, Target
 
-__all__ = ["Route", "Routes", "split_rollout"]
+__all__ = ["Route", "Routes", "asked_dialect", "split_rollout"]
 
 _PREFIX = re.compile(r"^/rollout/(?P<id>[^/]+)(?P<rest>/.*)?$")
 
@@ -21,6 +23,8 @@ class Route:
     target: Target
     rollout_id: str | None
     """The id in the path, or None where the key alone chooses."""
+    kind: CallKind | None = None
+    """Whose call it is, where the path says so: `…/model` is for a tool's."""
 
 
 class Routes:
@@ -28,14 +32,23 @@ class Routes:
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
         self._dialects = tuple(dialects)
+        self._by_name = {dialect.name: dialect for dialect in self._dialects}
 
     def match(self, path: str, query: str) -> Route | None:
         """Whose model call this is; None if it is none."""
         rollout_id, rest = split_rollout(path)
+        if rest == "/model":
+            asking = self._by_name.get(asked_dialect(query))
+            return Route(asking, Target(), rollout_id, "tool") if asking is not None else None
         for dialect in self._dialects:
             if (target := dialect.match(rest, query)) is not None:
                 return Route(dialect, target, rollout_id)
         return None
+
+
+def asked_dialect(query: str) -> str:
+    """The dialect that a service's query asks for: `?dialect=…`, by default `openai_chat`."""
+    return parse_qs(query).get("dialect", ["openai_chat"])[-1]
 
 
 def split_rollout(path: str) -> tuple[str | None, str]:

@@ -2,6 +2,7 @@
 
 * `turn`: the frozen record of one settled exchange.
 * `table`: messages kept once, though every turn repeats the conversation.
+* `service`: the frozen record of one call of a host service. `branch`: where a child rollout begins.
 * `trace`: the turns of one rollout, and the questions one asks of them.
 * `conversation`: whose call it is: the main conversation's, a sub-agent's, a side call.
 * `graph`: which turn continues which, derived from the messages.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallKind", "Conversation", "conversation_said", "conversations", "is_side_call"]
 
-CallKind: TypeAlias = Literal["main", "sub_agent", "side"]
+CallKind: TypeAlias = Literal["main", "sub_agent", "side", "tool"]
 
 _SESSIONS = ("x-claude-code-session-id", "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
@@ -45,7 +45,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     parent: str | None = None
     """The conversation that began it, where the agent says so."""
     kind: CallKind = "main"
-    """Of the call: a side call (a title, a router, a warm-up) may bear its main conversation's id."""
+    """Of the call: a side call (a title, a router, a warm-up) may bear its main conversation's id; a `tool` of the
+    program made it (`POST …/model`, `rollout.ask`), not the agent."""
 
 
 def conversation_said(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
@@ -103,6 +104,7 @@ def _kind_of_root(request: Request, others: Collection[Conversation]) -> CallKin
     The first is the main conversation, a later one with tools a sub-agent's, a later one without a side call. But
     gemini-cli's router comes first.
     """
+    others = [other for other in others if other.kind != "tool"]  # the program's own are none of the agent's
     router = request.dialect == "gemini" and request.output_format is not None
     if is_side_call(request) and (others or router):
         return "side"

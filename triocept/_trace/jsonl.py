@@ -4,7 +4,8 @@ Lines::
 
     {"type":"turn", "version":1, …the fields of Turn…, "request":{…, "messages":[]},
      "conversation":[[0,5]], "first":4, "new":[message, …]}
-    {"type":"seal", "version":1, "rollout":id, "turns":N}
+    {"type":"service", "version":1, "call":{…the fields of ServiceCall…}}
+    {"type":"seal", "version":1, "rollout":id, "turns":N, "services":M, "branch":{…} or null}
 
 The messages of a rollout are numbered in the order in which they first appear: `new` holds those from number `first`
 on. `conversation` says, as half-open ranges of these numbers, which of them a turn's request held. So the file grows
@@ -15,19 +16,22 @@ Rules:
 1. A line is written by one `write` to a file opened for appending: whatever kills the program, the file holds whole
    lines, and at most one cut line at its end, which `read_traces` leaves out.
 2. Several rollouts, and several endpoints, may share a file.
-3. No seal, or one whose count differs, means that turns may be missing.
+3. No seal, or one whose counts differ, means that turns or service calls may be missing.
+4. What has no meaning for older files (`services`, `branch`) may be missing: they stay readable.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import final
+from typing import TypeAlias, final
 
 import msgspec
 
 from .._canonical.content import Message
 from ..errors import DialectError
+from .branch import Branch
+from .service import ServiceCall
 from .table import MessageTable, ranges
 from .trace import Trace
 from .turn import Turn
@@ -45,14 +49,24 @@ class _TurnLine(msgspec.Struct, frozen=True, tag_field="type", tag="turn", kw_on
     new: list[Message]
 
 
+class _ServiceLine(msgspec.Struct, frozen=True, tag_field="type", tag="service", kw_only=True):
+    version: int = VERSION
+    call: ServiceCall
+
+
 class _SealLine(msgspec.Struct, frozen=True, tag_field="type", tag="seal", kw_only=True):
     version: int = VERSION
     rollout: str
     turns: int
+    services: int = 0
+    branch: Branch | None = None
+
+
+_Line: TypeAlias = _TurnLine | _ServiceLine | _SealLine
 
 
 _encode = msgspec.json.Encoder().encode
-_decoder: msgspec.json.Decoder[_TurnLine | _SealLine] = msgspec.json.Decoder(_TurnLine | _SealLine)
+_decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 
 
 @final
@@ -89,24 +103,30 @@ class JSONLRecorder:
         self._write(_TurnLine(turn=bare, conversation=ranges(numbers), first=first, new=new))
         self._written[turn.rollout] = len(table.messages)  # not before: a line that failed brought nothing
 
+    async def record_service(self, call: ServiceCall) -> None:
+        self._write(_ServiceLine(call=call))
+
     async def seal(self, trace: Trace) -> None:
         self._tables.pop(trace.rollout, None)
         self._written.pop(trace.rollout, None)
-        self._write(_SealLine(rollout=trace.rollout, turns=len(trace)))
+        seal = _SealLine(
+            rollout=trace.rollout, turns=len(trace), services=len(trace.services), branch=trace.branch
+        )
+        self._write(seal)
 
     async def aclose(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
-    def _write(self, line: _TurnLine | _SealLine) -> None:
+    def _write(self, line: _Line) -> None:
         if self._fd is None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         data = _encode(line) + b"\n"
         written = os.write(self._fd, data)
         if written != len(data):  # a full disk: no half line may stay
             os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_END) - written)
-            raise OSError(f"{self.path}: only {written} of {len(data)} bytes of a turn could be written")
+            raise OSError(f"{self.path}: only {written} of {len(data)} bytes of a line could be written")
         if self._fsync:
             os.fsync(self._fd)
 
@@ -122,26 +142,42 @@ def read_traces(path: str | os.PathLike[str]) -> list[Trace]:
     """
     traces: dict[str, Trace] = {}
     tables: dict[str, list[Message]] = {}
-    seals: dict[str, int] = {}
+    seals: dict[str, _SealLine] = {}
     with open(path, "rb") as file:
         for number, data in enumerate(file, 1):
             if not data.endswith(b"\n"):
                 break
             line = _read_line(data, f"{path}:{number}")
-            if isinstance(line, _SealLine):
-                traces.setdefault(line.rollout, Trace(line.rollout))
-                seals[line.rollout] = line.turns
-            else:
-                name = line.turn.rollout
-                trace = traces.setdefault(name, Trace(name))
-                trace._append(_whole(line, tables.setdefault(name, []), f"{path}:{number}"))
-    for name, count in seals.items():
-        if len(traces[name]) == count:
+            match line:
+                case _TurnLine(turn=turn):
+                    trace = _trace_of(traces, turn.rollout, turn.branch)
+                    trace._append(_whole(line, tables.setdefault(turn.rollout, []), f"{path}:{number}"))
+                case _ServiceLine(call=call):
+                    _trace_of(traces, call.rollout, call.branch)._append_service(call)
+                case _SealLine():
+                    _trace_of(traces, line.rollout, line.branch)
+                    seals[line.rollout] = line
+    for name, seal in seals.items():
+        if (len(traces[name]), len(traces[name].services)) == (seal.turns, seal.services):
             traces[name]._seal()
+    _join_families(traces)
     return list(traces.values())
 
 
-def _read_line(data: bytes, place: str) -> _TurnLine | _SealLine:
+def _trace_of(traces: dict[str, Trace], rollout: str, branch: Branch | None) -> Trace:
+    if rollout not in traces:
+        traces[rollout] = Trace(rollout, branch=branch)
+    return traces[rollout]
+
+
+def _join_families(traces: dict[str, Trace]) -> None:
+    """Give each parent that is in the file its children."""
+    for trace in traces.values():
+        if trace.branch is not None and (parent := traces.get(trace.branch.rollout)) is not None:
+            parent._children.append(trace)
+
+
+def _read_line(data: bytes, place: str) -> _Line:
     try:
         line = _decoder.decode(data)
     except msgspec.DecodeError as exc:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from .service import ServiceCall
 from .trace import Trace
 from .turn import Turn
 
-__all__ = ["Recorder", "RecorderGroup"]
+__all__ = ["Recorder", "RecorderGroup", "ServiceRecorder"]
 
 
 class Recorder(Protocol):
@@ -29,6 +30,14 @@ class Recorder(Protocol):
         """The endpoint has stopped. A recorder that is used again afterwards opens itself again."""
 
 
+@runtime_checkable
+class ServiceRecorder(Protocol):
+    """A recorder that wants the calls of host services too. One without this method gets turns alone."""
+
+    async def record_service(self, call: ServiceCall) -> None:
+        """Keep `call`, as `Recorder.record` keeps a turn: before the caller sees its result, and shielded."""
+
+
 class RecorderGroup:
     """Several recorders as one: each gets every turn, in order. What one raises keeps the turn from the next ones."""
 
@@ -38,6 +47,11 @@ class RecorderGroup:
     async def record(self, turn: Turn) -> None:
         for recorder in self._recorders:
             await recorder.record(turn)
+
+    async def record_service(self, call: ServiceCall) -> None:
+        for recorder in self._recorders:
+            if isinstance(recorder, ServiceRecorder):
+                await recorder.record_service(call)
 
     async def seal(self, trace: Trace) -> None:
         for recorder in self._recorders:

@@ -8,8 +8,10 @@ from typing import final
 import msgspec
 
 from .._canonical.request import Request
+from .branch import Branch
 from .conversation import Conversation, conversations
 from .graph import parents
+from .service import ServiceCall
 from .table import MessageTable
 from .turn import Turn
 
@@ -23,16 +25,30 @@ class Trace:
     Made by a rollout, or by `read_traces`. Iterate over it, take its `len`, index it.
     """
 
-    def __init__(self, rollout: str) -> None:
+    def __init__(self, rollout: str, *, branch: Branch | None = None) -> None:
         self.rollout = rollout
         """The id of the rollout."""
+        self.branch = branch
+        """Of a child rollout: where it leaves its parent; None for a rollout of its own."""
         self._turns: list[Turn] = []
+        self._services: list[ServiceCall] = []
+        self._children: list[Trace] = []
         self._table = MessageTable()
         self._sealed = False
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         return tuple(self._turns)
+
+    @property
+    def services(self) -> tuple[ServiceCall, ...]:
+        """The calls of its host services (tools, user, stop, state), in the order in which they ended."""
+        return tuple(self._services)
+
+    @property
+    def children(self) -> tuple[Trace, ...]:
+        """The traces of its child rollouts, in the order in which they began."""
+        return tuple(self._children)
 
     @property
     def sealed(self) -> bool:
@@ -86,6 +102,8 @@ class Trace:
         for turn in self._turns:
             outcomes[turn.outcome] = outcomes.get(turn.outcome, 0) + 1
         what = ", ".join(f"{count} {kind}" for kind, count in outcomes.items()) or "no turns"
+        if self._services:
+            what += f", {len(self._services)} service calls"
         return f"<Trace of rollout {self.rollout}: {what}{', sealed' if self._sealed else ''}>"
 
     def _intern(self, request: Request) -> Request:
@@ -96,6 +114,11 @@ class Trace:
         if self._sealed:
             raise RuntimeError(f"the trace of rollout {self.rollout} is sealed")
         self._turns.append(turn)
+
+    def _append_service(self, call: ServiceCall) -> None:
+        if self._sealed:
+            raise RuntimeError(f"the trace of rollout {self.rollout} is sealed")
+        self._services.append(call)
 
     def _seal(self) -> None:
         self._sealed = True

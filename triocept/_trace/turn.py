@@ -9,6 +9,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .branch import Branch
 from .conversation import Conversation
 from .tokens import Tokens
 
@@ -53,6 +54,8 @@ class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """Seconds from there to the first increment of the answer; None where it was given whole."""
     duration: float
     """Seconds from there to the moment it settled."""
+    branch: Branch | None = None
+    """Of a child rollout: where it leaves its parent."""
     notes: dict[str, Json] = {}
     """What the program said with `exchange.annotate`."""
     tokens: Tokens | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .._rollout.rollout import Rollout
 from ._launch import Launch, made
+from ._mcp import claude_options
 
 __all__ = ["claude_code"]
 
@@ -13,9 +14,11 @@ __all__ = ["claude_code"]
 def claude_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "claude") -> Launch:
     """`claude -p`, allowed to run its tools without asking.
 
-    Writes nothing: the environment is enough. `IS_SANDBOX` lets it do so as root, too.
+    The environment is enough; where the rollout has tools, it writes `mcp.json`. `IS_SANDBOX` lets it do so as root,
+    too.
     """
+    options, env = claude_options(rollout, directory)
     return Launch(
-        argv=(executable, "-p", prompt, "--dangerously-skip-permissions"),
-        env={"IS_SANDBOX": "1", "CLAUDE_CONFIG_DIR": str(made(directory) / "claude")},
+        argv=(executable, "-p", prompt, "--dangerously-skip-permissions", *options),
+        env={"IS_SANDBOX": "1", "CLAUDE_CONFIG_DIR": str(made(directory) / "claude"), **env},
     )

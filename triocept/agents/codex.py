@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
 from ._launch import Launch, made, write_json, write_text
+from ._mcp import codex_config
 
 __all__ = ["codex"]
 
@@ -52,7 +53,7 @@ wire_api = "responses"
 stream_idle_timeout_ms = 1800000
 supports_websockets = {"true" if websocket else "false"}
 """
-    write_text(home / "config.toml", f"model = {json.dumps(rollout.model)}\n{config}")
+    write_text(home / "config.toml", f"model = {json.dumps(rollout.model)}\n{config}{codex_config(rollout)}")
     return Launch(
         argv=(
             *(executable, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .._rollout.rollout import Rollout
 from ._launch import Launch, made, write_json
+from ._mcp import gemini_servers
 
 __all__ = ["gemini_cli"]
 
@@ -21,6 +22,7 @@ def gemini_cli(rollout: Rollout, directory: Path, prompt: str, *, executable: st
         {
             "security": {"auth": {"selectedType": "gemini-api-key"}},
             "privacy": {"usageStatisticsEnabled": False},
+            **gemini_servers(rollout),
         },
     )
     return Launch(

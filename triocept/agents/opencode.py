@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
 from ._launch import Launch, made, write_json
+from ._mcp import opencode_servers
 
 __all__ = ["opencode"]
 
@@ -50,6 +51,7 @@ def opencode(
             "autoupdate": False,
             "share": "disabled",
             "provider": {"triocept": provider},
+            **opencode_servers(rollout),
         },
     )
     state = {

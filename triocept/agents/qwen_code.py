@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made
+from ._launch import Launch, made, write_json
+from ._mcp import qwen_servers
 
 __all__ = ["qwen_code"]
 
@@ -13,9 +14,13 @@ __all__ = ["qwen_code"]
 def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "qwen") -> Launch:
     """`qwen -p`, allowed to run its tools without asking.
 
-    Writes nothing, but has its HOME in `directory`. It waits 120 s for the head of an answer.
+    Has its HOME in `directory`, and where the rollout has tools, it writes `.qwen/settings.json` there. It waits 120 s
+    for the head of an answer.
     """
+    servers, env = qwen_servers(rollout)
+    if servers:
+        write_json(made(directory) / ".qwen" / "settings.json", servers)
     return Launch(
         argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
-        env={"OPENAI_MODEL": rollout.model, "HOME": str(made(directory))},
+        env={"OPENAI_MODEL": rollout.model, "HOME": str(made(directory)), **env},
     )

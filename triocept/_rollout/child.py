@@ -1,0 +1,101 @@
+"""Rollouts in rollouts: what ends with what; and the model calls of the program's own tools."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._canonical.content import Message, Text
+from .._canonical.request import Request
+from .._canonical.response import Response
+from .._trace.branch import Branch
+from ..errors import Refusal, RolloutClosed
+from .log import EventReader
+from .outcome import Answered, Failed, Outcome, Refused
+
+if TYPE_CHECKING:
+    from .registry import Registry
+    from .rollout import Addresses, Rollout
+    from .watcher import Watcher
+
+__all__ = ["Family", "ask"]
+
+
+class Family:
+    """The open children of one rollout. A child ends with its parent at the latest."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self._rollout = rollout
+        self._children: dict[Rollout, trio.CancelScope] = {}
+
+    def branch(self) -> Branch:
+        """Where a child that is opened now leaves its parent."""
+        parent = self._rollout
+        return Branch(rollout=parent.id, turns=len(parent.trace), service=parent._services.calls.current())
+
+    @asynccontextmanager
+    async def open(
+        self, child: Rollout, opened: AbstractAsyncContextManager[Rollout]
+    ) -> AsyncIterator[Rollout]:
+        """Run `child`, with the context that runs it, for as long as the body runs, or its parent.
+
+        Raises:
+            RolloutClosed: the parent's end was first.
+        """
+        with trio.CancelScope() as scope:
+            async with opened:
+                self._children[child] = scope
+                self._rollout.trace._children.append(child.trace)
+                try:
+                    yield child
+                finally:
+                    self._children.pop(child, None)
+        if scope.cancelled_caught:
+            raise RolloutClosed(f"rollout {child.id} has ended with its parent, {self._rollout.id}")
+
+    async def end(self, refusal: Refusal) -> None:
+        """What waits in the children, and what still comes, is refused."""
+        for child in tuple(self._children):
+            await child._end(refusal)
+
+    def move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
+        """Where the parent goes, the children go."""
+        for child in self._children:
+            child._move(addresses, registry, watcher)
+
+    async def close(self) -> None:
+        """The parent closes: so do the children, whatever their bodies do."""
+        for child, scope in tuple(self._children.items()):
+            scope.cancel()
+            await child._close()
+
+
+async def ask(rollout: Rollout, request: Request | str | Sequence[Message]) -> Response:
+    """See `Rollout.ask`."""
+    if not isinstance(request, Request):
+        messages = (Message("user", (Text(request),)),) if isinstance(request, str) else tuple(request)
+        request = Request(dialect="openai_chat", model=rollout.model, messages=messages)
+    outcome: Outcome | None = None
+
+    async def deliver(reader: EventReader) -> None:
+        nonlocal outcome
+        while await reader.next() is not None:
+            pass
+        outcome, reader.delivered = reader.outcome, True
+
+    await rollout._answer_call(
+        request, raw=None, headers={}, watch=lambda scope: None, deliver=deliver, kind="tool"
+    )
+    match outcome:
+        case Answered(response=response):
+            return response
+        case Refused(refusal=refusal):
+            raise refusal
+        case Failed(error=error):
+            what = f"the program that answers failed ({type(error).__name__})"
+            raise Refusal(500, what, should_retry=False)
+        case _:  # its wait was broken off, because the rollout closes
+            raise Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)

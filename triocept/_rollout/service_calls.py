@@ -1,0 +1,174 @@
+"""Service calls at work: a task each, in the nursery of their rollout.
+
+Rules:
+
+1. A call runs in the rollout's nursery, whoever asks for it. It is cancelled when its caller hangs up and when the
+   rollout ends, and nobody waits for it any longer than that takes.
+2. Recorded before released: the trace and the recorder have the call before its caller sees the result.
+3. What a service raises is an answer: its caller is told (a `Refusal` with its status, anything else with 500), the
+   trace keeps it, and the rollout lives on. Only what is no `Exception` goes to the rollout's owner.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._trace.service import ServiceCall, ServiceKind
+from .._trace.turn import OutcomeKind, TurnError
+from ..errors import Refusal
+from .service import split_cancelled
+from .tools import json_of
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["ServiceCalls"]
+
+log = logging.getLogger("triocept.rollout")
+_current: ContextVar[str | None] = ContextVar("triocept_service", default=None)
+"""The id of the service call that this task works for."""
+_CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rollout ended")
+
+
+@dataclass(eq=False, kw_only=True)
+class _Call:
+    """A service call at work."""
+
+    id: str
+    kind: ServiceKind
+    name: str
+    arguments: Any
+    work: Callable[[], Awaitable[Any]]
+    scope: trio.CancelScope = field(default_factory=lambda: trio.CancelScope(shield=True))
+    done: trio.Event = field(default_factory=trio.Event)
+    outcome: OutcomeKind = "abandoned"
+    result: Json = None
+    error: TurnError | None = _CANCELLED
+    refusal: Refusal | None = None
+    """What the caller is told; None: the result."""
+
+
+class ServiceCalls:
+    """The service calls of one rollout that run now."""
+
+    def __init__(self) -> None:
+        self._calls: set[_Call] = set()
+        self._nursery: trio.Nursery | None = None
+        self._on_fatal: Callable[[BaseException], None] = lambda exc: None
+
+    def open(self, nursery: trio.Nursery, on_fatal: Callable[[BaseException], None]) -> None:
+        """Calls run in `nursery` from here on. What must end the rollout goes to `on_fatal`."""
+        self._nursery, self._on_fatal = nursery, on_fatal
+
+    def current(self) -> str | None:
+        """The id of the call of this rollout that the running task works for; None: for none."""
+        current = _current.get()
+        return current if any(call.id == current for call in self._calls) else None
+
+    async def close(self) -> None:
+        """No call runs any more: those that do are cancelled, and recorded. Shielded."""
+        self._nursery = None
+        with trio.CancelScope(shield=True):
+            for call in tuple(self._calls):
+                call.scope.cancel()
+            for call in tuple(self._calls):
+                await call.done.wait()
+
+    async def run(
+        self,
+        rollout: Rollout,
+        kind: ServiceKind,
+        name: str,
+        arguments: Any,
+        work: Callable[[], Awaitable[Any]],
+    ) -> Json:
+        """Do `work`, and give its result as JSON has it.
+
+        Raises:
+            Refusal: it raised that, or anything else (500), or the rollout has ended.
+
+        Cancellation: cancels the work, and waits until it is gone.
+        """
+        if rollout._ending is not None or self._nursery is None:
+            raise _over(rollout)
+        call = _Call(id=f"s_{token_hex(8)}", kind=kind, name=name, arguments=arguments, work=work)
+        self._calls.add(call)
+        self._nursery.start_soon(self._work, rollout, call)
+        try:
+            await call.done.wait()
+        finally:
+            call.scope.cancel()
+            with trio.CancelScope(shield=True):
+                await call.done.wait()
+        if call.refusal is not None:
+            raise call.refusal
+        return call.result
+
+    async def _work(self, rollout: Rollout, call: _Call) -> None:
+        """The task of one call. Shielded but from its own scope: its end is its caller's, or the rollout's."""
+        _current.set(call.id)
+        started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
+        try:
+            with call.scope:
+                await self._attempt(rollout, call)
+            call.refusal = call.refusal or (_over(rollout) if call.outcome == "abandoned" else None)
+            await rollout._record_service(
+                lambda number: ServiceCall(
+                    id=call.id,
+                    rollout=rollout.id,
+                    number=number,
+                    kind=call.kind,
+                    name=call.name,
+                    arguments=msgspec.to_builtins(call.arguments),
+                    outcome=call.outcome,
+                    result=call.result,
+                    error=call.error,
+                    turns=turns,
+                    started_at=started_at,
+                    duration=trio.current_time() - start,
+                    branch=rollout.trace.branch,
+                )
+            )
+        except Exception as exc:  # of the recorder: what is not recorded is not released
+            call.refusal = Refusal(500, f"not recorded: {type(exc).__name__}", should_retry=False)
+            self._on_fatal(exc)
+        finally:
+            self._calls.discard(call)
+            call.done.set()
+
+    async def _attempt(self, rollout: Rollout, call: _Call) -> None:
+        """Do the work; whatever it does, the call has its outcome afterwards."""
+        try:
+            call.result = json_of(await call.work(), "the result")
+            call.outcome, call.error = "answered", None
+        except BaseException as exc:
+            cancelled, error = split_cancelled(exc)
+            if isinstance(error, Refusal):
+                call.outcome, call.refusal = "refused" if error.status < 500 else "failed", error
+                call.error = TurnError(type="Refusal", message=error.message, status=error.status)
+            elif error is not None:
+                log.warning("%s %s of rollout %s failed", call.kind, call.name, rollout.id, exc_info=error)
+                call.outcome = "failed"
+                call.refusal = Refusal(500, f"{type(error).__name__}: {error}", should_retry=False)
+                call.error = TurnError(type=type(error).__name__, message=str(error), status=500)
+                if not isinstance(error, Exception):
+                    self._on_fatal(error)
+            if cancelled is not None:
+                raise cancelled from None
+
+
+def _over(rollout: Rollout) -> Refusal:
+    """What a call is told that comes too late; a new one for each, for a traceback grows with every raise."""
+    if rollout._ending is None:
+        return Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)
+    return Refusal(rollout._ending.status, rollout._ending.message, should_retry=False)

@@ -1,0 +1,170 @@
+"""What a rollout offers its agent beside the model: tools, a user, a stop condition, state.
+
+How a call of one runs and ends is in `service_calls`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from .._canonical.content import Json, Message, Text
+from ..errors import Refusal
+from .service_calls import ServiceCalls
+from .tools import HostTool, ToolLike, json_of
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["Said", "Services", "StopCondition", "UserSimulator"]
+
+Said: TypeAlias = str | Message | Sequence[str | Message] | None
+"""What a simulated user says: a text, a message, several of them, or nothing."""
+
+UserSimulator: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[Said]]
+"""`async (messages, rollout) -> what the user says next`: the transcript so far, oldest first; nothing ends it."""
+
+StopCondition: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[str | None]]
+"""`async (messages, rollout) -> why it is done`; None: it is not."""
+
+
+class Services:
+    """The services of one rollout.
+
+    Args:
+        tools: functions, or `HostTool`s.
+        user: the simulated user, if there is one.
+        stop: the stop condition, if there is one beside `rollout.stop`.
+        state: the initial value; None: the rollout has no state.
+        state_type: what a new value has to be; None: what the initial one is.
+
+    Raises:
+        TypeError: a tool has no schema, or two have one name; the initial state is not of its type.
+        ValueError: a tool's name is none.
+    """
+
+    def __init__(
+        self,
+        tools: Iterable[ToolLike] = (),
+        *,
+        user: UserSimulator | None = None,
+        stop: StopCondition | None = None,
+        state: Any = None,
+        state_type: Any = None,
+    ) -> None:
+        self.tools: dict[str, HostTool] = {}
+        for function in tools:
+            made = function if isinstance(function, HostTool) else HostTool.of(function)
+            if self.tools.setdefault(made.tool.name, made) is not made:
+                raise TypeError(f"two tools have the name {made.tool.name!r}")
+        self.user = user
+        self.stop = stop
+        self.state_type = state_type if state_type is not None else type(state)
+        self.has_state = state is not None or state_type is not None
+        self.state_key = f"sk-triocept-state-{token_urlsafe(32)}" if self.has_state else None
+        self.state = self._checked(state) if self.has_state else None
+        self.calls = ServiceCalls()
+
+    # What the server asks of it
+
+    async def call_tool(self, rollout: Rollout, name: str, arguments: Json) -> Json:
+        """Call a tool; its result, as JSON has it.
+
+        Raises:
+            Refusal: 404, there is no such tool; 400, the arguments do not fit; 504, it took too long; 500, it raised,
+                or its result is not JSON; its own, if it raised one; the rollout's, if that has ended.
+
+        Cancellation: cancels the tool, and waits until it is gone.
+        """
+        tool = self.tools.get(name)
+        if tool is None:
+            known = ", ".join(self.tools) or "none"
+            raise Refusal(404, f"there is no tool {name!r} here; there are {known}", should_retry=False)
+
+        async def run() -> Json:
+            return await tool.call(tool.bind(arguments), rollout)
+
+        return await self.calls.run(rollout, "tool", name, arguments, run)
+
+    async def ask_user(self, rollout: Rollout, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The simulated user's next messages; Refusal 404 if there is none. Otherwise as `call_tool`."""
+        user = self.user
+        if user is None:
+            raise Refusal(404, f"rollout {rollout.id} has no user", should_retry=False)
+
+        async def run() -> tuple[Message, ...]:
+            return _messages_of(await user(messages, rollout))
+
+        found = await self.calls.run(rollout, "user", "user", messages, run)
+        return msgspec.convert(found, tuple[Message, ...])
+
+    async def ask_stop(self, rollout: Rollout, messages: tuple[Message, ...]) -> str | None:
+        """Why the run is done, or None if it is not. Otherwise as `call_tool`."""
+        if rollout._ending is not None:
+            return rollout._ending.message
+        stop = self.stop
+        if stop is None:
+            return None
+
+        async def run() -> str | None:
+            return _reason_of(await stop(messages, rollout))
+
+        reason: str | None = await self.calls.run(rollout, "stop", "stop", messages, run)
+        return reason
+
+    async def get_state(self, rollout: Rollout) -> Json:
+        """The state, as JSON has it."""
+
+        async def run() -> Json:
+            return json_of(self.state, "the state")
+
+        return await self.calls.run(rollout, "state", "get", None, run)
+
+    async def put_state(self, rollout: Rollout, document: Json) -> Json:
+        """Replace the state, whole; Refusal 400 if it does not fit its type, and then it is as it was."""
+
+        async def run() -> Json:
+            try:
+                self.state = msgspec.convert(document, self.state_type, str_keys=True)
+            except msgspec.ValidationError as exc:
+                raise Refusal(400, f"that is no state of this rollout: {exc}", should_retry=False) from exc
+            return json_of(self.state, "the state")
+
+        return await self.calls.run(rollout, "state", "put", document, run)
+
+    def set_state(self, value: Any) -> None:
+        """The program's own change; TypeError if it is not of the state's type."""
+        if not self.has_state:
+            raise TypeError("this rollout has no state: give open_rollout the first one, state=…")
+        self.state = self._checked(value)
+
+    def _checked(self, value: Any) -> Any:
+        try:
+            msgspec.convert(msgspec.to_builtins(value, str_keys=True), self.state_type, str_keys=True)
+        except (TypeError, ValueError) as exc:
+            raise TypeError(f"that is no state of type {self.state_type!r}: {exc}") from exc
+        return value
+
+
+def _messages_of(said: Said) -> tuple[Message, ...]:
+    """What a simulated user said, as messages.
+
+    Raises:
+        TypeError: it is none of what a user may say.
+    """
+    if said is None:
+        return ()
+    pieces = (said,) if isinstance(said, (str, Message)) else tuple(said)
+    for piece in pieces:
+        if not isinstance(piece, (str, Message)):
+            raise TypeError(f"a user says str and Message, not {piece!r}")
+    return tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
+
+
+def _reason_of(reason: str | None) -> str | None:
+    if reason is not None and not isinstance(reason, str):
+        raise TypeError(f"a stop condition gives its reason, a str, or None, not {reason!r}")
+    return reason

@@ -1,0 +1,197 @@
+"""Functions of the program as tools of its agent.
+
+Rules:
+
+1. The signature is the schema: each parameter has a type that msgspec knows (`Annotated[int, msgspec.Meta(…)]` says
+   more of it), and what has a default may be left out. What has no schema is a `TypeError` at once, not at a call.
+2. A parameter of type `Rollout` is not the agent's to give: the tool gets the rollout that it is called in.
+3. Arguments are decoded and checked strictly: an unknown one, or a "5" for an int, is refused.
+4. An `async def` is awaited. A plain function is called in trio's own thread, and so may touch what the program has
+   without a lock, and must not block.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, final, get_type_hints
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._canonical.request import Tool
+from ..errors import Refusal
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["HostTool", "ToolLike"]
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What every dialect allows as a tool's name (OpenAI's and Anthropic's rule)."""
+
+
+@final
+class HostTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A function of the program, as a tool of the agent. Made by `HostTool.of`."""
+
+    tool: Tool
+    """Name, description and JSON Schema, as a dialect renders them."""
+    timeout: float | None = None
+    """Seconds after which a call is cancelled, and answered with an error; None: never."""
+    function: Callable[..., Any]
+    _arguments: type[msgspec.Struct]
+    _rollout_parameter: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        timeout: float | None = None,
+    ) -> Self:
+        """Make a tool of a function.
+
+        Args:
+            function: a typed function, `async` or not; a method of an object is one too.
+            name: None is the function's own. Letters, digits, `_` and `-`, at most 64.
+            description: None is the function's docstring.
+            timeout: seconds that a call may take; None: as long as it likes, until its caller hangs up or the rollout
+                ends.
+
+        Raises:
+            TypeError: its signature has no JSON Schema; the text says why.
+            ValueError: its name is none that every dialect allows.
+        """
+        name = name or str(getattr(function, "__name__", ""))
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"a tool's name is 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
+            )
+        types = _parameter_types(function, name)
+        own = next((parameter for parameter, kind in types.items() if kind is _rollout_type()), None)
+        types.pop(own or "", None)
+        defaults = {
+            p.name: p.default for p in inspect.signature(function).parameters.values() if p.name in types
+        }
+        arguments = _struct_of(name, types, defaults)
+        tool = Tool(
+            name=name,
+            description=description or inspect.getdoc(function),
+            parameters=_schema_of(arguments, defaults, name),
+        )
+        return cls(
+            tool=tool, timeout=timeout, function=function, _arguments=arguments, _rollout_parameter=own
+        )
+
+    def bind(self, arguments: Json) -> dict[str, Any]:
+        """The arguments as the function takes them, by name.
+
+        Raises:
+            Refusal: 400, they do not fit the schema; the text says where.
+        """
+        try:
+            found = msgspec.convert({} if arguments is None else arguments, self._arguments, str_keys=True)
+        except msgspec.ValidationError as exc:
+            raise Refusal(
+                400, f"the arguments do not fit {self.tool.name}: {exc}", should_retry=False
+            ) from exc
+        values = ((name, getattr(found, name)) for name in self._arguments.__struct_fields__)
+        return {name: value for name, value in values if value is not msgspec.UNSET}
+
+    async def call(self, bound: Mapping[str, Any], rollout: Rollout) -> Json:
+        """Run the function, and give its result as JSON has it.
+
+        Raises:
+            Refusal: 504, it took longer than `timeout`; 500, its result is not JSON.
+            BaseException: what it raised.
+        """
+        given = {**bound, self._rollout_parameter: rollout} if self._rollout_parameter else dict(bound)
+        with trio.move_on_after(self.timeout if self.timeout is not None else float("inf")) as scope:
+            result = self.function(**given)
+            if inspect.isawaitable(result):
+                result = await result
+            return json_of(result, f"what the tool {self.tool.name} returned")
+        assert scope.cancelled_caught
+        raise Refusal(
+            504, f"the tool {self.tool.name} took longer than {self.timeout:g} s", should_retry=False
+        )
+
+
+ToolLike: TypeAlias = HostTool | Callable[..., Any]
+"""A tool: a typed function, or what `HostTool.of` made of one."""
+
+
+def json_of(value: Any, what: str) -> Json:
+    """`value` as decoded JSON: what msgspec can write (Structs, dataclasses, dates, …) as it would be read back.
+
+    Raises:
+        Refusal: 500, it is not JSON.
+    """
+    try:
+        return msgspec.to_builtins(value, str_keys=True)
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raise Refusal(500, f"{what} is not JSON: {exc}", should_retry=False) from exc
+
+
+def _rollout_type() -> type:
+    from .rollout import Rollout  # it imports us
+
+    return Rollout
+
+
+def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """The type of each parameter, in order."""
+    if not callable(function):
+        raise TypeError(f"a tool is a function, not {function!r}")
+    try:
+        plain = function if inspect.isroutine(function) else type(function).__call__
+        hints = get_type_hints(plain, include_extras=True)
+    except NameError as exc:
+        raise TypeError(
+            f"tool {name!r}: a type in its signature cannot be found where it was defined: {exc}"
+        ) from exc
+    types: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(
+                f"tool {name!r}: {parameter} cannot be given by name, as an agent gives arguments"
+            )
+        if parameter.name not in hints:
+            raise TypeError(f"tool {name!r}: the parameter {parameter.name!r} has no type")
+        types[parameter.name] = hints[parameter.name]
+    return types
+
+
+def _struct_of(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any]) -> type[msgspec.Struct]:
+    """What the arguments are decoded into. What is left out stays unset: the function has its own default."""
+    fields: list[Any] = [
+        (p, kind) if defaults[p] is inspect.Parameter.empty else (p, kind | msgspec.UnsetType, msgspec.UNSET)
+        for p, kind in types.items()
+    ]
+    return msgspec.defstruct(f"{name}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
+
+
+def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
+    """JSON Schema of the arguments: an object at its top, as every dialect wants; what it refers to is in `$defs`."""
+    try:
+        (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
+    except TypeError as exc:
+        raise TypeError(f"tool {name!r}: its arguments have no JSON Schema: {exc}") from exc
+    schema = components.pop(reference["$ref"].rpartition("/")[2])
+    del schema["title"]
+    for parameter, default in defaults.items():
+        if default is not inspect.Parameter.empty:
+            _add_default(schema["properties"][parameter], default)
+    return {**schema, "$defs": components} if components else schema
+
+
+def _add_default(schema: dict[str, Json], default: Any) -> None:
+    try:
+        schema["default"] = msgspec.to_builtins(default, str_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        pass  # a default of the program's own, which no agent can name

@@ -1,0 +1,92 @@
+"""The tools of a rollout over MCP's streamable HTTP, with the official package.
+
+Rules:
+
+1. Each POST stands for itself: no session that an agent could lose, none that outlives its request. So there is no
+   stream for `GET` to open and no session for `DELETE` to end: both get 405, as the specification allows
+   (2025-06-18, "Listening for Messages from the Server").
+2. A caller that closes its response has hung up: the tool is cancelled. A `notifications/cancelled` comes without
+   a session, and is acknowledged only.
+3. What a tool raised, and arguments that do not fit, are results (`isError`) for the model to read; a tool that is not
+   there is an error of the protocol.
+4. The package is imported with the first call, in a thread: that takes a second, in which the endpoint goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._rollout.rollout import Rollout
+from ..errors import Refusal
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+__all__ = ["serve_mcp"]
+
+Scope: TypeAlias = dict[str, Any]
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+async def serve_mcp(rollout: Rollout, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+    """Answer one MCP request.
+
+    Raises:
+        Refusal: 405, it is no POST; 501, the package is not installed.
+
+    Cancellation: cancels the tool that it calls.
+    """
+    if scope["method"] != "POST":
+        raise Refusal(405, f"MCP takes POST here, not {scope['method']}", should_retry=False)
+    try:
+        manager = await trio.to_thread.run_sync(_make_manager, rollout, max_body)
+    except ModuleNotFoundError as exc:
+        raise Refusal(
+            501, "MCP needs the package 'mcp': pip install 'triocept[mcp]'", should_retry=False
+        ) from exc
+    async with manager.run():
+        await manager.handle_request(scope, receive, send)  # type: ignore[arg-type]
+
+
+def _make_manager(rollout: Rollout, max_body: int) -> StreamableHTTPSessionManager:
+    """A server that has this rollout's tools, for one request."""
+    import mcp_types as types
+    from mcp.server.lowlevel import Server
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+    from mcp.shared.exceptions import MCPError
+
+    async def list_tools(context: Any, params: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(
+            tools=[
+                types.Tool(
+                    name=made.tool.name,
+                    description=made.tool.description,
+                    input_schema=made.tool.parameters or {"type": "object"},
+                )
+                for made in rollout.tools
+            ]
+        )
+
+    async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        try:
+            result = await rollout._services.call_tool(rollout, params.name, params.arguments)
+        except Refusal as refusal:
+            if params.name not in rollout._services.tools:
+                raise MCPError(types.INVALID_PARAMS, refusal.message) from refusal
+            return types.CallToolResult(content=[types.TextContent(text=refusal.message)], is_error=True)
+        return types.CallToolResult(content=[types.TextContent(text=_text_of(result))])
+
+    server: Server[Any] = Server("triocept", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
+    return StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=max_body)
+
+
+def _text_of(result: Json) -> str:
+    """A result as the model reads it: a text as it is, anything else as JSON."""
+    return result if isinstance(result, str) else msgspec.json.encode(result).decode()

@@ -1,0 +1,139 @@
+"""The host services over plain HTTP and JSON, for agents and programs that speak no MCP.
+
+=================================  =====================================  ==========================================
+call                               body                                   answer
+=================================  =====================================  ==========================================
+`GET …/tools`                                                             `{"tools": […]}`, in the asking dialect
+`POST …/tools/NAME`                `{"arguments": {…}}`                   `{"result": …}`
+`POST …/user`                      a transcript, in the asking dialect    `{"messages": […]}`, in the asking dialect
+`POST …/stop`                      likewise; may be empty                 `{"done": true, "reason": "…"}`
+`GET …/state`, `PUT …/state`       (`PUT`) the new state                  the state
+`POST …/model`                     a model call, in the asking dialect    its answer (see `routes`, `intake`)
+=================================  =====================================  ==========================================
+
+The asking dialect is `?dialect=…`; without it Anthropic's where the `anthropic-version` header is, else `openai_chat`.
+What is refused or failed has its status, and is said in the asking dialect's form of an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
+
+import msgspec
+from quart import Response, request
+
+from .._canonical.content import Json, Message
+from .._canonical.request import Request, Tool
+from .._rollout.rollout import Rollout
+from ..dialects import DIALECTS
+from ..dialects.base import Dialect
+from ..errors import DialectError, Refusal
+from .intake import read_json
+
+__all__ = ["add_service_views", "asking_dialect"]
+
+View: TypeAlias = Callable[..., Awaitable[Response]]
+
+_TRANSCRIPT = {"openai_responses": "input", "gemini": "contents", "openai_completions": "prompt"}
+"""Where a dialect's model call has its conversation, if not in `messages`."""
+
+
+def add_service_views(
+    view: Callable[[View], View], rollout_of: Callable[[], Rollout], rollout_of_state: Callable[[], Rollout]
+) -> None:
+    """Give `view` the functions of all host services.
+
+    `rollout_of` gives the rollout that the request's key opens, `rollout_of_state` the one whose state it opens.
+    """
+
+    @view
+    async def list_tools() -> Response:
+        tools = (made.tool for made in rollout_of().tools)
+        return _json({"tools": render_tools(tools, asking_dialect())})
+
+    @view
+    async def call_tool(name: str) -> Response:
+        rollout = rollout_of()
+        result = await rollout._services.call_tool(rollout, name, _arguments(await _document()))
+        return _json({"result": result})
+
+    @view
+    async def ask_user() -> Response:
+        rollout, dialect = rollout_of(), asking_dialect()
+        said = await rollout._services.ask_user(rollout, _transcript(await _document(), dialect, rollout))
+        return _json({"messages": render_messages(said, dialect)})
+
+    @view
+    async def ask_stop() -> Response:
+        rollout, dialect = rollout_of(), asking_dialect()
+        messages = _transcript(await _document(), dialect, rollout)
+        reason = await rollout._services.ask_stop(rollout, messages)
+        return _json({"done": reason is not None, "reason": reason})
+
+    @view
+    async def get_state() -> Response:
+        rollout = rollout_of_state()
+        return _json(await rollout._services.get_state(rollout))
+
+    @view
+    async def put_state() -> Response:
+        rollout = rollout_of_state()
+        return _json(await rollout._services.put_state(rollout, await _document()))
+
+
+def asking_dialect() -> Dialect:
+    """The dialect that the running request wants to be answered in.
+
+    Raises:
+        Refusal: 400, it names one that there is not.
+    """
+    default = "anthropic_messages" if "anthropic-version" in request.headers else "openai_chat"
+    name = request.args.get("dialect", default)
+    if name not in DIALECTS:
+        raise Refusal(400, f"no dialect {name!r}: there are {', '.join(DIALECTS)}", should_retry=False)
+    return DIALECTS[name]
+
+
+def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
+    """Tools as a model call of `dialect` has them."""
+    asked = Request(dialect=dialect.name, model="m", messages=(), tools=tuple(tools))
+    return _part_of(dialect.render_request(asked), "tools")
+
+
+def render_messages(messages: Iterable[Message], dialect: Dialect) -> Json:
+    """Messages as a model call of `dialect` has them."""
+    said = Request(dialect=dialect.name, model="m", messages=tuple(messages))
+    return _part_of(dialect.render_request(said), _TRANSCRIPT.get(dialect.name, "messages"))
+
+
+def _part_of(document: Json, name: str) -> Json:
+    return document.get(name, []) if isinstance(document, dict) else []
+
+
+def _transcript(document: Json, dialect: Dialect, rollout: Rollout) -> tuple[Message, ...]:
+    """The conversation in the body: as in a model call, where only the messages matter."""
+    if not (document is None or isinstance(document, dict)):
+        raise DialectError("the body is not an object")
+    name = _TRANSCRIPT.get(dialect.name, "messages")
+    if not document or not document.get(name):  # nothing was said yet
+        return ()
+    filled = {"max_tokens": 1, **document} if dialect.name == "anthropic_messages" else document
+    return dialect.parse_request({"model": rollout.model, **filled}).messages
+
+
+def _arguments(document: Json) -> Json:
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or set(document) - {"arguments"}:
+        raise DialectError('the body is not of the form {"arguments": {…}}')
+    return document.get("arguments", {})
+
+
+async def _document() -> Json:
+    data = await request.get_data()
+    return read_json(data, "the body") if data else None
+
+
+def _json(document: Json) -> Response:
+    return Response(msgspec.json.encode(document), headers={"content-type": "application/json"})

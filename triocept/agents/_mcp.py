@@ -1,0 +1,83 @@
+"""The tools of a rollout as an MCP server in an agent's own configuration: nothing where it has no tools.
+
+No file holds the key: each agent fills it in from the environment that it gets anyway (and qwen-code writes its
+settings anew, for everybody to read).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .._rollout.rollout import Rollout
+from ._launch import made, write_json
+
+__all__ = ["claude_options", "codex_config", "gemini_servers", "opencode_servers", "qwen_servers"]
+
+NAME = "triocept"
+"""What the agents call the server; Claude Code's tools are `mcp__triocept__NAME`."""
+
+
+def claude_options(rollout: Rollout, directory: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Options and environment for Claude Code. Writes `mcp.json`.
+
+    `MCP_CONNECTION_NONBLOCKING=false` makes it wait for the server: its first call would come without the tools
+    (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` has 2.1.331 offer the tools to the model,
+    which otherwise would have to find them with `ToolSearch`; 2.1.197 knows no such thing.
+    """
+    if not rollout.tools:
+        return (), {}
+    server = {
+        "type": "http",
+        "url": rollout.service_url("mcp"),
+        "headers": _headers("${TRIOCEPT_API_KEY}"),
+        "alwaysLoad": True,
+    }
+    path = write_json(made(directory) / "mcp.json", {"mcpServers": {NAME: server}})
+    return ("--mcp-config", str(path)), {"MCP_CONNECTION_NONBLOCKING": "false"}
+
+
+def codex_config(rollout: Rollout) -> str:
+    """What is added to Codex's `config.toml`: its key comes from the environment that every agent gets."""
+    if not rollout.tools:
+        return ""
+    url = json.dumps(rollout.service_url("mcp"))
+    return f'\n[mcp_servers.{NAME}]\nurl = {url}\nbearer_token_env_var = "TRIOCEPT_API_KEY"\n'
+
+
+def gemini_servers(rollout: Rollout) -> dict[str, Any]:
+    """What is added to the settings of gemini-cli."""
+    if not rollout.tools:
+        return {}
+    server = {
+        "httpUrl": rollout.service_url("mcp"),
+        "headers": _headers("${TRIOCEPT_API_KEY}"),
+        "trust": True,
+    }
+    return {"mcpServers": {NAME: server}}
+
+
+def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is added to the settings and the environment of qwen-code.
+
+    0.15.10 has the model find such tools with `tool_search` before they are offered. `alwaysLoadTools` spares it that
+    in 0.24.4, and `QWEN_CODE_LEGACY_MCP_BLOCKING` has its first call wait for them.
+    """
+    settings = gemini_servers(rollout)
+    for server in settings.get("mcpServers", {}).values():
+        server["alwaysLoadTools"] = True
+    return settings, {"QWEN_CODE_LEGACY_MCP_BLOCKING": "1"} if settings else {}
+
+
+def opencode_servers(rollout: Rollout) -> dict[str, Any]:
+    """What is added to opencode's configuration."""
+    if not rollout.tools:
+        return {}
+    headers = _headers("{env:TRIOCEPT_API_KEY}")
+    server = {"type": "remote", "url": rollout.service_url("mcp"), "headers": headers, "enabled": True}
+    return {"mcp": {NAME: server}}
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
