@@ -12,9 +12,11 @@ from typing import Any, Literal, NoReturn, TypeAlias, final
 
 import trio
 
+from ._rollout.addresses import Reach
 from ._rollout.calls import OnRetry
+from ._rollout.life import open_rollout
 from ._rollout.registry import Registry
-from ._rollout.rollout import OnHangup, Reach, Rollout, open_rollout
+from ._rollout.rollout import OnHangup, Rollout
 from ._rollout.service import Handler, split_cancelled
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike

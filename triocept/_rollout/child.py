@@ -17,8 +17,9 @@ from .log import EventReader
 from .outcome import Answered, Failed, Outcome, Refused
 
 if TYPE_CHECKING:
+    from .addresses import Addresses
     from .registry import Registry
-    from .rollout import Addresses, Rollout
+    from .rollout import Rollout
     from .watcher import Watcher
 
 __all__ = ["Family", "ask"]

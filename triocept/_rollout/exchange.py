@@ -370,7 +370,7 @@ class Exchange:
         self._outcome = outcome
         turn: Turn | None = None
         try:
-            turn = await self.rollout._record(lambda number: self._turn(outcome, number))
+            turn = await self.rollout._ledger.record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
             self._log.end(Failed(exc))
             raise

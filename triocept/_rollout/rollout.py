@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from secrets import token_hex, token_urlsafe
-from typing import Any, Literal, Protocol, Self, TypeAlias, final
+from typing import Any, Literal, Self, TypeAlias, final
 
-import msgspec
 import trio
 
 from .._canonical.content import Json, Message
@@ -19,53 +18,36 @@ from .._canonical.response import Response
 from .._canonical.tokens import Estimator
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
-from .._trace.recorder import Recorder, ServiceRecorder
-from .._trace.service import ServiceCall
+from .._trace.recorder import Recorder
 from .._trace.trace import Trace
-from .._trace.turn import Turn, TurnError
 from ..errors import LimitReached, Refusal, RolloutClosed
+from .addresses import Addresses, Reach
 from .agent import Agent, open_agent
 from .calls import Calls, OnRetry
 from .child import Family, ask
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
+from .ledger import Ledger
+from .life import open_rollout
 from .log import EventLog, EventReader
 from .outcome import Refused
 from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
 from .retries import likeness, retry_of
-from .service import Handler, raise_all, run_service, split_cancelled
+from .service import Handler, run_service
 from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
 from .watcher import Watcher
 
-__all__ = ["Addresses", "OnHangup", "Reach", "Rollout", "open_rollout"]
+__all__ = ["OnHangup", "Rollout"]
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
 
 DELIVERY_GRACE = 1.0
 """Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
-
-
-Reach: TypeAlias = Literal["local", "public"]
-"""From where an agent calls: from this machine, or from elsewhere."""
-
-
-class Addresses(Protocol):
-    """Where a rollout can be reached; what an endpoint knows."""
-
-    @property
-    def public_url(self) -> str:
-        """The URL of the endpoint for agents elsewhere; TunnelError where there is none."""
-
-    def root_url(self, rollout_id: str, reach: Reach) -> str:
-        """The URL of a rollout, without anything of a dialect: `http://127.0.0.1:40001/rollout/r_5eed`."""
-
-    def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
-        """The same as the dialect's own SDK takes it; ValueError for an unknown dialect."""
 
 
 @final
@@ -106,8 +88,7 @@ class Rollout:
         self._addresses = addresses
         self._registry = registry
         self._watcher = watcher
-        self._recorder = recorder
-        self._recording = trio.Lock()
+        self._ledger = Ledger(self.trace, recorder)
         self._send, self._receive = trio.open_memory_channel[Exchange](0)
         self._take: Callable[[Exchange], None] | None = None
         """Takes every exchange at once, without the channel; set while a handler without a limit is at work."""
@@ -273,7 +254,7 @@ class Rollout:
             model=model if model is not None else self.model,
             on_hangup=on_hangup if on_hangup is not None else self.on_hangup,
             on_retry=on_retry if on_retry is not None else self._calls.on_retry,
-            recorder=recorder or self._recorder,
+            recorder=recorder or self._ledger.recorder,
             services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
             branch=self._family.branch(),
         )
@@ -479,37 +460,6 @@ class Rollout:
         finally:
             self._take = None
 
-    async def _record(self, make_turn: Callable[[int], Turn]) -> Turn:
-        """Record a turn, in order; what the recorder raises turns it into a failed one. Shielded."""
-        if self._recorder is None:
-            turn = make_turn(len(self.trace))
-            self.trace._append(turn)
-            return turn
-        with trio.CancelScope(shield=True):
-            async with self._recording:
-                turn = make_turn(len(self.trace))
-                await self._write(turn, self._recorder)
-                self.trace._append(turn)
-        return turn
-
-    async def _write(self, turn: Turn, recorder: Recorder) -> None:
-        try:
-            await recorder.record(turn)
-        except BaseException as exc:
-            error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
-            self.trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
-            raise
-
-    async def _record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
-        """Record a service call, in order. Shielded."""
-        recorder: object = self._recorder
-        with trio.CancelScope(shield=True):
-            async with self._recording:
-                call = make_call(len(self.trace.services))
-                if isinstance(recorder, ServiceRecorder):
-                    await recorder.record_service(call)
-                self.trace._append_service(call)
-
     # What its endpoint asks of it
 
     def _lose(self, url: str, error: BaseException) -> None:
@@ -552,58 +502,4 @@ class Rollout:
             await self._end(Refusal(503, f"rollout {self.id} is closed", should_retry=False))
             await self._calls.see_out(DELIVERY_GRACE)
             self._receive.close()
-            async with self._recording:
-                first = not self.trace.sealed  # a child may be closed by its parent, too
-                self.trace._seal()
-            if first and self._recorder is not None:
-                await self._recorder.seal(self.trace)
-
-
-@asynccontextmanager
-async def open_rollout(
-    rollout: Rollout, handler: Handler | None, concurrency: int | None
-) -> AsyncIterator[Rollout]:
-    """Run `rollout`, with `handler` at work if there is one, for as long as the body runs.
-
-    The body's own exception leaves bare, and so does a handler's (which cancels the body); if both fail, a group.
-    """
-    rollout._registry.add(rollout)
-    errors: list[BaseException] = []
-    body = trio.CancelScope()
-    service = trio.CancelScope(shield=True)
-
-    def fail(error: BaseException) -> None:
-        errors.append(error)
-        body.cancel()
-
-    async def serve() -> None:
-        assert handler is not None
-        with service:  # shielded: it answers until the body has unwound, cancelled or not
-            try:
-                await run_service(rollout, handler, concurrency, body.cancel)
-            except BaseException as exc:
-                cancelled, error = split_cancelled(exc)
-                if error is not None:
-                    errors.append(error)
-                    body.cancel()
-                if cancelled is not None:
-                    raise cancelled from None
-
-    async with trio.open_nursery() as nursery:
-        rollout._services.calls.open(nursery, fail)
-        if handler is not None:
-            nursery.start_soon(serve)
-        rollout._fail = fail
-        try:
-            with body:
-                yield rollout
-        except BaseException as exc:
-            errors.append(exc)
-        rollout._fail = None
-        try:
-            await rollout._services.calls.close()
-            service.cancel()
-            await rollout._close()
-        except BaseException as exc:
-            errors.append(exc)
-    raise_all(errors)
+            await self._ledger.seal()

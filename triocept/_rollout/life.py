@@ -1,0 +1,70 @@
+"""A rollout's life: its handler and its service calls run for as long as its body does, and end in this order.
+
+The body; then the service calls; then the handler, which answers until the body has unwound; then the rollout, which
+refuses what waits and seals its trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from .service import Handler, raise_all, run_service, split_cancelled
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["open_rollout"]
+
+
+@asynccontextmanager
+async def open_rollout(
+    rollout: Rollout, handler: Handler | None, concurrency: int | None
+) -> AsyncIterator[Rollout]:
+    """Run `rollout`, with `handler` at work if there is one, for as long as the body runs.
+
+    The body's own exception leaves bare, and so does a handler's (which cancels the body); if both fail, a group.
+    """
+    rollout._registry.add(rollout)
+    errors: list[BaseException] = []
+    body = trio.CancelScope()
+    service = trio.CancelScope(shield=True)
+
+    def fail(error: BaseException) -> None:
+        errors.append(error)
+        body.cancel()
+
+    async def serve() -> None:
+        assert handler is not None
+        with service:  # shielded: it answers until the body has unwound, cancelled or not
+            try:
+                await run_service(rollout, handler, concurrency, body.cancel)
+            except BaseException as exc:
+                cancelled, error = split_cancelled(exc)
+                if error is not None:
+                    errors.append(error)
+                    body.cancel()
+                if cancelled is not None:
+                    raise cancelled from None
+
+    async with trio.open_nursery() as nursery:
+        rollout._services.calls.open(nursery, fail)
+        if handler is not None:
+            nursery.start_soon(serve)
+        rollout._fail = fail
+        try:
+            with body:
+                yield rollout
+        except BaseException as exc:
+            errors.append(exc)
+        rollout._fail = None
+        try:
+            await rollout._services.calls.close()
+            service.cancel()
+            await rollout._close()
+        except BaseException as exc:
+            errors.append(exc)
+    raise_all(errors)
