@@ -767,3 +767,16 @@ async def test_a_child_goes_where_its_parent_goes() -> None:
                 async with httpx2.AsyncClient() as http:
                     answer = await http.post(url_of(child), json=ask_body("hi"), headers=bearer(child))
                 assert answer.json()["choices"][0]["message"]["content"] == "child: hi"
+
+
+async def test_services_are_reached_from_elsewhere_by_the_public_url() -> None:
+    with trio.fail_after(30):
+        async with (
+            serve_endpoint(advertise="localhost") as endpoint,
+            endpoint.open_rollout(id="r") as rollout,
+        ):
+            elsewhere = f"http://localhost:{endpoint.port}/rollout/r"
+            assert rollout.service_url("mcp", reach="public") == f"{elsewhere}/mcp"
+            assert rollout.environ(reach="public")["TRIOCEPT_URL"] == elsewhere
+            assert rollout.environ()["TRIOCEPT_URL"] == f"{endpoint.url}/rollout/r"
+            assert rollout.environ()["TRIOCEPT_API_KEY"] == rollout.api_key

@@ -32,6 +32,7 @@ async def test_an_advertised_name_is_joined_with_the_live_port() -> None:
                     "OPENAI_API_BASE",
                     "ANTHROPIC_BASE_URL",
                     "GOOGLE_GEMINI_BASE_URL",
+                    "TRIOCEPT_URL",
                 }
                 assert (
                     rollout.config("openai_chat", reach="public").base_url
