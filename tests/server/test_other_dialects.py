@@ -96,6 +96,25 @@ async def test_completions_whole_and_streamed_and_what_they_cannot_say() -> None
                     await client.completions.create(model="m", prompt="call")
 
 
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_streamed_call_that_completions_cannot_say_is_an_error_that_the_agent_sees(
+    begun: bool,
+) -> None:
+    async def answer(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            if begun:
+                await stream.send("let me ")
+            await stream.send(ToolCall.of("t"))
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            async with rollout.client("openai_completions", max_retries=0) as client:
+                with pytest.raises(openai.APIError, match="no tool calls"):
+                    stream = await client.completions.create(model="m", prompt="say", stream=True)
+                    async for _ in stream:
+                        pass
+
+
 async def test_gemini_whole_as_events_and_as_an_array_and_its_side_routes() -> None:
     script = ScriptedModel(["one", "two", "three"])
     body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}

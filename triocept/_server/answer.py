@@ -152,10 +152,15 @@ def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
     try:
         reply = _whole(outcome, request, dialect)
         return replace(reply, headers={**reply.headers, **reader.headers}) if reader.headers else reply
-    except DialectError as exc:  # a tool call for an agent of text completions: its wire has no word for it
-        log.exception("an answer cannot be said in %s", dialect.name)
-        failure = Failure(status=500, message=str(exc), should_retry=False)
+    except DialectError as exc:
+        failure = _unsayable(exc, dialect)
         return failure_reply(failure, dialect.render_error(failure))
+
+
+def _unsayable(exc: DialectError, dialect: Dialect) -> Failure:
+    """A tool call for an agent of text completions, say: its wire has no word for it."""
+    log.error("an answer cannot be said in %s: %s", dialect.name, exc)
+    return Failure(status=500, message=str(exc), should_retry=False)
 
 
 def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
@@ -194,15 +199,17 @@ async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     stream = _Stream(request, dialect, transport, reader)
-    await follow(reader, stream, HEAD_AFTER)
-    if not stream.begun:
-        await transport.send(_reply(reader, request, dialect))
-    elif not isinstance(reader.outcome, Answered):
-        await transport.send_more(stream.renderer.fail(failure_of_outcome(reader.outcome)), last=False)
-        await transport.abort()
-    elif not reader.at:  # nothing but no-ops so far: the answer was given whole
-        events = events_of(reader.outcome.response)
-        await stream.send(b"".join([stream.renderer.render(event) for event in events]), last=True)
+    try:
+        await follow(reader, stream, HEAD_AFTER)
+        if not stream.begun:
+            await transport.send(_reply(reader, request, dialect))
+        elif not isinstance(reader.outcome, Answered):
+            await stream.fail(failure_of_outcome(reader.outcome))
+        elif not reader.at:  # nothing but no-ops so far: the answer was given whole
+            events = events_of(reader.outcome.response)
+            await stream.send(b"".join([stream.renderer.render(event) for event in events]), last=True)
+    except DialectError as exc:
+        await stream.fail(_unsayable(exc, dialect))
 
 
 class _Stream:
@@ -212,6 +219,7 @@ class _Stream:
         self.renderer = dialect.stream_renderer(request)
         self.begun = False
         self._headers = _stream_headers(request, dialect)
+        self._dialect = dialect
         self._transport = transport
         self._reader = reader
         self._as_it_came = request.framing == "sse"
@@ -235,6 +243,14 @@ class _Stream:
 
     async def break_silence(self, response_id: str) -> None:
         await self.send(self.renderer.keepalive(response_id), last=False)
+
+    async def fail(self, failure: Failure) -> None:
+        """The error in the stream, or in its place; and no clean end."""
+        if not self.begun:
+            await self._transport.send(failure_reply(failure, self._dialect.render_error(failure)))
+            return
+        await self._transport.send_more(self.renderer.fail(failure), last=False)
+        await self._transport.abort()
 
     async def send(self, data: bytes, *, last: bool) -> None:
         if not self.begun:
