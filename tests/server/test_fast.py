@@ -6,14 +6,15 @@ import json
 import re
 
 import h11
+import httpx2
 import pytest
 import trio
 import trio.testing
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.asking import ask_body, connected, echo, raw_request
-from triocept import Rollout, serve_endpoint
+from tests.asking import ask_body, bearer, connected, echo, raw_request, url_of
+from triocept import Exchange, Rollout, serve_endpoint
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -239,3 +240,46 @@ def test_a_head_of_any_kind_is_answered_the_same_both_ways(
             await compare(examples)
 
     trio.run(main)
+
+
+async def test_a_stream_whose_agent_reads_slowly_waits_for_it_and_loses_nothing() -> None:
+    sent = 0
+
+    async def pour(exchange: Exchange) -> None:
+        nonlocal sent
+        async with exchange.open_stream() as stream:
+            for number in range(400):
+                await stream.send(f"<{number}>" + "x" * 50_000)
+                sent += 1
+
+    with trio.fail_after(60):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(pour) as rollout:
+            async with connected(endpoint.port) as stream:
+                body = json.dumps(ask_body("go", stream=True)).encode()
+                await stream.send_all(raw_request(rollout, body, more="Connection: close\r\n"))
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                assert 0 < sent < 350, "as much as the sockets hold, and no more"
+                data = bytearray()
+                async for piece in stream:
+                    data += piece
+    found = [int(number) for number in re.findall(rb"<(\d+)>", bytes(data))]
+    assert found == list(range(400))
+    assert data.endswith(b"0\r\n\r\n")
+
+
+async def test_the_events_of_a_quick_stream_come_whole_and_in_order() -> None:
+    async def count(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            for number in range(2000):
+                await stream.send(f"<{number}>")
+
+    with trio.fail_after(60):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(count) as rollout:
+            async with httpx2.AsyncClient(timeout=None) as client:
+                reply = await client.post(
+                    url_of(rollout), json=ask_body("go", stream=True), headers=bearer(rollout)
+                )
+    assert [int(n) for n in re.findall(r"<(\d+)>", reply.text)] == list(range(2000))
+    (turn,) = rollout.trace
+    assert turn.response is not None
+    assert turn.response.text == "".join(f"<{number}>" for number in range(2000))

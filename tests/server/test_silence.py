@@ -35,6 +35,7 @@ class Heard:
         self.pieces: list[tuple[float, bytes]] = []
         self.ended = False
         self.aborted = False
+        self.at_once = True
 
     async def send(self, reply: Reply) -> None:
         self.status = reply.status
@@ -44,6 +45,13 @@ class Heard:
         assert not self.ended
         self.pieces.append((trio.current_time(), data))
         self.ended = last
+
+    def can_send_now(self) -> bool:
+        return self.at_once
+
+    def send_now(self, data: bytes) -> bool:
+        self.pieces.append((trio.current_time(), data))
+        return True
 
     async def abort(self) -> None:
         self.aborted = True

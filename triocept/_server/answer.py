@@ -29,7 +29,7 @@ from .._canonical.events import Event, ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.held import HeldCalls
 from .._canonical.request import Request
-from .._rollout.log import Entry, EventReader, Relayed
+from .._rollout.log import REST, Entry, EventReader, Relayed
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
 from ..dialects.base import Dialect, Failure
 from ..errors import DialectError, Refusal
@@ -191,14 +191,17 @@ async def follow(reader: EventReader, sink: Sink, patience: float | None = None)
                 patience = KEEPALIVE_EVERY
                 silence.deadline = trio.current_time() + patience
             return
-        patience = KEEPALIVE_EVERY
-        await sink.break_silence(reader.announce())
+        quiet = trio.current_time() - reader.written_at
+        patience = KEEPALIVE_EVERY - quiet if quiet < KEEPALIVE_EVERY else KEEPALIVE_EVERY
+        if quiet >= KEEPALIVE_EVERY:
+            await sink.break_silence(reader.announce())
 
 
 async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     stream = _Stream(request, dialect, transport, reader)
+    reader.write_now = stream.write_now
     try:
         await follow(reader, stream, HEAD_AFTER)
         if not stream.begun:
@@ -226,17 +229,27 @@ class _Stream:
         self._calls = HeldCalls()
 
     async def write(self, entry: Entry) -> None:
+        if isinstance(entry, Relayed) and self.begun and self._reader.at == 1:
+            self._as_it_came = False  # a no-op came first, with an id of ours, which stays
+        await self.send(self._bytes(entry), last=_is_last(entry), flush=entry is REST)
+
+    def write_now(self, entry: Entry) -> bool:
+        """Write an increment without waiting, if the connection takes more and it is neither first nor last."""
+        if not self.begun or not self._reader.at or _is_last(entry) or not self._transport.can_send_now():
+            return False
+        data = self._bytes(entry)
+        self._reader.stalled = bool(data) and not self._transport.send_now(data)
+        return True
+
+    def _bytes(self, entry: Entry) -> bytes:
+        """What the agent gets of an increment."""
         if not isinstance(entry, Relayed):
-            await self.send(self._render(entry), last=isinstance(entry, ResponseEnd))
-            return
-        if self.begun and self._reader.at == 1:  # a no-op came first, with an id of ours, which stays
-            self._as_it_came = False
-        data = entry.data
+            return self._render(entry)
         if not self._as_it_came:
-            data = b"".join([self._render(event) for event in entry.events])
-        elif entry.start is not None:
+            return b"".join([self._render(event) for event in entry.events])
+        if entry.start is not None:
             self.renderer.render(entry.start)  # for the no-ops and the error that it may have to write
-        await self.send(data, last=entry.last)
+        return entry.data
 
     def _render(self, event: Event) -> bytes:
         return b"".join([self.renderer.render(each) for each in self._calls.take(event)])
@@ -252,13 +265,17 @@ class _Stream:
         await self._transport.send_more(self.renderer.fail(failure), last=False)
         await self._transport.abort()
 
-    async def send(self, data: bytes, *, last: bool) -> None:
+    async def send(self, data: bytes, *, last: bool, flush: bool = False) -> None:
         if not self.begun:
             self.begun = True
             headers = {**self._headers, **self._reader.headers}
             await self._transport.send(Reply(200, headers, data, last=last))
-        elif data or last:
+        elif data or last or flush:
             await self._transport.send_more(data, last=last)
+
+
+def _is_last(entry: Entry) -> bool:
+    return entry.last if isinstance(entry, Relayed) else isinstance(entry, ResponseEnd)
 
 
 async def _write_whole(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:

@@ -210,6 +210,7 @@ class _Call:
         self._closes = closes
         self._chunked = False
         self._ended = False
+        self._rest = b""  # of what was sent without waiting
 
     async def run(self, intake: Intake) -> bool:
         """Answer. Whether the connection goes on: a call that is not answered to its end takes it along."""
@@ -259,7 +260,20 @@ class _Call:
             await self._linger()
 
     async def send_more(self, data: bytes, *, last: bool) -> None:
-        await self._write(self._framed(data, last=last), last=last)
+        rest, self._rest = self._rest, b""
+        await self._write(rest + self._framed(data, last=last), last=last)
+
+    def can_send_now(self) -> bool:
+        return self._chunked and not self._rest and not self._inbox.gone
+
+    def send_now(self, data: bytes) -> bool:
+        framed = self._framed(data, last=False)
+        try:
+            sent = self._wire.send_now(framed)
+        except trio.BrokenResourceError:
+            sent = 0  # whoever sends the rest will see
+        self._rest = framed[sent:]
+        return not self._rest
 
     async def abort(self) -> None:
         await self._connection.abort()

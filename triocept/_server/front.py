@@ -226,6 +226,12 @@ class HTTPCycle:
     async def send_more(self, data: bytes, *, last: bool) -> None:
         await self.forward({"type": "http.response.body", "body": data, "more_body": not last})
 
+    def can_send_now(self) -> bool:
+        return False
+
+    def send_now(self, data: bytes) -> bool:
+        raise NotImplementedError("ASGI has no such thing")
+
     async def abort(self) -> None:
         await self._connection.abort()
 

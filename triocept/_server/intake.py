@@ -80,6 +80,13 @@ class Transport(Protocol):
     async def send_more(self, data: bytes, *, last: bool) -> None:
         """Send more of the body."""
 
+    def can_send_now(self) -> bool:
+        """Whether `send_now` may be called: all that was sent is out, and this transport can send without waiting."""
+
+    def send_now(self, data: bytes) -> bool:
+        """Send more of the body without waiting. Whether all of it is out: what is not goes with the next
+        `send_more`."""
+
     async def abort(self) -> None:
         """Break the connection off: the client must see that something is missing."""
 

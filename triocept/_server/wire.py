@@ -64,11 +64,16 @@ class Wire:
         Cancellation: who knows how much was sent.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        sent = self._send_now(data)
+        sent = self.send_now(data)
         if sent < len(data):
             await self._stream.send_all(memoryview(data)[sent:])
 
-    def _send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes) -> int:
+        """Send what the socket takes now; how many bytes that was.
+
+        Raises:
+            trio.BrokenResourceError: the connection has broken.
+        """
         if self._sock is None or self._trios is None or self._trios.fileno() < 0:
             return 0
         try:
