@@ -18,7 +18,7 @@ import trio
 from tests.real_agents.cases import CASES, Case, cases
 from tests.real_agents.play import Calls, Played, check_done, check_turns, play
 from triocept import Exchange, PartDelta, PartStart, Refusal, ResponseStart, ToolCall
-from triocept._server import answer, websocket
+from triocept._server import answer
 
 Executables = Callable[[str], Path]
 RETRY_AFTER = 2.0
@@ -78,9 +78,6 @@ ENDS = {
     "pi-openai_responses": "the stream broke",
     "qwen_code": "the stream broke",
     "llm": "the stream broke",
-    # Over a websocket the 503 is a frame that codex takes as final, and not a stream that broke.
-    "codex-websocket": "Selected model is at capacity",
-    "codex-built_in": "Selected model is at capacity",
 }
 ENDS_IN_TEXT = {**ENDS, "gemini_cli": "other side closed"}
 """gemini-cli asks again as long as it has seen no part of the answer: a tool call reaches it whole or not at all."""
@@ -195,8 +192,7 @@ async def test_a_silence_longer_than_its_patience_is_filled_so_that_it_waits(
     patience = PATIENCE.get(case.name, ANY)
     print(f"{case.name}: {patience.what}, cut to {patience.limit} s")
     monkeypatch.setattr(answer, "HEAD_AFTER", 1.0)  # 30 s and
-    for module in (answer, websocket):
-        monkeypatch.setattr(module, "KEEPALIVE_EVERY", 1.0)  # 10 s otherwise
+    monkeypatch.setattr(answer, "KEEPALIVE_EVERY", 1.0)  # 10 s otherwise
     played = await play_silent(case, executable_of, tmp_path, patience, patience.limit + 4)
     check_turns(played)
     assert calls.main == len(case.replies)
@@ -214,8 +210,7 @@ async def test_without_what_fills_it_the_same_silence_is_given_up(
 ) -> None:
     patience = PATIENCE[case.name]
     monkeypatch.setattr(answer, "HEAD_AFTER", inf if patience.for_head else 1.0)
-    for module in (answer, websocket):
-        monkeypatch.setattr(module, "KEEPALIVE_EVERY", inf)
+    monkeypatch.setattr(answer, "KEEPALIVE_EVERY", inf)
     played = await play_silent(case, executable_of, tmp_path, patience, 60)
     check_turns(played, "abandoned")
     assert calls.main == len(case.replies) + 1
