@@ -227,17 +227,27 @@ class _Stream:
         self._reader = reader
         self._as_it_came = request.framing == "sse"
         self._calls = HeldCalls()
+        self._unsayable: DialectError | None = None
 
     async def write(self, entry: Entry) -> None:
+        if self._unsayable is not None:
+            raise self._unsayable
         if isinstance(entry, Relayed) and self.begun and self._reader.at == 1:
             self._as_it_came = False  # a no-op came first, with an id of ours, which stays
         await self.send(self._bytes(entry), last=_is_last(entry), flush=entry is REST)
 
     def write_now(self, entry: Entry) -> bool:
-        """Write an increment without waiting, if the connection takes more and it is neither first nor last."""
+        """Write an increment without waiting, if the connection takes more and it is neither first nor last.
+
+        It is called by whoever answers, who is not to blame for what cannot be said: `write` raises that.
+        """
         if not self.begun or not self._reader.at or _is_last(entry) or not self._transport.can_send_now():
             return False
-        data = self._bytes(entry)
+        try:
+            data = self._bytes(entry)
+        except DialectError as exc:
+            self._unsayable = exc
+            return False
         self._reader.stalled = bool(data) and not self._transport.send_now(data)
         return True
 
