@@ -23,25 +23,34 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._latest: dict[str, tuple[Sequence[Json], Sequence[object]]] = {}
+        self._latest: dict[tuple[str, str], tuple[Sequence[Json], Sequence[object]]] = {}
 
     def read(
-        self, use: str, items: Sequence[tuple[str, Json]], parse: Callable[[Json, str], T]
+        self, dialect: str, field: str, items: Sequence[Json], parse: Callable[[Json, str], T]
     ) -> tuple[T, ...]:
         """The items, parsed; those that stand where they stood last time are not parsed again.
 
         Args:
-            use: what they are, and in which dialect.
-            items: each behind its path.
+            dialect: in which they are.
+            field: of the document, that holds them.
+            items: the list as it came. It is kept, and must not be changed afterwards.
             parse: takes an item and its path.
         """
-        old, made = self._latest.get(use, ((), ()))
-        wires = [item for _, item in items]
-        same = 0
-        for wire, was in zip(wires, old, strict=False):
-            if wire != was:
-                break
-            same += 1
-        parsed = (*made[:same], *(parse(item, path) for path, item in items[same:]))
-        self._latest[use] = (wires, parsed)
+        old, made = self._latest.get((dialect, field), ([], ()))
+        same = _same(items, old)
+        new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
+        parsed = (*made[:same], *new)
+        self._latest[dialect, field] = (items, parsed)
         return parsed  # type: ignore[return-value]
+
+
+def _same(items: Sequence[Json], old: Sequence[Json]) -> int:
+    """How many items at the head are equal."""
+    if items[: len(old)] == old:  # nearly always, and many times as fast
+        return len(old)
+    same = 0
+    for item, was in zip(items, old, strict=False):
+        if item != was:
+            break
+        same += 1
+    return same

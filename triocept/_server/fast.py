@@ -142,14 +142,19 @@ class _Inbox:
     async def read(self) -> None:
         """Read until the client hangs up."""
         try:
-            while data := await self._wire.receive():
-                self.data += data
+            while await self._read_more():
                 self._arrival.unpark_all()
                 while len(self.data) > _READ_AHEAD:
                     await self._room.park()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         self.hang_up()
+
+    async def _read_more(self) -> bool:
+        """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
+        data = await self._wire.receive()
+        self.data += data
+        return bool(data)
 
     def hang_up(self) -> None:
         """The client is gone."""

@@ -6,19 +6,24 @@ conversation becomes a few ranges of numbers: what a turn costs is what is new i
 Rules:
 
 1. Equal means equal to the last byte: nothing is lost by sharing.
-2. The newest conversation is compared first, message by message; only what differs from it is hashed.
+2. The newest conversation is compared first, message by message; what differs from it is looked for among those that
+   look like it at a glance.
+3. No megabyte is hashed: a message that is new costs about as little as one that is known.
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from collections.abc import Hashable
 
 import msgspec
 
-from .._canonical.content import Message
+from .._canonical.content import Message, Part, RefusalText, Text, ToolCall, ToolResult
 
 __all__ = ["MessageTable"]
 
+_SHORT = 64
+_HASHED = 64 * 1024
+"""Characters."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -27,14 +32,14 @@ class MessageTable:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self._number: dict[bytes, int] = {}
+        self._alike: dict[Hashable, list[int]] = {}
         self._latest: list[int] = []
 
     def add(self, messages: tuple[Message, ...]) -> list[int]:
         """The numbers of these messages; what is new gets a number."""
         known, latest = self.messages, self._latest
         numbers = [
-            number if (old := known[number]) is message or old == message else self._find(message)
+            number if known[number] is message or _same(known[number], message) else self._find(message)
             for number, message in zip(latest, messages, strict=False)
         ]
         numbers += [self._find(message) for message in messages[len(latest) :]]
@@ -46,12 +51,46 @@ class MessageTable:
         return tuple(self.messages[number] for number in self.add(messages))
 
     def _find(self, message: Message) -> int:
-        digest = blake2b(_encode(message), digest_size=16).digest()
-        number = self._number.get(digest)
-        if number is None:
-            number = self._number[digest] = len(self.messages)
-            self.messages.append(message)
-        return number
+        alike = self._alike.setdefault(_glance(message), [])
+        for number in alike:
+            if _same(self.messages[number], message):
+                return number
+        alike.append(len(self.messages))
+        self.messages.append(message)
+        return alike[-1]
+
+
+def _same(one: Message, other: Message) -> bool:
+    """Whether they are equal to the last byte. (Python holds 1 and True for equal, which JSON does not.)"""
+    return one == other and (_is_plain(one) or _encode(one) == _encode(other))
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether it is text and nothing else: then equal is equal."""
+    return message.extra is None and all(
+        type(part) is Text and part.extra is None for part in message.content
+    )
+
+
+def _glance(message: Message) -> Hashable:
+    """Equal for equal messages, cheap, and of nearly all others it differs."""
+    return (message.role, *(_part_glance(part) for part in message.content))
+
+
+def _part_glance(part: Part) -> Hashable:
+    match part:
+        case Text(text=text) | RefusalText(text=text):
+            return _text_glance(text)
+        case ToolCall(id=identity, arguments=arguments):
+            return (identity, _text_glance(arguments))
+        case ToolResult(id=identity, content=content):
+            return (identity, *(_part_glance(inner) for inner in content))
+        case _:
+            return type(part)
+
+
+def _text_glance(text: str) -> Hashable:
+    return text if len(text) <= _SHORT else (len(text), text[:_SHORT], text[-_SHORT:], hash(text[:_HASHED]))
 
 
 def ranges(numbers: list[int]) -> list[tuple[int, int]]:

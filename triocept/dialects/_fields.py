@@ -104,6 +104,11 @@ class Fields:
             raise DialectError("is missing", path=self.at(name))
         return value
 
+    def array(self, name: str) -> list[Json]:
+        """A list, as it is; an empty one where it is missing."""
+        value = self._left.pop(name, None)
+        return [] if value is None else read_list(value, self.at(name))
+
     def items(self, name: str) -> list[tuple[str, Json]]:
         """The items of a list, each with its path; none where the list is missing."""
         value = self._left.pop(name, None)

@@ -41,7 +41,7 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
     if fields.peek("messages") is None:
         raise DialectError("is missing", path="messages")
     previous = parse_thread(fields)
-    messages = memory.read("anthropic_messages messages", fields.items("messages"), parse_message)
+    messages = memory.read(NAME, "messages", fields.array("messages"), parse_message)
     if not messages and previous is None:
         raise DialectError("must not be empty", path="messages")
     cap = fields.need_integer("max_tokens")
@@ -51,7 +51,7 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
         dialect=NAME,
         model=model,
         messages=(*parse_system(fields.take("system")), *messages),
-        tools=memory.read("anthropic_messages tools", fields.items("tools"), parse_tool),
+        tools=memory.read(NAME, "tools", fields.array("tools"), parse_tool),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=fields.flag("stream") or False,

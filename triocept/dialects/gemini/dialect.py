@@ -39,7 +39,7 @@ class Gemini(Dialect):
         target: Target = Target(),  # noqa: B008 - it is frozen
         memory: Memory | None = None,
     ) -> Request:
-        return parse_request(document, target)
+        return parse_request(document, target, memory)
 
     def render_request(self, request: Request) -> Json:
         return render_request(request)

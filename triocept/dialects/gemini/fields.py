@@ -10,12 +10,18 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..._canonical.content import Json
+from ..._canonical.memory import Memory
 from ...errors import DialectError
 from .._fields import Fields
+from .names import NAME
 
 __all__ = ["ProtoFields"]
+
+T = TypeVar("T")
 
 _OF_REQUESTS = """
 systemInstruction generationConfig toolConfig safetySettings cachedContent generateContentRequest functionDeclarations
@@ -56,6 +62,12 @@ class ProtoFields(Fields):
         """The items of a list, each with its path; an object is its own only item."""
         value = self.peek(name)
         return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
+
+    def read(self, name: str, memory: Memory, parse: Callable[[Json, str], T]) -> tuple[T, ...]:
+        """The items of `each`, parsed, with the help of what was parsed last time."""
+        if isinstance(self.peek(name), dict):
+            return tuple(parse(item, path) for path, item in self.each(name))
+        return memory.read(NAME, self.at(name), self.array(name), parse)
 
     def object(self, name: str) -> ProtoFields | None:
         value = self.take(name)

@@ -18,31 +18,34 @@ from ..._canonical.content import Json, Media, Message, Part, Reasoning, Role, T
 from ...errors import DialectError
 from .._fields import merged, read_text
 from .fields import ProtoFields
-from .pairing import Pairing
 from .parts import parse_part, render_part, render_reasoning
 from .results import render_result
 from .tools import UNSIGNED, render_call
 
-__all__ = ["parse_message", "parse_system", "render_messages"]
+__all__ = ["parse_content", "parse_system", "parted", "render_messages"]
 
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "tool", "system": "system"}
 _NOTHING: Json = {"text": "(no content)"}
 
 
-def parse_message(value: Json, path: str, pairing: Pairing) -> tuple[Message, ...]:
-    """One of the contents: two messages, where the model's turn holds results."""
+def parse_content(value: Json, path: str) -> Message:
+    """One of the contents, as a message; its calls and results may have no ids yet."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
         raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
-    parts = [_paired(parse_part(item, where), pairing) for where, item in fields.each("parts")]
-    results = [part for part in parts if isinstance(part, ToolResult)]
-    extra = fields.rest()
-    if role != "model" or not results:
-        return (Message(_ROLES[role], tuple(parts), extra=extra),)
-    said = tuple(part for part in parts if not isinstance(part, ToolResult))
-    answered = Message("tool", tuple(results), extra=extra)
-    return (Message("assistant", said, extra=extra), answered) if said else (answered,)
+    parts = tuple(parse_part(item, where) for where, item in fields.each("parts"))
+    return Message(_ROLES[role], parts, extra=fields.rest())
+
+
+def parted(message: Message) -> tuple[Message, ...]:
+    """The message; two, where it is the model's turn and holds results."""
+    results = message.tool_results if message.role == "assistant" else ()
+    if not results:
+        return (message,)
+    said = tuple(part for part in message.content if not isinstance(part, ToolResult))
+    answered = Message("tool", results, extra=message.extra)
+    return (Message("assistant", said, extra=message.extra), answered) if said else (answered,)
 
 
 def parse_system(value: Json, path: str) -> tuple[Message, ...]:
@@ -83,16 +86,6 @@ def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | N
     if not contents or (not own and contents[0]["role"] == "model"):
         contents.insert(0, {"role": "user", "parts": [_NOTHING]})
     return system or None, list(contents)
-
-
-def _paired(part: Part, pairing: Pairing) -> Part:
-    match part:
-        case ToolCall():
-            return pairing.call(part)
-        case ToolResult():
-            return pairing.result(part)
-        case _:
-            return part
 
 
 def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:

@@ -13,7 +13,7 @@ from collections import deque
 
 import msgspec
 
-from ..._canonical.content import ToolCall, ToolResult
+from ..._canonical.content import Message, Part, ToolCall, ToolResult
 from .._fields import merged
 
 __all__ = ["MADE", "Pairing"]
@@ -28,6 +28,22 @@ class Pairing:
         self._made = 0
         self._known: set[str] = set()
         self._waiting: dict[str, deque[str]] = {}
+
+    def pair(self, message: Message) -> Message:
+        """The message, whose calls and results have ids; the very one, if they all had."""
+        paired = tuple(self._pair(part) for part in message.content)
+        if all(new is old for new, old in zip(paired, message.content, strict=True)):
+            return message
+        return msgspec.structs.replace(message, content=paired)
+
+    def _pair(self, part: Part) -> Part:
+        match part:
+            case ToolCall():
+                return self.call(part)
+            case ToolResult():
+                return self.result(part)
+            case _:
+                return part
 
     def call(self, call: ToolCall) -> ToolCall:
         """The call, with an id."""

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json, Message
+from ..._canonical.memory import Memory
 from ..._canonical.request import Request, ToolChoice
 from ...errors import DialectError
 from .._fields import merged
@@ -19,7 +20,7 @@ from .._refusals import refuse_token_ids
 from ..base import Target
 from .config import CONFIG, parse_config, render_config
 from .fields import ProtoFields
-from .messages import parse_message, parse_system, render_messages
+from .messages import parse_content, parse_system, parted, render_messages
 from .names import NAME
 from .pairing import Pairing
 from .paths import bare_model, full_model
@@ -28,23 +29,23 @@ from .tools import parse_choice, parse_tool, render_choice, render_tools
 __all__ = ["parse_request", "read_request", "render_request"]
 
 
-def parse_request(document: Json, target: Target) -> Request:
+def parse_request(document: Json, target: Target, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
         DialectError: with the path in the document.
     """
-    return read_request(ProtoFields(document), target)
+    return read_request(ProtoFields(document), target, memory or Memory())
 
 
-def read_request(fields: ProtoFields, target: Target) -> Request:
+def read_request(fields: ProtoFields, target: Target, memory: Memory) -> Request:
     """The request in these fields: a document's, or those of a request inside one."""
     named = fields.text("model")
     model = target.model or bare_model(named or "")
     if not model:
         raise DialectError("is missing", path=fields.at("model"))
-    messages = _parse_messages(fields)
-    tools = tuple(tool for path, item in fields.each("tools") for tool in parse_tool(item, path))
+    messages = _parse_messages(fields, memory)
+    tools = tuple(tool for several in fields.read("tools", memory, parse_tool) for tool in several)
     sampling, ask, shape = parse_config(fields)
     return Request(
         dialect=NAME,
@@ -84,13 +85,15 @@ def render_request(request: Request) -> Json:
     return merged(document, request.extra) if own and request.extra else document
 
 
-def _parse_messages(fields: ProtoFields) -> tuple[Message, ...]:
+def _parse_messages(fields: ProtoFields, memory: Memory) -> tuple[Message, ...]:
     system = parse_system(fields.take("systemInstruction"), fields.at("systemInstruction"))
     if fields.peek("contents") is None:
         raise DialectError("is missing", path=fields.at("contents"))
     pairing = Pairing()
     messages = [
-        message for path, item in fields.each("contents") for message in parse_message(item, path, pairing)
+        message
+        for content in fields.read("contents", memory, parse_content)
+        for message in parted(pairing.pair(content))
     ]
     if not messages:
         raise DialectError("must not be empty", path=fields.at("contents"))

@@ -38,7 +38,7 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
     """
     fields, memory = Fields(document), memory or Memory()
     model = fields.need_text("model")
-    messages = memory.read("openai_chat messages", _need_messages(fields), parse_message)
+    messages = memory.read(NAME, "messages", _need_messages(fields), parse_message)
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
     stream = fields.flag("stream") or False
@@ -88,17 +88,17 @@ def render_request(request: Request) -> Json:
     return merged(document, extra) if extra else document
 
 
-def _need_messages(fields: Fields) -> list[tuple[str, Json]]:
+def _need_messages(fields: Fields) -> list[Json]:
     if fields.peek("messages") is None:
         raise DialectError("is missing", path="messages")
-    messages = fields.items("messages")
+    messages = fields.array("messages")
     if not messages:
         raise DialectError("must not be empty", path="messages")
     return messages
 
 
 def _parse_tools(fields: Fields, memory: Memory) -> tuple[Tool, ...]:
-    tools = memory.read("openai_chat tools", fields.items("tools"), parse_tool)
+    tools = memory.read(NAME, "tools", fields.array("tools"), parse_tool)
     legacy = [
         parse_tool({"type": "function", "function": item}, path) for path, item in fields.items("functions")
     ]

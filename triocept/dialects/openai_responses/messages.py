@@ -45,8 +45,7 @@ _Run: TypeAlias = tuple[int, list[Json]]
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
     """The `instructions`; none where they say nothing."""
-    found = [("instructions", text)] if text else []
-    return memory.read(f"{NAME} instructions", found, _parse_instructions)
+    return memory.read(NAME, "instructions", [text] if text else [], _parse_instructions)
 
 
 def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...]:
@@ -57,7 +56,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
         raise DialectError(f"must be a string or a list, not {kind_of(value)}", path="input")
     if not names.are_plain:  # then what an item says depends on the tools
         memory = Memory()
-    read = memory.read(f"{NAME} input", _runs(value), lambda run, _: _parse_run(run, names))
+    read = memory.read(NAME, "input", _runs(value), lambda run, _: _parse_run(run, names))
     return tuple(message for message in read if message is not None)
 
 
@@ -91,16 +90,16 @@ def _parse_instructions(text: str, path: str) -> Message:
     return Message("system", (Text(text),), extra=dict(INSTRUCTIONS))
 
 
-def _runs(items: list[Json]) -> list[tuple[str, _Run]]:
+def _runs(items: list[Json]) -> list[_Run]:
     """The items, those together that make one message: what the model wrote until somebody else speaks."""
-    runs: list[tuple[str, _Run]] = []
+    runs: list[_Run] = []
     writes = False
     for number, item in enumerate(items):
         wrote, writes = writes, _is_written(item)
         if wrote and writes:
-            runs[-1][1][1].append(item)
+            runs[-1][1].append(item)
         else:
-            runs.append((f"input[{number}]", (number, [item])))
+            runs.append((number, [item]))
     return runs
 
 

@@ -25,6 +25,7 @@ from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
 from .._fields import Fields, merged
 from .._ids import short_id
+from .names import NAME
 from .namespaces import is_namespaced, namespace_name, namespace_of
 
 __all__ = ["parse_choice", "parse_tools", "render_choice", "render_tools"]
@@ -35,7 +36,7 @@ _NO_PARAMETERS: dict[str, Json] = {"type": "object", "properties": {}}
 
 def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]:
     """The tools that the agent offers, in `tools` and in the items of the input."""
-    read = memory.read("openai_responses tools", fields.items("tools"), _parse)
+    read = memory.read(NAME, "tools", fields.array("tools"), _parse)
     tools = [tool for several in read for tool in several]
     for number, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict) and item.get("type") in _DECLARING:
