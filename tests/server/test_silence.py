@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -49,9 +50,17 @@ class Heard:
     def can_send_now(self) -> bool:
         return self.at_once
 
-    def send_now(self, data: bytes) -> bool:
+    def send_now(self, data: bytes, *, last: bool) -> bool:
+        assert not self.ended
         self.pieces.append((trio.current_time(), data))
+        self.ended = last
         return True
+
+    def reply_now(self, reply: Reply) -> bool:
+        if self.at_once:
+            self.status = reply.status
+            self.send_now(reply.body, last=True)
+        return self.at_once
 
     async def abort(self) -> None:
         self.aborted = True
@@ -59,7 +68,14 @@ class Heard:
     async def receive_body(self, cap: int) -> bytes:
         raise AssertionError
 
-    def cancel_when_gone(self, scope: trio.CancelScope) -> None:
+    @property
+    def alarm(self) -> None:
+        return None
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        raise AssertionError
+
+    def interrupt(self) -> None:
         raise AssertionError
 
     @property

@@ -75,7 +75,7 @@ class Agent:
             with trio.CancelScope() as scope:
                 self._waits.add(scope)
                 try:
-                    exchange = await self.rollout._next_exchange()
+                    exchange = await self.rollout._arrivals.next()
                 finally:
                     self._waits.discard(scope)
                 if exchange is not None:

@@ -14,28 +14,45 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import trio
 
 from .._canonical.request import Request
 from .._trace.turn import Turn
-from .log import EventLog
+from .log import EventLog, EventReader
 from .outcome import Answered
 from .retries import Retry, repeats
 
 if TYPE_CHECKING:
     from .exchange import Exchange
 
-__all__ = ["Calls", "OnRetry"]
+__all__ = ["Caller", "Calls", "OnRetry"]
 
 OnRetry: TypeAlias = Literal["join", "new"]
 """What becomes of a call that repeats another."""
 
 KEPT_ANSWERS = 64
 """How many of the last answers a retry can get again. They are those of the trace, not copies."""
+
+
+class Caller(Protocol):
+    """The connection that waits for an answer."""
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Call this when the client hangs up before the end of the answer is on its way."""
+
+    def interrupt(self) -> None:
+        """End whatever `deliver` waits for, but for its reader: the connection is broken off."""
+
+    async def deliver(self, reader: EventReader) -> None:
+        """Write the answer. Leaving without having delivered the end means that the client has hung up.
+
+        Raises:
+            ClientGone: it has, and `reader` was told.
+        """
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Calls:
         self.on_retry: OnRetry = on_retry
         self._open: dict[Hashable, list[Exchange]] = {}
         self._ended: dict[Hashable, _Ended] = {}
-        self._scopes: set[trio.CancelScope] = set()
+        self._readers: set[EventReader] = set()
         self._left = trio.lowlevel.ParkingLot()
 
     @property
@@ -64,7 +81,7 @@ class Calls:
     @property
     def connections(self) -> int:
         """How many connections wait."""
-        return len(self._scopes)
+        return len(self._readers)
 
     def find(
         self, request: Request, likeness: Hashable, retry: Retry, *, named: bool
@@ -106,25 +123,23 @@ class Calls:
             if len(self._ended) > KEPT_ANSWERS:
                 del self._ended[next(iter(self._ended))]
 
-    def enter(self) -> trio.CancelScope:
-        """The scope of one connection's wait; to be entered, and left by `leave`."""
-        scope = trio.CancelScope()
-        self._scopes.add(scope)
-        return scope
+    def enter(self, reader: EventReader) -> None:
+        """One more connection waits, with this reader."""
+        self._readers.add(reader)
 
-    def leave(self, scope: trio.CancelScope) -> None:
+    def leave(self, reader: EventReader) -> None:
         """The wait is over."""
-        self._scopes.discard(scope)
+        self._readers.discard(reader)
         self._left.unpark_all()
 
     async def see_out(self, seconds: float) -> None:
         """Wait until no connection waits any more; break off what still does after so long."""
         with trio.move_on_after(seconds):
             await self._wait()
-        for scope in self._scopes:
-            scope.cancel()
+        for reader in self._readers:
+            reader.hang_up()
         await self._wait()
 
     async def _wait(self) -> None:
-        while self._scopes:
+        while self._readers:
             await self._left.park()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -74,23 +74,32 @@ class Family:
             await child._close()
 
 
+class _Asking:
+    """The program's own code, which waits for an answer; a `Caller`."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """It never is: its task may be cancelled."""
+
+    def interrupt(self) -> None:
+        """It waits for nothing else."""
+
+    async def deliver(self, reader: EventReader) -> None:
+        while await reader.next() is not None:
+            pass
+        self.outcome, reader.delivered = reader.outcome, True
+
+
 async def ask(rollout: Rollout, request: Request | str | Sequence[Message]) -> Response:
     """See `Rollout.ask`."""
     if not isinstance(request, Request):
         messages = (Message("user", (Text(request),)),) if isinstance(request, str) else tuple(request)
         request = Request(dialect="openai_chat", model=rollout.model, messages=messages)
-    outcome: Outcome | None = None
-
-    async def deliver(reader: EventReader) -> None:
-        nonlocal outcome
-        while await reader.next() is not None:
-            pass
-        outcome, reader.delivered = reader.outcome, True
-
-    await rollout._answer_call(
-        request, raw=None, headers={}, watch=lambda scope: None, deliver=deliver, kind="tool"
-    )
-    match outcome:
+    asking = _Asking()
+    await rollout._answer_call(request, asking, raw=None, headers={}, kind="tool")
+    match asking.outcome:
         case Answered(response=response):
             return response
         case Refused(refusal=refusal):

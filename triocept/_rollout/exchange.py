@@ -86,8 +86,8 @@ class Exchange:
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
         self._log = EventLog(f"resp_{token_hex(12)}")
-        self._hand_over_scope = trio.CancelScope()
-        self._handler_scope = trio.CancelScope()
+        self._handler_scope: trio.CancelScope | None = None
+        """Of the handler that is at work on it, where there is one."""
         self._handed_over = False
         self._work_scopes: set[trio.CancelScope] = set()
         self._tokens: Callable[[], Tokens] | None = None
@@ -232,19 +232,6 @@ class Exchange:
         if self._outcome is not None:
             raise AlreadySettled(f"{self!r} has its outcome already")
 
-    async def _hand_over(self, channel: trio.MemorySendChannel[Exchange]) -> None:
-        """Wait until somebody takes it, or until it is settled without anybody."""
-        if self.rollout._take is not None:
-            self._handed_over = True
-            self.rollout._take(self)
-            return
-        with self._hand_over_scope:
-            try:
-                await channel.send(self)
-                self._handed_over = True
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
-                await self._log.wait_ended()  # the rollout is closing, and refuses it
-
     async def _hang_up(self) -> None:
         """Nobody reads its answer any more."""
         if self.settled or self._log.attended:
@@ -252,7 +239,8 @@ class Exchange:
         if self.rollout.on_hangup == "finish" and self._handed_over:
             return
         await self._settle_from_outside(Abandoned())
-        self._handler_scope.cancel()
+        if self._handler_scope is not None:
+            self._handler_scope.cancel()
 
     async def _settle_from_outside(self, outcome: Outcome) -> None:
         """Settle it though somebody may be at work on its answer: that work is cancelled."""
@@ -378,7 +366,8 @@ class Exchange:
             self._log.end(outcome, last)
         finally:
             self.rollout._calls.end(self, turn)
-            self._hand_over_scope.cancel()
+            if not self._handed_over:
+                self.rollout._arrivals.discard(self)
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
         response = outcome.response if isinstance(outcome, Answered) else None

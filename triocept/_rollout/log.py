@@ -9,8 +9,8 @@ Rules:
 2. Back-pressure: `put` waits until the fastest reader has taken all. With no reader it does not wait.
 3. The outcome comes last, once, and without a wait. It is what ends every reader.
 4. The increments of an answer that was delivered are dropped with its last reader: the outcome has the whole.
-5. A connection that waits, and can write without waiting, is given an increment on the spot, and not woken for it:
-   two turns of the event loop less for each.
+5. A connection that waits, and can write without waiting, is given an increment (or the end) on the spot, before it
+   is woken: a turn or two of the event loop less for each.
 6. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
 """
 
@@ -19,14 +19,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import trio
 
 from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .outcome import Outcome
 
-__all__ = ["REST", "Entry", "EventLog", "EventReader", "Relayed", "acquire"]
+__all__ = [
+    "REST",
+    "SILENCE",
+    "Alarm",
+    "ClientGone",
+    "Entry",
+    "EventLog",
+    "EventReader",
+    "Relayed",
+    "Writer",
+    "acquire",
+]
+
+
+class ClientGone(Exception):
+    """The client has hung up."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,25 @@ Entry: TypeAlias = Event | Relayed
 
 REST = Relayed(b"", ())
 """No increment: what was written before is to be sent to its end."""
+SILENCE = Relayed(b"", ())
+"""No increment either: none has come for a while."""
+
+
+class Writer(Protocol):
+    """Writes an answer to a connection without waiting, as far as that can be done."""
+
+    def write_now(self, entry: Entry) -> bool:
+        """Write an increment; False: it was not written, and whoever reads has to do it."""
+
+    def finish_now(self) -> bool:
+        """Write the end, the last increment with it. False: whoever reads has to do that, or the rest of it."""
+
+
+class Alarm(Protocol):
+    """A connection's one timer, which costs less than a cancel scope for each wait."""
+
+    def set(self, seconds: float, ring: Callable[[], None]) -> None:
+        """Call `ring` in so many seconds, and forget what was set before."""
 
 
 async def acquire(lock: trio.Lock) -> None:
@@ -121,13 +155,11 @@ class EventLog:
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
+        if len(self._readers) == 1:
+            (reader,) = self._readers
+            self.delivered = reader._finish_at_once(len(self.entries))
         self._arrival.unpark_all()
         self._progress.unpark_all()
-
-    async def wait_ended(self) -> None:
-        """Until it has its outcome."""
-        while self.outcome is None:
-            await self._arrival.park()
 
     async def wait_delivered(self) -> None:
         """Until the answer was written to a connection, or nobody waits for it any more."""
@@ -148,13 +180,19 @@ class EventReader:
         self.at = 0
         self.delivered = False
         """Set by the connection when it has written the end of the answer."""
-        self.write_now: Callable[[Entry], bool] | None = None
-        """Writes an increment without waiting, or says that it cannot; set by a connection that may be able to."""
+        self.writer: Writer | None = None
+        """Set by a connection that may be able to write without waiting."""
+        self.alarm: Alarm | None = None
+        """Set by a connection that has one."""
+        self.interrupt: Callable[[], None] | None = None
+        """Ends what the connection waits for elsewhere, when the client has hung up."""
         self.stalled = False
-        """Set by `write_now`: something of what it wrote is still to be sent. `next` gives `REST` then."""
+        """Set by `writer`: something of what it wrote is still to be sent. `next` gives `REST` then."""
         self.written_at = -inf
-        """When `write_now` has last written: by trio's clock."""
+        """When `writer` has last written: by trio's clock."""
         self._waiting = False
+        self._gone = False
+        self._rang = False
         self._log = log
 
     @property
@@ -165,21 +203,50 @@ class EventReader:
     async def next(self) -> Entry | None:
         """The next increment, or None where only the outcome is left. No schedule point if it is there.
 
+        Raises:
+            ClientGone: by `hang_up`.
+
         Cancellation: nothing is taken.
         """
         log = self._log
         await trio.lowlevel.checkpoint_if_cancelled()
         while self.at == len(log.entries):
+            if self._gone:
+                raise ClientGone
             if self.stalled:
                 self.stalled = False
                 return REST
             if log.outcome is not None:
                 return None
+            if self._rang:
+                self._rang = False
+                return SILENCE
             await self._wait()
         entry = log.entries[self.at]
         self.at += 1
         log._progress.unpark_all()
         return entry
+
+    async def next_within(self, seconds: float) -> Entry | None:
+        """As `next`; `SILENCE` where nothing has come for so many seconds."""
+        if self.alarm is None:
+            with trio.move_on_after(seconds):
+                return await self.next()
+            return SILENCE
+        self._rang = False
+        self.alarm.set(seconds, self._ring)
+        return await self.next()
+
+    def _ring(self) -> None:
+        self._rang = True
+        self._log._arrival.unpark_all()
+
+    def hang_up(self) -> None:
+        """The client has hung up, or will not be waited for any longer."""
+        self._gone = True
+        self._log._arrival.unpark_all()
+        if self.interrupt is not None:
+            self.interrupt()
 
     async def _wait(self) -> None:
         self._waiting = True
@@ -190,13 +257,26 @@ class EventReader:
 
     def _write_at_once(self, entry: Entry, count: int) -> bool:
         """Write the last of `count` increments, if that is the one that is waited for."""
-        if not self._waiting or self.stalled or self.write_now is None or self.at != count - 1:
+        if not self._waiting or self.stalled or self.writer is None or self.at != count - 1:
             return False
-        if self.write_now(entry):
+        if self.writer.write_now(entry):
             self.at = count
             self.written_at = trio.current_time()
             return True
         return False
+
+    def _finish_at_once(self, count: int) -> bool:
+        """Write the end, if it is what is waited for; whether all of it is out."""
+        if not self._waiting or self.stalled or self._gone or self.writer is None or self.at < count - 1:
+            return False
+        self.delivered = self.writer.finish_now()
+        return self.delivered
+
+    @property
+    def unread(self) -> Entry | None:
+        """The one increment that `next` has not given yet; None where there are more, or none."""
+        entries = self._log.entries
+        return entries[-1] if self.at == len(entries) - 1 else None
 
     def announce(self) -> str:
         """The id that the answer will have, for an agent that must be told before it has begun."""

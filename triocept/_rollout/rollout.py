@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from secrets import token_hex, token_urlsafe
 from typing import Any, Literal, Self, TypeAlias, final
@@ -23,14 +23,15 @@ from .._trace.trace import Trace
 from ..errors import LimitReached, Refusal, RolloutClosed
 from .addresses import Addresses, Reach
 from .agent import Agent, open_agent
-from .calls import Calls, OnRetry
+from .arrivals import Arrivals
+from .calls import Caller, Calls, OnRetry
 from .child import Family, ask
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
 from .ledger import Ledger
 from .life import open_rollout
-from .log import EventLog, EventReader
+from .log import ClientGone, EventLog
 from .outcome import Refused
 from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
@@ -89,9 +90,7 @@ class Rollout:
         self._registry = registry
         self._watcher = watcher
         self._ledger = Ledger(self.trace, recorder)
-        self._send, self._receive = trio.open_memory_channel[Exchange](0)
-        self._take: Callable[[Exchange], None] | None = None
-        """Takes every exchange at once, without the channel; set while a handler without a limit is at work."""
+        self._arrivals = Arrivals()
         self._ending: Refusal | None = None
         self._calls = Calls(on_retry)
         self._services = services if services is not None else Services()
@@ -266,7 +265,7 @@ class Rollout:
         return self
 
     async def __anext__(self) -> Exchange:
-        exchange = await self._next_exchange()
+        exchange = await self._arrivals.next()
         if exchange is None:
             raise StopAsyncIteration
         return exchange
@@ -395,12 +394,11 @@ class Rollout:
     async def _answer_call(
         self,
         request: Request,
+        caller: Caller,
         *,
         raw: Json,
         headers: Mapping[str, str],
         query: str = "",
-        watch: Callable[[trio.CancelScope], None],
-        deliver: Callable[[EventReader], Awaitable[None]],
         kind: CallKind | None = None,
     ) -> None:
         """One connection's call: a new exchange, or one that it repeats. A rollout that has ended refuses, and records
@@ -408,15 +406,14 @@ class Rollout:
 
         Args:
             request: the call.
+            caller: the connection that waits for the answer.
             raw, headers, query: how it came.
-            watch: is given the scope of the wait, to cancel it when the agent hangs up.
-            deliver: writes the answer. If it leaves without having delivered the end, the agent has hung up.
             kind: whose call it is, where the path said so.
         """
         if self._ending is not None:
             log = EventLog()
             log.end(Refused(self._ending))
-            await deliver(log.open_reader())
+            await caller.deliver(log.open_reader())
             return
         said = conversation_said(headers, request, raw)
         key = (kind, likeness(request, said))
@@ -429,36 +426,21 @@ class Rollout:
             self._calls.add(found)
         exchange, log = (found, found._log) if isinstance(found, Exchange) else (None, found)
         reader = log.open_reader()
-        with self._calls.enter() as scope:
-            watch(scope)
-            try:
-                if new and exchange is not None:
-                    await exchange._hand_over(self._send)
-                await deliver(reader)
-            finally:
-                reader.close()
-                if exchange is not None and not exchange.settled:
-                    with trio.CancelScope(shield=True):
-                        await exchange._hang_up()
-                self._calls.leave(scope)
-
-    # What its exchanges and its service ask of it
-
-    async def _next_exchange(self) -> Exchange | None:
-        """The next exchange, or None where the rollout has ended."""
+        reader.interrupt = caller.interrupt
+        self._calls.enter(reader)
         try:
-            return await self._receive.receive()
-        except trio.EndOfChannel:
-            return None
-
-    async def _hand_all_to(self, take: Callable[[Exchange], None]) -> None:
-        """Give every exchange to `take`, until the rollout has ended: those that wait already, then each that comes."""
-        self._take = take
-        try:
-            while (exchange := await self._next_exchange()) is not None:
-                take(exchange)
+            caller.when_gone(reader.hang_up)
+            if new and exchange is not None:
+                self._arrivals.put(exchange)
+            await caller.deliver(reader)
+        except ClientGone:
+            pass
         finally:
-            self._take = None
+            reader.close()
+            if exchange is not None and not exchange.settled:
+                with trio.CancelScope(shield=True):
+                    await exchange._hang_up()
+            self._calls.leave(reader)
 
     # What its endpoint asks of it
 
@@ -485,7 +467,7 @@ class Rollout:
         """No exchange comes any more; those that are open are refused."""
         if self._ending is None:
             self._ending = refusal
-            self._send.close()
+            self._arrivals.close()
         with trio.CancelScope(shield=True):
             for exchange in self._calls.open:
                 if not exchange.settled:
@@ -501,5 +483,4 @@ class Rollout:
             await self._services.calls.close()
             await self._end(Refusal(503, f"rollout {self.id} is closed", should_retry=False))
             await self._calls.see_out(DELIVERY_GRACE)
-            self._receive.close()
             await self._ledger.seal()

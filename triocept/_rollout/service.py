@@ -51,15 +51,17 @@ async def run_service(
             nursery.cancel_scope.cancel()
 
         def take(exchange: Exchange) -> None:
-            nursery.start_soon(_handle, handler, exchange, failed, on_error, limit)
+            exchange._handler_scope = trio.CancelScope()
+            nursery.start_soon(_handle, handler, exchange, exchange._handler_scope, failed, on_error, limit)
 
-        if limit is None and rollout._take is None:
-            await rollout._hand_all_to(take)
+        arrivals = rollout._arrivals
+        if limit is None and not arrivals.taken_at_once:
+            await arrivals.hand_all_to(take)
         else:
             while True:
                 if limit is not None:
                     await limit.acquire()
-                exchange = await rollout._next_exchange()
+                exchange = await arrivals.next()
                 if exchange is None:
                     break
                 take(exchange)
@@ -69,12 +71,13 @@ async def run_service(
 async def _handle(
     handler: Handler,
     exchange: Exchange,
+    scope: trio.CancelScope,
     failed: Callable[[BaseException], None],
     on_error: Callable[[], None],
     limit: trio.Semaphore | None,
 ) -> None:
     try:
-        with exchange._handler_scope:
+        with scope:
             await _answer(handler, exchange, on_error)
     except BaseException as exc:
         cancelled, error = split_cancelled(exc)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -29,7 +28,7 @@ from .._canonical.events import Event, ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.held import HeldCalls
 from .._canonical.request import Request
-from .._rollout.log import REST, Entry, EventReader, Relayed
+from .._rollout.log import REST, SILENCE, Entry, EventReader, Relayed
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
 from ..dialects.base import Dialect, Failure
 from ..errors import DialectError, Refusal
@@ -80,11 +79,16 @@ class Sink(Protocol):
 
 
 async def write_answer(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
-    """Write the answer that `reader` reads, as `request` wants it: whole, or as a stream."""
+    """Write the answer that `reader` reads, as `request` wants it: whole, or as a stream.
+
+    Raises:
+        ClientGone: the client has hung up before its end.
+    """
+    reader.alarm = transport.alarm
     if request.stream:
         await _write_stream(reader, request, dialect, transport)
     else:
-        await _write_whole(reader, request, dialect, transport)
+        await _Whole(reader, request, dialect, transport).write_all()
     reader.delivered = True
 
 
@@ -180,20 +184,21 @@ async def follow(reader: EventReader, sink: Sink, patience: float | None = None)
         sink: what writes them.
         patience: seconds of the first silence that is allowed; None: `KEEPALIVE_EVERY`, as all others get.
 
+    Raises:
+        ClientGone: from `reader`.
+
     Cancellation: of a write breaks the connection off, of a wait does nothing.
     """
     patience = KEEPALIVE_EVERY if patience is None else patience
-    while True:
-        with trio.CancelScope(deadline=trio.current_time() + patience) as silence:
-            while (entry := await reader.next()) is not None:
-                silence.deadline = inf  # of the silence, not of an agent that reads slowly
-                await sink.write(entry)
-                patience = KEEPALIVE_EVERY
-                silence.deadline = trio.current_time() + patience
-            return
+    while (entry := await reader.next_within(patience)) is not None:
+        patience = KEEPALIVE_EVERY
+        if entry is not SILENCE:
+            await sink.write(entry)
+            continue
         quiet = trio.current_time() - reader.written_at
-        patience = KEEPALIVE_EVERY - quiet if quiet < KEEPALIVE_EVERY else KEEPALIVE_EVERY
-        if quiet >= KEEPALIVE_EVERY:
+        if quiet < KEEPALIVE_EVERY:
+            patience = KEEPALIVE_EVERY - quiet
+        else:
             await sink.break_silence(reader.announce())
 
 
@@ -201,11 +206,13 @@ async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
     stream = _Stream(request, dialect, transport, reader)
-    reader.write_now = stream.write_now
+    reader.writer = stream
     try:
         await follow(reader, stream, HEAD_AFTER)
+        if reader.delivered:
+            return
         if not stream.begun:
-            await transport.send(_reply(reader, request, dialect))
+            await transport.send(stream.reply or _reply(reader, request, dialect))
         elif not isinstance(reader.outcome, Answered):
             await stream.fail(failure_of_outcome(reader.outcome))
         elif not reader.at:  # nothing but no-ops so far: the answer was given whole
@@ -216,12 +223,15 @@ async def _write_stream(
 
 
 class _Stream:
-    """A streamed answer: its head goes out with its first bytes."""
+    """A streamed answer: its head goes out with its first bytes. A `Sink` and a `Writer`."""
 
     def __init__(self, request: Request, dialect: Dialect, transport: Transport, reader: EventReader) -> None:
         self.renderer = dialect.stream_renderer(request)
         self.begun = False
+        self.reply: Reply | None = None
+        """The whole answer in one piece, if it was given so."""
         self._headers = _stream_headers(request, dialect)
+        self._request = request
         self._dialect = dialect
         self._transport = transport
         self._reader = reader
@@ -237,19 +247,32 @@ class _Stream:
         await self.send(self._bytes(entry), last=_is_last(entry), flush=entry is REST)
 
     def write_now(self, entry: Entry) -> bool:
-        """Write an increment without waiting, if the connection takes more and it is neither first nor last.
+        """Write an increment without waiting, if the connection takes more, and it is not the first.
 
         It is called by whoever answers, who is not to blame for what cannot be said: `write` raises that.
         """
-        if not self.begun or not self._reader.at or _is_last(entry) or not self._transport.can_send_now():
+        if not self.begun or not self._reader.at or not self._transport.can_send_now():
             return False
         try:
             data = self._bytes(entry)
         except DialectError as exc:
             self._unsayable = exc
             return False
-        self._reader.stalled = bool(data) and not self._transport.send_now(data)
+        last = _is_last(entry)
+        self._reader.stalled = (bool(data) or last) and not self._transport.send_now(data, last=last)
         return True
+
+    def finish_now(self) -> bool:
+        """Write the last increment, as `write_now` does; or all of an answer that was given whole."""
+        reader = self._reader
+        if not self.begun and not reader.at and reader.unread is None:
+            self.reply = _reply(reader, self._request, self._dialect)
+            return self._transport.reply_now(self.reply)
+        last = reader.unread
+        if last is None or not _is_last(last) or not self.write_now(last):
+            return False
+        reader.at += 1
+        return not reader.stalled
 
     def _bytes(self, entry: Entry) -> bytes:
         """What the agent gets of an increment."""
@@ -288,30 +311,54 @@ def _is_last(entry: Entry) -> bool:
     return entry.last if isinstance(entry, Relayed) else isinstance(entry, ResponseEnd)
 
 
-async def _write_whole(reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
-    begun = False
-    while not await _ended_within(KEEPALIVE_EVERY if begun else HEAD_AFTER, reader):
-        if begun:
-            await transport.send_more(b" ", last=False)
-        else:
-            await transport.send(Reply(200, {"content-type": "application/json"}, b" ", last=False))
-            begun = True
-    reply = _reply(reader, request, dialect)
-    if not begun:
-        await transport.send(reply)
-    elif reply.status == 200:
-        await transport.send_more(reply.body, last=True)
-    else:  # its status is gone: what is sent now would be taken for an answer
-        await transport.abort()
+class _Whole:
+    """A whole answer, with white space before it if it is late. A `Writer`."""
 
+    def __init__(self, reader: EventReader, request: Request, dialect: Dialect, transport: Transport) -> None:
+        self._reader = reader
+        self._request = request
+        self._dialect = dialect
+        self._transport = transport
+        self._begun = False
+        self._reply: Reply | None = None
 
-async def _ended_within(seconds: float, reader: EventReader) -> bool:
-    """Whether the outcome has come before so many seconds are over."""
-    with trio.move_on_after(seconds):
-        while await reader.next() is not None:
-            pass
+    async def write_all(self) -> None:
+        """Wait for the outcome, and write it."""
+        reader, clock = self._reader, trio.current_time
+        reader.writer = self
+        due = clock() + HEAD_AFTER
+        while (entry := await reader.next_within(max(0.0, due - clock()))) is not None:
+            if entry is SILENCE:
+                await self._break_silence()
+                due = clock() + KEEPALIVE_EVERY
+        if not reader.delivered:
+            await self._send(self._reply or _reply(reader, self._request, self._dialect))
+
+    async def _send(self, reply: Reply) -> None:
+        if not self._begun:
+            await self._transport.send(reply)
+        elif reply.status == 200:
+            await self._transport.send_more(reply.body, last=True)
+        else:  # its status is gone: what is sent now would be taken for an answer
+            await self._transport.abort()
+
+    def write_now(self, entry: Entry) -> bool:
+        """Nothing is written of it before the end."""
         return True
-    return False
+
+    def finish_now(self) -> bool:
+        """Write the whole without waiting."""
+        if self._begun:
+            return False
+        self._reply = _reply(self._reader, self._request, self._dialect)
+        return self._transport.reply_now(self._reply)
+
+    async def _break_silence(self) -> None:
+        if self._begun:
+            await self._transport.send_more(b" ", last=False)
+        else:
+            self._begun = True
+            await self._transport.send(Reply(200, {"content-type": "application/json"}, b" ", last=False))
 
 
 def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:

@@ -7,7 +7,7 @@ Rules:
    goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is answered there is
    answered as if this module were not there.
 2. A connection has two tasks for as long as it lives, and none for a request: one reads, the other answers. The one
-   that reads sees the hang-up, whatever the other does.
+   that reads sees the hang-up, whatever the other does, and is its timer.
 3. The key is checked, and the declared size, before the body is read.
 4. A response and its head go out in one send.
 5. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import trio
 
+from .._rollout.log import ClientGone
 from .answer import Reply
-from .intake import LINGER, BodyTooLarge, ClientGone, Head, Transport
+from .intake import LINGER, BodyTooLarge, Head, Transport
 from .routes import Route, Routes
 from .wire import Wire
 
@@ -128,13 +130,16 @@ def _is_length(text: str) -> bool:
 
 @final
 class _Inbox:
-    """What the client has sent and nobody has taken, and whether it is still there."""
+    """What the client has sent and nobody has taken, and whether it is still there. An `Alarm`, too."""
 
     def __init__(self, wire: Wire) -> None:
         self.data = bytearray()
         self.gone = False
-        self.scope: trio.CancelScope | None = None
-        """To be cancelled when the client hangs up."""
+        self.call: _Call | None = None
+        """To be told when the client hangs up."""
+        self._nap = trio.CancelScope()
+        self._due = inf
+        self._ring: Callable[[], None] | None = None
         self._wire = wire
         self._arrival = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -142,13 +147,38 @@ class _Inbox:
     async def read(self) -> None:
         """Read until the client hangs up."""
         try:
-            while await self._read_more():
-                self._arrival.unpark_all()
-                while len(self.data) > _READ_AHEAD:
-                    await self._room.park()
+            while not self.gone:
+                with trio.CancelScope(deadline=self._due) as self._nap:
+                    await self._read_on()
+                self._wake()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        self.hang_up()
+            self.hang_up()
+
+    def set(self, seconds: float, ring: Callable[[], None]) -> None:
+        self._due = trio.current_time() + seconds
+        self._ring = ring
+        if self._due < self._nap.deadline:  # else it wakes too early, and naps again: that is cheaper
+            self._nap.deadline = self._due
+
+    def clear(self) -> None:
+        """Forget what was set."""
+        self._due, self._ring = inf, None
+
+    def _wake(self) -> None:
+        if self._ring is not None and self._due <= trio.current_time():
+            ring = self._ring
+            self.clear()
+            ring()
+
+    async def _read_on(self) -> None:
+        """Read until the client hangs up. Cancellation: nothing is lost."""
+        while True:
+            while len(self.data) > _READ_AHEAD:
+                await self._room.park()
+            if not await self._read_more():
+                self.hang_up()
+                return
+            self._arrival.unpark_all()
 
     async def _read_more(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
@@ -160,8 +190,8 @@ class _Inbox:
         """The client is gone."""
         self.gone = True
         self._arrival.unpark_all()
-        if self.scope is not None:
-            self.scope.cancel()
+        if self.call is not None:
+            self.call.hang_up()
 
     async def arrival(self) -> None:
         """Until more has come, or the client is gone."""
@@ -216,13 +246,16 @@ class _Call:
         self._chunked = False
         self._ended = False
         self._rest = b""  # of what was sent without waiting
+        self._blocked: trio.CancelScope | None = None
+        self._gone: Callable[[], None] | None = None
 
     async def run(self, intake: Intake) -> bool:
         """Answer. Whether the connection goes on: a call that is not answered to its end takes it along."""
         try:
             await intake(self._route, self._head, self)
         finally:
-            self._inbox.scope = None
+            self._inbox.call = None
+            self._inbox.clear()
             if not self._ended:
                 await self._connection.abort()
         return self._ended and not self._closes and not self._inbox.gone
@@ -241,14 +274,44 @@ class _Call:
                 await self._inbox.arrival()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def cancel_when_gone(self, scope: trio.CancelScope) -> None:
-        self._inbox.scope = scope
+    @property
+    def alarm(self) -> _Inbox:
+        return self._inbox
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        self._gone = callback
+        self._inbox.call = self
         if self._inbox.gone:
-            scope.cancel()
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """The client is gone."""
+        if self._gone is not None:
+            self._gone()
+
+    def interrupt(self) -> None:
+        if self._blocked is not None:
+            self._blocked.cancel()
 
     async def send(self, reply: Reply) -> None:
+        if self._rest:  # of this very reply
+            rest, self._rest = self._rest, b""
+            await self._write(rest, last=True)
+            return
         early = bool(self._unread)
-        self._closes = self._closes or early or self._connection.ending
+        await self._write(self._whole(reply), last=reply.last)
+        if early:
+            await self._linger()
+
+    def reply_now(self, reply: Reply) -> bool:
+        if self._unread or self._inbox.gone:
+            return False
+        self._end()
+        return self._write_now(self._whole(reply))
+
+    def _whole(self, reply: Reply) -> bytes:
+        """Head and first piece."""
+        self._closes = self._closes or bool(self._unread) or self._connection.ending
         head = [f"HTTP/1.1 {reply.status} \r\n"]
         head += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
         if reply.last:
@@ -259,10 +322,7 @@ class _Call:
         if self._closes:
             head.append("connection: close\r\n")
         head.append(f"date: {self._connection.date()}\r\n\r\n")
-        data = "".join(head).encode("latin-1", "replace")
-        await self._write(data + self._framed(reply.body, last=reply.last), last=reply.last)
-        if early:
-            await self._linger()
+        return "".join(head).encode("latin-1", "replace") + self._framed(reply.body, last=reply.last)
 
     async def send_more(self, data: bytes, *, last: bool) -> None:
         rest, self._rest = self._rest, b""
@@ -271,13 +331,17 @@ class _Call:
     def can_send_now(self) -> bool:
         return self._chunked and not self._rest and not self._inbox.gone
 
-    def send_now(self, data: bytes) -> bool:
-        framed = self._framed(data, last=False)
+    def send_now(self, data: bytes, *, last: bool) -> bool:
+        if last:
+            self._end()
+        return self._write_now(self._framed(data, last=last))
+
+    def _write_now(self, data: bytes) -> bool:
         try:
-            sent = self._wire.send_now(framed)
+            sent = self._wire.send_now(data)
         except trio.BrokenResourceError:
             sent = 0  # whoever sends the rest will see
-        self._rest = framed[sent:]
+        self._rest = data[sent:]
         return not self._rest
 
     async def abort(self) -> None:
@@ -290,12 +354,17 @@ class _Call:
         return chunk + b"0\r\n\r\n" if last else chunk
 
     async def _write(self, data: bytes, *, last: bool) -> None:
-        """Send. Once the end is on its way, a hang-up means nothing any more."""
+        """Send all of it."""
         if last:
-            self._ended = True
-            self._inbox.scope = None
+            self._end()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._write_now(data):
+            return
+        rest, self._rest = self._rest, b""
+        self._blocked = scope = trio.CancelScope()
         try:
-            await self._wire.send(data)
+            with scope:
+                await self._wire.send(rest)
         except trio.Cancelled:
             await self._connection.abort()
             raise
@@ -303,6 +372,15 @@ class _Call:
             self._ended = False
             self._inbox.hang_up()
             await trio.lowlevel.checkpoint()
+        if scope.cancelled_caught:
+            self._ended = False
+            await self._connection.abort()
+            raise ClientGone
+
+    def _end(self) -> None:
+        """The end is on its way: from here on a hang-up means nothing."""
+        self._ended = True
+        self._inbox.call = None
 
     async def _linger(self) -> None:
         with trio.move_on_after(LINGER):

@@ -114,7 +114,8 @@ class Front:
         if route is not None:
             async with trio.open_nursery() as nursery:
                 cycle.nursery = nursery
-                await self.intake(route, head, cycle)
+                with cycle.scope:
+                    await self.intake(route, head, cycle)
                 nursery.cancel_scope.cancel()
         elif wants_both_lengths(head.headers):
             await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
@@ -161,6 +162,8 @@ class HTTPCycle:
         self._send = send
         self.nursery: trio.Nursery | None = None
         """Where to watch for a hang-up; set while `intake` is at work."""
+        self.scope = trio.CancelScope()
+        """Around `intake`."""
         self._body_read = False
         self._ending = False
 
@@ -195,14 +198,17 @@ class HTTPCycle:
             self._body_read = not message.get("more_body", False)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def cancel_when_gone(self, scope: trio.CancelScope) -> None:
+    def when_gone(self, callback: Callable[[], None]) -> None:
         assert self.nursery is not None
-        self.nursery.start_soon(self._watch, scope)
+        self.nursery.start_soon(self._watch, callback)
 
-    async def _watch(self, scope: trio.CancelScope) -> None:
+    async def _watch(self, callback: Callable[[], None]) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        scope.cancel()
+        callback()
+
+    def interrupt(self) -> None:
+        self.scope.cancel()
 
     async def send(self, reply: Reply) -> None:
         headers = [
@@ -226,11 +232,18 @@ class HTTPCycle:
     async def send_more(self, data: bytes, *, last: bool) -> None:
         await self.forward({"type": "http.response.body", "body": data, "more_body": not last})
 
+    @property
+    def alarm(self) -> None:
+        """ASGI has no such thing, nor the next two."""
+
+    def reply_now(self, reply: Reply) -> bool:
+        return False
+
     def can_send_now(self) -> bool:
         return False
 
-    def send_now(self, data: bytes) -> bool:
-        raise NotImplementedError("ASGI has no such thing")
+    def send_now(self, data: bytes, *, last: bool) -> bool:
+        raise NotImplementedError("see `can_send_now`")
 
     async def abort(self) -> None:
         await self._connection.abort()

@@ -7,17 +7,16 @@ wrong on the way is an error in the dialect's own shape, logged once without the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import msgspec
-import trio
 
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .._rollout.log import Alarm, ClientGone, EventReader
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
@@ -71,8 +70,15 @@ class Transport(Protocol):
     async def receive_body(self, cap: int) -> bytes:
         """The whole body; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it is cut."""
 
-    def cancel_when_gone(self, scope: trio.CancelScope) -> None:
-        """Cancel `scope` when the client hangs up before the end of the answer is on its way."""
+    @property
+    def alarm(self) -> Alarm | None:
+        """The connection's timer, if it has one."""
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Call this when the client hangs up before the end of the answer is on its way."""
+
+    def interrupt(self) -> None:
+        """End a `send` that waits: the connection is broken off, and the client is gone."""
 
     async def send(self, reply: Reply) -> None:
         """Send a head and the first (perhaps only) piece of a body."""
@@ -80,19 +86,19 @@ class Transport(Protocol):
     async def send_more(self, data: bytes, *, last: bool) -> None:
         """Send more of the body."""
 
+    def reply_now(self, reply: Reply) -> bool:
+        """Send a whole response without waiting. Whether all of it is out: what is not goes with `send`, which must
+        be called with the same reply then."""
+
     def can_send_now(self) -> bool:
         """Whether `send_now` may be called: all that was sent is out, and this transport can send without waiting."""
 
-    def send_now(self, data: bytes) -> bool:
+    def send_now(self, data: bytes, *, last: bool) -> bool:
         """Send more of the body without waiting. Whether all of it is out: what is not goes with the next
         `send_more`."""
 
     async def abort(self) -> None:
         """Break the connection off: the client must see that something is missing."""
-
-
-class ClientGone(Exception):
-    """The client hung up before its request was whole."""
 
 
 async def intake(route: Route, head: Head, transport: Transport, registry: Registry, max_body: int) -> None:
@@ -118,13 +124,26 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         return
     await rollout._answer_call(
         request,
+        _Call(request, route.dialect, transport),
         raw=document,
         headers=redacted(head.headers),
         query=head.query,
-        watch=transport.cancel_when_gone,
-        deliver=partial(write_answer, request=request, dialect=route.dialect, transport=transport),
         kind=route.kind,
     )
+
+
+class _Call:
+    """The call that a transport has brought; a `Caller`."""
+
+    def __init__(self, request: Request, dialect: Dialect, transport: Transport) -> None:
+        self.when_gone = transport.when_gone
+        self.interrupt = transport.interrupt
+        self._request = request
+        self._dialect = dialect
+        self._transport = transport
+
+    async def deliver(self, reader: EventReader) -> None:
+        await write_answer(reader, self._request, self._dialect, self._transport)
 
 
 def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:

@@ -170,14 +170,10 @@ class _Socket:
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
-        await self._rollout._answer_call(
-            request,
-            raw=document,
-            headers=redacted(self._head.headers),
-            query=self._head.query,
-            watch=_never_gone,
-            deliver=out.write_all,
-        )
+        with out.scope:
+            await self._rollout._answer_call(
+                request, out, raw=document, headers=redacted(self._head.headers), query=self._head.query
+            )
 
     def _request(self, document: Json) -> Request:
         """The request whole: with the conversation that it goes on from."""
@@ -209,21 +205,27 @@ class _Socket:
 
 
 class _Answer:
-    """One response on its way; a `Sink`."""
+    """One response on its way; a `Sink` and a `Caller`."""
 
     def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
         self._socket = socket
         self._documents = Documents(request)
         self._calls = HeldCalls()
         self._lane = lane
+        self.scope = trio.CancelScope()
 
     @property
     def response_id(self) -> str:
         """The id that the agent was told."""
         return self._documents.response_id
 
-    async def write_all(self, reader: EventReader) -> None:
-        """Write what `reader` reads, to its end."""
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """A hang-up cancels all of a socket's answers at once."""
+
+    def interrupt(self) -> None:
+        self.scope.cancel()
+
+    async def deliver(self, reader: EventReader) -> None:
         await follow(reader, self)
         outcome = reader.outcome
         if not isinstance(outcome, Answered):
@@ -251,7 +253,3 @@ def _lane_of(document: dict[str, Json]) -> str | None:
     if lane is not None and not isinstance(lane, str):
         raise DialectError("must be a string", path="stream_id")
     return lane
-
-
-def _never_gone(scope: trio.CancelScope) -> None:
-    """A hang-up cancels all of a socket's answers at once."""

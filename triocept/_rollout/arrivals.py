@@ -1,0 +1,76 @@
+"""The exchanges of one rollout that nobody has taken yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["Arrivals"]
+
+
+class Arrivals:
+    """A queue without an end of its own: what waits in it are connections, each with one exchange."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Exchange, None] = {}
+        self._closed = False
+        self._take: Callable[[Exchange], None] | None = None
+        self._lot = trio.lowlevel.ParkingLot()
+
+    def put(self, exchange: Exchange) -> None:
+        """It waits to be taken, or is taken on the spot."""
+        if self._take is not None:
+            exchange._handed_over = True
+            self._take(exchange)
+        else:
+            self._waiting[exchange] = None
+            self._lot.unpark()
+
+    def discard(self, exchange: Exchange) -> None:
+        """It has its outcome, and is not to be taken any more."""
+        self._waiting.pop(exchange, None)
+
+    async def next(self) -> Exchange | None:
+        """The next exchange; None where there will be no more.
+
+        Cancellation: nothing is taken.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._waiting or self._closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while not self._closed:
+            if self._waiting:
+                exchange = next(iter(self._waiting))
+                del self._waiting[exchange]
+                exchange._handed_over = True
+                return exchange
+            await self._lot.park()
+        return None
+
+    @property
+    def taken_at_once(self) -> bool:
+        """Whether `hand_all_to` is at work."""
+        return self._take is not None
+
+    async def hand_all_to(self, take: Callable[[Exchange], None]) -> None:
+        """Give every exchange to `take`, those that wait first, then each the moment it comes; until `close`."""
+        for exchange in tuple(self._waiting):
+            self.discard(exchange)
+            exchange._handed_over = True
+            take(exchange)
+        self._take = take
+        try:
+            while not self._closed:
+                await self._lot.park()
+        finally:
+            self._take = None
+
+    def close(self) -> None:
+        """No exchange comes any more, and none is to be taken."""
+        self._closed = True
+        self._lot.unpark_all()
