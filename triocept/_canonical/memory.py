@@ -6,13 +6,28 @@ An agent sends its whole conversation with every call, and most of it is what it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from .content import Json
+import msgspec
+
+from .content import Json, Message
+from .request import Request
 
 __all__ = ["Memory"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Latest:
+    """The latest request in a dialect."""
+
+    rest: dict[str, Json]
+    """Its document, but for the conversation."""
+    request: Request
+    before: int
+    """How many of its messages are not of the conversation: system prompts that stand elsewhere."""
 
 
 class Memory:
@@ -23,7 +38,39 @@ class Memory:
     """
 
     def __init__(self) -> None:
+        self._requests: dict[str, _Latest] = {}
         self._latest: dict[tuple[str, str], tuple[Sequence[Json], Sequence[object]]] = {}
+
+    def request(
+        self,
+        document: Json,
+        field: str,
+        parse: Callable[[Json], tuple[Request, int]],
+        parse_conversation: Callable[[list[Json]], Sequence[Message]],
+        dialect: str,
+    ) -> Request:
+        """The request; of one that differs from the latest in its conversation only, nothing else is read.
+
+        Args:
+            document: as it came.
+            field: its field that holds the conversation.
+            parse: reads the whole of it; gives the number of messages, too, that are not of the conversation.
+            parse_conversation: reads a list that is not empty.
+            dialect: in which it is.
+
+        Raises:
+            DialectError: from the two.
+        """
+        if not isinstance(document, dict):
+            return parse(document)[0]
+        rest = {**document}
+        items, latest = rest.pop(field, None), self._requests.get(dialect)
+        if latest is not None and isinstance(items, list) and items and rest == latest.rest:
+            head = latest.request.messages[: latest.before]
+            return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
+        request, before = parse(document)
+        self._requests[dialect] = _Latest(rest, request, before)
+        return request
 
     def read(
         self, dialect: str, field: str, items: Sequence[Json], parse: Callable[[Json, str], T]

@@ -12,6 +12,8 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..._canonical.content import Json, Message, Text
 from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, Request, Sampling
@@ -36,21 +38,33 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
     Raises:
         DialectError: with the path in the document.
     """
-    fields, memory = Fields(document), memory or Memory()
+    memory = memory or Memory()
+
+    def read(messages: list[Json]) -> tuple[Message, ...]:
+        return memory.read(NAME, "messages", messages, parse_message)
+
+    return memory.request(document, "messages", lambda whole: _parse(whole, memory, read), read, NAME)
+
+
+def _parse(
+    document: Json, memory: Memory, read: Callable[[list[Json]], tuple[Message, ...]]
+) -> tuple[Request, int]:
+    fields = Fields(document)
     model = fields.need_text("model")
     if fields.peek("messages") is None:
         raise DialectError("is missing", path="messages")
     previous = parse_thread(fields)
-    messages = memory.read(NAME, "messages", fields.array("messages"), parse_message)
+    messages = read(fields.array("messages"))
     if not messages and previous is None:
         raise DialectError("must not be empty", path="messages")
     cap = fields.need_integer("max_tokens")
     choice, parallel = parse_choice(fields.take("tool_choice"), "tool_choice")
     ask, output_format = parse_ask(fields)
-    return Request(
+    system = parse_system(fields.take("system"))
+    request = Request(
         dialect=NAME,
         model=model,
-        messages=(*parse_system(fields.take("system")), *messages),
+        messages=(*system, *messages),
         tools=memory.read(NAME, "tools", fields.array("tools"), parse_tool),
         tool_choice=choice,
         parallel_tool_calls=parallel,
@@ -68,6 +82,7 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
         user=_parse_user(fields),
         extra=fields.rest(),
     )
+    return request, len(system)
 
 
 def render_request(request: Request) -> Json:

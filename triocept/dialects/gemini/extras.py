@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..._canonical.content import Json
-from ..._canonical.memory import Memory
 from ..._canonical.request import Request
 from ..._canonical.tokens import estimate_input_tokens
 from ..base import Target
@@ -52,4 +51,4 @@ def parse_count_request(document: Json, target: Target) -> Request:
         DialectError: with the path in the document.
     """
     fields = ProtoFields(document)
-    return read_request(fields.object("generateContentRequest") or fields, target, Memory())
+    return read_request(fields.object("generateContentRequest") or fields, target)

@@ -11,6 +11,10 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import msgspec
+
 from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import Request, ToolChoice
@@ -35,31 +39,64 @@ def parse_request(document: Json, target: Target, memory: Memory | None = None) 
     Raises:
         DialectError: with the path in the document.
     """
-    return read_request(ProtoFields(document), target, memory or Memory())
+    memory = memory or Memory()
+
+    def read(contents: list[Json]) -> tuple[Message, ...]:
+        return _messages(memory.read(NAME, "contents", contents, parse_content))
+
+    def parse(whole: Json) -> tuple[Request, int]:
+        return _parse(ProtoFields(whole), memory)
+
+    return _aimed(memory.request(document, "contents", parse, read, NAME), target, "model")
 
 
-def read_request(fields: ProtoFields, target: Target, memory: Memory) -> Request:
+def read_request(fields: ProtoFields, target: Target) -> Request:
     """The request in these fields: a document's, or those of a request inside one."""
+    return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
+
+
+def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
+    """The request, as far as the document says it; and how many messages the system instruction makes."""
     named = fields.text("model")
-    model = target.model or bare_model(named or "")
-    if not model:
-        raise DialectError("is missing", path=fields.at("model"))
-    messages = _parse_messages(fields, memory)
+    system = parse_system(fields.take("systemInstruction"), fields.at("systemInstruction"))
+    if fields.peek("contents") is None:
+        raise DialectError("is missing", path=fields.at("contents"))
+    path = fields.at("contents")
+    messages = _messages(fields.read("contents", memory, parse_content))
+    if not messages:
+        raise DialectError("must not be empty", path=path)
     tools = tuple(tool for several in fields.read("tools", memory, parse_tool) for tool in several)
     sampling, ask, shape = parse_config(fields)
-    return Request(
+    request = Request(
         dialect=NAME,
-        model=model,
-        messages=messages,
+        model=bare_model(named or ""),
+        messages=(*system, *messages),
         tools=tools,
         tool_choice=parse_choice(fields),
-        stream=target.stream or False,
         sampling=sampling,
         reasoning=ask,
         output_format=shape,
-        framing="json_array" if target.array else "sse",
         extra=fields.rest(),
     )
+    return request, len(system)
+
+
+def _aimed(request: Request, target: Target, path: str) -> Request:
+    """The request, with what the path of the call says."""
+    model = target.model or request.model
+    if not model:
+        raise DialectError("is missing", path=path)
+    return msgspec.structs.replace(
+        request,
+        model=model,
+        stream=target.stream or False,
+        framing="json_array" if target.array else "sse",
+    )
+
+
+def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
+    pairing = Pairing()
+    return tuple(message for content in contents for message in parted(pairing.pair(content)))
 
 
 def render_request(request: Request) -> Json:
@@ -83,21 +120,6 @@ def render_request(request: Request) -> Json:
     if config:
         document[CONFIG] = config
     return merged(document, request.extra) if own and request.extra else document
-
-
-def _parse_messages(fields: ProtoFields, memory: Memory) -> tuple[Message, ...]:
-    system = parse_system(fields.take("systemInstruction"), fields.at("systemInstruction"))
-    if fields.peek("contents") is None:
-        raise DialectError("is missing", path=fields.at("contents"))
-    pairing = Pairing()
-    messages = [
-        message
-        for content in fields.read("contents", memory, parse_content)
-        for message in parted(pairing.pair(content))
-    ]
-    if not messages:
-        raise DialectError("must not be empty", path=fields.at("contents"))
-    return (*system, *messages)
 
 
 def _render_choice(choice: ToolChoice, *, own: bool) -> Json:

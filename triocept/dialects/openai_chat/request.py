@@ -11,7 +11,9 @@ Rules:
 
 from __future__ import annotations
 
-from ..._canonical.content import Json
+from collections.abc import Callable
+
+from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Tool, ToolChoice
 from ...errors import DialectError
@@ -36,9 +38,18 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
     Raises:
         DialectError: with the path in the document.
     """
-    fields, memory = Fields(document), memory or Memory()
+    memory = memory or Memory()
+
+    def read(messages: list[Json]) -> tuple[Message, ...]:
+        return memory.read(NAME, "messages", messages, parse_message)
+
+    return memory.request(document, "messages", lambda whole: (_parse(whole, memory, read), 0), read, NAME)
+
+
+def _parse(document: Json, memory: Memory, read: Callable[[list[Json]], tuple[Message, ...]]) -> Request:
+    fields = Fields(document)
     model = fields.need_text("model")
-    messages = memory.read(NAME, "messages", _need_messages(fields), parse_message)
+    messages = read(_need_messages(fields))
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
     stream = fields.flag("stream") or False

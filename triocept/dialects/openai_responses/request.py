@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from ..._canonical.content import Json
+from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling
 from ...errors import DialectError
@@ -27,7 +27,7 @@ from .formats import parse_format, render_format
 from .messages import parse_input, parse_instructions, render_input
 from .names import NAME
 from .namespaces import Names
-from .tools import parse_choice, parse_tools, render_choice, render_tools
+from .tools import DECLARING, parse_choice, parse_tools, render_choice, render_tools
 
 __all__ = ["parse_request", "render_request"]
 
@@ -43,7 +43,28 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
     Raises:
         DialectError: with the path in the document.
     """
-    fields, memory = Fields(document), memory or Memory()
+    memory = memory or Memory()
+    if not _is_list_alone(document):  # else what an item says may depend on the rest, and the other way round
+        return _parse(document, memory)[0]
+
+    def read(items: list[Json]) -> tuple[Message, ...]:
+        return parse_input(items, Names(()), memory)
+
+    return memory.request(document, "input", lambda whole: _parse(whole, memory), read, NAME)
+
+
+def _is_list_alone(document: Json) -> bool:
+    """Whether the input is a list that neither declares tools nor calls any by a name in a namespace."""
+    if not isinstance(document, dict) or not isinstance(items := document.get("input"), list):
+        return False
+    tools = document.get("tools")
+    if isinstance(tools, list) and any(isinstance(tool, dict) and "tools" in tool for tool in tools):
+        return False
+    return not any(isinstance(item, dict) and item.get("type") in DECLARING for item in items)
+
+
+def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
+    fields = Fields(document)
     if fields.peek("type") == _FRAME:
         fields.take("type")
     model = fields.need_text("model")
@@ -51,10 +72,11 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
     value = _need_input(fields, goes_on=previous is not None)
     tools = parse_tools(fields, value, memory)
     messages = parse_input(value, Names(tools), memory)
-    return Request(
+    instructions = parse_instructions(fields.text("instructions"), memory)
+    request = Request(
         dialect=NAME,
         model=model,
-        messages=(*parse_instructions(fields.text("instructions"), memory), *messages),
+        messages=(*instructions, *messages),
         tools=tools,
         tool_choice=parse_choice(fields.take("tool_choice"), "tool_choice"),
         parallel_tool_calls=fields.flag("parallel_tool_calls"),
@@ -66,6 +88,7 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
         user=fields.text("user"),
         extra=fields.rest(),
     )
+    return request, len(instructions)
 
 
 def render_request(request: Request) -> Json:

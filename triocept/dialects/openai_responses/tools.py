@@ -28,9 +28,9 @@ from .._ids import short_id
 from .names import NAME
 from .namespaces import is_namespaced, namespace_name, namespace_of
 
-__all__ = ["parse_choice", "parse_tools", "render_choice", "render_tools"]
+__all__ = ["DECLARING", "parse_choice", "parse_tools", "render_choice", "render_tools"]
 
-_DECLARING = ("additional_tools", "tool_search_output")
+DECLARING = ("additional_tools", "tool_search_output")
 _NO_PARAMETERS: dict[str, Json] = {"type": "object", "properties": {}}
 
 
@@ -39,7 +39,7 @@ def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]
     read = memory.read(NAME, "tools", fields.array("tools"), _parse)
     tools = [tool for several in read for tool in several]
     for number, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, dict) and item.get("type") in _DECLARING:
+        if isinstance(item, dict) and item.get("type") in DECLARING:
             inner = Fields(item, f"input[{number}]").items("tools")
             declared = [tool for path, value in inner for tool in _parse(value, path)]
             known = {(namespace_name(tool), tool.name) for tool in tools}
