@@ -22,7 +22,7 @@ import trio
 
 from .._canonical.request import Request
 from .._trace.turn import Turn
-from .log import EventLog, EventReader
+from .log import EventLog, EventReader, wake
 from .outcome import Answered
 from .retries import Retry, repeats
 
@@ -130,7 +130,7 @@ class Calls:
     def leave(self, reader: EventReader) -> None:
         """The wait is over."""
         self._readers.discard(reader)
-        self._left.unpark_all()
+        wake(self._left)
 
     async def see_out(self, seconds: float) -> None:
         """Wait until no connection waits any more; break off what still does after so long."""

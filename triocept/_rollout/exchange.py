@@ -339,12 +339,7 @@ class Exchange:
             model=response.model or self.request.model,
             usage=response.usage or self.rollout._estimator.usage(self.request, response),
             stop_reason=response.stopped,
-            content=tuple(
-                msgspec.structs.replace(part, id=_call_id())
-                if isinstance(part, ToolCall) and not part.id
-                else part
-                for part in response.content
-            ),
+            content=tuple([_with_id(part) for part in response.content]),
         )
 
     async def _settle_by(self, exc: BaseException) -> None:
@@ -391,6 +386,12 @@ class Exchange:
             notes=self._notes,
             tokens=self._tokens() if self._tokens is not None else None,
         )
+
+
+def _with_id(part: ResponsePart) -> ResponsePart:
+    if type(part) is ToolCall and not part.id:
+        return msgspec.structs.replace(part, id=_call_id())
+    return part
 
 
 def _call_id() -> str:

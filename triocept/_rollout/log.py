@@ -37,6 +37,7 @@ __all__ = [
     "Relayed",
     "Writer",
     "acquire",
+    "wake",
 ]
 
 
@@ -95,6 +96,12 @@ async def acquire(lock: trio.Lock) -> None:
         lock.acquire_nowait()
     except trio.WouldBlock:
         await lock.acquire()
+
+
+def wake(lot: trio.lowlevel.ParkingLot) -> None:
+    """Wake all that are parked; at once if there is nobody."""
+    if lot:
+        lot.unpark_all()
 
 
 class EventLog:
@@ -158,8 +165,8 @@ class EventLog:
         if len(self._readers) == 1:
             (reader,) = self._readers
             self.delivered = reader._finish_at_once(len(self.entries))
-        self._arrival.unpark_all()
-        self._progress.unpark_all()
+        wake(self._arrival)
+        wake(self._progress)
 
     async def wait_delivered(self) -> None:
         """Until the answer was written to a connection, or nobody waits for it any more."""
@@ -224,7 +231,7 @@ class EventReader:
             await self._wait()
         entry = log.entries[self.at]
         self.at += 1
-        log._progress.unpark_all()
+        wake(log._progress)
         return entry
 
     async def next_within(self, seconds: float) -> Entry | None:
@@ -295,4 +302,4 @@ class EventReader:
         self._log._readers.discard(self)
         if self._log.delivered and not self._log._readers:
             self._log.entries.clear()
-        self._log._progress.unpark_all()
+        wake(self._log._progress)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import trio
 
-from .._rollout.log import ClientGone
+from .._rollout.log import ClientGone, wake
 from .answer import Reply
 from .intake import LINGER, BodyTooLarge, Head, Transport
 from .routes import Route, Routes
@@ -178,7 +178,7 @@ class _Inbox:
             if not await self._read_more():
                 self.hang_up()
                 return
-            self._arrival.unpark_all()
+            wake(self._arrival)
 
     async def _read_more(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
@@ -189,13 +189,13 @@ class _Inbox:
     def hang_up(self) -> None:
         """The client is gone."""
         self.gone = True
-        self._arrival.unpark_all()
+        wake(self._arrival)
         if self.call is not None:
             self.call.hang_up()
 
     async def arrival(self) -> None:
         """Until more has come, or the client is gone."""
-        self._room.unpark_all()
+        wake(self._room)
         await self._arrival.park()
 
     async def take_head(self) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qs
 
 from .._trace.conversation import CallKind
@@ -33,9 +34,10 @@ class Routes:
     def __init__(self, dialects: Iterable[Dialect]) -> None:
         self._dialects = tuple(dialects)
         self._by_name = {dialect.name: dialect for dialect in self._dialects}
+        self.match = lru_cache(maxsize=4096)(self._match)
+        """`(path, query)`: whose model call this is; None if it is none."""
 
-    def match(self, path: str, query: str) -> Route | None:
-        """Whose model call this is; None if it is none."""
+    def _match(self, path: str, query: str) -> Route | None:
         rollout_id, rest = split_rollout(path)
         if rest == "/model":
             asking = self._by_name.get(asked_dialect(query))

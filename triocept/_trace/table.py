@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Hashable
+from operator import is_
 
 import msgspec
 
@@ -47,8 +48,10 @@ class MessageTable:
         return numbers
 
     def intern(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The same messages, as the objects that earlier turns hold."""
-        return tuple(self.messages[number] for number in self.add(messages))
+        """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them."""
+        known = self.messages
+        interned = tuple([known[number] for number in self.add(messages)])
+        return messages if all(map(is_, interned, messages)) else interned
 
     def _find(self, message: Message) -> int:
         alike = self._alike.setdefault(_glance(message), [])

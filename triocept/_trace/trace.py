@@ -108,7 +108,10 @@ class Trace:
 
     def _intern(self, request: Request) -> Request:
         """The request, its messages shared with those of earlier turns."""
-        return msgspec.structs.replace(request, messages=self._table.intern(request.messages))
+        messages = self._table.intern(request.messages)
+        return (
+            request if messages is request.messages else msgspec.structs.replace(request, messages=messages)
+        )
 
     def _append(self, turn: Turn) -> None:
         if self._sealed:
