@@ -22,7 +22,8 @@ import trio
 
 from .._canonical.request import Request
 from .._trace.turn import Turn
-from .log import EventLog, EventReader, wake
+from .bell import Bell
+from .log import EventLog, EventReader
 from .outcome import Answered
 from .retries import Retry, repeats
 
@@ -68,10 +69,12 @@ class Calls:
 
     def __init__(self, on_retry: OnRetry) -> None:
         self.on_retry: OnRetry = on_retry
-        self._open: dict[Hashable, list[Exchange]] = {}
+        self._open: dict[Hashable, dict[Exchange, None]] = {}
+        self._lost: set[Exchange] = set()
+        """Those of them that some connection has left."""
         self._ended: dict[Hashable, _Ended] = {}
         self._readers: set[EventReader] = set()
-        self._left = trio.lowlevel.ParkingLot()
+        self._left = Bell()
 
     @property
     def open(self) -> tuple[Exchange, ...]:
@@ -93,8 +96,8 @@ class Calls:
         if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
-        alike = self._open.get(likeness, ())
-        lost = [exchange for exchange in alike if not exchange._log.attended]
+        alike = self._open.get(likeness, {})
+        lost = [exchange for exchange in self._lost if exchange in alike and not exchange._log.attended]
         for other in (*lost, *alike) if proven else lost:
             if (not other.settled or isinstance(other._outcome, Answered)) and repeats(
                 request, other.request
@@ -109,14 +112,15 @@ class Calls:
 
     def add(self, exchange: Exchange) -> None:
         """It begins."""
-        self._open.setdefault(exchange._likeness, []).append(exchange)
+        self._open.setdefault(exchange._likeness, {})[exchange] = None
 
     def end(self, exchange: Exchange, turn: Turn | None) -> None:
         """It has its outcome, and this turn, unless it could not be recorded."""
         alike = self._open[exchange._likeness]
-        alike.remove(exchange)
+        del alike[exchange]
         if not alike:
             del self._open[exchange._likeness]
+        self._lost.discard(exchange)
         self._ended.pop(exchange._likeness, None)
         if turn is not None and self.on_retry == "join":
             self._ended[exchange._likeness] = _Ended(turn.request, exchange._log)
@@ -127,10 +131,12 @@ class Calls:
         """One more connection waits, with this reader."""
         self._readers.add(reader)
 
-    def leave(self, reader: EventReader) -> None:
-        """The wait is over."""
+    def leave(self, reader: EventReader, exchange: Exchange | None) -> None:
+        """The wait is over; that for `exchange`, if it was for one that had not ended."""
         self._readers.discard(reader)
-        wake(self._left)
+        if exchange is not None and exchange in self._open.get(exchange._likeness, ()):
+            self._lost.add(exchange)
+        self._left.ring()
 
     async def see_out(self, seconds: float) -> None:
         """Wait until no connection waits any more; break off what still does after so long."""
@@ -142,4 +148,4 @@ class Calls:
 
     async def _wait(self) -> None:
         while self._readers:
-            await self._left.park()
+            await self._left.wait()

@@ -17,13 +17,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import inf
 from typing import Protocol, TypeAlias
 
+import msgspec
 import trio
 
 from .._canonical.events import Event, ResponseEnd, ResponseStart
+from .bell import Bell
 from .outcome import Outcome
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
     "Relayed",
     "Writer",
     "acquire",
-    "wake",
 ]
 
 
@@ -45,8 +45,7 @@ class ClientGone(Exception):
     """The client has hung up."""
 
 
-@dataclass(frozen=True)
-class Relayed:
+class Relayed(msgspec.Struct, frozen=True, gc=False):
     """A piece of a provider's stream, in the agent's own dialect: whole frames."""
 
     data: bytes
@@ -98,12 +97,6 @@ async def acquire(lock: trio.Lock) -> None:
         await lock.acquire()
 
 
-def wake(lot: trio.lowlevel.ParkingLot) -> None:
-    """Wake all that are parked; at once if there is nobody."""
-    if lot:
-        lot.unpark_all()
-
-
 class EventLog:
     """The increments of one answer, then its outcome.
 
@@ -123,8 +116,8 @@ class EventLog:
         self.delivered = False
         """Whether some reader has written all of it to its connection."""
         self._readers: set[EventReader] = set()
-        self._arrival = trio.lowlevel.ParkingLot()
-        self._progress = trio.lowlevel.ParkingLot()
+        self._arrival = Bell()
+        self._progress = Bell()
 
     @property
     def attended(self) -> bool:
@@ -143,7 +136,7 @@ class EventLog:
         """
         self.entries.append(entry)
         if not self._pass_on(entry):
-            self._arrival.unpark_all()
+            self._arrival.ring()
         await self._until(lambda: any(reader.at == len(self.entries) for reader in self._readers))
 
     def _pass_on(self, entry: Entry) -> bool:
@@ -154,7 +147,7 @@ class EventLog:
         if not reader._write_at_once(entry, len(self.entries)):
             return False
         if reader.stalled:
-            self._arrival.unpark_all()
+            self._arrival.ring()
         return True
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
@@ -165,8 +158,8 @@ class EventLog:
         if len(self._readers) == 1:
             (reader,) = self._readers
             self.delivered = reader._finish_at_once(len(self.entries))
-        wake(self._arrival)
-        wake(self._progress)
+        self._arrival.ring()
+        self._progress.ring()
 
     async def wait_delivered(self) -> None:
         """Until the answer was written to a connection, or nobody waits for it any more."""
@@ -177,7 +170,7 @@ class EventLog:
         if done() or not self._readers:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while not done() and self._readers:
-            await self._progress.park()
+            await self._progress.wait()
 
 
 class EventReader:
@@ -231,7 +224,7 @@ class EventReader:
             await self._wait()
         entry = log.entries[self.at]
         self.at += 1
-        wake(log._progress)
+        log._progress.ring()
         return entry
 
     async def next_within(self, seconds: float) -> Entry | None:
@@ -246,19 +239,19 @@ class EventReader:
 
     def _ring(self) -> None:
         self._rang = True
-        self._log._arrival.unpark_all()
+        self._log._arrival.ring()
 
     def hang_up(self) -> None:
         """The client has hung up, or will not be waited for any longer."""
         self._gone = True
-        self._log._arrival.unpark_all()
+        self._log._arrival.ring()
         if self.interrupt is not None:
             self.interrupt()
 
     async def _wait(self) -> None:
         self._waiting = True
         try:
-            await self._log._arrival.park()
+            await self._log._arrival.wait()
         finally:
             self._waiting = False
 
@@ -302,4 +295,4 @@ class EventReader:
         self._log._readers.discard(self)
         if self._log.delivered and not self._log._readers:
             self._log.entries.clear()
-        wake(self._log._progress)
+        self._log._progress.ring()

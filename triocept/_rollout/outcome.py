@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from .._canonical.response import Response
 from .._trace.turn import OutcomeKind, TurnError
@@ -12,8 +13,7 @@ from ..errors import ContextLengthError, Refusal, UpstreamError, can_be_sent
 __all__ = ["Abandoned", "Answered", "Failed", "Outcome", "Refused", "error_of", "kind_of", "outcome_of"]
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The agent gets this response."""
 
     response: Response
@@ -21,8 +21,7 @@ class Answered:
     """The provider's own, in the agent's dialect: for a connection that asked for the whole."""
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The agent gets this refusal."""
 
     refusal: Refusal
@@ -32,15 +31,13 @@ class Refused:
     """The provider's own words for it, in the agent's dialect."""
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The program failed; the agent gets a 500, and the program the exception."""
 
     error: BaseException
 
 
-@dataclass(frozen=True)
-class Abandoned:
+class Abandoned(msgspec.Struct, frozen=True):
     """The agent hung up."""
 
 

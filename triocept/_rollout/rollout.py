@@ -440,7 +440,7 @@ class Rollout:
             if exchange is not None and not exchange.settled:
                 with trio.CancelScope(shield=True):
                     await exchange._hang_up()
-            self._calls.leave(reader)
+            self._calls.leave(reader, exchange)
 
     # What its endpoint asks of it
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -57,12 +56,11 @@ log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """A response's head, and what of its body is there already."""
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes = b""
     last: bool = True
     """Whether that is all of the body."""
@@ -152,10 +150,14 @@ def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
         failure = failure_of_outcome(outcome)
         reply = failure_reply(failure, dialect.render_error(failure))
         document = outcome.document if isinstance(outcome, Refused) else None
-        return reply if document is None else replace(reply, body=document)
+        return reply if document is None else msgspec.structs.replace(reply, body=document)
     try:
         reply = _whole(outcome, request, dialect)
-        return replace(reply, headers={**reply.headers, **reader.headers}) if reader.headers else reply
+        return (
+            msgspec.structs.replace(reply, headers={**reply.headers, **reader.headers})
+            if reader.headers
+            else reply
+        )
     except DialectError as exc:
         failure = _unsayable(exc, dialect)
         return failure_reply(failure, dialect.render_error(failure))

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import trio
 
-from .._rollout.log import ClientGone, wake
+from .._rollout.bell import Bell
+from .._rollout.log import ClientGone
 from .answer import Reply
 from .intake import LINGER, BodyTooLarge, Head, Transport
 from .routes import Route, Routes
@@ -141,8 +142,8 @@ class _Inbox:
         self._due = inf
         self._ring: Callable[[], None] | None = None
         self._wire = wire
-        self._arrival = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
+        self._arrival = Bell()
+        self._room = Bell()
 
     async def read(self) -> None:
         """Read until the client hangs up."""
@@ -174,11 +175,11 @@ class _Inbox:
         """Read until the client hangs up. Cancellation: nothing is lost."""
         while True:
             while len(self.data) > _READ_AHEAD:
-                await self._room.park()
+                await self._room.wait()
             if not await self._read_more():
                 self.hang_up()
                 return
-            wake(self._arrival)
+            self._arrival.ring()
 
     async def _read_more(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
@@ -189,14 +190,14 @@ class _Inbox:
     def hang_up(self) -> None:
         """The client is gone."""
         self.gone = True
-        wake(self._arrival)
+        self._arrival.ring()
         if self.call is not None:
             self.call.hang_up()
 
     async def arrival(self) -> None:
         """Until more has come, or the client is gone."""
-        wake(self._room)
-        await self._arrival.park()
+        self._room.ring()
+        await self._arrival.wait()
 
     async def take_head(self) -> bytes | None:
         """The bytes up to a blank line; None where there is none, or none that could be ours."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -49,8 +48,7 @@ LINGER = 5.0
 """Seconds for which the body of a request that is answered already is read on and thrown away."""
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, gc=False):
     """The head of an HTTP request."""
 
     method: str
