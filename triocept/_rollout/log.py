@@ -290,7 +290,11 @@ class EventReader:
         return self._log.outcome
 
     def close(self) -> None:
-        """This connection is done with the answer, whether all of it was written or not."""
+        """This connection is done with the answer, whether all of it was written or not.
+
+        It lets go of the connection, too: a cycle would keep a whole request until the garbage collector comes.
+        """
+        self.writer = self.alarm = self.interrupt = None
         self._log.delivered |= self.delivered
         self._log._readers.discard(self)
         if self._log.delivered and not self._log._readers:

@@ -255,7 +255,7 @@ class _Call:
         try:
             await intake(self._route, self._head, self)
         finally:
-            self._inbox.call = None
+            self._inbox.call = self._gone = None
             self._inbox.clear()
             if not self._ended:
                 await self._connection.abort()
