@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from triocept._canonical.content import Message, Reasoning, Text, ToolCall
 from triocept._canonical.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept.dialects import DIALECTS, Dialect, Failure
@@ -102,6 +103,27 @@ def test_a_request_written_and_read_again_says_the_same(dialect: Dialect, data: 
     assert (again.model, again.tools, again.user) == (request.model, request.tools, request.user)
     assert calls_of(again) == calls_of(request)
     assert again.extra is None or request.extra is None or again.extra.items() >= request.extra.items()
+
+
+@few
+@given(data=st.data())
+def test_what_is_remembered_of_earlier_calls_changes_nothing(dialect: Dialect, data: st.DataObject) -> None:
+    """Each call is read as if it were the first: a longer conversation, a cut one, another head, another call."""
+    memory = Memory()
+    one, two = (data.draw(some.any_request(dialect.name)) for _ in range(2))
+    calls = [
+        one,
+        msgspec.structs.replace(one, messages=(*one.messages, *two.messages)),
+        one,
+        msgspec.structs.replace(one, messages=(*two.messages[:1], *one.messages[1:])),
+        msgspec.structs.replace(two, messages=one.messages),
+        two,
+    ]
+    for call in calls:
+        document = dialect.render_request(call)
+        wire = msgspec.json.encode(document)
+        assert dialect.parse_request(document, memory=memory) == dialect.parse_request(document)
+        assert msgspec.json.encode(document) == wire, "the document is as it was"
 
 
 @few

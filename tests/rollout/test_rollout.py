@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
+from contextvars import ContextVar
 from functools import partial
 
 import httpx2
@@ -31,6 +34,7 @@ from triocept import (
 pytestmark = pytest.mark.usefixtures("both_ways")
 
 BODY = json.dumps(ask_body("x")).encode()
+WHO = ContextVar("WHO", default="nobody")
 STREAMED = json.dumps(ask_body("x", stream=True)).encode()
 
 
@@ -279,6 +283,77 @@ async def test_handlers_run_side_by_side_as_many_as_asked_for() -> None:
                             nursery.start_soon(ask, rollout, str(number))
                 assert most == concurrency
                 assert len(rollout.trace) == 9
+
+
+async def test_a_handler_runs_in_the_context_of_whoever_opened_the_rollout_and_leaves_nothing_in_it() -> None:
+    seen = []
+
+    async def look(exchange: Exchange) -> None:
+        seen.append(WHO.get())
+        WHO.set("the handler before")
+        await trio.lowlevel.checkpoint()
+        assert WHO.get() == "the handler before"
+        await exchange.respond("ok")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            WHO.set("who opened it")
+            async with endpoint.open_rollout(look) as rollout:
+                WHO.set("its body")
+                async with trio.open_nursery() as nursery:
+                    for _ in range(5):
+                        nursery.start_soon(ask, rollout)
+                await ask(rollout)
+    assert seen == ["who opened it"] * 6
+
+
+async def test_the_next_exchange_is_not_cancelled_by_the_hang_up_of_the_one_before() -> None:
+    async def swallow(exchange: Exchange) -> None:
+        try:
+            await trio.sleep(0.1)
+        except trio.Cancelled:
+            if exchange.request.last is not None and exchange.request.last.text == "x":
+                return  # it hung up, and this handler, against all rules, goes on as if nothing had been
+            raise
+        await exchange.respond("ok")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(swallow) as rollout:
+            for number in range(5):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(raw_request(rollout, BODY))
+                    while not rollout._calls.open:
+                        await trio.sleep(0.005)
+                assert (await ask(rollout, f"{number}")).status_code == 200
+    assert [turn.outcome for turn in rollout.trace] == ["abandoned", "answered"] * 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_is_let_go_of_the_moment_it_has_ended(stream: bool) -> None:
+    """Without waiting for the garbage collector: a cycle would keep each request's whole conversation until then."""
+    gone: list[weakref.ref[Exchange]] = []
+
+    async def answer(exchange: Exchange) -> None:
+        gone.append(weakref.ref(exchange))
+        if exchange.request.last is not None and exchange.request.last.text == "no":
+            raise Refusal(429, "later")
+        await exchange.respond("ok")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            async with connected(endpoint.port) as connection:
+                gc.collect()
+                gc.disable()
+                try:
+                    for text in ("a", "no", "b", "c"):
+                        body = json.dumps(ask_body(text, stream=stream)).encode()
+                        await connection.send_all(raw_request(rollout, body))
+                        await connection.receive_some()
+                        await trio.sleep(0.02)
+                        assert gone[-1]() is None, f"what answered {text!r} is still there"
+                finally:
+                    gc.enable()
+    assert len(gone) == 4
 
 
 async def test_the_bodys_own_exception_leaves_bare() -> None:

@@ -8,6 +8,7 @@ OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the ce
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_
 from typing import Generic, TypeVar
 
 import msgspec
@@ -70,22 +71,20 @@ def estimate_usage(request: Request, response: Response) -> Usage:
 
 
 class _Counted(Generic[T]):
-    """The characters of a sequence; items that are the very ones of last time are known."""
+    """The characters of a sequence; if it begins with the very items of last time, those are known."""
 
     def __init__(self, count: Callable[[T], int]) -> None:
         self._count = count
         self._items: tuple[T, ...] = ()
-        self._counts: list[int] = []
+        self._sum = 0
 
     def count(self, items: tuple[T, ...]) -> int:
-        same = 0
-        for item, was in zip(items, self._items, strict=False):
-            if item is not was:
-                break
-            same += 1
-        self._counts[same:] = [self._count(item) for item in items[same:]]
+        known = len(self._items)
+        if len(items) < known or not all(map(is_, self._items, items)):
+            known = self._sum = 0
+        self._sum += sum([self._count(item) for item in items[known:]])
         self._items = items
-        return sum(self._counts)
+        return self._sum
 
 
 def _tool(tool: Tool) -> int:

@@ -119,10 +119,9 @@ def _parse_stop(choice: Fields, content: tuple[ResponsePart, ...]) -> tuple[Json
 
 
 def _render_message(response: Response, request: Request, *, own: bool) -> dict[str, Json]:
-    customs = custom_names(request)
     texts = [part.text for part in response.content if isinstance(part, Text)]
-    refusal = "".join(part.text for part in response.content if isinstance(part, RefusalText))
-    calls = [render_call(_with_id(fitted_call(call, customs)), own=own) for call in response.tool_calls]
+    refusal = "".join([part.text for part in response.content if isinstance(part, RefusalText)])
+    calls = [_render_call(call, request, own=own) for call in response.tool_calls]
     message: dict[str, Json] = {
         "role": "assistant",
         "content": "".join(texts) if texts or not calls else None,
@@ -136,6 +135,10 @@ def _render_message(response: Response, request: Request, *, own: bool) -> dict[
         if isinstance(part, Text) and part.extra:
             message = merged(message, part.extra)
     return message
+
+
+def _render_call(call: ToolCall, request: Request, *, own: bool) -> dict[str, Json]:
+    return render_call(_with_id(fitted_call(call, custom_names(request))), own=own)
 
 
 def _with_id(call: ToolCall) -> ToolCall:

@@ -26,7 +26,7 @@ from .names import NAME
 from .namespaces import Names
 from .parts import as_content, parse_content, render_parts, result_content
 
-__all__ = ["INSTRUCTIONS", "parse_input", "parse_instructions", "render_input"]
+__all__ = ["INSTRUCTIONS", "parse_input", "parse_instructions", "render_input", "render_instructions"]
 
 INSTRUCTIONS: dict[str, Json] = {"field": "instructions"}
 """The mark of the message that is the `instructions`."""
@@ -71,8 +71,7 @@ def render_input(
         own: whether it came in this dialect.
         replay: whether it goes to a provider.
     """
-    head, rest = _head(messages, own=own)
-    texts = [message.text for message in head if message.text]
+    _, rest = _head(messages, own=own)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
     for message in rest:
@@ -83,7 +82,13 @@ def render_input(
             _render_result(part, customs, own=own) for part in message.content if isinstance(part, ToolResult)
         ]
         items += _render_message(message, own=own)
-    return "\n\n".join(texts) if texts else None, items
+    return render_instructions(messages, own=own), items
+
+
+def render_instructions(messages: Sequence[Message], *, own: bool) -> str | None:
+    """The `instructions`; None: there are none."""
+    head, _ = _head(messages, own=own)
+    return "\n\n".join([message.text for message in head if message.text]) or None
 
 
 def _parse_instructions(text: str, path: str) -> Message:

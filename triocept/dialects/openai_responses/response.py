@@ -30,7 +30,7 @@ from .error import find_error, parse_error
 from .finish import is_cut, parse_finish, render_finish
 from .formats import render_format
 from .items import parse_item, render_answer
-from .messages import render_input
+from .messages import render_instructions
 from .names import NAME, asks_as_codex, is_own
 from .namespaces import Names
 from .tools import render_choice, render_tools
@@ -140,7 +140,7 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "background": False,
         "error": None,
         "incomplete_details": None,
-        "instructions": render_input(request.messages, Names(()), own=own)[0],
+        "instructions": render_instructions(request.messages, own=own),
         "max_output_tokens": sampling.max_output_tokens,
         "model": model or request.model,
         "output": [],
