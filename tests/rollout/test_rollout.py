@@ -331,29 +331,34 @@ async def test_the_next_exchange_is_not_cancelled_by_the_hang_up_of_the_one_befo
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_call_is_let_go_of_the_moment_it_has_ended(stream: bool) -> None:
     """Without waiting for the garbage collector: a cycle would keep each request's whole conversation until then."""
-    gone: list[weakref.ref[Exchange]] = []
+    exchanges: list[weakref.ref[Exchange]] = []
 
     async def answer(exchange: Exchange) -> None:
-        gone.append(weakref.ref(exchange))
+        exchanges.append(weakref.ref(exchange))
         if exchange.request.last is not None and exchange.request.last.text == "no":
             raise Refusal(429, "later")
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+    async def call(connection: trio.SocketStream, text: str) -> None:
+        await connection.send_all(raw_request(rollout, json.dumps(ask_body(text, stream=stream)).encode()))
+        await connection.receive_some()
+        await trio.sleep(0.02)
+
+    with trio.fail_after(20):
+        async with serve_endpoint(fast=True) as endpoint, endpoint.open_rollout(answer) as rollout:
             async with connected(endpoint.port) as connection:
+                await call(connection, "first")
                 gc.collect()
                 gc.disable()
                 try:
-                    for text in ("a", "no", "b", "c"):
-                        body = json.dumps(ask_body(text, stream=stream)).encode()
-                        await connection.send_all(raw_request(rollout, body))
-                        await connection.receive_some()
-                        await trio.sleep(0.02)
-                        assert gone[-1]() is None, f"what answered {text!r} is still there"
+                    for text in ["a", "no"] * 10:
+                        await call(connection, text)
+                        assert exchanges[-1]() is None, f"what answered {text!r} is still there"
+                    garbage = gc.collect()
                 finally:
                     gc.enable()
-    assert len(gone) == 4
+    assert len(exchanges) == 21
+    assert garbage < 20, "less than one thing a call"
 
 
 async def test_the_bodys_own_exception_leaves_bare() -> None:

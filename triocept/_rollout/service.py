@@ -149,7 +149,9 @@ async def _answer(handler: Handler, exchange: Exchange, on_error: Callable[[], N
         await exchange._settle_by(exc)
         if exchange._cause is not exc:
             raise
-        exc.__traceback__ = None  # it is an answer, and kept as one: not so the frames, and all that they hold
+        exc.__traceback__ = (
+            None  # it is an answer, and kept as one: not so the frames, and all that they hold
+        )
     except ExchangeAbandoned:
         if not isinstance(exchange._outcome, Abandoned):
             raise
