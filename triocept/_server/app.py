@@ -29,8 +29,9 @@ from ..dialects.base import Dialect, Failure, Target
 from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
+from .documents import read_json
 from .front import ROLLOUT_KEY, head_of
-from .intake import authenticate, authenticate_state, read_json
+from .intake import authenticate, authenticate_state
 from .service_views import add_service_views
 
 __all__ = ["make_app"]

@@ -21,6 +21,7 @@ from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .answer import Reply, failure_of, write_answer, write_failure
+from .documents import read_body
 from .encoding import decoded
 from .routes import Route
 
@@ -32,7 +33,6 @@ __all__ = [
     "authenticate",
     "authenticate_state",
     "intake",
-    "read_json",
     "redacted",
     "text_headers",
     "wants_both_lengths",
@@ -197,19 +197,7 @@ async def _read_document(head: Head, transport: Transport, max_body: int) -> Jso
         body = decoded(body, encoding, max_body)
     if body is None:
         raise BodyTooLarge
-    return read_json(body, "the body")
-
-
-def read_json(data: bytes | str, what: str) -> Json:
-    """Decode a document.
-
-    Raises:
-        DialectError: it is no JSON.
-    """
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeError) as exc:
-        raise DialectError(f"{what} is not valid JSON: {exc}") from exc
+    return await read_body(body)
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: Rollout) -> Request:

@@ -29,7 +29,7 @@ from .._rollout.rollout import Rollout
 from ..dialects import DIALECTS
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
-from .intake import read_json
+from .documents import read_json
 
 __all__ = ["add_service_views", "asking_dialect"]
 

@@ -41,7 +41,8 @@ from ..dialects.base import Failure
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_ws_error
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_of_outcome, follow
-from .intake import Head, read_json, redacted, whole_request
+from .documents import read_json
+from .intake import Head, redacted, whole_request
 
 __all__ = ["serve_websocket"]
 

@@ -37,7 +37,9 @@ def decode_json(data: bytes | str) -> Json:
                 return _decode(mended)
         except (msgspec.DecodeError, UnicodeError):
             pass
-        raise DialectError(f"not JSON: {exc}") from exc
+        raise DialectError(f"not valid JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise DialectError("not valid JSON: it is nested too deeply") from exc
 
 
 def encode_json(document: Json) -> bytes:

@@ -1,0 +1,82 @@
+"""Bodies of any size are read as JSON is, and a large one lets others run meanwhile."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.asking import ask_body, connected, echo, raw_request
+from triocept import serve_endpoint
+from triocept._server import documents
+from triocept._server.documents import read_body
+from triocept.errors import DialectError
+
+LARGE = 3 * 1024 * 1024
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+)
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(value=values, spaces=st.sampled_from([None, 1]))
+def test_a_document_read_in_pieces_is_the_document(value: object, spaces: int | None) -> None:
+    body = json.dumps(value, indent=spaces).encode()
+
+    async def read() -> object:
+        return await read_body(body)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "_LARGE", 0)
+        assert trio.run(read) == value
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"a": [1, 2, ' + b" " * LARGE, "truncated"),
+        (b'{"a": [1, 2, nope]}' + b" " * LARGE, "byte 17"),
+        (b"[" * LARGE, "nested too deeply"),
+        (b'{"a": "\xff"}' + b" " * LARGE, "utf-8"),
+    ],
+)
+async def test_a_large_body_that_is_no_json_is_an_error_with_its_place(body: bytes, says: str) -> None:
+    with pytest.raises(DialectError, match=f"the body is not valid JSON: .*{says}"):
+        await read_body(body)
+
+
+async def test_a_large_body_lets_others_run_while_it_is_read() -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": "x" * 1000}] * 5000}).encode()
+    turns = 0
+
+    async def run_meanwhile() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_meanwhile)
+        await trio.lowlevel.checkpoint()
+        await read_body(body)
+        nursery.cancel_scope.cancel()
+    assert turns >= len(body) // documents._LARGE
+
+
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("filler", [0, LARGE])
+async def test_half_an_emoji_does_not_cost_an_agent_its_call(filler: int) -> None:
+    """JavaScript's JSON.stringify writes one where a text was cut between the halves."""
+    body = json.dumps(ask_body("?", filler="x" * filler)).replace('"?"', '"cut \\ud83d"').encode()
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(raw_request(rollout, body))
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+    assert rollout.trace[0].request.last is not None
+    assert rollout.trace[0].request.last.text == "cut \ufffd"
