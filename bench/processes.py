@@ -24,6 +24,7 @@ __all__ = [
     "open_load",
     "open_server_process",
     "open_servers",
+    "pin_to_last_core",
     "raise_file_limit",
 ]
 
@@ -180,6 +181,11 @@ def _core(place: int) -> int | None:
         return None
     cores = sorted(os.sched_getaffinity(0))
     return cores[place] if len(cores) > 1 else None
+
+
+def pin_to_last_core() -> None:
+    """Run this process where servers run."""
+    _pin(_core(-1))
 
 
 def _pin(core: int | None) -> None:

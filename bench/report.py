@@ -1,4 +1,4 @@
-"""Medians of the rounds, the tables, and `bench/results.json`.
+"""Medians of the rounds, the tables, and `bench/results.json`; and `bench/figures.json`, from which `plots` draws.
 
 The ratio of a row is the median of the ratios of the rounds, not the ratio of the medians: both servers of one round
 had the same weather.
@@ -20,6 +20,7 @@ from .targets import OURS, TARGETS, Target
 __all__ = ["Report", "Row"]
 
 RESULTS = Path(__file__).with_name("results.json")
+FIGURES = Path(__file__).with_name("figures.json")
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,23 @@ class Report:
         return [self._row(target) for target in TARGETS]
 
     def write(self) -> Path:
-        """Write `bench/results.json`."""
+        """Write `bench/results.json`, and the figures."""
         text = json.dumps([asdict(row) for row in self.rows()], indent=2)
         RESULTS.write_text(text + "\n", encoding="utf-8")
+        FIGURES.write_text(json.dumps(self._figures(), indent=1) + "\n", encoding="utf-8")
         return RESULTS
+
+    def _figures(self) -> dict[str, dict[str, float]]:
+        """The medians of each server, by name of the figure."""
+        names = dict.fromkeys(name for rounds in self._rounds.values() for seen in rounds for name in seen)
+        return {
+            name: {
+                server: median(seen.values())
+                for server in self._rounds
+                if (seen := self._values(server, name))
+            }
+            for name in names
+        }
 
     def show(self, console: Console) -> None:
         """Print what was seen, then the rows."""

@@ -48,12 +48,22 @@ class Wire:
             return bytes(await self._stream.receive_some(_MAX_RECEIVE))
         while True:
             await trio.lowlevel.wait_readable(self._trios)
-            try:
-                return self._sock.recv(_MAX_RECEIVE)
-            except BlockingIOError:
-                continue
-            except OSError as exc:
-                raise trio.BrokenResourceError from exc
+            if (data := self.take()) is not None:
+                return data
+
+    def take(self) -> bytes | None:
+        """What is there now: None is nothing, no bytes are a hang-up.
+
+        Raises:
+            trio.BrokenResourceError: the connection has broken.
+        """
+        assert self._sock is not None, "released"
+        try:
+            return self._sock.recv(_MAX_RECEIVE)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            raise trio.BrokenResourceError from exc
 
     async def send(self, data: bytes) -> None:
         """Send all of it. A checkpoint only where it has to wait.
