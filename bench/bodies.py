@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["CHAT", "make_body"]
+__all__ = ["CHAT", "make_body", "make_turn"]
 
 CHAT = "openai_chat"
 """The dialect of these documents."""
@@ -46,7 +46,7 @@ def make_body(size: int, *, stream: bool = False) -> bytes:
     last = {"role": "user", "content": ""}
     length = len(_encode({**document, "messages": [*messages, last]}))
     for number in range(size):
-        turn = _turn(number, 5 * max(1, size // _LARGE))
+        turn = make_turn(number, 5 * max(1, size // _LARGE))
         length += sum(len(_encode(message)) + 1 for message in turn)
         if length > size - _MARGIN:
             break
@@ -59,7 +59,8 @@ def make_body(size: int, *, stream: bool = False) -> bytes:
     return _encode(document)
 
 
-def _turn(number: int, functions: int) -> list[dict[str, Any]]:
+def make_turn(number: int, functions: int = 5) -> list[dict[str, Any]]:
+    """A call of the assistant, and its result."""
     call = {
         "id": f"call_{number:024d}",
         "type": "function",

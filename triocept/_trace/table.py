@@ -35,23 +35,37 @@ class MessageTable:
         self.messages: list[Message] = []
         self._alike: dict[Hashable, list[int]] = {}
         self._latest: list[int] = []
+        self._given: tuple[Message, ...] = ()
+        """The conversation of which `_latest` has the numbers, as it came."""
+        self._kept: tuple[Message, ...] = ()
+        """The same, as it is kept."""
 
     def add(self, messages: tuple[Message, ...]) -> list[int]:
         """The numbers of these messages; what is new gets a number."""
         known, latest = self.messages, self._latest
+        if len(messages) >= len(latest) and all(map(is_, self._given, messages)):  # nearly always
+            new = [self._find(message) for message in messages[len(latest) :]]
+            self._latest = [*latest, *new]
+            added = [known[number] for number in new]
+            shared = self._kept is self._given and all(map(is_, added, messages[len(latest) :]))
+            self._kept = messages if shared else (*self._kept, *added)
+            self._given = messages
+            return self._latest
         numbers = [
             number if known[number] is message or _same(known[number], message) else self._find(message)
             for number, message in zip(latest, messages, strict=False)
         ]
         numbers += [self._find(message) for message in messages[len(latest) :]]
         self._latest = numbers
+        kept = tuple([known[number] for number in numbers])
+        self._kept = messages if all(map(is_, kept, messages)) else kept
+        self._given = messages
         return numbers
 
     def intern(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them."""
-        known = self.messages
-        interned = tuple([known[number] for number in self.add(messages)])
-        return messages if all(map(is_, interned, messages)) else interned
+        self.add(messages)
+        return self._kept
 
     def _find(self, message: Message) -> int:
         alike = self._alike.setdefault(_glance(message), [])
