@@ -58,13 +58,13 @@ class Calls:
         """Count from here on."""
         original = Rollout._answer_call
 
-        async def counted(rollout: Rollout, request: Request, **rest: Any) -> None:
+        async def counted(rollout: Rollout, request: Request, caller: Any, **rest: Any) -> None:
             if is_side_call(request, rest["raw"]):
                 self.side += 1
             else:
                 self.requests.append(request)
                 self.times.append(trio.current_time())
-            await original(rollout, request, **rest)
+            await original(rollout, request, caller, **rest)
 
         monkeypatch.setattr(Rollout, "_answer_call", counted)
         return self
