@@ -30,10 +30,10 @@ _LARGE = 64 * 1024
 """Bytes; larger bodies have larger results instead of more turns."""
 
 
-def make_body(size: int, *, stream: bool = False) -> bytes:
-    """A request's body of exactly `size` bytes."""
+def make_body(size: int, *, stream: bool = False, mark: str = "") -> bytes:
+    """A request's body of exactly `size` bytes; with a mark of its own, it is no other's conversation."""
     messages: list[dict[str, Any]] = [
-        {"role": "system", "content": _SYSTEM},
+        {"role": "system", "content": _SYSTEM + mark},
         {"role": "user", "content": _TASK},
     ]
     document = {

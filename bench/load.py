@@ -18,11 +18,12 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 
 from .bodies import CHAT, make_body
 from .wire import BadResponse, ResponseReader, make_request
 
-__all__ = ["Job", "Yield", "run"]
+__all__ = ["Job", "Yield", "make_requests", "run"]
 
 _CONNECTS = 100
 """How many connections are made before the server gets a moment to accept them: aiohttp's backlog is 128."""
@@ -36,7 +37,8 @@ class Job:
 
     port: int
     routes: list[list[str]]
-    """Path and key of each rollout; the connections take them in turn."""
+    """Path and key of each rollout; the connections take them in turn. If they send one request each, they all say
+    something else."""
     connections: int
     body: int
     """Bytes."""
@@ -106,7 +108,7 @@ class Load:
     """The connections and their loop."""
 
     def __init__(self, job: Job) -> None:
-        requests = _make_requests(job)
+        requests = make_requests(job)
         self._once = job.once
         self._poll = select.epoll()
         self._connections: dict[int, Connection] = {}
@@ -180,16 +182,19 @@ class Load:
         return sum(connection.reader.events for connection in self._connections.values())
 
 
-def _make_requests(job: Job) -> list[bytes]:
-    """One for each rollout."""
+def make_requests(job: Job) -> list[bytes]:
+    """One for each rollout, or for each connection."""
+    if job.once:
+        bodies = (make_body(job.body, stream=job.stream, mark=f" No. {n}") for n in range(job.connections))
+        return [make_request(*route, body, hold=True) for route, body in zip(cycle(job.routes), bodies)]
     if job.dialect == CHAT:
         body = make_body(job.body, stream=job.stream)
-        return [make_request(path, key, body, hold=job.once) for path, key in job.routes]
+        return [make_request(path, key, body) for path, key in job.routes]
     from .dialects import make_dialect_body, path_in  # its codecs take a while to import, and chat needs none
 
     body = make_dialect_body(job.body, job.dialect, stream=job.stream)
     paths = [(path_in(path, job.dialect, stream=job.stream), key) for path, key in job.routes]
-    return [make_request(path, key, body, hold=job.once) for path, key in paths]
+    return [make_request(path, key, body) for path, key in paths]
 
 
 def run(job: Job) -> Yield:

@@ -43,7 +43,7 @@ class LoadFailed(Exception):
 
 
 def raise_file_limit() -> None:
-    """As many open files as may be: 2,000 waiting requests are 2,000 sockets at either end."""
+    """As many open files as may be: 10,000 waiting requests are 10,000 sockets at either end."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 16384 if hard == resource.RLIM_INFINITY else min(hard, 16384)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -59,6 +59,7 @@ class ServerProcess:
         self._process = process
         hello = self._read(_START)
         self.port: int = hello["port"]
+        self._pid: int = hello["pid"]
         self.abilities: frozenset[str] = frozenset(hello["abilities"])
 
     def tell(self, command: str) -> dict[str, Any]:
@@ -74,12 +75,12 @@ class ServerProcess:
 
     def memory(self) -> int:
         """Bytes of memory that are its own, from Linux's /proc."""
-        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()
+        pages = Path(f"/proc/{self._pid}/statm").read_text(encoding="ascii").split()
         return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
 
     def cpu(self) -> float:
         """Seconds that its main thread has run, from Linux's /proc: what noise on the machine changes least."""
-        return int(Path(f"/proc/{self._process.pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+        return int(Path(f"/proc/{self._pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
 
     def _read(self, patience: float) -> dict[str, Any]:
         line = _read_line(self._process, patience)
@@ -90,9 +91,9 @@ class ServerProcess:
 
 
 @contextmanager
-def open_server_process(name: str, *, log: Path) -> Iterator[ServerProcess]:
-    """Start a server; it ends when the body does."""
-    with log.open("a") as stderr, _open_python(f"bench.servers.{name}", _core(-1), stderr) as process:
+def open_server_process(name: str, *, log: Path, core: int = -1) -> Iterator[ServerProcess]:
+    """Start a server on the first core (0) or the last (-1); it ends when the body does."""
+    with log.open("a") as stderr, _open_python(f"bench.servers.{name}", _core(core), stderr) as process:
         yield ServerProcess(name, process)
 
 
@@ -137,9 +138,9 @@ class LoadProcess:
 
 
 @contextmanager
-def open_load(job: Job) -> Iterator[LoadProcess]:
-    """Start a load; it ends with its job, or when the body does."""
-    with _open_python("bench.load", _core(0), subprocess.PIPE) as process:
+def open_load(job: Job, *, core: int = 0) -> Iterator[LoadProcess]:
+    """Start a load on the first core or the last; it ends with its job, or when the body does."""
+    with _open_python("bench.load", _core(core), subprocess.PIPE) as process:
         assert process.stdin is not None
         print(json.dumps(asdict(job)), file=process.stdin, flush=True)
         yield LoadProcess(process, job.warmup + job.seconds + _REPLY)

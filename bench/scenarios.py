@@ -6,17 +6,21 @@ names like `req/s c=32 4KB`; `targets.py` says in which direction each is good.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import TypeAlias
 
 from .bodies import CHAT
 from .dialects import NAMES
+from .growth import growth
 from .load import Job, Yield
-from .processes import ServerProcess, open_load
+from .processes import ServerProcess, open_load, open_server_process
 from .servers._shape import CHUNKS
 
 __all__ = ["SCENARIOS", "Effort", "Figures", "Scenario"]
@@ -108,28 +112,64 @@ def _in_dialect(server: ServerProcess, effort: Effort, dialect: str) -> Figures:
 
 
 def memory(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
-    """How much the server grows by each request that waits."""
+    """How much the server grows by each request that waits, each of a rollout of its own."""
     answer(server, replace(effort, seconds=0.5), connections=8, body=body)
-    job = Job(port=server.port, routes=server.routes(ROLLOUTS), connections=effort.held, body=body * KIB)
-    before = server.memory()
-    with open_load(job) as load:
-        load.wait_sent()
-        _wait_held(server, effort.held)
-        grown = server.memory() - before
-        server.tell("release")
-        load.result()
-    return {"KiB per waiting request": grown / effort.held / KIB}
+    held = _hold(server, rollouts=effort.held, waiting=effort.held, body=body * KIB)
+    return {"KiB per waiting request": held.grown / effort.held / KIB}
 
 
 def release(server: ServerProcess, effort: Effort, *, waiting: int) -> Figures:
     """How long the last of so many waiting requests waits for its answer, once all are given it."""
-    job = Job(port=server.port, routes=server.routes(ROLLOUTS), connections=waiting, body=4 * KIB)
-    with open_load(job) as load:
-        load.wait_sent()
-        _wait_held(server, waiting)
-        released_at = server.tell("release")["released_at"]
-        seen = load.result()
-    return {"release ms": 1000 * (seen.last_at - released_at)}
+    held = _hold(server, rollouts=ROLLOUTS, waiting=waiting, body=4 * KIB)
+    return {"release ms": 1000 * held.release}
+
+
+def crowd(server: ServerProcess, effort: Effort, *, rollouts: int, waiting: int) -> Figures:
+    """Very many waiting requests of very many rollouts: what they take, and whether each gets its answer."""
+    held = _hold(server, rollouts=rollouts, waiting=waiting, body=4 * KIB)
+    return {
+        "crowd MiB": held.grown / KIB / KIB,
+        "crowd release s": held.release,
+        "crowd lost": waiting - held.answered,
+    }
+
+
+def growing(server: ServerProcess, effort: Effort) -> Figures:
+    """What a turn costs early and late in a conversation; no server has a part in it."""
+    return growth(effort.rounds)
+
+
+def cores(server: ServerProcess, effort: Effort) -> Figures:
+    """A server and its load share a core: how much more two such pairs get done on two cores than one on one."""
+    effort = replace(effort, seconds=max(1.0, effort.seconds))
+    with ExitStack() as stack:
+        pairs = [
+            (stack.enter_context(open_server_process(server.name, log=Path(os.devnull), core=core)), core)
+            for core in (0, -1)
+        ]
+        ratios = [_rate(pairs, effort) / _rate(pairs[:1], effort) for _ in range(3)]
+    return {"two processes on two cores": median(ratios)}
+
+
+def _rate(pairs: list[tuple[ServerProcess, int]], effort: Effort) -> float:
+    with ExitStack() as stack:
+        loads = [
+            stack.enter_context(
+                open_load(
+                    Job(
+                        port=server.port,
+                        routes=server.routes(ROLLOUTS),
+                        connections=32,
+                        body=4 * KIB,
+                        seconds=effort.seconds,
+                        warmup=0.5,  # so that both are under way
+                    ),
+                    core=core,
+                )
+            )
+            for server, core in pairs
+        ]
+        return sum(seen.responses / seen.seconds for seen in [load.result() for load in loads])
 
 
 def up_and_down(server: ServerProcess, effort: Effort) -> Figures:
@@ -180,6 +220,30 @@ def _load(
     return seen, server.cpu() - before
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What was seen of requests that waited."""
+
+    grown: int
+    """Bytes that the server grew by."""
+    release: float
+    """Seconds from their release to the last answer."""
+    answered: int
+
+
+def _hold(server: ServerProcess, *, rollouts: int, waiting: int, body: int) -> _Held:
+    """Let so many requests wait, and release them."""
+    job = Job(port=server.port, routes=server.routes(rollouts), connections=waiting, body=body)
+    before = server.memory()
+    with open_load(job) as load:
+        load.wait_sent()
+        _wait_held(server, waiting)
+        grown = server.memory() - before
+        released_at = server.tell("release")["released_at"]
+        seen = load.result()
+    return _Held(grown, seen.last_at - released_at, seen.responses)
+
+
 def _wait_held(server: ServerProcess, count: int) -> None:
     deadline = time.monotonic() + 60
     while (held := server.tell("held")["held"]) < count:
@@ -199,6 +263,9 @@ SCENARIOS = [
     Scenario("dialects", "stream", dialects, long=True),
     Scenario("release", "hold", partial(release, waiting=2000), long=True),
     Scenario("memory", "hold", partial(memory, body=64), fresh=True, long=True),
+    Scenario("crowd", "hold", partial(crowd, rollouts=1000, waiting=10_000), fresh=True, long=True),
     Scenario("endpoint", "endpoint", up_and_down, fresh=True, long=True),
     Scenario("stall", "stall", partial(stall, body=5 * KIB), fresh=True, long=True),
+    Scenario("growth", "growth", growing, long=True),
+    Scenario("cores", "cores", cores, long=True),
 ]

@@ -45,7 +45,8 @@ class Process:
 
     def hello(self, abilities: frozenset[str]) -> dict[str, Any]:
         """What is said first."""
-        return {"port": self._server.port, "pid": os.getpid(), "abilities": sorted(abilities)}
+        pid = getattr(self._server, "pid", os.getpid())  # a peer may be a program of its own
+        return {"port": self._server.port, "pid": pid, "abilities": sorted(abilities)}
 
     async def obey(self, line: str) -> dict[str, Any]:
         """Do what the line says."""

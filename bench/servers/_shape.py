@@ -27,7 +27,7 @@ __all__ = [
 
 Ability: TypeAlias = str
 """What a peer can take: `answer`, `stream`, `hold`, `endpoint` (cheap to bring up in-process), `stall`, `dialects`
-(all of them, not chat completions only)."""
+(all of them, not chat completions only); and of ours `growth` and `cores`, which are about itself."""
 
 HEADER = "x-bench"
 ANSWER = "hello"

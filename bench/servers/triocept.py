@@ -49,4 +49,7 @@ async def open_server(gate: Gate) -> AsyncIterator[TrioceptServer]:
 
 
 if __name__ == "__main__":
-    run(open_server, frozenset({"answer", "stream", "hold", "endpoint", "stall", "dialects"}))
+    run(
+        open_server,
+        frozenset({"answer", "stream", "hold", "endpoint", "stall", "dialects", "growth", "cores"}),
+    )

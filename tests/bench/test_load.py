@@ -8,6 +8,7 @@ import pytest
 
 from bench.bodies import make_body
 from bench.dialects import NAMES, make_dialect_body, path_in
+from bench.load import Job, make_requests
 from bench.report import Report
 from bench.targets import OURS, Target
 from bench.wire import BadResponse, ResponseReader, make_request
@@ -55,6 +56,18 @@ def test_a_path_in_another_dialect_is_that_of_the_same_rollout() -> None:
 def test_a_body_that_cannot_be_so_small_is_refused() -> None:
     with pytest.raises(ValueError, match="at least"):
         make_body(100)
+
+
+def test_requests_that_wait_are_each_a_conversation_of_their_own() -> None:
+    job = Job(port=1, routes=[["/a", "key a"], ["/b", "key b"]], connections=5, body=4096)
+
+    requests = make_requests(job)
+
+    bodies = [request.partition(b"\r\n\r\n")[2] for request in requests]
+    assert len(set(bodies)) == 5
+    assert {len(body) for body in bodies} == {4096}
+    assert [request.split()[1] for request in requests] == [b"/a", b"/b", b"/a", b"/b", b"/a"]
+    assert all(b"x-bench: hold" in request for request in requests)
 
 
 def test_a_request_says_how_long_its_body_is_and_whether_it_is_to_be_held() -> None:
