@@ -21,10 +21,11 @@ __all__ = [
     "LoadFailed",
     "ServerProcess",
     "ServerUnavailable",
+    "core_at",
     "open_load",
     "open_server_process",
     "open_servers",
-    "pin_to_last_core",
+    "pin",
     "raise_file_limit",
 ]
 
@@ -93,7 +94,7 @@ class ServerProcess:
 @contextmanager
 def open_server_process(name: str, *, log: Path, core: int = -1) -> Iterator[ServerProcess]:
     """Start a server on the first core (0) or the last (-1); it ends when the body does."""
-    with log.open("a") as stderr, _open_python(f"bench.servers.{name}", _core(core), stderr) as process:
+    with log.open("a") as stderr, _open_python(f"bench.servers.{name}", core_at(core), stderr) as process:
         yield ServerProcess(name, process)
 
 
@@ -140,7 +141,7 @@ class LoadProcess:
 @contextmanager
 def open_load(job: Job, *, core: int = 0) -> Iterator[LoadProcess]:
     """Start a load on the first core or the last; it ends with its job, or when the body does."""
-    with _open_python("bench.load", _core(core), subprocess.PIPE) as process:
+    with _open_python("bench.load", core_at(core), subprocess.PIPE) as process:
         assert process.stdin is not None
         print(json.dumps(asdict(job)), file=process.stdin, flush=True)
         yield LoadProcess(process, job.warmup + job.seconds + _REPLY)
@@ -155,7 +156,7 @@ def _open_python(module: str, core: int | None, stderr: Any) -> Iterator[subproc
         stderr=stderr,
         text=True,
         bufsize=1,
-        preexec_fn=partial(_pin, core),
+        preexec_fn=partial(pin, core),
         cwd=Path(__file__).parent.parent,
     )
     with process:
@@ -176,7 +177,7 @@ def _read_line(process: subprocess.Popen[str], patience: float) -> str | None:
     return (process.stdout.readline() or None) if ready else None
 
 
-def _core(place: int) -> int | None:
+def core_at(place: int) -> int | None:
     """The first or the last core that this process may use; None where there is one only, or no telling."""
     if not hasattr(os, "sched_getaffinity"):
         return None
@@ -184,11 +185,7 @@ def _core(place: int) -> int | None:
     return cores[place] if len(cores) > 1 else None
 
 
-def pin_to_last_core() -> None:
-    """Run this process where servers run."""
-    _pin(_core(-1))
-
-
-def _pin(core: int | None) -> None:
+def pin(core: int | None) -> None:
+    """Run this process on that core only; None: on any."""
     if core is not None:
         os.sched_setaffinity(0, {core})

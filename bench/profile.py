@@ -29,7 +29,7 @@ from triocept._trace import trace
 from triocept.dialects.openai_chat import OpenAIChat
 
 from .load import Job
-from .processes import open_load, pin_to_last_core
+from .processes import core_at, open_load, pin
 from .servers._shape import ANSWER
 
 __all__ = ["LAYERS", "Profile", "profile"]
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--body", type=int, default=4, metavar="KIB")
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
-    pin_to_last_core()
+    pin(core_at(-1))
     seen = trio.run(profile, arguments.connections, arguments.body, arguments.seconds)
     table = Table("layer", "us", "share", title=f"{arguments.connections} connections, {arguments.body} KiB")
     for layer, spent in seen.layers.items():

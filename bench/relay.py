@@ -2,7 +2,8 @@
 
 A provider in a process of its own streams chat completions, and writes the time into each event. A client in another
 reads them through a relay in a third: the difference of the clocks (one machine, one clock) is what the way takes. The
-same way without a relay is taken off. All relays are met in turn, so that all meet the same weather.
+same way without a relay is taken off. All relays are met in turn, so that all meet the same weather. A relay has a core
+for itself; provider and client share another.
 
 * `ours`: an endpoint whose handler is an upstream.
 * `translated`: the same, for an agent that speaks Anthropic's messages.
@@ -19,21 +20,26 @@ import argparse
 import json
 import math
 import os
+import random
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
+from .processes import core_at, pin
+
 EVENTS, PAUSE = 100, 0.005
-"""Events of one stream, and the seconds between them."""
+"""Events of one stream, and the seconds between them: half as much to one and a half times, for no two models speak in
+step."""
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
 
 
@@ -57,7 +63,7 @@ async def _answer(stream: trio.SocketStream) -> None:
     for number in range(EVENTS):
         await _send(stream, {"content": f"<{time.monotonic_ns()}>"})
         if number < EVENTS - 1:
-            await trio.sleep(PAUSE)
+            await trio.sleep(PAUSE * random.uniform(0.5, 1.5))
     await _send(stream, {}, "stop")
     data = b"data: [DONE]\n\n"
     await stream.send_all(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
@@ -169,10 +175,10 @@ async def client(url: str, key: str, kind: str, streams: int) -> None:
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[dict[str, str]]:
+def process(*arguments: str, core: int = -1) -> Iterator[dict[str, str]]:
     """A role of this module in a process of its own; what it printed first."""
     command = [sys.executable, "-m", "bench.relay", "--role", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_pinned(core)) as running:
         try:
             assert running.stdout is not None
             yield json.loads(running.stdout.readline())
@@ -196,12 +202,18 @@ def litellm(command: str, url: str, folder: Path) -> Iterator[dict[str, str]]:
     argv = [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": key}
     with (folder / "litellm.log").open("w") as log:
-        with subprocess.Popen(argv, stdout=log, stderr=log, env=environment) as running:
+        with subprocess.Popen(
+            argv, stdout=log, stderr=log, env=environment, preexec_fn=_pinned(-1)
+        ) as running:
             try:
                 _wait_for_port(port)
                 yield {"url": f"http://127.0.0.1:{port}", "key": key}
             finally:
                 running.terminate()
+
+
+def _pinned(place: int) -> Callable[[], None]:
+    return partial(pin, core_at(place))
 
 
 def _wait_for_port(port: int) -> None:
@@ -219,7 +231,12 @@ def _wait_for_port(port: int) -> None:
 def measure(where: dict[str, str], kind: str, streams: int) -> dict[str, list[int]]:
     command = [sys.executable, "-m", "bench.relay", "--role", "client", where["url"], where["key"], kind]
     done = subprocess.run(
-        [*command, str(streams)], stdout=subprocess.PIPE, text=True, check=True, timeout=120
+        [*command, str(streams)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+        preexec_fn=_pinned(0),
     )
     found: dict[str, list[int]] = json.loads(done.stdout)
     return found
@@ -233,7 +250,7 @@ def percentile(values: list[int], share: float) -> float:
 
 def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        far = stack.enter_context(process("provider"))
+        far = stack.enter_context(process("provider", core=0))
         mine = stack.enter_context(process("ours", far["url"]))
         relays = {
             "none": (far, "chat"),
