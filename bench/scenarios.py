@@ -20,7 +20,7 @@ from .bodies import CHAT
 from .dialects import NAMES
 from .growth import growth
 from .load import Job, Yield
-from .processes import ServerProcess, open_load, open_server_process
+from .processes import LoadFailed, ServerProcess, open_load, open_server_process
 from .servers._shape import CHUNKS
 
 __all__ = ["SCENARIOS", "Effort", "Figures", "Scenario"]
@@ -217,6 +217,8 @@ def _load(
     before = server.cpu()
     with open_load(job) as load:
         seen = load.result()
+    if not seen.responses:
+        raise LoadFailed(f"no answer within {effort.seconds:g} s")
     return seen, server.cpu() - before
 
 
