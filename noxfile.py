@@ -163,6 +163,10 @@ def reach(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
-    """Speed and memory, each as a ratio to the ancestor's server in the same run."""
+    """Speed and memory, each as a ratio to the ancestor's server in the same run.
+
+    Two peers take part where they are installed: aimock (`nox -s upstreams` installs it, or `TRIOCEPT_BENCH_AIMOCK` is
+    its command) and the litellm proxy (`TRIOCEPT_BENCH_LITELLM`).
+    """
     install(session, "bench")
     session.run("python", "-m", "bench", *session.posargs)

@@ -20,8 +20,16 @@ __all__ = ["main"]
 
 Figures: TypeAlias = dict[str, dict[str, float]]
 
-_COLOURS = {OURS: "#b3452c", "vf_legacy": "#4c6a92", "vf_v1": "#8fa7c4", "aiohttp_bare": "#9c9c9c"}
-_OTHER = "#c9c9c9"
+_COLOURS = {
+    OURS: "#b3452c",
+    "vf_legacy": "#4c6a92",
+    "vf_v1": "#8fa7c4",
+    "aiohttp_bare": "#9c9c9c",
+    "trio_h11": "#6f8f5f",
+    "trio_httptools": "#b5c9a8",
+    "aimock": "#d0a748",
+    "litellm_proxy": "#7d6a91",
+}
 _NAMES = {
     OURS: "triocept",
     "vf_legacy": "verifiers, legacy (aiohttp)",
@@ -38,7 +46,6 @@ _PLOTS = {
         ["req/s c=1 4KB", "req/s c=32 4KB", "req/s c=256 4KB", "req/s c=32 64KB", "req/s c=256 64KB"],
     ),
     "streams": ("Chunks of streams in a second, 50 clients", ["chunks/s"]),
-    "latency": ("Median wait for an answer, in milliseconds", ["p50 ms c=1 4KB", "p50 ms c=32 4KB"]),
     "memory": ("KiB for each request that waits, with a body of 64 KiB", ["KiB per waiting request"]),
 }
 
@@ -48,14 +55,14 @@ def draw(figures: Figures, name: str, folder: Path) -> None:
     title, rows = _PLOTS[name]
     rows = [row for row in rows if row in figures]
     servers = [server for server in _NAMES if any(server in figures[row] for row in rows)]
-    height = 0.6 + 0.26 * len(rows) * (len(servers) + 0.8)
+    height = 1.2 + 0.26 * len(rows) * (len(servers) + 0.8)
     canvas, axes = pyplot.subplots(figsize=(7.5, height))
     at, ticks = 0.0, []
     for row in rows:
         ticks.append((at + len(servers) / 2 - 0.5, row.split(" ", 1)[1] if len(rows) > 1 else ""))
         for server in servers:
             if (value := figures[row].get(server)) is not None:
-                axes.barh(at, value, color=_COLOURS.get(server, _OTHER), height=0.85)
+                axes.barh(at, value, color=_COLOURS[server], height=0.85)
                 axes.text(
                     value, at, f" {value:,.3g}" if value < 100 else f" {value:,.0f}", va="center", size=7
                 )
@@ -67,9 +74,10 @@ def draw(figures: Figures, name: str, folder: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="x", labelsize=7)
     axes.set_xlim(right=axes.get_xlim()[1] * 1.08)
-    patches = [pyplot.Rectangle((0, 0), 1, 1, color=_COLOURS.get(server, _OTHER)) for server in servers]
-    axes.legend(patches, [_NAMES[server] for server in servers], fontsize=7, frameon=False, loc="lower right")
-    canvas.tight_layout()
+    patches = [pyplot.Rectangle((0, 0), 1, 1, color=_COLOURS[server]) for server in servers]
+    names = [_NAMES[server] for server in servers]
+    canvas.legend(patches, names, fontsize=7, frameon=False, loc="lower center", ncols=4)
+    canvas.tight_layout(rect=(0, 0.5 / height, 1, 1))  # inches for the legend
     canvas.savefig(folder / f"{name}.svg", metadata={"Date": None})
     pyplot.close(canvas)
 
