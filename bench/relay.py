@@ -19,8 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
+import secrets
 import socket
 import statistics
 import subprocess
@@ -36,6 +36,8 @@ from typing import Any
 import trio
 
 from .processes import core_at, pin
+from .servers._program import unused_port
+from .servers.litellm_proxy import litellm_proxy
 
 EVENTS, PAUSE = 100, 0.005
 """Events of one stream, and the seconds between them: half as much to one and a half times, for no two models speak in
@@ -189,18 +191,9 @@ def process(*arguments: str, core: int = -1) -> Iterator[dict[str, str]]:
 @contextmanager
 def litellm(command: str, url: str, folder: Path) -> Iterator[dict[str, str]]:
     """The litellm proxy, in front of `url`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    key = f"sk-{os.urandom(16).hex()}"  # it starts with no weak one
-    entry = {
-        "model_name": "m",
-        "litellm_params": {"model": "openai/m", "api_base": f"{url}/v1", "api_key": "sk"},
-    }
-    settings = {"telemetry": False, "num_retries": 0}
-    config = folder / "litellm.yaml"
-    config.write_text(json.dumps({"model_list": [entry], "litellm_settings": settings}))
-    argv = [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": key}
+    port, key = unused_port(), f"sk-{secrets.token_hex(16)}"
+    parameters = {"api_base": f"{url}/v1", "api_key": "sk"}
+    argv, environment = litellm_proxy(command, "m", parameters, folder, port=port, key=key)
     with (folder / "litellm.log").open("w") as log:
         with subprocess.Popen(
             argv, stdout=log, stderr=log, env=environment, preexec_fn=_pinned(-1)

@@ -219,10 +219,7 @@ async def compare(examples: list[list[tuple[float, int, bytes]]]) -> None:
             for changes in examples:
                 answers = []
                 for rollout, port in ((a, one.port), (b, other.port)):
-                    data = edited(request_of(rollout, "hi"), changes).replace(
-                        rollout.api_key.encode(), b"KEY"
-                    )
-                    data = data.replace(b"KEY", rollout.api_key.encode())
+                    data = edited(request_of(rollout, "hi"), changes)
                     answers.append(await answer_to(port, data))
                 assert answers[0] == answers[1], changes
 

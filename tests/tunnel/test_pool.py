@@ -361,14 +361,17 @@ async def test_the_bodys_own_error_leaves_a_pool_bare_and_a_cancelled_pool_ends(
 
 
 async def test_a_pool_that_is_left_while_it_grows_ends_the_growing_one_too() -> None:
-    opening, hangs = trio.Event(), False
+    opening, ended, hangs = trio.Event(), trio.Event(), False
 
     @asynccontextmanager
     async def opener() -> AsyncIterator[Endpoint]:
         nonlocal hangs
         if hangs:
             opening.set()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.set()
         hangs = True
         async with serve_endpoint() as endpoint:
             yield endpoint
@@ -384,6 +387,7 @@ async def test_a_pool_that_is_left_while_it_grows_ends_the_growing_one_too() -> 
                 nursery.start_soon(second)
                 await opening.wait()
                 nursery.cancel_scope.cancel()
+        assert ended.is_set()
 
 
 @pytest.mark.parametrize(
