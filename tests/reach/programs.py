@@ -6,7 +6,6 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import trio
+
+from tests.ports import free_port
 
 START = 15.0
 """Seconds for a program to listen."""
@@ -25,13 +26,6 @@ def program(name: str) -> str:
     if path is None:
         pytest.skip(f"this machine has no {name}")
     return path
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free now. Programs that cannot take port 0 need one; who loses the race tries again."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 async def listens(port: int, host: str = "127.0.0.1") -> bool:

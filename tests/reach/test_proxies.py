@@ -19,7 +19,8 @@ import trio
 import trustme
 
 from tests.asking import CHAT, MESSAGES, ask_body, bearer
-from tests.reach.programs import free_port, kill_tree, listens, program
+from tests.ports import free_port
+from tests.reach.programs import kill_tree, listens, program
 from triocept import Endpoint, Exchange, FixedURL, Rollout, TunnelError, TunnelHealth, serve_endpoint
 
 EVENTS = 50

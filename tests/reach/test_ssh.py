@@ -20,7 +20,8 @@ import trustme
 
 from tests.agent.agent_helpers import CancelAt, open_program, until
 from tests.asking import connected, echo
-from tests.reach.programs import SSHD, each_process, free_port, open_sshd
+from tests.ports import refusing_port
+from tests.reach.programs import SSHD, each_process, open_sshd
 from triocept import Exchange, Rollout, SSHTunnel, TunnelError, TunnelHealth, serve_endpoint
 
 # The SDK leaves its async generators where a stream ends or fails; trio warns, and closes them.
@@ -264,8 +265,8 @@ async def test_a_refused_forwarding_is_an_error(tmp_path: Path) -> None:
 
 
 async def test_a_host_where_nobody_listens_is_an_error(sshd: SSHD) -> None:
-    tunnel = SSHTunnel(sshd.destination, port=free_port(), options=sshd.options)
-    with trio.fail_after(30):
+    with refusing_port() as port, trio.fail_after(30):
+        tunnel = SSHTunnel(sshd.destination, port=port, options=sshd.options)
         assert "Connection refused" in await refused(tunnel)
 
 

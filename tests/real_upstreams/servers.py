@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 AIMOCK = "@copilotkit/aimock"
 FIXTURES = [
     {"match": {"userMessage": "hello"}, "response": {"content": "Hello from aimock, in a few words \u00e9."}},
@@ -82,23 +84,16 @@ def transformers_serve(folder: Path) -> Iterator[tuple[str, str]]:
     if not (model / "config.json").exists():
         maker = [environment / "bin" / "python", Path(__file__).with_name("tiny_model.py"), model]
         subprocess.run(maker, check=True, timeout=300)
-    with free_port() as port:
-        command = [str(executable), "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    command = [
+        *(str(executable), "serve", "--device", "cpu"),
+        *("--host", "127.0.0.1", "--port", str(free_port())),
+    ]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "home"), "TOKENIZERS_PARALLELISM": "false"}
     with started(
         command, folder / "transformers.log", r"Uvicorn running on (http://[\d.:]+)", **offline
     ) as url:
         wait_for(f"{url}/v1/models")
         yield url, str(model)
-
-
-@contextmanager
-def free_port() -> Iterator[int]:
-    """A port for a server that cannot say which one it got."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 
 import h11
 import httpx2
@@ -176,40 +177,39 @@ def edited(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
 async def answer_to(port: int, data: bytes) -> tuple[object, ...]:
     """What a client sees: status, headers and body of each response, and whether the connection has ended."""
     seen: list[object] = []
-    async with connected(port) as stream:
-        await stream.send_all(data)
+    with socket.create_connection(("127.0.0.1", port)) as agent:
+        agent.sendall(data)
+        agent.setblocking(False)
         client = h11.Connection(h11.CLIENT)
         client.send(h11.Request(method="POST", target="/", headers=[("host", "a"), ("content-length", "0")]))
         client.send(h11.EndOfMessage())
-        await trio.testing.wait_all_tasks_blocked(
-            0.02
-        )  # the server, which is in this program, has done what it can
-        with trio.move_on_after(0.02):
-            while True:
+        # The server is in this program: when nothing moves any more it has said all that it has to say.
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        while True:
+            try:
+                event = client.next_event()
+            except h11.RemoteProtocolError:  # a 101, which this client did not ask for
+                seen.append("switched")
+                break
+            if event is h11.NEED_DATA:
                 try:
-                    event = client.next_event()
-                except h11.RemoteProtocolError:  # a 101, which this client did not ask for
-                    seen.append("switched")
+                    client.receive_data(agent.recv(65536))
+                except BlockingIOError:
                     break
-                if event is h11.NEED_DATA:
-                    try:
-                        client.receive_data(await stream.receive_some())
-                    except trio.BrokenResourceError:
-                        seen.append("reset")
-                        break
-                elif isinstance(event, h11.Response | h11.InformationalResponse):
-                    headers = {
-                        name: value
-                        for name, value in event.headers
-                        if name not in (b"date", b"content-length")
-                    }
-                    seen.append((event.status_code, headers))
-                elif isinstance(event, h11.Data):
-                    seen.append(re.sub(rb"resp_\w+|\"created\":\d+", b"", bytes(event.data)))
-                else:
-                    seen.append(type(event).__name__)
-                    if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed | h11.EndOfMessage):
-                        break
+                except OSError:
+                    seen.append("reset")
+                    break
+            elif isinstance(event, h11.Response | h11.InformationalResponse):
+                headers = {
+                    name: value for name, value in event.headers if name not in (b"date", b"content-length")
+                }
+                seen.append((event.status_code, headers))
+            elif isinstance(event, h11.Data):
+                seen.append(re.sub(rb"resp_\w+|\"created\":\d+", b"", bytes(event.data)))
+            else:
+                seen.append(type(event).__name__)
+                if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed | h11.EndOfMessage):
+                    break
     return tuple(seen)
 
 
@@ -230,8 +230,11 @@ async def compare(examples: list[list[tuple[float, int, bytes]]]) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(edits(), min_size=8, max_size=8))
 def test_a_head_of_any_kind_is_answered_the_same_both_ways(
-    examples: list[list[tuple[float, int, bytes]]],
+    monkeypatch: pytest.MonkeyPatch, examples: list[list[tuple[float, int, bytes]]]
 ) -> None:
+    # The same key for both, the same in each run: an edit may fall into it.
+    monkeypatch.setattr("triocept._rollout.rollout.token_urlsafe", lambda size: "k" * size)
+
     async def main() -> None:
         with trio.fail_after(60):
             await compare(examples)

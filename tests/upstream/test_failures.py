@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 
+from tests.ports import refusing_port
 from triocept import (
     ContextLengthError,
     Exchange,
@@ -16,7 +17,6 @@ from triocept import (
     UpstreamError,
     UpstreamTruncated,
     open_upstream,
-    serve_endpoint,
 )
 from triocept._upstream.relay import Relay
 from triocept.dialects import DIALECTS
@@ -38,7 +38,6 @@ from .provider import (
     head,
     says,
     says_and_closes,
-    serve_provider,
     whole,
     wire_stream,
     wire_whole,
@@ -141,15 +140,10 @@ async def test_a_page_is_shown_as_words() -> None:
 
 
 async def test_a_provider_that_is_not_there_is_a_502() -> None:
-    async with serve_provider(says(b"")) as gone:
-        pass
-    with trio.fail_after(5):
-        async with open_upstream(base_of(gone.url, CHAT), dialect=CHAT) as upstream:
+    with refusing_port() as port, trio.fail_after(5):
+        async with open_upstream(base_of(f"http://127.0.0.1:{port}", CHAT), dialect=CHAT) as upstream:
             with pytest.raises(UpstreamError, match="no connection") as caught:
-                async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-                    request = DIALECTS[CHAT].parse_request(BODIES[CHAT])
-                    assert rollout
-                    await upstream.fetch(request)
+                await upstream.fetch(DIALECTS[CHAT].parse_request(BODIES[CHAT]))
     assert caught.value.status == 502
 
 
