@@ -39,7 +39,7 @@ from .processes import core_at, pin
 from .servers._program import unused_port
 from .servers.litellm_proxy import litellm_proxy
 
-EVENTS, PAUSE = 100, 0.005
+EVENTS, PAUSE = 300, 0.005
 """Events of one stream, and the seconds between them: half as much to one and a half times, for no two models speak in
 step."""
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}

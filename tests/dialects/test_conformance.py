@@ -26,6 +26,7 @@ from triocept._canonical.fold import assemble, events_of
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
+from triocept._upstream.relay import Frames
 from triocept.dialects import DIALECTS, Dialect, Failure
 from triocept.errors import DialectError, UpstreamError, UpstreamTruncated
 
@@ -206,6 +207,63 @@ def test_byte_by_byte_gives_the_same_events(dialect: Dialect) -> None:
     response = some.sayable_answer(answer, dialect.name)
     body = streamed(dialect, events_of(response), asked(dialect))
     assert read(dialect, *(body[i : i + 1] for i in range(len(body)))) == read(dialect, body)
+
+
+@few
+@given(data=st.data())
+def test_what_may_go_on_before_it_is_read_neither_ends_nor_fails(
+    dialect: Dialect, data: st.DataObject
+) -> None:
+    response = data.draw(some.any_response(dialect.name))
+    body = streamed(dialect, events_of(response), asked(dialect))
+    body = body.replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r", b"\r\n"])))
+    parser = dialect.stream_parser()
+    for frame in Frames().feed(body):
+        passes = parser.passes(frame) and not parser.ending
+        assert parser.passes(frame) == parser.passes(frame + frame)  # each is looked at
+        events = parser.feed(frame)
+        assert not passes or not (parser.ending or any(isinstance(event, ResponseEnd) for event in events))
+    assert not parser.passes(body)
+
+
+def test_text_may_go_on_before_it_is_read(dialect: Dialect) -> None:
+    events = [
+        ResponseStart(id="i", model="m"),
+        PartStart(0, Text("")),
+        PartDelta(0, "a"),
+        PartDelta(0, '"error" é'),
+    ]
+    renderer = dialect.stream_renderer(asked(dialect))
+    *_, frame = [renderer.render(event) for event in events]
+    parser = dialect.stream_parser()
+    assert parser.passes(frame)
+    assert parser.passes(frame * 3)
+    assert parser.passes(frame.replace(b"\n", b"\r\n"))
+
+
+def test_what_is_no_whole_content_may_not_go_on_before_it_is_read(dialect: Dialect) -> None:
+    renderer, parser = dialect.stream_renderer(asked(dialect)), dialect.stream_parser()
+    renderer.render(ResponseStart(id="i", model="m"))
+    renderer.render(PartStart(0, Text("")))
+    *_, frame = Frames().feed(renderer.render(PartDelta(0, "a")))
+    error = renderer.fail(Failure(status=500, message="it broke"))
+    assert not any(parser.passes(frame[:size]) for size in range(len(frame)))
+    assert not any(
+        parser.passes(frame[start:])
+        for start in range(1, len(frame))
+        if not frame[start:].startswith(b"data")
+    )
+    for other in (
+        error,
+        b": a comment\n\n",
+        b"data: [DONE]\n\n",
+        b"\n\n",
+        b"retry: 5\n\n",
+        b"data: {}\ndata: {}\n\n",
+    ):
+        assert not parser.passes(other)
+        assert not parser.passes(frame + other)
+        assert not parser.passes(other + frame)
 
 
 @few

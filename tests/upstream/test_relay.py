@@ -8,25 +8,31 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+import trio.testing
 
-from tests.asking import ask
+from tests.asking import ask, raw_request
 from tests.server.test_websocket import create, dialled, said
 from triocept import (
+    PartDelta,
+    Request,
     Response,
     Sampling,
     Text,
     ToolCall,
     Trace,
     Turn,
+    UpstreamError,
     Usage,
     events_of,
     open_upstream,
     serve_endpoint,
 )
+from triocept._server.answer import _Stream
+from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.relay import Frames, Relay
 from triocept.dialects import DIALECTS
 
-from .conftest import KEY, begin_to_read, staged
+from .conftest import KEY, Stage, ask_roughly, begin_to_read, staged
 from .provider import (
     ALL,
     CHAT,
@@ -35,6 +41,7 @@ from .provider import (
     GEMINI,
     MESSAGES,
     RESPONSES,
+    USAGE,
     Asked,
     answers,
     body_of,
@@ -309,6 +316,155 @@ async def test_an_event_reaches_the_agent_before_the_provider_sends_the_next_one
     assert got.is_set()
 
 
+@pytest.fixture
+def early(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What agents were given before it was read."""
+    given: list[bytes] = []
+    write_early = _Stream.write_early
+
+    def spy(stream: _Stream, data: bytes) -> bool:
+        done = write_early(stream, data)
+        given.extend([data] if done else [])
+        return done
+
+    monkeypatch.setattr(_Stream, "write_early", spy)
+    return given
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_content_reaches_the_agent_before_it_is_read(dialect: str, early: list[bytes]) -> None:
+    pieces = wire_stream(dialect)
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head())
+        for piece in pieces:
+            await stream.send_all(chunk(piece))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await stream.send_all(END)
+
+    with trio.fail_after(5):
+        async with staged(answer, dialect) as stage:
+            answered = await stage.ask(dialect, stream=True)
+    assert answered.content == b"".join(pieces)
+    assert len(early) >= 3
+    assert set(early) <= set(pieces)
+    (turn,) = stage.rollout.trace
+    assert turn.response is not None
+    assert turn.response.text == "Hello, world."
+
+
+async def test_content_that_proves_to_be_none_is_followed_by_a_visible_break(early: list[bytes]) -> None:
+    *pieces, _, _ = wire_stream(CHAT)
+    bad = b'data: {"choices": 5}\n\n'
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(map(chunk, pieces)))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await stream.send_all(chunk(bad))
+        await trio.sleep_forever()
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT) as stage:
+            data, complete = await ask_roughly(stage, CHAT)
+    assert early == [bad]
+    assert data.startswith(b"".join([*pieces, bad]))
+    assert data.count(bad) == 1
+    assert b'"error"' in data
+    assert not complete
+    assert stage.rollout.trace[0].error is not None
+
+
+async def test_an_agent_that_reads_slowly_gets_every_byte_once(early: list[bytes]) -> None:
+    text = "".join(f"<{number}>" for number in range(200_000))
+    renderer = DIALECTS[CHAT].stream_renderer(Request(dialect=CHAT, model="m", messages=(), stream=True))
+    events = events_of(Response((Text(text),), id="i", model="m", dialect=CHAT, usage=USAGE))
+    start, part, _, *end = events
+    deltas = [PartDelta(0, text[at : at + 700]) for at in range(0, len(text), 700)]
+    pieces = [renderer.render(event) for event in (start, part, *deltas, *end)]
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head())
+        for piece in pieces:
+            await stream.send_all(chunk(piece))
+        await stream.send_all(END)
+
+    decoder, data = ChunkedDecoder(), bytearray()
+    with trio.fail_after(30):
+        async with staged(answer, CHAT) as stage:
+            agent = trio.socket.socket()
+            agent.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
+            await agent.connect(("127.0.0.1", stage.endpoint.port))
+            async with trio.SocketStream(agent) as stream:
+                body = json.dumps(body_of(CHAT, stream=True)).encode()
+                await stream.send_all(raw_request(stage.rollout, body))
+                came = await stream.receive_some(200)
+                _, _, came = came.partition(b"\r\n\r\n")
+                while not decoder.ended:
+                    data += decoder.feed(came)
+                    if len(data) % 3 == 0:
+                        await trio.sleep(0.002)
+                    came = b"" if decoder.ended else await stream.receive_some(16_384)
+    assert bytes(data) == b"".join(pieces)
+    assert early
+    (turn,) = stage.rollout.trace
+    assert turn.response is not None
+    assert turn.response.text == text
+
+
+async def test_what_the_agents_connection_did_not_take_at_once_comes_without_another_event(
+    early: list[bytes],
+) -> None:
+    *pieces, end = wire_stream(CHAT)
+    large, came = pieces[-1].replace(b".", b"." * 16_000_000), trio.Event()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(map(chunk, pieces)))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await stream.send_all(chunk(large))
+        await came.wait()
+        await stream.send_all(chunk(end) + END)
+
+    expected = b"".join([*pieces, large])
+    with trio.fail_after(20):
+        async with staged(answer, CHAT) as stage, stage.asking(CHAT, stream=True) as answered:
+            size = 0
+            async for piece in answered.aiter_raw():
+                size += len(piece)
+                if size == len(expected):
+                    came.set()
+    assert size == len(expected) + len(end)
+
+
+async def test_an_agent_that_asks_again_in_the_middle_gets_every_byte_too(early: list[bytes]) -> None:
+    pieces, joined = wire_stream(MESSAGES), trio.Event()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head())
+        for number, piece in enumerate(pieces):
+            if number == 5:
+                await joined.wait()
+            await stream.send_all(chunk(piece))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await stream.send_all(END)
+
+    contents: list[bytes] = []
+
+    async def ask_once(stage: Stage, attempt: str) -> None:
+        headers = {"x-stainless-retry-count": attempt}
+        contents.append((await stage.ask(MESSAGES, stream=True, headers=headers)).content)
+
+    with trio.fail_after(5):
+        async with staged(answer, MESSAGES) as stage, trio.open_nursery() as nursery:
+            nursery.start_soon(ask_once, stage, "0")
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            nursery.start_soon(ask_once, stage, "1")
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            joined.set()
+    assert early
+    assert contents == [b"".join(pieces)] * 2
+    assert len(stage.provider.asked) == len(stage.rollout.trace) == 1
+
+
 async def test_a_server_that_says_no_done_and_stays_open_has_ended_all_the_same() -> None:
     *pieces, done = wire_stream(CHAT)
     done = done.replace(b"data: [DONE]\n\n", b"")
@@ -443,6 +599,45 @@ def test_wherever_the_bytes_are_cut_the_pieces_are_the_same(dialect: str, ending
         assert b"".join([*(piece.data for piece in kept), last.data]) == data
         assert last.last
         assert not any(piece.last for piece in kept)
+
+
+def test_only_content_of_an_answer_under_way_goes_on_before_it_is_read() -> None:
+    first, role, text, *_, finish, _, _ = Frames().feed(b"".join(wire_stream(CHAT)))
+    relay = Relay(DIALECTS[CHAT].stream_parser())
+    assert not relay.passes(text), "nothing has begun"
+    assert relay.feed(first + role) is not None
+    assert relay.passes(text)
+    relay.feed(text[:9])
+    assert not relay.passes(text), "an event is not whole"
+    assert relay.feed(text[9:]) is not None
+    assert relay.passes(text)
+    relay.feed(b": a comment\n\n")
+    assert not relay.passes(text), "something that was read waits"
+    assert relay.feed(text) is not None
+    assert not relay.passes(finish)
+    relay.feed(finish)
+    assert not relay.passes(text), "the answer has ended"
+    rewritten = Relay(DIALECTS[CHAT].stream_parser(), lambda frame: (frame, frame))
+    assert rewritten.feed(first + role) is not None
+    assert not rewritten.passes(text), "the agent gets other bytes than came"
+
+
+def test_what_came_before_a_failure_goes_on_before_it() -> None:
+    first, role, *texts, _, _ = wire_stream(CHAT)
+    error = b'data: {"error":{"message":"it broke"}}\n\n'
+    relay = Relay(DIALECTS[CHAT].stream_parser())
+    piece = relay.feed(first + role + texts[0] + error)
+    assert piece is not None
+    assert piece.data == first + role + texts[0]
+    assert isinstance(relay.failure, UpstreamError)
+
+
+def test_a_failure_behind_no_content_is_the_whole_answer() -> None:
+    first, *_ = wire_stream(MESSAGES)
+    error = b'data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+    relay = Relay(DIALECTS[MESSAGES].stream_parser())
+    with pytest.raises(UpstreamError, match="Overloaded"):
+        relay.feed(first + error)
 
 
 def test_frames_end_behind_every_empty_line() -> None:

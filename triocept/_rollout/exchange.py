@@ -301,6 +301,11 @@ class Exchange:
         else:
             await self._put(Relayed(piece.data, events))
 
+    def _write_early(self, data: bytes) -> bool:
+        """Give the agent a provider's bytes now, if that can be done. They are the whole data of the piece that is sent
+        next, which says what is in them."""
+        return self._outcome is None and self._log.write_early(data)
+
     async def _put(self, entry: Entry) -> None:
         if self._first_event is None:
             self._first_event = trio.current_time() - self._start

@@ -12,6 +12,7 @@ Rules:
 5. A connection that waits, and can write without waiting, is given an increment (or the end) on the spot, before it
    is woken: a turn or two of the event loop less for each.
 6. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
+   Such a connection may be given them before anybody has read them (`write_early`); the increment follows at once.
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ class Writer(Protocol):
     def write_now(self, entry: Entry) -> bool:
         """Write an increment; False: it was not written, and whoever reads has to do it."""
 
+    def write_early(self, data: bytes) -> bool:
+        """Write the bytes of an increment that is not known yet, on the conditions of `write_now`."""
+
     def finish_now(self) -> bool:
         """Write the end, the last increment with it. False: whoever reads has to do that, or the rest of it."""
 
@@ -139,6 +143,13 @@ class EventLog:
             self._arrival.ring()
         await self._until(lambda: any(reader.at == len(self.entries) for reader in self._readers))
 
+    def write_early(self, data: bytes) -> bool:
+        """Let the one connection that waits write the bytes of the increment that is put next; whether it did."""
+        if len(self._readers) != 1:
+            return False
+        (reader,) = self._readers
+        return reader._write_early(data, len(self.entries))
+
     def _pass_on(self, entry: Entry) -> bool:
         """Let the one connection that waits write it; whether it could."""
         if len(self._readers) != 1:
@@ -191,6 +202,7 @@ class EventReader:
         self.written_at = -inf
         """When `writer` has last written: by trio's clock."""
         self._waiting = False
+        self._early = False  # whether the increment that is put next was written
         self._gone = False
         self._rang = False
         self._log = log
@@ -255,8 +267,20 @@ class EventReader:
         finally:
             self._waiting = False
 
+    def _write_early(self, data: bytes, count: int) -> bool:
+        """Write the bytes of the increment that comes behind `count` others, if that is the one that is waited for."""
+        if not self._waiting or self.stalled or self._gone or self.writer is None or self.at != count:
+            return False
+        self._early = self.writer.write_early(data)
+        if self._early:
+            self.written_at = trio.current_time()
+        return self._early
+
     def _write_at_once(self, entry: Entry, count: int) -> bool:
         """Write the last of `count` increments, if that is the one that is waited for."""
+        if self._early:
+            self._early, self.at = False, count
+            return True
         if not self._waiting or self.stalled or self.writer is None or self.at != count - 1:
             return False
         if self.writer.write_now(entry):

@@ -264,6 +264,12 @@ class _Stream:
         self._reader.stalled = (bool(data) or last) and not self._transport.send_now(data, last=last)
         return True
 
+    def write_early(self, data: bytes) -> bool:
+        if not (self.begun and self._reader.at and self._as_it_came and self._transport.can_send_now()):
+            return False
+        self._reader.stalled = not self._transport.send_now(data, last=False)
+        return True
+
     def finish_now(self) -> bool:
         """Write the last increment, as `write_now` does; or all of an answer that was given whole."""
         reader = self._reader
@@ -347,6 +353,9 @@ class _Whole:
     def write_now(self, entry: Entry) -> bool:
         """Nothing is written of it before the end."""
         return True
+
+    def write_early(self, data: bytes) -> bool:
+        return False
 
     def finish_now(self) -> bool:
         """Write the whole without waiting."""

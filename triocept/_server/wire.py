@@ -1,19 +1,12 @@
-"""A connection's bytes, with as little between them and the kernel as may be.
-
-trio's `SocketStream` asks the kernel for bytes before it waits for them, which for a server is a system call (and an
-exception) for nothing, and passes through four layers to send. On plain TCP the socket is used directly here; all else
-(TLS) is left to the stream.
-
-Rule: the socket is the stream's, which alone opens and closes it. It is never used when the stream has closed it, for
-the kernel may have given its number to another connection by then.
-"""
+"""A connection's bytes: on plain TCP by the bare socket, all else (TLS) is left to the stream."""
 
 from __future__ import annotations
 
-import socket
 from typing import final
 
 import trio
+
+from .._bare_socket import BareSocket
 
 __all__ = ["Wire"]
 
@@ -27,14 +20,13 @@ class Wire:
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         self._stream = stream
-        self._trios = stream.socket if isinstance(stream, trio.SocketStream) else None
-        self._sock = socket.socket(fileno=self._trios.fileno()) if self._trios is not None else None
+        self._socket = BareSocket(stream.socket) if isinstance(stream, trio.SocketStream) else None
 
     def release(self) -> None:
         """Let go of the socket, which stays the stream's."""
-        if self._sock is not None:
-            self._sock.detach()
-            self._sock = None
+        if self._socket is not None:
+            self._socket.release()
+            self._socket = None
 
     async def receive(self) -> bytes:
         """Some bytes; none where the client has hung up.
@@ -44,26 +36,9 @@ class Wire:
 
         Cancellation: nothing is lost.
         """
-        if self._sock is None or self._trios is None:
+        if self._socket is None:
             return bytes(await self._stream.receive_some(_MAX_RECEIVE))
-        while True:
-            await trio.lowlevel.wait_readable(self._trios)
-            if (data := self.take()) is not None:
-                return data
-
-    def take(self) -> bytes | None:
-        """What is there now: None is nothing, no bytes are a hang-up.
-
-        Raises:
-            trio.BrokenResourceError: the connection has broken.
-        """
-        assert self._sock is not None, "released"
-        try:
-            return self._sock.recv(_MAX_RECEIVE)
-        except BlockingIOError:
-            return None
-        except OSError as exc:
-            raise trio.BrokenResourceError from exc
+        return await self._socket.receive(_MAX_RECEIVE)
 
     async def send(self, data: bytes) -> None:
         """Send all of it. A checkpoint only where it has to wait.
@@ -84,11 +59,4 @@ class Wire:
         Raises:
             trio.BrokenResourceError: the connection has broken.
         """
-        if self._sock is None or self._trios is None or self._trios.fileno() < 0:
-            return 0
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as exc:
-            raise trio.BrokenResourceError from exc
+        return 0 if self._socket is None else self._socket.send_now(data)

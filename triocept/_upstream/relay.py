@@ -8,23 +8,29 @@ Rules:
    What comes behind that event is thrown away: nobody gets a second end.
 4. A provider that has said why it ended but not that it ended, and is silent for `END_PATIENCE`, has ended: so do
    servers without `[DONE]` whose connection stays open.
+5. Bytes that are beyond doubt the content of an answer under way may go to the agent before they are read here: most
+   of what a relay adds to an event is the time to read it.
+6. What came before a failure goes on before it, unless it is no content: then the failure still has its HTTP status.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
+from typing import final
 
 import trio
 
-from .._canonical.events import Event, ResponseEnd
+from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._rollout.log import Relayed
 from .._sse import MAX_EVENT
+from ..dialects._tool_names import ToolNames
 from ..dialects.base import StreamParser
-from ..errors import DialectError
+from ..errors import DialectError, UpstreamError
+from .failures import Reader
 from .transport import Reply
 
-__all__ = ["Frames", "Relay", "relayed"]
+__all__ = ["Frames", "Pieces", "Relay"]
 
 END_PATIENCE = 1.0
 """Seconds."""
@@ -60,6 +66,11 @@ class Frames:
             self._kept(data[start:])
         return frames
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing waits for its end."""
+        return not self._pieces
+
     def rest(self) -> bytes:
         """What has no empty line behind it."""
         rest, self._pieces, self._size = b"".join(self._pieces), [], 0
@@ -92,6 +103,9 @@ class Relay:
         self._frames = Frames()
         self._ready = _Gathered()
         self._held = _Gathered()
+        self._begun = False
+        self.failure: UpstreamError | DialectError | None = None
+        """What comes behind the piece that `feed` gave last."""
         self.ended = False
         """Whether the terminal event is in what `last` gives."""
 
@@ -100,16 +114,39 @@ class Relay:
         """Whether the provider has said why the answer ends."""
         return self._parser.ending
 
-    def feed(self, data: bytes) -> Relayed | None:
+    def passes(self, data: bytes) -> bool:
+        """Whether `data` is beyond doubt a piece, and not the last: it may go to the agent before it is fed."""
+        return (
+            self._begun
+            and self._rewrite is None
+            and self._frames.whole
+            and not self._ready.data
+            and not self._parser.ending
+            and self._parser.passes(data)
+        )
+
+    def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
         """The piece that `data` completes; None: nothing yet, or all that is left is the last one.
+
+        Args:
+            data: as it came.
+            passed: whether the agent has it already. Then it is a piece, whatever it says.
 
         Raises:
             UpstreamError: the provider says that it failed.
             DialectError: this is not its dialect.
         """
-        for frame in self._frames.feed(data):
-            if not self.ended:
-                self._take(frame)
+        try:
+            for frame in self._frames.feed(data):
+                if not self.ended:
+                    self._take(frame)
+        except (UpstreamError, DialectError) as exc:
+            if not self._ready.content:
+                raise
+            self.failure = exc
+        if passed:
+            return self.last()
+        self._begun = self._begun or bool(self._ready.events)
         return self._ready.take() if self._ready.events else None
 
     def close(self) -> None:
@@ -146,33 +183,83 @@ class _Gathered:
         self.data: list[bytes] = []
         self.events: list[Event] = []
 
+    @property
+    def content(self) -> bool:
+        """Whether there is more in it than that an answer begins."""
+        return any(not isinstance(event, ResponseStart) for event in self.events)
+
     def take(self) -> Relayed:
         piece = Relayed(b"".join(self.data), tuple(self.events))
         self.data, self.events = [], []
         return piece
 
 
-async def relayed(reply: Reply, relay: Relay) -> AsyncGenerator[Relayed, None]:
-    """The pieces of a stream; the last of them, and no other, is `last`.
+@final
+class Pieces:
+    """The pieces of a provider's stream; the last of them, and no other, has the terminal event.
 
-    Raises:
-        UpstreamTruncated: the stream ended before its terminal event.
-        UpstreamError: the provider says that it failed.
-        DialectError: this is not its dialect.
+    Args:
+        reply: whose body it is.
+        relay: reads it.
+        reader: says what is wrong with it.
+        names: gives tools their own names back.
+        pass_on: gives the agent bytes before they are read, if it can take them now: whether it did.
     """
-    while not relay.ended and (data := await _receive(reply, relay)):
-        piece = relay.feed(data)
-        if piece is not None:
-            yield piece
-    relay.close()
-    yield relay.last()
-    await reply.drain()
 
+    def __init__(
+        self,
+        reply: Reply,
+        relay: Relay,
+        reader: Reader,
+        *,
+        names: ToolNames | None = None,
+        pass_on: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        self._reply = reply
+        self._relay = relay
+        self._reader = reader
+        self._names = names
+        self._pass_on = pass_on
+        self._ended = False
 
-async def _receive(reply: Reply, relay: Relay) -> bytes:
-    """More of the bytes; none at their end, or where no more are waited for."""
-    if not relay.ending:
-        return await reply.receive()
-    with trio.move_on_after(END_PATIENCE):
-        return await reply.receive()
-    return b""
+    async def next(self) -> Relayed | None:
+        """The next piece; None behind the last.
+
+        Raises:
+            UpstreamTruncated: the stream ended before its terminal event.
+            UpstreamError: the provider says that it failed; or this is not its dialect.
+        """
+        try:
+            piece = await self._next()
+        except DialectError as exc:
+            raise self._reader.unreadable(exc, b"", self._reply.headers) from exc
+        except UpstreamError as exc:
+            raise self._reader.told(exc, b"", self._reply.headers) from exc
+        if piece is None or self._names is None:
+            return piece
+        return Relayed(piece.data, tuple(map(self._names.event, piece.events)))
+
+    async def _next(self) -> Relayed | None:
+        relay = self._relay
+        while not self._ended:
+            if relay.failure is not None:
+                raise relay.failure
+            data = b"" if relay.ended else await self._receive()
+            if data:
+                passed = self._pass_on is not None and relay.passes(data) and self._pass_on(data)
+                if (piece := relay.feed(data, passed=passed)) is not None:
+                    return piece
+            else:
+                self._ended = True
+                relay.close()
+                return relay.last()
+        await self._reply.drain()
+        return None
+
+    async def _receive(self) -> bytes:
+        """More of the bytes; none at their end, or where no more are waited for."""
+        if not self._relay.ending:
+            return await self._reply.receive()
+        with trio.move_on_after(END_PATIENCE):
+            return await self._reply.receive()
+        return b""

@@ -1,4 +1,4 @@
-"""HTTP to a provider, by httpx2; the one border at which its errors become ours.
+"""HTTP to a provider, by httpx2; the one border at which its errors, and httpcore2's, become ours.
 
 Rules:
 
@@ -15,12 +15,16 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.request import getproxies
 
+import httpcore2
 import httpx2
 import trio
 
 from ..dialects._tool_names import ToolNames
 from ..errors import UpstreamError, UpstreamTruncated
+from .pool import TappedPool
+from .tap import take_body
 from .tokens import Collector
 
 __all__ = ["Call", "Reply", "Transport", "open_transport"]
@@ -53,12 +57,20 @@ class Call:
 
 
 class Reply:
-    """A provider's answer: its head is here, its body comes."""
+    """A provider's answer: its head is here, its body comes.
 
-    def __init__(self, response: httpx2.Response) -> None:
+    Args:
+        response: of which nothing was read yet.
+        read_timeout: seconds of silence in its body.
+        stream: whether its body may be one; that is read beside httpx2, where this is possible.
+    """
+
+    def __init__(self, response: httpx2.Response, read_timeout: float | None, *, stream: bool) -> None:
         self._response = response
+        self._read_timeout = read_timeout
         self._source: AsyncIterator[bytes] | None = None
         self._raw = response.headers.get("content-encoding", "identity").lower() in ("", "identity")
+        self._tapped = take_body(response) if stream and self._raw else None
         self.status = response.status_code
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -72,12 +84,17 @@ class Reply:
 
         Cancellation: the body has ended: nothing more of it can be had.
         """
-        if self._source is None:
-            self._source = self._response.aiter_raw() if self._raw else self._response.aiter_bytes()
         try:
-            return await anext(self._source, b"")
+            if self._tapped is not None:
+                return await self._tapped.receive(self._read_timeout)
+            return await anext(self._iterated(), b"")
         except _FOREIGN as exc:
             raise _mapped(exc, begun=True) from exc
+
+    def _iterated(self) -> AsyncIterator[bytes]:
+        if self._source is None:
+            self._source = self._response.aiter_raw() if self._raw else self._response.aiter_bytes()
+        return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
         """The whole body.
@@ -101,6 +118,8 @@ class Reply:
     async def aclose(self) -> None:
         """Be done with it: a body that was not read to its end takes its connection along."""
         try:
+            if self._tapped is not None and self._tapped.conclude():
+                await anext(self._iterated(), b"")
             await self._response.aclose()
         except _FOREIGN as exc:
             raise _mapped(exc, begun=True) from exc
@@ -109,15 +128,16 @@ class Reply:
         try:
             async for _ in self._source:
                 pass  # httpx2 leaves generators half-way, for the garbage collector to find; a closed one ends at once
-        except (httpx2.TransportError, httpx2.StreamError, trio.ClosedResourceError):
+        except (*_FOREIGN, trio.ClosedResourceError):
             pass
 
 
 class Transport:
     """The connections of one upstream."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, read_timeout: float | None) -> None:
         self._client = client
+        self._read_timeout = read_timeout
 
     @asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[Reply]:
@@ -138,7 +158,7 @@ class Transport:
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
             raise _mapped(exc, begun=False) from exc
-        reply = Reply(response)
+        reply = Reply(response, self._read_timeout, stream=call.stream)
         try:
             yield reply
         finally:
@@ -161,28 +181,38 @@ async def open_transport(
         tls: None trusts what the system trusts.
         secure: whether the upstream is one of https.
     """
+    if tls is None and secure:  # plain HTTP needs no certificates, which take 20 ms to load
+        tls = httpx2.create_ssl_context()
     async with httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=connect_timeout, read=read_timeout),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE),
-        verify=tls
-        if tls is not None
-        else secure,  # plain HTTP needs no certificates, which take 20 ms to load
+        verify=tls if tls is not None else False,
+        transport=None if _behind_proxy() else TappedPool(keepalive=IDLE, ssl_context=tls),
         follow_redirects=False,
     ) as client:
-        yield Transport(client)
+        yield Transport(client, read_timeout)
 
 
-_FOREIGN = (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL)
+def _behind_proxy() -> bool:
+    """Whether the environment names a proxy: httpx2 knows what is to go through it, and how."""
+    return not {"http", "https", "all"}.isdisjoint(getproxies())
+
+
+_FOREIGN = (
+    *(httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL),
+    *(httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError),
+    *(httpcore2.ProxyError, httpcore2.UnsupportedProtocol),
+)
 
 
 def _mapped(exc: Exception, *, begun: bool) -> UpstreamError:
-    """One of httpx2's errors as ours. `begun`: whether the head of the answer has come."""
+    """One of httpx2's or httpcore2's errors as ours. `begun`: whether the head of the answer has come."""
     match exc:
-        case httpx2.ConnectTimeout():
+        case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
             return UpstreamError("no connection to the provider within the time allowed", status=504)
-        case httpx2.TimeoutException():
+        case httpx2.TimeoutException() | httpcore2.TimeoutException():
             return UpstreamError("the provider said nothing within the time allowed", status=504)
-        case httpx2.ConnectError():
+        case httpx2.ConnectError() | httpcore2.ConnectError():
             return UpstreamError(f"no connection to the provider: {_reason(exc)}")
         case httpx2.DecodingError():
             return UpstreamError(f"the provider's answer is not encoded as it says: {_reason(exc)}")

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -37,14 +37,13 @@ from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
 from .._rollout.stream import ResponseStream
 from ..dialects import dialect as dialect_named
-from ..dialects._tool_names import ToolNames
 from ..errors import DialectError, UpstreamError
 from .address import Address, parse_address
 from .failures import MAX_ERROR, Reader
 from .headers import passed_down
 from .history import NOTE
 from .limiter import Limiter
-from .relay import Relay, relayed
+from .relay import Pieces, Relay
 from .request import Overrides, Requests
 from .retry import Retries
 from .tokens import Profile, TokenProfile, check_probe, profile_named
@@ -156,8 +155,8 @@ class Upstream:
         with self._named():
             async with AsyncExitStack() as stack:
                 reply = await stack.enter_async_context(self._open(call, ""))
-                pieces = await stack.enter_async_context(aclosing(self._pieces(reply, call)))
-                first = await anext(pieces)
+                pieces = await self._open_pieces(reply, call)
+                first = await pieces.next()
                 yield await stack.enter_async_context(aclosing(_flat(first, pieces)))
 
     # From the call to the head of its answer
@@ -238,16 +237,14 @@ class Upstream:
 
     async def _answer_stream(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
         own, collector = exchange.dialect == self.dialect, call.collector
-        async with aclosing(self._pieces(reply, call)) as pieces:
-            piece: Relayed | None = await anext(pieces)
-            async with exchange.open_stream() as stream:
-                while piece is not None:
-                    if collector is not None:
-                        exchange._tokens = partial(
-                            collector.tokens, _usage_of(piece), version, whole=piece.last
-                        )
-                    await self._pass(piece, stream, reply, own=own)
-                    piece = await anext(pieces, None)
+        pieces = await self._open_pieces(reply, call, exchange._write_early if own else None)
+        piece = await pieces.next()
+        async with exchange.open_stream() as stream:
+            while piece is not None:
+                if collector is not None:
+                    exchange._tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
+                await self._pass(piece, stream, reply, own=own)
+                piece = await pieces.next()
 
     async def _pass(self, piece: Relayed, stream: ResponseStream, reply: Reply, *, own: bool) -> None:
         """One piece, to the agent."""
@@ -267,21 +264,27 @@ class Upstream:
         response = self._reader.response(body, reply.headers)
         return response if call.names is None else call.names.response(response), body
 
-    async def _pieces(self, reply: Reply, call: Call) -> AsyncGenerator[Relayed, None]:
+    async def _open_pieces(
+        self, reply: Reply, call: Call, pass_on: Callable[[bytes], bool] | None = None
+    ) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word."""
         if reply.media_type == "application/json" and self.dialect != "gemini":
             response, _ = self._read_whole(await reply.read(), reply, call)
-            yield Relayed(b"", tuple(events_of(response)))
-            return
+            return _Whole(Relayed(b"", tuple(events_of(response))))
         relay = Relay(self._codec.stream_parser(), None if call.collector is None else call.collector.frame)
-        try:
-            async with aclosing(relayed(reply, relay)) as pieces:
-                async for piece in pieces:
-                    yield piece if call.names is None else _renamed(piece, call.names)
-        except DialectError as exc:
-            raise self._reader.unreadable(exc, b"", reply.headers) from exc
-        except UpstreamError as exc:
-            raise self._reader.told(exc, b"", reply.headers) from exc
+        return Pieces(reply, relay, self._reader, names=call.names, pass_on=pass_on)
+
+
+class _Whole:
+    """A stream of one piece."""
+
+    def __init__(self, piece: Relayed) -> None:
+        self._piece: Relayed | None = piece
+
+    async def next(self) -> Relayed | None:
+        await trio.lowlevel.checkpoint()
+        piece, self._piece = self._piece, None
+        return piece
 
 
 @asynccontextmanager
@@ -372,16 +375,11 @@ async def open_upstream(
         yield upstream
 
 
-async def _flat(first: Relayed, pieces: AsyncGenerator[Relayed, None]) -> AsyncGenerator[Event, None]:
-    for event in first.events:
-        yield event
-    async for piece in pieces:
+async def _flat(piece: Relayed | None, pieces: Pieces | _Whole) -> AsyncGenerator[Event, None]:
+    while piece is not None:
         for event in piece.events:
             yield event
-
-
-def _renamed(piece: Relayed, names: ToolNames) -> Relayed:
-    return Relayed(piece.data, tuple(map(names.event, piece.events)))
+        piece = await pieces.next()
 
 
 def _unnamed(event: Event) -> Event:

@@ -16,6 +16,8 @@ Rules:
 
 from __future__ import annotations
 
+import re
+
 from ..._canonical.content import Json
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._sse import SSEDecoder
@@ -32,6 +34,10 @@ from .response import known_of
 from .usage import parse_usage
 
 __all__ = ["Parser"]
+
+_PLAIN = re.compile(
+    rb'(?:(?:event: ?content_block_delta\r?\n)?data: ?\{"type": ?"content_block_delta",[^\r\n]*+(?:\r\n\r\n|\n\n))++'
+)
 
 
 class Parser(StreamParser):
@@ -52,6 +58,9 @@ class Parser(StreamParser):
             if not self._done:
                 self._take(decode_json(sse.data), sse.data, events)
         return events
+
+    def passes(self, data: bytes) -> bool:
+        return _PLAIN.fullmatch(data) is not None
 
     @property
     def ending(self) -> bool:

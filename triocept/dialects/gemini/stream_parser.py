@@ -14,6 +14,8 @@ Rules:
 
 from __future__ import annotations
 
+import re
+
 from ..._canonical.events import Event
 from .._failures import error_of
 from .._json import decode_json
@@ -23,6 +25,11 @@ from .error import find_error, parse_error
 from .framing import Framing
 
 __all__ = ["Parser"]
+
+_PLAIN = re.compile(rb"(?:data: ?\{[^\r\n]*+(?:\r\n\r\n|\n\n))++")
+_DOUBT = re.compile(
+    rb'"(?:error|finishReason|finish_reason|blockReason|block_reason)"'
+)  # protobuf reads both spellings
 
 
 class Parser(StreamParser):
@@ -38,6 +45,9 @@ class Parser(StreamParser):
         for document in self._framing.feed(data):
             self._take(document, events)
         return events
+
+    def passes(self, data: bytes) -> bool:
+        return _PLAIN.fullmatch(data) is not None and _DOUBT.search(data) is None
 
     @property
     def ending(self) -> bool:

@@ -15,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 import time
 from abc import abstractmethod
 
@@ -38,6 +39,9 @@ from .usage import parse_usage, render_usage
 __all__ = ["DONE", "ChunkParser", "ChunkRenderer"]
 
 DONE = b"data: [DONE]\n\n"
+
+_PLAIN = re.compile(rb"(?:data: ?\{[^\r\n]*+(?:\r\n\r\n|\n\n))++")
+_DOUBT = re.compile(rb'"error"|"finish_reason"\s*+:\s*+(?!null)')
 
 
 class ChunkParser(StreamParser):
@@ -63,6 +67,9 @@ class ChunkParser(StreamParser):
             if not self._done:
                 self._take(sse, events)
         return events
+
+    def passes(self, data: bytes) -> bool:
+        return _PLAIN.fullmatch(data) is not None and _DOUBT.search(data) is None
 
     @property
     def ending(self) -> bool:

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text
@@ -41,6 +42,10 @@ _TEXTS: dict[str, tuple[ResponsePart, str]] = {
     "reasoning_text": (Reasoning(), "content_index"),
 }
 _CALLS = ("function_call_arguments.delta", "custom_tool_call_input.delta")
+_PLAIN = re.compile(
+    rb'(?:(?:event: ?response\.[a-z_]+\.delta\r?\n)?data: ?\{"type": ?"response\.[a-z_]+\.delta",[^\r\n]*+'
+    rb"(?:\r\n\r\n|\n\n))++"
+)
 
 
 class Parser(StreamParser):
@@ -58,6 +63,9 @@ class Parser(StreamParser):
             if not self._done and sse.data.strip() != b"[DONE]":
                 self._take(sse, events)
         return events
+
+    def passes(self, data: bytes) -> bool:
+        return _PLAIN.fullmatch(data) is not None and b'"error"' not in data
 
     @property
     def ending(self) -> bool:

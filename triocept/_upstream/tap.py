@@ -1,0 +1,181 @@
+"""A provider's connection, with a tap in it for the body of a stream.
+
+httpx2 and h11 take a third of the time that an event needs to come through: eight generators and three parser steps
+for what is one read. So they do what they are good at (connections, TLS, the request, the head), and the chunks of a
+streamed body are read beside them.
+
+Rules:
+
+1. The HTTP parser never gets a byte from behind a head before it asks for the body. Whoever takes the body first has
+   all of it.
+2. The parser is told, when all of a taken body was read, that it was empty. So the connection can be used again.
+3. A body that is not read to its end, or with something behind it, is not concluded: its connection is closed.
+4. Only httpcore2's public contracts are used: a network backend, and a response's `network_stream`.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterable
+from typing import Any, final
+
+import httpcore2
+import trio
+
+from .._bare_socket import BareSocket
+from .chunked import ChunkedDecoder
+
+__all__ = ["TappedBackend", "TappedBody", "take_body"]
+
+_BLANK_LINE = re.compile(rb"\n\r?\n")  # h11's, to the letter
+_INFORMATIONAL = re.compile(rb"HTTP/1\.[0-9] 1(?!01)[0-9][0-9]\b")
+_EMPTY_BODY = b"0\r\n\r\n"
+_SIZE = 64 * 1024
+"""The most bytes of one read."""
+
+
+def take_body(response: Any) -> TappedBody | None:
+    """The body of a response of httpx2, to be read from here on by nobody else.
+
+    None where that cannot be: it is not in chunks, its connection has no tap, or some of it was read.
+    """
+    tap = response.extensions.get("network_stream")
+    coding = response.headers.get("transfer-encoding", "").lower()
+    if isinstance(tap, _Tap) and coding == "chunked" and response.status_code == 200:
+        return tap.take_body()
+    return None
+
+
+@final
+class TappedBody:
+    """A body in chunks."""
+
+    def __init__(self, tap: _Tap, begun: bytes) -> None:
+        self._tap = tap
+        self._data = begun
+        self._chunks = ChunkedDecoder()
+
+    async def receive(self, timeout: float | None) -> bytes:
+        """More of the body, as it comes; empty at its end.
+
+        Args:
+            timeout: seconds; None: for ever.
+
+        Raises:
+            httpcore2.RemoteProtocolError: the connection has ended before the body, or this is no body.
+            httpcore2.ReadError, httpcore2.ReadTimeout: the connection has broken; nothing came for too long.
+
+        Cancellation: nothing is lost.
+        """
+        while not self._chunks.ended:
+            data, self._data = self._data or await self._tap.receive(timeout), b""
+            if not data:
+                raise httpcore2.RemoteProtocolError("the connection was closed before the body had ended")
+            try:
+                piece = self._chunks.feed(data)
+            except ValueError as exc:
+                raise httpcore2.RemoteProtocolError(str(exc)) from exc
+            if piece:
+                return piece
+        return b""
+
+    def conclude(self) -> bool:
+        """Let the HTTP parser believe that the body has ended; False: it has not."""
+        if not self._chunks.ended or self._chunks.rest:
+            return False
+        self._tap.put_back(_EMPTY_BODY)
+        return True
+
+
+@final
+class _Tap(httpcore2.AsyncNetworkStream):
+    """One of httpcore2's connections; what it reads stops behind the head of each answer."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        tls = stream.get_extra_info("ssl_object") is not None
+        self._socket = None if tls else BareSocket(stream.get_extra_info("socket"))
+        self._head: bytearray | None = None  # as far as it has come, while one is awaited
+        self._ahead = b""  # was read and not given
+        self._at_body = False
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._at_body = False
+        data, self._ahead = self._ahead or await self._stream.read(max_bytes, timeout), b""
+        return data if self._head is None else self._of_head(data, self._head)
+
+    def _of_head(self, data: bytes, head: bytearray) -> bytes:
+        """So much of `data` as belongs to the head."""
+        seen = len(head)
+        head += data
+        found = _BLANK_LINE.search(head, max(0, seen - 2))
+        if found is None:
+            return data
+        here = found.end() - seen
+        data, self._ahead = data[:here], data[here:]
+        self._at_body = _INFORMATIONAL.match(head) is None
+        self._head = None if self._at_body else bytearray()
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._head, self._at_body = bytearray(), False
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        self._release()
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> _Tap:
+        self._release()
+        return _Tap(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def _release(self) -> None:
+        if self._socket is not None:
+            self._socket.release()
+            self._socket = None
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def take_body(self) -> TappedBody | None:
+        """The body that comes next; None: the head has not just been read."""
+        if not self._at_body:
+            return None
+        begun, self._ahead, self._at_body = self._ahead, b"", False
+        return TappedBody(self, begun)
+
+    def put_back(self, data: bytes) -> None:
+        """What `read` gives next."""
+        self._ahead = data
+
+    async def receive(self, timeout: float | None) -> bytes:
+        """Some bytes; none at their end."""
+        if self._socket is None or timeout is not None:
+            return await self._stream.read(_SIZE, timeout)
+        try:
+            return await self._socket.receive(_SIZE)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise httpcore2.ReadError(str(exc.__cause__ or exc)) from exc
+
+
+class TappedBackend(httpcore2.AsyncNetworkBackend):
+    """Makes connections that have a tap."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore2.TrioBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> _Tap:
+        return _Tap(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
