@@ -40,8 +40,8 @@ from .servers._program import unused_port
 from .servers.litellm_proxy import litellm_proxy
 
 EVENTS, PAUSE = 300, 0.005
-"""Events of one stream, and the seconds between them: half as much to one and a half times, for no two models speak in
-step."""
+"""Events of one stream (of fewer, the 99th percentile is an accident), and the seconds between them: half as much to
+one and a half times, for no two models speak in step."""
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
 
 

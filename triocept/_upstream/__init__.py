@@ -5,14 +5,15 @@
 * `history`: reasoning that only its provider can read, put back where the agent could not keep it.
 * `headers`: which headers pass, both ways.
 * `transport`: httpx2, and the border at which its errors become ours.
+* `tap`, `pool`, `chunked`: the body of a stream, read beside httpx2.
 * `failures`: what a provider's bad answer amounts to.
 * `relay`: a stream, from bytes to pieces that are whole.
 * `limiter`, `retry`: how many at once, and how often.
 
 Rules:
 
-1. Nothing of a provider's answer is released before it is known what it says: a piece of a stream is whole frames,
-   and the frame that ends the answer waits until the turn is recorded.
+1. A piece of a stream is whole frames, and the frame that ends the answer waits until the turn is recorded. In the
+   agent's own dialect, what a look tells to be no more than content goes on before it is read; all else is read first.
 2. A failure before the first piece is raised and settles nothing: whoever forwarded may try another upstream.
 3. A key is sent, and stands nowhere else: not in a repr, a log, a trace or an error's text.
 """
