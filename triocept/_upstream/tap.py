@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from typing import Any, final
 
 import httpcore2
+import httpx2
 import trio
 
 from .._bare_socket import BareSocket
@@ -35,8 +36,8 @@ _SIZE = 64 * 1024
 """The most bytes of one read."""
 
 
-def take_body(response: Any) -> TappedBody | None:
-    """The body of a response of httpx2, to be read from here on by nobody else.
+def take_body(response: httpx2.Response) -> TappedBody | None:
+    """The body of a response, to be read from here on by nobody else.
 
     None where that cannot be: it is not in chunks, its connection has no tap, or some of it was read.
     """
