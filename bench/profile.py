@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 import triocept
+from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
 from triocept._rollout import arrivals, calls, exchange, log, rollout
-from triocept._server import answer, documents, fast, intake, wire
+from triocept._server import answer, documents, fast, intake
 from triocept._trace import trace
 from triocept.dialects.openai_chat import OpenAIChat
 
@@ -37,7 +38,7 @@ __all__ = ["LAYERS", "Profile", "profile"]
 ROLLOUTS = 32
 
 LAYERS: dict[str, list[tuple[Any, str]]] = {
-    "the kernel: recv and send": [(wire.Wire, "take"), (wire.Wire, "send_now")],
+    "the kernel: recv and send": [(BareSocket, "take"), (BareSocket, "send_now")],
     "HTTP: head, body, framing": [
         (fast.FastWay, "_read"),
         (fast._Inbox, "take"),

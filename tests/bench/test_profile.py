@@ -1,0 +1,29 @@
+"""The profile names functions of the program, which move."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.profile import LAYERS
+
+PROGRAM = """
+import json, trio
+from bench.profile import profile
+print(json.dumps(trio.run(profile, 4, 4, 0.3).layers))
+"""
+
+
+def test_every_layer_that_the_profile_names_is_met_in_a_call() -> None:
+    """In a process of its own, for it puts a clock on functions of the program."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    found = json.loads(done.stdout)
+    assert {layer for layer, spent in found.items() if spent > 0} >= LAYERS.keys()
