@@ -65,6 +65,8 @@ class Service:
         """Status and detail of the next answers to a registration."""
         self.connects = True
         """Whether it lets `frpc` connect."""
+        self.answers_after = 0.0
+        """Seconds from a registration to its answer."""
         self.hangs_at = ""
         """The method that it does not answer."""
         self.hanging = trio.Event()
@@ -187,7 +189,9 @@ class Service:
             if self.refusals:
                 status, detail = self.refusals.pop(0)
                 return status, {"detail": detail}
-            return 200, self._document(await self._register(json.loads(body)["local_port"]))
+            registered = await self._register(json.loads(body)["local_port"])
+            await trio.sleep(self.answers_after)
+            return 200, self._document(registered)
         if id_ not in self.tunnels:
             return 404, {"detail": "no such tunnel"}
         tunnel = self.tunnels[id_]

@@ -229,6 +229,24 @@ async def test_a_start_can_be_cancelled_at_every_step(service: Service, step: in
         await until(lambda: not service.tunnels)
 
 
+async def test_a_registration_is_deleted_though_its_answer_came_after_the_cancellation(
+    service: Service,
+) -> None:
+    service.answers_after = 0.2
+    with trio.fail_after(30), trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+
+            async def cancel() -> None:
+                await until(lambda: service.tunnels)
+                scope.cancel()
+
+            nursery.start_soon(cancel)
+            async with serve_endpoint(tunnel=PrimeTunnel(), tunnel_health=HEALTH):
+                await trio.sleep_forever()
+    assert service.tunnels == {}
+    assert len(service.deleted) == 1
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
 async def test_a_start_can_be_cancelled_at_any_time(service: Service, delay: float) -> None:
     with trio.fail_after(30):

@@ -11,10 +11,12 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -41,6 +43,8 @@ LOOK_PAUSE = 0.1
 """Seconds between two looks at `frpc`; the package itself looks as often."""
 FIRST_LOOK_PAUSE = 0.02
 """The same until it is connected: for that long the watcher may not know of it."""
+REGISTER_PATIENCE = 2.0
+"""Seconds that a start which is cancelled waits for the service's answer, so that it can have it deleted."""
 STOP_TIMEOUT = 10.0
 """Seconds to end `frpc` and to have the registration deleted. The package alone might take 100 s for that."""
 CLOSE_TIMEOUT = 1.0
@@ -190,13 +194,28 @@ class _Client:
         """Register and connect; the URL. Cancellation: ends what was begun."""
         await self._watcher.register(self._token)
 
-        async def start() -> str:
-            self._tunnel = make()
-            return str(await self._tunnel.start())
-
-        url = await self._loop.call(start)
+        url = await self._loop.call(partial(self._register, make))
         self._up = True
         return url.rstrip("/")
+
+    async def _register(self, make: Callable[[], Any]) -> str:
+        """In asyncio. Cancelled while the service has not answered yet, it waits for the answer: a registration that
+        nobody knows of is deleted by nobody."""
+        self._tunnel = make()
+        starting = asyncio.ensure_future(self._tunnel.start())
+        try:
+            return str(await asyncio.shield(starting))
+        except asyncio.CancelledError:
+            latest = time.monotonic() + REGISTER_PATIENCE
+            while not starting.done() and self._tunnel.tunnel_id is None and time.monotonic() < latest:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            starting.cancel()
+            await asyncio.wait([starting])
+            if not starting.cancelled():
+                starting.exception()  # seen
+            raise
+        finally:
+            starting.cancel()
 
     async def look(self) -> None:
         """See to it that `frpc` is known to the watcher, and what becomes of it. Until `stop`."""
