@@ -8,7 +8,6 @@ OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the ce
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import is_
 from typing import Generic, TypeVar
 
 import msgspec
@@ -71,7 +70,7 @@ def estimate_usage(request: Request, response: Response) -> Usage:
 
 
 class _Counted(Generic[T]):
-    """The characters of a sequence; if it begins with the very items of last time, those are known."""
+    """The characters of a sequence; if it begins with the items of last time, those are known."""
 
     def __init__(self, count: Callable[[T], int]) -> None:
         self._count = count
@@ -80,7 +79,7 @@ class _Counted(Generic[T]):
 
     def count(self, items: tuple[T, ...]) -> int:
         known = len(self._items)
-        if len(items) < known or not all(map(is_, self._items, items)):
+        if items[:known] != self._items:
             known = self._sum = 0
         self._sum += sum([self._count(item) for item in items[known:]])
         self._items = items
