@@ -60,7 +60,7 @@ class BareSocket:
             raise trio.BrokenResourceError from exc
 
     def send_now(self, data: bytes) -> int:
-        """Send what the socket takes now; how many bytes that was. None where trio has closed it.
+        """Send what the socket takes now; how many bytes that was: 0 where trio has closed it.
 
         Raises:
             trio.BrokenResourceError: the connection has broken.

@@ -12,11 +12,13 @@ Rules (WHATWG HTML, "Parsing an event stream"):
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from .errors import DialectError
 
-__all__ = ["MAX_EVENT", "SSE", "SSEDecoder", "encode_sse"]
+__all__ = ["MAX_EVENT", "SSE", "SSEDecoder", "encode_sse", "events_pattern"]
 
 MAX_EVENT = 64 * 1024 * 1024
 """The cap on one event: twice the 32 MiB that Anthropic allows a whole request."""
@@ -104,6 +106,17 @@ class SSEDecoder:
             self._id = value.decode("utf-8", "replace")
         elif not self._data:
             self._size = 0  # a comment between events is kept by nobody
+
+
+def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]:
+    """What whole events match, one or more, of one line of data each.
+
+    Args:
+        data: a pattern of how the data begins.
+        event: a pattern of the name, where one is told; None: none is.
+    """
+    name = b"" if event is None else rb"(?:event: ?(?:%b)\r?\n)?" % event
+    return re.compile(rb"(?:%bdata: ?(?:%b)[^\r\n]*+(?:\r\n\r\n|\n\n))++" % (name, data))
 
 
 def encode_sse(data: bytes | str, event: str | None = None) -> bytes:

@@ -266,6 +266,20 @@ def test_what_is_no_whole_content_may_not_go_on_before_it_is_read(dialect: Diale
         assert not parser.passes(other + frame)
 
 
+def test_content_with_an_error_in_it_may_not_go_on_before_it_is_read(dialect: Dialect) -> None:
+    events = [ResponseStart(id="i", model="m"), PartStart(0, Text("")), PartDelta(0, "a")]
+    *before, frame = Frames().feed(streamed(dialect, events, asked(dialect)))
+    failing = frame.removesuffix(b"}\n\n") + b',"error":{"message":"it broke"}}\n\n'
+    parser = dialect.stream_parser()
+    parser.feed(b"".join(before))
+    if dialect.name == "anthropic_messages":  # there the type alone counts
+        assert parser.feed(failing) == [PartDelta(0, "a")]
+        return
+    assert not parser.passes(failing)
+    with pytest.raises(UpstreamError, match="it broke"):
+        parser.feed(failing)
+
+
 @few
 @given(data=st.data())
 def test_a_truncated_stream_is_never_a_success(dialect: Dialect, data: st.DataObject) -> None:

@@ -37,16 +37,18 @@ class HalfTaking(Heard):
         await super().send_more(rest + data, last=last)
 
 
+def connect(nursery: trio.Nursery, log: EventLog, heard: Heard, *, stream: bool = True) -> None:
+    """Let a connection read the answer."""
+    nursery.start_soon(write_answer, log.open_reader(), request_in(CHAT, stream=stream), dialect(CHAT), heard)
+
+
 @pytest.mark.parametrize(("connection", "stream"), [(Heard, True), (HalfTaking, True), (Heard, False)])
 async def test_bytes_that_are_given_early_are_given_once_and_without_a_further_event(
     connection: type[Heard], stream: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     heard, log = connection(), EventLog()
-    heard.at_once = True
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            write_answer, log.open_reader(), request_in(CHAT, stream=stream), dialect(CHAT), heard
-        )
+        connect(nursery, log, heard, stream=stream)
         await trio.testing.wait_all_tasks_blocked()
         assert not log.write_early(START.data), "the head of the answer goes out with its first event"
         await log.put(START)
@@ -64,11 +66,8 @@ async def test_bytes_that_are_given_early_are_given_once_and_without_a_further_e
 
 async def test_what_was_given_early_breaks_the_silence(autojump_clock: trio.testing.MockClock) -> None:
     heard, log = Heard(), EventLog()
-    heard.at_once = True
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            write_answer, log.open_reader(), request_in(CHAT, stream=True), dialect(CHAT), heard
-        )
+        connect(nursery, log, heard)
         await trio.testing.wait_all_tasks_blocked()
         await log.put(START)
         for _ in range(10):
@@ -85,10 +84,7 @@ async def test_two_connections_that_read_one_answer_get_nothing_early(
     both, log = [Heard(), Heard()], EventLog()
     async with trio.open_nursery() as nursery:
         for heard in both:
-            heard.at_once = True
-            nursery.start_soon(
-                write_answer, log.open_reader(), request_in(CHAT, stream=True), dialect(CHAT), heard
-            )
+            connect(nursery, log, heard)
         await trio.testing.wait_all_tasks_blocked()
         await log.put(START)
         assert not log.write_early(b"a;")

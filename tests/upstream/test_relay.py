@@ -411,9 +411,7 @@ async def test_an_agent_that_reads_slowly_gets_every_byte_once(early: list[bytes
     assert turn.response.text == text
 
 
-async def test_what_the_agents_connection_did_not_take_at_once_comes_without_another_event(
-    early: list[bytes],
-) -> None:
+async def test_what_the_agents_connection_did_not_take_at_once_comes_without_another_event() -> None:
     *pieces, end = wire_stream(CHAT)
     large, came = pieces[-1].replace(b".", b"." * 16_000_000), trio.Event()
 

@@ -145,17 +145,13 @@ class EventLog:
 
     def write_early(self, data: bytes) -> bool:
         """Let the one connection that waits write the bytes of the increment that is put next; whether it did."""
-        if len(self._readers) != 1:
-            return False
-        (reader,) = self._readers
-        return reader._write_early(data, len(self.entries))
+        reader = self._only_reader()
+        return reader is not None and reader._write_early(data, len(self.entries))
 
     def _pass_on(self, entry: Entry) -> bool:
         """Let the one connection that waits write it; whether it could."""
-        if len(self._readers) != 1:
-            return False
-        (reader,) = self._readers
-        if not reader._write_at_once(entry, len(self.entries)):
+        reader = self._only_reader()
+        if reader is None or not reader._write_at_once(entry, len(self.entries)):
             return False
         if reader.stalled:
             self._arrival.ring()
@@ -166,11 +162,14 @@ class EventLog:
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
-        if len(self._readers) == 1:
-            (reader,) = self._readers
+        if (reader := self._only_reader()) is not None:
             self.delivered = reader._finish_at_once(len(self.entries))
         self._arrival.ring()
         self._progress.ring()
+
+    def _only_reader(self) -> EventReader | None:
+        """The one connection that reads, where it is one."""
+        return next(iter(self._readers)) if len(self._readers) == 1 else None
 
     async def wait_delivered(self) -> None:
         """Until the answer was written to a connection, or nobody waits for it any more."""

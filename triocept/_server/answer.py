@@ -253,7 +253,7 @@ class _Stream:
 
         It is called by whoever answers, who is not to blame for what cannot be said: `write` raises that.
         """
-        if not self.begun or not self._reader.at or not self._transport.can_send_now():
+        if not self._can_write_now():
             return False
         try:
             data = self._bytes(entry)
@@ -265,10 +265,13 @@ class _Stream:
         return True
 
     def write_early(self, data: bytes) -> bool:
-        if not (self.begun and self._reader.at and self._as_it_came and self._transport.can_send_now()):
+        if not self._as_it_came or not self._can_write_now():
             return False
         self._reader.stalled = not self._transport.send_now(data, last=False)
         return True
+
+    def _can_write_now(self) -> bool:
+        return self.begun and bool(self._reader.at) and self._transport.can_send_now()
 
     def finish_now(self) -> bool:
         """Write the last increment, as `write_now` does; or all of an answer that was given whole."""

@@ -155,7 +155,7 @@ class Upstream:
         with self._named():
             async with AsyncExitStack() as stack:
                 reply = await stack.enter_async_context(self._open(call, ""))
-                pieces = await self._open_pieces(reply, call)
+                pieces = await self._pieces(reply, call)
                 first = await pieces.next()
                 yield await stack.enter_async_context(aclosing(_flat(first, pieces)))
 
@@ -237,7 +237,7 @@ class Upstream:
 
     async def _answer_stream(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
         own, collector = exchange.dialect == self.dialect, call.collector
-        pieces = await self._open_pieces(reply, call, exchange._write_early if own else None)
+        pieces = await self._pieces(reply, call, exchange._write_early if own else None)
         piece = await pieces.next()
         async with exchange.open_stream() as stream:
             while piece is not None:
@@ -264,7 +264,7 @@ class Upstream:
         response = self._reader.response(body, reply.headers)
         return response if call.names is None else call.names.response(response), body
 
-    async def _open_pieces(
+    async def _pieces(
         self, reply: Reply, call: Call, pass_on: Callable[[bytes], bool] | None = None
     ) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word."""

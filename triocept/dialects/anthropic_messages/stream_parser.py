@@ -16,11 +16,9 @@ Rules:
 
 from __future__ import annotations
 
-import re
-
 from ..._canonical.content import Json
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
-from ..._sse import SSEDecoder
+from ..._sse import SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
 from .._fields import Fields
@@ -35,9 +33,7 @@ from .usage import parse_usage
 
 __all__ = ["Parser"]
 
-_PLAIN = re.compile(
-    rb'(?:(?:event: ?content_block_delta\r?\n)?data: ?\{"type": ?"content_block_delta",[^\r\n]*+(?:\r\n\r\n|\n\n))++'
-)
+_CONTENT = events_pattern(rb'\{"type": ?"content_block_delta",', rb"content_block_delta")
 
 
 class Parser(StreamParser):
@@ -60,7 +56,7 @@ class Parser(StreamParser):
         return events
 
     def passes(self, data: bytes) -> bool:
-        return _PLAIN.fullmatch(data) is not None
+        return _CONTENT.fullmatch(data) is not None
 
     @property
     def ending(self) -> bool:

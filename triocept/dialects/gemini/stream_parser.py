@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 
 from ..._canonical.events import Event
+from ..._sse import events_pattern
 from .._failures import error_of
 from .._json import decode_json
 from ..base import StreamParser
@@ -26,10 +27,9 @@ from .framing import Framing
 
 __all__ = ["Parser"]
 
-_PLAIN = re.compile(rb"(?:data: ?\{[^\r\n]*+(?:\r\n\r\n|\n\n))++")
-_DOUBT = re.compile(
-    rb'"(?:error|finishReason|finish_reason|blockReason|block_reason)"'
-)  # protobuf reads both spellings
+_CHUNKS = events_pattern(rb"\{")
+# Protobuf reads both spellings.
+_DOUBT = re.compile(rb'"(?:error|finishReason|finish_reason|blockReason|block_reason)"')
 
 
 class Parser(StreamParser):
@@ -47,7 +47,7 @@ class Parser(StreamParser):
         return events
 
     def passes(self, data: bytes) -> bool:
-        return _PLAIN.fullmatch(data) is not None and _DOUBT.search(data) is None
+        return _CHUNKS.fullmatch(data) is not None and _DOUBT.search(data) is None
 
     @property
     def ending(self) -> bool:

@@ -24,7 +24,7 @@ from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import StopReason, Usage
 from ..._canonical.tokens import estimate_streamed
-from ..._sse import SSE, SSEDecoder
+from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
 from .._fields import Fields
@@ -40,7 +40,7 @@ __all__ = ["DONE", "ChunkParser", "ChunkRenderer"]
 
 DONE = b"data: [DONE]\n\n"
 
-_PLAIN = re.compile(rb"(?:data: ?\{[^\r\n]*+(?:\r\n\r\n|\n\n))++")
+_CHUNKS = events_pattern(rb"\{")
 _DOUBT = re.compile(rb'"error"|"finish_reason"\s*+:\s*+(?!null)')
 
 
@@ -69,7 +69,7 @@ class ChunkParser(StreamParser):
         return events
 
     def passes(self, data: bytes) -> bool:
-        return _PLAIN.fullmatch(data) is not None and _DOUBT.search(data) is None
+        return _CHUNKS.fullmatch(data) is not None and _DOUBT.search(data) is None
 
     @property
     def ending(self) -> bool:

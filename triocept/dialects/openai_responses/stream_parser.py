@@ -12,13 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._canonical.response import ResponsePart
-from ..._sse import SSE, SSEDecoder
+from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
 from .._fields import Fields
@@ -42,10 +41,7 @@ _TEXTS: dict[str, tuple[ResponsePart, str]] = {
     "reasoning_text": (Reasoning(), "content_index"),
 }
 _CALLS = ("function_call_arguments.delta", "custom_tool_call_input.delta")
-_PLAIN = re.compile(
-    rb'(?:(?:event: ?response\.[a-z_]+\.delta\r?\n)?data: ?\{"type": ?"response\.[a-z_]+\.delta",[^\r\n]*+'
-    rb"(?:\r\n\r\n|\n\n))++"
-)
+_CONTENT = events_pattern(rb'\{"type": ?"response\.[a-z_]+\.delta",', rb"response\.[a-z_]+\.delta")
 
 
 class Parser(StreamParser):
@@ -65,7 +61,7 @@ class Parser(StreamParser):
         return events
 
     def passes(self, data: bytes) -> bool:
-        return _PLAIN.fullmatch(data) is not None and b'"error"' not in data
+        return _CONTENT.fullmatch(data) is not None and b'"error"' not in data
 
     @property
     def ending(self) -> bool:
