@@ -10,7 +10,7 @@ The house; imports only go down:
 * F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
-* F0 `errors`: the whole hierarchy, drawn as a tree.
+* F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with.
 """
 
 from ._canonical.content import (
@@ -37,6 +37,7 @@ from ._canonical.fold import assemble, events_of
 from ._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ._canonical.response import Response, StopReason, Usage
 from ._endpoint import TLS, Endpoint, run_endpoint, serve_endpoint
+from ._limits import EndpointLimits
 from ._pool import Pool, serve_pool
 from ._rollout.agent import Agent
 from ._rollout.clients import ClientConfig
@@ -87,6 +88,7 @@ __all__ = [
     "serve_endpoint",
     "run_endpoint",
     "Endpoint",
+    "EndpointLimits",
     "TLS",
     "Rollout",
     "ClientConfig",

@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, final
 
 import trio
 
+from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
 from ._rollout.calls import OnRetry
 from ._rollout.life import open_rollout
@@ -42,6 +43,7 @@ MAX_BODY = 256 * 1024 * 1024
 GRACE = 1.0
 """Seconds."""
 HEALTH = TunnelHealth()
+LIMITS = EndpointLimits()
 OnLostURL: TypeAlias = Literal["raise", "move"]
 """What becomes of a rollout whose public URL, given to its agent, will not come back."""
 
@@ -60,6 +62,7 @@ class Endpoint:
         watcher: Watcher,
         recorder: Recorder | None,
         advertise: str | None = None,
+        limits: EndpointLimits = LIMITS,
     ) -> None:
         self.id = f"e_{token_hex(8)}"
         """What its `/health` says, so that a URL can be seen to lead here. No secret."""
@@ -67,6 +70,8 @@ class Endpoint:
         """The address that the socket is bound to."""
         self.port: int = listener.socket.getsockname()[1]
         """The live port, read back from the socket: never 0."""
+        self.limits = limits
+        """What it puts up with."""
         self._dialable = dialable_host(host, listener.socket)
         self._scheme: Scheme = "https" if secure else "http"
         self._advertise = advertise
@@ -208,7 +213,9 @@ async def serve_endpoint(
     tunnel: Tunnel | None = None,
     tunnel_health: TunnelHealth | None = HEALTH,
     on_lost_url: OnLostURL = "raise",
+    limits: EndpointLimits = LIMITS,
     fast: bool = True,
+    http2: bool = False,
     websocket: bool = True,
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
@@ -232,6 +239,8 @@ async def serve_endpoint(
             cancels its body with `TunnelError`; `move` lets it live on, and what it says from then on is the new URL.
         fast: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI, as
             HTTP/2 and every other route: slower, and otherwise the same.
+        limits: what the endpoint puts up with: connections, seconds, bytes; each has a default.
+        http2: whether HTTP/2 is spoken beside HTTP/1.1. No known agent needs it.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
 
@@ -266,6 +275,7 @@ async def serve_endpoint(
             watcher=watcher,
             recorder=recorder,
             advertise=advertise,
+            limits=limits,
         )
         server = Server(
             listener,
@@ -317,7 +327,9 @@ async def run_endpoint(
     tunnel: Tunnel | None = None,
     tunnel_health: TunnelHealth | None = HEALTH,
     on_lost_url: OnLostURL = "raise",
+    limits: EndpointLimits = LIMITS,
     fast: bool = True,
+    http2: bool = False,
     websocket: bool = True,
     task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
@@ -338,7 +350,9 @@ async def run_endpoint(
         tunnel=tunnel,
         tunnel_health=tunnel_health,
         on_lost_url=on_lost_url,
+        limits=limits,
         fast=fast,
+        http2=http2,
         websocket=websocket,
     )
     async with serve() as endpoint:

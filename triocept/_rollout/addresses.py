@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, TypeAlias
 
+from .._limits import EndpointLimits
+
 __all__ = ["Addresses", "Reach"]
 
 Reach: TypeAlias = Literal["local", "public"]
@@ -12,6 +14,10 @@ Reach: TypeAlias = Literal["local", "public"]
 
 class Addresses(Protocol):
     """Where a rollout can be reached; what an endpoint knows."""
+
+    @property
+    def limits(self) -> EndpointLimits:
+        """What the endpoint puts up with."""
 
     @property
     def public_url(self) -> str:

@@ -1,0 +1,50 @@
+"""What one endpoint puts up with: the bounds that keep a stranger, or a broken agent, from hurting anybody else."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["EndpointLimits"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of one endpoint: `serve_endpoint(limits=EndpointLimits(connections=2_000))`.
+
+    What is over one of them gets its status (408, 413, 431, 503) where a status can still be sent, and touches no
+    other exchange; the log has one line a minute of each kind. The size of a request body is `max_body` of
+    `serve_endpoint`.
+    """
+
+    connections: int | None = None
+    """Open at once. None: three quarters of the descriptors that the process may open. Over it the connection goes
+    that has idled longest without ever having shown a key; where there is none, the new one is told 503."""
+    head_bytes: int = 256 * KIB
+    """Of a request's head. Some agents send long headers: hypercorn's own bound is 16 KiB. Over it: 431."""
+    head_seconds: float = 30.0
+    """From the first byte of a head to its last, a TLS handshake likewise. Over it: 408."""
+    keyless_seconds: float = 60.0
+    """That a connection may live without a request that has shown a key of this endpoint. Over it: it is closed, with
+    408 in the middle of a request."""
+    waiting_bytes: int = 1024 * MIB
+    """Of request bodies and messages that were received and are not parsed yet, over all connections. Over it: 503."""
+    decoded_bytes: int = 64 * MIB
+    """Of a compressed body (`Content-Encoding`), decoded. Over it: 413."""
+    document_items: int = 2_000_000
+    """Values in one JSON document: each takes some 50 to 100 bytes of memory, though it may be 2 in the body. Over it:
+    413."""
+    answer_bytes: int = 256 * MIB
+    """Of one streamed answer. Over it the answer fails, as any that its provider or handler breaks off."""
+    websocket_backlog: int = 16 * MIB
+    """Bytes of messages that may wait on one websocket behind the call that is being answered. Over it nothing more is
+    read of that socket until there is room."""
+    reader_seconds: float = 300.0
+    """In which a client takes not a byte of what is being sent to it. Over it: its connection is broken off, as by a
+    hang-up."""
+    upstream_seconds: float | None = 3600.0
+    """For one whole answer of an upstream that has no `timeout` of its own. None: for ever. Over it: 504."""
+    upstream_idle_seconds: float | None = 600.0
+    """Without an event of the answer of an upstream that has no `read_timeout` of its own; comments and pings count
+    for nothing. None: for ever. Over it: 504, or a broken stream."""
