@@ -3,13 +3,14 @@
 trio's own `recv` asks the kernel for bytes before it waits for them, which for a peer that is thinking is a system call
 (and an exception) for nothing, and `SocketStream` passes through four layers to send.
 
-Rule: the socket is trio's, which alone opens and closes it. It is never used when that has closed it, for the kernel
-may have given its number to another connection by then.
+Rule: the socket is trio's, which alone opens and closes it, and its number is asked for at each call and never kept:
+once it is closed the kernel gives the number to the next connection, whose bytes are none of ours. A reader may have
+been woken by then.
 """
 
 from __future__ import annotations
 
-import socket
+import os
 from typing import final
 
 import trio
@@ -25,13 +26,11 @@ class BareSocket:
         trios: plain TCP, connected.
     """
 
+    usable = os.name == "posix"
+    """Whether there is such a thing: on Windows a socket is no file."""
+
     def __init__(self, trios: trio.socket.SocketType) -> None:
         self._trios = trios
-        self._sock = socket.socket(fileno=trios.fileno())
-
-    def release(self) -> None:
-        """Let go of the socket, which stays trio's."""
-        self._sock.detach()
 
     async def receive(self, most: int) -> bytes:
         """Some bytes; none where the peer has hung up.
@@ -42,7 +41,7 @@ class BareSocket:
         Cancellation: nothing is lost.
         """
         while True:
-            await trio.lowlevel.wait_readable(self._trios)
+            await trio.lowlevel.wait_readable(self._number())
             if (data := self.take(most)) is not None:
                 return data
 
@@ -50,10 +49,10 @@ class BareSocket:
         """What is there now: None is nothing, no bytes are a hang-up.
 
         Raises:
-            trio.BrokenResourceError: the connection has broken.
+            trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.
         """
         try:
-            return self._sock.recv(most)
+            return os.read(self._number(), most)
         except BlockingIOError:
             return None
         except OSError as exc:
@@ -65,11 +64,18 @@ class BareSocket:
         Raises:
             trio.BrokenResourceError: the connection has broken.
         """
-        if self._trios.fileno() < 0:
+        number = self._trios.fileno()
+        if number < 0:
             return 0
         try:
-            return self._sock.send(data)
+            return os.write(number, data)
         except BlockingIOError:
             return 0
         except OSError as exc:
             raise trio.BrokenResourceError from exc
+
+    def _number(self) -> int:
+        number = self._trios.fileno()
+        if number < 0:
+            raise trio.ClosedResourceError
+        return number

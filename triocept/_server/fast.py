@@ -73,13 +73,10 @@ class FastWay:
     async def run(self) -> bytes | None:
         """Serve model calls; the bytes that are hypercorn's, or None where the connection has ended."""
         inbox = self._inbox
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(inbox.read)
-                found = await self._serve()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._wire.release()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inbox.read)
+            found = await self._serve()
+            nursery.cancel_scope.cancel()
         return bytes(inbox.data) if found else None
 
     async def _serve(self) -> bool:

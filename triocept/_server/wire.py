@@ -20,13 +20,8 @@ class Wire:
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         self._stream = stream
-        self._socket = BareSocket(stream.socket) if isinstance(stream, trio.SocketStream) else None
-
-    def release(self) -> None:
-        """Let go of the socket, which stays the stream's."""
-        if self._socket is not None:
-            self._socket.release()
-            self._socket = None
+        plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
+        self._socket = BareSocket(stream.socket) if plain else None
 
     async def receive(self) -> bytes:
         """Some bytes; none where the client has hung up.

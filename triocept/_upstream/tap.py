@@ -96,7 +96,8 @@ class _Tap(httpcore2.AsyncNetworkStream):
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
         tls = stream.get_extra_info("ssl_object") is not None
-        self._socket = None if tls else BareSocket(stream.get_extra_info("socket"))
+        plain = BareSocket.usable and not tls
+        self._socket = BareSocket(stream.get_extra_info("socket")) if plain else None
         self._head: bytearray | None = None  # as far as it has come, while one is awaited
         self._ahead = b""  # was read and not given
         self._at_body = False
@@ -124,19 +125,13 @@ class _Tap(httpcore2.AsyncNetworkStream):
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        self._release()
         await self._stream.aclose()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> _Tap:
-        self._release()
+        self._socket = None
         return _Tap(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def _release(self) -> None:
-        if self._socket is not None:
-            self._socket.release()
-            self._socket = None
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
