@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from .content import Json, Message
+from .head import equal_head
 from .request import Request
 
 __all__ = ["Memory"]
@@ -84,20 +85,8 @@ class Memory:
             parse: takes an item and its path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
-        same = _same(items, old)
+        same = equal_head(items, old)
         new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)
         return parsed  # type: ignore[return-value]
-
-
-def _same(items: Sequence[Json], old: Sequence[Json]) -> int:
-    """How many items at the head are equal."""
-    if items[: len(old)] == old:  # nearly always, and many times as fast
-        return len(old)
-    same = 0
-    for item, was in zip(items, old, strict=False):
-        if item != was:
-            break
-        same += 1
-    return same

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Text, ToolCall, ToolResult
+from .head import same_head
 from .request import Request, Tool
 from .response import Response, Usage
 
@@ -70,7 +71,7 @@ def estimate_usage(request: Request, response: Response) -> Usage:
 
 
 class _Counted(Generic[T]):
-    """The characters of a sequence; if it begins with the items of last time, those are known."""
+    """The characters of a sequence; as far as it begins with the items of last time, those are known."""
 
     def __init__(self, count: Callable[[T], int]) -> None:
         self._count = count
@@ -78,10 +79,11 @@ class _Counted(Generic[T]):
         self._sum = 0
 
     def count(self, items: tuple[T, ...]) -> int:
-        known = len(self._items)
-        if items[:known] != self._items:
-            known = self._sum = 0
-        self._sum += sum([self._count(item) for item in items[known:]])
+        known = same_head(items, self._items)
+        gone = self._items[known:]
+        if len(gone) > known:  # less work than to take off what is gone
+            known, gone, self._sum = 0, (), 0
+        self._sum += sum(map(self._count, items[known:])) - sum(map(self._count, gone))
         self._items = items
         return self._sum
 

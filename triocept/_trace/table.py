@@ -6,8 +6,8 @@ conversation becomes a few ranges of numbers: what a turn costs is what is new i
 Rules:
 
 1. Equal means equal to the last byte: nothing is lost by sharing.
-2. The newest conversation is compared first, message by message; what differs from it is looked for among those that
-   look like it at a glance.
+2. The newest conversation is compared first: what is the same object is passed over, then message by message. What
+   differs from it is looked for among those that look like it at a glance.
 3. No megabyte is hashed: a message that is new costs about as little as one that is known.
 """
 
@@ -19,6 +19,7 @@ from operator import is_
 import msgspec
 
 from .._canonical.content import Message, Part, RefusalText, Text, ToolCall, ToolResult
+from .._canonical.head import same_head
 
 __all__ = ["MessageTable"]
 
@@ -43,24 +44,21 @@ class MessageTable:
     def add(self, messages: tuple[Message, ...]) -> list[int]:
         """The numbers of these messages; what is new gets a number."""
         known, latest = self.messages, self._latest
-        if len(messages) >= len(latest) and all(map(is_, self._given, messages)):  # nearly always
-            new = [self._find(message) for message in messages[len(latest) :]]
-            self._latest = [*latest, *new]
-            added = [known[number] for number in new]
-            shared = self._kept is self._given and all(map(is_, added, messages[len(latest) :]))
-            self._kept = messages if shared else (*self._kept, *added)
-            self._given = messages
-            return self._latest
+        head = same_head(messages, self._given)
+        ours = head if self._kept is self._given else same_head(messages, self._kept)
+        head = max(head, ours)
         numbers = [
             number if known[number] is message or _same(known[number], message) else self._find(message)
-            for number, message in zip(latest, messages, strict=False)
+            for number, message in zip(latest[head:], messages[head:], strict=False)
         ]
         numbers += [self._find(message) for message in messages[len(latest) :]]
-        self._latest = numbers
-        kept = tuple([known[number] for number in numbers])
-        self._kept = messages if all(map(is_, kept, messages)) else kept
-        self._given = messages
-        return numbers
+        kept = [known[number] for number in numbers]
+        if ours == head and all(map(is_, kept, messages[head:])):
+            self._kept = messages
+        else:
+            self._kept = (*self._kept[:head], *kept)
+        self._latest, self._given = [*latest[:head], *numbers], messages
+        return self._latest
 
     def intern(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them."""

@@ -1,0 +1,118 @@
+"""What is passed over because it was the same last time: the outcome is that of reading, counting and keeping all anew.
+
+A conversation is edited at random between two calls: grown, cut, changed in its middle, its cache mark moved.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from triocept import Message, Text, ToolCall
+from triocept._canonical.head import equal_head, same_head
+from triocept._canonical.memory import Memory
+from triocept._canonical.tokens import Estimator, _Counted, estimate_input_tokens
+from triocept._trace.table import MessageTable
+from triocept.dialects import dialect
+
+MESSAGES = dialect("anthropic_messages")
+MARK = {"cache_control": {"type": "ephemeral"}}
+
+texts = st.sampled_from(["", "a", "b", "ab", "a longer one " * 9])
+numbers = st.lists(st.integers(0, 3), max_size=8)
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> list[list[tuple[str, str]]]:
+    """A conversation, call after call: who says what."""
+    said: list[tuple[str, str]] = [("user", "task")]
+    calls = [said]
+    for _ in range(draw(st.integers(1, 8))):
+        said = list(said)
+        match draw(st.sampled_from(["grow", "grow", "grow", "change", "cut", "drop", "other"])):
+            case "grow":
+                said += [("assistant", draw(texts)), ("user", draw(texts))]
+            case "change":
+                place = draw(st.integers(0, len(said) - 1))
+                said[place] = (said[place][0], draw(texts))
+            case "cut":
+                del said[draw(st.integers(1, len(said))) :]
+            case "drop":
+                del said[draw(st.integers(0, len(said) - 1))]
+            case _:
+                said = [("user", draw(texts))]
+        said = said or [("user", "")]
+        calls.append(said)
+    return calls
+
+
+def document(said: list[tuple[str, str]], marks: int) -> dict[str, Any]:
+    """As Claude Code writes it: the last messages bear a cache mark, the earlier ones are bare strings."""
+    messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in said]
+    for message in messages[-marks:]:
+        message["content"] = [{"type": "text", "text": message["content"], **MARK}]
+    return {"model": "m", "max_tokens": 5, "messages": messages}
+
+
+@given(edits(), st.integers(1, 3))
+def test_what_is_remembered_reads_as_what_is_read_anew(
+    calls: list[list[tuple[str, str]]], marks: int
+) -> None:
+    memory, estimator, table = Memory(), Estimator(), MessageTable()
+    for said in calls:
+        wire = document(said, marks)
+        before = deepcopy(wire)
+        request = MESSAGES.parse_request(wire, memory=memory)
+        assert request == MESSAGES.parse_request(document(said, marks))
+        assert estimator.input_tokens(request) == estimate_input_tokens(request)
+        assert table.intern(request.messages) == request.messages
+        assert wire == before, "the agent's document stays as it came"
+
+
+@given(st.lists(numbers, max_size=6))
+@settings(max_examples=300)
+def test_equal_messages_are_one_object_whatever_the_table_passes_over(calls: list[list[int]]) -> None:
+    table = MessageTable()
+    kept: dict[bytes, Message] = {}
+    for call in calls:
+        messages = tuple(_message(number) for number in call)
+        numbers = list(table.add(messages))
+        interned = table.intern(messages)
+        assert interned == messages
+        assert [table.messages[number] for number in numbers] == list(messages)
+        for message in interned:
+            assert message is kept.setdefault(msgspec.json.encode(message), message)
+
+
+def _message(number: int) -> Message:
+    """0 and 1 are equal to Python, not in JSON."""
+    return Message("assistant", (Text("x"), ToolCall("t", extra={"n": [1, True, 2, "1"][number]})))
+
+
+@given(numbers, numbers)
+def test_the_head_is_what_is_the_same_from_the_first_item_on(one: list[int], other: list[int]) -> None:
+    head = equal_head(one, other)
+    assert one[:head] == other[:head]
+    assert head in (len(one), len(other)) or one[head] != other[head]
+    objects = [object() for _ in range(4)]
+    these, those = [objects[each] for each in one], [objects[each] for each in other]
+    assert same_head(these, those) == head
+
+
+def test_a_mark_that_moves_has_only_the_end_counted_anew() -> None:
+    counted: list[str] = []
+
+    def count(item: str) -> int:
+        counted.append(item)
+        return len(item)
+
+    counter = _Counted(count)
+    said = [f"message {number}" for number in range(500)]
+    assert counter.count((*said, "marked")) == sum(map(len, said)) + 6
+    counted.clear()
+    assert counter.count((*said, "plain", "answer", "marked")) == sum(map(len, said)) + 17
+    assert counted == ["plain", "answer", "marked", "marked"], "what is new, and what is gone"
