@@ -23,12 +23,16 @@ status, and the rollout lives on. Any other exception of a handler ends the roll
 Channel states are trio's own: `trio.ClosedResourceError`, `trio.EndOfChannel`, `trio.BrokenResourceError`.
 A port that is taken is a bare `OSError`, a host that does not resolve a bare `socket.gaierror`.
 No message of these errors ever holds a key.
+
+Each can be pickled and copied, whatever its arguments: a process pool hands it on with its attributes and its text.
 """
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections.abc import Mapping
+from typing import Any
 
 __all__ = [
     "AgentFailed",
@@ -52,6 +56,10 @@ __all__ = [
 
 class TrioceptError(Exception):
     """The root of every error of triocept."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own calls the class with `args`, which are the text here and not what `__init__` takes.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class DialectError(TrioceptError):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, final, get_type_hints
 
 import msgspec
@@ -87,6 +88,12 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             tool=tool, timeout=timeout, function=function, _arguments=arguments, _rollout_parameter=own
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What its arguments are decoded into was made for it, and can be found by no name: it is made anew.
+        tool = self.tool
+        made = partial(HostTool.of, name=tool.name, description=tool.description, timeout=self.timeout)
+        return made, (self.function,)
 
     def bind(self, arguments: Json) -> dict[str, Any]:
         """The arguments as the function takes them, by name.

@@ -23,8 +23,9 @@ Rules:
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import msgspec
 
@@ -93,6 +94,10 @@ class JSONLRecorder:
 
     def __repr__(self) -> str:
         return f"JSONLRecorder({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A descriptor is a number: in another process it may be any file. A copy opens the path anew.
+        return partial(JSONLRecorder, self.path.absolute(), fsync=self._fsync), ()
 
     async def record(self, turn: Turn) -> None:
         table = self._tables.setdefault(turn.rollout, MessageTable())

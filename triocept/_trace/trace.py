@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import final
+from collections.abc import Iterable, Iterator
+from typing import Any, final
 
 import msgspec
 
@@ -22,7 +22,8 @@ __all__ = ["Trace"]
 class Trace:
     """The turns of one rollout, in the order in which its exchanges settled.
 
-    Made by a rollout, or by `read_traces`. Iterate over it, take its `len`, index it.
+    Made by a rollout, or by `read_traces`. Iterate over it, take its `len`, index it. Two are equal if they hold the
+    same; whether they are sealed does not matter. One that is pickled or copied keeps what it holds.
     """
 
     def __init__(self, rollout: str, *, branch: Branch | None = None) -> None:
@@ -97,6 +98,14 @@ class Trace:
     def __getitem__(self, number: int) -> Turn:
         return self._turns[number]
 
+    def __eq__(self, other: object) -> bool:
+        return self._content() == other._content() if isinstance(other, Trace) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (*self._content(), self._sealed)
+
     def __repr__(self) -> str:
         outcomes: dict[str, int] = {}
         for turn in self._turns:
@@ -105,6 +114,9 @@ class Trace:
         if self._services:
             what += f", {len(self._services)} service calls"
         return f"<Trace of rollout {self.rollout}: {what}{', sealed' if self._sealed else ''}>"
+
+    def _content(self) -> tuple[str, Branch | None, list[Turn], list[ServiceCall], list[Trace]]:
+        return self.rollout, self.branch, self._turns, self._services, self._children
 
     def _intern(self, request: Request) -> Request:
         """The request, its messages shared with those of earlier turns."""
@@ -125,6 +137,26 @@ class Trace:
 
     def _seal(self) -> None:
         self._sealed = True
+
+
+def _restored(
+    rollout: str,
+    branch: Branch | None,
+    turns: Iterable[Turn],
+    services: Iterable[ServiceCall],
+    children: Iterable[Trace],
+    sealed: bool,
+) -> Trace:
+    """A trace out of what it held."""
+    trace = Trace(rollout, branch=branch)
+    for turn in turns:
+        trace._append(turn)
+    for call in services:
+        trace._append_service(call)
+    trace._children += children
+    if sealed:
+        trace._seal()
+    return trace
 
 
 def _upwards(turn: Turn, above: dict[str, str | None], by_id: dict[str, Turn]) -> Iterator[Turn]:
