@@ -75,7 +75,7 @@ class Front:
         try:
             if scope["type"] == "http":
                 await self._http(scope, HTTPCycle(scope, receive, send))
-            elif scope["type"] == "websocket" and split_rollout(scope["path"])[1] in RESPONSES:
+            elif scope["type"] == "websocket":
                 await self._websocket(scope, receive, send)
             else:
                 await self._quart(scope, receive, send)
@@ -100,6 +100,8 @@ class Front:
         """
         head = head_of({"method": "GET", **scope})
         try:
+            if split_rollout(head.path)[1] not in RESPONSES:
+                raise Refusal(404, "there is no websocket here but at …/v1/responses", should_retry=False)
             if not self._websockets:
                 raise _USE_POST
             rollout = authenticate(head, self._registry, split_rollout(head.path)[0])
@@ -143,6 +145,7 @@ def _refusal_reply(refusal: Refusal) -> Reply:
 async def _refuse_websocket(reply: Reply, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
     headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
+    headers += [(b"content-length", str(len(reply.body)).encode()), (b"connection", b"close")]
     await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
 

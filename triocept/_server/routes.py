@@ -1,4 +1,8 @@
-"""Which path is whose: the rollout's prefix, then the dialect's usual path, with or without `/v1`."""
+"""Which path is whose: the rollout's prefix, then the dialect's usual path, with or without `/v1`.
+
+Paths are read before any key was seen. What is kept of them for the next call is small, whoever sent them, and no query
+that could hold a key.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,10 @@ from ..dialects.base import Dialect, Target
 
 __all__ = ["Route", "Routes", "asked_dialect", "split_rollout"]
 
+_LONGEST_KEPT = 128
+"""Characters of a path; real ones have some 50."""
+_KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
+"""Those of Claude Code and of the Gemini SDKs."""
 _PREFIX = re.compile(r"^/rollout/(?P<id>[^/]+)(?P<rest>/.*)?$")
 
 
@@ -34,8 +42,13 @@ class Routes:
     def __init__(self, dialects: Iterable[Dialect]) -> None:
         self._dialects = tuple(dialects)
         self._by_name = {dialect.name: dialect for dialect in self._dialects}
-        self.match = lru_cache(maxsize=4096)(self._match)
-        """`(path, query)`: whose model call this is; None if it is none."""
+        self._match_again = lru_cache(maxsize=4096)(self._match)
+
+    def match(self, path: str, query: str) -> Route | None:
+        """Whose model call this is; None if it is none."""
+        if len(path) <= _LONGEST_KEPT and query in _KEPT_QUERIES:
+            return self._match_again(path, query)
+        return self._match(path, query)
 
     def _match(self, path: str, query: str) -> Route | None:
         rollout_id, rest = split_rollout(path)
