@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -64,16 +65,20 @@ async def test_invariant_3_one_exchange_has_one_outcome() -> None:
     async def never(exchange: Exchange) -> None:
         pass
 
+    async def collect(rollout: triocept.Rollout) -> None:
+        replies.append(await ask(rollout))
+
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint:
             async with endpoint.open_rollout(twice) as rollout:
                 assert (await ask(rollout)).json()["choices"][0]["message"]["content"] == "once"
             assert [turn.outcome for turn in rollout.trace] == ["answered"]
-            replies = []
-            with pytest.raises(triocept.Unanswered):
-                async with endpoint.open_rollout(never) as rollout:
-                    with trio.CancelScope(shield=True):
-                        replies.append(await ask(rollout))
+            replies: list[httpx2.Response] = []
+            async with trio.open_nursery() as nursery:
+                with pytest.raises(triocept.Unanswered):
+                    async with endpoint.open_rollout(never) as rollout:
+                        nursery.start_soon(collect, rollout)
+                        await trio.sleep_forever()
             assert [reply.status_code for reply in replies] == [500]
             assert [turn.outcome for turn in rollout.trace] == ["failed"]
 
@@ -222,32 +227,97 @@ async def test_invariant_7_leaving_a_rollout_revokes_refuses_and_seals() -> None
             assert pending.json()["type"] == "error"
             late = await ask(rollout)
             assert late.status_code == 401
-            with pytest.raises(triocept.AlreadySettled):
-                await exchange.respond("too late")
+            await exchange.respond("too late")  # no fault of whoever does, and nothing is done
             assert [turn.outcome for turn in rollout.trace] == ["refused"]
             with pytest.raises(RuntimeError, match="sealed"):
                 rollout.trace._append(rollout.trace[0])
 
 
-async def test_invariant_8_nothing_raised_in_a_handler_vanishes() -> None:
+def ask_in_a_thread(rollout: triocept.Rollout) -> httpx2.Response:
+    return httpx2.post(url_of(rollout), json=ask_body(), headers=bearer(rollout), timeout=10)
+
+
+async def in_the_body(rollout: triocept.Rollout) -> None:
+    await ask(rollout)
+    await trio.sleep_forever()
+
+
+async def in_a_thread(rollout: triocept.Rollout) -> None:
+    await trio.to_thread.run_sync(ask_in_a_thread, rollout, abandon_on_cancel=True)
+    await trio.sleep_forever()
+
+
+async def in_a_thread_that_is_waited_for(rollout: triocept.Rollout) -> None:
+    await trio.to_thread.run_sync(ask_in_a_thread, rollout)
+    await trio.lowlevel.checkpoint()
+
+
+async def in_a_process(rollout: triocept.Rollout) -> None:
+    script = (
+        f"import httpx2; httpx2.post({url_of(rollout)!r}, json={ask_body()!r}, headers={bearer(rollout)!r})"
+    )
+    await rollout.run_agent([sys.executable, "-c", script])
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("handled", ["by open_rollout", "by serve"])
+@pytest.mark.parametrize(
+    "body",
+    [in_the_body, in_a_thread, in_a_thread_that_is_waited_for, in_a_process, None],
+    ids=lambda body: body.__name__ if body else "in_a_sibling_task",
+)
+async def test_invariant_8_nothing_raised_in_a_handler_vanishes(
+    body: Callable[[triocept.Rollout], Awaitable[None]] | None, handled: str
+) -> None:
     boom = ValueError("boom")
     replies: list[httpx2.Response] = []
 
     async def fail(exchange: Exchange) -> None:
         raise boom
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
+    async def collect(rollout: triocept.Rollout) -> None:
+        replies.append(await ask(rollout))
+
+    async def run(rollout: triocept.Rollout, elsewhere: trio.Nursery) -> None:
+        if body is not None:
+            await body(rollout)
+        else:
+            elsewhere.start_soon(collect, rollout)
+            await trio.sleep_forever()
+
+    async def hold(endpoint: triocept.Endpoint, elsewhere: trio.Nursery) -> triocept.Rollout:
+        if handled == "by open_rollout":
+            async with endpoint.open_rollout(fail) as rollout:
+                opened.append(rollout)
+                await run(rollout, elsewhere)
+        async with endpoint.open_rollout() as rollout:
+            opened.append(rollout)
+            async with trio.open_nursery() as nursery:
+
+                async def serve() -> None:
+                    try:
+                        await rollout.serve(fail)
+                    except ValueError as exc:
+                        raised.append(exc)
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(serve)
+                await run(rollout, elsewhere)
+            raise raised[0]
+
+    opened: list[triocept.Rollout] = []
+    raised: list[ValueError] = []
+    with trio.fail_after(15):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as elsewhere:
             with pytest.raises(ValueError, match="boom") as caught:
-                async with endpoint.open_rollout(fail) as rollout:
-                    with trio.CancelScope(shield=True):
-                        replies.append(await ask(rollout))
+                await hold(endpoint, elsewhere)
             assert caught.value is boom
-            (reply,) = replies
-            assert reply.status_code == 500
-            assert "ValueError" in reply.json()["error"]["message"]
-            assert "boom" not in reply.text  # the program's own words stay with the program
-            assert rollout.trace[0].outcome == "failed"
+    for reply in replies:
+        assert reply.status_code == 500
+        assert "ValueError" in reply.json()["error"]["message"]
+        assert "boom" not in reply.text  # the program's own words stay with the program
+    assert len(replies) == (body is None)
+    assert [turn.outcome for turn in opened[0].trace] == ["failed"]
 
 
 async def test_invariant_8_a_refusal_or_an_upstream_error_is_an_answer() -> None:
@@ -268,6 +338,19 @@ async def test_invariant_8_a_refusal_or_an_upstream_error_is_an_answer() -> None
             second = await ask(rollout)
             assert (second.status_code, second.headers["retry-after"]) == (503, "7")
             assert (await ask(rollout)).status_code == 200
+
+
+async def test_invariant_8_an_agent_that_fails_because_its_handler_failed_is_not_taken_for_the_cause() -> (
+    None
+):
+    async def fail(exchange: Exchange) -> None:
+        raise ValueError("the cause")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(ValueError, match="the cause"):
+                async with endpoint.open_rollout(fail) as rollout:
+                    (await ask(rollout)).raise_for_status()
 
 
 @pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from .._trace.branch import Branch
 from ..errors import Refusal, RolloutClosed
 from .log import EventReader
 from .outcome import Answered, Failed, Outcome, Refused
+from .service import raise_all, run_each
 
 if TYPE_CHECKING:
     from .addresses import Addresses
@@ -57,10 +58,8 @@ class Family:
         if scope.cancelled_caught:
             raise RolloutClosed(f"rollout {child.id} has ended with its parent, {self._rollout.id}")
 
-    async def end(self, refusal: Refusal) -> None:
-        """What waits in the children, and what still comes, is refused."""
-        for child in tuple(self._children):
-            await child._end(refusal)
+    def __iter__(self) -> Iterator[Rollout]:
+        return iter(tuple(self._children))
 
     def move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
         """Where the parent goes, the children go."""
@@ -69,9 +68,20 @@ class Family:
 
     async def close(self) -> None:
         """The parent closes: so do the children, whatever their bodies do."""
-        for child, scope in tuple(self._children.items()):
+        children = tuple(self._children.items())
+        for _, scope in children:
             scope.cancel()
-            await child._close()
+        errors: list[BaseException] = []
+
+        async def close(child: Rollout) -> None:
+            errors.extend(await run_each(child._close))
+
+        async with (
+            trio.open_nursery() as nursery
+        ):  # side by side: each may wait for an agent that does not read
+            for child, _ in children:
+                nursery.start_soon(close, child)
+        raise_all(errors)
 
 
 class _Asking:

@@ -6,6 +6,8 @@ Rules:
 2. Recorded before released: every recorder and the trace have the turn before the log gets its end, and so before
    the agent can see the terminal event.
 3. An outcome is never lost by cancellation: what was fixed is recorded and released, shielded.
+4. Whoever is at work on an exchange that is settled from outside (a hang-up, the end of its rollout) is stopped first,
+   and then the turn is recorded; and it is no fault of theirs. The table of who is told what is in `outcome`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.conversation import CallKind, Conversation, conversations
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
-from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, UpstreamError
+from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
 from .log import Entry, EventLog, Relayed
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
 from .retries import attempt_of
@@ -36,10 +38,30 @@ from .stream import ResponseStream
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Answerable", "Exchange"]
+__all__ = ["Answerable", "Exchange", "Worker"]
 
 Answerable = Response | str | ResponsePart
 """What `respond` takes: a whole response, or one part of it; a `str` is text."""
+
+
+class Worker:
+    """A handler at work on an exchange.
+
+    Args:
+        task: the one that it runs in.
+        scope: around it.
+    """
+
+    __slots__ = ("_scope", "_task")
+
+    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope) -> None:
+        self._task = task
+        self._scope = scope
+
+    def stop(self) -> None:
+        """Cancel it, unless it is the one that asks: a handler may stop its own rollout, and go on."""
+        if trio.lowlevel.current_task() is not self._task:
+            self._scope.cancel()
 
 
 @final
@@ -83,11 +105,13 @@ class Exchange:
         self._start = trio.current_time()
         self._first_event: float | None = None
         self._outcome: Outcome | None = None
+        self._from_outside = False
+        """Whether its outcome came from elsewhere than whoever answers."""
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
         self._log = EventLog(f"resp_{token_hex(12)}")
-        self._handler_scope: trio.CancelScope | None = None
-        """Of the handler that is at work on it, where there is one."""
+        self._worker: Worker | None = None
+        """The handler that is at work on it, where there is one."""
         self._handed_over = False
         self._work_scopes: set[trio.CancelScope] = set()
         self._tokens: Callable[[], Tokens] | None = None
@@ -122,7 +146,8 @@ class Exchange:
         """Answer, whole. An agent that asked for a stream gets one.
 
         Returns once the answer is recorded and written to the agent's connection (or the agent has hung up
-        meanwhile: the answer is in the trace all the same).
+        meanwhile: the answer is in the trace all the same). Of an exchange that its rollout's end has refused meanwhile
+        nothing is left to do, and nothing is done.
 
         Args:
             answer: a `Response`; or one part of it, a `str` being text.
@@ -139,8 +164,8 @@ class Exchange:
 
     async def _respond(self, response: Response, document: bytes | None = None) -> None:
         """Answer, whole; `document` is a provider's own, in the agent's dialect."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_open()
+        if await self._begin_outcome():
+            return
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
         await self._settle(Answered(self._complete(response), document))
@@ -154,12 +179,14 @@ class Exchange:
 
         Closing: on a clean exit the answer ends with `ResponseEnd`, unless it was sent. Left by an exception, the
         exchange is failed (or refused, if that is a `Refusal`): the agent sees its stream break, never a clean end.
+        When the rollout has ended meanwhile, the block ends with the next `send`, and the program goes on behind it.
 
         Raises:
             AlreadySettled: it has its outcome, or a stream already.
             ExchangeAbandoned: the agent has hung up.
         """
-        self._check_open()
+        if not self._is_over:
+            self._check_open()
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
         self._fold = Fold()
@@ -170,6 +197,9 @@ class Exchange:
                 await stream.end()
         except trio.Cancelled:
             raise  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper
+        except RolloutClosed:
+            if not self._is_over:
+                raise
         except BaseException as exc:
             await self._settle_by(exc)
             raise
@@ -204,11 +234,11 @@ class Exchange:
 
         Cancellation: as `respond`.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_open()
         refusal = Refusal(
             status, message, retry_after=retry_after, should_retry=should_retry, code=code, headers=headers
         )
+        if await self._begin_outcome():
+            return
         await self._settle(Refused(refusal))
         await self._log.wait_delivered()
 
@@ -217,12 +247,12 @@ class Exchange:
         await upstream(self)
 
     def annotate(self, **data: Json) -> None:
-        """Put notes into the turn: anything that JSON can say.
+        """Put notes into the turn: anything that JSON can say. One that was settled from outside takes none any more.
 
         Raises:
             AlreadySettled: the turn is written.
         """
-        if self.settled:
+        if self.settled and not self._from_outside:
             raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
         self._notes.update(data)
 
@@ -232,22 +262,36 @@ class Exchange:
         if self._outcome is not None:
             raise AlreadySettled(f"{self!r} has its outcome already")
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether the end of its rollout has settled it: it takes no answer, and that is nobody's fault."""
+        return self._from_outside and not isinstance(self._outcome, Abandoned)
+
+    async def _begin_outcome(self) -> bool:
+        """The checkpoint before an outcome; whether there is nothing left to do."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._is_over:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return True
+        self._check_open()
+        return False
+
     async def _hang_up(self) -> None:
         """Nobody reads its answer any more."""
         if self.settled or self._log.attended:
             return
         if self.rollout.on_hangup == "finish" and self._handed_over:
             return
-        await self._settle_from_outside(Abandoned())
-        if self._handler_scope is not None:
-            self._handler_scope.cancel()
+        await self._settle(self._fix_from_outside(Abandoned()))
 
-    async def _settle_from_outside(self, outcome: Outcome) -> None:
-        """Settle it though somebody may be at work on its answer: that work is cancelled."""
-        self._outcome = outcome
+    def _fix_from_outside(self, outcome: Outcome) -> Outcome:
+        """Fix its outcome though somebody may be at work on its answer, and stop that work. To be recorded."""
+        self._outcome, self._from_outside = outcome, True
         for scope in self._work_scopes:
             scope.cancel()
-        await self._settle(outcome)
+        if self._worker is not None:
+            self._worker.stop()
+        return outcome
 
     @contextmanager
     def _work(self) -> Iterator[None]:
@@ -255,15 +299,19 @@ class Exchange:
         hang-up, or the end of its rollout.
 
         Raises:
+            AlreadySettled: whoever answers has settled it before.
             ExchangeAbandoned: the agent has hung up.
         """
-        self._check_open()
         scope = trio.CancelScope()
+        if self._is_over:
+            scope.cancel()
+        else:
+            self._check_open()
         self._work_scopes.add(scope)
         try:
             with scope:
                 yield
-        except (AlreadySettled, UpstreamError):
+        except (AlreadySettled, RolloutClosed, UpstreamError):
             if not scope.cancel_called:  # else it is no fault of whoever was at work
                 raise
         finally:
@@ -274,6 +322,10 @@ class Exchange:
     async def _send(self, event: Entry) -> None:
         """One increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._is_over:
+            raise RolloutClosed(
+                f"{self!r}: its rollout has ended, and nobody waits for the rest of this stream"
+            )
         self._check_open()
         assert self._fold is not None
         if isinstance(event, Relayed):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .service import Handler, raise_all, run_service, split_cancelled
+from .service import Handler, raise_all, run_each, run_service, split_cancelled
 
 if TYPE_CHECKING:
     from .rollout import Rollout
@@ -41,12 +41,11 @@ async def open_rollout(
         assert handler is not None
         with service:  # shielded: it answers until the body has unwound, cancelled or not
             try:
-                await run_service(rollout, handler, concurrency, body.cancel)
-            except BaseException as exc:
+                await run_service(rollout, handler, concurrency, fail)
+            except BaseException as exc:  # a Ctrl-C that landed in it
                 cancelled, error = split_cancelled(exc)
                 if error is not None:
-                    errors.append(error)
-                    body.cancel()
+                    fail(error)
                 if cancelled is not None:
                     raise cancelled from None
 
@@ -54,17 +53,15 @@ async def open_rollout(
         rollout._services.calls.open(nursery, fail)
         if handler is not None:
             nursery.start_soon(serve)
-        rollout._fail = fail
+        rollout._fail = rollout._report = fail
         try:
             with body:
                 yield rollout
         except BaseException as exc:
             errors.append(exc)
         rollout._fail = None
-        try:
-            await rollout._services.calls.close()
-            service.cancel()
-            await rollout._close()
-        except BaseException as exc:
-            errors.append(exc)
+        errors += await run_each(rollout._services.calls.close)
+        service.cancel()
+        errors += await run_each(rollout._close)
+    rollout._report = None
     raise_all(errors)

@@ -1,16 +1,55 @@
-"""The four ways in which an exchange can end."""
+"""The four ways in which an exchange can end, and who is told what of it.
+
+An exchange is settled by whoever answers it, or from outside: by its agent's hang-up, or by its end: of its rollout
+(`stop`, or its block was left), of its rollout's parent, of its endpoint. What whoever answers does next, and what that
+is:
+
+=============================  ====================  =============================  =============================
+it does next                   settled by itself     by a hang-up                   by the end
+=============================  ====================  =============================  =============================
+waits                          goes on               a handler is cancelled         a handler is cancelled
+respond, refuse                `AlreadySettled`      `ExchangeAbandoned`            nothing, and nothing is done
+stream.send                    `AlreadySettled`      `ExchangeAbandoned`            the block of the stream ends
+returns, or is cancelled       no fault              no fault                       no fault
+a handler raises a `Refusal`,  a fault, if it was    no fault                       no fault
+`UpstreamError`, or one of     not that which
+the errors above               settled it
+a handler raises any other     a fault               a fault                        a fault
+=============================  ====================  =============================  =============================
+
+A fault of a handler goes to its rollout's owner, always: whatever else ends at that moment. A loop's exceptions are
+those of the body that it stands in. A group counts as what is in it. The handler that has itself asked for the end is
+not cancelled. Tests walk every cell: `tests/rollout/test_outcomes.py`.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from .._canonical.response import Response
 from .._trace.turn import OutcomeKind, TurnError
-from ..errors import ContextLengthError, Refusal, UpstreamError, can_be_sent
+from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
 
-__all__ = ["Abandoned", "Answered", "Failed", "Outcome", "Refused", "error_of", "kind_of", "outcome_of"]
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = [
+    "Abandoned",
+    "Answered",
+    "Failed",
+    "Outcome",
+    "Refused",
+    "error_of",
+    "judge",
+    "kind_of",
+    "outcome_of",
+]
+
+_TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
+"""What is no fault where the exchange was settled from outside."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -79,13 +118,44 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
         exc: the exception.
         dialect: what the agent speaks: a provider's own words reach it only if they are the same dialect's.
     """
-    match exc:
-        case Refusal():
-            return Refused(exc)
-        case UpstreamError():
-            return _refused_by(exc, dialect)
+    match _answer_in(exc):
+        case Refusal() as refusal:
+            return Refused(refusal)
+        case UpstreamError() as error:
+            return _refused_by(error, dialect)
         case _:
             return Failed(exc)
+
+
+def judge(error: BaseException, exchange: Exchange) -> tuple[BaseException | None, BaseException | None]:
+    """What a handler's exception (no cancellation) is, by the table above: an answer, a fault, or neither."""
+    if exchange._from_outside:
+        return None, _split(error, lambda exc: isinstance(exc, _TOO_LATE))[1]
+    if not exchange.settled:
+        answer = _answer_in(error)
+        return answer, None if answer else error
+    cause = exchange._cause  # a stream was left by it, and it goes on its way
+    if cause is None or _answer_in(cause) is None:
+        return None, error
+    return cause, _split(error, lambda exc: exc is cause)[1]
+
+
+def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
+    """The answer that an exception is, or the first of a group of nothing but answers: nurseries make groups."""
+    while isinstance(exc, BaseExceptionGroup):
+        if exc.split((Refusal, UpstreamError))[1] is not None:
+            return None
+        exc = exc.exceptions[0]
+    return exc if isinstance(exc, Refusal | UpstreamError) else None
+
+
+def _split(
+    exc: BaseException, matches: Callable[[BaseException], bool]
+) -> tuple[BaseException | None, BaseException | None]:
+    """What of an exception, or of a group, matches, and the rest."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(matches)
+    return (exc, None) if matches(exc) else (None, exc)
 
 
 def _refused_by(exc: UpstreamError, dialect: str) -> Refused:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from secrets import token_hex, token_urlsafe
 from typing import Any, Literal, Self, TypeAlias, final
 
@@ -37,7 +38,7 @@ from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
 from .retries import likeness, retry_of
-from .service import Handler, run_service
+from .service import Handler, raise_all, run_each, run_service
 from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
 from .watcher import Watcher
@@ -100,6 +101,8 @@ class Rollout:
         """The public URL that was given to an agent, the last of them."""
         self._fail: Callable[[BaseException], None] | None = None
         """Ends the body with an error; set while the body runs."""
+        self._report: Callable[[BaseException], None] | None = None
+        """Takes an error that nobody is there to be told of but the owner; set until the rollout has closed."""
 
     def __repr__(self) -> str:
         state = "open" if self._ending is None else "ended"
@@ -284,7 +287,11 @@ class Rollout:
         Cancellation: cancels the handlers; what they had not settled stays open until the rollout ends, which
         refuses it.
         """
-        await run_service(self, handler, concurrency)
+        errors: list[BaseException] = []
+        try:
+            await run_service(self, handler, concurrency, errors.append)
+        finally:
+            raise_all(errors)
 
     async def run_agent(
         self,
@@ -439,7 +446,7 @@ class Rollout:
             reader.close()
             if exchange is not None and not exchange.settled:
                 with trio.CancelScope(shield=True):
-                    await exchange._hang_up()
+                    await self._told(exchange._hang_up)
             self._calls.leave(reader, exchange)
 
     # What its endpoint asks of it
@@ -460,27 +467,51 @@ class Rollout:
 
     async def _endpoint_stops(self) -> None:
         self._closing.set()
-        await self._end(Refusal(503, "the endpoint is shutting down", should_retry=False))
+        refusal = Refusal(503, "the endpoint is shutting down", should_retry=False)
+        await self._told(partial(self._end, refusal))
         await self._services.calls.close()
 
+    async def _told(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step for somebody who is not to be told that it failed (a recorder did): the owner is."""
+        for error in await run_each(step):
+            if self._report is None:
+                raise error
+            self._report(error)
+
     async def _end(self, refusal: Refusal) -> None:
-        """No exchange comes any more; those that are open are refused."""
+        """No exchange comes any more; those that are open are refused: all at once, then recorded one by one.
+
+        Raises:
+            BaseException: what the recorder raised; the others were refused all the same.
+        """
+        with trio.CancelScope(shield=True):
+            raise_all(await run_each(*self._refuse_open(refusal)))
+
+    def _refuse_open(self, refusal: Refusal) -> list[Callable[[], Awaitable[None]]]:
+        """Fix the end of this rollout, of its children, and of what is open in them; what is to be recorded then."""
         if self._ending is None:
             self._ending = refusal
             self._arrivals.close()
-        with trio.CancelScope(shield=True):
-            for exchange in self._calls.open:
-                if not exchange.settled:
-                    await exchange._settle_from_outside(Refused(self._ending))
-            await self._family.end(refusal)
+        outcome = Refused(self._ending)
+        waiting = [exchange for exchange in self._calls.open if not exchange.settled]
+        steps = [partial(exchange._settle, exchange._fix_from_outside(outcome)) for exchange in waiting]
+        return [*steps, *(step for child in self._family for step in child._refuse_open(refusal))]
 
     async def _close(self) -> None:
-        """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded."""
+        """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded.
+
+        Raises:
+            BaseException: what the recorder raised; all the rest was done.
+        """
+        refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
         with trio.CancelScope(shield=True):
             self._registry.discard(self)
             self._closing.set()
-            await self._family.close()
-            await self._services.calls.close()
-            await self._end(Refusal(503, f"rollout {self.id} is closed", should_retry=False))
-            await self._calls.see_out(DELIVERY_GRACE)
-            await self._ledger.seal()
+            errors = await run_each(
+                self._family.close,
+                self._services.calls.close,
+                partial(self._end, refusal),
+                partial(self._calls.see_out, DELIVERY_GRACE),
+                self._ledger.seal,
+            )
+        raise_all(errors)

@@ -2,10 +2,11 @@
 
 Rules:
 
-1. Nothing raised in a handler vanishes: the agent gets an error in its dialect, and whoever runs the service gets
-   the exception. A `Refusal` and an `UpstreamError` are answers.
+1. Nothing raised in a handler vanishes: whoever runs the service has the exception the moment it is raised, before
+   the agent gets its error, and so before anything can be cancelled because of it. What is no fault is said in
+   `outcome`.
 2. A handler that returns without an outcome has failed: `Unanswered`.
-3. An agent that hangs up cancels its handler, and nothing else.
+3. An exchange that is settled from outside, by a hang-up or its rollout's end, cancels its handler, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from ..errors import ExchangeAbandoned, Refusal, Unanswered, UpstreamError
-from .exchange import Exchange
-from .outcome import Abandoned
+from ..errors import Unanswered
+from .exchange import Exchange, Worker
+from .outcome import judge
 
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Handler", "raise_all", "run_service", "split_cancelled"]
+__all__ = ["Handler", "raise_all", "run_each", "run_service", "split_cancelled"]
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Whatever answers an exchange: a function, an upstream, a script, a replay."""
@@ -34,18 +35,13 @@ _MOST_IDLE = 128
 
 
 async def run_service(
-    rollout: Rollout,
-    handler: Handler,
-    concurrency: int | None,
-    on_error: Callable[[], None] = lambda: None,
+    rollout: Rollout, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
 ) -> None:
-    """Hand every exchange of `rollout` to `handler`, until the rollout ends.
+    """Hand every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed.
 
-    `on_error` is called the moment a handler has failed, before its agent can see that: an agent in the same program
-    that fails in turn must not be taken for the cause.
-
-    Raises:
-        BaseException: what a handler raised, bare; several at once as a group.
+    What a handler raises is not raised here: `on_error` gets it the moment it is raised, before its agent can see that.
+    An agent in the same program that fails in turn must not be taken for the cause, and nobody who is cancelled because
+    of it can lose it.
     """
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
@@ -62,7 +58,6 @@ async def run_service(
                     break
                 workers.take(exchange)
         workers.close()
-    raise_all(workers.errors)
 
 
 class _Workers:
@@ -77,11 +72,9 @@ class _Workers:
         self,
         nursery: trio.Nursery,
         handler: Handler,
-        on_error: Callable[[], None],
+        on_error: Callable[[BaseException], None],
         limit: trio.Semaphore | None,
     ) -> None:
-        self.errors: list[BaseException] = []
-        """What the handlers raised. They are kept, and not raised in the nursery, which would wrap them in a group."""
         self._nursery = nursery
         self._handler = handler
         self._on_error = on_error
@@ -108,12 +101,13 @@ class _Workers:
         """Handle one exchange after the other."""
         task = trio.lowlevel.current_task()
         while not self._has_too_many():
-            with trio.CancelScope() as scope:  # until an agent hangs up
+            with trio.CancelScope() as scope:  # until an exchange is settled from outside
+                worker = Worker(task, scope)
                 while not scope.cancel_called and not self._has_too_many():
                     if not self._waiting:
                         await self._idle.park()
                         continue
-                    await self._handle(self._waiting.popleft(), scope)
+                    await self._handle(self._waiting.popleft(), worker)
                     task.context = self._context.copy()  # in force from the next turn of the event loop on
                     if self._waiting:
                         await trio.lowlevel.checkpoint()
@@ -121,46 +115,45 @@ class _Workers:
     def _has_too_many(self) -> bool:
         return not self._waiting and (self._closed or len(self._idle) >= _MOST_IDLE)
 
-    async def _handle(self, exchange: Exchange, scope: trio.CancelScope) -> None:
-        exchange._handler_scope = scope
+    async def _handle(self, exchange: Exchange, worker: Worker) -> None:
+        """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
+        exchange._worker = worker
         try:
             if not exchange.settled:
-                await _answer(self._handler, exchange, self._on_error)
+                await self._handler(exchange)
+                if not exchange.settled:
+                    raise Unanswered(f"the handler returned, and {exchange!r} has no outcome")
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
             if error is not None:
-                self.errors.append(error)
-                self._nursery.cancel_scope.cancel()
+                await self._settle_by(exchange, error)
             if cancelled is not None:
                 raise cancelled from None
         finally:
-            exchange._handler_scope = None
+            exchange._worker = None
             if self._limit is not None:
                 self._limit.release()
 
-
-async def _answer(handler: Handler, exchange: Exchange, on_error: Callable[[], None]) -> None:
-    """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
-    try:
-        await handler(exchange)
-        if not exchange.settled:
-            raise Unanswered(f"the handler returned, and {exchange!r} has no outcome")
-    except (Refusal, UpstreamError) as exc:
-        await exchange._settle_by(exc)
-        if exchange._cause is not exc:
-            raise
-        exc.__traceback__ = (
-            None  # it is an answer, and kept as one: not so the frames, and all that they hold
-        )
-    except ExchangeAbandoned:
-        if not isinstance(exchange._outcome, Abandoned):
-            raise
-    except trio.Cancelled:
-        raise
-    except BaseException as exc:
-        on_error()
-        await exchange._settle_by(exc)
-        raise
+    async def _settle_by(self, exchange: Exchange, error: BaseException) -> None:
+        """What its handler raised is its outcome, if it has none; and the owner's, if it is a fault."""
+        answer, fault = judge(error, exchange)
+        if fault is not None:
+            self._on_error(fault)
+        try:
+            if outcome := fault or answer:
+                await exchange._settle_by(outcome)
+        except BaseException as exc:
+            cancelled, failure = split_cancelled(exc)
+            if failure is not None:  # of the recorder
+                fault = failure
+                self._on_error(failure)
+            if cancelled is not None:
+                raise cancelled from None
+        finally:
+            if fault is not None:
+                self._nursery.cancel_scope.cancel()
+        if answer is not None:
+            answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
@@ -170,9 +163,22 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
     return (exc, None) if isinstance(exc, trio.Cancelled) else (None, exc)
 
 
+async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]:
+    """Take one step after the other, though one fails; what they raised."""
+    errors: list[BaseException] = []
+    for step in steps:
+        try:
+            await step()
+        except BaseException as exc:
+            errors.append(exc)
+    return errors
+
+
 def raise_all(errors: list[BaseException]) -> None:
-    """Raise what is in `errors`: one bare, several as a group, none not at all."""
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise BaseExceptionGroup("several tasks of one rollout failed", errors)
+    """Raise what is in `errors`: one bare, several as a group, none not at all. Cancellation counts where there is
+    nothing else: whoever is cancelled meets it again at the next checkpoint."""
+    faults = [exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1]
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise BaseExceptionGroup("several tasks of one rollout failed", faults)

@@ -40,6 +40,7 @@ class ResponseStream:
         Raises:
             ExchangeAbandoned: the agent has hung up.
             AlreadySettled: the answer has ended.
+            RolloutClosed: the rollout has ended. The block of `open_stream` ends with it, and takes it in.
             DialectError: the event breaks the grammar.
 
         Cancellation: an increment is sent or it is not; what was sent stays sent. Waits while the agent's connection
@@ -72,7 +73,7 @@ class ResponseStream:
             usage: None: an estimate.
 
         Raises:
-            ExchangeAbandoned, AlreadySettled: as `send`.
+            ExchangeAbandoned, AlreadySettled, RolloutClosed: as `send`.
         """
         await self._send_end(ResponseEnd(stop_reason, stop_sequence, usage))
 
