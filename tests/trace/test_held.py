@@ -1,12 +1,14 @@
-"""Calls that wait for the end of their answer: what agents must not see whole before it."""
+"""Calls that wait for the end of their answer: what agents must not see before it."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
 from tests.dialects import strategies
 from triocept import (
     Event,
+    Opaque,
     PartDelta,
     PartEnd,
     PartStart,
@@ -20,12 +22,6 @@ from triocept import (
 )
 from triocept._canonical.held import HeldCalls
 
-
-def passed(*events: Event) -> list[Event]:
-    held = HeldCalls()
-    return [each for event in events for each in held.take(event)]
-
-
 CALL = [
     PartStart(0, ToolCall("bash", "")),
     PartDelta(0, '{"command":'),
@@ -35,26 +31,39 @@ CALL = [
 ]
 
 
-def test_a_call_is_not_whole_before_the_answer_is() -> None:
-    assert passed(ResponseStart(), *CALL) == [ResponseStart(), CALL[0], CALL[1]]
+def passed(held: HeldCalls, *events: Event) -> list[Event]:
+    return [event for event in events if not held.hold(event)]
 
 
-def test_what_waits_comes_before_the_end() -> None:
-    rest = passed(ResponseStart(), *CALL, ResponseEnd())[3:]
-    assert rest == [PartDelta(0, '"ls"} '), PartEnd(0), ResponseEnd()]
+def test_of_a_call_nothing_goes_on_not_even_its_beginning() -> None:
+    assert passed(HeldCalls(), ResponseStart(), *CALL) == [ResponseStart()]
 
 
-def test_a_call_that_begins_with_all_of_its_arguments_waits_too() -> None:
-    start = PartStart(0, ToolCall.of("bash", command="ls"))
-    assert passed(start, PartEnd(0)) == [PartStart(0, ToolCall("bash", ""))]
+def test_text_goes_on_before_a_call_and_waits_behind_it() -> None:
+    before = [PartStart(1, Text("")), PartDelta(1, "so"), PartEnd(1)]
+    behind = [PartStart(2, Text("")), PartDelta(2, "then"), PartEnd(2)]
+    held = HeldCalls()
+    assert passed(held, *before, *CALL, *behind) == before
+    assert held.release()[-3:] == tuple(behind)
 
 
-def test_text_and_what_comes_behind_a_call_goes_on_at_once() -> None:
-    text = [PartStart(1, Text("")), PartDelta(1, "so"), PartEnd(1)]
-    assert passed(*CALL, *text)[-3:] == text
+def test_what_waited_comes_in_order_and_the_pieces_of_a_text_as_one() -> None:
+    held = HeldCalls()
+    passed(held, *CALL)
+    assert held.any
+    assert held.release() == (CALL[0], PartDelta(0, '{"command":"ls"} '), PartEnd(0))
+    assert not held.any
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("local_shell_call", True), ("web_search_call", False)])
+def test_an_opaque_call_waits_if_it_is_the_agent_that_runs_it(kind: str, waits: bool) -> None:
+    event = PartStart(0, Opaque("openai_responses", {"type": kind}))
+    assert HeldCalls().hold(event) is waits
 
 
 @given(strategies.any_response("openai_chat"))
 def test_nothing_is_lost(response: Response) -> None:
-    events = list(events_of(response))
-    assert assemble(passed(*events)) == assemble(events)
+    held, events = HeldCalls(), list(events_of(response))
+    *content, end = events
+    assert isinstance(end, ResponseEnd)
+    assert assemble([*passed(held, *content), *held.release(), end]) == assemble(events)

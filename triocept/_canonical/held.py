@@ -2,60 +2,68 @@
 
 Agents run what is whole as soon as they see it. opencode runs a call of chat completions when its arguments are whole
 JSON, Codex one whose item is done, and Claude Code keeps a block that has ended and asks for the rest; if the stream
-then breaks, they ask again, and the command runs twice (opencode 1.18.33, Codex 0.169.0, Claude Code 2.1.197).
+then breaks, they ask again, and the command runs twice (opencode 1.18.33, Codex 0.169.0, Claude Code 2.1.197). What
+was no more than begun stays in the history of some: the next call tells of it.
 
 Rules:
 
-1. The end of a call, and the last piece of its arguments, wait for the end of the answer.
-2. Everything else goes on at once; what is not whitespace makes a piece.
+1. From the first call's beginning on, everything waits for the end of the answer.
+2. What comes before it is not touched.
 """
 
 from __future__ import annotations
 
-from .content import ToolCall
-from .events import Event, PartDelta, PartEnd, PartStart, ResponseEnd
+from .content import Opaque, ToolCall
+from .events import Event, PartDelta, PartStart
 
-__all__ = ["HeldCalls"]
+__all__ = ["HeldCalls", "begins_call"]
+
+_RUN_BY_AGENTS = frozenset(
+    {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
+)
+"""Items of Responses that a provider leaves to its client; all other opaque calls it runs itself."""
+
+
+def begins_call(event: Event) -> bool:
+    """Whether a call begins with it, which the agent will run."""
+    if type(event) is not PartStart:
+        return False
+    part = event.part
+    if type(part) is ToolCall:
+        return True
+    return type(part) is Opaque and isinstance(part.raw, dict) and part.raw.get("type") in _RUN_BY_AGENTS
 
 
 class HeldCalls:
-    """Holds back, in one answer's events, what would make its calls whole."""
+    """What of one answer waits for its end."""
 
     def __init__(self) -> None:
-        self._last: dict[int, str] = {}  # the last piece of each call
-        self._ended: list[int] = []
+        self._events: list[Event] = []
 
-    def take(self, event: Event) -> tuple[Event, ...]:
-        """What of the answer may go on, now that `event` has come."""
-        match event:
-            case PartStart(index=index, part=ToolCall() as call):
-                self._last[index] = call.arguments
-                return (PartStart(index, _begun(call)),)
-            case PartDelta(index=index, text=text) if index in self._last:
-                before = self._last[index]
-                if not text.strip() or not before:
-                    self._last[index] = before + text
-                    return ()
-                self._last[index] = text
-                return (PartDelta(index, before),)
-            case PartEnd(index=index) if index in self._last:
-                self._ended.append(index)
-                return ()
-            case ResponseEnd():
-                return (*self._rest(), event)
-            case _:
-                return (event,)
+    @property
+    def any(self) -> bool:
+        """Whether something waits: then all that comes does."""
+        return bool(self._events)
 
-    def _rest(self) -> list[Event]:
-        """All that was held back, in the order of the calls' ends."""
-        rest: list[Event] = []
-        for index in [*self._ended, *(index for index in self._last if index not in self._ended)]:
-            if self._last[index]:
-                rest.append(PartDelta(index, self._last[index]))
-            if index in self._ended:
-                rest.append(PartEnd(index))
-        return rest
+    def hold(self, event: Event) -> bool:
+        """Keep `event`, if it is one to be held back; whether it was."""
+        if not self._events and not begins_call(event):
+            return False
+        self._events.append(event)
+        return True
 
-
-def _begun(call: ToolCall) -> ToolCall:
-    return ToolCall(call.name, "", call.id, call.kind, call.extra) if call.arguments else call
+    def release(self) -> tuple[Event, ...]:
+        """All that was held back, in its order; neighbouring pieces of one text are one."""
+        events, self._events = self._events, []
+        released: list[Event] = []
+        texts: list[str] = []
+        for number, event in enumerate(events):
+            if type(event) is not PartDelta:
+                released.append(event)
+                continue
+            texts.append(event.text)
+            after = events[number + 1] if number + 1 < len(events) else None
+            if type(after) is not PartDelta or after.index != event.index:
+                released.append(PartDelta(event.index, "".join(texts)))
+                texts.clear()
+        return tuple(released)

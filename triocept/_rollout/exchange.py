@@ -24,6 +24,7 @@ import trio
 from .._canonical.content import Json, ToolCall
 from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
+from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.conversation import CallKind, Conversation, conversations
@@ -110,6 +111,9 @@ class Exchange:
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
         self._log = EventLog(f"resp_{token_hex(12)}")
+        self._hold_calls = True
+        """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
+        self._held = HeldCalls()
         self._worker: Worker | None = None
         """The handler that is at work on it, where there is one."""
         self._handed_over = False
@@ -336,6 +340,9 @@ class Exchange:
             return
         event = self._complete_event(event)
         self._fold.add(event)
+        if self._hold_calls and self._held.hold(event):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         if isinstance(event, ResponseStart) and event.usage is None:
             tokens = self.rollout._estimator.input_tokens(self.request)
             event = msgspec.structs.replace(
@@ -350,13 +357,18 @@ class Exchange:
             fold.add(event)
         if isinstance(end := events[-1] if events else None, ResponseEnd):
             await self._end_stream(end, Relayed(piece.data, events))
-        else:
+            return
+        if self._hold_calls:
+            events = tuple([event for event in events if not self._held.hold(event)])
+        if piece.data or events or not self._held.any:
             await self._put(Relayed(piece.data, events))
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _write_early(self, data: bytes) -> bool:
         """Give the agent a provider's bytes now, if that can be done. They are the whole data of the piece that is sent
         next, which says what is in them."""
-        return self._outcome is None and self._log.write_early(data)
+        return self._outcome is None and not self._held.any and self._log.write_early(data)
 
     async def _put(self, entry: Entry) -> None:
         if self._first_event is None:
@@ -368,7 +380,11 @@ class Exchange:
         self._fold.add(end)
         response = self._complete(self._fold.response())
         last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
-        entry = last if piece is None else Relayed(piece.data, (*piece.events[:-1], last))
+        held = self._held.release()
+        if piece is not None:
+            entry: Entry = Relayed(piece.data, (*held, *piece.events[:-1], last))
+        else:
+            entry = Relayed(None, (*held, last)) if held else last
         await self._settle(Answered(response), entry)
         await self._log.wait_delivered()
 

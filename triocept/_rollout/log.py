@@ -47,10 +47,11 @@ class ClientGone(Exception):
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """A piece of a provider's stream, in the agent's own dialect: whole frames."""
+    """Several increments that go on as one: a piece of a provider's stream, or what was held back until the end."""
 
-    data: bytes
-    """As the provider sent it: for a connection that asked for a stream."""
+    data: bytes | None
+    """Whole frames in the agent's own dialect, as the provider sent them: for a connection that asked for a stream.
+    None: nobody has written it yet."""
     events: tuple[Event, ...]
     """What it says: perhaps nothing."""
 

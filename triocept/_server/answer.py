@@ -23,9 +23,8 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import Event, ResponseEnd
+from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
-from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._rollout.log import REST, SILENCE, Entry, EventReader, Relayed
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
@@ -238,7 +237,6 @@ class _Stream:
         self._transport = transport
         self._reader = reader
         self._as_it_came = request.framing == "sse"
-        self._calls = HeldCalls()
         self._unsayable: DialectError | None = None
 
     async def write(self, entry: Entry) -> None:
@@ -288,15 +286,12 @@ class _Stream:
     def _bytes(self, entry: Entry) -> bytes:
         """What the agent gets of an increment."""
         if not isinstance(entry, Relayed):
-            return self._render(entry)
-        if not self._as_it_came:
-            return b"".join([self._render(event) for event in entry.events])
+            return self.renderer.render(entry)
+        if entry.data is None or not self._as_it_came:
+            return b"".join([self.renderer.render(event) for event in entry.events])
         if entry.start is not None:
             self.renderer.render(entry.start)  # for the no-ops and the error that it may have to write
         return entry.data
-
-    def _render(self, event: Event) -> bytes:
-        return b"".join([self.renderer.render(each) for each in self._calls.take(event)])
 
     async def break_silence(self, response_id: str) -> None:
         await self.send(self.renderer.keepalive(response_id), last=False)

@@ -29,7 +29,6 @@ import trio
 from .._canonical.content import Json
 from .._canonical.events import ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
-from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
@@ -211,7 +210,6 @@ class _Answer:
     def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
         self._socket = socket
         self._documents = Documents(request)
-        self._calls = HeldCalls()
         self._lane = lane
         self.scope = trio.CancelScope()
 
@@ -238,8 +236,7 @@ class _Answer:
 
     async def write(self, entry: Entry) -> None:
         for event in entry.events if isinstance(entry, Relayed) else (entry,):
-            for each in self._calls.take(event):
-                await self._send(self._documents.render(each))
+            await self._send(self._documents.render(event))
 
     async def break_silence(self, response_id: str) -> None:
         await self._send(self._documents.keepalive(response_id))

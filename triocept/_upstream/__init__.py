@@ -2,6 +2,7 @@
 
 * `upstream`: `open_upstream`, `Upstream`. The file to read first.
 * `request`: what goes up: the agent's own document, or one in the provider's dialect.
+* `ceiling`: how many tokens an answer may have at most.
 * `history`: reasoning that only its provider can read, put back where the agent could not keep it.
 * `headers`: which headers pass, both ways.
 * `transport`: httpx2, and the border at which its errors become ours.

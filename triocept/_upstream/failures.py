@@ -26,6 +26,8 @@ REDACTED = "[redacted]"
 MAX_ERROR = 1024 * 1024
 """Bytes of an error's body that are read."""
 _SHOWN = 200
+_NOWHERE = frozenset({404, 405})
+"""What a wrong base URL is mostly answered with."""
 _ERRORS = ("error", "detail", "message")
 """A field of which every error has one: of all dialects, of FastAPI's, of SGLang's."""
 _TAGS = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -53,8 +55,29 @@ class Reader:
         except DialectError as exc:
             raise self.unreadable(exc, body, headers) from exc
 
-    def failure(self, status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """The error that an answer with this status is."""
+    def failure(
+        self, status: int, body: bytes, headers: Mapping[str, str], address: str = ""
+    ) -> UpstreamError:
+        """The error that an answer with this status is.
+
+        Args:
+            status: 300 or more, or under 200.
+            body: as far as it was read.
+            headers: names in lower case.
+            address: what was asked: it is told where it may be wrong.
+        """
+        error = self._failure(status, body, headers)
+        if not address or (status >= 400 and status not in _NOWHERE):
+            return error
+        document = _decoded(body)
+        if isinstance(document, dict) and isinstance(document.get("error"), dict):
+            error.upstream = address  # its own words stay as they are
+            return error
+        error.message = self._clean(f"{error.message} (asked: POST {address})")
+        error.dialect = ""
+        return error
+
+    def _failure(self, status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         passed = passed_down(headers)
         if status < 400:
             where = headers.get("location")

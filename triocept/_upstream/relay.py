@@ -11,6 +11,8 @@ Rules:
 5. Bytes that are beyond doubt the content of an answer under way may go to the agent before they are read here: most
    of what a relay adds to an event is the time to read it.
 6. What came before a failure goes on before it, unless it is no content: then the failure still has its HTTP status.
+7. Where calls are held, the bytes from the first frame of a call on are those of the last piece: an agent that has a
+   call whole runs it, though the answer may still break. What they say is told as it comes, in pieces without bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import final
 import trio
 
 from .._canonical.events import Event, ResponseEnd, ResponseStart
+from .._canonical.held import begins_call
 from .._rollout.log import Relayed
 from .._sse import MAX_EVENT
 from ..dialects._tool_names import ToolNames
@@ -93,13 +96,20 @@ class Relay:
     Args:
         parser: of the provider's dialect.
         rewrite: takes a frame before anybody else sees it; gives what is read in its place, and what the agent gets.
+        hold_calls: whether the bytes of calls wait for the end of the answer.
     """
 
     def __init__(
-        self, parser: StreamParser, rewrite: Callable[[bytes], tuple[bytes, bytes]] | None = None
+        self,
+        parser: StreamParser,
+        rewrite: Callable[[bytes], tuple[bytes, bytes]] | None = None,
+        *,
+        hold_calls: bool = False,
     ) -> None:
         self._parser = parser
         self._rewrite = rewrite
+        self._hold_calls = hold_calls
+        self._holding = False
         self._frames = Frames()
         self._ready = _Gathered()
         self._held = _Gathered()
@@ -119,6 +129,7 @@ class Relay:
         return (
             self._begun
             and self._rewrite is None
+            and not self._holding
             and self._frames.whole
             and not self._ready.data
             and not self._parser.ending
@@ -162,8 +173,10 @@ class Relay:
 
     def last(self) -> Relayed:
         """The last piece: the terminal event, and all that waited for it."""
-        ready, held = self._ready.take(), self._held.take()
-        return Relayed(ready.data + held.data, ready.events + held.events)
+        self._ready.data += self._held.data
+        self._ready.events += self._held.events
+        self._held = _Gathered()
+        return self._ready.take()
 
     def _take(self, frame: bytes) -> None:
         read, shown = (frame, frame) if self._rewrite is None else self._rewrite(frame)
@@ -171,9 +184,11 @@ class Relay:
 
     def _add(self, frame: bytes, events: list[Event]) -> None:
         self.ended = bool(events) and isinstance(events[-1], ResponseEnd)
-        into = self._held if self.ending or self.ended else self._ready
-        into.data.append(frame)
-        into.events += events
+        ending = self.ending or self.ended
+        if self._hold_calls and not self._holding and any(map(begins_call, events)):
+            self._holding = True
+        (self._held if ending or self._holding else self._ready).data.append(frame)
+        (self._held if ending else self._ready).events += events
 
 
 class _Gathered:

@@ -11,19 +11,23 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
 import msgspec
 
 from .._canonical.content import Json, Reasoning
 from .._canonical.request import Request, Sampling
+from .._canonical.tokens import estimate_input_tokens
 from .._rollout.exchange import Exchange
 from ..dialects._fields import merged
-from ..dialects._json import encode_json
+from ..dialects._json import decode_json, encode_json
 from ..dialects._tool_names import ToolNames
 from ..dialects.base import Dialect
-from ..errors import DialectError, Refusal
+from ..errors import DialectError, Refusal, UpstreamError
 from .address import Address
+from .ceiling import Ceiling, asked_output, capped
 from .headers import default_headers, key_headers, passed_up
 from .history import restored
 from .tokens import Profile
@@ -32,6 +36,8 @@ from .transport import Call
 __all__ = ["Overrides", "Requests"]
 
 _FRAME = "response.create"
+_REFUSED = frozenset({400, 413, 422})
+"""What a number of tokens that is too large is refused with."""
 _FOR_WEBSOCKETS = ("type", "generate", "stream_id")
 
 
@@ -44,6 +50,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     extra_body: Mapping[str, Json] = {}
     """Fields of the provider's document, in its words; objects are merged, null takes a field out."""
     extra_headers: Mapping[str, str] = {}
+    max_output_tokens: int | None = None
+    """What no call asks for more than."""
 
 
 class Requests:
@@ -61,6 +69,7 @@ class Requests:
         self._dialect = dialect
         self._overrides = overrides
         self._profile = profile
+        self._ceiling = Ceiling(overrides.max_output_tokens)
         self._headers = {
             "content-type": "application/json",
             "accept-encoding": "identity",  # what comes compressed comes late
@@ -89,7 +98,8 @@ class Requests:
         names = self._names(request)
         document = self._changed(exchange.raw) if as_it_came else self._rendered(_named(request, names))
         query = exchange.query if own else ""
-        return self._call(request, document, passed_up(exchange.headers, own=own), query, names)
+        prompt = partial(exchange.rollout._estimator.input_tokens, request)
+        return self._call(request, document, passed_up(exchange.headers, own=own), query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool) -> Call:
         """The call that asks for a request of the program's own.
@@ -99,7 +109,20 @@ class Requests:
         """
         request = self._overridden(msgspec.structs.replace(request, stream=stream))
         names = self._names(request)
-        return self._call(request, self._dialect.render_request(_named(request, names)), {}, "", names)
+        document = self._dialect.render_request(_named(request, names))
+        return self._call(request, document, {}, "", names, partial(estimate_input_tokens, request))
+
+    def lowered(self, call: Call, error: UpstreamError) -> Call | None:
+        """The call, asking for as many tokens as its refusal says that it may; None: that was not the reason."""
+        if error.status not in _REFUSED:
+            return None
+        most = self._ceiling.learn(call.model, error.message, call.prompt())
+        document = decode_json(call.body)
+        asked = asked_output(document, self._dialect.name)
+        if most is None or asked is None or asked <= most:
+            return None
+        document = capped(document, self._dialect.name, most, always=False)
+        return replace(call, body=encode_json(document))
 
     def _names(self, request: Request) -> ToolNames | None:
         own = request.dialect == self._dialect.name
@@ -155,6 +178,7 @@ class Requests:
         headers: Mapping[str, str],
         query: str,
         names: ToolNames | None,
+        prompt: Callable[[], int],
     ) -> Call:
         for name, value in self._overrides.extra_body.items():
             document = {**document}
@@ -162,6 +186,7 @@ class Requests:
                 document.pop(name, None)
             else:
                 document = merged(document, {name: value})
+        document = self._capped(document, request.model, prompt)
         collector = None
         if self._profile is not None:
             document, collector = self._profile.ask(document, chat=self._dialect.name == "openai_chat")
@@ -173,7 +198,16 @@ class Requests:
             stream=request.stream,
             collector=collector,
             names=names,
+            model=request.model,
+            prompt=prompt,
         )
+
+    def _capped(self, document: Json, model: str, prompt: Callable[[], int]) -> Json:
+        if (said := self._ceiling.said) is not None:
+            document = capped(document, self._dialect.name, said, always=True)
+        if self._ceiling.knows(model) and (most := self._ceiling.of(model, prompt())) is not None:
+            document = capped(document, self._dialect.name, most, always=False)
+        return document
 
 
 def _named(request: Request, names: ToolNames | None) -> Request:

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.request import getproxies
@@ -51,9 +51,18 @@ class Call:
     """Takes the tokens out of the answer."""
     names: ToolNames | None = None
     """Gives the tools in the answer their own names back; None: the provider knows them by these."""
+    model: str = ""
+    """That it asks for."""
+    prompt: Callable[[], int] = int
+    """About how many tokens its prompt has."""
+
+    @property
+    def address(self) -> str:
+        """Its URL without a query, which may hold a key."""
+        return self.url.partition("?")[0]
 
     def __repr__(self) -> str:  # its headers hold a key
-        return f"<Call {self.url.partition('?')[0]}: {len(self.body)} bytes>"
+        return f"<Call {self.address}: {len(self.body)} bytes>"
 
 
 class Reply:
@@ -157,7 +166,7 @@ class Transport:
             request = self._client.build_request("POST", call.url, headers=headers, content=call.body)
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
-            raise _mapped(exc, begun=False) from exc
+            raise _mapped(exc, begun=False, address=call.address) from exc
         reply = Reply(response, self._read_timeout, stream=call.stream)
         try:
             yield reply
@@ -205,15 +214,23 @@ _FOREIGN = (
 )
 
 
-def _mapped(exc: Exception, *, begun: bool) -> UpstreamError:
-    """One of httpx2's or httpcore2's errors as ours. `begun`: whether the head of the answer has come."""
+def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
+    """One of httpx2's or httpcore2's errors as ours.
+
+    Args:
+        exc: the error.
+        begun: whether the head of the answer has come.
+        address: what was asked.
+    """
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
-            return UpstreamError("no connection to the provider within the time allowed", status=504)
+            return UpstreamError(
+                f"no connection to the provider within the time allowed: {address}", status=504
+            )
         case httpx2.TimeoutException() | httpcore2.TimeoutException():
             return UpstreamError("the provider said nothing within the time allowed", status=504)
         case httpx2.ConnectError() | httpcore2.ConnectError():
-            return UpstreamError(f"no connection to the provider: {_reason(exc)}")
+            return UpstreamError(f"no connection to the provider: {_reason(exc)}: {address}")
         case httpx2.DecodingError():
             return UpstreamError(f"the provider's answer is not encoded as it says: {_reason(exc)}")
         case httpx2.InvalidURL():

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -21,7 +21,6 @@ from contextlib import (
     contextmanager,
 )
 from functools import partial
-from itertools import count
 from math import inf
 from typing import final
 
@@ -53,6 +52,9 @@ __all__ = ["Upstream", "open_upstream"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds. As long as the agents' own SDKs give a provider to accept."""
+MAX_LOWERED = 3
+"""Times that one call is asked again for fewer tokens. vLLM needs two: it looks at the number alone, then beside the
+prompt."""
 
 
 @final
@@ -74,6 +76,7 @@ class Upstream:
         retries: Retries,
         total_timeout: float | None,
         profile: Profile | None,
+        hold_calls: bool,
     ) -> None:
         self.url = address.base
         """Its base URL, without a query."""
@@ -86,6 +89,7 @@ class Upstream:
         self._model = overrides.model
         self._limiter = limiter
         self._retries = retries
+        self._hold_calls = hold_calls
         self._total_timeout = inf if total_timeout is None else total_timeout
         self.policy_version: str | None = None
         """Which weights the provider has now, for those who change them: it is put into `turn.tokens` of the calls that
@@ -110,6 +114,7 @@ class Upstream:
         """
         with exchange._work(), self._named(exchange.rollout.id):
             exchange.annotate(**{NOTE: self._note()})
+            exchange._hold_calls = self._hold_calls
             call = self._requests.of_exchange(exchange)
             version = self.policy_version
             async with self._open(call, exchange.rollout.id) as reply:
@@ -165,15 +170,20 @@ class Upstream:
     async def _open(self, call: Call, rollout: str) -> AsyncIterator[Reply]:
         """The provider's answer to `call`, if it is one; tried again as far as that is allowed."""
         with trio.CancelScope(relative_deadline=self._total_timeout) as total:
-            for tries in count(1):
+            tries = lowered = 0
+            while True:
                 async with AsyncExitStack() as stack:
                     try:
                         await stack.enter_async_context(self._limiter.slot(rollout))
                         reply = await stack.enter_async_context(self._transport.open(call))
-                        await self._check(reply)
+                        await self._check(reply, call)
                     except UpstreamError as exc:
-                        pause = self._retries.pause(tries, exc)
-                        if pause is None:
+                        less = self._requests.lowered(call, exc) if lowered < MAX_LOWERED else None
+                        if less is not None:
+                            call, pause, lowered = less, 0.0, lowered + 1
+                        elif (again := self._retries.pause(tries := tries + 1, exc)) is not None:
+                            pause = again
+                        else:
                             raise
                     else:
                         yield reply
@@ -182,9 +192,10 @@ class Upstream:
         if total.cancelled_caught:
             raise UpstreamError(f"the provider's answer took over {self._total_timeout:g} s", status=504)
 
-    async def _check(self, reply: Reply) -> None:
+    async def _check(self, reply: Reply, call: Call) -> None:
         if not 200 <= reply.status < 300:
-            raise self._reader.failure(reply.status, await reply.read(MAX_ERROR), reply.headers)
+            body = await reply.read(MAX_ERROR)
+            raise self._reader.failure(reply.status, body, reply.headers, call.address)
 
     @contextmanager
     def _named(self, rollout: str = "") -> Iterator[None]:
@@ -192,8 +203,7 @@ class Upstream:
         try:
             yield
         except UpstreamError as exc:
-            if not exc.upstream:
-                exc.upstream, exc.rollout = self.url, rollout
+            exc.upstream, exc.rollout = exc.upstream or self.url, exc.rollout or rollout
             raise
 
     def _note(self, reply: Reply | None = None) -> Json:
@@ -237,7 +247,7 @@ class Upstream:
 
     async def _answer_stream(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
         own, collector = exchange.dialect == self.dialect, call.collector
-        pieces = await self._pieces(reply, call, exchange._write_early if own else None)
+        pieces = await self._pieces(reply, call, exchange if own else None)
         piece = await pieces.next()
         async with exchange.open_stream() as stream:
             while piece is not None:
@@ -264,14 +274,21 @@ class Upstream:
         response = self._reader.response(body, reply.headers)
         return response if call.names is None else call.names.response(response), body
 
-    async def _pieces(
-        self, reply: Reply, call: Call, pass_on: Callable[[bytes], bool] | None = None
-    ) -> Pieces | _Whole:
-        """The pieces of a stream; a provider that sends the whole in place of one is taken at its word."""
+    async def _pieces(self, reply: Reply, call: Call, own: Exchange | None = None) -> Pieces | _Whole:
+        """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
+
+        Args:
+            reply: whose body it is.
+            call: what it answers.
+            own: the exchange whose agent gets the bytes themselves.
+        """
         if reply.media_type == "application/json" and self.dialect != "gemini":
             response, _ = self._read_whole(await reply.read(), reply, call)
             return _Whole(Relayed(b"", tuple(events_of(response))))
-        relay = Relay(self._codec.stream_parser(), None if call.collector is None else call.collector.frame)
+        rewrite = None if call.collector is None else call.collector.frame
+        hold_calls = own is not None and self._hold_calls
+        relay = Relay(self._codec.stream_parser(), rewrite, hold_calls=hold_calls)
+        pass_on = None if own is None else own._write_early
         return Pieces(reply, relay, self._reader, names=call.names, pass_on=pass_on)
 
 
@@ -303,6 +320,8 @@ async def open_upstream(
     read_timeout: float | None = None,
     total_timeout: float | None = None,
     tokens: TokenProfile | None = None,
+    max_output_tokens: int | None = None,
+    hold_calls: bool = True,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Upstream]:
     """Open a real model provider, to which exchanges can be forwarded::
@@ -333,12 +352,18 @@ async def open_upstream(
         total_timeout: seconds for a whole call, its further tries and its wait for a slot included. None: for ever.
         tokens: what server it is, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or
             `llama_cpp`. They are in `turn.tokens`. It is asked once, here, whether it gives them; that needs `model`.
+        max_output_tokens: the most that any call asks for, whatever the agent says. A provider that refuses a number is
+            asked once more for what it says that it gives, without this too.
+        hold_calls: whether a streamed answer is held back from its first tool call on, until it is whole. Agents run a
+            call as soon as they have all of it, and once more if the answer then breaks and is asked for again. False:
+            for those who would rather see a call being written.
         tls: None: what the system trusts.
 
     Closing: its connections are closed; calls on their way fail.
 
     Raises:
-        ValueError: no such URL, dialect or profile, a profile that this dialect has not, or a key that cannot be sent.
+        ValueError: no such URL, dialect or profile, a profile that this dialect has not, a number that cannot be, or a
+            key that cannot be sent.
         UpstreamError: with `tokens`: it does not give them, or it cannot be asked.
     """
     address = parse_address(base_url)
@@ -350,7 +375,11 @@ async def open_upstream(
     if profile is not None and model is None:
         raise ValueError("tokens are asked for once at the start, and that needs a model")
     overrides = Overrides(
-        model=model, sampling=sampling, extra_body=extra_body or {}, extra_headers=extra_headers or {}
+        model=model,
+        sampling=sampling,
+        extra_body=extra_body or {},
+        extra_headers=extra_headers or {},
+        max_output_tokens=max_output_tokens,
     )
     limiter, tries = Limiter(concurrency), Retries(retries)
     async with open_transport(
@@ -369,6 +398,7 @@ async def open_upstream(
             retries=tries,
             total_timeout=total_timeout,
             profile=profile,
+            hold_calls=hold_calls,
         )
         if profile is not None:
             await upstream._probe(profile)

@@ -69,8 +69,8 @@ class StreamParser(ABC):
     def passes(self, data: bytes) -> bool:
         """Whether these are, beyond doubt, whole events that say no more than what an answer under way says next.
 
-        A look tells, and a doubt is a no: a relay sends them on before it has them read. No event that says why or that
-        an answer ends passes, and no error.
+        A look tells, and a doubt is a no: a relay sends them on before it has them read. No event that begins a call,
+        that says why or that an answer ends passes, and no error.
         """
         return False
 

@@ -29,7 +29,9 @@ __all__ = ["Parser"]
 
 _CHUNKS = events_pattern(rb"\{")
 # Protobuf reads both spellings.
-_DOUBT = re.compile(rb'"(?:error|finishReason|finish_reason|blockReason|block_reason)"')
+_DOUBT = re.compile(
+    rb'"(?:error|finishReason|finish_reason|blockReason|block_reason|functionCall|function_call)"'
+)
 
 
 class Parser(StreamParser):

@@ -41,7 +41,9 @@ __all__ = ["DONE", "ChunkParser", "ChunkRenderer"]
 DONE = b"data: [DONE]\n\n"
 
 _CHUNKS = events_pattern(rb"\{")
-_DOUBT = re.compile(rb'"error"|"finish_reason"\s*+:\s*+(?!null)')
+_DOUBT = re.compile(
+    rb'"(?:error"|(?:finish_reason|tool_calls|function_call)"\s*+:\s*+(?!null|\[\s*+\]))'
+)  # SGLang writes null where there is no call
 
 
 class ChunkParser(StreamParser):

@@ -1,0 +1,152 @@
+"""How many tokens an answer may have at most: said, or learned from a provider's refusal.
+
+Claude Code asks for 64,000, and servers refuse what is over their model's bound instead of giving what they can.
+
+Rules:
+
+1. What was said holds for every call, also for one that asks for no number.
+2. What a refusal teaches of a model is kept for its next calls, and lowers only what they ask for.
+3. A window that the prompt has nearly filled is no ceiling: the agent is told, and makes its history shorter.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .._canonical.content import Json
+from ..dialects._fields import merged
+
+__all__ = ["Ceiling", "asked_output", "capped"]
+
+LEAST = 1024
+"""Tokens. With less room than that for an answer the prompt is too long."""
+MAX_MODELS = 256
+"""Of which something was learned: an agent may make up names."""
+
+_N = r"(\d[\d,]*)"
+_OUTPUT = [  # the most tokens of an answer, as the words say
+    rf"at most {_N} completion tokens",  # OpenAI
+    rf"max_tokens: \d+ > {_N}",  # Anthropic
+    rf"max_tokens is \[1, ?{_N}\]",  # DeepSeek
+    rf"`?max_(?:completion_)?tokens`? must be less than or equal to `?{_N}",  # Groq
+]
+_EXCLUSIVE = [rf"range is from 1 \(inclusive\) to {_N} \(exclusive\)"]  # Google
+_WINDOW = [  # all tokens that there is room for, and those of the prompt
+    rf"maximum context length (?:is|of) (?P<all>{_N}) tokens.*?(?P<in>{_N})"
+    r" (?:input tokens|in the messages|tokens from the input)",  # vLLM, OpenAI, SGLang
+    rf"exceed context limit: (?P<in>{_N}) \+ \d+ > (?P<all>{_N})",  # Anthropic
+    rf"cannot be greater than (?:max_model_len=)?(?:max_total_tokens=)?(?P<all>{_N})",  # vLLM
+]
+_PLACES: dict[str, tuple[str, ...]] = {
+    "openai_chat": ("max_completion_tokens", "max_tokens"),
+    "openai_completions": ("max_tokens",),
+    "openai_responses": ("max_output_tokens",),
+    "anthropic_messages": ("max_tokens",),
+}
+_GEMINI = (("generationConfig", "maxOutputTokens"), ("generation_config", "max_output_tokens"))
+
+
+class Ceiling:
+    """The ceilings of one upstream.
+
+    Args:
+        said: tokens; None: nobody has said anything.
+    """
+
+    def __init__(self, said: int | None) -> None:
+        if said is not None and said < 1:
+            raise ValueError(f"max_output_tokens is 1 or more, not {said}")
+        self.said = said
+        self._outputs: dict[str, int] = {}
+        self._windows: dict[str, int] = {}
+
+    def knows(self, model: str) -> bool:
+        """Whether something was learned of a model."""
+        return model in self._outputs or model in self._windows
+
+    def of(self, model: str, prompt: int) -> int | None:
+        """The most that a model can be asked for, by what was learned; None: nothing was.
+
+        Args:
+            model: its name.
+            prompt: about how many tokens the prompt has.
+        """
+        found = [self._outputs[model]] if model in self._outputs else []
+        if model in self._windows:  # an estimate may be too low by a third
+            found.append(max(LEAST, self._windows[model] - prompt * 3 // 2))
+        return min(found, default=None)
+
+    def learn(self, model: str, words: str, prompt: int) -> int | None:
+        """What a refusal says of the most that can be asked for in its place; None: nothing."""
+        text = words.replace("\n", " ")
+        if (output := _output_in(text)) is not None:
+            _keep(self._outputs, model, output)
+            return output
+        for pattern in _WINDOW:
+            if (found := re.search(pattern, text)) is not None:
+                groups = found.groupdict()
+                window = _number(groups["all"])
+                _keep(self._windows, model, window)
+                room = window - (_number(groups["in"]) if "in" in groups else prompt * 3 // 2)
+                return room if room >= LEAST else None
+        return None
+
+
+def asked_output(document: Json, dialect: str) -> int | None:
+    """The number of tokens that a document asks for; None: it asks for none."""
+    if dialect == "gemini":
+        values = [(document.get(place) or {}).get(name) for place, name in _GEMINI]
+    else:
+        values = [document.get(name) for name in _PLACES.get(dialect, ())]
+    return max((value for value in values if isinstance(value, int)), default=None)
+
+
+def capped(document: dict[str, Json], dialect: str, most: int, *, always: bool) -> dict[str, Json]:
+    """The document, asking for no more than so many tokens.
+
+    Args:
+        document: in the provider's dialect.
+        dialect: that of the provider.
+        most: tokens.
+        always: whether it is to name a number though it does not yet.
+    """
+    asked = asked_output(document, dialect)
+    if (asked is None and not always) or (asked is not None and asked <= most):
+        return document
+    if dialect == "gemini":
+        places = [(place, name) for place, name in _GEMINI if name in (document.get(place) or {})]
+        for place, name in places or _GEMINI[:1]:
+            document = merged(document, {place: {name: most}})
+        return document
+    places_of = _PLACES.get(dialect, ())
+    names = [name for name in places_of if document.get(name) is not None] or places_of[:1]
+    return _with_less_thinking({**document, **dict.fromkeys(names, most)}, most)
+
+
+def _with_less_thinking(document: dict[str, Json], most: int) -> dict[str, Json]:
+    """Messages wants a budget for thinking that is under the tokens of the answer, and 1024 or more."""
+    thinking: Json = document.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if not isinstance(thinking, dict) or not isinstance(budget, int) or budget < most:
+        return document
+    if most <= LEAST:
+        return {name: value for name, value in document.items() if name != "thinking"}
+    return {**document, "thinking": {**thinking, "budget_tokens": max(LEAST, most // 2)}}
+
+
+def _output_in(text: str) -> int | None:
+    for patterns, less in ((_OUTPUT, 0), (_EXCLUSIVE, 1)):
+        for pattern in patterns:
+            if (found := re.search(pattern, text)) is not None:
+                return max(1, _number(found[1]) - less)
+    return None
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def _keep(learned: dict[str, int], model: str, number: int) -> None:
+    if len(learned) >= MAX_MODELS:
+        learned.clear()
+    learned[model] = number
