@@ -10,7 +10,8 @@ The house; imports only go down:
 * F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
-* F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with.
+* F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`:
+  text that every wire can hold.
 """
 
 from ._canonical.content import (

@@ -15,10 +15,11 @@ import trio
 from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
 from ._rollout.calls import OnRetry
+from ._rollout.handler import Handler, check_handler
 from ._rollout.life import open_rollout
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout
-from ._rollout.service import Handler, split_cancelled
+from ._rollout.service import split_cancelled
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
 from ._rollout.watcher import Watcher, open_watcher
@@ -179,10 +180,12 @@ class Endpoint:
 
         Raises:
             ValueError: the id is taken, or cannot stand in a URL; a tool's name is none.
-            TypeError: a tool's signature has no JSON Schema, or the state is not of its type.
+            TypeError: the handler is none, a tool's signature has no JSON Schema, or the state is not of its type.
             Exception: what the handler raised, bare. It has cancelled the body. If the body failed too: a group.
             TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
         """
+        if handler is not None:
+            check_handler(handler)
         rollout = Rollout(
             self,
             self._registry,

@@ -20,8 +20,9 @@ from typing import Any, Literal, TypeAlias, final
 import trio
 
 from ._endpoint import Endpoint, serve_endpoint
+from ._rollout.handler import Handler, check_handler
 from ._rollout.rollout import Rollout
-from ._rollout.service import Handler, split_cancelled
+from ._rollout.service import split_cancelled
 from ._trace.recorder import Recorder
 from .errors import EndpointCrashed
 
@@ -107,6 +108,8 @@ class Pool:
 
         Cancellation: a wait is left at once; otherwise as `Endpoint.open_rollout`.
         """
+        if handler is not None:
+            check_handler(handler)
         options.setdefault("recorder", self._recorder)
         place = await self._find_place()
         try:

@@ -34,6 +34,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ._unicode import mended_text
+
 __all__ = [
     "AgentFailed",
     "AlreadySettled",
@@ -103,6 +105,7 @@ class Refusal(TrioceptError):
     ) -> None:
         if not 400 <= status <= 599:
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
+        message = mended_text(str(message))
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
@@ -168,10 +171,11 @@ class UpstreamError(TrioceptError):
         upstream: str = "",
         rollout: str = "",
     ) -> None:
+        message = mended_text(str(message))
         super().__init__(message)
         self.message = message
         self.status = status
-        self.body = body
+        self.body = mended_text(body)
         self.headers = dict(headers or {})
         self.code = code
         self.dialect = dialect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -780,3 +781,41 @@ async def test_services_are_reached_from_elsewhere_by_the_public_url() -> None:
             assert rollout.environ(reach="public")["TRIOCEPT_URL"] == elsewhere
             assert rollout.environ()["TRIOCEPT_URL"] == f"{endpoint.url}/rollout/r"
             assert rollout.environ()["TRIOCEPT_API_KEY"] == rollout.api_key
+
+
+async def test_a_surrogate_in_what_a_service_gives_is_mended_in_the_answer_and_in_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(
+        "CRITICAL", logger="triocept.rollout"
+    )  # xdist cannot carry the traceback's own surrogate
+
+    async def read() -> dict[str, list[str]]:
+        """Read a file whose name is no UTF-8."""
+        return {"k\ud83d": ["a\udcff", "\ud83d\ude00"]}
+
+    async def break_down() -> None:
+        raise FileNotFoundError("b\udcff")
+
+    async def user(messages: Sequence[Message], rollout: Rollout) -> str:
+        return "c\ud83d"
+
+    async def stop(messages: Sequence[Message], rollout: Rollout) -> str:
+        return "d\ud83d"
+
+    path = tmp_path / "t.jsonl"
+    async with opened(
+        tools=[read, break_down], user=user, stop=stop, state={"e": "f\ud83d"}, recorder=JSONLRecorder(path)
+    ) as (rollout, client):
+        key = {"authorization": f"Bearer {rollout.state_key}"}
+        assert (await client.post("/tools/read")).json() == {"result": {"k\ufffd": ["a\ufffd", "\U0001f600"]}}
+        assert message_of(await client.post("/tools/break_down")) == "FileNotFoundError: b\ufffd"
+        assert (await client.post("/user", json={"messages": []})).json()["messages"][0][
+            "content"
+        ] == "c\ufffd"
+        assert (await client.post("/stop", json={"messages": []})).json()["reason"] == "d\ufffd"
+        assert (await client.get("/state", headers=key)).json() == {"e": "f\ufffd"}
+    (written,) = read_traces(path)
+    assert len(written.services) == 5
+    for read_back, call in zip(written.services, rollout.trace.services, strict=True):
+        assert (read_back.result, read_back.error) == (call.result, call.error)

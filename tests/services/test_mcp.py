@@ -54,6 +54,12 @@ class Catalogue:
     async def break_down(self) -> None:
         raise ValueError("the disk is full")
 
+    async def list_files(self) -> list[str]:
+        return ["a\udcff", "\ud83d\ude00"]
+
+    async def name_a_file(self) -> str:
+        return "a\udcff"
+
     async def return_what_is_not_json(self) -> object:
         return object()
 
@@ -71,6 +77,8 @@ class Catalogue:
             self.greet,
             self.look_up,
             self.break_down,
+            self.list_files,
+            self.name_a_file,
             self.return_what_is_not_json,
             self.hang,
             HostTool.of(self.hang, name="hang_a_moment", timeout=0.05),
@@ -116,6 +124,8 @@ async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None
                 )
                 assert await said(client, "look_up", names=["ab"]) == (False, '[{"name":"ab","people":2}]')
                 assert await said(client, "break_down") == (True, "ValueError: the disk is full")
+                assert await said(client, "list_files") == (False, '["a\ufffd","\U0001f600"]')
+                assert await said(client, "name_a_file") == (False, "a\ufffd")
                 is_error, text = await said(client, "return_what_is_not_json")
                 assert is_error
                 assert text.startswith("what the tool return_what_is_not_json returned is not JSON")
@@ -135,6 +145,8 @@ async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None
             ("greet", "answered"),
             ("look_up", "answered"),
             ("break_down", "failed"),
+            ("list_files", "answered"),
+            ("name_a_file", "answered"),
             ("return_what_is_not_json", "failed"),
             ("hang_a_moment", "failed"),
             ("add", "refused"),

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from .._unicode import mended
 from ..errors import DialectError
 
 __all__ = [
@@ -99,7 +100,10 @@ class ToolCall(_Part, frozen=True, gc=False):
     @classmethod
     def of(cls, name: str, /, **arguments: Json) -> ToolCall:
         """A call of the tool `name` with these arguments."""
-        return cls(name, _encode(arguments).decode())
+        try:
+            return cls(name, _encode(arguments).decode())
+        except UnicodeEncodeError:
+            return cls(name, _encode(mended(arguments)).decode())
 
     def parsed(self) -> Json:
         """The arguments as JSON.

@@ -5,6 +5,7 @@
 * `exchange`: one caught model call, live.
 * `stream`: an answer given piece by piece.
 * `rollout`: one agent run: its key, its trace, its stream of exchanges.
+* `handler`: what a handler is, and what is none.
 * `service`: a handler at work on a rollout's exchanges.
 * `registry`: which key belongs to which rollout.
 * `retries`: whether a call is another one's repetition.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._canonical.content import Message, Text
+from .._canonical.given import fit
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._trace.branch import Branch
@@ -108,7 +109,7 @@ async def ask(rollout: Rollout, request: Request | str | Sequence[Message]) -> R
         messages = (Message("user", (Text(request),)),) if isinstance(request, str) else tuple(request)
         request = Request(dialect="openai_chat", model=rollout.model, messages=messages)
     asking = _Asking()
-    await rollout._answer_call(request, asking, raw=None, headers={}, kind="tool")
+    await rollout._answer_call(fit(request), asking, raw=None, headers={}, kind="tool")
     match asking.outcome:
         case Answered(response=response):
             return response

@@ -24,6 +24,7 @@ import trio
 from .._canonical.content import Json, ToolCall
 from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
+from .._canonical.given import fit_json, given_response
 from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
@@ -157,6 +158,7 @@ class Exchange:
             answer: a `Response`; or one part of it, a `str` being text.
 
         Raises:
+            TypeError, ValueError: that is no answer. The exchange is as it was, and can still be answered.
             AlreadySettled: it has its outcome.
             ExchangeAbandoned: the agent has hung up.
             OSError: (or whatever else the recorder raises) the turn could not be recorded.
@@ -164,7 +166,11 @@ class Exchange:
         Cancellation: before it begins, nothing has happened; later the answer is recorded and given, only the wait
         for its delivery is cut short.
         """
-        await self._respond(answer if isinstance(answer, Response) else Response.of(answer))
+        try:
+            response = given_response(answer)
+        except (TypeError, ValueError) as exc:
+            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+        await self._respond(response)
 
     async def _respond(self, response: Response, document: bytes | None = None) -> None:
         """Answer, whole; `document` is a provider's own, in the agent's dialect."""
@@ -255,10 +261,11 @@ class Exchange:
 
         Raises:
             AlreadySettled: the turn is written.
+            TypeError: JSON cannot say that.
         """
         if self.settled and not self._from_outside:
             raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
-        self._notes.update(data)
+        self._notes.update(fit_json(data))
 
     def _check_open(self) -> None:
         if isinstance(self._outcome, Abandoned):

@@ -31,6 +31,7 @@ import msgspec
 
 from .._canonical.response import Response
 from .._trace.turn import OutcomeKind, TurnError
+from .._unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def error_of(outcome: Outcome) -> TurnError | None:
         case Refused(refusal=refusal):
             return TurnError(type=type(refusal).__name__, message=refusal.message, status=refusal.status)
         case Failed(error=error):
-            return TurnError(type=type(error).__name__, message=str(error), status=500)
+            return TurnError(type=type(error).__name__, message=mended_text(str(error)), status=500)
         case Abandoned():
             return TurnError(type="ExchangeAbandoned", message="the agent hung up")
 

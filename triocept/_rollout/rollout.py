@@ -30,6 +30,7 @@ from .child import Family, ask
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
+from .handler import Handler, check_handler
 from .ledger import Ledger
 from .life import open_rollout
 from .log import ClientGone, EventLog
@@ -38,7 +39,7 @@ from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
 from .retries import likeness, retry_of
-from .service import Handler, raise_all, run_each, run_service
+from .service import raise_all, run_each, run_service
 from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
 from .watcher import Watcher
@@ -244,8 +245,11 @@ class Rollout:
         and a parent that closes closes them and cancels their bodies.
 
         Raises:
+            TypeError: the handler is none.
             RolloutClosed: the parent has ended; at the end: it did so before this body.
         """
+        if handler is not None:
+            check_handler(handler)
         if self._ending is not None:
             raise RolloutClosed(f"rollout {self.id} has ended: it can have no child any more")
         child = Rollout(
@@ -282,11 +286,13 @@ class Rollout:
             concurrency: how many exchanges are handled at once; None: as many as come. The others wait.
 
         Raises:
+            TypeError: that is no handler.
             Exception: what a handler raised, bare (several at once: a group). The agent has got a 500 by then.
 
         Cancellation: cancels the handlers; what they had not settled stays open until the rollout ends, which
         refuses it.
         """
+        check_handler(handler)
         errors: list[BaseException] = []
         try:
             await run_service(self, handler, concurrency, errors.append)

@@ -14,21 +14,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, TypeAlias
+from reprlib import repr as short
+from typing import TYPE_CHECKING
 
 import trio
 
 from ..errors import Unanswered
 from .exchange import Exchange, Worker
+from .handler import Handler
 from .outcome import judge
 
 if TYPE_CHECKING:
     from .rollout import Rollout
 
 __all__ = ["Handler", "raise_all", "run_each", "run_service", "split_cancelled"]
-
-Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""Whatever answers an exchange: a function, an upstream, a script, a replay."""
 
 _MOST_IDLE = 128
 """Tasks that wait for an exchange."""
@@ -76,7 +75,7 @@ class _Workers:
         limit: trio.Semaphore | None,
     ) -> None:
         self._nursery = nursery
-        self._handler = handler
+        self._handler: Callable[[Exchange], Awaitable[object]] = handler
         self._on_error = on_error
         self._limit = limit
         self._context = copy_context()
@@ -120,9 +119,9 @@ class _Workers:
         exchange._worker = worker
         try:
             if not exchange.settled:
-                await self._handler(exchange)
+                returned = await self._handler(exchange)
                 if not exchange.settled:
-                    raise Unanswered(f"the handler returned, and {exchange!r} has no outcome")
+                    raise Unanswered(_why_unanswered(exchange, returned))
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
             if error is not None:
@@ -154,6 +153,17 @@ class _Workers:
                 self._nursery.cancel_scope.cancel()
         if answer is not None:
             answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
+
+
+def _why_unanswered(exchange: Exchange, returned: object) -> str:
+    if returned is None:
+        return (
+            f"the handler returned, and {exchange!r} has no outcome: is there an `await exchange.respond(…)`?"
+        )
+    return (
+        f"the handler returned {short(returned)}, and {exchange!r} has no outcome: "
+        "what is returned is no answer, `await exchange.respond(…)` gives one"
+    )
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:

@@ -25,6 +25,7 @@ import trio
 from .._canonical.content import Json
 from .._trace.service import ServiceCall, ServiceKind
 from .._trace.turn import OutcomeKind, TurnError
+from .._unicode import mended_text
 from ..errors import Refusal
 from .service import split_cancelled
 from .tools import json_of
@@ -160,7 +161,7 @@ class ServiceCalls:
                 log.warning("%s %s of rollout %s failed", call.kind, call.name, rollout.id, exc_info=error)
                 call.outcome = "failed"
                 call.refusal = Refusal(500, f"{type(error).__name__}: {error}", should_retry=False)
-                call.error = TurnError(type=type(error).__name__, message=str(error), status=500)
+                call.error = TurnError(type=type(error).__name__, message=mended_text(str(error)), status=500)
                 if not isinstance(error, Exception):
                     self._on_fatal(error)
             if cancelled is not None:

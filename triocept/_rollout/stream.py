@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import final
 
+import trio
+
 from .._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
 from .._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import part_events
+from .._canonical.given import Seams, given_event, given_increment
 from .._canonical.response import ResponsePart, StopReason, Usage
 from .log import Entry, Relayed
 
@@ -27,6 +30,7 @@ class ResponseStream:
         self._started = False
         self._count = 0
         self._text: int | None = None
+        self._seams = Seams()
         self.ended = False
         """Whether the terminal event was sent."""
 
@@ -42,19 +46,27 @@ class ResponseStream:
             AlreadySettled: the answer has ended.
             RolloutClosed: the rollout has ended. The block of `open_stream` ends with it, and takes it in.
             DialectError: the event breaks the grammar.
+            TypeError, ValueError: that is no increment of an answer. Nothing of it was sent.
+
+        A surrogate pair that is cut in two is joined: its first half waits for the second, or for the end of its part.
 
         Cancellation: an increment is sent or it is not; what was sent stays sent. Waits while the agent's connection
         takes no more.
         """
-        match item:
-            case str():
-                await self._send_text(item)
+        if isinstance(item, str):
+            await self._send_text(item)
+            return
+        try:
+            given = given_increment(item)
+        except (TypeError, ValueError) as exc:
+            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+        match given:
             case Text() | Reasoning() | ToolCall() | RefusalText() | Opaque():
-                await self._send_part(item)
+                await self._send_part(given)
             case ResponseEnd():
-                await self._send_end(item)
+                await self._send_end(given)
             case _:
-                await self._send_event(item)
+                await self._send_event(given)
 
     async def end(
         self,
@@ -73,9 +85,11 @@ class ResponseStream:
             usage: None: an estimate.
 
         Raises:
-            ExchangeAbandoned, AlreadySettled, RolloutClosed: as `send`.
+            ExchangeAbandoned, AlreadySettled, RolloutClosed, TypeError, ValueError: as `send`.
         """
-        await self._send_end(ResponseEnd(stop_reason, stop_sequence, usage))
+        end = given_event(ResponseEnd(stop_reason, stop_sequence, usage))
+        assert isinstance(end, ResponseEnd)
+        await self._send_end(end)
 
     async def _relay(self, piece: Relayed) -> None:
         """Pass on a piece of a provider's stream; errors and cancellation as `send`."""
@@ -100,7 +114,8 @@ class ResponseStream:
         await self._begin()
         await self._end_text()
         self.ended = True
-        await self._send(end)
+        for event in self._seams.take(end):
+            await self._send(event)
 
     async def _begin(self) -> None:
         if not self._started:
@@ -115,4 +130,11 @@ class ResponseStream:
         self._started = True
         if isinstance(event, PartStart):
             self._count = max(self._count, event.index + 1)
-        await self._send(event)
+        elif not self._seams and (not isinstance(event, PartDelta) or event.text.isascii()):
+            await self._send(event)
+            return
+        fit = self._seams.take(event)
+        for each in fit:
+            await self._send(each)
+        if not fit:
+            await trio.lowlevel.checkpoint()

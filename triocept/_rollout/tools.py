@@ -22,6 +22,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
+from .._canonical.given import fit_json
 from .._canonical.request import Tool
 from ..errors import Refusal
 
@@ -140,7 +141,7 @@ def json_of(value: Any, what: str) -> Json:
         Refusal: 500, it is not JSON.
     """
     try:
-        return msgspec.to_builtins(value, str_keys=True)
+        return fit_json(msgspec.to_builtins(value, str_keys=True))
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise Refusal(500, f"{what} is not JSON: {exc}", should_retry=False) from exc
 

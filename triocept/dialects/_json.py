@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from .._canonical.content import Json
+from .._unicode import mended
 from ..errors import DialectError
 
 __all__ = ["decode_json", "encode_json", "encode_text"]
@@ -47,7 +48,7 @@ def encode_json(document: Json) -> bytes:
     try:
         return _encode(document)
     except UnicodeEncodeError:
-        return _encode(_scrubbed(document))
+        return _encode(mended(document))
 
 
 def encode_text(text: str) -> bytes:
@@ -55,20 +56,10 @@ def encode_text(text: str) -> bytes:
     try:
         return _encode(text)
     except UnicodeEncodeError:
-        return _encode(_scrubbed(text))
+        return _encode(mended(text))
 
 
 def _without_lone_surrogates(data: bytes | str) -> bytes | None:
     raw = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
     mended = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], raw)
     return mended if mended != raw else None
-
-
-def _scrubbed(value: Json) -> Json:
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, dict):
-        return {_scrubbed(key): _scrubbed(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_scrubbed(inner) for inner in value]
-    return value

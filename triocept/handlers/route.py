@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from .._rollout.exchange import Exchange
-from .._rollout.service import Handler
+from .._rollout.handler import Handler, check_handler
 from ..errors import Refusal, UpstreamError
 
 __all__ = ["Choice", "fallback", "route"]
@@ -31,8 +31,12 @@ def route(choice: Choice) -> Handler:
         choice: see `Choice`.
 
     Raises:
+        TypeError: a handler that is named is none.
         Refusal: from an exchange: 404, no handler is named for its model.
     """
+    if not callable(choice):
+        for handler in choice.values():
+            check_handler(handler)
     choose = choice if callable(choice) else _by_model(dict(choice))
 
     async def routed(exchange: Exchange) -> None:
@@ -53,8 +57,11 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
     Raises:
         UpstreamError: from an exchange: what the last one raised.
         ValueError: there is no handler.
+        TypeError: one of them is none.
     """
     each = tuple(handlers)
+    for one in each:
+        check_handler(one)
     if not each:
         raise ValueError("fallback needs at least one handler")
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import inspect
 import json
 import runpy
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import TypeAlias, TypeGuard, cast, final
 
 import msgspec
 import trio
 
 from .._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.given import given_response
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._rollout.exchange import Exchange
@@ -48,10 +50,12 @@ class ScriptedModel:
 
     Raises:
         ScriptExhausted: from the exchange that finds no reply left; its text shows the request.
-        TypeError: a reply is none of the things above; the text names its place.
+        TypeError: a reply is none of the things above; the text names its place. Or the replies are no list.
     """
 
     def __init__(self, replies: Iterable[Reply]) -> None:
+        if isinstance(replies, (str, bytes, Mapping)) or not isinstance(replies, Iterable):
+            raise TypeError(f"a script is a list of replies: ScriptedModel([{short(replies)}])")
         self._replies: list[Reply] = list(replies)
         for number, reply in enumerate(self._replies):
             _check(reply, number)
@@ -155,11 +159,15 @@ def _is_pause(reply: object) -> TypeGuard[int | float]:
 
 
 def _check(reply: object, number: int) -> None:
-    if isinstance(reply, (str, ToolCall, Response, Refusal)) or callable(reply) or _is_pause(reply):
+    if isinstance(reply, (str, Refusal)) or callable(reply) or _is_pause(reply):
         return
-    if isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply):
-        return
-    raise TypeError(f"replies[{number}] is no reply: {reply!r}")
+    is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
+    if not is_list and not isinstance(reply, (ToolCall, Response)):
+        raise TypeError(f"replies[{number}] is no reply: {reply!r}")
+    try:
+        given_response(_as_response(cast(Said, reply)))
+    except (TypeError, ValueError) as exc:
+        raise TypeError(f"replies[{number}]: {exc}") from None
 
 
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)

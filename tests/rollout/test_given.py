@@ -1,0 +1,399 @@
+"""What a program gives as an answer is checked where it comes in, and mended so that turn, wire and file agree."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from tests.asking import PATHS, STREAM_PATHS, ask, bearer, document, echo
+from triocept import (
+    Blob,
+    Exchange,
+    JSONLRecorder,
+    Media,
+    Message,
+    Opaque,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Refusal,
+    Request,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    Rollout,
+    ScriptedModel,
+    Text,
+    ToolCall,
+    Unanswered,
+    read_traces,
+    serve_endpoint,
+    serve_pool,
+)
+from triocept.handlers import fallback, route
+
+NO_ANSWERS: dict[str, tuple[Any, str]] = {
+    "a dict": ({"content": "x"}, "respond takes a str, a part (Text, Reasoning, ToolCall"),
+    "None": (None, "not None"),
+    "a number": (5, "not int: 5"),
+    "a list": (["a", "b"], "Response.of(…) makes one of several parts"),
+    "bytes": (b"x", "not bytes"),
+    "a message": (Message("assistant", (Text("x"),)), "not Message"),
+    "a picture": (Media(kind="image", url="x"), "not Media"),
+    "a content that is text": (Response(content="x"), "Response.content is a tuple of parts, not str: 'x'"),  # type: ignore[arg-type]
+    "a text in the content": (Response(("x",)), "Response.of(…) takes texts, too"),  # type: ignore[arg-type]
+    "a text of a number": (Text(5), "Text.text is a str, not int: 5"),  # type: ignore[arg-type]
+    "no reasoning": (Reasoning(None), "Reasoning.text is a str, not None"),  # type: ignore[arg-type]
+    "arguments that are a dict": (
+        ToolCall("bash", {"command": "ls"}),  # type: ignore[arg-type]
+        "ToolCall.arguments is a str, not dict: {'command': 'ls'}; it is the JSON that the model wrote: ToolCall.of(",
+    ),
+    "a call without a name": (ToolCall(None), "ToolCall.name is a str"),  # type: ignore[arg-type]
+    "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments is a str"),  # type: ignore[arg-type]
+    "extra that is a list": (Text("x", []), "Text.extra is a dict"),  # type: ignore[arg-type]
+    "extra that is no JSON": (Text("x", {"a": object()}), "Text with something that is not JSON"),
+    "blobs that are text": (Reasoning("x", ("sig",)), "Reasoning.blobs is a tuple of Blobs"),  # type: ignore[arg-type]
+    "usage that is a dict": (Response((), usage={"input_tokens": 1}), "usage is a Usage, not dict"),  # type: ignore[arg-type]
+    "a stop reason of the wire": (
+        Response((), stop_reason="stop"),
+        "there is no stop reason 'stop': there are end,",
+    ),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize(("answer", "words"), NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
+async def test_what_is_no_answer_is_said_at_respond_and_the_exchange_can_still_be_answered(
+    answer: Any, words: str
+) -> None:
+    said: list[Exception] = []
+
+    async def handler(exchange: Exchange) -> None:
+        try:
+            await exchange.respond(answer)
+        except (TypeError, ValueError) as exc:
+            said.append(exc)
+            assert not exchange.settled
+            await exchange.respond("after all")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            got = (await ask(rollout)).json()
+    assert got["choices"][0]["message"]["content"] == "after all"
+    assert [turn.outcome for turn in rollout.trace] == ["answered"]
+    assert words in str(said[0])
+    assert [frame.name for frame in traceback.extract_tb(said[0].__traceback__)] == ["handler", "respond"]
+
+
+NO_INCREMENTS: dict[str, tuple[Any, str]] = {
+    "a dict": ({"type": "text"}, "send takes a str, a part (Text, Reasoning, ToolCall"),
+    "None": (None, "not None"),
+    "a list": (["a"], "not list"),
+    "a response": (Response.of("x"), "not Response"),
+    "a text of a number": (Text(5), "Text.text is a str"),  # type: ignore[arg-type]
+    "a delta of a number": (PartDelta(0, 5), "an event with a field of the wrong type"),  # type: ignore[arg-type]
+    "a start of a text": (PartStart(0, "x"), "a part of an answer is one of"),  # type: ignore[arg-type]
+    "an end with a word of the wire": (ResponseEnd("stop"), "there is no stop reason 'stop'"),  # type: ignore[arg-type]
+    "a call with a dict": (ToolCall("t", {"a": 1}), "ToolCall.arguments is a str"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize(("item", "words"), NO_INCREMENTS.values(), ids=NO_INCREMENTS.keys())
+async def test_what_is_no_increment_is_said_at_send_and_nothing_of_it_is_sent(item: Any, words: str) -> None:
+    said: list[Exception] = []
+
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            try:
+                await stream.send(item)
+            except (TypeError, ValueError) as exc:
+                said.append(exc)
+            await stream.send("hello")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            got = (await ask(rollout)).json()
+    assert got["choices"][0]["message"]["content"] == "hello"
+    assert rollout.trace[0].response is not None
+    assert rollout.trace[0].response.content == (Text("hello"),)
+    assert words in str(said[0])
+    assert [frame.name for frame in traceback.extract_tb(said[0].__traceback__)] == ["handler", "send"]
+
+
+def _sync(exchange: Exchange) -> None:
+    exchange.annotate(a=1)
+
+
+async def _generator(exchange: Exchange) -> AsyncIterator[str]:
+    yield "hello"
+
+
+async def _of_none() -> None:
+    """Takes nothing."""
+
+
+class _Callable:
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.respond("hello")
+
+    async def method(self, exchange: Exchange) -> None:
+        await exchange.respond("hello")
+
+    def hands_on(self, exchange: Exchange) -> Awaitable[None]:
+        return exchange.respond("hello")
+
+
+class _SyncCallable:
+    def __call__(self, exchange: Exchange) -> None:
+        exchange.annotate(a=1)
+
+
+async def _with_two(text: str, exchange: Exchange) -> None:
+    await exchange.respond(text)
+
+
+NO_HANDLERS: dict[str, tuple[Any, str]] = {
+    "a text": ("hello", "a handler is `async def handler(exchange)`; 'hello' cannot be called"),
+    "a function that is not async": (_sync, "`_sync` is not async"),
+    "one in a partial": (partial(_sync), "is not async"),
+    "a method that is not async": (_SyncCallable().__call__, "is not async"),
+    "an object of such a method": (_SyncCallable(), "is not async"),
+    "a class": (_Callable, "`_Callable` is a class: give an object of it"),
+    "a generator": (_generator, "is a generator"),
+    "a function of nothing": (_of_none, "does not take one argument, the exchange"),
+    "a function of two": (_with_two, "does not take one argument, the exchange"),
+    "its coroutine": (None, "cannot be called"),
+}
+
+
+@pytest.mark.parametrize(("handler", "words"), NO_HANDLERS.values(), ids=NO_HANDLERS.keys())
+async def test_what_is_no_handler_is_said_where_it_is_given(handler: Any, words: str) -> None:
+    coroutine = _of_none()
+    coroutine.close()
+    handler = coroutine if handler is None else handler
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError) as caught:
+            endpoint.open_rollout(handler)
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+        async with endpoint.open_rollout() as rollout:
+            with pytest.raises(TypeError, match="a handler is"):
+                rollout.open_child(handler)
+            with pytest.raises(TypeError, match="a handler is"):
+                await rollout.serve(handler)
+    async with serve_pool() as pool:
+        with pytest.raises(TypeError, match="a handler is"):
+            async with pool.open_rollout(handler):
+                pass
+    with pytest.raises(TypeError, match="a handler is"):
+        route({"*": handler})
+    with pytest.raises(TypeError, match="a handler is"):
+        fallback([echo, handler])
+
+
+HANDLERS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
+    "a function": echo,
+    "a lambda that hands on": lambda exchange: exchange.respond("hello"),
+    "a partial": partial(_with_two, "hello"),
+    "an object": _Callable(),
+    "a method": _Callable().method,
+    "a method that hands on": _Callable().hands_on,
+    "a partial of an object": partial(_Callable()),
+    "a script": ScriptedModel(["hello"]),
+}
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS.keys())
+async def test_whatever_gives_something_to_await_is_a_handler(
+    handler: Callable[[Exchange], Awaitable[None]],
+) -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            got = (await ask(rollout, "hello")).json()
+    assert got["choices"][0]["message"]["content"] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [("hello", "the handler returned 'hello'"), (None, "is there an `await exchange.respond(…)`?")],
+)
+async def test_a_handler_that_returns_its_answer_is_told_how_to_give_it(returned: Any, words: str) -> None:
+    async def handler(exchange: Exchange) -> Any:
+        return returned
+
+    with trio.fail_after(10):
+        with pytest.raises(Unanswered) as caught:
+            async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+                await ask(rollout)
+                await trio.sleep_forever()
+    assert words in str(caught.value)
+    assert "await exchange.respond(…)" in str(caught.value)
+
+
+@pytest.mark.parametrize("replies", ["hello", b"hello", ToolCall.of("t"), Response.of("x"), 5, {"a": 1}])
+def test_a_script_that_is_no_list_is_refused(replies: Any) -> None:
+    with pytest.raises(TypeError, match=r"a script is a list of replies: ScriptedModel\(\["):
+        ScriptedModel(replies)
+
+
+def test_a_script_says_the_place_of_a_reply_that_cannot_be_given() -> None:
+    with pytest.raises(TypeError, match=r"replies\[1\]: ToolCall.arguments is a str"):
+        ScriptedModel(["a", ToolCall("t", {"a": 1})])  # type: ignore[arg-type]
+
+
+# Surrogates
+
+CUT = "\ud83d"  # the first half of an emoji
+EMOJI = "\U0001f600"
+LOST = "\ufffd"
+
+
+async def calls_of(rollout: Rollout, dialect: str, *, stream: bool) -> str:
+    """What an agent reads of an answer, as text."""
+    url = rollout.base_url("openai_chat").removesuffix("/v1")
+    path = (STREAM_PATHS if stream else PATHS)[dialect]
+    async with httpx2.AsyncClient(timeout=None) as client:
+        answer = await client.post(url + path, json=document(dialect, stream=stream), headers=bearer(rollout))
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_a_surrogate_in_an_answer_is_mended_in_the_turn_on_the_wire_and_in_the_file(
+    tmp_path: Path, dialect: str, stream: bool
+) -> None:
+    answers = {
+        "text": f"a{CUT}",
+        "reasoning": Response.of(Reasoning(f"b{CUT}", (Blob("x", "y", f"z{CUT}"),)), "x"),
+        "a call": ToolCall.of("t", path="c\udcff"),
+        "whole arguments": ToolCall("t", '{"path": "d\udcff"}', id=f"i{CUT}"),
+        "what stands beside": Response.of(Text("x", {f"k{CUT}": ["\udcff"]}), Opaque("x", {"e": CUT})),
+        "an id": Response((Text("x"),), id=f"f{CUT}", stop_sequence=CUT),
+    }
+    if dialect == "openai_completions":
+        del answers["a call"], answers["whole arguments"]
+    left = list(answers.values())
+
+    async def handler(exchange: Exchange) -> None:
+        exchange.annotate(note=f"n{CUT}")
+        await exchange.respond(left.pop(0))  # type: ignore[arg-type]
+
+    recorder = JSONLRecorder(tmp_path / "t.jsonl")
+    with trio.fail_after(20):
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
+            read = [await calls_of(rollout, dialect, stream=stream) for _ in answers]
+    assert not any("\\ud8" in text or "\\udc" in text for text in read)
+    assert all(turn.outcome == "answered" and turn.notes == {"note": f"n{LOST}"} for turn in rollout.trace)
+    first = rollout.trace[0].response
+    assert first is not None
+    assert first.text == f"a{LOST}"
+    (written,) = read_traces(tmp_path / "t.jsonl")
+    assert [turn.response for turn in written] == [turn.response for turn in rollout.trace]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_an_emoji_that_is_cut_between_two_sends_is_joined(tmp_path: Path, stream: bool) -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send(
+                "a" + EMOJI.encode("utf-16-le", "surrogatepass")[:2].decode("utf-16-le", "surrogatepass")
+            )
+            await out.send("")
+            await out.send("\ude00b")
+            await out.send(CUT)
+            await out.send(ToolCall.of("t", a=CUT))
+            await out.send(f"\udcffc{CUT}")
+
+    recorder = JSONLRecorder(tmp_path / "t.jsonl")
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
+            got = await ask(rollout, stream=stream)
+    response = rollout.trace[0].response
+    assert response is not None
+    texts = [part.text for part in response.content if isinstance(part, Text)]
+    assert texts == [f"a{EMOJI}b{LOST}", f"{LOST}c{LOST}"]
+    assert response.tool_calls[0].parsed() == {"a": LOST}
+    if stream:
+        chunks = [json.loads(line[6:]) for line in got.text.splitlines() if line.startswith("data: {")]
+        sent = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
+    else:
+        sent = got.json()["choices"][0]["message"]["content"]
+    assert sent == "".join(texts)
+    (written,) = read_traces(tmp_path / "t.jsonl")
+    assert written[0].response == response
+
+
+async def test_parts_of_one_stream_are_joined_each_for_itself() -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send(ResponseStart())
+            await out.send(PartStart(0, Text("")))
+            await out.send(PartStart(1, ToolCall("t", "")))
+            await out.send(PartDelta(0, CUT))
+            await out.send(PartDelta(1, '{"a": "' + CUT))
+            await out.send(PartDelta(0, "\ude00"))
+            await out.send(PartDelta(1, '\ude01"}'))
+            await out.send(PartEnd(1))
+            await out.send(PartDelta(0, CUT))
+            await out.send(ResponseEnd())
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            await ask(rollout, stream=True)
+    response = rollout.trace[0].response
+    assert response is not None
+    assert response.text == EMOJI + LOST
+    assert response.tool_calls[0].parsed() == {"a": "\U0001f601"}
+
+
+@pytest.mark.parametrize("how", ["refuse", "a Refusal", "an error", "stop"])
+async def test_a_surrogate_in_what_is_said_of_a_failure_is_mended(tmp_path: Path, how: str) -> None:
+    async def handler(exchange: Exchange) -> None:
+        match how:
+            case "refuse":
+                await exchange.refuse(400, f"no{CUT}")
+            case "a Refusal":
+                raise Refusal(400, f"no{CUT}")
+            case "an error":
+                raise FileNotFoundError(f"no{CUT}")
+            case "stop":
+                await rollout.stop(f"no{CUT}")
+
+    recorder = JSONLRecorder(tmp_path / "t.jsonl")
+    with trio.fail_after(10):
+        try:
+            async with serve_endpoint(recorder=recorder) as endpoint:
+                async with endpoint.open_rollout(handler) as rollout:
+                    await ask(rollout)
+        except FileNotFoundError:
+            assert how == "an error"
+    error = rollout.trace[0].error
+    assert error is not None
+    assert error.message == f"no{LOST}"
+    (written,) = read_traces(tmp_path / "t.jsonl")
+    assert written[0].error == error
+
+
+async def test_a_surrogate_in_what_the_program_asks_itself_is_mended(tmp_path: Path) -> None:
+    recorder = JSONLRecorder(tmp_path / "t.jsonl")
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(echo) as rollout:
+            answers = [
+                await rollout.ask(f"a{CUT}"),
+                await rollout.ask([Message("user", (Text(f"b{CUT}"),))]),
+                await rollout.ask(
+                    Request(dialect="openai_chat", model="m", messages=(Message("user", (Text(CUT),)),))
+                ),
+            ]
+    assert [answer.text for answer in answers] == [f"a{LOST}", f"b{LOST}", LOST]
+    (written,) = read_traces(tmp_path / "t.jsonl")
+    assert [turn.request for turn in written] == [turn.request for turn in rollout.trace]

@@ -1,0 +1,200 @@
+"""What a program gives: checked where it comes in, and made fit for every wire and file.
+
+Rules:
+
+1. What is no answer is a `TypeError` (a `ValueError` for a word that there is not), before anything is settled or sent.
+   The nouns themselves check nothing: most of them are made by parsers, many to a call.
+2. Surrogates are mended here, so that the turn, the wire and the file say the same; see `_unicode`.
+3. The check of what is fit costs a look at each text, and copies nothing.
+"""
+
+from __future__ import annotations
+
+from reprlib import repr as short
+from typing import TypeVar, get_args
+
+import msgspec
+
+from .._unicode import mended, mended_text
+from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from .events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from .response import Response, ResponsePart, StopReason, Usage
+
+__all__ = ["Seams", "fit", "fit_json", "given_event", "given_increment", "given_part", "given_response"]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_TEXTS: dict[type, tuple[str, ...]] = {
+    Text: ("text",),
+    Reasoning: ("text",),
+    ToolCall: ("name", "arguments", "id"),
+    RefusalText: ("text",),
+    Opaque: ("dialect",),
+}
+"""The parts of an answer, and which of their fields are text."""
+_STOP_REASONS = frozenset(get_args(StopReason))
+_PARTS = ", ".join(kind.__name__ for kind in _TEXTS)
+_encode = msgspec.json.Encoder().encode
+
+
+def given_response(answer: object) -> Response:
+    """The response that `exchange.respond` was given.
+
+    Raises:
+        TypeError: it is none, or something in it is not what it should be.
+        ValueError: there is no such stop reason.
+    """
+    if isinstance(answer, str):
+        return Response((Text(mended_text(answer)),))
+    if type(answer) in _TEXTS:
+        return Response((given_part(answer),))
+    if not isinstance(answer, Response):
+        hint = "; Response.of(…) makes one of several parts" if isinstance(answer, list | tuple) else ""
+        raise TypeError(
+            f"respond takes a str, a part ({_PARTS}) or a Response, not {_described(answer)}{hint}"
+        )
+    if not isinstance(answer.content, tuple | list):
+        raise TypeError(
+            f"Response.content is a tuple of parts, not {_described(answer.content)}; Response.of(…) makes one"
+        )
+    parts = tuple([given_part(part) for part in answer.content])
+    _check_end(answer.stop_reason, answer.usage)
+    return msgspec.structs.replace(_fit_around(answer), content=parts)
+
+
+def given_increment(item: object) -> ResponsePart | Event:
+    """What `stream.send` was given, texts excepted; errors as of `given_response`."""
+    if type(item) is PartDelta and type(item.text) is str and type(item.index) is int:
+        return item  # nearly always: the match below takes three times as long
+    return given_part(item) if type(item) in _TEXTS else given_event(item)
+
+
+def given_part(part: object) -> ResponsePart:
+    """A part of an answer; errors as of `given_response`."""
+    texts = _TEXTS.get(type(part))
+    if texts is None:
+        hint = "; Response.of(…) takes texts, too" if isinstance(part, str) else ""
+        raise TypeError(f"a part of an answer is one of {_PARTS}, not {_described(part)}{hint}")
+    plain = True
+    for name in texts:
+        text = getattr(part, name)
+        if not isinstance(text, str):
+            raise TypeError(_not_text(part, name, text))
+        plain = plain and text.isascii()
+    if plain and type(part) is not Opaque and part.extra is None and not _blobs(part):  # type: ignore[attr-defined]
+        return part  # type: ignore[return-value]
+    _check_beside(part)
+    return fit(part)  # type: ignore[type-var, return-value]
+
+
+def given_event(event: object) -> Event:
+    """An increment of an answer; errors as of `given_response`. A delta's text is for `Seams` to mend."""
+    match event:
+        case PartDelta(index=int(), text=str()) | PartEnd(index=int()):
+            return event
+        case PartStart(index=int(), part=part):
+            return PartStart(event.index, given_part(part))
+        case PartBlob(index=int(), blob=Blob()):
+            return fit(event)
+        case ResponseStart(usage=Usage() | None):
+            return fit(event)
+        case ResponseEnd(stop_reason=reason, usage=usage):
+            _check_end(reason, usage)
+            return fit(event)
+        case PartDelta() | PartEnd() | PartStart() | PartBlob() | ResponseStart():
+            raise TypeError(f"an event with a field of the wrong type: {short(event)}")
+        case _:
+            raise TypeError(
+                f"send takes a str, a part ({_PARTS}) or an event, not {_described(event)}; "
+                "one at a time, in the order of the answer"
+            )
+
+
+def fit(noun: T) -> T:
+    """A noun without surrogates, wherever in it they are; the very `noun` where it has none.
+
+    Raises:
+        TypeError: there is something in it that JSON cannot say.
+    """
+    try:
+        _encode(noun)
+    except UnicodeEncodeError:
+        return msgspec.convert(mended(msgspec.to_builtins(noun)), type(noun))
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raise TypeError(f"{type(noun).__name__} with something that is not JSON: {exc}") from None
+    return noun
+
+
+def fit_json(value: Json) -> Json:
+    """As `fit`, of a JSON value."""
+    try:
+        _encode(value)
+    except UnicodeEncodeError:
+        return mended(value)
+    return value
+
+
+class Seams:
+    """Joins, in one streamed answer, the surrogate pairs that lie across two deltas of a part; mends all others."""
+
+    def __init__(self) -> None:
+        self._halves: dict[int, str] = {}
+
+    def __bool__(self) -> bool:
+        """Whether a half waits for its other half."""
+        return bool(self._halves)
+
+    def take(self, event: Event) -> tuple[Event, ...]:
+        """What may go on, now that `event` has come: perhaps nothing."""
+        match event:
+            case PartDelta(index=index, text=text):
+                text = self._halves.pop(index, "") + text
+                if "\ud800" <= text[-1:] <= "\udbff":
+                    self._halves[index], text = text[-1], text[:-1]
+                return (PartDelta(index, mended_text(text)),) if text else ()
+            case PartEnd(index=index) if index in self._halves:
+                return (PartDelta(index, mended_text(self._halves.pop(index))), event)
+            case ResponseEnd() if self._halves:
+                rest = [PartDelta(index, mended_text(half)) for index, half in self._halves.items()]
+                self._halves.clear()
+                return (*rest, event)
+            case _:
+                return (event,)
+
+
+def _fit_around(response: Response) -> Response:
+    """The response, what stands beside its content mended."""
+    if response.extra is None and f"{response.id}{response.model}{response.stop_sequence}".isascii():
+        return response
+    return fit(msgspec.structs.replace(response, content=()))
+
+
+def _check_end(reason: object, usage: object) -> None:
+    if reason is not None and reason not in _STOP_REASONS:
+        raise ValueError(f"there is no stop reason {reason!r}: there are {', '.join(get_args(StopReason))}")
+    if usage is not None and not isinstance(usage, Usage):
+        raise TypeError(f"usage is a Usage, not {_described(usage)}")
+
+
+def _check_beside(part: object) -> None:
+    extra = getattr(part, "extra", None)
+    if extra is not None and not isinstance(extra, dict):
+        raise TypeError(f"{type(part).__name__}.extra is a dict, not {_described(extra)}")
+    blobs: object = _blobs(part)
+    if not isinstance(blobs, tuple | list) or not all(isinstance(blob, Blob) for blob in blobs):
+        raise TypeError(f"Reasoning.blobs is a tuple of Blobs, not {_described(blobs)}")
+
+
+def _blobs(part: object) -> tuple[Blob, ...]:
+    return part.blobs if isinstance(part, Reasoning) else ()
+
+
+def _not_text(part: object, name: str, value: object) -> str:
+    what = f"{type(part).__name__}.{name} is a str, not {_described(value)}"
+    if isinstance(part, ToolCall) and name == "arguments":
+        what += "; it is the JSON that the model wrote: ToolCall.of(name, …) makes it of keywords"
+    return what
+
+
+def _described(value: object) -> str:
+    return "None" if value is None else f"{type(value).__name__}: {short(value)}"
