@@ -11,20 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from triocept import read_traces
+from cli_helpers import AGENT, PATIENCE, STARTER
 
-AGENT = """
-import json, os, sys, urllib.request
-for text in sys.argv[2:]:
-    request = urllib.request.Request(
-        os.environ["OPENAI_BASE_URL"] + "/chat/completions",
-        data=json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode(),
-        headers={"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as response:
-        print("said:", json.load(response)["choices"][0]["message"]["content"], flush=True)
-sys.exit(int(sys.argv[1]))
-"""
+from triocept import read_traces
 
 
 def triocept(
@@ -40,7 +29,7 @@ def triocept(
 @contextmanager
 def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """`triocept serve`, and the variables that it prints; ended with Ctrl-C."""
-    command = [sys.executable, "-m", "triocept", "serve", *map(str, arguments)]
+    command = [sys.executable, "-c", STARTER, "", "serve", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -54,7 +43,7 @@ def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], dic
             yield process, variables
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def test_serve_stays_until_ctrl_c_and_prints_what_an_agent_needs(tmp_path: Path) -> None:
@@ -67,7 +56,7 @@ def test_serve_stays_until_ctrl_c_and_prints_what_an_agent_needs(tmp_path: Path)
             command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **variables}
         )
     assert done.stdout == "said: one\nsaid: two\n", done.stderr
-    assert process.returncode == 0
+    assert process.returncode == -signal.SIGINT
     (trace,) = read_traces(record)
     assert trace.sealed
     assert len(trace) == 2

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from .._rollout.service import Handler
 from ..agents import AGENTS
-from ..errors import TrioceptError
-from ..handlers import Reply, ScriptedModel, read_script
 from .demo import run_demo
+from .ending import end_with
 from .forward import Forward, forward_options
 from .run import Run, say_hello
+from .script import Script
 from .serve import Serve
 
 __all__ = ["main"]
@@ -40,7 +40,7 @@ _host_option = click.option("--host", default="127.0.0.1", show_default=True, he
 _port_option = click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@main.command(context_settings={"allow_interspersed_args": False})
 @_script_option
 @forward_options
 @_record_option
@@ -78,6 +78,7 @@ def run(
         triocept run --script replies.py --agent codex -- "fix the bug"
         triocept run --upstream http://127.0.0.1:8000/v1 --model qwen -- claude -p "fix the bug"
     """
+    _check_command(command, agent)
     what = Run(
         command,
         handler=_handler(script, upstream, upstream_dialect, model, api_key_env),
@@ -88,7 +89,7 @@ def run(
         agent=agent,
         executable=executable,
     )
-    sys.exit(what.main())
+    end_with(what.run, script=script)
 
 
 @main.command()
@@ -118,7 +119,7 @@ def serve(
         triocept serve --upstream https://api.openai.com/v1 --record traces.jsonl
     """
     handler = _handler(script, upstream, upstream_dialect, model, api_key_env)
-    sys.exit(Serve(handler, record=record, host=host, port=port, quiet=quiet).main())
+    end_with(Serve(handler, record=record, host=host, port=port, quiet=quiet).run, script=script)
 
 
 @main.command()
@@ -127,24 +128,26 @@ def serve(
 )
 def demo(record: Path | None) -> None:
     """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
-    sys.exit(run_demo(record))
+    end_with(partial(run_demo, record))
 
 
 def _handler(
     script: Path | None, upstream: str | None, dialect: str | None, model: str | None, api_key_env: str | None
-) -> Handler | Forward:
+) -> Handler | Forward | Script:
     """What answers: a script, a real model, or one friendly sentence."""
     if upstream is None:
         if dialect or model or api_key_env:
             raise click.UsageError("--upstream-dialect, --model and --api-key-env belong to --upstream")
-        return say_hello if script is None else ScriptedModel(_script(script))
+        return say_hello if script is None else Script(script)
     if script is not None:
         raise click.UsageError("--script and --upstream: one of them answers, not both")
     return Forward.of(upstream, dialect, model, api_key_env)
 
 
-def _script(path: Path) -> list[Reply]:
-    try:
-        return read_script(path)
-    except TrioceptError as exc:
-        raise click.ClickException(str(exc)) from exc
+def _check_command(command: tuple[str, ...], agent: str | None) -> None:
+    if agent is None and not command[0]:
+        raise click.UsageError(
+            "COMMAND is empty: it names the agent to run, as in: triocept run -- claude -p hello"
+        )
+    if agent is not None and not any(word.strip() for word in command):
+        raise click.UsageError(f"COMMAND is empty: with --agent {agent} it is what the agent is to do")

@@ -31,8 +31,8 @@ def replies() -> list[Reply]:
     ]
 
 
-def run_demo(record: Path | None) -> int:
+async def run_demo(record: Path | None) -> int:
     """Run it in a directory of its own; the agent's exit code."""
     with tempfile.TemporaryDirectory(prefix="triocept-demo-") as folder:
         command = (sys.executable, str(AGENT), "Write a greeting to hello.txt, then tell me what it says.")
-        return Run(command, handler=ScriptedModel(replies()), record=record, cwd=Path(folder)).main()
+        return await Run(command, handler=ScriptedModel(replies()), record=record, cwd=Path(folder)).run()

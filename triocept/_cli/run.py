@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import click
-import trio
-
 from .._endpoint import serve_endpoint
 from .._rollout.exchange import Exchange
 from .._rollout.rollout import Rollout
@@ -17,8 +14,8 @@ from .._rollout.service import Handler
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..agents import Launch, agent
-from ..errors import TrioceptError
 from .forward import Forward
+from .script import Script
 from .show import Show
 
 __all__ = ["Run", "say_hello"]
@@ -34,7 +31,7 @@ class Run:
     """One `triocept run`."""
 
     command: tuple[str, ...]
-    handler: Handler | Forward
+    handler: Handler | Forward | Script
     record: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -45,28 +42,20 @@ class Run:
     executable: str | None = None
     """The known agent's command, where it is not the usual one."""
 
-    def main(self) -> int:
-        """Run it, and tell the agent's exit code (128 + the signal, if one ended it, as a shell does)."""
-        try:
-            returncode = trio.run(self._main)
-        except KeyboardInterrupt:
-            return 130
-        except (TrioceptError, OSError) as exc:
-            raise click.ClickException(str(exc)) from exc
-        return returncode if returncode >= 0 else 128 - returncode
-
-    async def _main(self) -> int:
+    async def run(self) -> int:
+        """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it)."""
         show = Show(quiet=self.quiet)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         recorders.append(show)
-        with TemporaryDirectory(prefix="triocept-") as folder:
-            return await self._run_in(Path(folder), show, recorders)
+        with TemporaryDirectory(prefix="triocept-", ignore_cleanup_errors=True) as folder:
+            returncode = await self._run_in(Path(folder), show, recorders)
+        return returncode if returncode >= 0 else 128 - returncode
 
     async def _run_in(self, folder: Path, show: Show, recorders: list[Recorder]) -> int:
         async with AsyncExitStack() as stack:
             handler = self.handler
             hidden: tuple[str, ...] = ()
-            if isinstance(handler, Forward):
+            if isinstance(handler, Forward | Script):
                 hidden = handler.variables
                 handler = await stack.enter_async_context(handler.open())
             serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
@@ -79,7 +68,7 @@ class Run:
                     **(launch.env or {}),
                 }
                 result = await rollout.run_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
-        show.end(rollout, result, self.record)
+        show.end(rollout, result, self.record, self.agent)
         return result.returncode
 
     def _launch(self, rollout: Rollout, folder: Path) -> Launch:

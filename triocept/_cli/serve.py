@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from .._rollout.service import Handler
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..dialects import DIALECTS
-from ..errors import TrioceptError
 from .forward import Forward
+from .script import Script
 from .show import Show
 
 __all__ = ["Serve"]
@@ -28,36 +28,25 @@ __all__ = ["Serve"]
 class Serve:
     """One `triocept serve`."""
 
-    handler: Handler | Forward
+    handler: Handler | Forward | Script
     record: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
 
-    def main(self) -> int:
-        """Serve until Ctrl-C or SIGTERM."""
-        try:
-            trio.run(self._main)
-        except KeyboardInterrupt:
-            return 130
-        except (TrioceptError, OSError) as exc:
-            raise click.ClickException(str(exc)) from exc
-        return 0
-
-    async def _main(self) -> None:
+    async def run(self) -> int:
+        """Serve until it is cancelled."""
         show = Show(quiet=self.quiet)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with self._open(RecorderGroup([*recorders, show])) as (endpoint, rollout):
-                click.echo(described(endpoint, rollout))
-                async for _ in signals:
-                    break
+        async with self._open(RecorderGroup([*recorders, show])) as (endpoint, rollout):
+            click.echo(described(endpoint, rollout))
+            await trio.sleep_forever()
 
     @asynccontextmanager
     async def _open(self, recorder: Recorder) -> AsyncIterator[tuple[Endpoint, Rollout]]:
         async with AsyncExitStack() as stack:
             handler = self.handler
-            if isinstance(handler, Forward):
+            if isinstance(handler, Forward | Script):
                 handler = await stack.enter_async_context(handler.open())
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
             endpoint = await stack.enter_async_context(serving)
@@ -67,8 +56,8 @@ class Serve:
 
 def described(endpoint: Endpoint, rollout: Rollout) -> str:
     """What somebody needs to point an agent there, as lines for a shell."""
-    lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C"]
+    lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C or SIGTERM"]
     lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in DIALECTS]
     lines += [f"# key: {rollout.api_key}"]
-    lines += [f"export {name}={value}" for name, value in rollout.environ().items()]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in rollout.environ().items()]
     return "\n".join(lines)

@@ -26,7 +26,7 @@ from .._canonical.response import Response
 from .._rollout.exchange import Exchange
 from ..errors import DialectError, Refusal, ScriptExhausted
 
-__all__ = ["Reply", "ScriptedModel", "read_script"]
+__all__ = ["NotAReply", "Reply", "ScriptedModel", "read_script"]
 
 Said: TypeAlias = "str | ToolCall | Response | Refusal | Sequence[str | ToolCall]"
 Reply: TypeAlias = "Said | float | Callable[[Request], Said | Awaitable[Said]]"
@@ -39,6 +39,10 @@ Reply: TypeAlias = "Said | float | Callable[[Request], Said | Awaitable[Said]]"
 * a number: a pause of so many seconds before the next reply;
 * a function of the `Request` that gives one of these (async or not), pauses excepted.
 """
+
+
+class NotAReply(TypeError):
+    """Something in a script is none of the things that a script is made of."""
 
 
 @final
@@ -131,7 +135,7 @@ def read_script(path: str | Path) -> list[Reply]:
     try:
         document = json.loads(path.read_bytes())
     except ValueError as exc:
-        raise DialectError(f"not valid JSON: {exc}", path=str(path)) from exc
+        raise DialectError(f"not valid JSON (a Python script is named *.py): {exc}", path=str(path)) from exc
     if not isinstance(document, list):
         raise DialectError("a JSON script is a list of replies", path=str(path))
     return [_from_json(item, f"{path}[{number}]") for number, item in enumerate(document)]
@@ -163,11 +167,14 @@ def _check(reply: object, number: int) -> None:
         return
     is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
     if not is_list and not isinstance(reply, (ToolCall, Response)):
-        raise TypeError(f"replies[{number}] is no reply: {reply!r}")
+        raise NotAReply(
+            f"replies[{number}] is no reply: {reply!r}. A reply is a text, a ToolCall, a list of these, a Response, "
+            "a Refusal, a number (a pause), or a function of the request"
+        )
     try:
         given_response(_as_response(cast(Said, reply)))
     except (TypeError, ValueError) as exc:
-        raise TypeError(f"replies[{number}]: {exc}") from None
+        raise NotAReply(f"replies[{number}]: {exc}") from None
 
 
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
@@ -181,7 +188,7 @@ async def _resolve(reply: Reply, request: Request, number: int) -> Said:
     said: object = await made if inspect.isawaitable(made) else made
     _check(said, number)
     if callable(said) or _is_pause(said):
-        raise TypeError(
+        raise NotAReply(
             f"replies[{number}] is a function, and gave {said!r}: no pause or function is meant here"
         )
     return cast(Said, said)

@@ -1,0 +1,193 @@
+"""What a person gets to see who has made a mistake: a line or two, which name the place and what to do."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_helpers import AGENT
+
+ASK = ("--", sys.executable, "-c", AGENT, "0")
+
+
+def triocept(*arguments: str | Path, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "triocept", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def written(folder: Path, text: str, name: str = "replies.py") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_an_option_that_there_is_not_is_no_agent() -> None:
+    done = triocept("run", "--scrpt", "x.py", "claude", "-p", "hello")
+    assert done.returncode == 2
+    assert "--scrpt" in done.stderr
+    assert "--script" in done.stderr.replace("--scrpt", "")
+
+
+def test_what_stands_behind_two_dashes_may_look_like_an_option() -> None:
+    done = triocept("run", "--quiet", "--", "--no-such-agent")
+    assert done.returncode == 1
+    assert "agent '--no-such-agent' cannot be started" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("",), ("", "x")])
+def test_an_empty_command_is_said(command: tuple[str, ...]) -> None:
+    done = triocept("run", "--", *command)
+    assert done.returncode == 2
+    assert "COMMAND is empty" in done.stderr
+
+
+def test_a_known_agent_without_anything_to_do_is_said() -> None:
+    done = triocept("run", "--agent", "codex", "--", " ")
+    assert done.returncode == 2
+    assert "what the agent is to do" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_syntax_error_shows_the_script_its_line_and_a_caret(command: str, tmp_path: Path) -> None:
+    script = written(tmp_path, "replies = [\n    'one' 'two'),\n]\n")
+    done = triocept(command, "--script", script, *(ASK if command == "run" else ()))
+    assert done.returncode == 1
+    assert f'File "{script}", line 2' in done.stderr
+    assert "^" in done.stderr
+    assert "SyntaxError" in done.stderr
+    assert len(done.stderr.splitlines()) == 5
+    assert "triocept/" not in done.stderr.replace(str(tmp_path), "")
+
+
+def test_a_script_that_fails_while_it_is_read_shows_its_own_lines_alone(tmp_path: Path) -> None:
+    script = written(tmp_path, "def make():\n    return [nothing]\nreplies = make()\n")
+    done = triocept("run", "--script", script, *ASK)
+    assert done.returncode == 1
+    assert "line 3" in done.stderr
+    assert "line 2" in done.stderr
+    assert "NameError: name 'nothing' is not defined" in done.stderr
+    assert "runpy" not in done.stderr
+
+
+def test_a_reply_that_fails_shows_its_own_lines_alone(tmp_path: Path) -> None:
+    script = written(tmp_path, "def answer(request):\n    return request.no_such_thing\nreplies = [answer]\n")
+    done = triocept(
+        "run", "--quiet", "--script", script, "--", sys.executable, "-c", "pass" + AGENT, "0", "a"
+    )
+    assert done.returncode == 1
+    told = done.stderr[done.stderr.index("Error: the script") :]
+    assert f'File "{script}", line 2, in answer' in told
+    assert "no_such_thing" in told
+    assert "trio" not in told.replace("triocept.Request", "").replace(str(script), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("replies = ['one', {'text': 'two'}]", "replies[1] is no reply: {'text': 'two'}"),
+        ("replies = ['one', None]", "replies[1] is no reply: None"),
+        ("replies = [lambda request: 5]", "replies[0] is a function, and gave 5"),
+        ("replies = [lambda request: None]", "replies[0] is no reply: None"),
+        ("replies = 'hello'", "a list named 'replies'"),
+        ("", "a list named 'replies'"),
+    ],
+)
+def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    script = written(tmp_path, text)
+    done = triocept("run", "--quiet", "--script", script, "--", sys.executable, "-c", AGENT, "0", "a")
+    assert done.returncode == 1
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert said in told
+    assert str(script) in told
+    assert "triocept/" not in done.stderr.replace(str(tmp_path), "")
+
+
+def test_a_python_script_of_another_name_says_what_is_wrong(tmp_path: Path) -> None:
+    done = triocept("run", "--script", written(tmp_path, "replies = ['a']", "replies"), *ASK)
+    assert done.returncode == 1
+    assert "*.py" in done.stderr
+
+
+def test_an_agent_that_made_no_call_is_told_with_what_to_do() -> None:
+    done = triocept("run", "--", "true")
+    assert done.returncode == 0
+    assert "no model call came here" in done.stderr
+    assert "OPENAI_BASE_URL" in done.stderr
+    assert "--agent" in done.stderr
+    done = triocept("run", *ASK, "a")
+    assert "no model call came here" not in done.stderr
+
+
+def test_the_screen_counts_as_the_trace_does() -> None:
+    done = triocept("run", *ASK, "a", "b")
+    numbers = [line.split()[0] for line in done.stderr.splitlines() if "answered" in line]
+    assert numbers == ["0", "1"]
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", "2> >(true)"])
+def test_a_screen_that_takes_nothing_does_not_concern_the_agent(where: str, tmp_path: Path) -> None:
+    record = tmp_path / "t.jsonl"
+    words = [sys.executable, "-m", "triocept", "run", "--record", str(record), *ASK, "a", "b"]
+    command = ["bash", "-c", f'exec "$@" {where}', "bash", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.stdout.count("said: ") == 2
+    assert done.returncode == 0
+    assert len(record.read_text().splitlines()) >= 3
+
+
+def test_a_screen_that_is_held_up_holds_up_nobody() -> None:
+    """A terminal after Ctrl-S, a pager that nobody scrolls: the pipe is full, and nobody reads."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while os.write(writer, b"x" * 4096):
+            pass
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    command = [sys.executable, "-m", "triocept", "run", *ASK, *(["a"] * 20)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, text=True) as process:
+        try:
+            out, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            os.close(reader)
+            os.close(writer)
+    assert out.count("said: ") == 20
+    assert process.returncode == 0
+
+
+def test_nothing_that_an_agent_or_a_model_says_steers_the_terminal(tmp_path: Path) -> None:
+    """On a terminal, where colours are ours and every other escape would be theirs."""
+    agent = AGENT.replace('"model": "m"', '"model": "m\\x1b]0;mine\\x07"')
+    script = written(
+        tmp_path,
+        "from triocept import ToolCall, Refusal\n"
+        "replies = [ToolCall.of('x\\x1b[2J', a='\\x9b31m\\u202e'), Refusal(404, 'no\\x1b[1A\\r')]",
+    )
+    ours, theirs = pty.openpty()
+    command = [
+        *(sys.executable, "-m", "triocept", "run", "--script", str(script)),
+        *("--", sys.executable, "-c", agent, "0", "a\x1b[3J", "b"),
+    ]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "500"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 65536):
+                shown += data
+        except OSError:  # EIO: the other side is closed
+            pass
+        os.close(ours)
+        process.wait(30)
+    text = shown.decode()
+    for escape in ("\x1b]0", "\x1b[2J", "\x1b[3J", "\x1b[1A", "\x9b", "\u202e", "\x07"):
+        assert escape not in text, text
+    assert "m\\x1b]0;mine" in text
+    assert "x\\x1b[2J" in text
+    assert "a\\x1b[3J" in text
+    assert "no\\x1b[1A" in text

@@ -1,0 +1,170 @@
+"""How a command ends: with its work, with an error in words, or by a signal.
+
+Rules:
+
+1. The first signal cancels: the agent ends first, while its calls are still answered; then the trace is sealed and the
+   endpoint closed.
+2. A second one is what a second Ctrl-C is to any program of ours: the agent gets SIGKILL, and nothing waits any more. A
+   third has its usual effect, and the watcher ends the agent.
+3. What was ignored when the program began stays ignored: `nohup`, and SIGINT in the background job of a script.
+4. The program then dies of that very signal. A shell sees 128 and its number, a loop in a shell ends at Ctrl-C, and
+   a service manager sees an orderly end.
+5. An error of ours is a line or two; one of the user's script shows the script, and nothing below it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import trio
+
+from ..errors import TrioceptError
+from ..handlers.script import NotAReply
+from .screen import say
+
+__all__ = ["describe_error", "end_with"]
+
+_SIGNALS = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
+)
+
+
+def end_with(work: Callable[[], Awaitable[int]], *, script: Path | None = None) -> NoReturn:
+    """Do the work, and end the program: with the status that it gives, with 1 after an error, or by a signal."""
+    heard: list[signal.Signals] = []
+    signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    # trio takes this for leave to turn SIGINT into KeyboardInterrupt: rule 2 is made of that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    status = 1
+    try:
+        status = trio.run(_work, work, signals, heard)
+    except KeyboardInterrupt:  # before anybody listened, or the second
+        heard.append(signal.SIGINT)
+    except BaseException as exc:
+        status = _tell(exc, script, interrupted=bool(heard))
+    if heard:
+        _die_of(heard[0])
+    sys.exit(status)
+
+
+async def _work(
+    work: Callable[[], Awaitable[int]], signals: list[signal.Signals], heard: list[signal.Signals]
+) -> int:
+    status, error = 0, None
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        await nursery.start(_listen, signals, heard, scope)
+        try:
+            with scope:
+                status = await work()
+        except BaseException as exc:
+            error = exc  # raised outside the nursery, which would wrap it
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    return status
+
+
+@trio.lowlevel.enable_ki_protection  # so that the interrupt below goes to the main task
+async def _listen(
+    signals: list[signal.Signals],
+    heard: list[signal.Signals],
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
+    if signal.SIGINT not in signals:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with trio.open_signal_receiver(*signals) as received:
+        task_status.started()
+        async for number in received:
+            heard.append(signal.Signals(number))
+            if len(heard) == 2:
+                break
+            scope.cancel()
+    for number in signals:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_DFL if signal.SIGINT in signals else signal.SIG_IGN)
+
+
+def _die_of(number: signal.Signals) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # closed, or full: whoever reads it has gone
+            pass
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(128 + number)  # the first process of a container does not die of its own signal
+
+
+def _tell(exc: BaseException, script: Path | None, *, interrupted: bool) -> int:
+    """Say what went wrong; the status to end with."""
+    status = 1
+    for error in _leaves(exc):
+        if isinstance(error, SystemExit):  # a script's own
+            status = error.code if isinstance(error.code, int) else 1
+        elif not (interrupted and isinstance(error, KeyboardInterrupt | trio.Cancelled)):
+            say(describe_error(error, script))
+    return status
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield exc
+
+
+def describe_error(error: BaseException, script: Path | None = None) -> str:
+    """What a person is told of it: one of ours in words, one of their script by its place, any other as it is."""
+    if isinstance(error, click.ClickException):
+        return f"Error: {error.format_message()}"
+    if script is not None and isinstance(error, NotAReply):
+        return f"Error: {script}: {error}"
+    if isinstance(error, TrioceptError | OSError) and not _is_of(error, script):
+        return f"Error: {error}"
+    told = traceback.TracebackException.from_exception(error)
+    if script is not None and (_is_of(error, script) or isinstance(error, SyntaxError)):
+        _shorten(told, script)
+        return f"Error: the script {script} failed:\n" + "".join(told.format()).rstrip()
+    return "".join(told.format()).rstrip()
+
+
+def _shorten(told: traceback.TracebackException, script: Path) -> None:
+    """Leave what the script did, and what that led to."""
+    names = [frame.filename for frame in told.stack]
+    first = names.index(str(script)) if str(script) in names else len(names)
+    told.stack = traceback.StackSummary.from_list(told.stack[first:])
+    if not told.stack:
+        told.stack = None  # type: ignore[assignment]  # its own way to say that there is no traceback
+    told.__context__ = _theirs(told.__context__, script)
+    told.__cause__ = _theirs(told.__cause__, script)
+
+
+def _theirs(told: traceback.TracebackException | None, script: Path) -> traceback.TracebackException | None:
+    if told is None or all(frame.filename != str(script) for frame in told.stack):
+        return None
+    _shorten(told, script)
+    return told
+
+
+def _is_of(error: BaseException, script: Path | None) -> bool:
+    """Whether it came up in the script, or in something that the script called."""
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == str(script):
+            return True
+        frame = frame.tb_next
+    return False

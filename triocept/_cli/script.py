@@ -1,0 +1,35 @@
+"""`--script`: a scripted model behind the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from .._rollout.service import Handler
+from ..handlers import ScriptedModel, read_script
+
+__all__ = ["Script"]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script, as the option says it."""
+
+    path: Path
+    variables: tuple[str, ...] = ()
+    """As of `Forward`: a script hides none."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Handler]:
+        """The handler that answers by it.
+
+        Raises:
+            TrioceptError: it is no script.
+            Exception: what the script's own code raised.
+        """
+        await trio.lowlevel.checkpoint()
+        yield ScriptedModel(read_script(self.path))
