@@ -262,7 +262,7 @@ async def serve_endpoint(
     Cancellation: as an exception of the body.
     """
     _check_reach(advertise, tunnel, on_lost_url)
-    ssl_context = _ssl_context(tls)
+    ssl_context = _ssl_context(tls, http2=http2)
     registry = Registry()
     async with AsyncExitStack() as stack:
         listener = await open_listener(host, port)
@@ -286,7 +286,9 @@ async def serve_endpoint(
             grace=grace,
             refuse_waiting=registry.close,
             fast=fast,
-            max_message=max_body,
+            max_body=max_body,
+            limits=limits,
+            http2=http2,
         )
         app: Any = make_app(registry, max_body=max_body, endpoint_id=endpoint.id)
         front = Front(
@@ -438,11 +440,11 @@ def _raise_first(server: Server, error: BaseException | None) -> None:
         raise error
 
 
-def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
+def _ssl_context(tls: TLS | None, *, http2: bool) -> ssl.SSLContext | None:
     if tls is None or isinstance(tls, ssl.SSLContext):
         return tls
     certificate, key = tls
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     return context

@@ -134,8 +134,14 @@ BAD_FRAMES: dict[str, tuple[str | bytes, int, str]] = {
     "no object": ("[]", 400, "must be an object"),
     "no model": ('{"type":"response.create","input":"x"}', 400, "model"),
     "a bad item": ('{"type":"response.create","model":"m","input":[{"type":3}]}', 400, "input[0].type"),
+    "a lane with a long name": (json.dumps(create(stream_id="a" * 257)), 400, "at most 256 characters"),
     "a lane that is no string": ('{"type":"response.create","stream_id":1}', 400, "stream_id"),
     "too large": (json.dumps(create("x" * 5000)), 413, "over 4000 bytes"),
+    "too large in bytes, not in characters": (
+        json.dumps(create("\N{MAN}" * 1500), ensure_ascii=False),
+        413,
+        "over 4000 bytes",
+    ),
 }
 
 
@@ -359,14 +365,41 @@ async def test_an_idle_socket_does_not_hold_the_end_of_the_endpoint_up() -> None
             assert trio.current_time() - start < 5
 
 
-async def test_a_stopped_rollout_refuses_the_next_call_with_404() -> None:
+async def test_a_stopped_rollout_closes_its_sockets_and_refuses_the_next_one_with_404() -> None:
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
             async with dialled(rollout) as agent:
                 await agent.ask()
                 await rollout.stop("enough")
-                (error,) = await agent.ask("more")
-                assert error["status"] == 404
+                with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+                    await agent.next()
+            with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
+                async with dialled(rollout):
+                    raise AssertionError
+    assert closed.value.reason is not None
+    assert closed.value.reason.code == 1001
+    assert rejected.value.exceptions[0].status_code == 404, "which is final to Codex"
+
+
+async def test_what_a_stopped_rollout_was_at_gets_its_error_before_its_socket_closes() -> None:
+    caught = trio.Event()
+
+    async def wait(exchange: Exchange) -> None:
+        caught.set()
+        await trio.sleep_forever()
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(wait) as rollout:
+            async with dialled(rollout) as agent:
+                for text in ("at work", "behind it"):
+                    await agent.send(create(text, stream_id="a"))
+                await caught.wait()
+                await rollout.stop("enough")
+                assert [(await agent.next())["status"] for _ in range(2)] == [404, 404]
+                with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+                    await agent.next()
+    assert closed.value.reason is not None
+    assert closed.value.reason.code == 1001
 
 
 async def test_who_has_no_key_gets_no_socket() -> None:

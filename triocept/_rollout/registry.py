@@ -7,6 +7,7 @@ Rules:
 2. A call is its rollout's if the key is; if the path names a rollout too, both must agree.
 3. The key of a rollout's state opens that alone: it is looked up among its own kind.
 4. A rollout that is left is forgotten here first: its key opens nothing any more.
+5. Of an endpoint that stops nobody is told that a key is wrong: it may have been right a moment ago.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Registry:
         self._by_id: dict[str, Rollout] = {}
         self._by_digest: dict[bytes, Rollout] = {}
         self._by_state_digest: dict[bytes, Rollout] = {}
+        self.closing = False
+        """Whether the endpoint stops."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -70,6 +73,7 @@ class Registry:
 
     async def close(self) -> None:
         """The endpoint stops: every rollout that is still open ends, and what waits in it is refused."""
+        self.closing = True
         async with trio.open_nursery() as nursery:
             for rollout in self:
                 nursery.start_soon(rollout._endpoint_stops)

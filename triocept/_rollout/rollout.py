@@ -98,6 +98,8 @@ class Rollout:
         self._services = services if services is not None else Services()
         self._family = Family(self)
         self._closing = trio.Event()
+        self._ended = trio.Event()
+        """Nothing is answered any more, and what waits is refused."""
         self._held_url: str | None = None
         """The public URL that was given to an agent, the last of them."""
         self._fail: Callable[[BaseException], None] | None = None
@@ -497,6 +499,7 @@ class Rollout:
         """Fix the end of this rollout, of its children, and of what is open in them; what is to be recorded then."""
         if self._ending is None:
             self._ending = refusal
+            self._ended.set()
             self._arrivals.close()
         outcome = Refused(self._ending)
         waiting = [exchange for exchange in self._calls.open if not exchange.settled]

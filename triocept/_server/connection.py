@@ -32,15 +32,18 @@ from hypercorn.utils import parse_socket_addr
 
 from .._rollout.log import acquire
 from .http1 import HTTP1, HungUp
+from .websocket_connection import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
+    from .._limits import EndpointLimits
     from .fast import FastWay
+    from .intake import Head
 
 __all__ = ["STATE_KEY", "Connection"]
 
@@ -56,7 +59,11 @@ class Connection(TCPServer):
     """One connection, from its first byte to its close.
 
     Args:
+        limits: what it puts up with.
         fast: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
+        websocket: what speaks on a websocket.
+        max_body: bytes of a body, and of a websocket's message.
+        http2: whether HTTP/2 is spoken on plain TCP to whoever begins with it. (On TLS it has been agreed on.)
     """
 
     def __init__(
@@ -65,12 +72,21 @@ class Connection(TCPServer):
         config: Config,
         context: WorkerContext,
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
+        *,
+        limits: EndpointLimits,
         fast: Callable[[Connection], FastWay] | None,
+        websocket: Callable[[Head, WebSocket], Awaitable[None]],
+        max_body: int,
+        http2: bool,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
         self.idle = True
         """Whether it waits for a request, and nothing is lost by closing it."""
+        self.limits = limits
+        self.offers_http2 = http2
         self._fast = fast
+        self._websocket = websocket
+        self._max_body = max_body
         self._corked: bytearray | None = None
         self._ahead = bytearray()
 
@@ -116,6 +132,13 @@ class Connection(TCPServer):
         if isinstance(wrapper.protocol, H11Protocol):
             wrapper.protocol = HTTP1(wrapper.protocol, self)
         return wrapper
+
+    async def run_websocket(self, head: Head, rest: bytes) -> None:
+        """Speak websocket from here on, to its end; `rest` came behind the request that asked for it."""
+        socket = WebSocket(
+            self, head, rest, max_message=self._max_body, reader_seconds=self.limits.reader_seconds
+        )
+        await self._websocket(head, socket)
 
     async def _read_data(self) -> None:
         while True:

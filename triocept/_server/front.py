@@ -13,12 +13,15 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import trio
 
 from .._rollout.registry import Registry
+from .._rollout.rollout import Rollout
 from .._rollout.service import split_cancelled
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
@@ -38,8 +41,11 @@ from .intake import (
 from .mcp import serve_mcp
 from .routes import Route, Routes, split_rollout
 from .websocket import serve_websocket
+from .websocket_connection import WebSocket
 
 __all__ = ["ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
+
+log = logging.getLogger("triocept.endpoint")
 
 Message: TypeAlias = dict[str, Any]
 Scope: TypeAlias = dict[str, Any]
@@ -75,40 +81,56 @@ class Front:
         try:
             if scope["type"] == "http":
                 await self._http(scope, HTTPCycle(scope, receive, send))
-            elif scope["type"] == "websocket":
-                await self._websocket(scope, receive, send)
             else:
                 await self._quart(scope, receive, send)
         except BaseException as exc:
-            fatal = fatal_of(exc)
-            if fatal is None:
-                raise
-            self._on_fatal(fatal)
-            cancelled, _ = split_cancelled(exc)
-            if cancelled is not None:
-                raise cancelled from None
+            self._raise_unless_fatal(exc)
+
+    def _raise_unless_fatal(self, exc: BaseException) -> None:
+        fatal = fatal_of(exc)
+        if fatal is None:
+            raise exc
+        self._on_fatal(fatal)
+        cancelled, _ = split_cancelled(exc)
+        if cancelled is not None:
+            raise cancelled from None
 
     async def intake(self, route: Route, head: Head, transport: Transport) -> None:
         """Answer one model call."""
         await intake(route, head, transport, self._registry, self._max_body)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def websocket(self, head: Head, socket: WebSocket) -> None:
         """Responses over a websocket, or the refusal to speak it.
 
         Codex's built-in provider tries it first. 426 sends it to POST at once; 404 and 400 are fatal to it, and
         anything else costs it seven tries (codex 0.169).
         """
-        head = head_of({"method": "GET", **scope})
         try:
-            if split_rollout(head.path)[1] not in RESPONSES:
-                raise Refusal(404, "there is no websocket here but at …/v1/responses", should_retry=False)
-            if not self._websockets:
-                raise _USE_POST
-            rollout = authenticate(head, self._registry, split_rollout(head.path)[0])
+            rollout = self._rollout_of(head, socket)
         except Refusal as refusal:
-            await _refuse_websocket(_refusal_reply(refusal), receive, send)
-        else:
-            await serve_websocket(head, rollout, receive, send, self._max_body)
+            log.warning("websocket %s: %s %s", head.path, refusal.status, refusal.message)
+            with suppress(ClientGone):
+                await socket.refuse(_refusal_reply(refusal))
+            return
+        try:
+            await serve_websocket(
+                head, rollout, socket, max_body=self._max_body, limits=rollout._addresses.limits
+            )
+        except BaseException as exc:
+            self._raise_unless_fatal(exc)
+
+    def _rollout_of(self, head: Head, socket: WebSocket) -> Rollout:
+        rollout_id, path = split_rollout(head.path)
+        if path not in RESPONSES:
+            raise Refusal(404, "there is no websocket here but at …/v1/responses", should_retry=False)
+        if not self._websockets:
+            raise Refusal(426, "no websocket here: use POST", should_retry=False)
+        if socket.fault is not None:
+            raise Refusal(400, socket.fault, should_retry=False)
+        rollout = authenticate(head, self._registry, rollout_id)
+        if rollout._ending is not None:
+            raise rollout._ending.with_traceback(None)  # it is raised again and again
+        return rollout
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
         head = head_of(scope)
@@ -142,16 +164,7 @@ def _refusal_reply(refusal: Refusal) -> Reply:
     return failure_reply(failure, dialect_named("openai_responses").render_error(failure))
 
 
-async def _refuse_websocket(reply: Reply, receive: Receive, send: Send) -> None:
-    await receive()  # websocket.connect
-    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
-    headers += [(b"content-length", str(len(reply.body)).encode()), (b"connection", b"close")]
-    await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
-
-
 RESPONSES = ("/v1/responses", "/responses")
-_USE_POST = Refusal(426, "no websocket here: use POST", should_retry=False)
 _BOTH_LENGTHS = b'{"error":{"message":"a request has a Content-Length or a Transfer-Encoding, not both"}}'
 
 

@@ -1,24 +1,29 @@
-"""hypercorn's HTTP/1.1, with three habits changed.
+"""hypercorn's HTTP/1.1, with four habits changed.
 
 * While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further, and so
   sees no hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
-* A websocket message over the cap makes hypercorn close the socket, and read the rest into memory. Here the rest is
-  thrown away, and the application is told: it gets a message without text and without bytes.
+* Websockets and HTTP/2 are hypercorn's no longer: they have the whole connection (`websocket_connection`, `http2`) from
+  the request on that asks for them. An `Upgrade: h2c` is left unheeded, as RFC 9113, 3.1, has it.
 * Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400 in
   place of the answer. Here they are not read.
 
-`can_read`, `_create_stream`, `WSStream.buffer` are hypercorn's inside: the same in 0.17.3 and 0.18.0.
+`can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are hypercorn's inside: the same in 0.17.3 and
+0.18.0.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import h11
 import trio
+from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
-from wsproto.events import Message
+
+from .intake import Head, text_headers
+from .websocket_connection import wants_websocket
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -26,8 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["HTTP1", "HungUp"]
 
 
+log = logging.getLogger("triocept.endpoint")
+
+
 class HungUp(Exception):
-    """The client hung up while its request waited."""
+    """The connection is over: the client hung up while its request waited, or another protocol has ended it."""
 
 
 class HTTP1(H11Protocol):
@@ -49,10 +57,28 @@ class HTTP1(H11Protocol):
         self.connection = _Parser(h11.SERVER, max_incomplete_event_size=other.config.h11_max_incomplete_size)
         self._connection = connection
 
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if (event.method, event.target, event.http_version) != (b"PRI", b"*", b"2.0"):
+            return
+        if not self._connection.offers_http2:
+            log.warning("HTTP/2 is not spoken here: it has to be asked for, by serve_endpoint(http2=True)")
+            await self._send_error_response(505)
+            await self.send(Closed())
+            raise HungUp
+        await super()._check_protocol(event)
+
     async def _create_stream(self, request: h11.Request) -> None:
+        headers = text_headers(request.headers)
+        if wants_websocket(request.method.decode("ascii"), headers):
+            path, _, query = request.target.decode("latin-1").partition("?")
+            await self._connection.run_websocket(Head("GET", unquote(path), query, headers), self._rest)
+            raise HungUp
         await super()._create_stream(request)
-        if isinstance(self.stream, WSStream):
-            self.stream.buffer = _MessageBuffer(self.config.websocket_max_message_size)
+
+    @property
+    def _rest(self) -> bytes:
+        """What came behind the request."""
+        return bytes(self.connection.trailing_data[0])
 
 
 class _Parser(h11.Connection):
@@ -88,13 +114,3 @@ class _Pause:
             nursery.cancel_scope.cancel()
         if not event.is_set():
             raise HungUp
-
-
-class _MessageBuffer(WebsocketBuffer):
-    """Gathers the frames of one message; of one that is over the cap it keeps nothing."""
-
-    def extend(self, event: Message[Any]) -> None:
-        if self.length + len(event.data) > self.max_length:
-            self.value, self.length = None, self.max_length  # and so is every frame that follows
-        else:
-            super().extend(event)

@@ -148,11 +148,11 @@ def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Roll
     """The rollout that the request's key opens.
 
     Raises:
-        Refusal: 401, for a key that opens nothing here.
+        Refusal: 401, for a key that opens nothing here; 503 where the endpoint is stopping.
     """
     rollout = registry.authenticate(_key(head), rollout_id)
     if rollout is None:
-        raise Refusal(401, _why_not(head, rollout_id), should_retry=False)
+        raise _endpoint_stops() if registry.closing else _wrong_key(head, rollout_id)
     return rollout
 
 
@@ -160,14 +160,24 @@ def authenticate_state(head: Head, registry: Registry, rollout_id: str | None) -
     """The rollout whose state the request's key opens.
 
     Raises:
-        Refusal: 401, for a key that opens no state here: an agent's does not.
+        Refusal: 401, for a key that opens no state here: an agent's does not; 503 where the endpoint is stopping.
     """
     rollout = registry.authenticate_state(_key(head), rollout_id)
+    if rollout is None and registry.closing:
+        raise _endpoint_stops()
     if rollout is None:
         raise Refusal(
             401, "this API key opens no state here: it wants the rollout's state_key", should_retry=False
         )
     return rollout
+
+
+def _endpoint_stops() -> Refusal:
+    return Refusal(503, "the endpoint is shutting down", should_retry=False)
+
+
+def _wrong_key(head: Head, rollout_id: str | None) -> Refusal:
+    return Refusal(401, _why_not(head, rollout_id), should_retry=False)
 
 
 def _why_not(head: Head, rollout_id: str | None) -> str:

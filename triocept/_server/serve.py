@@ -22,6 +22,7 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
+from .._limits import EndpointLimits
 from .._rollout.service import split_cancelled
 from .connection import Connection
 from .fast import FastWay
@@ -43,7 +44,9 @@ class Server:
         grace: seconds that connections have to end by themselves when the server stops.
         refuse_waiting: what is to be done with the calls that wait when the server stops.
         fast: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
-        max_message: bytes of one websocket message.
+        max_body: bytes of one body, or one websocket message.
+        limits: what the endpoint puts up with.
+        http2: whether HTTP/2 is spoken on plain TCP.
     """
 
     def __init__(
@@ -54,7 +57,9 @@ class Server:
         grace: float,
         refuse_waiting: Callable[[], Awaitable[None]],
         fast: bool,
-        max_message: int,
+        max_body: int,
+        limits: EndpointLimits,
+        http2: bool,
     ) -> None:
         self.body_scope = trio.CancelScope()
         """Around the body that needs the server: cancelled when there is no server any more."""
@@ -68,7 +73,10 @@ class Server:
         self._grace = grace
         self._refuse_waiting = refuse_waiting
         self._fast = fast
-        self._config = _config(max_message)
+        self._max_body = max_body
+        self._limits = limits
+        self._http2 = http2
+        self._config = _config()
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
@@ -158,7 +166,17 @@ class Server:
         """One connection, and whatever happens in it."""
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
         fast = partial(FastWay, routes=front.routes, intake=front.intake) if self._fast else None
-        connection = Connection(app, self._config, self._context, stream, fast)
+        connection = Connection(
+            app,
+            self._config,
+            self._context,
+            stream,
+            limits=self._limits,
+            fast=fast,
+            websocket=front.websocket,
+            max_body=self._max_body,
+            http2=self._http2,
+        )
         self._connections.add(connection)
         try:
             await connection.run()
@@ -205,7 +223,7 @@ class Server:
         self.body_scope.cancel()
 
 
-def _config(max_message: int) -> Config:
+def _config() -> Config:
     config = Config()
     config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
     config.accesslog = None
@@ -217,5 +235,4 @@ def _config(max_message: int) -> Config:
     config.h11_max_incomplete_size = (
         256 * 1024
     )  # a head; 16 KiB by default, and some agents send long headers
-    config.websocket_max_message_size = max_message
     return config

@@ -13,15 +13,18 @@ Rules:
 3. A warm-up (`generate` is false) is no model call: it is answered here, and remembered for as long as the socket is
    open. Everything else that an agent can go on from is a turn of the rollout.
 4. Frames of types that nobody knows are left unread: protocols grow.
-5. The socket ends with its rollout: what waits is refused first, then it is closed with 1001.
+5. The socket ends with its rollout, stopped or left: what waits is refused first, then it is closed with 1001. Whoever
+   comes again is told so in answer to the upgrade, which is final to Codex (404) where a close is not.
+6. What waits is weighed: over `EndpointLimits.websocket_backlog` bytes of it, nothing more is read. Until its turn a
+   frame is kept as it came, for a parsed one may be many times as large.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 import trio
@@ -32,7 +35,9 @@ from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
-from .._rollout.log import Entry, EventReader, Relayed
+from .._limits import EndpointLimits
+from .._rollout.bell import Bell
+from .._rollout.log import ClientGone, Entry, EventReader, Relayed
 from .._rollout.outcome import Answered
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
@@ -40,107 +45,123 @@ from ..dialects.base import Failure
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_ws_error
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_of_outcome, follow
-from .documents import read_json
+from .documents import read_body, read_json
 from .intake import Head, redacted, whole_request
+from .websocket_connection import Kind, Received, WebSocket
 
 __all__ = ["serve_websocket"]
-
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 CREATE = "response.create"
 MAX_WAITING = 64
 """Frames that one socket may have waiting; each is a whole request."""
 MAX_WARM = 16
 """Warm-ups that one socket may go on from; Codex sends one."""
-CLOSE_WITHIN = 5.0
-"""Seconds for the close frame of an agent that does not read."""
+MAX_LANE = 256
+"""Characters of a lane's name, which stands in each of its events."""
 GOING_AWAY = 1001
 RESPONSES = dialect_named("openai_responses")
 
 log = logging.getLogger("triocept.endpoint")
 
 
-async def serve_websocket(head: Head, rollout: Rollout, receive: Receive, send: Send, max_body: int) -> None:
-    """Speak Responses on an ASGI websocket, until the agent hangs up or the rollout ends.
+async def serve_websocket(
+    head: Head, rollout: Rollout, socket: WebSocket, *, max_body: int, limits: EndpointLimits
+) -> None:
+    """Speak Responses on a websocket, until the agent hangs up or the rollout ends.
 
     Cancellation: the exchanges that run are abandoned.
     """
-    await receive()  # websocket.connect
-    await send({"type": "websocket.accept"})
-    socket = _Socket(head, rollout, receive, send, max_body)
-    if not await socket.run():
-        with trio.move_on_after(CLOSE_WITHIN):
-            await send({"type": "websocket.close", "code": GOING_AWAY, "reason": "the rollout has ended"})
+    try:
+        await socket.accept()
+    except ClientGone:
+        return
+    if not await _Socket(head, rollout, socket, max_body, limits).run():
+        await socket.close(GOING_AWAY, "the rollout has ended")
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """What of a frame has to be known when it comes."""
+
+    type: Json = CREATE
+    stream_id: Json = None
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class _Socket:
     """One connection."""
 
-    def __init__(self, head: Head, rollout: Rollout, receive: Receive, send: Send, max_body: int) -> None:
+    def __init__(
+        self, head: Head, rollout: Rollout, socket: WebSocket, max_body: int, limits: EndpointLimits
+    ) -> None:
         self._head = head
         self._rollout = rollout
-        self._receive = receive
-        self._send_message = send
+        self._socket = socket
         self._max_body = max_body
-        self._lanes: dict[str | None, deque[Json]] = {}
+        self._max_backlog = limits.websocket_backlog
+        self._lanes: dict[str | None, deque[bytes]] = {}
         self._warm: dict[str, Request] = {}
+        self._room = Bell()
         self._gone = False
 
     async def run(self) -> bool:
         """Read frames and answer them. Whether the agent has hung up; else the rollout has ended."""
-        async with trio.open_nursery() as answers:
-            await self._read(answers)
-            if self._gone:
-                answers.cancel_scope.cancel()
+        async with trio.open_nursery() as self._answers:
+            await self._read()
         return self._gone
 
-    async def _read(self, answers: trio.Nursery) -> None:
+    async def _read(self) -> None:
         async with trio.open_nursery() as nursery:
 
             async def end_with_rollout() -> None:
-                await self._rollout._closing.wait()
+                await self._rollout._ended.wait()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(end_with_rollout)
-            while (message := await self._receive())["type"] != "websocket.disconnect":
-                await self._take(message, answers)
-            self._gone = True
-            nursery.cancel_scope.cancel()
+            while (message := await self._socket.receive()) is not None:
+                await self._take(message)
+                while self._backlog > self._max_backlog:
+                    await self._room.wait()
+            self._hang_up()
 
-    async def _take(self, message: Message, answers: trio.Nursery) -> None:
+    @property
+    def _backlog(self) -> int:
+        """Bytes of what waits, the frame aside that came first: one call may be as large as it likes."""
+        sizes = [len(frame) for waiting in self._lanes.values() for frame in waiting]
+        return sum(sizes[1:])
+
+    async def _take(self, message: Received) -> None:
         """One frame: put a call into its lane."""
         lane = None
         try:
-            document = self._document(message)
-            if document.get("type", CREATE) != CREATE:
+            envelope = self._envelope(message)
+            if envelope.type != CREATE:
                 return
-            lane = _lane_of(document)
+            lane = _lane_of(envelope)
             self._check_room(lane)
         except (Refusal, DialectError) as exc:
-            await self.fail(failure_of(exc, self._max_body), lane)
+            with suppress(ClientGone):  # as the next `receive` will see
+                await self.fail(failure_of(exc, self._max_body), lane)
             return
         waiting = self._lanes.setdefault(lane, deque())
-        waiting.append(document)
+        waiting.append(message.data)
         if len(waiting) == 1:
-            answers.start_soon(self._work, lane, waiting)
+            self._answers.start_soon(self._work, lane, waiting)
 
-    def _document(self, message: Message) -> dict[str, Json]:
-        text = message.get("text")
-        if text is None:
-            binary = message.get("bytes") is not None
-            raise Refusal(
-                400 if binary else 413,
-                "a frame is JSON text here, not binary"
-                if binary
-                else f"the frame is over {self._max_body} bytes",
-                should_retry=False,
-            )
-        document = read_json(text, "the frame")
-        if not isinstance(document, dict):
-            raise DialectError("must be an object, the document of a `response.create`")
-        return document
+    def _envelope(self, message: Received) -> _Envelope:
+        match message.kind:
+            case Kind.BINARY:
+                raise Refusal(400, "a frame is JSON text here, not binary", should_retry=False)
+            case Kind.TOO_LARGE:
+                raise Refusal(413, f"the frame is over {self._max_body} bytes", should_retry=False)
+        try:
+            return _read_envelope(message.data)
+        except msgspec.ValidationError as exc:
+            raise DialectError("must be an object, the document of a `response.create`") from exc
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            read_json(message.data, "the frame")  # says what is wrong
+            raise AssertionError("two decoders differ") from None
 
     def _check_room(self, lane: str | None) -> None:
         if lane is None and lane in self._lanes:
@@ -153,15 +174,20 @@ class _Socket:
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
             raise Refusal(429, f"{MAX_WAITING} responses are waiting on this socket", retry_after=1)
 
-    async def _work(self, lane: str | None, waiting: deque[Json]) -> None:
+    async def _work(self, lane: str | None, waiting: deque[bytes]) -> None:
         """Answer what waits in a lane, one after the other."""
-        while waiting:
-            await self._answer(waiting[0], lane)
-            waiting.popleft()
-        del self._lanes[lane]
+        with suppress(ClientGone):  # `send` has told everybody
+            while waiting:
+                await self._answer(waiting[0], lane)
+                waiting.popleft()
+                self._room.ring()
+            del self._lanes[lane]
 
-    async def _answer(self, document: Json, lane: str | None) -> None:
+    async def _answer(self, frame: bytes, lane: str | None) -> None:
         try:
+            document = await read_body(frame)
+            if isinstance(document, dict):
+                document.pop("stream_id", None)  # of the socket, not of the call
             request = self._request(document)
         except (Refusal, DialectError) as exc:
             await self.fail(failure_of(exc, self._max_body), lane)
@@ -201,7 +227,16 @@ class _Socket:
         """Send a frame: an event or an error, with its lane's name where it has one."""
         if lane is not None:
             document = document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
-        await self._send_message({"type": "websocket.send", "text": document.decode()})
+        try:
+            await self._socket.send(document.decode())
+        except ClientGone:
+            self._hang_up()
+            raise
+
+    def _hang_up(self) -> None:
+        """The agent is gone, and all that runs for it."""
+        self._gone = True
+        self._answers.cancel_scope.cancel()
 
 
 class _Answer:
@@ -246,8 +281,10 @@ class _Answer:
             await self._socket.send(event.data, self._lane)
 
 
-def _lane_of(document: dict[str, Json]) -> str | None:
-    lane = document.pop("stream_id", None)
+def _lane_of(envelope: _Envelope) -> str | None:
+    lane = envelope.stream_id
     if lane is not None and not isinstance(lane, str):
         raise DialectError("must be a string", path="stream_id")
+    if lane is not None and len(lane) > MAX_LANE:
+        raise DialectError(f"must have at most {MAX_LANE} characters", path="stream_id")
     return lane

@@ -1,0 +1,265 @@
+"""A websocket (RFC 6455) on one connection: its handshake, its messages, its end. What is said on it is not its matter.
+
+wsproto reads and writes the frames; hypercorn has no part in it, which would agree on compression, take a frame behind
+the handshake for a fault, queue messages by their number, and wait for a slow reader for ever.
+
+Rules:
+
+1. No extension is agreed on. `permessage-deflate` makes 24 KB of a client 2.2 GB here, and a declined offer costs
+   nobody anything: Codex and OpenAI's SDKs speak without it.
+2. Bytes are counted, never characters, as they come: a message over the cap is thrown away and said to be so; one that
+   goes on for as much again ends the connection with 1009.
+3. What is no websocket (a frame without its mask, a reserved bit, text that is not UTF-8) ends the connection with the
+   close code of RFC 6455, 7.4.1, and one line in the log.
+4. Who takes not a byte for `reader_seconds` has hung up.
+5. A frame goes out whole, or the connection is broken off.
+6. Only the last of several pings has to be answered (RFC 6455, 5.5.3), so none ever waits in a queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, final
+
+import msgspec
+import trio
+from wsproto.connection import Connection as Frames
+from wsproto.connection import ConnectionState, ConnectionType
+from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
+from wsproto.utilities import LocalProtocolError, generate_accept_token
+
+from .._rollout.log import ClientGone, acquire
+from .answer import Reply
+from .slow_reader import send_to_reader
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .intake import Head
+
+__all__ = ["Kind", "Received", "WebSocket", "wants_websocket"]
+
+CLOSE_WITHIN = 2.0
+"""Seconds for a close frame, and for the peer's own: without it a reset may overtake ours (RFC 6455, 7.1.1)."""
+EVENTS_AT_ONCE = 256
+"""Events between two schedule points: 128 KiB can hold 20,000 empty frames."""
+TOO_BIG = 1009
+
+log = logging.getLogger("triocept.endpoint")
+
+
+class Kind(Enum):
+    """What a message is."""
+
+    TEXT = "text"
+    BINARY = "binary"
+    TOO_LARGE = "too large"
+    """It was over the cap; nothing of it was kept."""
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """A message of the client."""
+
+    kind: Kind
+    data: bytes = b""
+
+
+def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request is an upgrade to a websocket. Header names are in lower case."""
+    tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
+    return method == "GET" and headers.get("upgrade", "").lower() == "websocket" and "upgrade" in tokens
+
+
+@final
+class WebSocket:
+    """One websocket. One task receives; any task sends.
+
+    Args:
+        connection: what it is spoken on. Nobody else reads from it, or writes to it, any more.
+        head: the request that asked for it.
+        rest: what came behind that request.
+        max_message: bytes of a message that are kept.
+        reader_seconds: in which the client has to take something of what is sent.
+    """
+
+    def __init__(
+        self, connection: Connection, head: Head, rest: bytes, *, max_message: int, reader_seconds: float
+    ) -> None:
+        self._connection = connection
+        self._head = head
+        self._wire = Wire(connection.stream)
+        self._frames = Frames(ConnectionType.SERVER, trailing_data=rest)
+        self._events: Iterator[Event] = self._frames.events()
+        self._max_message = max_message
+        self._reader_seconds = reader_seconds
+        self._message = bytearray()
+        self._length = 0
+        self._sending = trio.Lock()
+        self._pong: Ping | None = None
+
+    # The handshake
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the handshake."""
+        headers = self._head.headers
+        if "content-length" in headers or "transfer-encoding" in headers:
+            return "an upgrade to a websocket has no body"
+        if headers.get("sec-websocket-version") != "13":
+            return "the websocket version here is 13"
+        return (
+            None
+            if headers.get("sec-websocket-key")
+            else "an upgrade to a websocket needs a Sec-WebSocket-Key"
+        )
+
+    async def refuse(self, reply: Reply) -> None:
+        """Answer over HTTP; there is no websocket then."""
+        head = [f"HTTP/1.1 {reply.status} \r\n"]
+        head += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
+        head.append(f"content-length: {len(reply.body)}\r\nconnection: close\r\n")
+        head.append(f"date: {self._connection.date()}\r\n\r\n")
+        await self._transmit("".join(head).encode("latin-1", "replace") + reply.body)
+        await self._linger()
+
+    async def accept(self) -> None:
+        """Begin.
+
+        Raises:
+            ClientGone: the client has hung up.
+        """
+        token = generate_accept_token(self._head.headers["sec-websocket-key"].encode("latin-1"))
+        head = (
+            b"HTTP/1.1 101 \r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: %b\r\n\r\n"
+        )
+        await self._transmit(head % token)
+
+    # Messages
+
+    async def receive(self) -> Received | None:
+        """The next message; None: the client has hung up, or what it sent has ended the connection.
+
+        Cancellation: nothing is lost.
+        """
+        while True:
+            for count, event in enumerate(self._events, 1):
+                if isinstance(event, Message):
+                    if (received := self._gather(event)) is not None:
+                        return received
+                    if self._length > 2 * self._max_message:
+                        await self._fail(TOO_BIG, f"the message is over {self._max_message} bytes")
+                        return None
+                elif isinstance(event, Ping):
+                    await self._answer_ping(event)
+                elif isinstance(event, CloseConnection):
+                    await self._answer_close(event)
+                    return None
+                if count % EVENTS_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
+            if not await self._read():
+                return None
+
+    async def _read(self) -> bool:
+        try:
+            data = await self._wire.receive()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        if data:
+            self._frames.receive_data(data)
+            self._events = self._frames.events()
+        return bool(data)
+
+    def _gather(self, event: Message[Any]) -> Received | None:
+        """One more piece of a message; the message, if it is whole."""
+        data = event.data.encode() if isinstance(event.data, str) else event.data
+        self._length += len(data)
+        if self._length > self._max_message:
+            self._message.clear()
+        else:
+            self._message += data
+        if not event.message_finished:
+            return None
+        text = Kind.TEXT if isinstance(event, TextMessage) else Kind.BINARY
+        kind = Kind.TOO_LARGE if self._length > self._max_message else text
+        received = Received(kind, bytes(self._message) if kind is Kind.TEXT else b"")
+        self._message, self._length = bytearray(), 0
+        return received
+
+    async def _answer_ping(self, ping: Ping) -> None:
+        self._pong = ping
+        if not self._sending.locked():
+            await self._send_quietly(None)
+
+    async def _answer_close(self, close: CloseConnection) -> None:
+        """The client closes; or what it sent was no websocket, which wsproto says in the same words."""
+        if self._frames.state is ConnectionState.REMOTE_CLOSING:
+            await self._send_quietly(close.response())
+        elif self._frames.state is ConnectionState.OPEN:
+            await self._fail(int(close.code), close.reason or "")
+
+    async def send(self, text: str) -> None:
+        """Send a message.
+
+        Raises:
+            ClientGone: the client has hung up, or the websocket was closed.
+
+        Cancellation: breaks the connection off, if some of it was sent.
+        """
+        await self._send(TextMessage(data=text))
+
+    async def _send(self, event: Event | None) -> None:
+        await acquire(self._sending)
+        try:
+            await self._transmit(b"" if event is None else self._frames.send(event))
+            while self._pong is not None and self._frames.state is ConnectionState.OPEN:
+                ping, self._pong = self._pong, None
+                await self._transmit(self._frames.send(ping.response()))
+        except LocalProtocolError as exc:
+            raise ClientGone from exc
+        finally:
+            self._sending.release()
+
+    async def _transmit(self, data: bytes) -> None:
+        try:
+            await send_to_reader(self._connection.stream, self._wire, data, self._reader_seconds)
+        except trio.Cancelled:
+            await self._connection.abort()
+            raise
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise ClientGone from exc
+        except trio.TooSlowError as exc:
+            log.warning("websocket %s: not a byte was taken for %g s", self._head.path, self._reader_seconds)
+            await self._connection.abort()
+            raise ClientGone from exc
+
+    # The end
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say that it is closed, and give the client a moment to read that."""
+        with trio.move_on_after(CLOSE_WITHIN):
+            await self._send_quietly(CloseConnection(code, reason))
+            await self._linger()
+
+    async def _fail(self, code: int, reason: str) -> None:
+        log.warning("websocket %s: closed with %d: %s", self._head.path, code, reason)
+        await self.close(code, reason)
+
+    async def _send_quietly(self, event: Event | None) -> None:
+        """Send what nobody waits for."""
+        try:
+            await self._send(event)
+        except ClientGone:
+            await trio.lowlevel.checkpoint()
+
+    async def _linger(self) -> None:
+        stream: Any = self._connection.stream
+        with trio.move_on_after(CLOSE_WITHIN):
+            try:
+                if isinstance(stream, trio.SocketStream):
+                    await stream.send_eof()
+                while await self._wire.receive():
+                    pass
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await trio.lowlevel.checkpoint()
