@@ -130,7 +130,7 @@ def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
 
 @nox.session(python=NEWEST)
 def upstreams(session: nox.Session) -> None:
-    """Real servers behind an upstream (aimock, transformers serve), installed from the npm and Python registries."""
+    """Real servers behind an upstream (aimock, llama.cpp, transformers serve), from the npm and Python registries."""
     install(session, "test")
     session.run("pytest", "-n", "0", "tests/real_upstreams", *session.posargs)
 

@@ -26,6 +26,12 @@ def aimock(upstreams_dir: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def llama_cpp(upstreams_dir: Path) -> Iterator[str]:
+    with servers.llama_cpp(upstreams_dir) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def transformers_serve(upstreams_dir: Path) -> Iterator[tuple[str, str]]:
     with servers.transformers_serve(upstreams_dir) as found:
         yield found

@@ -97,6 +97,30 @@ def transformers_serve(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
+def llama_cpp(folder: Path) -> Iterator[str]:
+    """llama.cpp's own server with the scripted model; its URL."""
+    python = folder / "llama" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder / "llama"], check=True, timeout=300)
+    needed = ("xllamacpp", "numpy", "tokenizers", "gguf")
+    install = [python, "-m", "pip", "install", "-q", *needed]
+    if subprocess.run(
+        [python, "-c", f"import {', '.join(needed)}"], capture_output=True, check=False
+    ).returncode:
+        done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=900)
+        if done.returncode:
+            pytest.skip(
+                f"llama.cpp was NOT tested, its server cannot be installed here: {done.stderr[-300:]}"
+            )
+    model = folder / "scripted.gguf"
+    here = Path(__file__)
+    subprocess.run([python, here.with_name("scripted_model.py"), model], check=True, timeout=300)
+    command = [str(python), str(here.with_name("llama_server.py")), str(model)]
+    with started(command, folder / "llama.log", r"listening on (http://[\d.:]+)") as url:
+        yield url
+
+
+@contextmanager
 def started(command: list[str], log: Path, ready: str, **environ: str) -> Iterator[str]:
     """A server that says where it listens; ended with its whole group."""
     with log.open("w") as output:

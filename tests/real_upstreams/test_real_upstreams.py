@@ -214,3 +214,56 @@ async def test_a_real_inference_servers_refusal_reaches_the_agent_and_a_field_ca
             await ask(rollout, agent, "say hello", stream=True)
     assert caught.value.status == 422
     assert rollout.trace[0].outcome == "refused"
+
+
+@pytest.mark.parametrize("agent", TALKING)
+@BOTH
+@pytest.mark.parametrize("cap", [None, 5])
+async def test_llama_cpp_gives_the_tokens_of_a_call_with_tools_without_a_gap(
+    llama_cpp: str, agent: str, stream: bool, cap: int | None
+) -> None:
+    async with forwarding(llama_cpp, CHAT, model="scripted", tokens="llama_cpp") as rollout:
+        sampling = Sampling(max_output_tokens=cap)
+        told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS, sampling=sampling)
+        if cap is None:
+            assert [call.parsed() for call in told.tool_calls] == [{"path": "a \u00e9"}, {"path": "b"}]
+            results = tuple(
+                ToolResult(id=call.id, content=(Text("x"),), name="ls") for call in told.tool_calls
+            )
+            history = (
+                Message("user", (Text("look"),)),
+                Message("assistant", told.content),
+                Message("user" if agent == MESSAGES else "tool", results),
+            )
+            told = await ask(rollout, agent, *history, stream=stream, tools=TOOLS)
+            assert "I have looked" in told.text
+    for turn in rollout.trace:
+        assert turn.tokens is not None
+        assert turn.tokens.gaps == ()
+        assert (
+            len(turn.tokens.completion_ids) == len(turn.tokens.logprobs) == (cap or len(turn.tokens.logprobs))
+        )
+        assert turn.response is not None
+        assert turn.response.usage is not None
+        assert len(turn.tokens.prompt_ids) == turn.response.usage.input_tokens > 10
+
+
+@BOTH
+async def test_llama_cpp_gives_the_tokens_of_a_text_completion_without_a_gap(
+    llama_cpp: str, stream: bool
+) -> None:
+    async with forwarding(llama_cpp, CHAT, model="scripted", tokens="llama_cpp") as rollout:
+        assert "tiny script" in (await ask(rollout, COMPLETIONS, "script", stream=stream)).text
+    assert [turn.tokens.gaps if turn.tokens else None for turn in rollout.trace] == [()]
+
+
+@pytest.mark.parametrize("provider", [CHAT, RESPONSES, MESSAGES])
+@pytest.mark.parametrize("agent", TALKING)
+@BOTH
+async def test_agents_of_every_dialect_run_their_tools_on_llama_cpp(
+    llama_cpp: str, agent: str, provider: str, stream: bool
+) -> None:
+    async with forwarding(llama_cpp, provider, model="scripted") as rollout:
+        told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS)
+    assert [call.parsed() for call in told.tool_calls] == [{"path": "a \u00e9"}, {"path": "b"}]
+    assert rollout.trace[0].outcome == "answered"

@@ -14,7 +14,7 @@ from triocept import JSONLRecorder, Tokens, Turn, UpstreamError, Usage, open_ups
 from triocept._upstream.tokens import Collector, profile_named
 from triocept._upstream.tokens.collector import Wanted
 
-from .conftest import base_of, staged
+from .conftest import KEY, base_of, staged
 from .provider import (
     CHAT,
     COMPLETIONS,
@@ -51,18 +51,29 @@ class Server:
 
     async def __call__(self, asked: Asked, stream: trio.SocketStream) -> None:
         document = asked.document
+        if asked.target == "/tokenize":
+            assert document == {"content": "<hi>", "add_special": True, "parse_special": True}
+            assert asked.headers["authorization"] == f"Bearer {KEY}"
+            await stream.send_all(whole(json.dumps({"tokens": PROMPT}).encode()))
+            return
         self._wants(asked)
-        if document.get("max_completion_tokens") == 1 or document.get("max_tokens") == 1:
-            await stream.send_all(whole(json.dumps(self.whole(document, 1)).encode()))
-        elif is_stream(asked):
-            frames = [b"data: " + json.dumps(each).encode() + b"\n\n" for each in self.chunks(document)]
+        count = 1 if document.get("max_completion_tokens") == 1 else 3
+        if is_stream(asked):
+            frames = [
+                b"data: " + json.dumps(each).encode() + b"\n\n" for each in self.chunks(document, count)
+            ]
             await stream.send_all(head() + b"".join(map(chunk, [*frames, b"data: [DONE]\n\n"])) + END)
         else:
-            await stream.send_all(whole(json.dumps(self.whole(document, 3)).encode()))
+            await stream.send_all(whole(json.dumps(self.whole(document, count)).encode()))
 
     def _wants(self, asked: Asked) -> None:
         if self.engine == "vllm":
             assert asked.document["return_token_ids"] is True
+        if self.engine == "llama_cpp":
+            assert not is_stream(asked), "it has no log probabilities in a stream with tools"
+            assert "stream_options" not in asked.document
+            assert asked.document["verbose"] is asked.document["return_tokens"] is True
+            assert asked.document["top_logprobs"] == 1
         if self.engine == "sglang":
             assert (
                 asked.headers["x-sglext-return-output-ids"]
@@ -91,9 +102,11 @@ class Server:
         if self.engine == "sglang":
             root["sglext"] = {"input_ids": PROMPT, "output_ids": [self._ids(0, count)]}
             root["metadata"] = {"weight_version": "w7"}
+        if self.engine == "llama_cpp":
+            root["__verbose"] = {"tokens": self._ids(0, count), "prompt": "<hi>", "content": "t9"}
         return {**root, "choices": [choice]}
 
-    def chunks(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+    def chunks(self, document: dict[str, Any], count: int = 3) -> list[dict[str, Any]]:
         def one(delta: dict[str, Any], **more: Any) -> dict[str, Any]:
             choice = {"index": 0, "delta": delta, "finish_reason": None, **more}
             return {
@@ -108,17 +121,19 @@ class Server:
         found = [one({"role": "assistant", "content": ""})]
         if self.engine == "vllm":
             found[0]["prompt_token_ids"] = PROMPT
-        for at, delta in enumerate(({"content": "a"}, {}, {"content": "bc"})):
+        deltas: list[dict[str, Any]] = [{"content": "a"}, {}, {"content": "bc"}]
+        for at, delta in enumerate(deltas[:count]):
             more: dict[str, Any] = {"logprobs": self._logprobs(at, at + 1)} if asked else {}
             if self.engine == "vllm":
                 more["token_ids"] = self._ids(at, at + 1)
             found.append(one(delta, **more))
         found.append(one({}, finish_reason="stop"))
         if self.engine == "sglang":
-            sglext = {"input_ids": PROMPT, "output_ids": [self._ids(0, 3)]}
+            sglext = {"input_ids": PROMPT, "output_ids": [self._ids(0, count)]}
             found.append({**one({}), "choices": [], "sglext": sglext, "metadata": {"weight_version": "w7"}})
         if (document.get("stream_options") or {}).get("include_usage"):
-            found.append({**one({}), "choices": [], "usage": USAGE})
+            usage = {**USAGE, "completion_tokens": count, "total_tokens": 4 + count}
+            found.append({**one({}), "choices": [], "usage": usage})
         return found
 
     def _ids(self, start: int, stop: int) -> list[int]:
@@ -155,19 +170,16 @@ async def test_the_turn_has_the_tokens_and_the_agent_has_not(engine: Any, agent:
     assert turn.tokens.logprobs == array("f", LOGPROBS)
     assert turn.tokens.engine == engine
     assert turn.tokens.policy_version == ("w7" if engine == "sglang" else "step-12")
-    if engine == "llama_cpp":
-        assert turn.tokens.gaps == ("prompt_ids_missing",)
-    else:
-        assert turn.tokens.prompt_ids == array("i", PROMPT)
-        assert turn.tokens.gaps == ()
+    assert turn.tokens.prompt_ids == array("i", PROMPT)
+    assert turn.tokens.gaps == ()
     assert turn.response is not None
     assert turn.response.usage == Usage(input_tokens=4, output_tokens=3)
-    for word in ("token_ids", "logprob", "sglext", "t9"):
+    for word in ("token_ids", "logprob", "sglext", "t9", "verbose"):
         assert word not in told.text
         assert word not in repr(turn.response.extra)
     if agent == CHAT and stream:
         assert "usage" not in told.text  # nobody asked
-        assert told.text.count("data: ") == 5  # role, two texts, the end, [DONE]: none for ids alone
+        assert told.text.count("data: ") in (4, 5)  # role, two texts, the end, [DONE]: none for ids alone
 
 
 async def test_what_the_agent_asked_for_itself_it_gets() -> None:
@@ -213,7 +225,7 @@ async def test_a_stream_that_is_cut_has_its_tokens_with_a_gap() -> None:
     server = Server("vllm")
 
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
-        if not is_stream(asked):
+        if asked.document.get("max_completion_tokens") == 1:  # the question at the start
             await server(asked, stream)
             return
         frames = [
@@ -278,8 +290,54 @@ def test_completions_of_vllm_have_their_ids_in_the_choice() -> None:
     assert tokens.gaps == ()
 
 
+def test_an_agent_that_asks_for_no_alternatives_has_asked() -> None:
+    """0 is a number of alternatives to a text completion, and no False."""
+    document, collector = profile_named("vllm", COMPLETIONS).ask({"prompt": "x", "logprobs": 0}, chat=False)
+    assert document["logprobs"] == 0
+    assert document["logprobs"] is not False
+    logprobs = {"tokens": ["a"], "token_logprobs": [-0.5]}
+    choice = {"index": 0, "text": "a", "finish_reason": "stop", "logprobs": logprobs, "token_ids": [9]}
+    told = json.loads(collector.document(json.dumps({"choices": [choice]}).encode()))
+    assert told["choices"][0]["logprobs"] == logprobs
+
+
+async def test_a_server_that_takes_no_tools_is_asked_without() -> None:
+    server = Server("vllm")
+    words = b'{"error":{"message":""auto" tool choice requires --enable-auto-tool-choice"}}'
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        if asked.document.get("tools"):
+            await stream.send_all(whole(words, 400))
+        else:
+            await server(asked, stream)
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT, tokens="vllm", model="m") as stage:
+            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    assert ["tools" in asked.document for asked in stage.provider.asked] == [True, False, False]
+    assert all(is_stream(asked) for asked in stage.provider.asked)
+
+
+async def test_a_prompt_whose_ids_cannot_be_had_is_a_gap() -> None:
+    server, asked_at_start = Server("llama_cpp"), trio.Event()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        if asked.target == "/tokenize" and asked_at_start.is_set():
+            await stream.send_all(whole(b'{"error":{"message":"no"}}', 500))
+        else:
+            await server(asked, stream)
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT, tokens="llama_cpp", model="m") as stage:
+            asked_at_start.set()
+            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    (turn,) = stage.rollout.trace
+    assert turn.tokens is not None
+    assert turn.tokens.gaps == ("prompt_ids_missing",)
+
+
 def test_a_second_choice_is_a_gap() -> None:
-    collector = Collector("vllm", strip=Wanted(ids=True, logprobs=True, usage=False), prompt=True)
+    collector = Collector("vllm", strip=Wanted(ids=True, logprobs=True, usage=False))
     choice = {"index": 0, "token_ids": IDS, "logprobs": entries(IDS, LOGPROBS)}
     both = {"choices": [choice, {**choice, "index": 1}], "prompt_token_ids": PROMPT}
     collector.document(json.dumps(both).encode())

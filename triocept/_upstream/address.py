@@ -20,6 +20,11 @@ class Address:
     query: tuple[tuple[str, str], ...] = ()
     """What every call carries (`api-version`, …)."""
 
+    @property
+    def root(self) -> str:
+        """Where a server's own calls are: beside its OpenAI ones, not under them."""
+        return self.base.removesuffix("/v1")
+
     def at(self, path: str, agent_query: str = "") -> str:
         """The URL of a call.
 

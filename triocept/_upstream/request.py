@@ -112,6 +112,13 @@ class Requests:
         document = self._dialect.render_request(_named(request, names))
         return self._call(request, document, {}, "", names, partial(estimate_input_tokens, request))
 
+    def beside(self, path: str, document: Json) -> Call:
+        """A call of the server's own, beside those of its dialect."""
+        headers = {"accept": "application/json", **self._headers}
+        return Call(
+            url=f"{self._address.root}{path}", headers=headers, body=encode_json(document), stream=False
+        )
+
     def lowered(self, call: Call, error: UpstreamError) -> Call | None:
         """The call, asking for as many tokens as its refusal says that it may; None: that was not the reason."""
         if error.status not in _REFUSED:
@@ -190,12 +197,13 @@ class Requests:
         collector = None
         if self._profile is not None:
             document, collector = self._profile.ask(document, chat=self._dialect.name == "openai_chat")
-        accept = "text/event-stream" if request.stream else "application/json"
+        stream = request.stream and not (self._profile is not None and self._profile.whole)
+        accept = "text/event-stream" if stream else "application/json"
         return Call(
             url=self._address.at(self._dialect.path(request), query),
             headers={"accept": accept, **self._defaults, **headers, **self._headers},
             body=encode_json(document),
-            stream=request.stream,
+            stream=stream,
             collector=collector,
             names=names,
             model=request.model,

@@ -30,12 +30,14 @@ import trio
 from .._canonical.content import Json, Message, Text
 from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
-from .._canonical.request import Request, Sampling
+from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
 from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
 from .._rollout.stream import ResponseStream
+from .._trace.tokens import Tokens
 from ..dialects import dialect as dialect_named
+from ..dialects._json import decode_json
 from ..errors import DialectError, UpstreamError
 from .address import Address, parse_address
 from .failures import MAX_ERROR, Reader
@@ -45,7 +47,7 @@ from .limiter import Limiter
 from .relay import Pieces, Relay
 from .request import Overrides, Requests
 from .retry import Retries
-from .tokens import Profile, TokenProfile, check_probe, profile_named
+from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 from .transport import Call, Reply, Transport, open_transport
 
 __all__ = ["Upstream", "open_upstream"]
@@ -55,6 +57,15 @@ CONNECT_TIMEOUT = 10.0
 MAX_LOWERED = 3
 """Times that one call is asked again for fewer tokens. vLLM needs two: it looks at the number alone, then beside the
 prompt."""
+
+_PROBE = Request(
+    dialect="",
+    model="",
+    messages=(Message("user", (Text("Hello"),)),),
+    tools=(Tool(name="look", description="Look around.", parameters={"type": "object", "properties": {}}),),
+    sampling=Sampling(max_output_tokens=1),
+    include_usage=True,
+)
 
 
 @final
@@ -217,26 +228,34 @@ class Upstream:
         )
         return note if found is None else {**note, "request_id": found}
 
-    async def _probe(self, profile: Profile) -> None:
-        """Ask for one token, and see whether everything comes with it."""
-        request = Request(
-            dialect="",
-            model="",
-            messages=(Message("user", (Text("Hello"),)),),
-            sampling=Sampling(max_output_tokens=1),
-        )
-        call = self._requests.of_request(request, stream=False)
+    async def _probe(self) -> None:
+        """Ask for one token as agents ask, in a stream and with a tool, and see whether everything comes with it."""
+        try:
+            check_probe(await self._tokens_of(_PROBE))
+        except UpstreamError as exc:
+            if exc.status != 400 or "tool" not in exc.message.lower():
+                raise  # else it takes no tools, which is no matter of tokens (vLLM without a parser for them)
+            check_probe(await self._tokens_of(msgspec.structs.replace(_PROBE, tools=())))
+
+    async def _tokens_of(self, request: Request) -> Tokens:
+        if self.dialect == "openai_completions":
+            request = msgspec.structs.replace(request, tools=())
+        call = self._requests.of_request(request, stream=True)
         assert call.collector is not None
+        usage = None
         with self._named():
             async with self._open(call, "") as reply:
-                response, _ = self._read_whole(await reply.read(), reply, call)
-            check_probe(call.collector.tokens(response.usage), prompt=profile.prompt)
+                pieces = await self._pieces(reply, call)
+                while (piece := await pieces.next()) is not None:
+                    usage = _usage_of(piece) or usage
+        return call.collector.tokens(usage)
 
     # From the head to the agent
 
     async def _answer_whole(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
         response, body = self._read_whole(await reply.read(), reply, call)
         if call.collector is not None:
+            await self._find_prompt(call.collector)
             exchange._tokens = partial(call.collector.tokens, response.usage, version)
         if exchange.dialect == self.dialect:
             await exchange._respond(response, None if exchange.request.stream else body)
@@ -274,6 +293,18 @@ class Upstream:
         response = self._reader.response(body, reply.headers)
         return response if call.names is None else call.names.response(response), body
 
+    async def _find_prompt(self, collector: Collector) -> None:
+        """Ask for the ids of the prompt, where the server told it as text; without an answer they are missing."""
+        if collector.prompt_text is None:
+            return
+        asked = {"content": collector.prompt_text, "add_special": True, "parse_special": True}
+        try:
+            async with self._transport.open(self._requests.beside("/tokenize", asked)) as reply:
+                document = decode_json(await reply.read())
+        except (UpstreamError, DialectError):
+            return
+        collector.take_prompt(document.get("tokens") if isinstance(document, dict) else None)
+
     async def _pieces(self, reply: Reply, call: Call, own: Exchange | None = None) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
 
@@ -284,6 +315,8 @@ class Upstream:
         """
         if reply.media_type == "application/json" and self.dialect != "gemini":
             response, _ = self._read_whole(await reply.read(), reply, call)
+            if call.collector is not None:
+                await self._find_prompt(call.collector)
             return _Whole(Relayed(b"", tuple(events_of(response))))
         rewrite = None if call.collector is None else call.collector.frame
         hold_calls = own is not None and self._hold_calls
@@ -401,7 +434,7 @@ async def open_upstream(
             hold_calls=hold_calls,
         )
         if profile is not None:
-            await upstream._probe(profile)
+            await upstream._probe()
         yield upstream
 
 

@@ -27,7 +27,11 @@ SENTINEL = -9999.0
 """vLLM's value for a log probability that it does not have."""
 _EPSILON = 1e-4
 
-_ROOT_IDS = ("prompt_token_ids", "prompt_logprobs", "sglext", "input_ids", "output_ids", "response_token_ids")
+_VERBOSE = "__verbose"
+_ROOT_IDS = (
+    *("prompt_token_ids", "prompt_logprobs", "sglext", "input_ids", "output_ids", "response_token_ids"),
+    _VERBOSE,
+)
 _CHOICE_IDS = ("token_ids", "prompt_token_ids", "prompt_logprobs", "sglext", "response_token_ids")
 _VERSIONS = ("weight_version", "weight_versions", "policy_version", "model_version")
 
@@ -46,13 +50,13 @@ class Collector:
     Args:
         engine: the profile's name.
         strip: what the agent must not see.
-        prompt: whether the ids of the prompt are to be expected.
     """
 
-    def __init__(self, engine: str, *, strip: Wanted, prompt: bool) -> None:
+    def __init__(self, engine: str, *, strip: Wanted) -> None:
         self._engine = engine
         self._strip = strip
-        self._wants_prompt = prompt
+        self.prompt_text: str | None = None
+        """The prompt as the server rendered it, where it tells that and not its ids (llama.cpp)."""
         self._prompt: list[int] = []
         self._completion: list[int] = []
         self._named: list[int | None] = []  # the ids that the log probabilities name themselves
@@ -90,6 +94,10 @@ class Collector:
         shown = {name: value for name, value in stripped.items() if name != "usage"}
         return read, b"" if _says_nothing(shown) else encode_sse(encode_json(shown))
 
+    def take_prompt(self, ids: Json) -> None:
+        """The ids of `prompt_text`, from elsewhere."""
+        self._prompt = _ids(ids)
+
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
         """What was collected, checked.
 
@@ -117,6 +125,7 @@ class Collector:
             if isinstance(place, dict):
                 self._version = next((str(place[n]) for n in _VERSIONS if place.get(n)), self._version)
         self._take(document)
+        self._take_verbose(document.get(_VERBOSE))
         choices = document.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
@@ -134,6 +143,13 @@ class Collector:
                 self._prompt = _ids(source.get(name)) or self._prompt
             for name in ("token_ids", "response_token_ids", "output_ids"):
                 self._completion += _ids(source.get(name))
+
+    def _take_verbose(self, verbose: Json) -> None:
+        if not isinstance(verbose, dict):
+            return
+        self._completion += _ids(verbose.get("tokens"))
+        prompt = verbose.get("prompt")
+        self.prompt_text = prompt if isinstance(prompt, str) else None
 
     def _take_logprobs(self, logprobs: Json) -> None:
         if not isinstance(logprobs, dict):

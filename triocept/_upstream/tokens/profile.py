@@ -1,8 +1,10 @@
 """What has to be asked of each server; what its answers say more because of it.
 
-Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol; SGLang 0.5.23,
-serving_chat.py (the headers `x-sglext-return-*`: an `sglext` object, in streams too; its fields in the body of the same
-purpose refuse streams); llama.cpp's server, whose log probabilities name their ids.
+Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol. SGLang 0.5.23,
+serving_chat.py: the headers `x-sglext-return-*` (an `sglext` object, in streams too); its fields in the body of the
+same purpose refuse streams. llama.cpp's server, run (xllamacpp 2026.10): it refuses log probabilities in a stream with
+tools, and a stream without has none of its last token, so the whole is asked for; `verbose` tells the ids and the
+rendered prompt, /tokenize the prompt's ids, and `top_logprobs: 1` keeps it from telling 20 alternatives a token.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from ..._canonical.content import Json
 from .collector import Collector, Wanted
 
 __all__ = ["PROFILES", "Profile", "TokenProfile", "profile_named"]
+
+_OF_STREAMS = frozenset({"stream", "stream_options"})
+_ASKED = ("return_token_ids", "return_prompt_token_ids", "verbose")
+"""By which an agent asks for ids itself."""
 
 TokenProfile: TypeAlias = Literal["vllm", "sglang", "llama_cpp"]
 """A server that gives the ids and the log probabilities of its tokens."""
@@ -30,28 +36,33 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Further fields of every request."""
     headers: dict[str, str] = {}
     """Further headers of every request."""
-    prompt: bool = True
-    """Whether it gives the ids of the prompt."""
+    whole: bool = False
+    """Whether it gives them with whole answers only: a stream is then played from one."""
 
     def ask(self, document: dict[str, Json], *, chat: bool) -> tuple[dict[str, Json], Collector]:
         """The document that asks for tokens too, and what takes them out of the answer.
 
         What the agent asked for itself stays as it was, and stays in the answer.
         """
+        if self.whole:
+            document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
         added = dict(self.fields)
-        if document.get("logprobs") in (None, False):
+        asked = document.get("logprobs")
+        if asked is None or asked is False:  # 0 asks for them, without alternatives
             added["logprobs"] = True if chat else 1
+        else:
+            added.pop("top_logprobs", None)
         options = document.get("stream_options")
         counts = document.get("stream") is True and not (options or {}).get("include_usage")
         if counts:
             added["stream_options"] = {**(options or {}), "include_usage": True}
         new = {name: value for name, value in added.items() if document.get(name) != value}
         wanted = Wanted(
-            ids=not any(document.get(name) for name in ("return_token_ids", "return_prompt_token_ids")),
+            ids=not any(document.get(name) for name in _ASKED),
             logprobs="logprobs" in new,
             usage=counts,
         )
-        return {**document, **new}, Collector(self.name, strip=wanted, prompt=self.prompt)
+        return {**document, **new}, Collector(self.name, strip=wanted)
 
 
 PROFILES: dict[str, Profile] = {
@@ -68,7 +79,12 @@ PROFILES: dict[str, Profile] = {
             fields={},
             headers={"x-sglext-return-input-ids": "1", "x-sglext-return-output-ids": "1"},
         ),
-        Profile(name="llama_cpp", dialects=frozenset({"openai_chat"}), fields={}, prompt=False),
+        Profile(
+            name="llama_cpp",
+            dialects=frozenset({"openai_chat"}),
+            fields={"verbose": True, "return_tokens": True, "top_logprobs": 1},
+            whole=True,
+        ),
     )
 }
 
