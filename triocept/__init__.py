@@ -51,8 +51,9 @@ from ._rollout.stream import ResponseStream
 from ._rollout.tools import HostTool
 from ._trace.branch import Branch
 from ._trace.conversation import Conversation
-from ._trace.jsonl import JSONLRecorder, read_traces
-from ._trace.recorder import Recorder, RecorderGroup, ServiceRecorder
+from ._trace.jsonl import JSONLRecorder
+from ._trace.reader import read_traces
+from ._trace.recorder import OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
 from ._trace.service import ServiceCall
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
@@ -154,6 +155,7 @@ __all__ = [
     "Recorder",
     "RecorderGroup",
     "ServiceRecorder",
+    "OpenedRecorder",
     "JSONLRecorder",
     "read_traces",
     # the errors

@@ -16,6 +16,7 @@ from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
 from ._rollout.calls import OnRetry
 from ._rollout.handler import Handler, check_handler
+from ._rollout.ledger import recording
 from ._rollout.life import open_rollout
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout
@@ -167,7 +168,8 @@ class Endpoint:
             on_retry: whether an agent's re-send of a call that still runs, or whose answer it did not get, shares the
                 answer of the first (`join`, no second turn), or is always an exchange of its own (`new`).
             concurrency: how many exchanges the handler gets at once; None: as many as come.
-            recorder: where the turns go; None: where the endpoint's go.
+            recorder: where the turns go; None: where the endpoint's go. It is opened, and not closed: it may be that
+                of other rollouts, too.
             tools: typed functions of this program that the agent may call, over MCP (`…/mcp`) or by `POST
                 …/tools/NAME`; or what `HostTool.of` made of one.
             user: a simulated user, asked by `POST …/user`.
@@ -181,6 +183,7 @@ class Endpoint:
         Raises:
             ValueError: the id is taken, or cannot stand in a URL; a tool's name is none.
             TypeError: the handler is none, a tool's signature has no JSON Schema, or the state is not of its type.
+            OSError: the recorder's file cannot be written; the text names it. Before the body has begun.
             Exception: what the handler raised, bare. It has cancelled the body. If the body failed too: a group.
             TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
         """
@@ -228,7 +231,8 @@ async def serve_endpoint(
     Args:
         host: an address or a name. Loopback unless asked; `0.0.0.0` and `::` mean every interface.
         port: 0 lets the kernel choose; another is taken as given.
-        recorder: gets every turn of every rollout, before the agent sees the end of the answer; closed at the end.
+        recorder: gets every turn of every rollout, before the agent sees the end of the answer; opened before the body
+            begins, closed at the end.
         max_body: bytes; a larger request body is refused with 413 before it is read.
         grace: seconds that connections have at the end, before they are broken off.
         tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
@@ -251,7 +255,7 @@ async def serve_endpoint(
     after `grace` at the latest. The port is free again.
 
     Raises:
-        OSError: the address cannot be had; the text names it.
+        OSError: the address cannot be had, or the recorder's file cannot be written; the text names it.
         socket.gaierror: the host does not resolve.
         TunnelError: the tunnel cannot be had, or its URL does not lead here; with its program's own last words.
             Before the body has begun; nothing is left.
@@ -268,7 +272,7 @@ async def serve_endpoint(
         listener = await open_listener(host, port)
         stack.push_async_callback(trio.aclose_forcefully, listener)
         if recorder is not None:
-            stack.push_async_callback(recorder.aclose)
+            await stack.enter_async_context(recording(recorder))
         watcher = await stack.enter_async_context(open_watcher())
         endpoint = Endpoint(
             listener,

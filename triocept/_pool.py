@@ -21,6 +21,7 @@ import trio
 
 from ._endpoint import Endpoint, serve_endpoint
 from ._rollout.handler import Handler, check_handler
+from ._rollout.ledger import recording
 from ._rollout.rollout import Rollout
 from ._rollout.service import split_cancelled
 from ._trace.recorder import Recorder
@@ -391,7 +392,7 @@ async def serve_pool(
     error: BaseException | None = None  # raised outside the nursery, which would wrap it
     async with AsyncExitStack() as stack:
         if recorder is not None:
-            stack.push_async_callback(recorder.aclose)
+            await stack.enter_async_context(recording(recorder))
         async with trio.open_nursery() as nursery:
             pool = Pool(
                 nursery,

@@ -37,7 +37,12 @@ class Family:
     def branch(self) -> Branch:
         """Where a child that is opened now leaves its parent."""
         parent = self._rollout
-        return Branch(rollout=parent.id, turns=len(parent.trace), service=parent._services.calls.current())
+        return Branch(
+            rollout=parent.id,
+            run=parent.trace.run,
+            turns=len(parent.trace),
+            service=parent._services.calls.current(),
+        )
 
     @asynccontextmanager
     async def open(

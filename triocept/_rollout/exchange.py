@@ -451,6 +451,7 @@ class Exchange:
         return Turn(
             id=self.id,
             rollout=self.rollout.id,
+            run=self.rollout.trace.run,
             number=number,
             dialect=self.dialect,
             request=self.rollout.trace._intern(self.request),

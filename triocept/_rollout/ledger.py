@@ -4,31 +4,48 @@ Rules:
 
 1. One at a time, in the order in which things happened: the recorder first, then the trace.
 2. A recorder that fails turns an answer into a failure: what is not recorded is not given.
-3. Sealed once, and nothing is written afterwards.
+3. Its trouble is told once: what it raises again, for the next turn or the seal, is raised as the very exception that
+   it raised first, and whoever collects errors (`raise_all`) takes one that comes twice for one.
+4. Sealed once, and nothing is written afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 import trio
 
-from .._trace.recorder import Recorder, ServiceRecorder
+from .._trace.recorder import Recorder, ServiceRecorder, open_recorder
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "recording"]
 
 
 class Ledger:
-    """The record of one rollout."""
+    """The record of one rollout.
 
-    def __init__(self, trace: Trace, recorder: Recorder | None) -> None:
+    Args:
+        trace: what it is kept in.
+        recorder: what gets it too.
+        parent: the ledger of the parent rollout, whose owner hears the child's errors too.
+    """
+
+    def __init__(self, trace: Trace, recorder: Recorder | None, *, parent: Ledger | None = None) -> None:
         self._trace = trace
         self.recorder = recorder
         self._lock = trio.Lock()
+        self._raised: list[Exception] = (
+            [] if parent is None or parent.recorder is not recorder else parent._raised
+        )
+        """What the recorder has raised so far, each once."""
+
+    async def open(self) -> None:
+        """Open the recorder; what it raises leaves bare."""
+        await open_recorder(self.recorder)
 
     async def record(self, make_turn: Callable[[int], Turn]) -> Turn:
         """Record a turn. Shielded.
@@ -52,7 +69,8 @@ class Ledger:
 
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
         try:
-            await recorder.record(turn)
+            with self._telling_once():
+                await recorder.record(turn)
         except BaseException as exc:
             error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
             self._trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
@@ -65,7 +83,8 @@ class Ledger:
             async with self._lock:
                 call = make_call(len(self._trace.services))
                 if isinstance(recorder, ServiceRecorder):
-                    await recorder.record_service(call)
+                    with self._telling_once():
+                        await recorder.record_service(call)
                 self._trace._append_service(call)
 
     async def seal(self) -> None:
@@ -74,4 +93,32 @@ class Ledger:
             first = not self._trace.sealed
             self._trace._seal()
         if first and self.recorder is not None:
-            await self.recorder.seal(self._trace)
+            with self._telling_once():
+                await self.recorder.seal(self._trace)
+
+    @contextmanager
+    def _telling_once(self) -> Iterator[None]:
+        error: Exception | None = None  # raised outside of the handler, which would become its context
+        try:
+            yield
+        except Exception as exc:
+            error = next((one for one in self._raised if _says_the_same(one, exc)), exc)
+            if error is exc:
+                self._raised.append(exc)
+        if error is not None:
+            raise error
+
+
+def _says_the_same(one: Exception, other: Exception) -> bool:
+    return type(one) is type(other) and str(one) == str(other)
+
+
+@asynccontextmanager
+async def recording(recorder: Recorder) -> AsyncIterator[None]:
+    """Open the recorder of an endpoint, or a pool, and close it at the end: shielded, as all that it is asked."""
+    try:
+        await open_recorder(recorder)
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            await recorder.aclose()

@@ -29,6 +29,11 @@ async def open_rollout(
     The body's own exception leaves bare, and so does a handler's (which cancels the body); if both fail, a group.
     """
     rollout._registry.add(rollout)
+    try:
+        await rollout._ledger.open()
+    except BaseException:
+        rollout._registry.discard(rollout)
+        raise
     errors: list[BaseException] = []
     body = trio.CancelScope()
     service = trio.CancelScope(shield=True)

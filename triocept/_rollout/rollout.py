@@ -74,6 +74,7 @@ class Rollout:
         recorder: Recorder | None = None,
         services: Services | None = None,
         branch: Branch | None = None,
+        parent: Ledger | None = None,
     ) -> None:
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
             raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
@@ -84,14 +85,14 @@ class Rollout:
         self.model = model
         """The name that `/v1/models` lists and `config` gives. Agents may ask for any other."""
         self.on_hangup: OnHangup = on_hangup
-        self.trace = Trace(self.id, branch=branch)
+        self.trace = Trace(self.id, run=f"run_{token_hex(8)}", branch=branch)
         """The turns so far."""
         self._memory = Memory()
         self._estimator = Estimator()
         self._addresses = addresses
         self._registry = registry
         self._watcher = watcher
-        self._ledger = Ledger(self.trace, recorder)
+        self._ledger = Ledger(self.trace, recorder, parent=parent)
         self._arrivals = Arrivals()
         self._ending: Refusal | None = None
         self._calls = Calls(on_retry)
@@ -265,6 +266,7 @@ class Rollout:
             recorder=recorder or self._ledger.recorder,
             services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
             branch=self._family.branch(),
+            parent=self._ledger,
         )
         return self._family.open(child, open_rollout(child, handler, concurrency))
 

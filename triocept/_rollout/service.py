@@ -185,10 +185,25 @@ async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]
 
 
 def raise_all(errors: list[BaseException]) -> None:
-    """Raise what is in `errors`: one bare, several as a group, none not at all. Cancellation counts where there is
-    nothing else: whoever is cancelled meets it again at the next checkpoint."""
-    faults = [exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1]
+    """Raise what is in `errors`: one bare, several as a group, none not at all. One that comes twice is one.
+    Cancellation counts where there is nothing else: whoever is cancelled meets it again at the next checkpoint."""
+    faults = _distinct([exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1])
     if len(faults) == 1:
         raise faults[0]
     if faults:
         raise BaseExceptionGroup("several tasks of one rollout failed", faults)
+
+
+def _distinct(errors: list[BaseException]) -> list[BaseException]:
+    """Each of them once: not alone, too, what a group holds."""
+    found: list[BaseException] = []
+    for error in sorted(errors, key=lambda error: not isinstance(error, BaseExceptionGroup)):
+        if not any(_holds(other, error) for other in found):
+            found.append(error)
+    return found
+
+
+def _holds(error: BaseException, one: BaseException) -> bool:
+    if error is one:
+        return True
+    return isinstance(error, BaseExceptionGroup) and any(_holds(each, one) for each in error.exceptions)

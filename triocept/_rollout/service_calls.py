@@ -127,6 +127,7 @@ class ServiceCalls:
                 lambda number: ServiceCall(
                     id=call.id,
                     rollout=rollout.id,
+                    run=rollout.trace.run,
                     number=number,
                     kind=call.kind,
                     name=call.name,

@@ -12,6 +12,8 @@ class Branch(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
     rollout: str
     """The parent's id."""
+    run: str = ""
+    """Which rollout of this id, as of `Trace.run`."""
     turns: int = 0
     """How many turns the parent's trace had."""
     service: str | None = None

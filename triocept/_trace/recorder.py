@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Protocol, runtime_checkable
 
 from .service import ServiceCall
 from .trace import Trace
 from .turn import Turn
 
-__all__ = ["Recorder", "RecorderGroup", "ServiceRecorder"]
+__all__ = ["OpenedRecorder", "Recorder", "RecorderGroup", "ServiceRecorder", "open_recorder"]
 
 
 class Recorder(Protocol):
@@ -17,7 +18,7 @@ class Recorder(Protocol):
 
     All three are awaited in a shielded scope, so that a turn is never half recorded: a recorder that waits for
     something must bound that wait itself. What `record` raises fails the exchange: the agent gets a 500, and the
-    exception reaches whoever answers it.
+    exception reaches whoever answers it. What it goes on to raise, and `seal` after it, is told only if it differs.
     """
 
     async def record(self, turn: Turn) -> None:
@@ -38,11 +39,35 @@ class ServiceRecorder(Protocol):
         """Keep `call`, as `Recorder.record` keeps a turn: before the caller sees its result, and shielded."""
 
 
+@runtime_checkable
+class OpenedRecorder(Protocol):
+    """A recorder that has to be opened: one that cannot be is found before there is an agent."""
+
+    async def aopen(self) -> None:
+        """An endpoint starts, or a rollout: their bodies begin when this has returned, and what it raises they raise.
+
+        Called once for each of them, and so again for a recorder that is open. Cancellation is theirs to use.
+        """
+
+
+async def open_recorder(recorder: object) -> None:
+    """Open it, if it wants to be."""
+    if isinstance(recorder, OpenedRecorder):
+        await recorder.aopen()
+
+
 class RecorderGroup:
-    """Several recorders as one: each gets every turn, in order. What one raises keeps the turn from the next ones."""
+    """Several recorders as one: each gets every turn, in order.
+
+    What one raises keeps the turn from the next ones, but not the seal, and not the end.
+    """
 
     def __init__(self, recorders: Iterable[Recorder]) -> None:
         self._recorders = tuple(recorders)
+
+    async def aopen(self) -> None:
+        for recorder in self._recorders:
+            await open_recorder(recorder)
 
     async def record(self, turn: Turn) -> None:
         for recorder in self._recorders:
@@ -54,9 +79,11 @@ class RecorderGroup:
                 await recorder.record_service(call)
 
     async def seal(self, trace: Trace) -> None:
-        for recorder in self._recorders:
-            await recorder.seal(trace)
+        async with AsyncExitStack() as stack:
+            for recorder in reversed(self._recorders):
+                stack.push_async_callback(recorder.seal, trace)
 
     async def aclose(self) -> None:
-        for recorder in self._recorders:
-            await recorder.aclose()
+        async with AsyncExitStack() as stack:
+            for recorder in reversed(self._recorders):
+                stack.push_async_callback(recorder.aclose)

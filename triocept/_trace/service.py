@@ -21,6 +21,8 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     id: str
     rollout: str
     """The id of its rollout."""
+    run: str = ""
+    """Which rollout of this id, as of `Trace.run`."""
     number: int
     """Its place in the order in which the rollout's service calls ended, from 0."""
     kind: ServiceKind

@@ -26,9 +26,11 @@ class Trace:
     same; whether they are sealed does not matter. One that is pickled or copied keeps what it holds.
     """
 
-    def __init__(self, rollout: str, *, branch: Branch | None = None) -> None:
+    def __init__(self, rollout: str, *, run: str = "", branch: Branch | None = None) -> None:
         self.rollout = rollout
         """The id of the rollout."""
+        self.run = run
+        """Which rollout of this id: no other one has it, in any program. Empty in files of older versions."""
         self.branch = branch
         """Of a child rollout: where it leaves its parent; None for a rollout of its own."""
         self._turns: list[Turn] = []
@@ -115,8 +117,8 @@ class Trace:
             what += f", {len(self._services)} service calls"
         return f"<Trace of rollout {self.rollout}: {what}{', sealed' if self._sealed else ''}>"
 
-    def _content(self) -> tuple[str, Branch | None, list[Turn], list[ServiceCall], list[Trace]]:
-        return self.rollout, self.branch, self._turns, self._services, self._children
+    def _content(self) -> tuple[str, str, Branch | None, list[Turn], list[ServiceCall], list[Trace]]:
+        return self.rollout, self.run, self.branch, self._turns, self._services, self._children
 
     def _intern(self, request: Request) -> Request:
         """The request, its messages shared with those of earlier turns."""
@@ -141,6 +143,7 @@ class Trace:
 
 def _restored(
     rollout: str,
+    run: str,
     branch: Branch | None,
     turns: Iterable[Turn],
     services: Iterable[ServiceCall],
@@ -148,7 +151,7 @@ def _restored(
     sealed: bool,
 ) -> Trace:
     """A trace out of what it held."""
-    trace = Trace(rollout, branch=branch)
+    trace = Trace(rollout, run=run, branch=branch)
     for turn in turns:
         trace._append(turn)
     for call in services:

@@ -35,6 +35,8 @@ class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """That of its exchange."""
     rollout: str
     """The id of its rollout."""
+    run: str = ""
+    """Which rollout of this id, as of `Trace.run`: programs may use an id again."""
     number: int
     """Its place in the order in which the rollout's exchanges settled, from 0."""
     dialect: str

@@ -1,0 +1,145 @@
+"""What a recorder raises, and when it is opened and closed."""
+
+from __future__ import annotations
+
+import errno
+
+import httpx2
+import pytest
+import trio
+
+from tests.asking import ask, bearer
+from triocept import (
+    Exchange,
+    HostTool,
+    RecorderGroup,
+    Rollout,
+    ServiceCall,
+    Trace,
+    Turn,
+    serve_endpoint,
+    serve_pool,
+)
+
+
+class FullDisk:
+    """A recorder that can write nothing any more once it is full; a new error each time, as the kernel gives them."""
+
+    def __init__(self, *, after: int = 0) -> None:
+        self.room = after
+        self.raised = 0
+
+    async def record(self, turn: Turn) -> None:
+        self._write()
+
+    async def record_service(self, call: ServiceCall) -> None:
+        self._write()
+
+    async def seal(self, trace: Trace) -> None:
+        self._write()
+
+    async def aclose(self) -> None:
+        pass
+
+    def _write(self) -> None:
+        self.room -= 1
+        if self.room < 0:
+            self.raised += 1
+            raise OSError(errno.ENOSPC, "No space left on device", "t.jsonl")
+
+
+class Diary:
+    """A recorder that writes down what is asked of it, and waits a little each time."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def aopen(self) -> None:
+        await self._note("open")
+
+    async def record(self, turn: Turn) -> None:
+        await self._note("record")
+
+    async def seal(self, trace: Trace) -> None:
+        await self._note("seal")
+
+    async def aclose(self) -> None:
+        await self._note("close")
+
+    async def _note(self, what: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(what)
+
+
+async def say_ok(exchange: Exchange) -> None:
+    await exchange.respond("ok")
+
+
+async def ask_at_once(rollout: Rollout, count: int) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            nursery.start_soon(ask, rollout, f"call {number}")
+
+
+@pytest.mark.parametrize("calls", [1, 5])
+async def test_a_full_disk_is_told_once_and_bare_however_many_calls_there_are(calls: int) -> None:
+    recorder = FullDisk()
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=recorder) as endpoint:
+            with pytest.raises(OSError, match=r"No space left on device: 't\.jsonl'"):
+                async with endpoint.open_rollout(say_ok) as rollout:
+                    await ask_at_once(rollout, calls)
+    assert recorder.raised > 1
+    assert {turn.outcome for turn in rollout.trace} == {"failed"}
+
+
+async def test_a_full_disk_that_ends_a_child_is_told_once_by_its_parent() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=FullDisk(after=1)) as endpoint:
+            with pytest.raises(OSError, match=r"No space left"):
+                async with endpoint.open_rollout(say_ok) as rollout:
+                    await ask(rollout, "a")
+                    async with rollout.open_child(say_ok) as child:
+                        await ask(child, "b")
+
+
+async def test_a_full_disk_at_a_service_call_is_told_once() -> None:
+    def now() -> str:
+        return "late"
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=FullDisk()) as endpoint:
+            with pytest.raises(OSError, match=r"No space left"):
+                async with endpoint.open_rollout(say_ok, tools=[HostTool.of(now)]) as rollout:
+                    async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                        await client.post(rollout.service_url("tools/now"))
+
+
+async def test_a_recorder_is_opened_for_the_endpoint_and_each_rollout_and_closed_though_cancelled() -> None:
+    diary = Diary()
+    with trio.fail_after(10), trio.CancelScope() as scope:
+        async with serve_endpoint(recorder=RecorderGroup([diary])) as endpoint:
+            async with endpoint.open_rollout(say_ok) as rollout:
+                await ask(rollout, "a")
+            scope.cancel()
+    assert diary.asked == ["open", "open", "record", "seal", "close"]
+
+
+async def test_the_recorder_of_a_pool_is_opened_and_closed_though_cancelled() -> None:
+    diary = Diary()
+    with trio.fail_after(10), trio.CancelScope() as scope:
+        async with serve_pool(recorder=diary) as pool:
+            async with pool.open_rollout(say_ok) as rollout:
+                await ask(rollout, "a")
+            scope.cancel()
+    assert diary.asked == ["open", "open", "record", "seal", "close"]
+
+
+async def test_a_recorder_that_fails_keeps_no_other_one_from_the_seal_and_the_end() -> None:
+    diary = Diary()
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=RecorderGroup([FullDisk(after=1), diary])) as endpoint:
+            with pytest.raises(OSError, match=r"No space left"):
+                async with endpoint.open_rollout(say_ok) as rollout:
+                    await ask(rollout, "a")
+    assert diary.asked == ["open", "open", "record", "seal", "close"]

@@ -1,0 +1,113 @@
+"""A file to which whole lines are appended, by several programs at once.
+
+Rules:
+
+1. A line is one `write` to a file opened for appending: the kernel puts it behind all that is there.
+2. What is in the file stays there. A line that could be written only in part (a full disk) is not cut off again: by
+   then another program may have appended behind it, and the cut would be through that one's line.
+3. Who appends looks whether the file ends with a newline, and begins with one where it does not. So what is left of a
+   line, by us or by a program that was killed, costs itself alone.
+4. A regular file only: a pipe that nobody reads would hold up the event loop, and a device gives nothing back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["LineFile"]
+
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+"""Without blocking, for the sake of a pipe: the open of one that nobody reads would wait for ever."""
+_PATIENCE = 4
+"""Looks at the end of a file that several programs write to. One too few costs an empty line."""
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class LineFile:
+    """A file of lines, opened when it is first needed. Every error of it names the path.
+
+    Args:
+        path: the file; it is made if it is not there, its directory is not.
+        fsync: whether each line is forced to the disk.
+    """
+
+    def __init__(self, path: Path, *, fsync: bool = False) -> None:
+        self.path = path
+        self.fsync = fsync
+        self._fd: int | None = None
+
+    def open(self) -> int:
+        """Open it, if it is not open; its descriptor.
+
+        Raises:
+            OSError: it cannot be written and read, or it is no regular file.
+        """
+        if self._fd is None:
+            fd = os.open(self.path, _FLAGS, 0o644)
+            try:
+                self._check(fd)
+            except OSError as exc:
+                os.close(fd)
+                exc.filename = str(self.path)
+                raise
+            self._fd = fd
+        return self._fd
+
+    def append(self, line: bytes) -> None:
+        """Append a line, which ends with its newline.
+
+        Raises:
+            OSError: it could not be written whole. What was written of it stays in the file, as a line that is none.
+        """
+        fd = self.open()
+        try:
+            # The second try says why the first one was short, or puts the whole line behind what is left of it.
+            if not (self._write(fd, line) or self._write(fd, line)):
+                raise OSError(errno.EIO, "a line could be written only in part")
+            if self.fsync:
+                os.fsync(fd)
+        except OSError as exc:
+            exc.filename = str(self.path)
+            raise
+
+    def close(self) -> None:
+        """Close it. It opens itself again when it is needed."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _write(self, fd: int, line: bytes) -> bool:
+        """Whether it was written: all of it, or all but the newline, with which whoever comes next begins."""
+        data = line if _ends_whole(fd) else b"\n" + line
+        return os.write(fd, data) >= len(data) - 1
+
+    def _check(self, fd: int) -> None:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+            raise OSError(errno.EINVAL, f"turns are recorded in a regular file, and this is {kind}")
+        if self.fsync and found.st_size == 0:  # it may be new, and then its name is only in the directory
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _ends_whole(fd: int) -> bool:
+    """Whether the file ends with a whole line. That of another program which is in the middle of a write does not, for
+    a moment: a write of nothing waits until the other one is through (Linux locks the file for each)."""
+    for _ in range(_PATIENCE):
+        size = os.fstat(fd).st_size
+        if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+            return True
+        os.write(fd, b"")
+    return False
