@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 import trio
 
-from triocept import Endpoint, Rollout, Upstream, open_upstream, serve_endpoint
+from triocept import Endpoint, EndpointLimits, Rollout, Upstream, open_upstream, serve_endpoint
 
 from .provider import GEMINI, MESSAGES, Answer, Provider, body_of, path_of, serve_provider
 
@@ -68,13 +68,14 @@ async def staged(
     *,
     handler: Any = None,
     rollout: dict[str, Any] | None = None,
+    limits: EndpointLimits | None = None,
     **options: Any,
 ) -> AsyncIterator[Stage]:
     """A provider, an upstream to it, an endpoint with one rollout that forwards."""
     async with serve_provider(answer) as provider:
         base = base_of(provider.url, dialect)
         async with open_upstream(base, dialect=dialect, api_key=KEY, **options) as upstream:
-            async with serve_endpoint() as endpoint:
+            async with serve_endpoint(limits=limits or EndpointLimits()) as endpoint:
                 async with endpoint.open_rollout(handler or upstream, **(rollout or {})) as opened:
                     yield Stage(provider, upstream, endpoint, opened)
 

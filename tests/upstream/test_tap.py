@@ -38,8 +38,8 @@ def tapped(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     seen: list[bytes] = []
     receive = TappedBody.receive
 
-    async def spy(body: TappedBody, timeout: float | None) -> bytes:
-        seen.append(await receive(body, timeout))
+    async def spy(body: TappedBody) -> bytes:
+        seen.append(await receive(body))
         return seen[-1]
 
     monkeypatch.setattr(TappedBody, "receive", spy)

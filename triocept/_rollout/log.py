@@ -120,6 +120,8 @@ class EventLog:
         self.outcome: Outcome | None = None
         self.delivered = False
         """Whether some reader has written all of it to its connection."""
+        self.on_wait: Callable[[bool], None] | None = None
+        """Told when an increment begins to wait for a connection, and when that is over."""
         self._readers: set[EventReader] = set()
         self._arrival = Bell()
         self._progress = Bell()
@@ -180,8 +182,15 @@ class EventLog:
         await trio.lowlevel.checkpoint_if_cancelled()
         if done() or not self._readers:
             await trio.lowlevel.cancel_shielded_checkpoint()
-        while not done() and self._readers:
-            await self._progress.wait()
+            return
+        if self.on_wait is not None:
+            self.on_wait(True)
+        try:
+            while not done() and self._readers:
+                await self._progress.wait()
+        finally:
+            if self.on_wait is not None:
+                self.on_wait(False)
 
 
 class EventReader:

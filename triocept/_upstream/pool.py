@@ -9,7 +9,7 @@ from contextlib import aclosing
 import httpcore2
 import httpx2
 
-from .tap import TappedBackend
+from .tap import Stale, TappedBackend
 
 __all__ = ["TappedPool"]
 
@@ -17,37 +17,58 @@ __all__ = ["TappedPool"]
 class TappedPool(httpx2.AsyncBaseTransport):
     """A pool of connections, as many as there are calls. It raises httpcore2's errors.
 
+    Where a connection that was used before breaks before the first byte of an answer, the request is sent once more, on
+    a fresh one.
+
     Args:
         keepalive: seconds for which an idle connection is kept.
         ssl_context: for https; None: of plain HTTP only.
     """
 
     def __init__(self, *, keepalive: float, ssl_context: ssl.SSLContext | None) -> None:
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=None,
-            max_keepalive_connections=None,
-            keepalive_expiry=keepalive,
-            network_backend=TappedBackend(),
-        )
+        self._pool = _pool(ssl_context, keepalive, most=None)
+        self._fresh = _pool(ssl_context, keepalive, most=0)
+        """Makes a connection for each request."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
-        answer = await self._pool.handle_async_request(
-            httpcore2.Request(
-                request.method,
-                httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
+        asked = httpcore2.Request(
+            request.method,
+            httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
         )
+        try:
+            answer = await self._pool.handle_async_request(asked)
+        except Stale:  # of a POST, too: nothing of its answer has come, and a model call twice does no harm
+            answer = await self._fresh.handle_async_request(asked)
         return httpx2.Response(
             answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
         )
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+        await self._fresh.aclose()
+
+
+def _pool(
+    ssl_context: ssl.SSLContext | None, keepalive: float, *, most: int | None
+) -> httpcore2.AsyncConnectionPool:
+    """Connections that have a tap.
+
+    Args:
+        ssl_context: for https.
+        keepalive: seconds for which an idle one is kept.
+        most: how many idle ones are kept; None: any number.
+    """
+    return httpcore2.AsyncConnectionPool(
+        ssl_context=ssl_context,
+        max_connections=None,
+        max_keepalive_connections=most,
+        keepalive_expiry=keepalive,
+        network_backend=TappedBackend(),
+    )
 
 
 class _Body(httpx2.AsyncByteStream):

@@ -263,6 +263,8 @@ class Pieces:
             if data:
                 passed = self._pass_on is not None and relay.passes(data) and self._pass_on(data)
                 if (piece := relay.feed(data, passed=passed)) is not None:
+                    if piece.events:
+                        self._reply.patience.heard()
                     return piece
             else:
                 self._ended = True

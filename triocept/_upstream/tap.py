@@ -10,7 +10,9 @@ Rules:
    all of it.
 2. The parser is told, when all of a taken body was read, that it was empty. So the connection can be used again.
 3. A body that is not read to its end, or with something behind it, is not concluded: its connection is closed.
-4. Only httpcore2's public contracts are used: a network backend, and a response's `network_stream`.
+4. A connection that was used before, and ends or breaks before a byte of the next answer has come, is `Stale`: its
+   server may just have closed it, and another one may be tried.
+5. Only httpcore2's public contracts are used: a network backend, and a response's `network_stream`.
 """
 
 from __future__ import annotations
@@ -27,13 +29,17 @@ import trio
 from .._bare_socket import BareSocket
 from .chunked import ChunkedDecoder
 
-__all__ = ["TappedBackend", "TappedBody", "take_body"]
+__all__ = ["Stale", "TappedBackend", "TappedBody", "take_body"]
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # h11's, to the letter
 _INFORMATIONAL = re.compile(rb"HTTP/1\.[0-9] 1(?!01)[0-9][0-9]\b")
 _EMPTY_BODY = b"0\r\n\r\n"
 _SIZE = 64 * 1024
 """The most bytes of one read."""
+
+
+class Stale(httpcore2.RemoteProtocolError):
+    """A connection that was used before has said nothing to this request."""
 
 
 def take_body(response: httpx2.Response) -> TappedBody | None:
@@ -57,20 +63,17 @@ class TappedBody:
         self._data = begun
         self._chunks = ChunkedDecoder()
 
-    async def receive(self, timeout: float | None) -> bytes:
+    async def receive(self) -> bytes:
         """More of the body, as it comes; empty at its end.
-
-        Args:
-            timeout: seconds; None: for ever.
 
         Raises:
             httpcore2.RemoteProtocolError: the connection has ended before the body, or this is no body.
-            httpcore2.ReadError, httpcore2.ReadTimeout: the connection has broken; nothing came for too long.
+            httpcore2.ReadError: the connection has broken.
 
         Cancellation: nothing is lost.
         """
         while not self._chunks.ended:
-            data, self._data = self._data or await self._tap.receive(timeout), b""
+            data, self._data = self._data or await self._tap.receive(), b""
             if not data:
                 raise httpcore2.RemoteProtocolError("the connection was closed before the body had ended")
             try:
@@ -101,11 +104,25 @@ class _Tap(httpcore2.AsyncNetworkStream):
         self._head: bytearray | None = None  # as far as it has come, while one is awaited
         self._ahead = b""  # was read and not given
         self._at_body = False
+        self._used = False  # whether there was an answer before
+        self._silent = True  # whether nothing has come since a request began
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._at_body = False
-        data, self._ahead = self._ahead or await self._stream.read(max_bytes, timeout), b""
+        data, self._ahead = self._ahead or await self._read(max_bytes, timeout), b""
         return data if self._head is None else self._of_head(data, self._head)
+
+    async def _read(self, max_bytes: int, timeout: float | None) -> bytes:
+        try:
+            data = await self._stream.read(max_bytes, timeout)
+        except httpcore2.ReadError as exc:
+            if self._used and self._silent:
+                raise Stale(str(exc)) from exc
+            raise
+        if not data and self._used and self._silent:
+            raise Stale("the connection was closed before the answer")
+        self._silent = self._silent and not data
+        return data
 
     def _of_head(self, data: bytes, head: bytearray) -> bytes:
         """So much of `data` as belongs to the head."""
@@ -118,10 +135,11 @@ class _Tap(httpcore2.AsyncNetworkStream):
         data, self._ahead = data[:here], data[here:]
         self._at_body = _INFORMATIONAL.match(head) is None
         self._head = None if self._at_body else bytearray()
+        self._used = self._used or self._at_body
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._head, self._at_body = bytearray(), False
+        self._head, self._at_body, self._silent = bytearray(), False, True
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -147,10 +165,10 @@ class _Tap(httpcore2.AsyncNetworkStream):
         """What `read` gives next."""
         self._ahead = data
 
-    async def receive(self, timeout: float | None) -> bytes:
+    async def receive(self) -> bytes:
         """Some bytes; none at their end."""
-        if self._socket is None or timeout is not None:
-            return await self._stream.read(_SIZE, timeout)
+        if self._socket is None:
+            return await self._stream.read(_SIZE)
         try:
             return await self._socket.receive(_SIZE)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:

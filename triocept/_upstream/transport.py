@@ -23,6 +23,7 @@ import trio
 
 from ..dialects._tool_names import ToolNames
 from ..errors import UpstreamError, UpstreamTruncated
+from .patience import Patience
 from .pool import TappedPool
 from .tap import take_body
 from .tokens import Collector
@@ -70,13 +71,13 @@ class Reply:
 
     Args:
         response: of which nothing was read yet.
-        read_timeout: seconds of silence in its body.
+        patience: how long the answer is waited for.
         stream: whether its body may be one; that is read beside httpx2, where this is possible.
     """
 
-    def __init__(self, response: httpx2.Response, read_timeout: float | None, *, stream: bool) -> None:
+    def __init__(self, response: httpx2.Response, patience: Patience, *, stream: bool) -> None:
         self._response = response
-        self._read_timeout = read_timeout
+        self.patience = patience
         self._source: AsyncIterator[bytes] | None = None
         self._raw = response.headers.get("content-encoding", "identity").lower() in ("", "identity")
         self._tapped = take_body(response) if stream and self._raw else None
@@ -89,13 +90,12 @@ class Reply:
 
         Raises:
             UpstreamTruncated: the connection ended before the body did.
-            UpstreamError: 504, nothing came for too long.
 
         Cancellation: the body has ended: nothing more of it can be had.
         """
         try:
             if self._tapped is not None:
-                return await self._tapped.receive(self._read_timeout)
+                return await self._tapped.receive()
             return await anext(self._iterated(), b"")
         except _FOREIGN as exc:
             raise _mapped(exc, begun=True) from exc
@@ -113,6 +113,8 @@ class Reply:
         """
         body = bytearray()
         while piece := await self.receive():
+            if not piece.isspace():
+                self.patience.heard()
             body += piece
             if len(body) > limit:
                 raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
@@ -144,18 +146,17 @@ class Reply:
 class Transport:
     """The connections of one upstream."""
 
-    def __init__(self, client: httpx2.AsyncClient, read_timeout: float | None) -> None:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
-        self._read_timeout = read_timeout
 
     @asynccontextmanager
-    async def open(self, call: Call) -> AsyncIterator[Reply]:
-        """Send `call`, and wait for the head of its answer.
+    async def open(self, call: Call, patience: Patience) -> AsyncIterator[Reply]:
+        """Send `call`, and wait for the head of its answer, both with `patience`.
 
         Closing: an answer that was not read to its end takes its connection along.
 
         Raises:
-            UpstreamError: 502, there is nobody, or it is not HTTP; 504, it took too long.
+            UpstreamError: 502, there is nobody, or it is not HTTP; 504, there was no connection in time.
         """
         try:
             # As bytes, for an agent's header may hold what is not ASCII, and is passed on as it came.
@@ -167,7 +168,7 @@ class Transport:
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
             raise _mapped(exc, begun=False, address=call.address) from exc
-        reply = Reply(response, self._read_timeout, stream=call.stream)
+        reply = Reply(response, patience, stream=call.stream)
         try:
             yield reply
         finally:
@@ -178,7 +179,6 @@ class Transport:
 async def open_transport(
     *,
     connect_timeout: float | None,
-    read_timeout: float | None,
     tls: ssl.SSLContext | None,
     secure: bool,
 ) -> AsyncIterator[Transport]:
@@ -186,20 +186,19 @@ async def open_transport(
 
     Args:
         connect_timeout: seconds, each try.
-        read_timeout: seconds of silence, before the head and between pieces.
         tls: None trusts what the system trusts.
         secure: whether the upstream is one of https.
     """
     if tls is None and secure:  # plain HTTP needs no certificates, which take 20 ms to load
         tls = httpx2.create_ssl_context()
     async with httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=connect_timeout, read=read_timeout),
+        timeout=httpx2.Timeout(None, connect=connect_timeout),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE),
         verify=tls if tls is not None else False,
         transport=None if _behind_proxy() else TappedPool(keepalive=IDLE, ssl_context=tls),
         follow_redirects=False,
     ) as client:
-        yield Transport(client, read_timeout)
+        yield Transport(client)
 
 
 def _behind_proxy() -> bool:
@@ -227,8 +226,6 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
             return UpstreamError(
                 f"no connection to the provider within the time allowed: {address}", status=504
             )
-        case httpx2.TimeoutException() | httpcore2.TimeoutException():
-            return UpstreamError("the provider said nothing within the time allowed", status=504)
         case httpx2.ConnectError() | httpcore2.ConnectError():
             return UpstreamError(f"no connection to the provider: {_reason(exc)}: {address}")
         case httpx2.DecodingError():

@@ -21,7 +21,6 @@ from contextlib import (
     contextmanager,
 )
 from functools import partial
-from math import inf
 from typing import final
 
 import msgspec
@@ -44,6 +43,7 @@ from .failures import MAX_ERROR, Reader
 from .headers import passed_down
 from .history import NOTE
 from .limiter import Limiter
+from .patience import Patience
 from .relay import Pieces, Relay
 from .request import Overrides, Requests
 from .retry import Retries
@@ -85,6 +85,7 @@ class Upstream:
         overrides: Overrides,
         limiter: Limiter,
         retries: Retries,
+        read_timeout: float | None,
         total_timeout: float | None,
         profile: Profile | None,
         hold_calls: bool,
@@ -101,7 +102,7 @@ class Upstream:
         self._limiter = limiter
         self._retries = retries
         self._hold_calls = hold_calls
-        self._total_timeout = inf if total_timeout is None else total_timeout
+        self._read_timeout, self._total_timeout = read_timeout, total_timeout
         self.policy_version: str | None = None
         """Which weights the provider has now, for those who change them: it is put into `turn.tokens` of the calls that
         begin from here on, unless the provider says itself."""
@@ -127,14 +128,21 @@ class Upstream:
             exchange.annotate(**{NOTE: self._note()})
             exchange._hold_calls = self._hold_calls
             call = self._requests.of_exchange(exchange)
-            version = self.policy_version
-            async with self._open(call, exchange.rollout.id) as reply:
-                exchange._log.headers = passed_down(reply.headers)
-                exchange.annotate(**{NOTE: self._note(reply)})
-                if not call.stream or reply.media_type == "application/json":
-                    await self._answer_whole(exchange, reply, call, version)
-                else:
-                    await self._answer_stream(exchange, reply, call, version)
+            try:
+                await self._answer(exchange, call, self.policy_version)
+            except UpstreamError as exc:
+                if exchange._fold is not None:  # the time ran out in the middle of its stream
+                    await exchange._settle_by(exc)
+                raise
+
+    async def _answer(self, exchange: Exchange, call: Call, version: str | None) -> None:
+        async with self._open(call, exchange) as reply:
+            exchange._log.headers = passed_down(reply.headers)
+            exchange.annotate(**{NOTE: self._note(reply)})
+            if not call.stream or reply.media_type == "application/json":
+                await self._answer_whole(exchange, reply, call, version)
+            else:
+                await self._answer_stream(exchange, reply, call, version)
 
     async def fetch(self, request: Request) -> Response:
         """Ask for a whole answer.
@@ -150,7 +158,7 @@ class Upstream:
         """
         call = self._requests.of_request(request, stream=False)
         with self._named():
-            async with self._open(call, "") as reply:
+            async with self._open(call) as reply:
                 response, _ = self._read_whole(await reply.read(), reply, call)
         return response
 
@@ -170,24 +178,33 @@ class Upstream:
         call = self._requests.of_request(request, stream=True)
         with self._named():
             async with AsyncExitStack() as stack:
-                reply = await stack.enter_async_context(self._open(call, ""))
+                reply = await stack.enter_async_context(self._open(call))
                 pieces = await self._pieces(reply, call)
                 first = await pieces.next()
-                yield await stack.enter_async_context(aclosing(_flat(first, pieces)))
+                reply.patience.pause(True)
+                yield await stack.enter_async_context(aclosing(_flat(first, pieces, reply.patience)))
 
     # From the call to the head of its answer
 
     @asynccontextmanager
-    async def _open(self, call: Call, rollout: str) -> AsyncIterator[Reply]:
-        """The provider's answer to `call`, if it is one; tried again as far as that is allowed."""
-        with trio.CancelScope(relative_deadline=self._total_timeout) as total:
+    async def _open(self, call: Call, exchange: Exchange | None = None) -> AsyncIterator[Reply]:
+        """The provider's answer to `call`, if it is one; tried again as far as that is allowed.
+
+        Args:
+            call: what is asked.
+            exchange: what it is to answer, if it is one.
+        """
+        patience = self._patience(exchange)
+        rollout = "" if exchange is None else exchange.rollout.id
+        with patience.scope:
             tries = lowered = 0
             while True:
                 async with AsyncExitStack() as stack:
                     try:
                         await stack.enter_async_context(self._limiter.slot(rollout))
-                        reply = await stack.enter_async_context(self._transport.open(call))
-                        await self._check(reply, call)
+                        with patience.trying():
+                            reply = await stack.enter_async_context(self._transport.open(call, patience))
+                            await self._check(reply, call)
                     except UpstreamError as exc:
                         less = self._requests.lowered(call, exc) if lowered < MAX_LOWERED else None
                         if less is not None:
@@ -200,8 +217,17 @@ class Upstream:
                         yield reply
                         break
                 await trio.sleep(pause)
-        if total.cancelled_caught:
-            raise UpstreamError(f"the provider's answer took over {self._total_timeout:g} s", status=504)
+        if patience.scope.cancelled_caught:
+            raise patience.error
+
+    def _patience(self, exchange: Exchange | None) -> Patience:
+        """Its own limits, else those of the endpoint."""
+        total, idle = self._total_timeout, self._read_timeout
+        if exchange is not None:
+            limits = exchange.rollout._addresses.limits
+            total = limits.upstream_seconds if total is None else total
+            idle = limits.upstream_idle_seconds if idle is None else idle
+        return Patience(total, idle)
 
     async def _check(self, reply: Reply, call: Call) -> None:
         if not 200 <= reply.status < 300:
@@ -244,7 +270,7 @@ class Upstream:
         assert call.collector is not None
         usage = None
         with self._named():
-            async with self._open(call, "") as reply:
+            async with self._open(call) as reply:
                 pieces = await self._pieces(reply, call)
                 while (piece := await pieces.next()) is not None:
                     usage = _usage_of(piece) or usage
@@ -255,8 +281,9 @@ class Upstream:
     async def _answer_whole(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
         response, body = self._read_whole(await reply.read(), reply, call)
         if call.collector is not None:
-            await self._find_prompt(call.collector)
+            await self._find_prompt(call.collector, reply.patience)
             exchange._tokens = partial(call.collector.tokens, response.usage, version)
+        reply.patience.stop()
         if exchange.dialect == self.dialect:
             await exchange._respond(response, None if exchange.request.stream else body)
         else:
@@ -268,8 +295,11 @@ class Upstream:
         own, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if own else None)
         piece = await pieces.next()
+        exchange._log.on_wait = reply.patience.pause
         async with exchange.open_stream() as stream:
             while piece is not None:
+                if piece.last:
+                    reply.patience.stop()
                 if collector is not None:
                     exchange._tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
                 await self._pass(piece, stream, reply, own=own)
@@ -293,13 +323,14 @@ class Upstream:
         response = self._reader.response(body, reply.headers)
         return response if call.names is None else call.names.response(response), body
 
-    async def _find_prompt(self, collector: Collector) -> None:
+    async def _find_prompt(self, collector: Collector, patience: Patience) -> None:
         """Ask for the ids of the prompt, where the server told it as text; without an answer they are missing."""
         if collector.prompt_text is None:
             return
         asked = {"content": collector.prompt_text, "add_special": True, "parse_special": True}
         try:
-            async with self._transport.open(self._requests.beside("/tokenize", asked)) as reply:
+            call = self._requests.beside("/tokenize", asked)
+            async with self._transport.open(call, patience) as reply:
                 document = decode_json(await reply.read())
         except (UpstreamError, DialectError):
             return
@@ -316,7 +347,7 @@ class Upstream:
         if reply.media_type == "application/json" and self.dialect != "gemini":
             response, _ = self._read_whole(await reply.read(), reply, call)
             if call.collector is not None:
-                await self._find_prompt(call.collector)
+                await self._find_prompt(call.collector, reply.patience)
             return _Whole(Relayed(b"", tuple(events_of(response))))
         rewrite = None if call.collector is None else call.collector.frame
         hold_calls = own is not None and self._hold_calls
@@ -381,8 +412,11 @@ async def open_upstream(
             500 and above, no connection): after 0.5 s, then twice as long each time, or as long as `retry-after` says,
             up to 60 s.
         connect_timeout: seconds for a connection, each try. None: for ever.
-        read_timeout: seconds of silence, before the answer and in it. None: for ever.
-        total_timeout: seconds for a whole call, its further tries and its wait for a slot included. None: for ever.
+        read_timeout: seconds of silence, before the answer and in it: without an increment of it, for comments, pings
+            and the like are silence. None: `upstream_idle_seconds` of the endpoint's `EndpointLimits`, 600 unless said
+            otherwise; for `fetch` and `open_response` for ever.
+        total_timeout: seconds for a whole call, its further tries and its wait for a slot included. None:
+            `upstream_seconds` likewise, 3600 unless said otherwise.
         tokens: what server it is, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or
             `llama_cpp`. They are in `turn.tokens`. It is asked once, here, whether it gives them; that needs `model`.
         max_output_tokens: the most that any call asks for, whatever the agent says. A provider that refuses a number is
@@ -417,7 +451,6 @@ async def open_upstream(
     limiter, tries = Limiter(concurrency), Retries(retries)
     async with open_transport(
         connect_timeout=connect_timeout,
-        read_timeout=read_timeout,
         tls=tls,
         secure=address.base.startswith("https:"),
     ) as transport:
@@ -429,6 +462,7 @@ async def open_upstream(
             overrides=overrides,
             limiter=limiter,
             retries=tries,
+            read_timeout=read_timeout,
             total_timeout=total_timeout,
             profile=profile,
             hold_calls=hold_calls,
@@ -438,11 +472,15 @@ async def open_upstream(
         yield upstream
 
 
-async def _flat(piece: Relayed | None, pieces: Pieces | _Whole) -> AsyncGenerator[Event, None]:
+async def _flat(
+    piece: Relayed | None, pieces: Pieces | _Whole, patience: Patience
+) -> AsyncGenerator[Event, None]:
     while piece is not None:
         for event in piece.events:
             yield event
+        patience.pause(False)
         piece = await pieces.next()
+        patience.pause(True)
 
 
 def _unnamed(event: Event) -> Event:
