@@ -297,7 +297,9 @@ def test_two_open_rollouts_of_one_id_are_two_traces(tmp_path: Path, shared: bool
             there.open_rollout(say_ok, id="r") as other,
         ):
             await play(one, "a", other)
-        found.extend([one.trace, other.trace])
+            async with other.open_child(say_ok, id="child") as child:
+                await ask(child, "b")
+        found.extend([one.trace, other.trace, child.trace])
 
     run(main)
     assert found[0].run != found[1].run

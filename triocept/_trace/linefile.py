@@ -20,7 +20,7 @@ from pathlib import Path
 __all__ = ["LineFile"]
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""Without blocking, for the sake of a pipe: the open of one that nobody reads would wait for ever."""
+"""Without blocking: what is no regular file may wait when it is opened, for a reader or a carrier."""
 _PATIENCE = 4
 """Looks at the end of a file that several programs write to. One too few costs an empty line."""
 _KINDS = {
