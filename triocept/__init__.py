@@ -35,12 +35,14 @@ from ._canonical.events import (
     ResponseStart,
 )
 from ._canonical.fold import assemble, events_of
+from ._canonical.price import Price
 from ._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ._canonical.response import Response, StopReason, Usage
 from ._endpoint import TLS, Endpoint, run_endpoint, serve_endpoint
 from ._limits import EndpointLimits
 from ._pool import Pool, serve_pool
 from ._rollout.agent import Agent
+from ._rollout.budget import Limits
 from ._rollout.clients import ClientConfig
 from ._rollout.exchange import Exchange
 from ._rollout.output import AgentResult
@@ -74,6 +76,7 @@ from .errors import (
     ExchangeAbandoned,
     ExchangeError,
     LimitReached,
+    MissingPrice,
     Refusal,
     RolloutClosed,
     ScriptExhausted,
@@ -93,6 +96,8 @@ __all__ = [
     "EndpointLimits",
     "TLS",
     "Rollout",
+    "Limits",
+    "Price",
     "ClientConfig",
     "Exchange",
     "ResponseStream",
@@ -170,6 +175,7 @@ __all__ = [
     "AlreadySettled",
     "Unanswered",
     "ExchangeAbandoned",
+    "MissingPrice",
     "ScriptExhausted",
     "RolloutClosed",
     "EndpointCrashed",

@@ -14,6 +14,7 @@ import trio
 
 from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
+from ._rollout.budget import Limits
 from ._rollout.calls import OnRetry
 from ._rollout.handler import Handler, check_handler
 from ._rollout.ledger import recording
@@ -155,6 +156,7 @@ class Endpoint:
         stop: StopCondition | None = None,
         state: Any = None,
         state_type: Any = None,
+        limits: Limits | None = None,
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout: one agent run, with a key and a trace of its own.
 
@@ -176,6 +178,9 @@ class Endpoint:
             stop: says whether the run is done, and why; asked by `POST …/stop`. `rollout.stop` is an answer too.
             state: what `GET` and `PUT …/state` share with tools elsewhere, under `rollout.state_key`: its first value.
             state_type: what every value of it has to be; None: what the first one is.
+            limits: turns, tokens, cost and seconds that it may spend. The call that would cross one is refused with 404
+                (`LimitReached`), and the rollout has ended, as by `stop`; but what is on its way is finished, unless
+                it is the time that is over. `rollout.stopped` says which it was.
 
         Closing: the key is revoked, what waits is refused with 503 (`x-should-retry: false`), answers on their way
         get one second to arrive, the trace is sealed. Nothing of it runs afterwards.
@@ -185,6 +190,7 @@ class Endpoint:
             TypeError: the handler is none, a tool's signature has no JSON Schema, or the state is not of its type.
             OSError: the recorder's file cannot be written; the text names it. Before the body has begun.
             Exception: what the handler raised, bare. It has cancelled the body. If the body failed too: a group.
+            MissingPrice: `limits` has a cost, and a model was asked for that has no price. The body was cancelled.
             TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
         """
         if handler is not None:
@@ -199,6 +205,7 @@ class Endpoint:
             on_retry=on_retry,
             recorder=recorder or self._recorder,
             services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
+            limits=limits,
         )
         return open_rollout(rollout, handler, concurrency)
 

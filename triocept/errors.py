@@ -11,6 +11,7 @@
     │   ├── AlreadySettled       the exchange has its outcome already
     │   ├── Unanswered           a handler returned, and the exchange had none
     │   └── ExchangeAbandoned    the agent hung up
+    ├── MissingPrice             a cost is limited, and nobody knows what a model costs
     ├── ScriptExhausted          a scripted model was asked once more than it has replies
     ├── RolloutClosed            the rollout has ended
     ├── EndpointCrashed          the server died by itself
@@ -45,6 +46,7 @@ __all__ = [
     "ExchangeAbandoned",
     "ExchangeError",
     "LimitReached",
+    "MissingPrice",
     "Refusal",
     "RolloutClosed",
     "ScriptExhausted",
@@ -210,6 +212,10 @@ class Unanswered(ExchangeError):
 
 class ExchangeAbandoned(ExchangeError):
     """The agent hung up: nobody is there to be answered."""
+
+
+class MissingPrice(TrioceptError):
+    """A cost is limited, and a model was asked for that has no price. Nothing of that call was answered."""
 
 
 class ScriptExhausted(TrioceptError):

@@ -5,21 +5,16 @@ import trio
 import triocept
 
 TINY_AGENT = [sys.executable, str(Path(__file__).with_name("tiny_agent.py"))]
-
-
-def limited(handler: triocept.Handler, *, calls: int, tokens: int) -> triocept.Handler:
-    """The same handler within a budget; what it spends is read from the trace."""
-
-    async def within_budget(exchange: triocept.Exchange) -> None:
-        turns = exchange.rollout.trace.turns
-        usages = [turn.response.usage for turn in turns if turn.response is not None]
-        spent = sum(usage.output_tokens for usage in usages if usage is not None)
-        if len(turns) >= calls or spent >= tokens:
-            spending = f"{len(turns)} calls, {spent} tokens"
-            raise triocept.LimitReached(f"the budget is spent: {spending}")
-        await handler(exchange)
-
-    return within_budget
+LIMITS = triocept.Limits(
+    turns=3,
+    output_tokens=50_000,
+    cost=2.0,
+    seconds=600,
+    prices={
+        "claude-opus-*": triocept.Price(input=5, output=25, cached_input=0.5),
+        "*": triocept.Price(input=1, output=4),
+    },
+)
 
 
 async def never_done(exchange: triocept.Exchange) -> None:
@@ -27,14 +22,14 @@ async def never_done(exchange: triocept.Exchange) -> None:
 
 
 async def main() -> None:
-    handler = limited(never_done, calls=3, tokens=10_000)
     async with (
         triocept.serve_endpoint() as endpoint,
-        endpoint.open_rollout(handler) as rollout,
+        endpoint.open_rollout(never_done, limits=LIMITS) as rollout,
     ):
-        with trio.move_on_after(60):  # a budget of time: cancelled, the agent ends
-            result = await rollout.run_agent([*TINY_AGENT, "go on for ever"])
-            print(result.stderr_text.strip())
+        result = await rollout.run_agent([*TINY_AGENT, "go on for ever"])
+    print(result.stderr_text.strip())
+    print("stopped:", rollout.stopped)
+    print(f"cost: {rollout.trace.cost:.5f}")
     print(rollout.trace)
 
 

@@ -29,6 +29,7 @@ from triocept import (
     HostTool,
     JSONLRecorder,
     LimitReached,
+    Limits,
     Media,
     Message,
     Opaque,
@@ -37,6 +38,7 @@ from triocept import (
     PartDelta,
     PartEnd,
     PartStart,
+    Price,
     Reasoning,
     ReasoningAsk,
     RecorderGroup,
@@ -143,6 +145,7 @@ CALL = ServiceCall(
     started_at=1,
     duration=2,
 )
+PRICE = Price(input=1, output=2)
 STRUCTS: list[msgspec.Struct] = [
     *(
         MESSAGE,
@@ -168,6 +171,7 @@ STRUCTS: list[msgspec.Struct] = [
     *(ResponseStart(id="r", model="m"), PartStart(0, Text("")), PartDelta(0, "a"), PartEnd(0), ResponseEnd()),
     *(BLOB, PartBlob(0, BLOB)),
     *(EndpointLimits(connections=3), TunnelHealth()),
+    *(PRICE, Limits(turns=3, cost=1.5, prices={"*": PRICE})),
     ClientConfig(base_url="http://x", api_key="k", model="m"),
     AgentResult(argv=("a",), returncode=-9, duration=1.5, stdout=b"o", stderr=b"e", stderr_tail="e"),
 ]
@@ -183,7 +187,8 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 
 def trace() -> Trace:
-    parent = Trace("parent")
+    parent = Trace("parent", prices={"*": PRICE})
+    parent._stopped = "enough"
     child = Trace("r", branch=BRANCH)
     parent._children.append(child)
     child._append(TURN)
@@ -250,6 +255,8 @@ def test_a_trace_is_equal_to_its_copy_and_as_sealed(way: Callable[[Any], Any]) -
     again = way(parent)
     assert again == parent
     assert repr(again) == repr(parent)
+    assert again.stopped == parent.stopped
+    assert again.cost == pytest.approx(parent.cost, rel=0.01)  # of turns without a usage: an estimate
     (child,) = again.children
     assert child.sealed
     assert child.parents == parent.children[0].parents

@@ -5,6 +5,7 @@
 * `response`: what it is answered, whole.
 * `events`: the increments of a response.
 * `fold`: from the one to the other: `assemble(events)` and `events_of(response)`.
+* `price`: what tokens cost, as the program says.
 * `tokens`: an honest guess of token counts, where nobody counted.
 * `head`, `memory`: what stands where it stood in the last call, so as not to read it again.
 

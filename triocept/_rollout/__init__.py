@@ -7,6 +7,7 @@
 * `rollout`: one agent run: its key, its trace, its stream of exchanges.
 * `handler`: what a handler is, and what is none.
 * `service`: a handler at work on a rollout's exchanges.
+* `budget`: what a rollout may spend: `Limits`.
 * `registry`: which key belongs to which rollout.
 * `retries`: whether a call is another one's repetition.
 * `clients`: the official SDKs' clients, pointed at a rollout.

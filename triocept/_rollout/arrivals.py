@@ -19,6 +19,8 @@ class Arrivals:
     def __init__(self) -> None:
         self._waiting: dict[Exchange, None] = {}
         self._closed = False
+        self._last = False
+        """No exchange comes any more; those that wait are still to be taken."""
         self._take: Callable[[Exchange], None] | None = None
         self._lot = trio.lowlevel.ParkingLot()
 
@@ -41,7 +43,7 @@ class Arrivals:
         Cancellation: nothing is taken.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._waiting or self._closed:
+        if self._waiting or self._closed or self._last:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while not self._closed:
             if self._waiting:
@@ -49,6 +51,8 @@ class Arrivals:
                 del self._waiting[exchange]
                 exchange._handed_over = True
                 return exchange
+            if self._last:
+                break
             await self._lot.park()
         return None
 
@@ -58,17 +62,22 @@ class Arrivals:
         return self._take is not None
 
     async def hand_all_to(self, take: Callable[[Exchange], None]) -> None:
-        """Give every exchange to `take`, those that wait first, then each the moment it comes; until `close`."""
+        """Give every exchange to `take`, those that wait first, then each the moment it comes; until the end."""
         for exchange in tuple(self._waiting):
             self.discard(exchange)
             exchange._handed_over = True
             take(exchange)
         self._take = take
         try:
-            while not self._closed:
+            while not (self._closed or self._last):
                 await self._lot.park()
         finally:
             self._take = None
+
+    def finish(self) -> None:
+        """No exchange comes any more; those that wait are still to be taken."""
+        self._last = True
+        self._lot.unpark_all()
 
     def close(self) -> None:
         """No exchange comes any more, and none is to be taken."""

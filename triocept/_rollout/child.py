@@ -13,7 +13,7 @@ from .._canonical.given import fit
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._trace.branch import Branch
-from ..errors import Refusal, RolloutClosed
+from ..errors import LimitReached, Refusal, RolloutClosed
 from .log import EventReader
 from .outcome import Answered, Failed, Outcome, Refused
 from .service import raise_all, run_each
@@ -66,6 +66,11 @@ class Family:
 
     def __iter__(self) -> Iterator[Rollout]:
         return iter(tuple(self._children))
+
+    def finish(self, reached: LimitReached) -> None:
+        """A limit of the parent is reached: no call comes any more in the children, either."""
+        for child in self._children:
+            child._finish(reached)
 
     def move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
         """Where the parent goes, the children go."""

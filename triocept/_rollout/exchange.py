@@ -38,6 +38,7 @@ from .retries import attempt_of
 from .stream import ResponseStream
 
 if TYPE_CHECKING:
+    from .budget import Budget
     from .rollout import Rollout
 
 __all__ = ["Answerable", "Exchange", "Worker"]
@@ -119,6 +120,8 @@ class Exchange:
         """The handler that is at work on it, where there is one."""
         self._handed_over = False
         self._work_scopes: set[trio.CancelScope] = set()
+        self._budgets: tuple[Budget, ...] = ()
+        """What it counts against."""
         self._tokens: Callable[[], Tokens] | None = None
         """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
 
@@ -441,6 +444,8 @@ class Exchange:
             self._log.end(outcome, last)
         finally:
             self.rollout._calls.end(self, turn)
+            for budget in self._budgets:
+                budget.end(self, turn)
             if not self._handed_over:
                 self.rollout._arrivals.discard(self)
 

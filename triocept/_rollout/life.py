@@ -54,17 +54,26 @@ async def open_rollout(
                 if cancelled is not None:
                     raise cancelled from None
 
+    timer = trio.CancelScope()
+
+    async def time_out(seconds: float) -> None:
+        with timer:
+            await rollout._time_out(seconds)
+
     async with trio.open_nursery() as nursery:
         rollout._services.calls.open(nursery, fail)
         if handler is not None:
             nursery.start_soon(serve)
         rollout._fail = rollout._report = fail
+        if rollout._budget is not None and (seconds := rollout._budget.limits.seconds) is not None:
+            nursery.start_soon(time_out, seconds)
         try:
             with body:
                 yield rollout
         except BaseException as exc:
             errors.append(exc)
         rollout._fail = None
+        timer.cancel()
         errors += await run_each(rollout._services.calls.close)
         service.cancel()
         errors += await run_each(rollout._close)

@@ -14,6 +14,7 @@ import trio
 
 from .._canonical.content import Json, Message
 from .._canonical.memory import Memory
+from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._canonical.tokens import Estimator
@@ -21,10 +22,11 @@ from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
 from .._trace.recorder import Recorder
 from .._trace.trace import Trace
-from ..errors import LimitReached, Refusal, RolloutClosed
+from ..errors import LimitReached, MissingPrice, Refusal, RolloutClosed
 from .addresses import Addresses, Reach
 from .agent import Agent, open_agent
 from .arrivals import Arrivals
+from .budget import Budget, Limits
 from .calls import Caller, Calls, OnRetry
 from .child import Family, ask
 from .clients import ClientConfig, open_client
@@ -34,7 +36,7 @@ from .handler import Handler, check_handler
 from .ledger import Ledger
 from .life import open_rollout
 from .log import ClientGone, EventLog
-from .outcome import Refused
+from .outcome import Failed, Refused
 from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
@@ -74,7 +76,8 @@ class Rollout:
         recorder: Recorder | None = None,
         services: Services | None = None,
         branch: Branch | None = None,
-        parent: Ledger | None = None,
+        limits: Limits | None = None,
+        parent: Rollout | None = None,
     ) -> None:
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
             raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
@@ -85,16 +88,22 @@ class Rollout:
         self.model = model
         """The name that `/v1/models` lists and `config` gives. Agents may ask for any other."""
         self.on_hangup: OnHangup = on_hangup
-        self.trace = Trace(self.id, run=f"run_{token_hex(8)}", branch=branch)
+        self._budget = self._make_budget(limits, parent)
+        self.trace = Trace(self.id, run=f"run_{token_hex(8)}", branch=branch, prices=_prices(limits, parent))
         """The turns so far."""
         self._memory = Memory()
         self._estimator = Estimator()
         self._addresses = addresses
         self._registry = registry
         self._watcher = watcher
-        self._ledger = Ledger(self.trace, recorder, parent=parent)
+        self._ledger: Ledger = Ledger(
+            self.trace, recorder, parent=parent._ledger if parent is not None else None
+        )
         self._arrivals = Arrivals()
+        self._lacks_price = False
         self._ending: Refusal | None = None
+        self._finishes = False
+        """It ends by a limit: what is on its way is finished."""
         self._calls = Calls(on_retry)
         self._services = services if services is not None else Services()
         self._family = Family(self)
@@ -111,6 +120,20 @@ class Rollout:
     def __repr__(self) -> str:
         state = "open" if self._ending is None else "ended"
         return f"<Rollout {self.id}: {state}, {len(self.trace)} turns>"
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it was stopped: the limit that was reached, or the reason that `stop` was given; None: it was not.
+
+        A child that is stopped with its parent has its parent's reason.
+        """
+        return self.trace.stopped
+
+    def _make_budget(self, limits: Limits | None, parent: Rollout | None) -> Budget | None:
+        above = parent._budget if parent is not None else None
+        if limits is None and above is None:
+            return None
+        return Budget(limits or Limits(), parent=above, on_reached=self._finish)
 
     # What an agent needs to reach it
 
@@ -237,12 +260,13 @@ class Rollout:
         stop: StopCondition | None = None,
         state: Any = None,
         state_type: Any = None,
+        limits: Limits | None = None,
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout that is part of this one: for a sub-agent, or an agent that runs agents.
 
         It has a key, a trace and services of its own, and knows where it branched off (`child.trace.branch`); the
         parent's trace has its trace among its `children`. What is None is as the parent has it; the arguments are
-        those of `endpoint.open_rollout`.
+        those of `endpoint.open_rollout`. Its calls count against `limits`, and against those of its parent, too.
 
         Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
         and a parent that closes closes them and cancels their bodies.
@@ -266,7 +290,8 @@ class Rollout:
             recorder=recorder or self._ledger.recorder,
             services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
             branch=self._family.branch(),
-            parent=self._ledger,
+            limits=limits,
+            parent=self,
         )
         return self._family.open(child, open_rollout(child, handler, concurrency))
 
@@ -427,15 +452,16 @@ class Rollout:
             raw, headers, query: how it came.
             kind: whose call it is, where the path said so.
         """
-        if self._ending is not None:
-            log = EventLog()
-            log.end(Refused(self._ending))
-            await caller.deliver(log.open_reader())
+        if self._ending is not None and not self._finishes:
+            await _refuse(caller, self._ending)
             return
         said = conversation_said(headers, request, raw)
         key = (kind, likeness(request, said))
         found = self._calls.find(request, key, retry_of(headers), named=said is not None)
         new = found is None
+        if new and self._ending is not None:
+            await _refuse(caller, self._ending)
+            return
         if found is None:
             found = Exchange(
                 self, request, raw=raw, headers=headers, said=said, likeness=key, query=query, kind=kind
@@ -447,7 +473,7 @@ class Rollout:
         self._calls.enter(reader)
         try:
             caller.when_gone(reader.hang_up)
-            if new and exchange is not None:
+            if new and exchange is not None and await self._admit(exchange):
                 self._arrivals.put(exchange)
             await caller.deliver(reader)
         except ClientGone:
@@ -458,6 +484,22 @@ class Rollout:
                 with trio.CancelScope(shield=True):
                     await self._told(exchange._hang_up)
             self._calls.leave(reader, exchange)
+
+    async def _admit(self, exchange: Exchange) -> bool:
+        """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""
+        if self._budget is None:
+            return True
+        try:
+            refusal = self._budget.admit(exchange)
+        except MissingPrice as exc:
+            if self._fail is not None and not self._lacks_price:
+                self._fail(exc)
+            self._lacks_price = True
+            await self._told(partial(exchange._settle, Failed(exc)))
+            return False
+        if refusal is not None:
+            await self._told(partial(exchange._settle, Refused(refusal)))
+        return refusal is None
 
     # What its endpoint asks of it
 
@@ -499,14 +541,35 @@ class Rollout:
 
     def _refuse_open(self, refusal: Refusal) -> list[Callable[[], Awaitable[None]]]:
         """Fix the end of this rollout, of its children, and of what is open in them; what is to be recorded then."""
-        if self._ending is None:
-            self._ending = refusal
-            self._ended.set()
-            self._arrivals.close()
-        outcome = Refused(self._ending)
+        outcome = Refused(self._begin_end(refusal))
+        self._finishes = False
+        self._ended.set()
+        self._arrivals.close()
         waiting = [exchange for exchange in self._calls.open if not exchange.settled]
         steps = [partial(exchange._settle, exchange._fix_from_outside(outcome)) for exchange in waiting]
         return [*steps, *(step for child in self._family for step in child._refuse_open(refusal))]
+
+    def _begin_end(self, refusal: Refusal) -> Refusal:
+        """Fix how it ends; the first one counts, and is returned."""
+        if self._ending is None:
+            self._ending = refusal
+            if isinstance(refusal, LimitReached):
+                self.trace._stopped = refusal.message
+        return self._ending
+
+    def _finish(self, reached: LimitReached) -> None:
+        """A limit is reached: no exchange comes any more; those that are open are finished."""
+        if self._ending is None:
+            self._begin_end(reached)
+            self._finishes = True
+            self._arrivals.finish()
+            self._family.finish(reached)
+
+    async def _time_out(self, seconds: float) -> None:
+        """Wait for the end of its time, and end it."""
+        await trio.sleep(seconds)
+        over = LimitReached(f"the limit of {seconds:,g} seconds is reached")
+        await self._told(partial(self._end, over))
 
     async def _close(self) -> None:
         """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded.
@@ -526,3 +589,17 @@ class Rollout:
                 self._ledger.seal,
             )
         raise_all(errors)
+
+
+async def _refuse(caller: Caller, refusal: Refusal) -> None:
+    """Tell a call that comes too late, and record nothing."""
+    log = EventLog()
+    log.end(Refused(refusal))
+    await caller.deliver(log.open_reader())
+
+
+def _prices(limits: Limits | None, parent: Rollout | None) -> Mapping[str, Price] | None:
+    """The rollout's own, or those of its parent."""
+    if limits is not None and limits.prices:
+        return limits.prices
+    return parent.trace._prices if parent is not None else None

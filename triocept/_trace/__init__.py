@@ -6,6 +6,7 @@
 * `trace`: the turns of one rollout, and the questions one asks of them.
 * `conversation`: whose call it is: the main conversation's, a sub-agent's, a side call.
 * `graph`: which turn continues which, derived from the messages.
+* `cost`: what turns have used, and what that cost.
 * `tokens`: what the engine read and sampled.
 * `recorder`: where turns go beside the trace.
 * `lines`: the file's form. `linefile`: whole lines, appended by several programs. `jsonl` writes the file, `reader`

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, final
 
 import msgspec
 
+from .._canonical.price import Price
 from .._canonical.request import Request
 from .branch import Branch
 from .conversation import Conversation, conversations
+from .cost import cost_of
 from .graph import parents
 from .service import ServiceCall
 from .table import MessageTable
@@ -26,7 +28,14 @@ class Trace:
     same; whether they are sealed does not matter. One that is pickled or copied keeps what it holds.
     """
 
-    def __init__(self, rollout: str, *, run: str = "", branch: Branch | None = None) -> None:
+    def __init__(
+        self,
+        rollout: str,
+        *,
+        run: str = "",
+        branch: Branch | None = None,
+        prices: Mapping[str, Price] | None = None,
+    ) -> None:
         self.rollout = rollout
         """The id of the rollout."""
         self.run = run
@@ -38,6 +47,8 @@ class Trace:
         self._children: list[Trace] = []
         self._table = MessageTable()
         self._sealed = False
+        self._stopped: str | None = None
+        self._prices = prices
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -61,6 +72,33 @@ class Trace:
         proof that no turn is missing.
         """
         return self._sealed
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run was stopped: by a limit, or `rollout.stop(reason)`; None: it was not."""
+        return self._stopped
+
+    @property
+    def cost(self) -> float | None:
+        """What the run has cost, its children included, at the prices of its `Limits`; None: it has none, or that of a
+        model is missing."""
+        return self.cost_of(self._prices) if self._prices else None
+
+    def cost_of(self, prices: Mapping[str, Price]) -> float | None:
+        """What the run has cost, its children included.
+
+        Where nobody counted tokens the estimate counts, and of an answer that broke off what had come.
+
+        Args:
+            prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` stand for anything).
+                A turn has the model that its upstream was told to ask for (`model=`), else the one that the agent
+                asked for, else the one that the answer names.
+
+        Returns:
+            In the currency of the prices; None where the price of a model is missing.
+        """
+        costs = [cost_of(self._turns, prices), *(child.cost_of(prices) for child in self._children)]
+        return sum(cost for cost in costs if cost is not None) if None not in costs else None
 
     @property
     def parents(self) -> dict[str, str | None]:
@@ -106,7 +144,7 @@ class Trace:
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (*self._content(), self._sealed)
+        return _restored, (*self._content(), self._sealed, self._stopped, self._prices)
 
     def __repr__(self) -> str:
         outcomes: dict[str, int] = {}
@@ -149,9 +187,12 @@ def _restored(
     services: Iterable[ServiceCall],
     children: Iterable[Trace],
     sealed: bool,
+    stopped: str | None = None,
+    prices: Mapping[str, Price] | None = None,
 ) -> Trace:
     """A trace out of what it held."""
-    trace = Trace(rollout, run=run, branch=branch)
+    trace = Trace(rollout, run=run, branch=branch, prices=prices)
+    trace._stopped = stopped
     for turn in turns:
         trace._append(turn)
     for call in services:

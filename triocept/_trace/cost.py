@@ -1,0 +1,67 @@
+"""What turns have used, and what that cost.
+
+Rules:
+
+1. An answer costs what its usage says; where nobody counted, that is an estimate (`usage.estimated`).
+2. An answer that broke off costs too: what the provider said until then, or an estimate of what had come. A turn in
+   which nothing was answered costs nothing.
+3. A turn costs what its model costs: the one that an upstream was told to ask for, else the one that the agent asked
+   for, else the one that the answer names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from .._canonical.price import Price, price_of
+from .._canonical.response import Response, Usage
+from .._canonical.tokens import estimate_usage
+from .turn import Turn
+
+__all__ = ["cost_of", "models_of", "usage_of"]
+
+_UPSTREAM = "upstream"
+"""The note in which an upstream says what it asked; its `model` is there where it is not the agent's."""
+
+
+def usage_of(turn: Turn) -> Usage | None:
+    """The tokens that this turn took; None: nothing was answered."""
+    response = turn.response
+    if response is None:
+        return None
+    if turn.outcome == "answered":
+        return response.usage or estimate_usage(turn.request, response)
+    return _broken_off(turn, response)
+
+
+def _broken_off(turn: Turn, response: Response) -> Usage | None:
+    """What a provider tells at the start of a stream holds of the input, and of the output as far as it goes."""
+    if not response.content and response.usage is None:
+        return None
+    about = estimate_usage(turn.request, response)
+    if response.usage is None:
+        return about
+    output = max(response.usage.output_tokens, about.output_tokens if response.content else 0)
+    return msgspec.structs.replace(response.usage, output_tokens=output)
+
+
+def models_of(turn: Turn) -> tuple[str, ...]:
+    """The names of the model that answered, the surest first."""
+    note = turn.notes.get(_UPSTREAM)
+    asked: str | None = note.get("model") if isinstance(note, dict) else None
+    answered = turn.response.model if turn.response is not None else ""
+    return (asked, answered, turn.request.model) if asked else (turn.request.model, answered)
+
+
+def cost_of(turns: Iterable[Turn], prices: Mapping[str, Price]) -> float | None:
+    """What these turns cost; None: the price of a model that answered is missing."""
+    total = 0.0
+    for turn in turns:
+        if (usage := usage_of(turn)) is not None:
+            price = price_of(prices, models_of(turn))
+            if price is None:
+                return None
+            total += price.cost(usage)
+    return total
