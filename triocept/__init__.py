@@ -14,6 +14,10 @@ The house; imports only go down:
   text that every wire can hold.
 """
 
+from . import agents as agents
+from . import dialects as dialects
+from . import errors as errors
+from . import handlers as handlers
 from ._canonical.content import (
     Blob,
     Media,

@@ -16,6 +16,7 @@ from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
 from ._rollout.calls import OnRetry
+from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, check_handler
 from ._rollout.ledger import recording
 from ._rollout.life import open_rollout
@@ -268,10 +269,12 @@ async def serve_endpoint(
             Before the body has begun; nothing is left.
         ValueError: an argument is not what it should be.
         EndpointCrashed: the server died by itself; the body was cancelled.
+        RuntimeError: trio does not run here (asyncio does).
         BaseException: the body's own, bare.
 
     Cancellation: as an exception of the body.
     """
+    check_loop("serve_endpoint")
     _check_reach(advertise, tunnel, on_lost_url)
     ssl_context = _ssl_context(tls, http2=http2)
     registry = Registry()

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias, final
 import trio
 
 from ._endpoint import Endpoint, serve_endpoint
+from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, check_handler
 from ._rollout.ledger import recording
 from ._rollout.rollout import Rollout
@@ -385,6 +386,7 @@ async def serve_pool(
 
     Cancellation: as an exception of the body.
     """
+    check_loop("serve_pool")
     grows = callable(open_endpoint)
     openers: Sequence[Any] = [open_endpoint] if callable(open_endpoint) else tuple(open_endpoint)
     limit = (PER_ENDPOINT if grows else math.inf) if per_endpoint is None else per_endpoint

@@ -191,3 +191,32 @@ def test_nothing_that_an_agent_or_a_model_says_steers_the_terminal(tmp_path: Pat
     assert "x\\x1b[2J" in text
     assert "a\\x1b[3J" in text
     assert "no\\x1b[1A" in text
+
+
+def test_serve_says_why_it_ended_with_an_error(tmp_path: Path) -> None:
+    script = written(tmp_path, '["one"]', "s.json")
+    command = [sys.executable, "-m", "triocept", "serve", "--script", str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            variables = {}
+            for line in process.stdout:
+                if line.startswith("export "):
+                    name, _, value = line.removeprefix("export ").strip().partition("=")
+                    variables[name] = value
+                if "DISABLE_AUTOUPDATER" in line:
+                    break
+            subprocess.run(
+                [sys.executable, "-c", AGENT, "0", "a", "what now"],
+                env={**os.environ, **variables},
+                capture_output=True,
+                timeout=30,
+                check=False,
+            )
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert "no reply left after 1" in err
+    assert "user: what now" in err
+    assert "Traceback" not in err

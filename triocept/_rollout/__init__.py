@@ -10,6 +10,7 @@
 * `budget`: what a rollout may spend: `Limits`.
 * `registry`: which key belongs to which rollout.
 * `retries`: whether a call is another one's repetition.
+* `event_loop`: that it is trio's.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `agent`, `process`, `watcher`, `environment`, `output`: the agent's process and its group.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 __all__ = ["Arrivals"]
+
+log = logging.getLogger("triocept.rollout")
+
+FORGOTTEN = 5.0
+"""Seconds after which the first exchange that nobody takes is one that nobody will take."""
 
 
 class Arrivals:
@@ -23,6 +29,11 @@ class Arrivals:
         """No exchange comes any more; those that wait are still to be taken."""
         self._take: Callable[[Exchange], None] | None = None
         self._lot = trio.lowlevel.ParkingLot()
+        self._asked = False
+        """Somebody takes exchanges, or has taken one."""
+        self._first = trio.Event()
+        """One came that nobody took."""
+        self._watch = trio.CancelScope()
 
     def put(self, exchange: Exchange) -> None:
         """It waits to be taken, or is taken on the spot."""
@@ -32,6 +43,8 @@ class Arrivals:
         else:
             self._waiting[exchange] = None
             self._lot.unpark()
+            if not self._asked:
+                self._first.set()
 
     def discard(self, exchange: Exchange) -> None:
         """It has its outcome, and is not to be taken any more."""
@@ -42,6 +55,7 @@ class Arrivals:
 
         Cancellation: nothing is taken.
         """
+        self._asked = True
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._waiting or self._closed or self._last:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -63,6 +77,7 @@ class Arrivals:
 
     async def hand_all_to(self, take: Callable[[Exchange], None]) -> None:
         """Give every exchange to `take`, those that wait first, then each the moment it comes; until the end."""
+        self._asked = True
         for exchange in tuple(self._waiting):
             self.discard(exchange)
             exchange._handed_over = True
@@ -83,3 +98,17 @@ class Arrivals:
         """No exchange comes any more, and none is to be taken."""
         self._closed = True
         self._lot.unpark_all()
+        self._watch.cancel()
+
+    async def warn_if_forgotten(self, rollout_id: str) -> None:
+        """Say so once if an exchange waits, and nobody has ever asked for one: its agent hangs, without a word."""
+        with self._watch:
+            await self._first.wait()
+            await trio.sleep(FORGOTTEN)
+            if not self._asked:
+                log.warning(
+                    "rollout %s: for %g s a call of its agent has waited, and nobody takes it: give open_rollout a "
+                    "handler, or iterate over the rollout (`async for exchange in rollout`)",
+                    rollout_id,
+                    FORGOTTEN,
+                )

@@ -64,6 +64,8 @@ async def open_rollout(
         rollout._services.calls.open(nursery, fail)
         if handler is not None:
             nursery.start_soon(serve)
+        else:
+            nursery.start_soon(rollout._arrivals.warn_if_forgotten, rollout.id)
         rollout._fail = rollout._report = fail
         if rollout._budget is not None and (seconds := rollout._budget.limits.seconds) is not None:
             nursery.start_soon(time_out, seconds)

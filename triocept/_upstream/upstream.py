@@ -31,6 +31,7 @@ from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
+from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
 from .._rollout.stream import ResponseStream
@@ -433,6 +434,7 @@ async def open_upstream(
             key that cannot be sent.
         UpstreamError: with `tokens`: it does not give them, or it cannot be asked.
     """
+    check_loop("open_upstream")
     address = parse_address(base_url)
     dialect_named(dialect)
     key = (api_key or "").strip() or None

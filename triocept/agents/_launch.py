@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import msgspec
 
-__all__ = ["Launch", "made", "write_json", "write_text"]
+__all__ = ["Directory", "Launch", "made", "write_json", "write_text"]
+
+Directory: TypeAlias = str | os.PathLike[str]
+"""Where an agent's configuration goes; made if it is not there."""
 
 
 @final
@@ -23,12 +27,13 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"
 
 
-def made(directory: Path) -> Path:
+def made(directory: Directory) -> Path:
     """The directory, made if it is not there (qwen-code wants its HOME to exist), and absolute: the agent may work
     elsewhere.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory.absolute()
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    return path.absolute()
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -7,11 +7,10 @@ settings anew, for everybody to read).
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from .._rollout.rollout import Rollout
-from ._launch import made, write_json
+from ._launch import Directory, made, write_json
 
 __all__ = ["claude_options", "codex_config", "gemini_servers", "opencode_servers", "qwen_servers"]
 
@@ -19,7 +18,7 @@ NAME = "triocept"
 """What the agents call the server; Claude Code's tools are `mcp__triocept__NAME`."""
 
 
-def claude_options(rollout: Rollout, directory: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, ...], dict[str, str]]:
     """Options and environment for Claude Code. Writes `mcp.json`.
 
     `MCP_CONNECTION_NONBLOCKING=false` makes it wait for the server: its first call would come without the tools

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch
+from ._launch import Directory, Launch
 from .aider import aider
 from .claude_code import claude_code
 from .codex import codex
@@ -26,7 +25,7 @@ class Prepare(Protocol):
     """What every known agent has: a function that makes it ready."""
 
     def __call__(
-        self, rollout: Rollout, directory: Path, prompt: str, *, executable: str = ...
+        self, rollout: Rollout, directory: Directory, prompt: str, *, executable: str = ...
     ) -> Launch: ...
 
 

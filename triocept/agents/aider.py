@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made
+from ._launch import Directory, Launch, made
 
 __all__ = ["aider"]
 
 
-def aider(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "aider") -> Launch:
+def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "aider") -> Launch:
     """`aider --message`. It speaks chat completions without tools: its edits come out of the text, whole files.
 
     Writes nothing, but has its HOME in `directory`. It commits nothing, which would cost another model call for the

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made
+from ._launch import Directory, Launch, made
 from ._mcp import claude_options
 
 __all__ = ["claude_code"]
 
 
-def claude_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "claude") -> Launch:
+def claude_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "claude") -> Launch:
     """`claude -p`, allowed to run its tools without asking.
 
     The environment is enough; where the rollout has tools, it writes `mcp.json`. `IS_SANDBOX` lets it do so as root,

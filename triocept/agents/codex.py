@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made, write_json, write_text
+from ._launch import Directory, Launch, made, write_json, write_text
 from ._mcp import codex_config
 
 __all__ = ["codex"]
@@ -17,7 +16,7 @@ Provider: TypeAlias = Literal["custom", "built_in"]
 
 def codex(
     rollout: Rollout,
-    directory: Path,
+    directory: Directory,
     prompt: str,
     *,
     executable: str = "codex",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made, write_json
+from ._launch import Directory, Launch, made, write_json
 from ._mcp import gemini_servers
 
 __all__ = ["gemini_cli"]
 
 
-def gemini_cli(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "gemini") -> Launch:
+def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
     """`gemini -p`, allowed to run its tools without asking; `-m` keeps it from a router call before each turn.
 
     Writes `.gemini/settings.json` into `directory`, which is its HOME.

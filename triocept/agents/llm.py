@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made, write_json, write_text
+from ._launch import Directory, Launch, made, write_json, write_text
 
 __all__ = ["llm"]
 
@@ -22,7 +20,7 @@ def shell(command: str) -> str:
 
 
 def llm(
-    rollout: Rollout, directory: Path, prompt: str, *, executable: str = "llm", functions: str = SHELL
+    rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "llm", functions: str = SHELL
 ) -> Launch:
     """`llm`, with a model of its own that is this rollout, and a shell as its tool.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made
+from ._launch import Directory, Launch, made
 
 __all__ = ["mini_swe_agent"]
 
 
-def mini_swe_agent(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "mini") -> Launch:
+def mini_swe_agent(
+    rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "mini"
+) -> Launch:
     """`mini`, to its end without asking. It speaks chat completions, and does not stream.
 
     Writes nothing; its trajectory goes into `directory`.

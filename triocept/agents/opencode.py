@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made, write_json
+from ._launch import Directory, Launch, made, write_json
 from ._mcp import opencode_servers
 
 __all__ = ["opencode"]
@@ -14,7 +13,7 @@ __all__ = ["opencode"]
 
 def opencode(
     rollout: Rollout,
-    directory: Path,
+    directory: Directory,
     prompt: str,
     *,
     executable: str = "opencode",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made, write_json
+from ._launch import Directory, Launch, made, write_json
 
 __all__ = ["pi"]
 
 
 def pi(
     rollout: Rollout,
-    directory: Path,
+    directory: Directory,
     prompt: str,
     *,
     executable: str = "pi",

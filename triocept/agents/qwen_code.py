@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .._rollout.rollout import Rollout
-from ._launch import Launch, made, write_json
+from ._launch import Directory, Launch, made, write_json
 from ._mcp import qwen_servers
 
 __all__ = ["qwen_code"]
 
 
-def qwen_code(rollout: Rollout, directory: Path, prompt: str, *, executable: str = "qwen") -> Launch:
+def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
     """`qwen -p`, allowed to run its tools without asking.
 
     Has its HOME in `directory`, and where the rollout has tools, it writes `.qwen/settings.json` there. It waits 120 s

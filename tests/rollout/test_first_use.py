@@ -1,0 +1,104 @@
+"""What somebody gets to see who uses it for the first time, and takes it for something else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import triocept
+from triocept import serve_endpoint
+
+ASK = """
+import json, os, urllib.request
+urllib.request.urlopen(urllib.request.Request(
+    os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+    data=json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode(),
+    headers={"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
+))
+"""
+
+
+@pytest.mark.parametrize("name", ["agents", "dialects", "errors", "handlers"])
+def test_the_public_rooms_are_there_after_the_import(name: str) -> None:
+    code = f"import triocept; print(triocept.{name}.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == f"triocept.{name}\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "opened"),
+    [
+        ("serve_endpoint", triocept.serve_endpoint),
+        ("serve_pool", triocept.serve_pool),
+        ("open_upstream", lambda: triocept.open_upstream("http://localhost/v1", dialect="openai_chat")),
+    ],
+)
+def test_under_asyncio_trio_is_asked_for(
+    name: str, opened: Callable[[], AbstractAsyncContextManager[Any]]
+) -> None:
+    async def main() -> None:
+        async with opened():
+            pass
+
+    with pytest.raises(RuntimeError, match=rf"{name} needs trio.*trio\.run\(main\).*asyncio\.to_thread"):
+        asyncio.run(main())
+
+
+def test_run_endpoint_under_asyncio_says_the_same() -> None:
+    with pytest.raises(RuntimeError, match="needs trio"):
+        asyncio.run(triocept.run_endpoint())
+
+
+@pytest.mark.parametrize("name", list(triocept.agents.AGENTS))
+async def test_a_known_agents_directory_may_be_a_str(name: str, tmp_path: Path) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        as_str = triocept.agents.agent(name)(rollout, str(tmp_path / "d"), "hello")
+        assert as_str == triocept.agents.agent(name)(rollout, tmp_path / "d", "hello")
+
+
+async def test_an_agent_whose_calls_nobody_takes_is_told_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triocept._rollout.arrivals.FORGOTTEN", 0.1)
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            async with trio.open_nursery() as nursery:
+
+                async def run() -> None:
+                    await rollout.run_agent([sys.executable, "-c", ASK])
+
+                nursery.start_soon(run)
+                nursery.start_soon(run)
+                while not caplog.records:
+                    await trio.sleep(0.01)
+                await trio.sleep(0.3)  # a second word would be here now
+                nursery.cancel_scope.cancel()
+    (record,) = [record for record in caplog.records if record.name == "triocept.rollout"]
+    assert record.levelno == logging.WARNING
+    assert "give open_rollout a handler" in record.getMessage()
+    assert rollout.id in record.getMessage()
+
+
+async def test_a_loop_that_takes_its_time_is_not_told_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triocept._rollout.arrivals.FORGOTTEN", 0.05)
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            async with rollout.open_agent([sys.executable, "-c", ASK]) as agent:
+                async for exchange in agent:
+                    await trio.sleep(0.3)
+                    await exchange.respond("late")
+    assert caplog.records == []

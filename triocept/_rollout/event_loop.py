@@ -1,0 +1,24 @@
+"""Which event loop runs us. It has to be trio's, and who calls us from another one is told so."""
+
+from __future__ import annotations
+
+import trio
+
+__all__ = ["check_loop"]
+
+
+def check_loop(what: str) -> None:
+    """See that trio runs.
+
+    Args:
+        what: who wants to know, for the error's text.
+
+    Raises:
+        RuntimeError: it does not; asyncio does, say.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            f"{what} needs trio, and trio does not run here: start the program with `trio.run(main)`, not with "
+            "`asyncio.run(main())`. A program that has to stay on asyncio runs it in a thread of its own: "
+            "`await asyncio.to_thread(trio.run, main)`"
+        )
