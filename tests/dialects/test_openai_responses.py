@@ -26,7 +26,7 @@ from triocept._canonical.fold import events_of
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
-from triocept._trace.graph import message_key
+from triocept._trace.message_key import message_key
 from triocept.dialects import DIALECTS, OVERFLOW, Failure
 from triocept.dialects.openai_responses import (
     continued,

@@ -28,7 +28,7 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
-from triocept._trace.graph import message_key
+from triocept._trace.message_key import message_key
 from triocept._trace.table import MessageTable, ranges
 
 

@@ -28,7 +28,7 @@ from .._canonical.given import fit_json, given_response
 from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
-from .._trace.conversation import CallKind, Conversation, conversations
+from .._trace.conversation import CallKind, Conversation
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
@@ -101,7 +101,7 @@ class Exchange:
         """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
         self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
-        self._said = Conversation(id=said.id if said else self.id, kind=kind) if kind else said
+        self._said = Conversation(id=(said and said.id) or self.id, kind=kind) if kind else said
         self._likeness = likeness
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
@@ -140,10 +140,9 @@ class Exchange:
 
         As the agent says; where it says nothing, by the messages, which takes a look at the whole trace.
         """
-        if self._said is not None:
+        if self._said is not None and self._said.id:
             return self._said
-        turn = self._turn(Abandoned(), len(self.rollout.trace))
-        return conversations([*self.rollout.trace, turn])[self.id]
+        return self.rollout.trace._conversation_of(self._turn(Abandoned(), len(self.rollout.trace)))
 
     @property
     def settled(self) -> bool:

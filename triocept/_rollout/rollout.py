@@ -457,7 +457,7 @@ class Rollout:
             return
         said = conversation_said(headers, request, raw)
         key = (kind, likeness(request, said))
-        found = self._calls.find(request, key, retry_of(headers), named=said is not None)
+        found = self._calls.find(request, key, retry_of(headers), named=bool(said and said.id))
         new = found is None
         if new and self._ending is not None:
             await _refuse(caller, self._ending)

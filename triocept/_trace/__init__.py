@@ -4,8 +4,9 @@
 * `table`: messages kept once, though every turn repeats the conversation.
 * `service`: the frozen record of one call of a host service. `branch`: where a child rollout begins.
 * `trace`: the turns of one rollout, and the questions one asks of them.
-* `conversation`: whose call it is: the main conversation's, a sub-agent's, a side call.
-* `graph`: which turn continues which, derived from the messages.
+* `message_key`, `graph`: which turn continues which, derived from the messages.
+* `conversation`: whose call it is, as the agent says: the main conversation's, a sub-agent's, a side call.
+* `conversations`: the same for all turns, by the messages where the agent says nothing.
 * `cost`: what turns have used, and what that cost.
 * `tokens`: what the engine read and sampled.
 * `recorder`: where turns go beside the trace.

@@ -2,46 +2,48 @@
 
 Said by the agent where it says so, in headers and fields that were measured with real versions:
 
-=============  =============================  ========================  ======================================
-agent          conversation                   sub-agent                 side call
-=============  =============================  ========================  ======================================
-Claude Code    `x-claude-code-session-id`     `x-claude-code-agent-id`  a title: an output format, no tools
-Codex          `thread-id`, else `session-id` a thread of its own       a warm-up: `generate` is false
-opencode       `x-session-id`                 `x-parent-session-id`     a title: no tools
-gemini-cli     says nothing                   says nothing              its router: an output format, no tools
-=============  =============================  ========================  ======================================
+=============  =============================  ==============================  ======================================
+agent          conversation                   sub-agent                       side call
+=============  =============================  ==============================  ======================================
+Claude Code    `x-claude-code-session-id`     `x-claude-code-agent-id`        a title: an output format, no tools
+Codex          `thread-id`, else `session-id` a thread of its own             a warm-up: `generate` is false
+opencode       `x-session-id`                 `x-parent-session-id`           a title: no tools
+Copilot CLI    says nothing                   `x-interaction-type`            a title: no tools
+gemini-cli     says nothing                   says nothing                    its router, by its schema
+=============  =============================  ==============================  ======================================
 
-Everyone else is told apart by the messages (see `graph`): a call that continues an earlier one belongs to its
-conversation, and so does one that says again what was not answered; one that does neither begins another.
+Everyone else is told apart by the messages: see `conversations`. `prompt_cache_key` (Copilot, OpenHands, kimi-code) and
+`x-affinity` (vibe) name a family of conversations, for sub-agents share them: what differs in it is not the same
+conversation, what agrees in it need not be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
-from .graph import parents, prompt_key
 
-if TYPE_CHECKING:
-    from .turn import Turn
-
-__all__ = ["CallKind", "Conversation", "conversation_said", "conversations", "is_side_call"]
+__all__ = ["CallKind", "Conversation", "conversation_said", "is_router", "is_side_call"]
 
 CallKind: TypeAlias = Literal["main", "sub_agent", "side", "tool"]
 
 _SESSIONS = ("x-claude-code-session-id", "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
+_COPILOT, _COPILOT_SUB_AGENT = "x-interaction-type", "conversation-subagent"
+_ROUTER = "complexity_reasoning"
+"""What gemini-cli's router (0.61) has to answer, among other things."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The conversation that a call belongs to."""
 
     id: str
-    """The agent's own name of it; where it has none, the id of the turn (or exchange) that began it."""
+    """The agent's own name of it; where it has none, the id of the turn (or exchange) that began it. In a `Turn`, empty
+    where the agent says only of what kind the call is."""
     parent: str | None = None
     """The conversation that began it, where the agent says so."""
     kind: CallKind = "main"
@@ -50,7 +52,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 def conversation_said(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
-    """What the agent itself says; None where it says nothing.
+    """What the agent itself says; None where it says nothing, an empty id where it says only of what kind the call is.
 
     Args:
         headers: of the call, names in lower case.
@@ -59,7 +61,8 @@ def conversation_said(headers: Mapping[str, str], request: Request, raw: Json) -
     """
     session = next((headers[name] for name in _SESSIONS if headers.get(name)), None)
     if session is None:
-        return None
+        of_copilot = headers.get(_COPILOT) == _COPILOT_SUB_AGENT
+        return Conversation(id="", kind="sub_agent") if of_copilot else None
     side = is_side_call(request, raw)
     if agent := headers.get(_CLAUDE_AGENT):
         return Conversation(id=f"{session}/{agent}", parent=session, kind="side" if side else "sub_agent")
@@ -74,38 +77,7 @@ def is_side_call(request: Request, raw: Json = None) -> bool:
     return not request.tools and (request.output_format is not None or len(request.messages) <= 3)
 
 
-def conversations(turns: Iterable[Turn]) -> dict[str, Conversation]:
-    """For each turn's id, the conversation it belongs to: as the agent says, else by the messages."""
-    turns = tuple(turns)
-    above = parents(turns)
-    found: dict[str, Conversation] = {}
-    unanswered: dict[bytes, Conversation] = {}
-    for turn in turns:
-        parent = above[turn.id]
-        if turn.conversation is not None:
-            found[turn.id] = turn.conversation
-        elif parent is not None:
-            found[turn.id] = found[parent]
-        else:
-            key = prompt_key(turn.request.messages)
-            if key in unanswered:
-                found[turn.id] = unanswered.pop(key)
-            else:
-                kind = _kind_of_root(turn.request, found.values())
-                found[turn.id] = Conversation(id=turn.id, kind=kind)
-            if turn.outcome != "answered":
-                unanswered[key] = found[turn.id]
-    return found
-
-
-def _kind_of_root(request: Request, others: Collection[Conversation]) -> CallKind:
-    """What a call is that continues none, and whose agent says nothing.
-
-    The first is the main conversation, a later one with tools a sub-agent's, a later one without a side call. But
-    gemini-cli's router comes first.
-    """
-    others = [other for other in others if other.kind != "tool"]  # the program's own are none of the agent's
-    router = request.dialect == "gemini" and request.output_format is not None
-    if is_side_call(request) and (others or router):
-        return "side"
-    return "sub_agent" if any(other.kind == "main" for other in others) else "main"
+def is_router(request: Request) -> bool:
+    """Whether a call is gemini-cli's, that asks which model to ask: it comes first, and looks like the others."""
+    schema = request.output_format and request.output_format.schema
+    return _ROUTER in ((schema or {}).get("properties") or {})

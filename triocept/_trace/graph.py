@@ -1,131 +1,178 @@
 """Which turn continues which: derived from the messages, never recorded.
 
-A turn continues another if its conversation begins with the other's conversation and answer. Real agents do not
-send history back byte for byte (measured with Claude Code, opencode, pi, qwen-code, gemini-cli), so messages are
-compared by a key that leaves out what they change without meaning it:
+Rules:
 
-* `cache_control` hops from block to block, and with it a string becomes a list of one text block;
-* JSON arguments are written anew; reasoning is dropped, or its order changes;
-* an empty text comes back as null, "" or not at all, and a text that was streamed in pieces as so many: Google's SDK
-  sends each increment back as a message of its own;
-* Claude Code's `x-anthropic-billing-header` line in the system prompt differs from call to call.
+1. A turn continues another if its conversation begins with the other's conversation and answer (see `message_key` for
+   when messages are the same). Of several it is the one that says most; of equals the latest.
+2. What was said of an answer that broke is an answer too, alone and with what was said when it was asked again: some
+   agents keep it (kimi-code, Continue, open-interpreter).
+3. Where an answer stands in other words (smolagents tells its calls again as text; others trim) it is continued all
+   the same: the conversation begins with the other's, has an answer there, and goes on.
+4. A message that is the same object is hashed once, and what stood in the last conversation is not looked at again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
-from itertools import groupby
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from .._canonical.content import (
-    Json,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    RefusalText,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from .._canonical.content import Message
+from .._canonical.head import same_head
+from .message_key import joined, message_key
 
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["message_key", "parents", "prompt_key"]
+__all__ = ["ROOT", "Graph"]
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
-_NONCE = "x-anthropic-billing-header:"
-
-
-def message_key(message: Message) -> bytes:
-    """A key that is equal for what an agent means to be the same message."""
-    role = "system" if message.role == "developer" else message.role
-    keys = [key for part in message.content if (key := _part_key(part))]
-    return _encode([role, message.name, _joined_texts(keys)])
+ROOT = 0
+"""The node before the first message."""
+_BROKEN = 8
+"""How many broken answers to one question are kept to be joined: more than any agent tries while it shows them."""
 
 
-def prompt_key(messages: Iterable[Message]) -> bytes:
-    """A key that is equal for what an agent means to be the same messages."""
-    node = b""
-    for message in messages:
-        node = _step(node, message_key(message))
-    return node
+@dataclass(frozen=True)
+class _Answer:
+    turn: str
+    whole: bool
 
 
-def parents(turns: Iterable[Turn]) -> dict[str, str | None]:
-    """For each turn's id, that of the turn it continues; None begins a thread of its own."""
-    ends: dict[bytes, str] = {}
-    found: dict[str, str | None] = {}
-    for turn in turns:
-        parent: str | None = None
-        node = before = b""
-        message = None
-        for message in _joined_messages(turn.request.messages):
-            before, node = node, _step(node, message_key(message))
-            parent = ends.get(node, parent)
-        found[turn.id] = parent
-        if turn.response is not None and turn.outcome == "answered":
+class Graph:
+    """The turns so far, and which of them continues which.
+
+    A node stands for the messages up to there: equal conversations end in the same one.
+    """
+
+    def __init__(self) -> None:
+        self.parents: dict[str, str | None] = {}
+        """For each turn's id, that of the turn it continues; None begins a thread of its own."""
+        self.nodes = _Nodes()
+        self._ends: dict[int, _Answer] = {}
+        """By the node in which a conversation and its answer end."""
+        self._asked: dict[int, _Answer] = {}
+        """By the node in which a conversation ends that got an answer."""
+        self._broken: dict[int, list[Message]] = {}
+        """By the same, what was said there in answers that broke."""
+
+    def add(self, turn: Turn) -> int:
+        """One more turn; gives the node that its conversation ends in."""
+        messages = turn.request.messages
+        node = self.nodes.end_of(messages)
+        self.parents[turn.id] = self.continued(node)
+        if turn.response is not None:
+            whole = turn.outcome == "answered"
             answer = Message("assistant", tuple(turn.response.content))
-            if message is not None and message.role == "assistant":  # it goes on with what stands there
-                node, answer = before, _joined((message, answer))
-            ends[_step(node, message_key(answer))] = turn.id
-    return found
+            if whole or turn.response.content:
+                self._add_answer(_Answer(turn.id, whole), node, messages, answer)
+        return node
+
+    def continued(self, node: int) -> str | None:
+        """The id of the turn that a call whose conversation ends here continues."""
+        behind = last = ROOT
+        for at in self.nodes.upwards(node):
+            if (end := self._ends.get(at)) is not None:
+                return end.turn
+            retold = last != ROOT and self.nodes.is_answer[behind]
+            if retold and (asked := self._asked.get(at)) is not None:
+                return asked.turn
+            last, behind = behind, at
+        return None
+
+    def _add_answer(self, mine: _Answer, node: int, messages: tuple[Message, ...], answer: Message) -> None:
+        broken = self._broken.pop(node, []) if mine.whole else self._broken.setdefault(node, [])
+        for number in range(len(broken) + 1):
+            end = self.nodes.end_of_answer(node, messages, (*broken[number:], answer))
+            _put(self._ends, end, mine)
+        _put(self._asked, node, mine)
+        if not mine.whole:
+            broken.append(answer)
+            del broken[:-_BROKEN]
 
 
-def _joined_messages(messages: Iterable[Message]) -> Iterator[Message]:
-    """The messages; what the model says several times in a row, it says once."""
-    for role, group in groupby(messages, key=lambda message: message.role):
-        same = tuple(group)
-        yield from same if role != "assistant" or len(same) == 1 else (_joined(same),)
+def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
+    """The latest counts, but a broken one for less than a whole one."""
+    if mine.whole or node not in answers or not answers[node].whole:
+        answers[node] = mine
 
 
-def _joined(messages: tuple[Message, ...]) -> Message:
-    content = tuple(part for message in messages for part in message.content)
-    return Message("assistant", content, name=messages[0].name)
+class _Nodes:
+    """The tree of all conversations, a message each step; what the model says several times in a row is one."""
 
+    def __init__(self) -> None:
+        self.is_answer = [False]
+        """By node: whether its last message is the model's."""
+        self._before = [ROOT]
+        self._steps: dict[tuple[int, int], int] = {}
+        """By a node and the number of a message key: the node behind."""
+        self._numbers: dict[bytes, int] = {}
+        """Of message keys."""
+        self._known: dict[int, tuple[Message, int]] = {}
+        """By a message's `id` (the object is kept, so that it stays its own): the number of its key."""
+        self._runs: dict[tuple[int, ...], int] = {}
+        """By the numbers of several answers in a row: that of the key of all."""
+        self._latest: tuple[Message, ...] = ()
+        self._path: list[int] = []
+        """By the place of a message in `_latest`: its node."""
 
-def _joined_texts(keys: list[list[Json]]) -> list[list[Json]]:
-    joined: list[list[Json]] = []
-    for kind, group in groupby(keys, key=lambda key: key[0]):
-        same = list(group)
-        joined += [["text", "".join(key[1] for key in same)]] if kind == "text" else same
-    return joined
+    def upwards(self, node: int) -> Iterator[int]:
+        """This node and those before it, but for the root."""
+        while node != ROOT:
+            yield node
+            node = self._before[node]
 
+    def before(self, node: int) -> int:
+        """The node before this one; of the root, the root."""
+        return self._before[node]
 
-def _step(node: bytes, key: bytes) -> bytes:
-    return blake2b(node + key, digest_size=16).digest()
+    def end_of(self, messages: tuple[Message, ...]) -> int:
+        """The node in which a conversation ends."""
+        at = same_head(messages, self._latest)
+        while at and messages[at - 1].role == "assistant":  # more of the model may stand behind it now
+            at -= 1
+        path = self._path[:at]
+        node = path[-1] if path else ROOT
+        while at < len(messages):
+            end = at + 1
+            if is_answer := messages[at].role == "assistant":
+                while end < len(messages) and messages[end].role == "assistant":
+                    end += 1
+            node = self._step(node, self._number_of(messages[at:end]), is_answer)
+            path += [node] * (end - at)
+            at = end
+        self._latest, self._path = messages, path
+        return node
 
+    def end_of_answer(self, node: int, messages: tuple[Message, ...], answers: tuple[Message, ...]) -> int:
+        """The node in which this conversation, which ends in `node`, ends with these answers behind it."""
+        if self.is_answer[node]:  # they go on with what stands there
+            node = self._before[node]
+            start = len(messages)
+            while start and messages[start - 1].role == "assistant":
+                start -= 1
+            answers = (*messages[start:], *answers)
+        return self._step(node, self._number(message_key(joined(answers))), is_answer=True)
 
-def _part_key(part: Part) -> list[Json] | None:
-    match part:
-        case Text(text=text):
-            return ["text", text] if text and not text.startswith(_NONCE) else None
-        case Reasoning():
-            return None
-        case RefusalText(text=text):
-            return ["refusal", text]
-        case ToolCall():
-            return ["call", part.id, part.name, _arguments(part.arguments)]
-        case ToolResult():
-            content = [key for inner in part.content if (key := _part_key(inner))]
-            return ["result", part.id, part.is_error, content]
-        case Media():
-            return ["media", part.kind, part.url, part.data]
-        case Opaque(dialect=dialect, raw=raw):
-            return ["opaque", dialect, _without_cache_control(raw)]
+    def _step(self, node: int, number: int, is_answer: bool) -> int:
+        found = self._steps.setdefault((node, number), len(self._before))
+        if found == len(self._before):
+            self._before.append(node)
+            self.is_answer.append(is_answer)
+        return found
 
+    def _number_of(self, run: tuple[Message, ...]) -> int:
+        if len(run) == 1:
+            return self._number_of_one(run[0])
+        numbers = tuple(map(self._number_of_one, run))
+        if numbers not in self._runs:
+            self._runs[numbers] = self._number(message_key(joined(run)))
+        return self._runs[numbers]
 
-def _arguments(text: str) -> Json:
-    try:
-        return msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError:
-        return text
+    def _number_of_one(self, message: Message) -> int:
+        known = self._known.get(id(message))
+        if known is None or known[0] is not message:  # an id of before a copy was made, or a pickle
+            known = self._known[id(message)] = (message, self._number(message_key(message)))
+        return known[1]
 
-
-def _without_cache_control(raw: Json) -> Json:
-    return {k: v for k, v in raw.items() if k != "cache_control"} if isinstance(raw, dict) else raw
+    def _number(self, key: bytes) -> int:
+        return self._numbers.setdefault(key, len(self._numbers))

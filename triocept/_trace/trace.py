@@ -10,9 +10,9 @@ import msgspec
 from .._canonical.price import Price
 from .._canonical.request import Request
 from .branch import Branch
-from .conversation import Conversation, conversations
+from .conversation import Conversation
+from .conversations import Conversations
 from .cost import cost_of
-from .graph import parents
 from .service import ServiceCall
 from .table import MessageTable
 from .turn import Turn
@@ -46,6 +46,8 @@ class Trace:
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
         self._table = MessageTable()
+        self._conversations = Conversations()
+        """Of the first turns; the rest is added when somebody asks."""
         self._sealed = False
         self._stopped: str | None = None
         self._prices = prices
@@ -103,12 +105,12 @@ class Trace:
     @property
     def parents(self) -> dict[str, str | None]:
         """For each turn's id, that of the turn it continues; None begins a thread (see `graph`)."""
-        return parents(self._turns)
+        return dict(self._told().parents)
 
     @property
     def conversations(self) -> dict[str, Conversation]:
-        """For each turn's id, whose call it is: as the agent says, else by the messages (see `conversation`)."""
-        return conversations(self._turns)
+        """For each turn's id, whose call it is: as the agent says, else by the messages (see `conversations`)."""
+        return self._told().all()
 
     @property
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
@@ -164,6 +166,18 @@ class Trace:
         return (
             request if messages is request.messages else msgspec.structs.replace(request, messages=messages)
         )
+
+    def _told(self) -> Conversations:
+        """Whose calls all the turns are."""
+        known = self._conversations
+        for number in range(len(known), len(self._turns)):
+            known.add(self._turns[number])
+        return known
+
+    def _conversation_of(self, turn: Turn) -> Conversation:
+        """Whose call this is, that may not have settled yet."""
+        told = self._told()
+        return told.all()[turn.id] if turn.id in told.parents else told.tell(turn)
 
     def _append(self, turn: Turn) -> None:
         if self._sealed:

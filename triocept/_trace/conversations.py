@@ -1,0 +1,199 @@
+"""The conversations of a rollout: as the agent says, else by the messages.
+
+A call whose agent does not name its conversation belongs to that of
+
+1. the turn that it continues (see `graph`);
+2. else the call that it says again, if that got no answer;
+3. else the call whose conversation it goes on from, though not from its answer, which the agent has dropped;
+4. else, where no call so far had tools, the call of which it says all, and more in the last message: a program of DSPy
+   tells there what its tools gave;
+5. else none: it begins one.
+
+Two calls that say that they are not of one kind, or not of one family (`prompt_cache_key`), are of no one conversation.
+
+A conversation without tools is a side call's, where other calls of the rollout have tools. Of the rest the first is the
+main one, and the others are sub-agents'. Where no call has tools there is nothing to tell them by: each is a main one.
+What a call is taken for while it waits can change when more is known: a title that comes first is the first of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .conversation import CallKind, Conversation, is_router, is_side_call
+from .graph import Graph
+
+if TYPE_CHECKING:
+    from .turn import Turn
+
+__all__ = ["Conversations"]
+
+_FAMILY = "prompt_cache_key"
+
+
+class _Unnamed:
+    """A conversation that the agent has not named."""
+
+    def __init__(self, turn: Turn, node: int) -> None:
+        self.id = turn.id
+        self.first = turn.request
+        self.latest = turn.request
+        self.node = node
+        """In which its latest call ends."""
+        self.said = _said_kind(turn)
+        self.has_tools = False
+
+    def add(self, request: Request, node: int) -> None:
+        """One more call of it."""
+        self.latest, self.node = request, node
+        self.has_tools = self.has_tools or bool(request.tools)
+
+    def kind(self, *, has_tools: bool, others_have: bool, has_main: bool) -> CallKind:
+        """What its calls are; whether it has tools, others of the rollout have, and there is a main one already."""
+        if self.said is not None:
+            return self.said
+        if is_router(self.first) or (others_have and not has_tools and is_side_call(self.first)):
+            return "side"
+        return "sub_agent" if has_main and (has_tools or others_have) else "main"
+
+
+_Found: TypeAlias = Conversation | _Unnamed
+
+
+class Conversations:
+    """Whose calls the turns so far are. What a turn costs is what is new in it."""
+
+    def __init__(self) -> None:
+        self._graph = Graph()
+        self._of: dict[str, _Found] = {}
+        """By turn."""
+        self._unnamed: list[_Unnamed] = []
+        self._asked: dict[int, _Found] = {}
+        """By the node that a call ends in: whose it was, the latest there."""
+        self._unanswered: dict[int, _Found] = {}
+        """Likewise, if it got no answer."""
+        self._count = 0
+        self._has_tools = False
+        self._has_main = False
+        """Whether the agent has named a main conversation."""
+
+    def __len__(self) -> int:
+        """How many turns it knows."""
+        return self._count
+
+    @property
+    def parents(self) -> dict[str, str | None]:
+        """For each turn's id, that of the turn it continues; None begins a thread of its own."""
+        return self._graph.parents
+
+    def add(self, turn: Turn) -> None:
+        """One more turn."""
+        node = self._graph.nodes.end_of(turn.request.messages)
+        found = self._of[turn.id] = self._find(turn, node)
+        self._graph.add(turn)
+        self._asked[node] = found
+        self._unanswered.pop(node, None)
+        if turn.outcome != "answered":
+            self._unanswered[node] = found
+        if isinstance(found, _Unnamed):
+            if found.id == turn.id:
+                self._unnamed.append(found)
+            found.add(turn.request, node)
+        elif found.kind == "main":
+            self._has_main = True
+        self._has_tools = self._has_tools or _has_tools(turn)
+        self._count += 1
+
+    def all(self) -> dict[str, Conversation]:
+        """For each turn's id, whose call it is."""
+        named = self._name(self._unnamed, None)
+        return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
+
+    def tell(self, turn: Turn) -> Conversation:
+        """Whose call this is, that is none of the turns yet."""
+        found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
+        if not isinstance(found, _Unnamed):
+            return found
+        unnamed = self._unnamed if found.id != turn.id else [*self._unnamed, found]
+        return self._name(unnamed, (found, _has_tools(turn)))[found.id]
+
+    def _name(
+        self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
+    ) -> dict[str, Conversation]:
+        """The conversations by their ids, as if this one had one more call, with tools or without."""
+        who, has_tools = asking or (None, False)
+        others_have, has_main = self._has_tools or has_tools, self._has_main
+        named: dict[str, Conversation] = {}
+        for each in unnamed:
+            mine = each.has_tools or (each is who and has_tools)
+            kind = each.kind(has_tools=mine, others_have=others_have, has_main=has_main)
+            named[each.id] = Conversation(id=each.id, kind=kind)
+            has_main = has_main or kind == "main"
+        return named
+
+    def _find(self, turn: Turn, node: int) -> _Found:
+        """The conversation of a call that ends in this node; a new one, if it begins one."""
+        if turn.conversation is not None and turn.conversation.id:
+            return turn.conversation
+        parent = self._graph.continued(node)
+        if parent is not None and _agree(turn, self._of[parent]):
+            return self._of[parent]
+        if (again := self._unanswered.get(node)) is not None and _agree(turn, again):
+            return again
+        for at in self._graph.nodes.upwards(self._graph.nodes.before(node)):
+            asked = self._asked.get(at)
+            if isinstance(asked, _Unnamed) and _agree(turn, asked):
+                return asked
+        return self._grown(turn, node) or _Unnamed(turn, node)
+
+    def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
+        """The conversation whose latest call said the same, but for less in its last message."""
+        nodes, last = self._graph.nodes, turn.request.last
+        before = nodes.before(node)
+        if self._has_tools or turn.request.tools or last is None or before == nodes.before(before):
+            return None
+        for each in reversed(self._unnamed):
+            told = each.latest.last
+            if (
+                told is not None
+                and nodes.before(each.node) == before
+                and told.role == last.role == "user"
+                and _is_grown(last.text, told.text)
+                and _agree(turn, each)
+            ):
+                return each
+        return None
+
+
+def _said_kind(turn: Turn) -> CallKind | None:
+    return turn.conversation.kind if turn.conversation is not None else None
+
+
+def _agree(turn: Turn, other: _Found) -> bool:
+    """Whether what the agent says of this call fits to what it has said of the others."""
+    said = _said_kind(turn)
+    if isinstance(other, Conversation):
+        return other.kind != "tool" and said in (other.kind, None)
+    mine, family = _family(turn.request), _family(other.latest)
+    return said == other.said and (mine == family or mine is None or family is None)
+
+
+def _family(request: Request) -> Json:
+    return (request.extra or {}).get(_FAMILY)
+
+
+def _has_tools(turn: Turn) -> bool:
+    """Whether it is the agent's, and offers tools."""
+    return bool(turn.request.tools) and _said_kind(turn) != "tool"
+
+
+def _is_grown(new: str, old: str) -> bool:
+    """Whether the one is the other with something put in at one place."""
+    low, high = 0, len(old)
+    while low < high:  # for where they part
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if new.startswith(old[:middle]) else (low, middle - 1)
+    return len(new) > len(old) and new.endswith(old[low:])
