@@ -24,7 +24,7 @@ not cancelled. Tests walk every cell: `tests/rollout/test_outcomes.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -138,7 +138,8 @@ def judge(error: BaseException, exchange: Exchange) -> tuple[BaseException | Non
     cause = exchange._cause  # a stream was left by it, and it goes on its way
     if cause is None or _answer_in(cause) is None:
         return None, error
-    return cause, _split(error, lambda exc: exc is cause)[1]
+    known = {id(exc) for exc in _leaves(cause)}
+    return cause, _split(error, lambda exc: id(exc) in known)[1]
 
 
 def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
@@ -148,6 +149,15 @@ def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
             return None
         exc = exc.exceptions[0]
     return exc if isinstance(exc, Refusal | UpstreamError) else None
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    """An exception, or those in a group: groups are made anew on their way, these are not."""
+    if isinstance(exc, BaseExceptionGroup):
+        for each in exc.exceptions:
+            yield from _leaves(each)
+    else:
+        yield exc
 
 
 def _split(

@@ -480,10 +480,12 @@ class Rollout:
             pass
         finally:
             reader.close()
-            if exchange is not None and not exchange.settled:
-                with trio.CancelScope(shield=True):
-                    await self._told(exchange._hang_up)
-            self._calls.leave(reader, exchange)
+            try:
+                if exchange is not None and not exchange.settled:
+                    with trio.CancelScope(shield=True):
+                        await self._told(exchange._hang_up)
+            finally:
+                self._calls.leave(reader, exchange)
 
     async def _admit(self, exchange: Exchange) -> bool:
         """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""

@@ -1,0 +1,505 @@
+"""Who is told of what when an exchange is settled from outside while somebody is at work on it: every cell.
+
+In each, whoever answers has taken the exchange, and is busy in a way that no cancellation can end (a shield), until the
+exchange has been settled from outside. Then it does what it does next.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import trio
+import trio.testing
+
+from tests.asking import ask, ask_body, raw_request
+from tests.rollout.outcomes import ACTIONS, BEGIN, CELLS, END, EVENTS, PAGE, Cell, table, told, turn_of
+from triocept import (
+    Endpoint,
+    Exchange,
+    ExchangeAbandoned,
+    LimitReached,
+    Refusal,
+    Rollout,
+    Trace,
+    Turn,
+    UpstreamError,
+    serve_endpoint,
+)
+
+
+class Agent:
+    """An agent that makes one call over a socket of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        pass
+
+    async def send(self, port: int, data: bytes) -> None:
+        self._stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await self._stream.send_all(data)
+
+    async def hang_up(self) -> None:
+        await self._stream.aclose()
+
+    async def read(self) -> bytes:
+        data = b""
+        try:
+            async with self._stream:
+                async for piece in self._stream:
+                    data += piece
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        return data
+
+
+class AgentInAThread(Agent):
+    """The same, blocking, in threads."""
+
+    async def send(self, port: int, data: bytes) -> None:
+        def call() -> socket.socket:
+            sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+            sock.sendall(data)
+            return sock
+
+        self._sock = await trio.to_thread.run_sync(call)
+
+    async def hang_up(self) -> None:
+        await trio.to_thread.run_sync(self._sock.close)
+
+    async def read(self) -> bytes:
+        def call() -> bytes:
+            data = b""
+            try:
+                while piece := self._sock.recv(65536):
+                    data += piece
+            except OSError:
+                pass
+            self._sock.close()
+            return data
+
+        return await trio.to_thread.run_sync(call)
+
+
+class AgentInAProcess(Agent):
+    """The same in another process."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    async def _order(self, **order: object) -> str:
+        def call() -> str:
+            stdin, stdout = self._process.stdin, self._process.stdout
+            assert stdin is not None
+            assert stdout is not None
+            stdin.write(json.dumps(order) + "\n")
+            stdin.flush()
+            answer: str = json.loads(stdout.readline())
+            return answer
+
+        return await trio.to_thread.run_sync(call)
+
+    async def send(self, port: int, data: bytes) -> None:
+        await self._order(do="send", port=port, data=data.decode())
+
+    async def hang_up(self) -> None:
+        await self._order(do="hang up")
+
+    async def read(self) -> bytes:
+        return (await self._order(do="read")).encode()
+
+
+AGENTS = {"body": Agent, "sibling task": Agent, "thread": AgentInAThread, "process": AgentInAProcess}
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[subprocess.Popen[str]]:
+    program = Path(__file__).with_name("remote_agent.py")
+    with subprocess.Popen(
+        [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as started:
+        yield started
+        assert started.stdin is not None
+        started.stdin.close()
+        started.wait(timeout=10)
+
+
+class SlowRecorder:
+    """Is at work on a turn until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = trio.Event()
+
+    async def record(self, turn: Turn) -> None:
+        await self.go.wait()
+
+    async def seal(self, trace: Trace) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await trio.sleep(0.001)
+
+
+class Play:
+    """One cell, played."""
+
+    def __init__(self, cell: Cell, agent: Agent) -> None:
+        self.cell = cell
+        self.agent = agent
+        self.taken, self.acted = trio.Event(), trio.Event()
+        self.leave_rollout, self.leave_endpoint = trio.Event(), trio.Event()
+        self.told: list[BaseException] = []
+        """What the owner gets."""
+        self.exchange: Exchange | None = None
+        self.trace: Trace | None = None
+        self.recorder = SlowRecorder()
+        if "recorded" not in cell.event:
+            self.recorder.go.set()
+
+    # Whoever answers
+
+    async def answer(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        try:
+            if self.cell.action == "send":
+                async with exchange.open_stream() as stream:
+                    await stream.send("half")
+                    with trio.CancelScope(shield=True):
+                        await self._busy(exchange)
+                        await stream.send("more")
+            elif self.cell.action == "is cancelled":
+                self.taken.set()
+                await trio.sleep_forever()
+            else:
+                with trio.CancelScope(shield=True):
+                    await self._busy(exchange)
+                    await self._act(exchange)
+        finally:
+            self.acted.set()
+
+    async def _busy(self, exchange: Exchange) -> None:
+        self.taken.set()
+        await until(lambda: exchange.settled)
+
+    async def _act(self, exchange: Exchange) -> None:
+        match self.cell.action:
+            case "respond":
+                await exchange.respond("too late")
+            case "refuse":
+                await exchange.refuse(429, "too late")
+            case "raise Refusal":
+                raise Refusal(429, "too late")
+            case "raise UpstreamError":
+                raise UpstreamError("it is down", status=503)
+            case "raise another":
+                raise ValueError("a fault")
+
+    # Its owner
+
+    @asynccontextmanager
+    async def rollout(self, endpoint: Endpoint) -> AsyncIterator[tuple[Rollout, Rollout]]:
+        """The rollout whose call it is, and the one that is stopped in its place by its parent's stop."""
+        handler = self.answer if "handler" in self.cell.form else None
+        depth = (self.cell.form == "handler of a child") + (self.cell.event == "its parent's stop")
+        async with AsyncExitStack() as stack:
+            if not depth:
+                rollout = await stack.enter_async_context(endpoint.open_rollout(handler))
+                yield rollout, rollout
+                return
+            top = rollout = await stack.enter_async_context(endpoint.open_rollout())
+            for level in range(depth):
+                last = handler if level == depth - 1 else None
+                rollout = await stack.enter_async_context(rollout.open_child(last))
+            yield rollout, top
+
+    async def own(
+        self,
+        endpoint: Endpoint,
+        nursery: trio.Nursery,
+        *,
+        task_status: trio.TaskStatus[tuple[Rollout, Rollout]],
+    ) -> None:
+        try:
+            async with self.rollout(endpoint) as (rollout, top):
+                self.trace = rollout.trace
+                if self.cell.form in ("serve", "loop"):
+                    nursery.start_soon(self.answer_outside, rollout)
+                if self.cell.place == "body":
+                    await self.call(rollout)
+                task_status.started((rollout, top))
+                await self.leave_rollout.wait()
+        except BaseException as exc:
+            self.keep(exc)
+
+    async def answer_outside(self, rollout: Rollout) -> None:
+        try:
+            if self.cell.form == "serve":
+                await rollout.serve(self.answer)
+                return
+            async for exchange in rollout:
+                with trio.CancelScope() as scope:
+                    async with trio.open_nursery() as nursery:
+                        if self.cell.action == "is cancelled":
+                            nursery.start_soon(self.cancel_when_settled, exchange, scope)
+                        try:
+                            await self.answer(exchange)
+                        except Exception as exc:
+                            self.keep(exc)
+        except BaseException as exc:
+            self.keep(exc)
+
+    async def cancel_when_settled(self, exchange: Exchange, scope: trio.CancelScope) -> None:
+        await until(lambda: exchange.settled)
+        scope.cancel()
+
+    def keep(self, exc: BaseException) -> None:
+        if isinstance(exc, trio.Cancelled):
+            raise exc
+        self.told.append(exc)
+
+    async def call(self, rollout: Rollout) -> None:
+        body = json.dumps(ask_body(stream=self.cell.action == "send")).encode()
+        await self.agent.send(self.port, raw_request(rollout, body, more="Connection: close\r\n"))
+
+    # What happens
+
+    async def serve(self, *, task_status: trio.TaskStatus[Endpoint]) -> None:
+        async with serve_endpoint(recorder=self.recorder, grace=0.3) as endpoint:
+            self.port = endpoint.port
+            task_status.started(endpoint)
+            await self.leave_endpoint.wait()
+
+    async def happen(self, rollout: Rollout, top: Rollout) -> None:
+        match self.cell.event:
+            case "rollout.stop":
+                await rollout.stop("enough")
+            case "its parent's stop":
+                await top.stop("enough")
+            case "the rollout is left":
+                self.leave_rollout.set()
+            case "the endpoint ends":
+                self.leave_endpoint.set()
+            case _:
+                await self.agent.hang_up()
+
+    async def run(self) -> bytes:
+        reply = b""
+        async with trio.open_nursery() as nursery:
+            endpoint = await nursery.start(self.serve)
+            rollout, top = await nursery.start(self.own, endpoint, nursery)
+            if self.cell.place != "body":
+                await self.call(rollout)
+            await self.taken.wait()
+            await self.happen(rollout, top)
+            await self.acted.wait()
+            self.recorder.go.set()
+            await until(lambda: len(rollout.trace) == 1)
+            if "hangs up" not in self.cell.event:
+                reply = await self.agent.read()
+            self.leave_rollout.set()
+            await until(lambda: rollout.trace.sealed)
+            self.leave_endpoint.set()
+        return reply
+
+
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+async def test_who_is_told(cell: Cell, process: subprocess.Popen[str]) -> None:
+    play = Play(cell, AGENTS[cell.place](process))
+    with trio.fail_after(15):
+        reply = await play.run()
+    wanted = told(cell.action, cell.event, cell.form)
+    assert [type(exc).__name__ for exc in play.told] == ([] if wanted is None else [wanted])
+    assert play.trace is not None
+    assert [turn.outcome for turn in play.trace] == [turn_of(cell.event)]
+    assert play.trace.sealed
+    if "hangs up" not in cell.event:
+        status = b"HTTP/1.1 404" if "stop" in cell.event else b"HTTP/1.1 503"
+        assert reply.startswith(b"HTTP/1.1 200" if cell.action == "send" else status)
+        assert b"[DONE]" not in reply
+        assert b"too late" not in reply
+
+
+def test_the_docs_have_the_table_that_was_tested() -> None:
+    text = PAGE.read_text()
+    assert f"{BEGIN}\n{table()}\n{END}" in text, "run: python -m tests.rollout.outcomes"
+
+
+@pytest.mark.parametrize("action", [action for action in ACTIONS if action != "is cancelled"])
+async def test_a_handler_that_stops_its_rollout_goes_on_and_kills_no_other(action: str) -> None:
+    """The one that stops is not cancelled by that; the other is, and whatever it does is no fault of the program."""
+    went_on = False
+    play = Play(Cell(action, EVENTS[0], "handler", "sibling task"), Agent.__new__(Agent))
+
+    async def handle(exchange: Exchange) -> None:
+        nonlocal went_on
+        assert exchange.request.last is not None
+        if exchange.request.last.text != "stop":
+            await play.answer(exchange)
+            return
+        await exchange.rollout.stop("enough")
+        await trio.lowlevel.checkpoint()
+        await exchange.respond("nobody gets this")
+        went_on = True
+        raise LimitReached("as well")
+
+    statuses = []
+
+    async def call(rollout: Rollout, text: str) -> None:
+        try:
+            statuses.append((await ask(rollout, text, stream=action == "send")).status_code)
+        except httpx2.RemoteProtocolError:  # its stream broke
+            assert (action, text) == ("send", "work")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+            try:
+                async with endpoint.open_rollout(handle) as rollout:
+                    nursery.start_soon(call, rollout, "work")
+                    await play.taken.wait()
+                    nursery.start_soon(call, rollout, "stop")
+                    await until(lambda: went_on and len(rollout.trace) == 2)
+                    await play.acted.wait()
+                    await trio.testing.wait_all_tasks_blocked()
+            except ValueError:
+                assert action == "raise another"
+            else:
+                assert action != "raise another"
+    assert [turn.outcome for turn in rollout.trace] == ["refused", "refused"]
+    if action == "raise another":
+        return  # which cancels every other handler
+    assert went_on
+    assert statuses == [404] * (1 if action == "send" else 2)
+
+
+async def test_a_recorder_that_fails_at_the_end_is_told_and_keeps_nobody_from_being_refused() -> None:
+    class Full(SlowRecorder):
+        async def record(self, turn: Turn) -> None:
+            raise OSError(28, "no space left on device")
+
+    statuses = []
+
+    async def call(rollout: Rollout, text: str) -> None:
+        statuses.append((await ask(rollout, text)).status_code)
+
+    async def wait(exchange: Exchange) -> None:
+        await trio.sleep_forever()
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=Full()) as endpoint, trio.open_nursery() as nursery:
+            with pytest.raises(ExceptionGroup) as caught:
+                async with endpoint.open_rollout(wait) as rollout:
+                    for number in range(3):
+                        nursery.start_soon(call, rollout, str(number))
+                    await until(lambda: len(rollout._calls.open) == 3)
+    assert [type(exc) for exc in caught.value.exceptions] == [OSError] * 3
+    assert statuses == [500] * 3
+    assert rollout.trace.sealed
+
+
+async def test_a_turn_that_could_not_be_recorded_after_a_hang_up_is_the_owners_to_know() -> None:
+    class Full(SlowRecorder):
+        async def record(self, turn: Turn) -> None:
+            raise OSError(28, "no space left on device")
+
+    async def wait(exchange: Exchange) -> None:
+        taken.set()
+        await trio.sleep_forever()
+
+    taken = trio.Event()
+    agent = Agent.__new__(Agent)
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=Full()) as endpoint:
+            with pytest.raises(OSError, match="no space"):
+                async with endpoint.open_rollout(wait) as rollout:
+                    await agent.send(endpoint.port, raw_request(rollout, json.dumps(ask_body()).encode()))
+                    await taken.wait()
+                    await agent.hang_up()
+                    await trio.sleep_forever()
+
+
+async def test_what_nurseries_in_a_handler_make_of_an_answer_is_an_answer() -> None:
+    async def nested(exchange: Exchange) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, exchange)
+
+    async def fail(exchange: Exchange) -> None:
+        raise Refusal(429, "later")
+
+    async def stream(exchange: Exchange) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_in_a_stream, exchange)
+
+    async def fail_in_a_stream(exchange: Exchange) -> None:
+        async with exchange.open_stream(), trio.open_nursery() as nursery:
+            nursery.start_soon(fail, exchange)
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            for handler in (nested, stream):
+                async with endpoint.open_rollout(handler) as rollout:
+                    assert (await ask(rollout)).status_code == 429
+                assert [turn.outcome for turn in rollout.trace] == ["refused"]
+
+
+async def test_a_fault_beside_what_is_none_is_the_owners() -> None:
+    async def both(exchange: Exchange) -> None:
+        with trio.CancelScope(shield=True):
+            taken.set()
+            await until(lambda: exchange.settled)
+            raise BaseExceptionGroup("both", [Refusal(429, "too late"), ValueError("a fault")])
+
+    taken = trio.Event()
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+            with pytest.raises(ExceptionGroup) as caught:
+                async with endpoint.open_rollout(both) as rollout:
+                    nursery.start_soon(ask, rollout)
+                    await taken.wait()
+                    await rollout.stop("enough")
+                    await trio.sleep_forever()
+    assert [str(exc) for exc in caught.value.exceptions] == ["a fault"]
+
+
+async def test_a_loop_is_told_of_a_hang_up_at_its_next_word() -> None:
+    agent = Agent.__new__(Agent)
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            await agent.send(endpoint.port, raw_request(rollout, json.dumps(ask_body()).encode()))
+            async for exchange in rollout:
+                await agent.hang_up()
+                await until(lambda: len(rollout.trace) == 1)
+                exchange.annotate(seen=True)  # too late, and no fault
+                with pytest.raises(ExchangeAbandoned):
+                    await exchange.respond("hello")
+                break
+
+
+async def test_a_cancellation_that_crosses_a_handlers_error_does_not_hide_it() -> None:
+    async def fail(exchange: Exchange) -> None:
+        raise ValueError("a fault")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+            with pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
+                async with endpoint.open_rollout(fail) as rollout:
+
+                    async def call() -> None:
+                        await ask(rollout)
+
+                    nursery.start_soon(call)
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        scope.cancel()
+                        await trio.lowlevel.checkpoint()
