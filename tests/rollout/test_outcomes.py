@@ -397,12 +397,11 @@ async def test_a_recorder_that_fails_at_the_end_is_told_and_keeps_nobody_from_be
 
     with trio.fail_after(10):
         async with serve_endpoint(recorder=Full()) as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises(ExceptionGroup) as caught:
+            with pytest.raises(OSError, match="no space"):
                 async with endpoint.open_rollout(wait) as rollout:
                     for number in range(3):
                         nursery.start_soon(call, rollout, str(number))
                     await until(lambda: len(rollout._calls.open) == 3)
-    assert [type(exc) for exc in caught.value.exceptions] == [OSError] * 3
     assert statuses == [500] * 3
     assert rollout.trace.sealed
 
