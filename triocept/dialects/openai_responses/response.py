@@ -3,7 +3,8 @@
 Rules:
 
 1. An answer repeats what its request said (instructions, tools, sampling, …). These fields are always those of the
-   agent's own request; an upstream's are not kept.
+   agent's own request; an upstream's are not kept. All that Open Responses requires is there, null or its default where
+   nobody said it (openresponses.org, schema `ResponseResource`).
 2. `extra` mirrors the document (`service_tier`, `end_turn`, …), without nulls.
 3. Usage has all numbers: what nobody counted is estimated, for some clients refuse an answer without.
 4. A last call that a cap may have cut is marked `incomplete`.
@@ -46,17 +47,23 @@ _ECHOED = (
     "output_text",
     "error",
     "background",
+    "frequency_penalty",
     "instructions",
     "max_output_tokens",
+    "max_tool_calls",
     "metadata",
     "parallel_tool_calls",
+    "presence_penalty",
     "previous_response_id",
+    "prompt_cache_key",
     "reasoning",
+    "safety_identifier",
     "store",
     "temperature",
     "text",
     "tool_choice",
     "tools",
+    "top_logprobs",
     "top_p",
     "truncation",
     "user",
@@ -98,6 +105,8 @@ def known_of(fields: Fields) -> dict[str, Json]:
     """What an answer has beside, without nulls and without what it repeats of its request."""
     for name in _ECHOED:
         fields.take(name)
+    if fields.peek("service_tier") == _TIER:
+        fields.take("service_tier")
     return {name: value for name, value in (fields.rest() or {}).items() if value is not None}
 
 
@@ -136,28 +145,46 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "id": identity or fresh_id("resp_"),
         "object": "response",
         "created_at": created,
+        "completed_at": None,
         "status": "in_progress",
         "background": False,
         "error": None,
+        "frequency_penalty": sampling.frequency_penalty or 0.0,
         "incomplete_details": None,
         "instructions": render_instructions(request.messages, own=own),
         "max_output_tokens": sampling.max_output_tokens,
+        "max_tool_calls": extra.get("max_tool_calls"),
         "model": model or request.model,
         "output": [],
         "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "presence_penalty": sampling.presence_penalty or 0.0,
         "previous_response_id": request.previous_response or request.continued_from,
+        "prompt_cache_key": extra.get("prompt_cache_key"),
         "reasoning": merged({"effort": effort, "summary": None}, extra.get("reasoning") or {}),
+        "safety_identifier": extra.get("safety_identifier"),
+        "service_tier": _TIER,
         "store": extra.get("store") is not False,
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
         "text": merged(text, extra.get("text") or {}),
         "tool_choice": render_choice(choice, request.tools, own=own) if choice else "auto",
-        "tools": render_tools(request.tools, own=own),
+        "tools": [_repeated(tool) for tool in render_tools(request.tools, own=own)],
+        "top_logprobs": extra.get("top_logprobs") or 0,
         "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
         "truncation": extra.get("truncation") or "disabled",
         "usage": None,
         "user": request.user,
         "metadata": extra.get("metadata") or {},
     }
+
+
+_TIER = "default"
+"""The tier in which an answer was made, which need not be the one that was asked for: a provider may say another."""
+_FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
+"""What a function in an answer has, whatever its request left out."""
+
+
+def _repeated(tool: Json) -> Json:
+    return {**tool, **_FUNCTION, **tool} if tool.get("type") == "function" else tool
 
 
 def ending(
