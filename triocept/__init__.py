@@ -7,7 +7,8 @@ The house; imports only go down:
   `agents`: how known agents are started.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
   places reach the endpoint. `handlers`: small things that answer, and compose.
-* F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart.
+* F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart. `_bare_socket`: bytes of
+  one of trio's sockets, for both sides of F4.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
 * F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`:

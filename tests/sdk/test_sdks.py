@@ -120,7 +120,7 @@ async def test_anthropic_create_stream_and_tool_loop_under_trio() -> None:
 
 
 STATUSES = [
-    # status, how many requests an SDK makes of it (agents.md: 3 for 408, 409, 429 and 5xx, else 1)
+    # status, how many requests an SDK makes of it (3 for 408, 409, 429 and 5xx, else 1)
     (400, 1),
     (401, 1),
     (403, 1),

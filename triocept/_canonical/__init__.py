@@ -4,8 +4,10 @@
 * `request`: what an agent asks: messages, tools, sampling.
 * `response`: what it is answered, whole.
 * `events`: the increments of a response.
+* `given`: what a program gives, checked where it comes in.
 * `fold`: from the one to the other: `assemble(events)` and `events_of(response)`.
 * `price`: what tokens cost, as the program says.
+* `held`: tool calls of an answer that may still fail, held back.
 * `tokens`: an honest guess of token counts, where nobody counted.
 * `head`, `memory`: what stands where it stood in the last call, so as not to read it again.
 

@@ -1,5 +1,6 @@
 """The command line: `triocept run`, `triocept serve` and `triocept demo`.
 
+* `commands`: their options.
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
 * `forward`, `script`: what answers behind either: a real model, or a scripted one.

@@ -1,18 +1,22 @@
 """The heart: rollouts, their exchanges, their agents. trio, and no HTTP.
 
 * `outcome`: the four ways in which an exchange can end.
-* `log`: an answer on its way: one producer, many readers, each from the start.
+* `log`: an answer on its way: one producer, many readers, each from the start. `bell`: what waits for that.
 * `exchange`: one caught model call, live.
 * `stream`: an answer given piece by piece.
-* `rollout`: one agent run: its key, its trace, its stream of exchanges.
+* `rollout`: one agent run: its key, its trace, its stream of exchanges. `life`: how it runs and ends.
+* `child`: rollouts in rollouts, and the model calls of the program's own tools.
+* `ledger`: what a rollout writes down: its trace, and its recorder.
 * `handler`: what a handler is, and what is none.
 * `service`: a handler at work on a rollout's exchanges.
 * `budget`: what a rollout may spend: `Limits`.
-* `registry`: which key belongs to which rollout.
+* `registry`: which key belongs to which rollout. `addresses`: where a rollout can be reached.
+* `arrivals`: exchanges that nobody has taken yet. `calls`: the connections that wait for them.
 * `retries`: whether a call is another one's repetition.
 * `event_loop`: that it is trio's.
 * `clients`: the official SDKs' clients, pointed at a rollout.
-* `agent`, `process`, `watcher`, `environment`, `output`: the agent's process and its group.
+* `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model.
+* `agent`, `command`, `environment`, `process`, `group`, `watcher`, `output`: the agent's process and its group.
 
 Holds a dialect's name, never its code.
 """

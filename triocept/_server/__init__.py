@@ -2,13 +2,16 @@
 
 * `listen`: the one socket, bound once and held.
 * `serve`: start, run, end.
-* `connection`: hypercorn's TCPServer, one fault domain each.
+* `connection`: hypercorn's TCPServer, one fault domain each. `wire`: its bytes.
+* `fast`: model calls over HTTP/1.1, without hypercorn. `http1`: hypercorn's own HTTP/1.1, for all else.
 * `websocket_connection`: a websocket's handshake, messages and end.
 * `websocket`: Responses, spoken over one.
 * `slow_reader`: sending to a client that may have stopped reading.
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.
+* `lifespan`: the application's start and end.
 * `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart.
 * `answer`: from an outcome to status, headers, JSON or SSE.
 * `routes`: which path is whose.
-* `app`: Quart-Trio: every route that is not a model call.
+* `encoding`, `documents`: bodies that are compressed, and the JSON in bodies.
+* `app`: Quart-Trio: every route that is not a model call. `service_views`, `mcp`: among them, the host services.
 """

@@ -1,6 +1,7 @@
 """Real models to which exchanges are forwarded.
 
 * `upstream`: `open_upstream`, `Upstream`. The file to read first.
+* `address`: where it is.
 * `request`: what goes up: the agent's own document, or one in the provider's dialect.
 * `ceiling`: how many tokens an answer may have at most.
 * `history`: reasoning that only its provider can read, put back where the agent could not keep it.
@@ -11,6 +12,7 @@
 * `failures`: what a provider's bad answer amounts to.
 * `relay`: a stream, from bytes to pieces that are whole.
 * `limiter`, `retry`: how many at once, and how often.
+* `tokens`: ids and log probabilities, for those who train.
 
 Rules:
 

@@ -1,8 +1,8 @@
 """Which headers pass: by name, both ways. Whatever is not named here stays where it is.
 
-Keys, cookies, lengths, encodings and what belongs to one connection never pass. In pains.md's words: a lost
-`retry-after` or `anthropic-ratelimit-*` makes agents retry for ever, a lost `anthropic-beta` takes features away, and
-a lost `user-agent` or `x-stainless-*` has been answered with 429.
+Keys, cookies, lengths, encodings and what belongs to one connection never pass. Proxies that lost
+others are known for what came of it: without `retry-after` or `anthropic-ratelimit-*` agents retry for ever, without
+`anthropic-beta` features are gone, and without `user-agent` or `x-stainless-*` providers have answered with 429.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Rules:
 
 1. One client for one upstream: its connections are its own, and end with it. As many as there are calls: how many
    calls there are at once is the limiter's to say.
-2. Pieces come as they come: no size is asked for, for that would hold bytes back (pains.md, P13).
+2. Pieces come as they come: no size is asked for, for that would hold bytes back.
 3. No redirect is followed: the key would go along.
 4. What the provider's connection does in the middle of an answer is a truncation, whatever it is called.
 """

@@ -1,0 +1,114 @@
+"""What is said of the house is so: its lists of rooms, its counts, and the pages that it names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.real_agents.cases import SOURCES
+from triocept.agents import agent
+from triocept.dialects import DIALECTS
+
+ROOT = Path(__file__).parents[1]
+HOUSE = ROOT / "triocept"
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text()
+LISTED = sorted(
+    str(init.parent.relative_to(HOUSE))
+    for init in HOUSE.glob(
+        "_*/**/__init__.py"
+    )  # `dialects` and `agents` say how to write one, and have no list
+)
+NUMBERS = [
+    "none",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
+NUMBERS += ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
+
+
+def docstring(init: Path) -> str:
+    return ast.get_docstring(ast.parse(init.read_text())) or ""
+
+
+def rooms(folder: Path) -> set[str]:
+    """The modules and packages of a folder."""
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    return modules | {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+def names(text: str) -> set[str]:
+    return set(re.findall(r"`([a-z_]\w*)`", text))
+
+
+@pytest.mark.parametrize("package", [*LISTED, "handlers"])
+def test_a_package_lists_its_rooms_and_no_others(package: str) -> None:
+    text = docstring(HOUSE / package / "__init__.py")
+    heads = re.findall(r"^\* ((?:`\w+`(?:, )?)+):", text, re.MULTILINE)
+    listed = set().union(*map(names, heads))
+    assert rooms(HOUSE / package) - names(text) == set(), "not listed"
+    assert listed - rooms(HOUSE / package) == set(), "listed, and not there"
+
+
+def test_the_map_of_the_floors_has_every_room_and_no_others() -> None:
+    text = docstring(HOUSE / "__init__.py")
+    heads = re.findall(r"^\* F\d ((?:`\w+`(?:, )?)+):", text, re.MULTILINE)
+    assert rooms(HOUSE) - names(text) == set(), "not on the map"
+    assert names(" ".join(heads)) - rooms(HOUSE) == set(), "on the map, and not there"
+
+
+def test_the_page_of_the_house_has_every_room_and_no_others() -> None:
+    page = (DOCS / "explanation" / "the-house.md").read_text()
+    assert names(" ".join(re.findall(r"^\| (?:F\d)? *\| (.*?) \|", page, re.MULTILINE))) == rooms(HOUSE)
+
+
+def test_the_glossary_names_every_dialect() -> None:
+    entry = re.search(r"^dialect\n(.*?)\n\n", (DOCS / "glossary.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert entry is not None
+    assert names(entry[1]) == set(DIALECTS)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/run-an-agent.md"])
+def test_known_agents_are_counted_right(page: str) -> None:
+    (count,) = re.findall(r"\b(\w+) agents(?:, and makes|:)", (ROOT / page).read_text())
+    assert NUMBERS.index(count) == len(SOURCES)
+
+
+def test_the_readme_names_every_agent_that_is_tried() -> None:
+    spoken = README.lower().replace(" ", "_").replace("-", "_")
+    assert [name for name in SOURCES if name not in spoken] == []
+
+
+def test_the_reference_has_every_known_agent_in_the_version_that_is_tested() -> None:
+    page = (DOCS / "reference" / "agents.md").read_text()
+    for name, source in SOURCES.items():
+        assert agent(name)
+        assert f".. autofunction:: triocept.agents.{name}\n" in page
+        assert re.search(
+            rf"^\| .* \| {re.escape(source.version)} \| .*`{re.escape(source.package)}`", page, re.M
+        )
+
+
+def test_a_page_that_is_named_is_there() -> None:
+    folders = [ROOT / name for name in ("triocept", "tests", "bench", "docs", "newsfragments")]
+    pages = {
+        path.name
+        for folder in [ROOT, *folders]
+        for path in folder.glob("**/*.md" if folder != ROOT else "*.md")
+    }
+    for path in [ROOT / "noxfile.py", *(path for folder in folders for path in folder.rglob("*.py"))]:
+        named = set(re.findall(r"[\w-]+\.md\b", path.read_text()))
+        assert named <= pages, f"{path.relative_to(ROOT)}: {named - pages}"
