@@ -43,9 +43,12 @@ class _OpenPart:
 
     def _annotated(self, part: Text) -> dict[str, Json]:
         extra = dict(part.extra or {})
+        lists: dict[str, list[Json]] = {}
         for blob in self.blobs:
-            extra[blob.kind] = [*(extra.get(blob.kind) or ()), msgspec.json.decode(blob.data)]
-        return extra
+            if blob.kind not in lists:
+                lists[blob.kind] = list(extra.get(blob.kind) or ())
+            lists[blob.kind].append(msgspec.json.decode(blob.data))
+        return extra | lists
 
 
 class Fold:

@@ -20,6 +20,8 @@ __all__ = ["Ceiling", "asked_output", "capped"]
 
 LEAST = 1024
 """Tokens. With less room than that for an answer the prompt is too long."""
+MAX_WORDS = 4000
+"""Characters of a refusal that are looked at: the patterns go over them again and again."""
 MAX_MODELS = 256
 """Of which something was learned: an agent may make up names."""
 
@@ -78,7 +80,7 @@ class Ceiling:
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
         """What a refusal says of the most that can be asked for in its place; None: nothing."""
-        text = words.replace("\n", " ")
+        text = words[:MAX_WORDS].replace("\n", " ")
         if (output := _output_in(text)) is not None:
             _keep(self._outputs, model, output)
             return output

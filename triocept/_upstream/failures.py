@@ -30,7 +30,7 @@ _NOWHERE = frozenset({404, 405})
 """What a wrong base URL is mostly answered with."""
 _ERRORS = ("error", "detail", "message")
 """A field of which every error has one: of all dialects, of FastAPI's, of SGLang's."""
-_TAGS = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 
 
 class Reader:
@@ -141,7 +141,7 @@ def _text(body: bytes) -> str:
 
 def _shown(body: bytes) -> str:
     """The words of a body, on one line."""
-    words = " ".join(_TAGS.sub(" ", _text(body[:20_000])).split())
+    words = " ".join(_TAGS.sub(" ", _text(body[:8000])).split())
     if not words:
         return "nothing"
     return repr(words[:_SHOWN] + ("…" if len(words) > _SHOWN else ""))

@@ -42,13 +42,15 @@ _FRAME_END = re.compile(
     rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))"
 )  # a CR at the end may be half of a CR LF
 
+_LONGEST_END = 3
+"""Bytes of an end that may have come before the last of it."""
+
 
 class Frames:
-    """Cuts bytes behind every empty line."""
+    """Cuts bytes behind every empty line. What was searched once is not searched again."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes.
@@ -56,38 +58,33 @@ class Frames:
         Raises:
             DialectError: one frame is larger than an event may be.
         """
-        if self._pieces:
-            data = b"".join([*self._pieces, data]) if self._may_end(data) else self._kept(data)
+        searched = len(self._rest)
+        whole: bytes | bytearray = data
+        if searched:
+            self._rest += data
+            whole = self._rest
         frames: list[bytes] = []
         start = 0
-        for found in _FRAME_END.finditer(data):
-            frames.append(data[start : found.end()])
+        for found in _FRAME_END.finditer(whole, max(0, searched - _LONGEST_END)):
+            frames.append(bytes(whole[start : found.end()]))
             start = found.end()
-        if start < len(data) or frames:
-            self._pieces, self._size = [], 0
-        if start < len(data):
-            self._kept(data[start:])
+        if searched:
+            del self._rest[:start]
+        elif start < len(data):
+            self._rest += data[start:]
+        if len(self._rest) > MAX_EVENT:
+            raise DialectError(f"a frame of the stream is larger than {MAX_EVENT} bytes")
         return frames
 
     @property
     def whole(self) -> bool:
         """Whether nothing waits for its end."""
-        return not self._pieces
+        return not self._rest
 
     def rest(self) -> bytes:
         """What has no empty line behind it."""
-        rest, self._pieces, self._size = b"".join(self._pieces), [], 0
+        rest, self._rest = bytes(self._rest), bytearray()
         return rest
-
-    def _may_end(self, data: bytes) -> bool:
-        return b"\n" in data or b"\r" in data
-
-    def _kept(self, data: bytes) -> bytes:
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > MAX_EVENT:
-            raise DialectError(f"a frame of the stream is larger than {MAX_EVENT} bytes")
-        return b""
 
 
 class Relay:

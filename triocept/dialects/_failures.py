@@ -40,7 +40,7 @@ _PHRASES = (
     "configured context size is",
 )
 _NOT_THESE = ("rate limit", "rate_limit", "too many requests")
-_SUM = re.compile(r"(\d+) \+ (\d+) > (\d+)")
+_SUM = re.compile(r"(\d{1,12}) \+ (\d{1,12}) > (\d{1,12})")  # bounded: else a row of digits takes its square
 _NUMBER = re.compile(r"\d{2,}")
 
 

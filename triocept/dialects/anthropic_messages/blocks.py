@@ -22,13 +22,14 @@ _TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delt
 class _Block:
     """One block that is being written."""
 
-    __slots__ = ("index", "json", "raw", "start", "written")
+    __slots__ = ("index", "json", "raw", "start", "texts", "written")
 
     def __init__(self, start: ResponsePart, index: int, raw: dict[str, Json]) -> None:
         self.start = start
         self.index = index
         self.raw = raw  # of an opaque block, as far as it came
         self.json: list[str] = []  # an opaque block's input
+        self.texts: dict[str, list[str]] = {}  # the pieces of its fields that go on
         self.written = False
 
 
@@ -108,6 +109,7 @@ class Blocks:
         if isinstance(block.start, Opaque):
             if block.json:
                 block.raw["input"] = object_of("".join(block.json))
+            block.raw |= {name: "".join(pieces) for name, pieces in block.texts.items()}
             events.append(PartStart(block.index, Opaque(NAME, block.raw)))
         elif isinstance(block.start, ToolCall) and not block.written:
             self._write(block, "".join(block.json) or "{}", events)
@@ -124,8 +126,11 @@ def _add(block: _Block, kind: str, delta: Fields) -> None:
         return
     for name, value in (delta.rest() or {}).items():
         known = block.raw.get(name)
-        both = isinstance(known, str) and isinstance(value, str)
-        block.raw[name] = known + value if both else value
+        if isinstance(known, str) and isinstance(value, str):
+            block.texts.setdefault(name, [known]).append(value)
+        else:
+            block.raw[name] = value
+            block.texts.pop(name, None)
 
 
 def _citation(value: Json) -> Blob:

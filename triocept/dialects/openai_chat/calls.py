@@ -42,6 +42,7 @@ class Calls:
     def __init__(self, new_index: Callable[[], int]) -> None:
         self._new_index = new_index
         self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
         self._open: list[_Call] = []
         self.any = False
         """Whether there was a call at all."""
@@ -59,6 +60,8 @@ class Calls:
             call = _Call(fields, identity)
             self._open.append(call)
         call.id = call.id or identity
+        if call.id:
+            self._by_id.setdefault(call.id, call)
         if number is not None:
             self._by_index[number] = call
         self._write(call, name, text, fields.rest(), events)
@@ -75,13 +78,14 @@ class Calls:
             events.append(PartEnd(call.index))
         self._open.clear()
         self._by_index.clear()
+        self._by_id.clear()
 
     def _find(self, number: int | None, identity: str, name: str) -> _Call | None:
         if number is not None:
             call = self._by_index.get(number)
             return None if call is not None and identity and call.id and identity != call.id else call
         if identity:
-            return next((call for call in self._open if call.id == identity), None)
+            return self._by_id.get(identity)
         return self._open[-1] if self._open and not name else None
 
     def _write(

@@ -29,11 +29,16 @@ _NO_NAMES = Names(())
 class _Item:
     """One item that is being written."""
 
-    __slots__ = ("head", "id", "index", "kind", "lists", "part", "parts", "path", "place", "raw", "written")
+    __slots__ = (
+        *("head", "id", "index", "kind", "lists", "number", "open", "part", "parts", "path", "place", "raw"),
+        "written",
+    )
 
-    def __init__(self, raw: dict[str, Json], path: str) -> None:
+    def __init__(self, raw: dict[str, Json], path: str, number: int) -> None:
         self.raw = raw
         self.path = path
+        self.number = number
+        self.open = True
         self.kind = raw.get("type") or "message"
         self.id = raw.get("id")
         self.head = _head_of(raw, self.kind)
@@ -51,6 +56,8 @@ class Parts:
 
     def __init__(self) -> None:
         self._open: dict[int, _Item] = {}
+        self._by_id: dict[str, _Item] = {}
+        self._newest: list[_Item] = []  # that are open, the newest last; closed ones may be among them
         self._next_item = 0
         self._next_part = 0
         self.calls = False
@@ -124,7 +131,7 @@ class Parts:
         if item is None or item.kind != (raw.get("type") or "message"):
             item = self._add(None, raw, fields.at("item"), events)
         self.whole(item, raw, fields.at("item"), events)
-        self._open = {number: each for number, each in self._open.items() if each is not item}
+        self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
         """Take the whole item: the parts that no event told of, and the rest of the one that is open."""
@@ -142,7 +149,7 @@ class Parts:
         for path, value in fields.items("output"):
             raw = Fields(value, path).rest() or {}
             self.whole(self._add(None, raw, path, events), raw, path, events)
-        self._open.clear()
+        self._close_all()
 
     def close(self, events: list[Event]) -> None:
         """The answer is whole, and so are its items."""
@@ -150,13 +157,16 @@ class Parts:
             if not item.parts and item.kind != "message":
                 self.whole(item, item.raw, item.path, events)
             self._end_part(item, events)
-        self._open.clear()
+        self._close_all()
 
     def _add(self, number: int | None, raw: dict[str, Json], path: str, events: list[Event]) -> _Item:
-        item = _Item(raw, path)
         number = self._next_item if number is None else number
+        item = _Item(raw, path, number)
         self._next_item = max(self._next_item, number) + 1
         self._open[number] = item
+        self._newest.append(item)
+        if isinstance(item.id, str):
+            self._by_id.setdefault(item.id, item)
         self.any = True
         if item.kind in ("function_call", "custom_tool_call"):
             (call,) = parse_item(raw, path, _NO_NAMES, answer=True)
@@ -170,10 +180,22 @@ class Parts:
         number, named = fields.integer("output_index"), fields.text("item_id") or identity
         if number is not None:
             return self._open.get(number)
-        for item in self._open.values():
-            if named is not None and item.id == named:
-                return item
-        return self._open[max(self._open)] if self._open and named is None else None
+        if named is not None:
+            return self._by_id.get(named) if isinstance(named, str) else None
+        while self._newest and not self._newest[-1].open:
+            self._newest.pop()
+        return self._newest[-1] if self._newest else None
+
+    def _close(self, item: _Item) -> None:
+        item.open = False
+        if self._open.get(item.number) is item:
+            del self._open[item.number]
+        if isinstance(item.id, str) and self._by_id.get(item.id) is item:
+            del self._by_id[item.id]
+
+    def _close_all(self) -> None:
+        for item in list(self._open.values()):
+            self._close(item)
 
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
