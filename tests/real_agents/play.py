@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests.real_agents.cases import PROMPT, Case, Reply
-from triocept import AgentResult, Exchange, Handler, Trace, Turn, serve_endpoint
+from triocept import AgentResult, Exchange, Handler, Limits, Trace, Turn, serve_endpoint
 from triocept._canonical.request import Request
 from triocept._rollout.rollout import Rollout
 from triocept._trace.conversation import is_side_call
@@ -99,6 +99,7 @@ async def play(
     env: Mapping[str, str | None] | None = None,
     arguments: Sequence[str] = (),
     files: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
     limit: float = 120,
 ) -> Played:
     """Run it to its end.
@@ -111,6 +112,7 @@ async def play(
         env: is added to its environment, and wins.
         arguments: go behind its command, before all others.
         files: are written into its directory before its launch is made.
+        limits: what the rollout may spend.
         limit: seconds.
     """
     work = folder / "work"
@@ -120,7 +122,10 @@ async def play(
         (folder / "config" / name).write_text(text)
     model = Model(case.replies, fault)
     with trio.fail_after(limit):
-        async with serve_endpoint(**case.endpoint) as endpoint, endpoint.open_rollout(model) as rollout:
+        async with (
+            serve_endpoint(**case.endpoint) as endpoint,
+            endpoint.open_rollout(model, limits=limits) as rollout,
+        ):
             launch = case.prepare(rollout, folder / "config", PROMPT, executable=str(executable))
             environ = {"HOME": str(folder), **launch.env, **(env or {})}
             command = (launch.argv[0], *arguments, *launch.argv[1:])

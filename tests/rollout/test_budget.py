@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import httpx2
@@ -17,6 +18,7 @@ from tests.asking import STREAM_PATHS, ask, ask_body, bearer, document, echo, ur
 from triocept import (
     Exchange,
     Handler,
+    JSONLRecorder,
     Limits,
     MissingPrice,
     Price,
@@ -26,6 +28,7 @@ from triocept import (
     Text,
     UpstreamError,
     Usage,
+    read_traces,
     serve_endpoint,
 )
 from triocept._rollout.life import open_rollout
@@ -569,6 +572,19 @@ async def _play(steps: list[str], turns: int, with_child: bool) -> None:
 
 def _answers(*rollouts: Rollout) -> int:
     return sum(turn.outcome == "answered" for rollout in rollouts for turn in rollout.trace)
+
+
+async def test_a_file_says_why_a_run_was_stopped_and_tells_what_it_cost(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    recorder = JSONLRecorder(file)
+    async with opened(counted(MILLION, 0), Limits(turns=1), recorder=recorder, id="a") as rollout:
+        await outcomes(rollout, 2)
+    async with opened(echo, id="b", recorder=recorder):
+        pass
+    await recorder.aclose()
+    stopped, other = read_traces(file)
+    assert (stopped.stopped, other.stopped) == ("the limit of 1 turn is reached", None)
+    assert (stopped.cost, stopped.cost_of(PRICES)) == (None, pytest.approx(1))
 
 
 async def test_the_reason_of_a_stop_is_kept_and_a_close_is_none() -> None:

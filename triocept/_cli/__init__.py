@@ -4,6 +4,7 @@
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
 * `forward`, `script`: what answers behind either: a real model, or a scripted one.
+* `limits`: what a run may spend.
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.
 * `show`: what a person sees of it, on a `screen` that fails nobody.
 * `ending`: how a command ends: with its work, with an error in words, or by a signal.

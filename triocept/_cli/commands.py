@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from .._rollout.budget import Limits
 from .._rollout.service import Handler
 from ..agents import AGENTS
 from .demo import run_demo
 from .ending import end_with
 from .forward import Forward, forward_options
+from .limits import limit_options
 from .run import Run, say_hello
 from .script import Script
 from .serve import Serve
@@ -43,6 +45,7 @@ _port_option = click.option("--port", default=0, show_default="a free one", type
 @main.command(context_settings={"allow_interspersed_args": False})
 @_script_option
 @forward_options
+@limit_options
 @_record_option
 @_host_option
 @_port_option
@@ -66,6 +69,7 @@ def run(
     agent: str | None,
     executable: str | None,
     quiet: bool,
+    limits: Limits,
     command: tuple[str, ...],
 ) -> None:
     """Run COMMAND as an agent whose model is triocept, and show each of its model calls.
@@ -86,6 +90,7 @@ def run(
         host=host,
         port=port,
         quiet=quiet,
+        limits=limits,
         agent=agent,
         executable=executable,
     )
@@ -95,6 +100,7 @@ def run(
 @main.command()
 @_script_option
 @forward_options
+@limit_options
 @_record_option
 @_host_option
 @_port_option
@@ -109,6 +115,7 @@ def serve(
     host: str,
     port: int,
     quiet: bool,
+    limits: Limits,
 ) -> None:
     """Serve an endpoint with one rollout until Ctrl-C, for agents that are started elsewhere.
 
@@ -119,7 +126,9 @@ def serve(
         triocept serve --upstream https://api.openai.com/v1 --record traces.jsonl
     """
     handler = _handler(script, upstream, upstream_dialect, model, api_key_env)
-    end_with(Serve(handler, record=record, host=host, port=port, quiet=quiet).run, script=script)
+    end_with(
+        Serve(handler, record=record, host=host, port=port, quiet=quiet, limits=limits).run, script=script
+    )
 
 
 @main.command()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import trio
+
 from .._endpoint import serve_endpoint
+from .._rollout.budget import Limits
 from .._rollout.exchange import Exchange
 from .._rollout.rollout import Rollout
 from .._rollout.service import Handler
@@ -19,6 +23,11 @@ from .script import Script
 from .show import Show
 
 __all__ = ["Run", "say_hello"]
+
+
+TO_END = 10.0
+"""Seconds that an agent has to end by itself when `--max-seconds` are over: those that ask their model are refused, and
+most end at once."""
 
 
 async def say_hello(exchange: Exchange) -> None:
@@ -36,6 +45,7 @@ class Run:
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
+    limits: Limits | None = None
     cwd: Path | None = None
     agent: str | None = None
     """A known agent; `command` is then its prompt."""
@@ -60,16 +70,25 @@ class Run:
                 handler = await stack.enter_async_context(handler.open())
             serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
             endpoint = await stack.enter_async_context(serving)
-            async with endpoint.open_rollout(handler) as rollout:
+            async with endpoint.open_rollout(handler, limits=self.limits) as rollout:
                 launch = self._launch(rollout, folder)
                 show.begin(endpoint, rollout, launch.argv)
                 env = {
                     **{name: None for name in hidden if name not in rollout.environ()},
                     **(launch.env or {}),
                 }
-                result = await rollout.run_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
-        show.end(rollout, result, self.record, self.agent)
-        return result.returncode
+                opening = rollout.open_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
+                async with opening as process:
+                    with trio.move_on_after(self._patience):
+                        await process.wait()
+        show.end(rollout, process.result, self.record, self.agent)
+        return process.result.returncode
+
+    @property
+    def _patience(self) -> float:
+        """Seconds after which an agent is ended that has not ended by itself."""
+        seconds = None if self.limits is None else self.limits.seconds
+        return inf if seconds is None else seconds + TO_END
 
     def _launch(self, rollout: Rollout, folder: Path) -> Launch:
         if self.agent is None:

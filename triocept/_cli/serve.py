@@ -12,6 +12,7 @@ import click
 import trio
 
 from .._endpoint import Endpoint, serve_endpoint
+from .._rollout.budget import Limits
 from .._rollout.rollout import Rollout
 from .._rollout.service import Handler
 from .._trace.jsonl import JSONLRecorder
@@ -33,6 +34,7 @@ class Serve:
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
+    limits: Limits | None = None
 
     async def run(self) -> int:
         """Serve until it is cancelled."""
@@ -50,7 +52,7 @@ class Serve:
                 handler = await stack.enter_async_context(handler.open())
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
             endpoint = await stack.enter_async_context(serving)
-            rollout = await stack.enter_async_context(endpoint.open_rollout(handler))
+            rollout = await stack.enter_async_context(endpoint.open_rollout(handler, limits=self.limits))
             yield endpoint, rollout
 
 

@@ -49,7 +49,10 @@ class Show:
         self._console.print(line, overflow="ellipsis", no_wrap=True, crop=True, soft_wrap=False)
 
     async def seal(self, trace: Trace) -> None:
-        pass
+        if trace.stopped is not None:
+            self._print("▸", "yellow", f"stopped: {trace.stopped}")
+        if trace.cost is not None:
+            self._print("▸", "cyan", f"cost     {trace.cost:,.6g}")
 
     async def aclose(self) -> None:
         pass

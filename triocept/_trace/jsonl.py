@@ -70,6 +70,7 @@ class JSONLRecorder:
             turns=len(trace),
             services=len(trace.services),
             branch=trace.branch,
+            stopped=trace.stopped,
         )
         try:
             self._file.append(encoded_line(seal))

@@ -5,7 +5,8 @@ Lines::
     {"type":"turn", "version":1, …the fields of Turn…, "request":{…, "messages":[]},
      "conversation":[[0,5]], "first":4, "new":[message, …]}
     {"type":"service", "version":1, "call":{…the fields of ServiceCall…}}
-    {"type":"seal", "version":1, "rollout":id, "run":run, "turns":N, "services":M, "branch":{…} or null}
+    {"type":"seal", "version":1, "rollout":id, "run":run, "turns":N, "services":M, "branch":{…} or null,
+     "stopped":reason or null}
 
 The messages of a run are numbered in the order in which they first appear: `new` holds those from number `first` on.
 `conversation` says, as half-open ranges of these numbers, which of them a turn's request held. So the file grows by
@@ -21,9 +22,9 @@ Rules:
 3. A line that cannot be read, a cut one or a damaged one, costs itself alone, and the turns whose messages stood in it
    alone. Empty lines mean nothing.
 4. No seal, or one whose counts differ, means that turns or service calls may be missing.
-5. What has no meaning for older files (`services`, `branch`, `run`) may be missing: they stay readable. Where no line
-   has a run, a seal ends a rollout, and so does a turn whose number does not grow: what follows under the same id is
-   another.
+5. What has no meaning for older files (`services`, `branch`, `run`, `stopped`) may be missing: they stay readable.
+   Where no line has a run, a seal ends a rollout, and so does a turn whose number does not grow: what follows under
+   the same id is another.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class SealLine(msgspec.Struct, frozen=True, tag_field="type", tag="seal", kw_onl
     turns: int
     services: int = 0
     branch: Branch | None = None
+    stopped: str | None = None
 
 
 class _Versioned(msgspec.Struct, frozen=True):

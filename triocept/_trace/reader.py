@@ -168,6 +168,7 @@ class _Run:
     def seal(self, line: SealLine, place: int) -> None:
         """Its end; what comes behind it will not fit the counts."""
         self._seal, self.ended = line, place
+        self.trace._stopped = line.stopped
 
     def finish(self) -> None:
         """Seal the trace if nothing of it is missing."""

@@ -1,0 +1,97 @@
+"""`--max-turns` and its kin, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from cli_helpers import AGENT
+
+from triocept import read_traces
+
+AGENT_COMMAND = ("--", sys.executable, "-c", AGENT, "0", "a", "b", "c", "d")
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "triocept", "run", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_run_ends_at_its_turns_and_says_so(tmp_path: Path) -> None:
+    record = tmp_path / "t.jsonl"
+    done = run("--max-turns", "2", "--record", record, *AGENT_COMMAND)
+    assert done.stdout.count("said: Hello") == 2
+    assert "404" in done.stderr
+    assert "stopped: the limit of 2 turns is reached" in done.stderr
+    (trace,) = read_traces(record)
+    assert trace.stopped == "the limit of 2 turns is reached"
+    assert trace.sealed
+
+
+def test_a_run_ends_at_its_tokens() -> None:
+    done = run("--max-tokens", "20", *AGENT_COMMAND)
+    assert "stopped: the limit of 20 tokens is reached" in done.stderr
+
+
+def test_a_run_ends_at_its_cost_and_prices_come_from_options_and_a_file(tmp_path: Path) -> None:
+    prices = tmp_path / "p.json"
+    prices.write_text(json.dumps({"*": {"input": 0, "output": 100_000}}))  # some 1.7 for each answer
+    for price in (("--prices", prices), ("--price", "*=0,100000"), ("--price", "*=0,100000,0")):
+        done = run("--max-cost", "2", *price, *AGENT_COMMAND)
+        assert done.stdout.count("said: Hello") == 2, done.stderr
+        assert "stopped: the limit of 2 cost is reached" in done.stderr
+        assert "cost     3." in done.stderr
+    done = run("--price", "*=0,100000", *AGENT_COMMAND)
+    assert done.stdout.count("said: Hello") == 4
+    assert "cost     6." in done.stderr  # no limit, and still the cost
+
+
+def test_an_agent_that_asks_nobody_is_ended_some_time_after_its_seconds(tmp_path: Path) -> None:
+    code = "from triocept._cli import run, main; run.TO_END = 0.3; main()"
+    arguments = ("run", "--max-seconds", "0.2", "--", sys.executable, "-c", "import time; time.sleep(60)")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 128 + 15, done.stderr
+    assert "stopped: the limit of 0.2 seconds is reached" in done.stderr
+
+
+def test_a_model_without_a_price_is_told_in_words() -> None:
+    done = run("--max-cost", "2", "--price", "other=1,2", *AGENT_COMMAND)
+    assert done.returncode == 1
+    assert (
+        "\nError: the cost is limited, and the model 'm' has no price: there are prices for other"
+        in done.stderr
+    )
+
+
+def test_what_is_asked_under_another_name_costs_what_that_costs(tmp_path: Path) -> None:
+    arguments = (
+        "--max-cost",
+        "2",
+        "--model",
+        "far",
+        "--price",
+        "far=1,2",
+        "--upstream",
+        "http://127.0.0.1:9/v1",
+    )
+    done = run(*arguments, *AGENT_COMMAND)
+    assert "has no price" not in done.stderr
+
+
+def test_limits_that_make_no_sense_are_told(tmp_path: Path) -> None:
+    broken = tmp_path / "p.json"
+    broken.write_text('{"m": {"input": "much"}}')
+    for arguments, text in (
+        (("--max-cost", "1"), "--max-cost needs --price"),
+        (("--price", "m=1"), "MODEL=INPUT,OUTPUT"),
+        (("--price", "m=1,x"), "could not convert"),
+        (("--price", "m=-1,2"), "a price is 0 or more"),
+        (("--prices", broken), "$[...].input"),
+        (("--max-turns", "-1"), "--max-turns"),
+    ):
+        done = run(*arguments, "--", "true")
+        assert (done.returncode, text in done.stderr) == (2, True), done.stderr

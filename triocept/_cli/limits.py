@@ -1,0 +1,106 @@
+"""`--max-turns` and its kin: what a run may spend, said on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from .._canonical.price import Price, price_of
+from .._rollout.budget import Limits
+
+__all__ = ["limit_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--max-turns", type=click.IntRange(0), metavar="N", help="End the run after N answered calls."
+    ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(0),
+        metavar="N",
+        help="End it after N tokens, input and output together.",
+    ),
+    click.option("--max-seconds", type=click.FloatRange(0), metavar="SECONDS", help="End it after so long."),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(0),
+        metavar="COST",
+        help="End it when it has cost so much, in the currency of the prices.",
+    ),
+    click.option(
+        "--price",
+        "price",
+        multiple=True,
+        metavar="MODEL=INPUT,OUTPUT[,CACHED]",
+        help="What a million tokens of a model cost; `*` in MODEL stands for anything. May be given several times.",
+    ),
+    click.option(
+        "--prices",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help='A JSON file of prices: {"MODEL": {"input": …, "output": …, "cached_input": …, "cache_write": …}}.',
+    ),
+)
+
+
+def limit_options(command: F) -> F:
+    """The options of a command that opens a rollout; it gets `limits`."""
+
+    @wraps(command)
+    def with_limits(
+        *,
+        max_turns: int | None,
+        max_tokens: int | None,
+        max_seconds: float | None,
+        max_cost: float | None,
+        price: tuple[str, ...],
+        prices: Path | None,
+        **others: Any,
+    ) -> Any:
+        known = _prices(price, prices, others.get("model"))
+        if max_cost is not None and not known:
+            raise click.UsageError("--max-cost needs --price MODEL=INPUT,OUTPUT or --prices FILE")
+        limits = Limits(
+            turns=max_turns, total_tokens=max_tokens, seconds=max_seconds, cost=max_cost, prices=known
+        )
+        return command(limits=limits, **others)
+
+    made: Any = with_limits
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return made  # type: ignore[no-any-return]
+
+
+def _prices(options: Iterable[str], file: Path | None, model: str | None) -> dict[str, Price]:
+    """All prices that were given. What answers as `model`, whatever the agent asks for, costs what `model` costs."""
+    prices = dict(_parsed(option) for option in options)
+    if file is not None:
+        prices = _read(file) | prices
+    if model is not None and "*" not in prices and (price := price_of(prices, (model,))) is not None:
+        prices["*"] = price
+    return prices
+
+
+def _parsed(option: str) -> tuple[str, Price]:
+    model, _, numbers = option.rpartition("=")
+    try:
+        amounts = [float(number) for number in numbers.split(",")]
+        if not model or not 2 <= len(amounts) <= 3:
+            raise ValueError("it is MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED")
+        cached = amounts[2] if len(amounts) == 3 else None
+        return model, Price(input=amounts[0], output=amounts[1], cached_input=cached)
+    except ValueError as exc:
+        raise click.UsageError(f"--price {option}: {exc}") from exc
+
+
+def _read(file: Path) -> dict[str, Price]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Price])
+    except (OSError, msgspec.DecodeError) as exc:
+        raise click.UsageError(f"--prices {file}: {exc}") from exc
