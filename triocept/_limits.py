@@ -30,9 +30,9 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
     408 in the middle of a request."""
     waiting_bytes: int = 1024 * MIB
     """Of request bodies and messages that were received and are not parsed yet, over all connections. Over it: 503."""
-    decoded_bytes: int = 64 * MIB
+    decoded_bytes: int = 32 * MIB
     """Of a compressed body (`Content-Encoding`), decoded. Over it: 413."""
-    document_items: int = 2_000_000
+    document_items: int = 1_000_000
     """Values in one JSON document: each takes some 50 to 100 bytes of memory, though it may be 2 in the body. Over it:
     413."""
     answer_bytes: int = 256 * MIB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.asking import ask_body, connected, echo, raw_request
-from triocept import serve_endpoint
+from triocept import Refusal, serve_endpoint
 from triocept._server import documents
 from triocept._server.documents import read_body
 from triocept.errors import DialectError
@@ -29,7 +30,7 @@ def test_a_document_read_in_pieces_is_the_document(value: object, spaces: int | 
     body = json.dumps(value, indent=spaces).encode()
 
     async def read() -> object:
-        return await read_body(body)
+        return await read_body(body, 10 * LARGE)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "_LARGE", 0)
@@ -47,7 +48,7 @@ def test_a_document_read_in_pieces_is_the_document(value: object, spaces: int | 
 )
 async def test_a_large_body_that_is_no_json_is_an_error_with_its_place(body: bytes, says: str) -> None:
     with pytest.raises(DialectError, match=f"the body is not valid JSON: .*{says}"):
-        await read_body(body)
+        await read_body(body, 10 * LARGE)
 
 
 async def test_a_large_body_lets_others_run_while_it_is_read() -> None:
@@ -63,7 +64,7 @@ async def test_a_large_body_lets_others_run_while_it_is_read() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_meanwhile)
         await trio.lowlevel.checkpoint()
-        await read_body(body)
+        await read_body(body, 10 * LARGE)
         nursery.cancel_scope.cancel()
     assert turns >= len(body) // documents._LARGE
 
@@ -80,3 +81,52 @@ async def test_half_an_emoji_does_not_cost_an_agent_its_call(filler: int) -> Non
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
     assert rollout.trace[0].request.last is not None
     assert rollout.trace[0].request.last.text == "cut \ufffd"
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(value=values, most=st.integers(0, 30))
+def test_the_values_of_a_document_are_counted_outside_of_its_strings(value: object, most: int) -> None:
+    body = json.dumps(value).encode()
+    plain = json.dumps(_without_text(value)).encode()
+    marks = sum(plain.count(mark) for mark in documents._MARKS)
+
+    async def count(step: int) -> bool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(documents, "_STEP", step)
+            return await documents._has_more(body, most)
+
+    for step in (2, 7, 1 << 20):
+        over = trio.run(count, step)
+        assert over == (marks > most) or (over and body.count(b'"') > 4 * most)
+
+
+def _without_text(value: object) -> object:
+    if isinstance(value, str):
+        return ""
+    if isinstance(value, dict):
+        return {str(number): _without_text(inner) for number, inner in enumerate(value.values())}
+    return [_without_text(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages": [' + b"[]," * (16 * 1024 * 1024 // 3) + b"[]]}",
+        b'["' + b'","' * 100_000 + b'"]',
+    ],
+    ids=["lists", "texts"],
+)
+async def test_a_document_of_too_many_values_is_refused_before_it_is_decoded(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal, match="more than 50,000 values") as refused:
+            await read_body(body, 50_000)
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert refused.value.status == 413
+
+
+async def test_a_text_of_many_commas_is_one_value() -> None:
+    body = json.dumps({"text": 'a, "b", \\\\ [c], {d}' * 40_000}).encode()
+    assert await read_body(body, 100_000) == json.loads(body)

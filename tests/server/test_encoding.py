@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import httpx2
 import pytest
@@ -13,13 +14,16 @@ import trio
 import zstandard
 
 from tests.asking import ask_body, bearer, echo, url_of
+from tests.server.watching import watched
 from triocept import serve_endpoint
 
 pytestmark = pytest.mark.usefixtures("both_ways")
+GZIP = partial(gzip.compress, mtime=0)
+ZSTD = zstandard.ZstdCompressor().compress
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
-    "zstd": zstandard.ZstdCompressor().compress,
+    "zstd": ZSTD,
     "identity": bytes,
 }
 
@@ -45,6 +49,11 @@ async def test_a_compressed_body_is_read_and_one_that_grows_over_the_cap_is_refu
         ("gzip", b"{}", 400),
         ("zstd", b"{}", 400),
         ("gzip", gzip.compress(b"{}" * 99, mtime=0)[:-9], 400),
+        ("gzip", GZIP(b"{}") + b"junk", 400),
+        ("gzip", GZIP(b"{}") + GZIP(b"{}")[:-1], 400),
+        ("deflate", zlib.compress(b"{}") + zlib.compress(b"{}"), 400),
+        ("zstd", ZSTD(b"{}" * 99)[:-2], 400),
+        ("zstd", ZSTD(b"{}") + b"junk", 400),
         ("br", b"{}", 415),
     ],
 )
@@ -59,3 +68,41 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
                 )
     assert reply.status_code == status
     assert "ncoding" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+async def test_a_body_of_several_members_or_frames_is_one_body(encoding: str) -> None:
+    text = json.dumps(ask_body("hi" * 5000)).encode()
+    body = b"".join(ENCODERS[encoding](piece) for piece in (text[:10], b"", text[10:5000], text[5000:]))
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                reply = await client.post(
+                    url_of(rollout), content=body, headers={"content-encoding": encoding}
+                )
+    assert reply.json()["choices"][0]["message"]["content"] == "hi" * 5000
+
+
+BOMBS = {
+    "a list of lists": b'{"messages":[' + b"[]," * 17_000_000 + b"[]]}",
+    "a long text": json.dumps(ask_body("x" * 51_000_000)).encode(),
+    "the longest text that is read": json.dumps(ask_body("x" * 33_000_000)).encode(),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+async def test_fifty_kilobytes_of_gzip_cost_little_memory_and_stop_nobody(bomb: str) -> None:
+    body = gzip.compress(BOMBS[bomb])
+    assert len(body) < 55_000
+    headers = {"content-encoding": "gzip"}
+    with trio.fail_after(60):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with httpx2.AsyncClient(headers=bearer(rollout), timeout=60) as client:
+                with watched() as seen:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(seen.run)
+                        reply = await client.post(url_of(rollout), content=body, headers=headers)
+                        nursery.cancel_scope.cancel()
+    assert reply.status_code == (200 if "read" in bomb else 413)
+    assert seen.grown < 200 * 1024 * 1024
+    assert seen.stall < 0.3

@@ -1,5 +1,11 @@
 """Request bodies that are compressed: read, and bounded by what they become, not by what came.
 
+Rules:
+
+1. A body is inflated a little at a time, with schedule points between: 50 KB of gzip may become 50 MB.
+2. Several members of gzip (RFC 1952, 2.2) or frames of zstd (RFC 8878, 3) are one body. What is behind the last and is
+   none is an error, and so is a body that ends within one.
+
 hypercorn and Quart leave a Content-Encoding to the application. gzip and deflate need nothing; zstd needs the package
 `zstandard` (the extra `zstd`).
 """
@@ -8,60 +14,101 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import trio
 
 from ..errors import Refusal
 
 __all__ = ["decoded"]
 
 _GZIP_OR_ZLIB = 47  # zlib: 32 finds out which of the two it is, 15 is the largest window
+_GZIP = 31
+_SLICE = 512
+"""Bytes that are inflated in one go: with zlib they become 0.5 MB at most, with zstd 22 MB (3 bytes are a block of 128
+KiB)."""
+_STEP = 256 * 1024
+"""Bytes, of either side, between two schedule points."""
+_ZSTD_WINDOW = 8 * 1024 * 1024
+"""What a decoder should have for a frame (RFC 8878, 3.1.1.1.2); more is refused."""
 
 
-def decoded(body: bytes, encoding: str, cap: int) -> bytes | None:
-    """The body without its encoding; None if that is over `cap` bytes.
+class _Decoder(Protocol):
+    eof: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes) -> bytes: ...
+
+
+async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
+    """The body without its encoding.
 
     Raises:
-        Refusal: 400 for a body that is not what its encoding says, 415 for an encoding that cannot be read here.
+        Refusal: 400 for a body that is not what its encoding says, 413 for one that becomes more than `cap` bytes, 415
+            for an encoding that cannot be read here.
     """
     match encoding.strip().lower():
         case "" | "identity":
             return body
         case "gzip" | "x-gzip" | "deflate":
-            return _inflate(body, cap)
+            return await _decode(
+                body, cap, lambda: zlib.decompressobj(_GZIP_OR_ZLIB), _gzip_member, zlib.error
+            )
         case "zstd":
-            return _from_zstd(body, cap)
+            zstandard = _import_zstandard()
+            frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj
+            return await _decode(body, cap, frame, frame, zstandard.ZstdError)
         case other:
             raise Refusal(
                 415, f"a body with Content-Encoding {other!r} cannot be read here", should_retry=False
             )
 
 
-def _inflate(body: bytes, cap: int) -> bytes | None:
-    reader = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        data = reader.decompress(body, cap + 1)
-    except zlib.error as exc:
-        raise Refusal(
-            400, f"the body is not what its Content-Encoding says: {exc}", should_retry=False
-        ) from exc
-    if len(data) > cap:
-        return None
-    if not reader.eof:
-        raise Refusal(400, "the body ends before its Content-Encoding does", should_retry=False)
-    return data
+def _gzip_member() -> _Decoder:
+    return zlib.decompressobj(_GZIP)
 
 
-def _from_zstd(body: bytes, cap: int) -> bytes | None:
+async def _decode(
+    body: bytes,
+    cap: int,
+    first: Callable[[], _Decoder],
+    further: Callable[[], _Decoder],
+    broken: type[Exception],
+) -> bytes:
+    decoder = first()
+    pieces: list[bytes] = []
+    size = since = 0
+    for start in range(0, len(body), _SLICE):
+        data = body[start : start + _SLICE]
+        while data:
+            if decoder.eof:
+                decoder = further()
+            try:
+                piece = decoder.decompress(data)
+            except broken as exc:
+                raise _not_so(str(exc)) from exc
+            data = decoder.unused_data if decoder.eof else b""
+            pieces.append(piece)
+            size += len(piece)
+            since += len(piece) + _SLICE
+        if size > cap:
+            raise Refusal(413, f"the body is over {cap} bytes without its encoding", should_retry=False)
+        if since > _STEP:
+            since = 0
+            await trio.lowlevel.checkpoint()
+    if not decoder.eof:
+        raise _not_so("it ends before the encoding does")
+    return b"".join(pieces)
+
+
+def _not_so(why: str) -> Refusal:
+    return Refusal(400, f"the body is not what its Content-Encoding says: {why}", should_retry=False)
+
+
+def _import_zstandard() -> Any:
     try:
-        zstandard: Any = importlib.import_module("zstandard")
+        return importlib.import_module("zstandard")
     except ModuleNotFoundError:
         hint = "a zstd body needs the package zstandard here: pip install 'triocept[zstd]'"
         raise Refusal(415, hint, should_retry=False) from None
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            data: bytes = reader.read(cap + 1)
-    except zstandard.ZstdError as exc:
-        raise Refusal(
-            400, f"the body is not what its Content-Encoding says: {exc}", should_retry=False
-        ) from exc
-    return data if len(data) <= cap else None

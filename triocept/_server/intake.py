@@ -15,6 +15,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .._limits import EndpointLimits
 from .._rollout.log import Alarm, ClientGone, EventReader
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
@@ -108,7 +109,7 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
-        document = await _read_document(head, transport, max_body)
+        document = await _read_document(head, transport, max_body, rollout._addresses.limits)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool need not know what the model is called
         request = route.dialect.parse_request(document, route.target, rollout._memory)
@@ -197,17 +198,15 @@ def _key(head: Head) -> str | None:
     return head.headers.get("x-api-key") or head.headers.get("x-goog-api-key")
 
 
-async def _read_document(head: Head, transport: Transport, max_body: int) -> Json:
+async def _read_document(head: Head, transport: Transport, max_body: int, limits: EndpointLimits) -> Json:
     if wants_both_lengths(head.headers):
         raise Refusal(
             400, "a request has a Content-Length or a Transfer-Encoding, not both", should_retry=False
         )
-    body: bytes | None = await transport.receive_body(max_body)
-    if body is not None and (encoding := head.headers.get("content-encoding")):
-        body = decoded(body, encoding, max_body)
-    if body is None:
-        raise BodyTooLarge
-    return await read_body(body)
+    body = await transport.receive_body(max_body)
+    if encoding := head.headers.get("content-encoding"):
+        body = await decoded(body, encoding, min(max_body, limits.decoded_bytes))
+    return await read_body(body, limits.document_items)
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: Rollout) -> Request:

@@ -100,6 +100,7 @@ class _Socket:
         self._socket = socket
         self._max_body = max_body
         self._max_backlog = limits.websocket_backlog
+        self._max_items = limits.document_items
         self._lanes: dict[str | None, deque[bytes]] = {}
         self._warm: dict[str, Request] = {}
         self._room = Bell()
@@ -185,7 +186,7 @@ class _Socket:
 
     async def _answer(self, frame: bytes, lane: str | None) -> None:
         try:
-            document = await read_body(frame)
+            document = await read_body(frame, self._max_items)
             if isinstance(document, dict):
                 document.pop("stream_id", None)  # of the socket, not of the call
             request = self._request(document)
