@@ -269,6 +269,7 @@ class Pool:
             elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
                 place.move(target)
             else:
+                place.depart()
                 self._homeless.append(place)
         self._grow()
 
@@ -334,6 +335,11 @@ class _Place:
         member.add(self)
         if self.rollout is not None:
             self.rollout._move(member.endpoint, member.endpoint._registry, member.endpoint._watcher)
+
+    def depart(self) -> None:
+        """Its endpoint ends, and does not take the rollout along: there will be another."""
+        if self.rollout is not None:
+            self.rollout._depart()
 
     def fail(self, error: BaseException) -> None:
         if self.rollout is not None and self.rollout._fail is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +17,10 @@ from tests.tunnel.relay import Relay
 from triocept import (
     Endpoint,
     EndpointCrashed,
+    Exchange,
     JSONLRecorder,
     Pool,
+    Refusal,
     Rollout,
     TunnelError,
     TunnelHealth,
@@ -257,6 +259,68 @@ async def test_the_rollouts_of_the_only_endpoint_find_a_home_in_its_successor(
                 assert await ask(rollout, "after") == "after"
                 assert pool.loads == (1,)
         assert [turn.outcome for turn in rollout.trace] == ["answered", "answered"]
+
+
+@asynccontextmanager
+async def serve_until_told(deaths: list[trio.Event]) -> AsyncIterator[Endpoint]:
+    """An endpoint that ends in order, for a reason of its own."""
+    death = trio.Event()
+    deaths.append(death)
+    async with serve_endpoint(grace=0.2) as endpoint, trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            await death.wait()
+            raise RuntimeError("its time has come")
+
+        nursery.start_soon(watch)
+        yield endpoint
+
+
+@pytest.mark.parametrize("death", ["it crashes", "it ends in order"])
+@pytest.mark.parametrize("action", ["respond", "refuse", "stream", "raise"])
+async def test_a_rollout_with_a_call_in_hand_outlives_its_endpoint_though_there_is_no_other_yet(
+    death: str, action: str, servers: dict[int, Server]
+) -> None:
+    async def answer(exchange: Exchange) -> None:
+        if exchange.request.last is not None and exchange.request.last.text != "before":
+            await echo(exchange)
+            return
+        with trio.CancelScope(shield=True):
+            taken.set()
+            await gone.wait()
+            match action:
+                case "respond":
+                    await exchange.respond("late")
+                case "refuse":
+                    await exchange.refuse(429, "late")
+                case "stream":
+                    async with exchange.open_stream() as stream:
+                        await stream.send("late")
+                case "raise":
+                    raise Refusal(429, "late")
+
+    async def call(rollout: Rollout) -> None:
+        with suppress(*GONE, AssertionError):
+            await ask(rollout, "before")
+
+    taken, gone = trio.Event(), trio.Event()
+    deaths: list[trio.Event] = []
+    with trio.fail_after(30):
+        opener = partial(serve_until_told, deaths) if death == "it ends in order" else serve_endpoint
+        async with serve_pool(opener, on_lost_endpoint="move") as pool, trio.open_nursery() as nursery:
+            async with pool.open_rollout(answer) as rollout, rollout.open_child(answer) as child:
+                for each in (rollout, child):
+                    taken = trio.Event()
+                    nursery.start_soon(call, each)
+                    await taken.wait()
+                (first,) = pool.endpoints
+                deaths[0].set() if deaths else kill(servers, first)
+                await until(lambda: pool.endpoints and pool.endpoints != (first,))
+                await until(lambda: not first._registry)
+                gone.set()
+                for each in (rollout, child):
+                    assert await ask(each, "after") == "after"
+    assert {len(trace) for trace in (rollout.trace, child.trace)} == {2}
 
 
 async def test_a_fixed_endpoint_that_dies_is_opened_again(servers: dict[int, Server]) -> None:

@@ -510,6 +510,12 @@ class Rollout:
         if self._held_url == url and self._fail is not None:
             self._fail(error)
 
+    def _depart(self) -> None:
+        """The endpoint ends, and this rollout does not: it waits for another."""
+        self._registry.discard(self)
+        for child in self._family:
+            child._depart()
+
     def _move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
         """Live on, on another endpoint."""
         self._registry.discard(self)
