@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import trio
 
 from triocept import Blob, Reasoning, Response, Text, ToolCall, Usage, open_upstream
@@ -248,3 +249,61 @@ async def test_models_are_chosen_by_name_and_each_has_its_own_history() -> None:
     assert "SIGNATURE" not in cheap.asked[0].body.decode()
     assert "SIGNATURE" in stage.provider.asked[-1].body.decode()
     assert body_of(CHAT)["model"] == "asked"
+
+
+def signed(number: int) -> Response:
+    """The same words and the same call each time, but another thought."""
+    thought = Reasoning(f"Thought {number}.", (Blob(MESSAGES, "signature", f"S{number}"),))
+    call = ToolCall("ls", '{"path":"."}', f"toolu_{number}")
+    return Response((thought, Text("I look."), call), id=f"msg_{number}", usage=USAGE, dialect=MESSAGES)
+
+
+def without_ids(*contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An answer and its result, as LangChain's and agno's Gemini tell them: without ids."""
+    result = {"functionResponse": {"name": "ls", "response": {"output": "a.txt"}}}
+    told = [{"role": "model", "parts": parts} for parts in contents]
+    return [*told, {"role": "user", "parts": [result]}]
+
+
+CALLED = {"functionCall": {"name": "ls", "args": {"path": "."}}}
+WHOLE = without_ids([{"text": "I look."}, CALLED])
+TOLD = {"whole": WHOLE, "in increments": without_ids([{"text": "I "}], [{"text": "look."}], [CALLED])}
+
+
+@pytest.mark.parametrize("told", TOLD.values(), ids=TOLD.keys())
+async def test_a_signature_comes_back_where_it_stood_to_an_agent_that_sends_no_ids(
+    told: list[dict[str, Any]],
+) -> None:
+    asked: list[Asked] = []
+
+    async def answer(call: Asked, stream: trio.SocketStream) -> None:
+        asked.append(call)
+        await answers(MESSAGES, signed(len(asked)))(call, stream)
+
+    first = {"role": "user", "parts": [{"text": "hi"}]}
+    with trio.fail_after(5):
+        async with staged(answer, MESSAGES) as stage:
+            for turns in range(3):
+                await stage.ask(GEMINI, contents=[first, *(told * turns)])
+    blocks = [block for message in asked[-1].document["messages"][1::2] for block in message["content"]]
+    assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use"] * 2
+    assert [block["signature"] for block in blocks if "signature" in block] == ["S1", "S2"]
+    assert "dropped_reasoning" not in stage.rollout.trace[-1].notes
+
+
+async def test_a_signature_that_could_belong_to_either_of_two_answers_is_left_out() -> None:
+    asked: list[Asked] = []
+
+    async def answer(call: Asked, stream: trio.SocketStream) -> None:
+        asked.append(call)
+        await answers(MESSAGES, signed(len(asked)))(call, stream)
+
+    first = {"role": "user", "parts": [{"text": "hi"}]}
+    with trio.fail_after(5):
+        async with staged(answer, MESSAGES) as stage:
+            await stage.ask(GEMINI, contents=[first])
+            await stage.ask(GEMINI, contents=[first, *WHOLE])
+            aside = {"role": "user", "parts": [{"text": "a summary of what was before"}]}
+            await stage.ask(GEMINI, contents=[first, aside, *WHOLE])
+    content = asked[-1].document["messages"][-2]["content"]
+    assert [block["type"] for block in content] == ["text", "tool_use"]

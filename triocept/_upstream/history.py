@@ -2,18 +2,23 @@
 
 A provider signs or encrypts what it thought, and wants it back unchanged. An agent of another dialect has no place
 for that. But the trace has the whole answer: when the agent's history comes back, its turn is found by the ids of its
-tool calls, or by its text, and what the provider wrote stands there again.
+tool calls, or by what it says, and what the provider wrote stands there again.
 
 Rules:
 
 1. It goes back to the upstream that made it, and to no other: another one would refuse the request.
 2. It goes back only where the agent kept the rest: the same text, the same calls in the same order.
 3. What is dropped is counted, for the note in the turn.
+4. Where an agent does not send the ids back (LangChain's and agno's Gemini), and several answers say the same, it is
+   the one that stands where it stood; if none does, none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import groupby
+from operator import is_not
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -22,6 +27,7 @@ import msgspec
 from .._canonical.content import Message, Reasoning, Text, ToolCall
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .._trace.message_key import joined, message_key
 from .._trace.turn import Turn
 
 if TYPE_CHECKING:
@@ -58,18 +64,24 @@ def restored(request: Request, rollout: Rollout, *, upstream: str, dialect: str)
     index.update(rollout)
     messages: list[Message] = []
     dropped = 0
-    for message in request.messages:
-        made = None
-        if message.role == "assistant":
-            made = index.find(message, upstream) if request.dialect != dialect else None
-            if made is None:
-                made, lost = _without_foreign(message, index, upstream, dialect)
-                dropped += lost
-        messages.append(message if made is None else made)
-    changed = any(new is not old for new, old in zip(messages, request.messages, strict=True))
+    for place, run in _runs(request.messages):
+        for message in index.find_run(run, place, upstream) if request.dialect != dialect else run:
+            made, lost = _without_foreign(message, index, upstream, dialect)
+            messages.append(made)
+            dropped += lost
+    changed = len(messages) != len(request.messages) or any(map(is_not, messages, request.messages))
     if changed:
         request = msgspec.structs.replace(request, messages=tuple(messages))
     return Restored(request, dropped, changed)
+
+
+def _runs(messages: Sequence[Message]) -> Iterator[tuple[int, tuple[Message, ...]]]:
+    """The messages, and where they stand; what the model says in a row is together."""
+    place = 0
+    for _, group in groupby(messages, key=lambda message: message.role):
+        run = tuple(group)
+        yield place, run
+        place += len(run)
 
 
 class _Index:
@@ -77,7 +89,10 @@ class _Index:
 
     def __init__(self) -> None:
         self._seen = 0
-        self._turns: dict[str, Turn] = {}
+        self._by_call: dict[str, Turn] = {}
+        """By the id of a call."""
+        self._alike: dict[bytes, list[Turn]] = {}
+        """By what was said."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: Rollout) -> None:
@@ -87,13 +102,31 @@ class _Index:
             self._add(trace[number])
         self._seen = len(trace)
 
-    def find(self, message: Message, upstream: str) -> Message | None:
-        """The message as this upstream wrote it; None where it is not known, or was changed."""
-        for key in _keys(message.tool_calls, message.text):
-            turn = self._turns.get(key)
+    def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
+        """What is said in a row, as this upstream wrote it, as far as that is known and was not changed.
+
+        It may be the increments of one answer: Google's SDK sends each back as a message of its own.
+        """
+        if run[0].role != "assistant":
+            return run
+        if len(run) > 1 and (whole := self._find(joined(run), place, upstream)) is not None:
+            return (whole,)
+        return tuple(
+            self._find(message, number, upstream) or message for number, message in enumerate(run, place)
+        )
+
+    def _find(self, message: Message, place: int, upstream: str) -> Message | None:
+        for call in message.tool_calls:
+            turn = self._by_call.get(call.id)
             if turn is not None and turn.response is not None and _name_of(turn) == upstream:
                 return _as_written(turn.response, message)
-        return None
+        alike = self._alike.get(_key(message), ()) if self._alike else ()
+        turns = [turn for turn in alike if _name_of(turn) == upstream]
+        there = [turn for turn in turns if len(turn.request.messages) == place]
+        if not there and len(turns) != 1:
+            return None
+        response = (there or turns)[-1].response
+        return None if response is None else _as_written(response, message)
 
     def origin(self, part: Reasoning) -> str | None:
         """Which upstream made the opaque pieces of this reasoning; None: not known here."""
@@ -110,8 +143,10 @@ class _Index:
         if not blobs and not signed:
             return
         self._origins |= {_digest(blob.data): name for blob in blobs}
-        for key in _keys(response.tool_calls, response.text):
-            self._turns[key] = turn
+        self._by_call |= {call.id: turn for call in response.tool_calls}
+        message = Message("assistant", tuple(response.content))
+        if message.tool_calls or message.text.strip():
+            self._alike.setdefault(_key(message), []).append(turn)
 
 
 _indexes: WeakKeyDictionary[Rollout, _Index] = WeakKeyDictionary()
@@ -123,10 +158,9 @@ def _name_of(turn: Turn) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _keys(calls: tuple[ToolCall, ...], text: str) -> list[str]:
-    if calls:
-        return [f"call {call.id}" for call in calls]
-    return [f"text {_digest(text.strip())}"] if text.strip() else []
+def _key(message: Message) -> bytes:
+    """Equal for messages of the same text and the same calls, whatever the ids of those."""
+    return message_key(Message("assistant", (Text(message.text.strip()), *message.tool_calls)))
 
 
 def _digest(text: str) -> str:
@@ -160,10 +194,8 @@ def _portable_call(call: ToolCall, identity: str) -> ToolCall:
     return msgspec.structs.replace(call, id=identity, extra=extra)
 
 
-def _without_foreign(
-    message: Message, index: _Index, upstream: str, dialect: str
-) -> tuple[Message | None, int]:
-    """The message without the opaque pieces that another upstream of this dialect made (None: it has none).
+def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
+    """The message without the opaque pieces that another upstream of this dialect made; itself, if it has none.
 
     And how many stretches of reasoning this upstream can do nothing with: those of other dialects are left out when
     the request is written.
@@ -177,7 +209,7 @@ def _without_foreign(
         elif index.origin(part) not in (None, upstream):
             mine.append(part)
     if not mine:
-        return None, len(foreign)
+        return message, len(foreign)
     kept = tuple(
         msgspec.structs.replace(part, blobs=()) if any(part is each for each in mine) else part
         for part in message.content
