@@ -27,7 +27,16 @@ NPM_PACKAGES = (
     "@ai-sdk/google",
     "zod",
 )
-PIP_PACKAGES = ("litellm", "pydantic-ai-slim[openai,anthropic]", "langchain-openai")
+PIP_PACKAGES = (
+    "litellm",
+    "pydantic-ai-slim[openai,anthropic]",
+    "langchain",
+    "langchain-openai",
+    "langchain-google-genai",
+    "agno",
+    "google-genai",
+    "smolagents",
+)
 
 
 @pytest.fixture(scope="session")

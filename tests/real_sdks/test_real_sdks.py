@@ -12,7 +12,7 @@ import pytest
 from tests.real_sdks.model import HELLO, TOWN, asked
 from tests.real_sdks.playing import Plays
 from tests.real_sdks.scenarios import PIXEL, STATUSES
-from triocept import Media
+from triocept import Conversation, Media
 
 BOTH = {"text": "sun in Oslo and sun in Rome"}
 EXPECTED: dict[str, Any] = {
@@ -33,6 +33,7 @@ EXPECTED: dict[str, Any] = {
     "broken": {"raised": True, "reason": True},
     "retry": HELLO,
     "abort": {"text": "half"},
+    "agent": {"text": "It is sunny."},
     "silence": HELLO,
 }
 
@@ -98,6 +99,9 @@ PROGRAMS: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     *(("pydantic_ai_agent.py", api, PYDANTIC, {}) for api in ("chat", "responses", "anthropic")),
     *(("langchain_chat.py", api, LANGCHAIN, {}) for api in ("chat", "responses")),
+    *(("agent_frameworks.py", name, "agent", {}) for name in ("langchain", "langchain_gemini", "smolagents")),
+    # What its agent says is all that its model said.
+    ("agent_frameworks.py", "agno", "agent", {"agent": {"text": "I look.It is sunny."}}),
 ]
 SCENARIOS = {(program, arguments): listed(scenarios) for program, arguments, scenarios, _ in PROGRAMS}
 CASES = [
@@ -144,6 +148,10 @@ def test_an_sdk_makes_of_each_answer_what_it_says(
             assert outcomes == ["answered"] * 2
             assert played.trace.parents[turns[1].id] == turns[0].id
             assert [result.text for result in turns[1].request.tool_results] == ["sun in Oslo", "sun in Rome"]
+        case "agent":
+            assert outcomes == ["answered"] * 2
+            assert played.trace.threads == (tuple(turns),)
+            assert set(played.trace.conversations.values()) == {Conversation(id=turns[0].id)}
         case "image":
             media = [part for m in turns[0].request.messages for part in m.content if isinstance(part, Media)]
             assert [(part.kind, part.media_type, part.data) for part in media] == [
