@@ -247,6 +247,13 @@ async def test_a_first_call_without_tools_is_the_main_one_if_it_is_gone_on_with(
     assert trace.parents[trace[1].id] == trace[0].id
 
 
+async def test_a_title_that_is_asked_for_behind_the_task_is_a_side_call() -> None:
+    title = asks("You help.", "task")
+    title["messages"].append({"role": "user", "content": "Write a title."})
+    live, kinds, _ = await kinds_of(asks("You help.", "task", tools=TOOLS), title)
+    assert live == kinds == ["main", "side"]
+
+
 async def test_a_title_that_comes_first_is_a_side_call_once_the_agent_has_shown_its_tools() -> None:
     live, kinds, _ = await kinds_of(
         asks("Write a title.", "task"),

@@ -4,7 +4,8 @@ A call whose agent does not name its conversation belongs to that of
 
 1. the turn that it continues (see `graph`);
 2. else the call that it says again, if that got no answer;
-3. else the call whose conversation it goes on from, though not from its answer, which the agent has dropped;
+3. else the call whose conversation it goes on from, though not from its answer, which the agent has dropped (if it is
+   no title that is asked for behind the task);
 4. else, where no call so far had tools, the call of which it says all, and more in the last message: a program of DSPy
    tells there what its tools gave;
 5. else none: it begins one.
@@ -145,7 +146,7 @@ class Conversations:
             return again
         for at in self._graph.nodes.upwards(self._graph.nodes.before(node)):
             asked = self._asked.get(at)
-            if isinstance(asked, _Unnamed) and _agree(turn, asked):
+            if isinstance(asked, _Unnamed) and _agree(turn, asked) and not _is_aside(turn, asked):
                 return asked
         return self._grown(turn, node) or _Unnamed(turn, node)
 
@@ -179,6 +180,11 @@ def _agree(turn: Turn, other: _Found) -> bool:
         return other.kind != "tool" and said in (other.kind, None)
     mine, family = _family(turn.request), _family(other.latest)
     return said == other.said and (mine == family or mine is None or family is None)
+
+
+def _is_aside(turn: Turn, other: _Unnamed) -> bool:
+    """Whether a call looks like a side call, and those of the conversation have tools."""
+    return other.has_tools and is_side_call(turn.request)
 
 
 def _family(request: Request) -> Json:
