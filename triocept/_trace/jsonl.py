@@ -55,7 +55,9 @@ class JSONLRecorder:
         self._file.open()
 
     async def record(self, turn: Turn) -> None:
-        run = self._runs.setdefault((turn.rollout, turn.run), _Run())
+        run = self._runs.get(key := (turn.rollout, turn.run))
+        if run is None:
+            run = self._runs[key] = _Run()
         self._file.append(encoded_line(run.line(turn)))
         run.written = len(run.table.messages)  # not before: a line that failed brought nothing
 

@@ -43,6 +43,8 @@ class LineFile:
         self.path = path
         self.fsync = fsync
         self._fd: int | None = None
+        self._end: int | None = None
+        """Where our last line ends, if nobody wrote meanwhile. As long as the file ends there it ends whole."""
 
     def open(self) -> int:
         """Open it, if it is not open; its descriptor.
@@ -80,14 +82,17 @@ class LineFile:
 
     def close(self) -> None:
         """Close it. It opens itself again when it is needed."""
-        fd, self._fd = self._fd, None
+        fd, self._fd, self._end = self._fd, None, None
         if fd is not None:
             os.close(fd)
 
     def _write(self, fd: int, line: bytes) -> bool:
         """Whether it was written: all of it, or all but the newline, with which whoever comes next begins."""
-        data = line if _ends_whole(fd) else b"\n" + line
-        return os.write(fd, data) >= len(data) - 1
+        end = os.lseek(fd, 0, os.SEEK_END)
+        data = line if end == self._end or _ends_whole(fd) else b"\n" + line
+        written = os.write(fd, data)
+        self._end = end + written if written == len(data) else None
+        return written >= len(data) - 1
 
     def _check(self, fd: int) -> None:
         found = os.fstat(fd)
@@ -106,7 +111,7 @@ def _ends_whole(fd: int) -> bool:
     """Whether the file ends with a whole line. That of another program which is in the middle of a write does not, for
     a moment: a write of nothing waits until the other one is through (Linux locks the file for each)."""
     for _ in range(_PATIENCE):
-        size = os.fstat(fd).st_size
+        size = os.lseek(fd, 0, os.SEEK_END)
         if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
             return True
         os.write(fd, b"")
