@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from triocept._canonical.content import Json
+from triocept._canonical.tokens import estimate_input_tokens
 from triocept.dialects import DIALECTS, OVERFLOW, Failure, dialect, error_of
 from triocept.errors import ContextLengthError, UpstreamError
 
@@ -153,5 +154,7 @@ def test_the_documents_of_the_side_routes_are_complete() -> None:
     assert (messages["first_id"], messages["last_id"], messages["has_more"]) == ("a", "b", False)
     assert anthropic_messages.render_models([])["first_id"] is None
     document = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x" * 40}]}
-    counted = anthropic_messages.render_token_count(DIALECTS[ANTHROPIC].parse_request(document))
+    counted = anthropic_messages.render_token_count(
+        estimate_input_tokens(DIALECTS[ANTHROPIC].parse_request(document))
+    )
     assert MessageTokensCount.model_validate(counted).input_tokens == 10

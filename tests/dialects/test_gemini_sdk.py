@@ -13,6 +13,7 @@ from google.genai import errors, types
 from triocept._canonical.content import Blob, Reasoning, Text, ToolCall
 from triocept._canonical.fold import events_of
 from triocept._canonical.response import Response, Usage
+from triocept._canonical.tokens import estimate_input_tokens
 from triocept.dialects import DIALECTS, Failure
 from triocept.dialects.base import Target
 from triocept.dialects.gemini import match_count, parse_count_request, render_models, render_token_count
@@ -46,7 +47,10 @@ def client(answer: Response | Failure, *, broken: bool = False) -> Any:
         model = match_count(http.url.path)
         if model is not None:
             return httpx2.Response(
-                200, json=render_token_count(parse_count_request(document, Target(model=model)))
+                200,
+                json=render_token_count(
+                    estimate_input_tokens(parse_count_request(document, Target(model=model)))
+                ),
             )
         target = CODEC.match(http.url.path, http.url.query.decode())
         assert target is not None

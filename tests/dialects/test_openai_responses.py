@@ -259,7 +259,10 @@ ITEMS: list[tuple[list[Json], tuple[Message, ...]]] = [
             ),
             Message(
                 "user",
-                (Opaque(NAME, {"type": "agent_message", "content": [{"type": "encrypted"}]}),),
+                (
+                    Opaque(NAME, {"type": "agent_message", "content": [{"type": "encrypted"}]}),
+                    Text("[a message from another agent that only its own provider can read]"),
+                ),
                 extra={"item": "agent_message"},
             ),
         ),
@@ -1049,3 +1052,27 @@ def test_an_overflow_of_a_provider_is_raised_as_one() -> None:
     document = {"status": "failed", "error": {"code": "context_length_exceeded", "message": "too long"}}
     with pytest.raises(ContextLengthError):
         RESPONSES.parse_response(document)
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_completions", "anthropic_messages", "gemini"])
+def test_what_an_agent_says_to_another_is_told_to_providers_of_every_dialect(dialect: str) -> None:
+    said = [
+        {"type": "input_text", "text": "I have found it."},
+        {"type": "encrypted_content", "encrypted_content": "e"},
+    ]
+    item = {"type": "agent_message", "author": "/root/scout", "recipient": "/root", "content": said}
+    request = parsed(item)
+    document = json.dumps(DIALECTS[dialect].render_request(request))
+    assert "I have found it." in document
+    assert "/root/scout" in document
+    assert RESPONSES.render_request(request)["input"] == [item]
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages", "gemini"])
+def test_an_item_that_declares_tools_leaves_no_empty_message(dialect: str) -> None:
+    item = {"type": "additional_tools", "role": "developer", "tools": [SPACE]}
+    user = {"type": "message", "role": "user", "content": "hi"}
+    with_item = DIALECTS[dialect].render_request(parsed(item, user))
+    without = DIALECTS[dialect].render_request(parsed(user))
+    names = ("messages", "contents", "prompt", "system", "systemInstruction")
+    assert {n: with_item.get(n) for n in names} == {n: without.get(n) for n in names}

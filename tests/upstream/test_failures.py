@@ -38,6 +38,7 @@ from .provider import (
     head,
     says,
     says_and_closes,
+    streams,
     whole,
     wire_stream,
     wire_whole,
@@ -548,3 +549,42 @@ async def test_what_cannot_be_opened_says_why(base_url: str, options: dict[str, 
         async with open_upstream(base_url, **{"dialect": CHAT, **options}):
             pass
     assert "secret" not in str(caught.value)
+
+
+async def test_a_response_without_a_status_is_an_answer() -> None:
+    """OpenAI's schema does not require it."""
+    document = json.loads(wire_whole(RESPONSES))
+    for words in ({}, {"incomplete_details": {"reason": "max_output_tokens"}}):
+        body = json.dumps({**{k: v for k, v in document.items() if k != "status"}, **words}).encode()
+        with trio.fail_after(5):
+            async with staged(says(whole(body)), RESPONSES) as stage:
+                assert (await stage.ask(RESPONSES)).status_code == 200
+        response = stage.rollout.trace[0].response
+        assert response is not None
+        assert response.text == "Hello, world."
+        assert response.stop_reason == ("max_tokens" if words else "end")
+    async with staged(says(whole(b'{"id":"r"}')), RESPONSES) as stage:
+        assert (await stage.ask(RESPONSES)).status_code == 502
+
+
+@pytest.mark.parametrize("dialect", ALL)
+@pytest.mark.parametrize("agent", [RESPONSES, MESSAGES])
+async def test_a_stream_that_nobody_asked_for_is_the_answer_that_it_amounts_to(
+    dialect: str, agent: str
+) -> None:
+    """transformers serve streams a response unless it is told not to."""
+    with trio.fail_after(5):
+        async with staged(streams(dialect), dialect) as stage:
+            answered = await stage.ask(agent)
+    assert answered.headers["content-type"] == "application/json"
+    assert "Hello, world." in answered.text
+    response = stage.rollout.trace[0].response
+    assert response is not None
+    assert response.text == "Hello, world."
+
+
+async def test_a_stream_that_nobody_asked_for_and_that_breaks_off_is_a_failure() -> None:
+    broken = head() + b"".join(map(chunk, wire_stream(CHAT)[:3])) + END
+    with trio.fail_after(5):
+        async with staged(says(broken), CHAT) as stage:
+            assert (await stage.ask(CHAT)).status_code == 502

@@ -17,7 +17,7 @@ from .._canonical.memory import Memory
 from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._canonical.tokens import Estimator
+from .._canonical.tokens import Estimator, estimate_input_tokens
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
 from .._trace.recorder import Recorder
@@ -93,6 +93,8 @@ class Rollout:
         """The turns so far."""
         self._memory = Memory()
         self._estimator = Estimator()
+        self._handler: Handler | None = None
+        """What answers its exchanges, where that is a handler."""
         self._addresses = addresses
         self._registry = registry
         self._watcher = watcher
@@ -327,6 +329,12 @@ class Rollout:
             await run_service(self, handler, concurrency, errors.append)
         finally:
             raise_all(errors)
+
+    async def _count_input_tokens(self, request: Request) -> int:
+        """The tokens of a prompt: as whatever answers counts them, if it can; else an estimate."""
+        count = getattr(self._handler, "count_input_tokens", None)
+        counted = None if count is None else await count(request)
+        return estimate_input_tokens(request) if counted is None else int(counted)
 
     async def run_agent(
         self,

@@ -42,6 +42,7 @@ async def run_service(
     An agent in the same program that fails in turn must not be taken for the cause, and nobody who is cancelled because
     of it can lose it.
     """
+    rollout._handler = handler
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
         workers = _Workers(nursery, handler, on_error, limit)

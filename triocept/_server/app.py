@@ -76,9 +76,9 @@ def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTri
 
     @view
     async def gemini_count_tokens(model: str, version: str) -> Response:
-        _rollout()
-        document = await _document()
-        return _json(gemini.render_token_count(gemini.parse_count_request(document, Target(model=model))))
+        rollout = _rollout()
+        counted = gemini.parse_count_request(await _document(), Target(model=model))
+        return _json(gemini.render_token_count(await rollout._count_input_tokens(counted)))
 
     @view
     async def stored(response_id: str) -> Response:
@@ -105,12 +105,12 @@ def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTri
 
     @view
     async def count_tokens() -> Response:
-        _rollout()
+        rollout = _rollout()
         document = await _document()
         if isinstance(document, dict):
             document.setdefault("max_tokens", 1)  # not asked for here, where nothing is written
         counted = dialect_named("anthropic_messages").parse_request(document)
-        return _json(anthropic_extras.render_token_count(counted))
+        return _json(anthropic_extras.render_token_count(await rollout._count_input_tokens(counted)))
 
     def _rollout() -> Rollout:
         scope: Any = request.scope

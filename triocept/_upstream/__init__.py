@@ -9,6 +9,7 @@
 * `transport`: httpx2, and the border at which its errors become ours.
 * `tap`, `pool`, `chunked`: the body of a stream, read beside httpx2.
 * `patience`: how long a provider is waited for.
+* `counting`: how many tokens a prompt has, asked of the provider.
 * `failures`: what a provider's bad answer amounts to.
 * `relay`: a stream, from bytes to pieces that are whole.
 * `limiter`, `retry`: how many at once, and how often.

@@ -28,7 +28,7 @@ import trio
 
 from .._canonical.content import Json, Message, Text
 from .._canonical.events import Event, ResponseEnd, ResponseStart
-from .._canonical.fold import events_of
+from .._canonical.fold import assemble, events_of
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
 from .._rollout.event_loop import check_loop
@@ -40,6 +40,7 @@ from ..dialects import dialect as dialect_named
 from ..dialects._json import decode_json
 from ..errors import DialectError, UpstreamError
 from .address import Address, parse_address
+from .counting import Counter
 from .failures import MAX_ERROR, Reader
 from .headers import passed_down
 from .history import NOTE
@@ -98,6 +99,7 @@ class Upstream:
         self._codec = dialect_named(dialect)
         self._transport = transport
         self._requests = Requests(address, self._codec, api_key, overrides, profile)
+        self._counter = Counter(self._requests, transport, dialect)
         self._reader = Reader(self._codec, api_key)
         self._model = overrides.model
         self._limiter = limiter
@@ -160,8 +162,21 @@ class Upstream:
         call = self._requests.of_request(request, stream=False)
         with self._named():
             async with self._open(call) as reply:
-                response, _ = self._read_whole(await reply.read(), reply, call)
+                response, _ = await self._read_whole(reply, call)
         return response
+
+    async def count_input_tokens(self, request: Request) -> int | None:
+        """The tokens of a prompt, as the provider counts them; None: it has no call for that, or does not answer.
+
+        An agent that asks its rollout (`count_tokens` of Messages, `countTokens` of Gemini) is told so where the
+        rollout's handler is an upstream. Anthropic, Google, vLLM, llama.cpp and OpenAI's Responses have such a call.
+
+        Args:
+            request: in any dialect.
+
+        Cancellation: closes the connection to the provider.
+        """
+        return await self._counter.count(request)
 
     def open_response(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Ask for a stream: `async with upstream.open_response(request) as events`.
@@ -280,9 +295,8 @@ class Upstream:
     # From the head to the agent
 
     async def _answer_whole(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
-        response, body = self._read_whole(await reply.read(), reply, call)
+        response, body = await self._read_whole(reply, call)
         if call.collector is not None:
-            await self._find_prompt(call.collector, reply.patience)
             exchange._tokens = partial(call.collector.tokens, response.usage, version)
         reply.patience.stop()
         if exchange.dialect == self.dialect:
@@ -317,7 +331,28 @@ class Upstream:
         except DialectError as exc:  # events in an order that no answer has
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
-    def _read_whole(self, body: bytes, reply: Reply, call: Call) -> tuple[Response, bytes]:
+    async def _read_whole(self, reply: Reply, call: Call) -> tuple[Response, bytes | None]:
+        """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
+        if reply.media_type == "text/event-stream":  # transformers serve's Responses, unless told otherwise
+            rewrite = None if call.collector is None else call.collector.frame
+            relay = Relay(self._codec.stream_parser(), rewrite)
+            pieces = Pieces(reply, relay, self._reader, names=call.names)
+            events: list[Event] = []
+            while (piece := await pieces.next()) is not None:
+                events += piece.events
+            return self._assembled(events, reply), None
+        response, body = self._parse_whole(await reply.read(), reply, call)
+        if call.collector is not None:
+            await self._find_prompt(call.collector, reply.patience)
+        return response, body
+
+    def _assembled(self, events: list[Event], reply: Reply) -> Response:
+        try:
+            return assemble(events)
+        except DialectError as exc:
+            raise self._reader.unreadable(exc, b"", reply.headers) from exc
+
+    def _parse_whole(self, body: bytes, reply: Reply, call: Call) -> tuple[Response, bytes]:
         """The response in a whole body, and the body as the agent gets it."""
         if call.collector is not None:
             body = call.collector.document(body)
@@ -346,9 +381,7 @@ class Upstream:
             own: the exchange whose agent gets the bytes themselves.
         """
         if reply.media_type == "application/json" and self.dialect != "gemini":
-            response, _ = self._read_whole(await reply.read(), reply, call)
-            if call.collector is not None:
-                await self._find_prompt(call.collector, reply.patience)
+            response, _ = await self._read_whole(reply, call)
             return _Whole(Relayed(b"", tuple(events_of(response))))
         rewrite = None if call.collector is None else call.collector.frame
         hold_calls = own is not None and self._hold_calls

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..._canonical.content import Json
-from ..._canonical.request import Request
-from ..._canonical.tokens import estimate_input_tokens
 
 __all__ = ["render_models", "render_token_count"]
 
@@ -23,6 +21,6 @@ def render_models(names: Iterable[str]) -> Json:
     return {"data": data, "has_more": False, "first_id": first, "last_id": last}
 
 
-def render_token_count(request: Request) -> Json:
-    """About how many tokens the prompt has."""
-    return {"input_tokens": estimate_input_tokens(request)}
+def render_token_count(count: int) -> Json:
+    """How many tokens the prompt has."""
+    return {"input_tokens": count}

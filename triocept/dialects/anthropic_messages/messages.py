@@ -25,6 +25,7 @@ from ...errors import DialectError
 from .._distinct import distinct_calls
 from .._fields import Fields, merged
 from .._ids import legal_id
+from .._portable import portable
 from .parts import as_content, parse_content, render_block, render_result
 from .reasoning import render_reasoning
 from .tools import render_call
@@ -62,7 +63,7 @@ def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | N
     """
     system: list[Json] = []
     documents: list[Json] = []
-    for role, parts, extra in _turns(messages if own else _adapted(distinct_calls(messages))):
+    for role, parts, extra in _turns(messages if own else _adapted(distinct_calls(portable(messages)))):
         blocks = _render_parts(parts, own=own)
         if role == "system" and not documents:
             system += blocks

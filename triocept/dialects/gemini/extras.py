@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request
-from ..._canonical.tokens import estimate_input_tokens
 from ..base import Target
 from .fields import ProtoFields
 from .paths import full_model, model_at
@@ -34,9 +33,9 @@ def render_models(names: Iterable[str]) -> Json:
     return {"models": models}
 
 
-def render_token_count(request: Request) -> Json:
-    """About how many tokens the prompt has."""
-    return {"totalTokens": estimate_input_tokens(request)}
+def render_token_count(count: int) -> Json:
+    """How many tokens the prompt has."""
+    return {"totalTokens": count}
 
 
 def match_count(path: str) -> str | None:

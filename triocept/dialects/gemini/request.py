@@ -20,6 +20,7 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import Request, ToolChoice
 from ...errors import DialectError
 from .._fields import merged
+from .._portable import portable
 from .._refusals import refuse_token_ids
 from ..base import Target
 from .config import CONFIG, parse_config, render_config
@@ -107,7 +108,8 @@ def render_request(request: Request) -> Json:
     """
     refuse_token_ids(request.messages)
     own = request.dialect == NAME
-    system, contents = render_messages(request.messages, own=own)
+    messages = request.messages if own else portable(request.messages)
+    system, contents = render_messages(messages, own=own)
     document: dict[str, Json] = {"model": full_model(request.model), "contents": contents}
     if system is not None:
         document["systemInstruction"] = system

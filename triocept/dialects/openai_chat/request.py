@@ -19,6 +19,7 @@ from ..._canonical.request import ReasoningAsk, Request, Tool, ToolChoice
 from ...errors import DialectError
 from .._efforts import effort_for
 from .._fields import Fields, merged
+from .._portable import portable
 from .._refusals import refuse_token_ids
 from .formats import parse_format, render_format
 from .messages import parse_message, render_messages
@@ -80,7 +81,7 @@ def render_request(request: Request) -> Json:
     own = request.dialect == NAME
     document: dict[str, Json] = {
         "model": request.model,
-        "messages": render_messages(request.messages, own=own),
+        "messages": render_messages(request.messages if own else portable(request.messages), own=own),
     }
     tools = [wire for tool in request.tools if (wire := render_tool(tool, own=own)) is not None]
     if tools:

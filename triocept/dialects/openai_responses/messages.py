@@ -7,7 +7,8 @@ Rules:
 2. An input message is one message. What the model wrote, item for item until somebody else speaks, is one
    assistant message: it equals the answer that the agent got.
 3. The result of a tool is one message. Whose call took free text has a result of that kind.
-4. An item that is not known is kept whole in a message of the role that it belongs to, marked `extra["item"]`.
+4. An item that is not known is kept whole in a message of the role that it belongs to, marked `extra["item"]`. What
+   one agent says to another stands beside its item, in words that a provider of another dialect can be told.
 5. Codex sends items without ids, so none are made for a provider; those that came are sent on.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ..._canonical.content import Json, Message, Opaque, Role, Text, ToolCall, ToolResult
+from ..._canonical.content import Json, Media, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
 from ...errors import DialectError
 from .._fields import Fields, kind_of
@@ -39,6 +40,7 @@ _PLACES: dict[str, Role] = {
     "agent_message": "user",
 }
 _MARK = "item"
+_AGENT = "agent_message"
 _Run: TypeAlias = tuple[int, list[Json]]
 """The number of the first item, and the items."""
 
@@ -142,7 +144,23 @@ def _parse_item(value: Json, path: str) -> Message:
         return _parse_result(fields, kind)
     if kind == "message":
         return _parse_message(fields, role)
-    return Message(_PLACES.get(kind, "tool"), (Opaque(NAME, value),), extra={_MARK: kind})
+    said = _said_by_agent(fields) if kind == _AGENT else ()
+    return Message(_PLACES.get(kind, "tool"), (Opaque(NAME, value), *said), extra={_MARK: kind})
+
+
+def _said_by_agent(fields: Fields) -> tuple[Part, ...]:
+    """What one of Codex's agents says to another, for providers that do not know the item."""
+    author = fields.peek("author")
+    name = author if isinstance(author, str) else "another agent"
+    content = fields.peek("content")
+    try:
+        parts = parse_content(content, fields.at("content")) if content is not None else ()
+    except DialectError:
+        parts = ()
+    said = tuple(part for part in parts if isinstance(part, Text | Media))
+    if not said:
+        return (Text(f"[a message from {name} that only its own provider can read]"),)
+    return (Text(f"[from {name}]"), *said)
 
 
 def _parse_message(fields: Fields, role: str | None) -> Message:

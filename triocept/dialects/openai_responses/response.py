@@ -81,9 +81,13 @@ def parse_response(document: Json) -> Response:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
     names = Names(())
+    has_output = isinstance(fields.peek("output"), list) and bool(fields.peek("output"))
     content = tuple(
         part for path, item in fields.items("output") for part in parse_item(item, path, names, answer=True)
     )
+    if fields.peek("status") is None and has_output:  # OpenAI's schema does not require it
+        ended = "completed" if fields.peek("incomplete_details") is None else "incomplete"
+        fields.keep("status", ended)
     stop, kept = parse_ending(fields, content)
     usage = parse_usage(fields.take("usage"), "usage")
     identity, model = fields.text("id") or "", fields.text("model") or ""
