@@ -80,13 +80,46 @@ def test_run_forwards_to_a_real_model_and_the_agent_does_not_see_its_key(tmp_pat
     assert [turn.notes["upstream"]["model"] for turn in trace] == ["far", "far"]
 
 
+def test_what_a_real_model_is_asked_for_is_said_on_the_command_line(tmp_path: Path) -> None:
+    """And a call that it refuses for the moment is tried again."""
+    script, record = tmp_path / "s.json", tmp_path / "t.jsonl"
+    script.write_text(json.dumps([{"refuse": 503, "message": "later"}, "now"]))
+    with serving("--script", script, "--record", record, "--quiet") as (_, far):
+        done = triocept(
+            *("run", "--upstream", far["OPENAI_BASE_URL"], "--retries", "2", "--max-output-tokens", "77"),
+            *("--sampling", "temperature=0.5", "--sampling", "seed=3", "--sampling", "stop=a=b"),
+            *("--sampling", "stop=,", "--", sys.executable, "-c", AGENT, "0", "a"),
+            env={"OPENAI_API_KEY": far["OPENAI_API_KEY"]},
+        )
+    assert done.stdout == "said: now\n", done.stderr
+    (trace,) = read_traces(record)
+    sampling = trace[-1].request.sampling
+    assert (sampling.temperature, sampling.seed, sampling.stop) == (0.5, 3, ("a=b", ","))
+    assert sampling.max_output_tokens == 77
+
+
+def test_what_a_real_model_cannot_be_asked_for_is_said() -> None:
+    def told(*options: str) -> str:
+        done = triocept("run", "--upstream", "http://localhost/v1", *options, "--", "true")
+        assert done.returncode in (1, 2)
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "there is no 'heat'; there are temperature, top_p" in told("--sampling", "heat=1")
+    assert "'hot' is no value for temperature" in told("--sampling", "temperature=hot")
+    assert "say its --model" in told("--tokens", "vllm")
+    assert "--max-output-tokens" in told("--max-output-tokens", "0")
+    wrong = told("--tokens", "llama-cpp", "--model", "m", "--upstream-dialect", "gemini")
+    assert "gemini" in wrong
+
+
 def test_options_that_do_not_go_together_are_clear_errors(tmp_path: Path) -> None:
     script = tmp_path / "s.json"
     script.write_text('["one"]')
     done = triocept("run", "--script", script, "--upstream", "http://localhost/v1", "--", "true")
     assert (done.returncode, "not both" in done.stderr) == (2, True)
     done = triocept("run", "--model", "m", "--", "true")
-    assert (done.returncode, "belong to --upstream" in done.stderr) == (2, True)
+    assert (done.returncode, "without --upstream nobody is asked: --model" in done.stderr) == (2, True)
     done = triocept("serve", "--upstream", "http://localhost/v1", "--api-key-env", "NOT_SET_ANYWHERE")
     assert (done.returncode, "NOT_SET_ANYWHERE" in done.stderr) == (2, True)
     done = triocept("run", "--upstream", "localhost:8000", "--", "true")

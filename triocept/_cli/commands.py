@@ -59,10 +59,7 @@ _port_option = click.option("--port", default=0, show_default="a free one", type
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
     script: Path | None,
-    upstream: str | None,
-    upstream_dialect: str | None,
-    model: str | None,
-    api_key_env: str | None,
+    forward: Forward | None,
     record: Path | None,
     host: str,
     port: int,
@@ -85,7 +82,7 @@ def run(
     _check_command(command, agent)
     what = Run(
         command,
-        handler=_handler(script, upstream, upstream_dialect, model, api_key_env),
+        handler=_handler(script, forward),
         record=record,
         host=host,
         port=port,
@@ -107,10 +104,7 @@ def run(
 @click.option("--quiet", is_flag=True, help="Show no model calls.")
 def serve(
     script: Path | None,
-    upstream: str | None,
-    upstream_dialect: str | None,
-    model: str | None,
-    api_key_env: str | None,
+    forward: Forward | None,
     record: Path | None,
     host: str,
     port: int,
@@ -125,7 +119,7 @@ def serve(
     \b
         triocept serve --upstream https://api.openai.com/v1 --record traces.jsonl
     """
-    handler = _handler(script, upstream, upstream_dialect, model, api_key_env)
+    handler = _handler(script, forward)
     end_with(
         Serve(handler, record=record, host=host, port=port, quiet=quiet, limits=limits).run, script=script
     )
@@ -140,17 +134,13 @@ def demo(record: Path | None) -> None:
     end_with(partial(run_demo, record))
 
 
-def _handler(
-    script: Path | None, upstream: str | None, dialect: str | None, model: str | None, api_key_env: str | None
-) -> Handler | Forward | Script:
+def _handler(script: Path | None, forward: Forward | None) -> Handler | Forward | Script:
     """What answers: a script, a real model, or one friendly sentence."""
-    if upstream is None:
-        if dialect or model or api_key_env:
-            raise click.UsageError("--upstream-dialect, --model and --api-key-env belong to --upstream")
-        return say_hello if script is None else Script(script)
-    if script is not None:
+    if script is not None and forward is not None:
         raise click.UsageError("--script and --upstream: one of them answers, not both")
-    return Forward.of(upstream, dialect, model, api_key_env)
+    if script is not None:
+        return Script(script)
+    return forward or say_hello
 
 
 def _check_command(command: tuple[str, ...], agent: str | None) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar, cast, get_type_hints
 from urllib.parse import urlsplit
 
 import click
+import msgspec
 
+from .._canonical.request import Sampling
 from .._rollout.service import Handler
 from .._upstream import open_upstream
+from .._upstream.tokens import PROFILES
 from ..dialects import DIALECTS
 
 __all__ = ["Forward", "forward_options"]
@@ -33,60 +37,152 @@ class Forward:
     api_key: str | None
     variables: tuple[str, ...] = ()
     """The environment variables that the agent must not see: the one that holds the key."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `open_upstream`."""
 
     @classmethod
-    def of(cls, url: str, dialect: str | None, model: str | None, api_key_env: str | None) -> Forward:
+    def of(
+        cls,
+        url: str,
+        dialect: str | None = None,
+        model: str | None = None,
+        api_key_env: str | None = None,
+        **options: Any,
+    ) -> Forward:
         """What the options mean.
 
         Raises:
-            click.UsageError: the variable that is to hold the key is not set.
+            click.UsageError: the variable that is to hold the key is not set; or two options contradict each other.
         """
         name = (
             dialect.replace("-", "_") if dialect else _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
         )
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise click.UsageError(f"--api-key-env: the variable {api_key_env} is not set, or is empty")
+        if options.get("tokens") and model is None:
+            raise click.UsageError(
+                "--tokens asks the server at once whether it gives them: say its --model, too"
+            )
         variable = api_key_env or _KEYS.get(name, "OPENAI_API_KEY")
-        return cls(url, name, model, os.environ.get(variable) or None, (variable,))
+        return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
 
     def __repr__(self) -> str:  # it holds a key
         return f"<Forward {self.url}: {self.dialect}>"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Handler]:
-        """The handler that forwards there."""
-        try:
-            opened = open_upstream(self.url, dialect=self.dialect, model=self.model, api_key=self.api_key)
-            async with opened as upstream:
-                yield upstream
-        except ValueError as exc:
-            raise click.ClickException(str(exc)) from exc
+        """The handler that forwards there.
+
+        Raises:
+            click.ClickException: no such URL, or an option that its dialect does not have.
+            UpstreamError: it does not give the tokens that were asked for.
+        """
+        opened = open_upstream(
+            self.url, dialect=self.dialect, model=self.model, api_key=self.api_key, **self.options
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                upstream = await stack.enter_async_context(opened)
+            except ValueError as exc:
+                raise click.ClickException(str(exc)) from exc
+            yield upstream
+
+
+_FIELDS: dict[str, Any] = {
+    name: hint for name, hint in get_type_hints(Sampling).items() if name != "max_output_tokens"
+}
+"""What `--sampling` can say; the most tokens have an option of their own, which is a ceiling."""
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE`, of a field of `Sampling`."""
+    name, _, value = text.partition("=")
+    if name not in _FIELDS:
+        raise click.BadParameter(f"there is no {name!r}; there are {', '.join(_FIELDS)}")
+    try:
+        return name, msgspec.convert([value] if name == "stop" else value, _FIELDS[name], strict=False)
+    except msgspec.ValidationError as exc:
+        raise click.BadParameter(f"{value!r} is no value for {name}") from exc
+
+
+_OPTIONS = {
+    "upstream": click.option(
+        "--upstream",
+        metavar="URL",
+        help="Forward every call to this real model; its base URL as the provider's own SDK takes it.",
+    ),
+    "dialect": click.option(
+        "--upstream-dialect",
+        "dialect",
+        type=click.Choice([name.replace("_", "-") for name in DIALECTS]),
+        show_default="by the URL, else openai-chat",
+        help="What it speaks.",
+    ),
+    "model": click.option(
+        "--model", help="The name that it is asked for; without it, the one that the agent asks for."
+    ),
+    "api_key_env": click.option(
+        "--api-key-env",
+        metavar="VAR",
+        show_default="OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, by what it speaks",
+        help="The environment variable that holds its key.",
+    ),
+    "tokens": click.option(
+        "--tokens",
+        type=click.Choice([name.replace("_", "-") for name in PROFILES]),
+        help="What server it is, to record the ids and log probabilities of its tokens.",
+    ),
+    "retries": click.option(
+        "--retries",
+        type=click.IntRange(0),
+        help="How often a call is tried again that failed before its first byte.",
+    ),
+    "sampling": click.option(
+        "--sampling",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=lambda _context, _option, said: tuple(map(_field, said)),
+        help="A field of the sampling (temperature=0.7, top_p=…), which wins over the agent's. May be repeated.",
+    ),
+    "max_output_tokens": click.option(
+        "--max-output-tokens",
+        type=click.IntRange(1),
+        help="The most that any call asks for, whatever the agent says.",
+    ),
+}
 
 
 def forward_options(command: F) -> F:
-    """The options of a command that can forward."""
-    options = (
-        click.option(
-            "--upstream",
-            metavar="URL",
-            help="Forward every call to this real model; its base URL as the provider's own SDK takes it.",
-        ),
-        click.option(
-            "--upstream-dialect",
-            type=click.Choice([name.replace("_", "-") for name in DIALECTS]),
-            show_default="by the URL, else openai-chat",
-            help="What it speaks.",
-        ),
-        click.option(
-            "--model", help="The name that it is asked for; without it, the one that the agent asks for."
-        ),
-        click.option(
-            "--api-key-env",
-            metavar="VAR",
-            show_default="OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, by what it speaks",
-            help="The environment variable that holds its key.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    """The options of a command that can forward; it gets them as one argument, `forward`."""
+
+    @wraps(command)
+    def wrapper(**options: Any) -> Any:
+        said = {name: options.pop(name) for name in _OPTIONS}
+        return command(forward=_said(said), **options)
+
+    for option in reversed(_OPTIONS.values()):
+        wrapper = option(wrapper)
+    return cast(F, wrapper)
+
+
+def _said(said: dict[str, Any]) -> Forward | None:
+    given = {name: value for name, value in said.items() if value not in (None, ())}
+    url = given.pop("upstream", None)
+    if url is None:
+        if given:
+            names = ["--upstream-dialect" if n == "dialect" else f"--{n.replace('_', '-')}" for n in given]
+            raise click.UsageError(f"without --upstream nobody is asked: {', '.join(names)}")
+        return None
+    if "tokens" in given:
+        given["tokens"] = given["tokens"].replace("-", "_")
+    if "sampling" in given:
+        given["sampling"] = _sampling(given["sampling"])
+    return Forward.of(url, **given)
+
+
+def _sampling(fields: tuple[tuple[str, Any], ...]) -> Sampling:
+    """All fields as one; `stop` may come several times."""
+    values = dict(fields)
+    if "stop" in values:
+        values["stop"] = tuple(text for name, texts in fields if name == "stop" for text in texts)
+    return Sampling(**values)

@@ -63,7 +63,7 @@ def limit_options(command: F) -> F:
         prices: Path | None,
         **others: Any,
     ) -> Any:
-        known = _prices(price, prices, others.get("model"))
+        known = _prices(price, prices, getattr(others.get("forward"), "model", None))
         if max_cost is not None and not known:
             raise click.UsageError("--max-cost needs --price MODEL=INPUT,OUTPUT or --prices FILE")
         limits = Limits(
