@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -11,11 +12,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 
 from triocept._rollout.process import AgentProcess, open_process
 from triocept._rollout.watcher import Watcher, open_watcher
 
+no_mark = pytest.mark.skipif(
+    sys.platform != "linux" or resource.getrlimit(10)[1] != resource.RLIM_INFINITY,
+    reason="the agent of an agent bears that one's mark alone",
+)
 ENV = {"PATH": os.environ["PATH"]}
 
 

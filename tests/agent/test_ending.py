@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 
 import pytest
 import trio
-from agent_helpers import ENV, open_agent, open_program, running, unique_seconds, until, until_sleeping
+from agent_helpers import (
+    ENV,
+    no_mark,
+    open_agent,
+    open_program,
+    running,
+    unique_seconds,
+    until,
+    until_sleeping,
+)
 
 from triocept._rollout.process import open_process
 from triocept._rollout.watcher import open_watcher
@@ -87,13 +97,47 @@ async def test_what_a_finished_agent_leaves_behind_may_end_by_itself() -> None:
     assert agent.result.stdout == b"last\n"
 
 
+# What a daemon does, in the order that hides it best: its parent ends before anybody has looked.
+DAEMONS = [
+    "(env -i setsid sleep {tag} &)",
+    "env -i setsid sh -c 'sleep {tag} & exit' & exit 0",
+    "setsid env -i sh -c '(setsid sleep {tag} &) & exit' </dev/null >/dev/null 2>&1 &",
+]
+
+
+@no_mark
+@pytest.mark.parametrize("ended", ["by itself", "by us"])
+@pytest.mark.parametrize("script", DAEMONS)
+async def test_a_daemon_without_environment_session_and_parent_ends_too(script: str, ended: str) -> None:
+    tag = unique_seconds()
+    with trio.fail_after(10):
+        rest = "" if ended == "by itself" else f"\nsleep {tag}"
+        async with open_agent("sh", "-c", script.format(tag=tag).replace("exit 0", "") + rest) as agent:
+            if ended == "by itself":
+                await agent.wait()
+            await until_sleeping(tag, 1 if ended == "by itself" else 2)
+    assert running(tag) == []
+
+
+@no_mark
+async def test_the_mark_is_there_from_the_first_moment() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(30):
+        for _ in range(30):
+            async with open_agent("sh", "-c", f"(env -i setsid sleep {tag} &)") as agent:
+                await agent.wait()
+    assert running(tag) == []
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit(1)")
 async def test_a_pipe_that_is_held_by_what_nobody_can_find_does_not_hold_us() -> None:
     tag = unique_seconds()
     with trio.fail_after(8):
-        async with open_agent("sh", "-c", f"env -i setsid sleep {tag} & sleep 0.1; echo done") as agent:
+        script = f"prlimit --locks=5:5 env -i setsid sleep {tag} & sleep 0.1; echo done"
+        async with open_agent("sh", "-c", script) as agent:
             await agent.wait()
             await until_sleeping(tag, 1)
-        (escaped,) = running(tag)  # orphaned, in its own session, without the mark: beyond us
+        (escaped,) = running(tag)  # orphaned, in its own session, without either mark: beyond us
         os.kill(escaped, signal.SIGKILL)
     assert agent.result.stdout == b"done\n"
 

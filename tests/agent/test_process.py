@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +282,57 @@ async def test_fifty_runs_leave_no_descriptor_open(tmp_path: Path) -> None:
                 await run()
             assert count() == before
         assert count() == outside
+
+
+SEEN = """
+import json, os, signal
+status = open("/proc/self/status").read()
+print(json.dumps({
+    "blocked": [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")],
+    "files": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1],
+    "environment": open("/proc/self/environ", errors="replace").read().split("\\0")[:-1],
+    "arguments": open("/proc/self/cmdline", errors="replace").read().split("\\0")[:-1],
+}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what marks an agent is Linux's")
+async def test_an_agent_sees_nothing_of_what_marks_it(tmp_path: Path) -> None:
+    """Neither of the interpreter that it was for some milliseconds, which has habits of its own."""
+    program = tmp_path / "seen.py"
+    program.write_text(SEEN)
+    argv = [sys.executable, "-I", str(program), "", "\udcff", "ä b", "--"]
+    env = {"PATH": ENV["PATH"], "LANG": "C", "EMPTY": "", "ODD": "a=b\nc"}
+    with trio.fail_after(10):
+        async with open_agent(*argv, env=env) as agent:
+            await agent.wait()
+        plain = await trio.run_process(argv, capture_stdout=True, env=env, start_new_session=True)
+    seen, expected = json.loads(agent.result.stdout), json.loads(plain.stdout)
+    assert [text for text in seen.pop("environment") if "TRIOCEPT" not in text] == expected.pop("environment")
+    assert seen == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what marks an agent is Linux's")
+async def test_an_agent_ignores_no_signal_that_its_program_did_not_ignore() -> None:
+    """The interpreter that marks it ignores SIGPIPE, and `yes | head` would not end."""
+    with trio.fail_after(10):
+        async with open_agent("grep", "SigIgn", "/proc/self/status") as agent:
+            await agent.wait()
+        plain = await trio.run_process(["grep", "SigIgn", "/proc/self/status"], capture_stdout=True)
+    assert agent.result.stdout == plain.stdout
+
+
+async def test_an_agent_starts_where_its_environment_breaks_the_interpreter_that_marks_it(
+    tmp_path: Path,
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch, trio.fail_after(10):
+        async with open_watcher() as watcher:
+            await watcher.register("first")
+            patch.setattr("sys.executable", str(broken))
+            async with open_process(["echo", "up"], env=ENV, watcher=watcher) as agent:
+                await agent.wait()
+            watcher.unregister_nowait("first")
+    assert agent.result.stdout == b"up\n"

@@ -8,7 +8,16 @@ import signal
 
 import pytest
 import trio
-from agent_helpers import ENV, open_agent, open_program, running, unique_seconds, until, until_sleeping
+from agent_helpers import (
+    ENV,
+    no_mark,
+    open_agent,
+    open_program,
+    running,
+    unique_seconds,
+    until,
+    until_sleeping,
+)
 
 from triocept._rollout.process import open_process
 from triocept._rollout.watcher import open_watcher
@@ -35,6 +44,8 @@ trio.run(main)
         "setsid sleep {tag} & sleep {tag}; true",
         "trap '' TERM; setsid sleep {tag} & sleep {tag}; true",
         "trap '' TERM; (env -i setsid sleep {tag}) & env -i sleep {tag}; true",
+        pytest.param("(env -i setsid sleep {tag} &); sleep {tag}; true", marks=no_mark),
+        pytest.param("trap '' TERM; (env -i setsid sleep {tag} &); sleep {tag}; true", marks=no_mark),
     ],
 )
 async def test_a_killed_program_takes_its_agents_with_it_within_two_seconds(script: str) -> None:

@@ -16,7 +16,8 @@
 * `event_loop`: that it is trio's.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model.
-* `agent`, `command`, `environment`, `process`, `group`, `watcher`, `output`: the agent's process and its group.
+* `agent`, `command`, `launch`, `environment`, `process`, `group`, `watcher`, `output`: the agent's process, and all
+  that it starts.
 
 Holds a dialect's name, never its code.
 """

@@ -8,11 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import trio
 
 from ..errors import AgentFailed
+from . import launch
 
 __all__ = ["check_argv", "check_env", "start_process"]
 
@@ -60,6 +63,7 @@ async def start_process(
     cwd: str | os.PathLike[str] | None,
     feed: bool,
     capture: bool,
+    mark: int | None = None,
 ) -> trio.Process:
     """Start it, in a session and group of its own.
 
@@ -69,6 +73,7 @@ async def start_process(
         cwd: its working directory.
         feed: with a pipe to its stdin, or none at all.
         capture: with pipes from its stdout and stderr, or ours.
+        mark: what `launch` puts on it, and on all that it starts; None is no mark.
 
     Cancellation: at once, or else the process is returned; never both.
 
@@ -79,18 +84,71 @@ async def start_process(
     if os.name != "posix":
         raise NotImplementedError("agents need POSIX process groups: run this on Linux, on macOS or in WSL")
     pipe = subprocess.PIPE if capture else None
+    options: dict[str, Any] = {
+        "env": env,
+        "cwd": cwd,
+        "stdin": subprocess.PIPE if feed else subprocess.DEVNULL,
+        "stdout": pipe,
+        "stderr": pipe,
+        "start_new_session": True,
+    }
     try:
-        return await trio.lowlevel.open_process(
-            argv,
-            env=env,
-            cwd=cwd,
-            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
-            start_new_session=True,
-        )
+        process = await _start_marked(argv, mark, options) if mark is not None else None
+        return process or await trio.lowlevel.open_process(argv, **options)
     except OSError as exc:
         raise AgentFailed(_what_to_do(argv[0], cwd, exc), argv=argv) from exc
+
+
+async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any]) -> trio.Process | None:
+    """See `launch`; None where it cannot run.
+
+    Raises:
+        OSError: the command cannot be run.
+    """
+    if sys.platform != "linux" or not sys.executable or getattr(sys, "frozen", False):
+        return None
+    reader, writer = os.pipe()
+    told = trio.lowlevel.FdStream(reader)
+    try:
+        process = await _open_launcher(writer, argv, mark, options)
+        if process is None:
+            return None
+        with trio.CancelScope(shield=True):  # it is there now: whoever asked for it gets it, or it has ended
+            said = b"".join([bytes(data) async for data in told])
+            if said == b"+":
+                return process
+            await _forget(process)
+    finally:
+        told.close()  # not `aclose`, which is a checkpoint
+    if not said:  # its interpreter did not come up in the agent's environment
+        return None
+    number = int(said.removeprefix(b"+"))
+    raise OSError(number, os.strerror(number), argv[0])
+
+
+async def _open_launcher(
+    writer: int, argv: tuple[str, ...], mark: int, options: dict[str, Any]
+) -> trio.Process | None:
+    try:
+        return await trio.lowlevel.open_process(
+            [sys.executable, "-I", "-S", launch.__file__, str(writer), str(mark), *argv],
+            pass_fds=[writer],
+            **options,
+        )
+    except OSError as exc:
+        if exc.filename == sys.executable:
+            return None
+        raise
+    finally:
+        os.close(writer)
+
+
+async def _forget(process: trio.Process) -> None:
+    """Reap what is none, and close its pipes."""
+    await process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            await stream.aclose()
 
 
 def _check_argument(argument: object, place: int) -> str:

@@ -4,9 +4,10 @@ A script of the standard library alone, because the watcher must start in millis
 
 Rules:
 
-1. A process is an agent's if it is in its group or its session, if its environment holds the agent's mark, or if
-   its parent is the agent's. The mark finds what left the group by `setsid` and was orphaned; what also hid its
-   environment from us (another user's, `env -i`, a rewritten process title) is found only while its parent lives.
+1. A process is an agent's if it is in its group or its session, if it bears one of the agent's two marks, or if its
+   parent is the agent's. The marks find what left the group by `setsid` and was orphaned. One is in the environment,
+   which a process can drop (`env -i`) or hide (another user's, a rewritten title); the other is a limit of the
+   process, which it cannot get rid of, see `launch`: all but another user's whose limits nobody may read.
 2. A number may pass from one process to another. A signal goes to the process that was seen, known by its birth.
 3. The dead that nobody reaped are dead.
 4. Without a /proc (macOS) an agent is its group, no more.
@@ -21,11 +22,23 @@ import signal
 import sys
 import time
 
-__all__ = ["MARK", "Agent", "Ending", "ProcessInfo", "birth", "open_handle", "read_processes", "watch"]
+__all__ = [
+    "MARK",
+    "Agent",
+    "Ending",
+    "ProcessInfo",
+    "birth",
+    "limit_mark",
+    "open_handle",
+    "read_processes",
+    "watch",
+]
 
 MARK = "TRIOCEPT_AGENT"
 """The variable in every agent's environment: its token, after those of the agents that it runs in, split by `:`."""
 
+LOCKS = 10
+"""RLIMIT_LOCKS, where `launch` puts the mark: its module cannot be imported here, where there is no package."""
 TERM_GRACE = 1.0
 """Seconds from the watcher's SIGTERM to its SIGKILL: all is over 2 s after the program died."""
 SEARCH = 3.0
@@ -41,6 +54,7 @@ class Agent:
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token = token.encode()
+        self.mark = limit_mark(token)
         self.pid = pid
         self.born = born
 
@@ -48,7 +62,7 @@ class Agent:
 class ProcessInfo:
     """A process as /proc tells it."""
 
-    __slots__ = ("alive", "born", "group", "parent", "pid", "session", "tokens")
+    __slots__ = ("alive", "born", "group", "mark", "parent", "pid", "session", "tokens")
 
     def __init__(self, pid: int, stat: bytes) -> None:
         # proc(5): the name, in parentheses, may hold anything; the fields after it are counted from 3.
@@ -59,6 +73,7 @@ class ProcessInfo:
         # A leader that has ended while its threads run on is a zombie, too, but a living one.
         self.alive = fields[0] not in (b"Z", b"X", b"x") or int(fields[17]) > 1
         self.tokens: frozenset[bytes] = frozenset()
+        self.mark: int | None = None
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -76,7 +91,16 @@ def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
     for process in processes.values():
         if process.alive and process.born >= since:
             process.tokens = _read_tokens(process.pid)
+            process.mark = _read_mark(process.pid)
     return processes or None
+
+
+def limit_mark(token: str) -> int | None:
+    """What `launch` marks an agent with: a number of 56 bits, above all that anybody sets this limit to."""
+    try:
+        return (1 << 56) + int(token[:14], 16)
+    except ValueError:
+        return None
 
 
 def birth(pid: int) -> int | None:
@@ -121,6 +145,7 @@ class Ending:
 
     def _members(self, processes: dict[int, ProcessInfo]) -> list[ProcessInfo]:
         tokens, groups = {agent.token for agent in self._agents}, self._groups(processes)
+        marks = {agent.mark for agent in self._agents} - {None}
         children: dict[int, list[ProcessInfo]] = {}
         for process in processes.values():
             children.setdefault(process.parent, []).append(process)
@@ -128,7 +153,11 @@ class Ending:
         todo = [
             p
             for p in processes.values()
-            if p.pid in groups or p.group in groups or p.session in groups or p.tokens & tokens
+            if p.pid in groups
+            or p.group in groups
+            or p.session in groups
+            or p.tokens & tokens
+            or p.mark in marks
         ]
         while todo:
             process = todo.pop()
@@ -169,6 +198,22 @@ def _read_tokens(pid: int) -> frozenset[bytes]:
     environ = b"\0" + _read(f"/proc/{pid}/environ")
     value = environ.partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
     return frozenset(value.split(b":")) - {b""}
+
+
+def _read_mark(pid: int) -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        import resource  # Windows has none, and imports this module, too
+
+        return resource.prlimit(pid, LOCKS)[1]
+    except (
+        ImportError,
+        OSError,
+        ValueError,
+    ):  # it has ended, or is another user's: anybody may read that file
+        content = _read(f"/proc/{pid}/limits").partition(b"Max file locks")[2].split(None, 2)
+        return int(content[1]) if len(content) > 1 and content[1].isdigit() else None
 
 
 def _read(path: str) -> bytes:

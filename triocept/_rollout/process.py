@@ -28,7 +28,7 @@ import trio
 from ..errors import AgentFailed
 from .command import check_argv, check_env, start_process
 from .environment import secret_values
-from .group import MARK, Agent, Ending, birth, open_handle, read_processes
+from .group import MARK, Agent, Ending, birth, limit_mark, open_handle, read_processes
 from .output import AgentResult, BinaryWriter, OutputReader, Sink, redact
 from .watcher import Watcher
 
@@ -114,7 +114,12 @@ async def open_process(
         stack.callback(watcher.unregister_nowait, token)
         started = trio.current_time()
         process = await start_process(
-            command, env=environment, cwd=cwd, feed=input is not None, capture=output != "inherit"
+            command,
+            env=environment,
+            cwd=cwd,
+            feed=input is not None,
+            capture=output != "inherit",
+            mark=limit_mark(token),
         )
         agent = AgentProcess(
             process=process,
