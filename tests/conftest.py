@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,19 @@ from triocept import serve_endpoint
 
 
 def pytest_configure() -> None:
+    """What the suite needs of the process that it runs in, whoever has started that."""
+    _obey_ctrl_c()
+    _raise_descriptors()
+
+
+def _obey_ctrl_c() -> None:
+    """A script ignores SIGINT for what it starts in the background, and so do all children of that: the programs that
+    the tests interrupt would wait for ever. Where this process has a handler, its children have the system's."""
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _raise_descriptors() -> None:
     """Thousands of connections at once need as many descriptors; many systems start with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 10_000 if hard == resource.RLIM_INFINITY else min(hard, 10_000)
