@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -25,8 +27,13 @@ from triocept._rollout.registry import Registry
 from triocept.handlers import fallback, limits
 
 
-def opened(handler: Handler) -> Any:  # of a rollout that no agent can reach
-    return open_rollout(Rollout(cast(Any, None), Registry(), cast(Any, None)), handler, None)
+@asynccontextmanager
+async def opened(handler: Handler, within: float = 30) -> AsyncIterator[Rollout]:
+    """A rollout that no agent can reach, for so many seconds at the most."""
+    rollout = Rollout(cast(Any, None), Registry(), cast(Any, None))
+    with trio.fail_after(within):
+        async with open_rollout(rollout, handler, None):
+            yield rollout
 
 
 async def answer(exchange: Exchange) -> None:
@@ -137,7 +144,7 @@ async def test_its_time_runs_from_the_first_exchange_on_and_cuts_what_is_being_a
             await stream.send("x" * 40)
             await trio.sleep(40)
 
-    async with opened(limits(in_pieces, seconds=60)) as rollout:
+    async with opened(limits(in_pieces, seconds=60), within=300) as rollout:
         await trio.sleep(100)
         assert await outcomes(rollout, 3) == ["answered", "404", "404"]
         assert trio.current_time() == pytest.approx(160, abs=0.1)

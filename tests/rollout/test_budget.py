@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,12 +38,15 @@ PRICES = {"dear": Price(input=10, output=100, cached_input=1, cache_write=20), "
 MILLION = 1_000_000
 
 
-def opened(
-    handler: Handler | None = None, limits: Limits | None = None, **options: Any
-) -> AbstractAsyncContextManager[Rollout]:
-    """A rollout that no agent can reach."""
+@asynccontextmanager
+async def opened(
+    handler: Handler | None = None, limits: Limits | None = None, *, within: float = 30, **options: Any
+) -> AsyncIterator[Rollout]:
+    """A rollout that no agent can reach, for so many seconds at the most."""
     rollout = Rollout(cast(Any, None), Registry(), cast(Any, None), limits=limits, **options)
-    return open_rollout(rollout, handler, None)
+    with trio.fail_after(within):
+        async with open_rollout(rollout, handler, None):
+            yield rollout
 
 
 class Held:
@@ -378,6 +381,13 @@ async def test_a_turn_costs_what_its_upstream_was_told_to_ask_for() -> None:
         assert rollout.trace.cost == pytest.approx(10)
 
 
+def test_prices_that_change_change_no_limits() -> None:
+    prices = {"m": Price(input=1, output=2)}
+    limits = Limits(cost=1, prices=prices)
+    prices.clear()
+    assert list(limits.prices) == ["m"]
+
+
 @pytest.mark.parametrize(
     "fields", [{"turns": -1}, {"seconds": float("nan")}, {"cost": 1.0}, {"cost": -1.0, "prices": PRICES}]
 )
@@ -438,7 +448,7 @@ async def test_what_is_on_its_way_in_a_child_is_finished_when_the_parents_limit_
 async def test_a_call_that_nobody_has_taken_is_refused_when_the_time_is_over(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with opened(None, Limits(seconds=60)) as rollout:
+    async with opened(None, Limits(seconds=60), within=300) as rollout:
         with pytest.raises(Refusal, match="the limit of 60 seconds is reached"):
             await rollout.ask("is anybody there?")
         assert trio.current_time() == pytest.approx(60, abs=0.1)
@@ -455,7 +465,7 @@ async def test_a_call_that_is_being_answered_is_refused_when_the_time_is_over(
         await trio.sleep(40)
         await exchange.respond("slow")
 
-    async with opened(slow, Limits(seconds=60)) as rollout:
+    async with opened(slow, Limits(seconds=60), within=300) as rollout:
         assert await outcomes(rollout, 2) == ["answered", "404"]
         assert trio.current_time() == pytest.approx(60, abs=0.1)
 
@@ -463,14 +473,14 @@ async def test_a_call_that_is_being_answered_is_refused_when_the_time_is_over(
 async def test_the_time_of_a_rollout_that_ends_before_is_not_waited_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with opened(echo, Limits(seconds=60)) as rollout:
+    async with opened(echo, Limits(seconds=60), within=300) as rollout:
         await rollout.ask("x")
     assert trio.current_time() < 1
     assert rollout.stopped is None
 
 
 async def test_a_childs_time_is_its_own_and_its_parents(autojump_clock: trio.testing.MockClock) -> None:
-    async with opened(echo, Limits(seconds=60)) as rollout:
+    async with opened(echo, Limits(seconds=60), within=300) as rollout:
         async with rollout.open_child(echo, limits=Limits(seconds=10)) as child:
             await trio.sleep(20)
             assert (child.stopped, rollout.stopped) == ("the limit of 10 seconds is reached", None)

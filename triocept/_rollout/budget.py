@@ -68,6 +68,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 "the cost is limited, and there are no prices: Limits(cost=…, prices={model: Price(…)})"
             )
+        msgspec.structs.force_setattr(self, "prices", dict(self.prices))  # a value does not change
 
 
 @dataclass(slots=True)

@@ -481,7 +481,11 @@ class Rollout:
         self._calls.enter(reader)
         try:
             caller.when_gone(reader.hang_up)
-            if new and exchange is not None and await self._admit(exchange):
+            if (
+                new
+                and exchange is not None
+                and (self._budget is None or await self._admit(exchange, self._budget))
+            ):
                 self._arrivals.put(exchange)
             await caller.deliver(reader)
         except ClientGone:
@@ -495,12 +499,10 @@ class Rollout:
             finally:
                 self._calls.leave(reader, exchange)
 
-    async def _admit(self, exchange: Exchange) -> bool:
+    async def _admit(self, exchange: Exchange, budget: Budget) -> bool:
         """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""
-        if self._budget is None:
-            return True
         try:
-            refusal = self._budget.admit(exchange)
+            refusal = budget.admit(exchange)
         except MissingPrice as exc:
             if self._fail is not None and not self._lacks_price:
                 self._fail(exc)
