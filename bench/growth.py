@@ -19,6 +19,7 @@ from triocept._canonical.response import Response
 from triocept._canonical.tokens import Estimator
 from triocept._rollout.retries import likeness
 from triocept._trace.trace import Trace
+from triocept._trace.turn import Turn
 from triocept.dialects import dialect
 
 from .bodies import CHAT, make_body, make_turn
@@ -33,41 +34,64 @@ _ANSWER = Response.of("Let me look at the file.")
 
 
 def growth(rounds: int = 5) -> dict[str, float]:
-    """Microseconds of a turn early and late in a conversation: to read it, and to record it."""
-    found = [_conversation() for _ in range(rounds)]
+    """Microseconds of CPU of a turn early and late in a conversation: to read it, to record it, and to say whose it is.
+
+    Once more with a cache mark on the last message, as Claude Code sends it: it moves with each call.
+    """
+    found = [_conversation(marked=False) | _conversation(marked=True) for _ in range(rounds)]
     figures = {name: median(seen[name] for seen in found) for name in found[0]}
     early, late = (figures[f"us to record turn {turn}"] for turn in (EARLY, LATE))
     return {**figures, "growth of recording": late / early}
 
 
-def _conversation() -> dict[str, float]:
+def _conversation(*, marked: bool) -> dict[str, float]:
     document = msgspec.json.decode(make_body(4 * 1024))
     said = document["messages"][:2]
     memory, estimator, trace = Memory(), Estimator(), Trace("bench")
-    read: list[float] = []
-    record: list[float] = []
+    times: dict[str, list[float]] = {"read": [], "record": [], "place": []}
     for number in range(LATE + AROUND):
         said += make_turn(number)
-        wire: Any = msgspec.json.decode(msgspec.json.encode({**document, "messages": said}))
-        start = time.perf_counter()
+        messages = [*said[:-1], _marked(said[-1])] if marked else said
+        wire: Any = msgspec.json.decode(msgspec.json.encode({**document, "messages": messages}))
+        start = time.process_time()
         request = dialect(CHAT).parse_request(wire, memory=memory)
-        middle = time.perf_counter()
+        read = time.process_time()
         _record(request, estimator, trace)
-        record.append(time.perf_counter() - middle)
-        read.append(middle - start)
+        recorded = time.process_time()
+        trace.conversations  # noqa: B018
+        placed = time.process_time()
+        for name, seconds in zip(times, (read - start, recorded - read, placed - recorded), strict=True):
+            times[name].append(seconds)
+    more = ", the mark moves" if marked else ""
     return {
-        f"us to {what} turn {turn}": 1e6 * median(times[turn - AROUND : turn + AROUND])
-        for what, times in (("read", read), ("record", record))
+        f"us to {what} turn {turn}{more}": 1e6 * median(seconds[turn - AROUND : turn + AROUND])
+        for what, seconds in times.items()
         for turn in (EARLY, LATE)
     }
+
+
+def _marked(message: dict[str, Any]) -> dict[str, Any]:
+    text = {"type": "text", "text": message["content"], "cache_control": {"type": "ephemeral"}}
+    return {**message, "content": [text]}
 
 
 def _record(request: Request, estimator: Estimator, trace: Trace) -> None:
     likeness(request, None)
     estimator.usage(request, _ANSWER)
-    trace._intern(request)
+    turn = Turn(
+        id=f"x{len(trace)}",
+        rollout="bench",
+        number=len(trace),
+        dialect=CHAT,
+        request=trace._intern(request),
+        outcome="answered",
+        response=_ANSWER,
+        started_at=0.0,
+        duration=0.0,
+    )
+    trace._append(turn)
 
 
 if __name__ == "__main__":
     for name, value in growth().items():
-        print(f"{name:28} {value:.1f}")
+        print(f"{name:45} {value:.1f}")

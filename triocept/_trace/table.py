@@ -44,6 +44,25 @@ class MessageTable:
     def add(self, messages: tuple[Message, ...]) -> list[int]:
         """The numbers of these messages; what is new gets a number."""
         known, latest = self.messages, self._latest
+        if len(messages) >= len(latest) and all(map(is_, self._given, messages)):  # nearly always
+            new = [self._find(message) for message in messages[len(latest) :]]
+            self._latest = [*latest, *new]
+            added = [known[number] for number in new]
+            shared = self._kept is self._given and all(map(is_, added, messages[len(latest) :]))
+            self._kept = messages if shared else (*self._kept, *added)
+        else:
+            self._latest, self._kept = self._changed(messages)
+        self._given = messages
+        return self._latest
+
+    def intern(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them."""
+        self.add(messages)
+        return self._kept
+
+    def _changed(self, messages: tuple[Message, ...]) -> tuple[list[int], tuple[Message, ...]]:
+        """The numbers, and the kept messages, of a conversation that is not the latest one, grown."""
+        known, latest = self.messages, self._latest
         head = same_head(messages, self._given)
         ours = head if self._kept is self._given else same_head(messages, self._kept)
         head = max(head, ours)
@@ -53,17 +72,8 @@ class MessageTable:
         ]
         numbers += [self._find(message) for message in messages[len(latest) :]]
         kept = [known[number] for number in numbers]
-        if ours == head and all(map(is_, kept, messages[head:])):
-            self._kept = messages
-        else:
-            self._kept = (*self._kept[:head], *kept)
-        self._latest, self._given = [*latest[:head], *numbers], messages
-        return self._latest
-
-    def intern(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them."""
-        self.add(messages)
-        return self._kept
+        shared = ours == head and all(map(is_, kept, messages[head:]))
+        return [*latest[:head], *numbers], messages if shared else (*self._kept[:head], *kept)
 
     def _find(self, message: Message) -> int:
         alike = self._alike.setdefault(_glance(message), [])
