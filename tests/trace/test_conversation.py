@@ -290,3 +290,24 @@ async def test_another_family_is_another_conversation() -> None:
     )
     assert kinds == ["main", "sub_agent", "main"]
     assert trace.conversations[trace[0].id] != trace.conversations[trace[1].id]
+
+
+@pytest.mark.parametrize(("asked", "kind"), [("complexity_reasoning", "side"), ("city", "main")])
+async def test_of_first_calls_for_an_object_only_the_router_of_gemini_cli_is_a_side_call(
+    asked: str, kind: str
+) -> None:
+    schema = {"type": "OBJECT", "properties": {asked: {"type": "STRING"}}, "required": [asked]}
+    how = {"responseMimeType": "application/json", "responseJsonSchema": schema}
+    live: list[str] = []
+
+    async def look(exchange: Exchange) -> None:
+        live.append(exchange.conversation.kind)
+        await exchange.respond("{}")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
+            url = f"{rollout.base_url('gemini')}/v1beta/models/m:generateContent"
+            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                asks = {"contents": [{"role": "user", "parts": [{"text": "task"}]}], "generationConfig": how}
+                (await client.post(url, json=asks)).raise_for_status()
+    assert live == [kind]
