@@ -77,12 +77,13 @@ def test_the_minimal_chat_stream_is_this() -> None:
     body = re.sub(rb'"created":\d+', b'"created":1', written(CHAT, events_of(response)))
     head = '{"id":"c1","object":"chat.completion.chunk","created":1,"model":"M",'
     lines = [
-        head + '"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}',
+        head
+        + '"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}',
         head + '"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_1","type":"function",'
-        '"function":{"name":"bash","arguments":""}}]},"finish_reason":null}]}',
+        '"function":{"name":"bash","arguments":""}}]},"logprobs":null,"finish_reason":null}]}',
         head + '"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":'
-        r'"{\"command\": \"echo hello\"}"}}]},"finish_reason":null}]}',
-        head + '"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}',
+        r'"{\"command\": \"echo hello\"}"}}]},"logprobs":null,"finish_reason":null}]}',
+        head + '"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"tool_calls"}]}',
         head + '"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}',
         "[DONE]",
     ]

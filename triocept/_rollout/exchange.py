@@ -26,6 +26,7 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.given import fit_json, given_response
 from .._canonical.held import HeldCalls
+from .._canonical.ids import call_id, response_id
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
 from .._trace.conversation import CallKind, Conversation
@@ -112,7 +113,7 @@ class Exchange:
         """Whether its outcome came from elsewhere than whoever answers."""
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
-        self._log = EventLog(f"resp_{token_hex(12)}")
+        self._log = EventLog(response_id(request.dialect), f"req_{self.id[2:]}")
         self._hold_calls = True
         """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
         self._held = HeldCalls()
@@ -405,7 +406,7 @@ class Exchange:
                     event, id=self._response_id(event.id), model=event.model or self.request.model
                 )
             case PartStart(part=ToolCall(id="") as call):
-                return PartStart(event.index, msgspec.structs.replace(call, id=_call_id()))
+                return PartStart(event.index, msgspec.structs.replace(call, id=call_id(self.dialect)))
             case _:
                 return event
 
@@ -421,8 +422,13 @@ class Exchange:
             model=response.model or self.request.model,
             usage=response.usage or self.rollout._estimator.usage(self.request, response),
             stop_reason=response.stopped,
-            content=tuple([_with_id(part) for part in response.content]),
+            content=tuple([self._with_id(part) for part in response.content]),
         )
+
+    def _with_id(self, part: ResponsePart) -> ResponsePart:
+        if type(part) is ToolCall and not part.id:
+            return msgspec.structs.replace(part, id=call_id(self.dialect))
+        return part
 
     async def _settle_by(self, exc: BaseException) -> None:
         """Fix the outcome that an exception of whoever answers amounts to, if there is none yet."""
@@ -471,14 +477,3 @@ class Exchange:
             notes=self._notes,
             tokens=self._tokens() if self._tokens is not None else None,
         )
-
-
-def _with_id(part: ResponsePart) -> ResponsePart:
-    if type(part) is ToolCall and not part.id:
-        return msgspec.structs.replace(part, id=_call_id())
-    return part
-
-
-def _call_id() -> str:
-    """An id for a tool call: of letters that every dialect allows, and recognisable when it comes back."""
-    return f"call_{token_hex(12)}"

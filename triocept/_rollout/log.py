@@ -107,10 +107,12 @@ class EventLog:
 
     Args:
         response_id: the id that the answer has unless whoever gives it says otherwise in time.
+        request_id: the id of the call, which the head of its answer has.
     """
 
-    def __init__(self, response_id: str = "") -> None:
+    def __init__(self, response_id: str = "", request_id: str = "") -> None:
         self.response_id = response_id
+        self.request_id = request_id
         self.announced = False
         """Whether some agent was told `response_id` already: the answer must have it then."""
         self.entries: list[Entry] = []
@@ -215,6 +217,11 @@ class EventReader:
         self._gone = False
         self._rang = False
         self._log = log
+
+    @property
+    def request_id(self) -> str:
+        """The id of the call; empty where no exchange has it."""
+        return self._log.request_id
 
     @property
     def headers(self) -> Mapping[str, str]:

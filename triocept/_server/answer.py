@@ -16,13 +16,12 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from secrets import token_hex
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
 
-from .._canonical.content import Json
 from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
@@ -59,7 +58,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     """A response's head, and what of its body is there already."""
 
     status: int
-    headers: Mapping[str, str] = {}
+    headers: dict[str, str] = {}
     body: bytes = b""
     last: bool = True
     """Whether that is all of the body."""
@@ -91,11 +90,21 @@ async def write_answer(reader: EventReader, request: Request, dialect: Dialect, 
 
 async def write_failure(failure: Failure, dialect: Dialect, transport: Transport) -> None:
     """Write an error in the dialect's own shape."""
-    await transport.send(failure_reply(failure, dialect.render_error(failure)))
+    await transport.send(failure_reply(failure, dialect))
 
 
-def failure_reply(failure: Failure, document: Json) -> Reply:
-    """An error's document with the headers that belong to it."""
+def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
+    """The failure with the id of its call, unless a provider's stands there; a new one where the call has none."""
+    if not (name := dialect.request_id_header) or name in failure.headers:
+        return failure
+    headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}
+    return msgspec.structs.replace(failure, headers=headers)
+
+
+def failure_reply(failure: Failure, dialect: Dialect, request_id: str = "") -> Reply:
+    """An error's document in the dialect's own shape, with the headers that belong to it."""
+    failure = identified(failure, dialect, request_id)
+    document = dialect.render_error(failure)
     headers = {**failure.headers, "content-type": "application/json"}
     if failure.retry_after is not None:
         headers["retry-after"] = f"{failure.retry_after:g}"
@@ -147,19 +156,21 @@ def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
     outcome = reader.outcome
     if not isinstance(outcome, Answered):
         failure = failure_of_outcome(outcome)
-        reply = failure_reply(failure, dialect.render_error(failure))
+        reply = failure_reply(failure, dialect, reader.request_id)
         document = outcome.document if isinstance(outcome, Refused) else None
         return reply if document is None else msgspec.structs.replace(reply, body=document)
     try:
         reply = _whole(outcome, request, dialect)
-        return (
-            msgspec.structs.replace(reply, headers={**reply.headers, **reader.headers})
-            if reader.headers
-            else reply
-        )
+        return msgspec.structs.replace(reply, headers=reply.headers | _head_of(reader, dialect))
     except DialectError as exc:
         failure = _unsayable(exc, dialect)
-        return failure_reply(failure, dialect.render_error(failure))
+        return failure_reply(failure, dialect, reader.request_id)
+
+
+def _head_of(reader: EventReader, dialect: Dialect) -> dict[str, str]:
+    """What the head of an answer says beside: the id of its call, and what a provider said."""
+    name = dialect.request_id_header
+    return {name: reader.request_id, **reader.headers} if name else dict(reader.headers)
 
 
 def _unsayable(exc: DialectError, dialect: Dialect) -> Failure:
@@ -173,7 +184,7 @@ def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
         document = answer.document or _encode(dialect.render_response(answer.response, request))
         return Reply(200, {"content-type": "application/json"}, document)
     renderer = dialect.stream_renderer(request)
-    body = b"".join([renderer.render(event) for event in events_of(answer.response)])
+    body = b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
     return Reply(200, _stream_headers(request, dialect), body)
 
 
@@ -217,7 +228,7 @@ async def _write_stream(
         elif not isinstance(reader.outcome, Answered):
             await stream.fail(failure_of_outcome(reader.outcome))
         elif not reader.at:  # nothing but no-ops so far: the answer was given whole
-            events = events_of(reader.outcome.response)
+            events = events_of(dialect.streamed(reader.outcome.response))
             await stream.send(b"".join([stream.renderer.render(event) for event in events]), last=True)
     except DialectError as exc:
         await stream.fail(_unsayable(exc, dialect))
@@ -299,15 +310,16 @@ class _Stream:
     async def fail(self, failure: Failure) -> None:
         """The error in the stream, or in its place; and no clean end."""
         if not self.begun:
-            await self._transport.send(failure_reply(failure, self._dialect.render_error(failure)))
+            await self._transport.send(failure_reply(failure, self._dialect, self._reader.request_id))
             return
+        failure = identified(failure, self._dialect, self._reader.request_id)
         await self._transport.send_more(self.renderer.fail(failure), last=False)
         await self._transport.abort()
 
     async def send(self, data: bytes, *, last: bool, flush: bool = False) -> None:
         if not self.begun:
             self.begun = True
-            headers = {**self._headers, **self._reader.headers}
+            headers = self._headers | _head_of(self._reader, self._dialect)
             await self._transport.send(Reply(200, headers, data, last=last))
         elif data or last or flush:
             await self._transport.send_more(data, last=last)
@@ -367,7 +379,8 @@ class _Whole:
             await self._transport.send_more(b" ", last=False)
         else:
             self._begun = True
-            await self._transport.send(Reply(200, {"content-type": "application/json"}, b" ", last=False))
+            headers = {"content-type": "application/json"} | _head_of(self._reader, self._dialect)
+            await self._transport.send(Reply(200, headers, b" ", last=False))
 
 
 def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:

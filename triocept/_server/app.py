@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
+from secrets import token_hex
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -112,6 +113,23 @@ def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTri
         counted = dialect_named("anthropic_messages").parse_request(document)
         return _json(anthropic_extras.render_token_count(await rollout._count_input_tokens(counted)))
 
+    @view
+    async def input_tokens() -> Response:
+        _rollout()
+        counted = dialect_named("openai_responses").parse_request(await _document())
+        return _json(responses.render_token_count(counted))
+
+    @view
+    async def compact() -> Response:
+        _rollout()
+        raise Refusal(
+            404,
+            "there is no compaction here, for it is opaque state of a provider's own model: have the conversation "
+            "summarised by a model call",
+            should_retry=False,
+            code="unknown_url",
+        )
+
     def _rollout() -> Rollout:
         scope: Any = request.scope
         return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
@@ -121,6 +139,12 @@ def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTri
         return authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
 
     add_service_views(view, _rollout, _rollout_of_state)
+
+    @app.after_request
+    async def identify(response: Response) -> Response:
+        if (name := _asking_dialect().request_id_header) and name not in response.headers:
+            response.headers[name] = f"req_{token_hex(8)}"
+        return response
 
     @app.errorhandler(Refusal)
     @app.errorhandler(DialectError)
@@ -148,6 +172,10 @@ _ROUTES = (
     ("/messages/count_tokens", "count_tokens", "POST"),
     ("/v1/responses/<response_id>", "stored", "GET"),
     ("/v1/responses/<response_id>/input_items", "input_items", "GET"),
+    ("/v1/responses/input_tokens", "input_tokens", "POST"),
+    ("/responses/input_tokens", "input_tokens", "POST"),
+    ("/v1/responses/compact", "compact", "POST"),
+    ("/responses/compact", "compact", "POST"),
     ("/tools", "list_tools", "GET"),
     ("/tools/<name>", "call_tool", "POST"),
     ("/user", "ask_user", "POST"),
@@ -171,16 +199,28 @@ def _url_map() -> Any:
 def _failure_of_http(exc: HTTPException, max_body: int) -> Failure:
     status = exc.code or 500
     words = {
-        404: f"there is no {request.path} here",
+        404: f"there is no {request.path} here{_why_not_here(request.path)}",
         405: f"{request.path} does not take {request.method}",
         413: f"the body is over {max_body} bytes",
     }
     return Failure(status=status, message=words.get(status, exc.description or "error"), should_retry=False)
 
 
+def _why_not_here(path: str) -> str:
+    """What to do about it, where that is known."""
+    if path.startswith("/v1/v1/") or path == "/v1/v1":
+        return ": its base URL ends in /v1 once too often; give this client one without it"
+    if path.removeprefix("/v1") == "/embeddings":
+        return ": this endpoint answers model calls, and has no embeddings"
+    return ""
+
+
 def _failed(failure: Failure, exc: HTTPException | None = None) -> Response:
     log.warning("%s %s: %s %s", request.method, request.path, failure.status, failure.message)
-    reply = failure_reply(failure, _asking_dialect().render_error(failure))
+    dialect = _asking_dialect()
+    if failure.status == 404 and failure.code is None and exc is not None and dialect.name == "openai_chat":
+        failure = msgspec.structs.replace(failure, code="unknown_url")  # else it says `model_not_found`
+    reply = failure_reply(failure, dialect)
     headers = dict(reply.headers)
     if failure.status == 405 and exc is not None:
         headers["allow"] = ", ".join(sorted(getattr(exc, "valid_methods", None) or ()))

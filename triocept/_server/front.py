@@ -156,12 +156,12 @@ class Front:
             await serve_mcp(rollout, scope, cycle.receive, cycle.forward, self._max_body)
         except Refusal as refusal:
             failure = failure_of(refusal, 0)
-            await cycle.send(failure_reply(failure, dialect_named("openai_chat").render_error(failure)))
+            await cycle.send(failure_reply(failure, dialect_named("openai_chat")))
 
 
 def _refusal_reply(refusal: Refusal) -> Reply:
     failure = failure_of(refusal, 0)
-    return failure_reply(failure, dialect_named("openai_responses").render_error(failure))
+    return failure_reply(failure, dialect_named("openai_responses"))
 
 
 RESPONSES = ("/v1/responses", "/responses")

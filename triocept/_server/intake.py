@@ -42,8 +42,8 @@ __all__ = [
 
 log = logging.getLogger("triocept.endpoint")
 
-KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie")
-"""Headers that may hold a key. The first three are read on every route, whatever the protocol."""
+KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie")
+"""Headers that may hold a key. The first four are read on every route, whatever the protocol; `api-key` is Azure's."""
 REDACTED = "[redacted]"
 LINGER = 5.0
 """Seconds for which the body of a request that is answered already is read on and thrown away."""
@@ -185,17 +185,31 @@ def _why_not(head: Head, rollout_id: str | None) -> str:
     where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
     if not _key(head):
         return (
-            f"no API key: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
-            "'x-api-key' or 'x-goog-api-key'"
+            f"no API key{_seen(head)}: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
+            "'x-api-key', 'x-goog-api-key' or 'api-key'"
         )
     return f"this API key does not open {where} here: it is wrong, or its rollout has ended"
 
 
 def _key(head: Head) -> str | None:
-    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    scheme, _, token = head.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return head.headers.get("x-api-key") or head.headers.get("x-goog-api-key")
+    headers = head.headers
+    other = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key")
+    if other or token or scheme.lower() == "bearer":
+        return other
+    return scheme or None  # the key alone, as curl's first try has it
+
+
+def _seen(head: Head) -> str:
+    """What stands in the place of a key. It is named, and never shown: it may be one."""
+    given = head.headers.get("authorization", "").strip()
+    if not given:
+        return ""
+    if given.lower() == "bearer":
+        return " ('Authorization: Bearer' is there, with nothing behind it)"
+    return " (there is an 'Authorization', of another scheme than Bearer)"
 
 
 async def _read_document(head: Head, transport: Transport, max_body: int, limits: EndpointLimits) -> Json:

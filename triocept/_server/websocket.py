@@ -12,7 +12,7 @@ Rules:
    whose they are.
 3. A warm-up (`generate` is false) is no model call: it is answered here, and remembered for as long as the socket is
    open. Everything else that an agent can go on from is a turn of the rollout.
-4. Frames of types that nobody knows are left unread: protocols grow.
+4. Frames of types that nobody knows are left unread: protocols grow. A `response.steer` is told that it failed.
 5. The socket ends with its rollout, stopped or left: what waits is refused first, then it is closed with 1001. Whoever
    comes again is told so in answer to the upgrade, which is final to Codex (404) where a close is not.
 6. What waits is weighed: over `EndpointLimits.websocket_backlog` bytes of it, nothing more is read. Until its turn a
@@ -42,7 +42,7 @@ from .._rollout.outcome import Answered
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
 from ..dialects.base import Failure
-from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_ws_error
+from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_of_outcome, follow
 from .documents import read_body, read_json
@@ -52,6 +52,7 @@ from .websocket_connection import Kind, Received, WebSocket
 __all__ = ["serve_websocket"]
 
 CREATE = "response.create"
+STEER = "response.steer"
 MAX_WAITING = 64
 """Frames that one socket may have waiting; each is a whole request."""
 MAX_WARM = 16
@@ -137,6 +138,9 @@ class _Socket:
         lane = None
         try:
             envelope = self._envelope(message)
+            if envelope.type == STEER:
+                failed = render_steer_failed(read_json(message.data, "the frame"))
+                await self.send(msgspec.json.encode(failed), None)
             if envelope.type != CREATE:
                 return
             lane = _lane_of(envelope)

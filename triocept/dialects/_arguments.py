@@ -10,7 +10,7 @@ from .._canonical.content import Json
 from ..errors import DialectError
 from ._json import decode_json, encode_json
 
-__all__ = ["RAW", "object_of", "text_of"]
+__all__ = ["RAW", "is_object", "object_of", "text_of"]
 
 RAW = "_raw"
 
@@ -24,6 +24,16 @@ def object_of(arguments: str) -> dict[str, Json]:
     except DialectError:
         found = None
     return found if isinstance(found, dict) else {RAW: arguments}
+
+
+def is_object(arguments: str) -> bool:
+    """Whether the arguments are an object, or nothing at all, which is an empty one."""
+    if not arguments.strip() or arguments == "{}":
+        return True
+    try:
+        return isinstance(decode_json(arguments), dict)
+    except DialectError:
+        return False
 
 
 def text_of(value: dict[str, Json]) -> str:

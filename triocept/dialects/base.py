@@ -120,6 +120,8 @@ class Dialect(ABC):
     """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: ClassVar[str]
     """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
+    request_id_header: ClassVar[str] = "x-request-id"
+    """Where the head of every answer has the id of its call; empty: nowhere."""
     lost_status: ClassVar[int] = 400
     """The HTTP status of a call that goes on from a response which nobody knows."""
 
@@ -199,6 +201,10 @@ class Dialect(ABC):
     @abstractmethod
     def stream_renderer(self, request: Request) -> StreamRenderer:
         """A renderer for one streamed response to `request`."""
+
+    def streamed(self, response: Response) -> Response:
+        """`response`, which was given whole, as it is told in a stream: it says what `render_response` says."""
+        return response
 
     @abstractmethod
     def render_error(self, failure: Failure) -> Json:

@@ -13,6 +13,7 @@ from .request import parse_request, render_request
 from .response import parse_response, render_response
 from .stream import Parser, Renderer
 from .threads import continued
+from .tools import with_whole_arguments
 
 __all__ = ["AnthropicMessages"]
 
@@ -23,6 +24,7 @@ class AnthropicMessages(Dialect):
     name = NAME
     route = "/messages"
     base_path = ""
+    request_id_header = "request-id"
     lost_status = 404
 
     def parse_request(
@@ -50,6 +52,9 @@ class AnthropicMessages(Dialect):
 
     def stream_renderer(self, request: Request) -> StreamRenderer:
         return Renderer(request)
+
+    def streamed(self, response: Response) -> Response:
+        return with_whole_arguments(response)
 
     def render_error(self, failure: Failure) -> Json:
         return render_error(failure)

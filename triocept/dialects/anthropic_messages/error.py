@@ -40,7 +40,11 @@ def render_error(failure: Failure) -> Json:
     error: dict[str, Json] = {"type": kind, "message": message}
     if details:
         error["details"] = details
-    return {"type": "error", "error": error, "request_id": fresh_id("req_")}
+    return {
+        "type": "error",
+        "error": error,
+        "request_id": failure.headers.get("request-id") or fresh_id("req_"),
+    }
 
 
 def parse_error(status: int, document: Json) -> Failure:

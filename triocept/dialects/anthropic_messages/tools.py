@@ -9,13 +9,17 @@ Rules:
 
 from __future__ import annotations
 
+import msgspec
+
 from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool, ToolChoice
+from ..._canonical.response import Response
 from ...errors import DialectError
-from .._arguments import object_of, text_of
+from .._arguments import is_object, object_of, text_of
 from .._custom import SCHEMA, wrapped
 from .._fields import Fields, merged
 from .._ids import fresh_id, legal_id
+from .._json import encode_json
 from .schemas import object_schema
 
 __all__ = [
@@ -25,6 +29,7 @@ __all__ = [
     "render_call",
     "render_choice",
     "render_tool",
+    "with_whole_arguments",
 ]
 
 
@@ -111,3 +116,17 @@ def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
         "input": object_of(call.arguments),
     }
     return merged(document, call.extra) if own and call.extra else document
+
+
+def with_whole_arguments(response: Response) -> Response:
+    """The response with arguments that are objects, as `render_call` has them: a stream would tell them as they are."""
+    if all(call.kind == "text" or is_object(call.arguments) for call in response.tool_calls):
+        return response
+    content = tuple(_with_object(part) if isinstance(part, ToolCall) else part for part in response.content)
+    return msgspec.structs.replace(response, content=content)
+
+
+def _with_object(call: ToolCall) -> ToolCall:
+    if call.kind == "text" or is_object(call.arguments):
+        return call
+    return msgspec.structs.replace(call, arguments=encode_json(object_of(call.arguments)).decode())

@@ -180,7 +180,16 @@ class _CallWriter(Writer):
 
 
 class _OpaqueWriter(Writer):
+    """A block that is not known. A provider's own call (`server_tool_use`, `mcp_tool_use`) has its input in a delta:
+    clients read it nowhere else."""
+
+    delta_type, field = "input_json_delta", "partial_json"
+
     def start(self, part: ResponsePart) -> bytes:
-        if isinstance(part, Opaque) and part.dialect == NAME and isinstance(part.raw, dict):
+        if not (isinstance(part, Opaque) and part.dialect == NAME and isinstance(part.raw, dict)):
+            return b""
+        given = part.raw.get("input")
+        if not (str(part.raw.get("type")).endswith("_tool_use") and isinstance(given, dict)):
             return self._open(part.raw) + self._close()
-        return b""
+        begun = self._open({**part.raw, "input": {}})
+        return begun + self.text(encode_json(given).decode()) + self._close()

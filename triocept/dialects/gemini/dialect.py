@@ -22,6 +22,7 @@ class Gemini(Dialect):
 
     name = NAME
     route = "/v1beta/models/{model}:generateContent"
+    request_id_header = ""
     base_path = ""
 
     def match(self, path: str, query: str) -> Target | None:

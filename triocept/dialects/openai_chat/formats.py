@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat
+from ...errors import DialectError
 from .._fields import Fields, merged
 
-__all__ = ["parse_format", "render_format"]
+__all__ = ["KINDS", "parse_format", "render_format"]
+
+KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
+"""OpenAI's three, and what servers add: vLLM and SGLang `structural_tag`, others `grammar`, `regex`, `ebnf`."""
 
 
 def parse_format(fields: Fields) -> OutputFormat | None:
-    """The shape that is asked for; a type that is not known stays among the unknown fields."""
+    """The shape that is asked for; servers' own types stay among the unknown fields.
+
+    Raises:
+        DialectError: no server has such a type.
+    """
     form = fields.object("response_format")
     if form is None:
         return None
     kind = form.need_text("type")
     if kind == "json_object":
         return OutputFormat(kind="json_object", extra=form.rest())
+    if kind not in KINDS:
+        raise DialectError(f"there is no format {kind!r}: there are {', '.join(KINDS)}", path=form.at("type"))
     if kind != "json_schema":
         rest = {"type": kind, **(form.rest() or {})}
         fields.keep("response_format", None if rest == {"type": "text"} else rest)

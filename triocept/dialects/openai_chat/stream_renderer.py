@@ -31,7 +31,7 @@ from .tools import render_call
 
 __all__ = ["Renderer"]
 
-_NO_FINISH = b',"finish_reason":null}]}\n\n'
+_NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class _OpenCall:
@@ -161,7 +161,7 @@ class Renderer(ChunkRenderer):
 
     def _end(self, event: ResponseEnd) -> bytes:
         finish = render_finish(event.stop_reason, calls=self._calls > 0, refusal=self._refusal)
-        choice: dict[str, Json] = {"index": 0, "delta": {}, "finish_reason": finish}
+        choice: dict[str, Json] = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish}
         if event.stop_sequence is not None:
             choice[MATCHED[0]] = event.stop_sequence
         extra = dict(event.extra or {}) if self._own else {}
@@ -174,7 +174,7 @@ class Renderer(ChunkRenderer):
         self._frames[index] = (head, behind + b"}" + _NO_FINISH)
 
     def _chunk(self, delta: Json, extra: dict[str, Json] | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": None}
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
         return self._line({**(extra or {}), "choices": [choice]})
 
 

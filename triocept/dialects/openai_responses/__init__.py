@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dialect import OpenAIResponses
-from .error import render_ws_error
+from .error import render_steer_failed, render_ws_error
 from .extras import (
     continued,
     is_stored,
@@ -11,6 +11,7 @@ from .extras import (
     render_input_items,
     render_stored,
     render_stored_events,
+    render_token_count,
 )
 from .stream import Documents, Renderer, WireEvent
 
@@ -23,7 +24,9 @@ __all__ = [
     "is_stored",
     "is_warm_up",
     "render_input_items",
+    "render_steer_failed",
     "render_stored",
     "render_stored_events",
+    "render_token_count",
     "render_ws_error",
 ]

@@ -15,7 +15,14 @@ from ..base import Failure
 from ..openai_chat.error import parse_error as parse_chat_error
 from ..openai_chat.error import render_error as render_chat_error
 
-__all__ = ["find_error", "parse_error", "render_error", "render_event_error", "render_ws_error"]
+__all__ = [
+    "find_error",
+    "parse_error",
+    "render_error",
+    "render_event_error",
+    "render_steer_failed",
+    "render_ws_error",
+]
 
 # The codes of `response.failed`: what they would be as a status.
 _STATUSES = {
@@ -71,6 +78,21 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
     if failure.code is None and error["code"] == "server_is_overloaded":
         error["code"] = "server_error"
     return {"type": "error", "status": failure.status, "error": error, "headers": headers}
+
+
+def render_steer_failed(document: Json) -> dict[str, Json]:
+    """The event that answers a `response.steer`: nobody here steers an answer that is being given."""
+    steer = document if isinstance(document, dict) else {}
+    what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
+    return {
+        "type": "response.steer.failed",
+        "sequence_number": 0,
+        "error": {"type": "invalid_request_error", "code": "steering_not_supported", "message": what},
+        "steer": {
+            "previous_response_id": steer.get("previous_response_id") or "",
+            "input": steer.get("input") or [],
+        },
+    }
 
 
 def parse_error(status: int, document: Json) -> Failure:

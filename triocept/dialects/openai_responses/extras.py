@@ -15,6 +15,7 @@ from ..._canonical.content import Json, Message, Opaque, Part
 from ..._canonical.fold import events_of
 from ..._canonical.request import Request
 from ..._canonical.response import Response
+from ..._canonical.tokens import estimate_input_tokens
 from ..._sse import encode_sse
 from .._ids import legal_id
 from .._json import encode_json
@@ -33,6 +34,7 @@ __all__ = [
     "render_input_items",
     "render_stored",
     "render_stored_events",
+    "render_token_count",
 ]
 
 _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
@@ -150,3 +152,8 @@ def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
     if item["type"] == "message" and isinstance(item["content"], str):
         listed["content"] = [{"type": "input_text", "text": item["content"]}]
     return listed
+
+
+def render_token_count(request: Request) -> Json:
+    """About how many tokens the prompt has: the answer of `POST /v1/responses/input_tokens`."""
+    return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat
+from ...errors import DialectError
 from .._fields import Fields, merged
+from ..openai_chat.formats import KINDS
 
 __all__ = ["parse_format", "render_format"]
 
 
 def parse_format(fields: Fields) -> OutputFormat | None:
-    """The shape that is asked for; a type that is not known stays among the unknown fields."""
+    """The shape that is asked for; servers' own types stay among the unknown fields.
+
+    Raises:
+        DialectError: no server has such a type.
+    """
     text = fields.object("text")
     if text is None:
         return None
@@ -35,6 +41,8 @@ def _parse(text: Fields) -> OutputFormat | None:
     kind = form.need_text("type")
     if kind == "json_object":
         return OutputFormat(kind="json_object", extra=form.rest())
+    if kind not in KINDS:
+        raise DialectError(f"there is no format {kind!r}: there are {', '.join(KINDS)}", path=form.at("type"))
     if kind != "json_schema":
         rest = {"type": kind, **(form.rest() or {})}
         text.keep("format", None if rest == {"type": "text"} else rest)
