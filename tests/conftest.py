@@ -11,8 +11,10 @@ import resource
 import signal
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
+from tests import asking
 from triocept import serve_endpoint
 
 
@@ -55,3 +57,16 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Model calls go straight to their rollout, or through hypercorn and ASGI: what holds must hold of both."""
     defaults = serve_endpoint.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
     monkeypatch.setitem(defaults, "fast", request.param == "the fast way")
+
+
+@pytest.fixture(params=["the fast way", "through ASGI", "HTTP/2"])
+def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `both_ways`, and over HTTP/2: by the clients of httpx2, and by `connected`."""
+    defaults = serve_endpoint.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
+    monkeypatch.setitem(defaults, "fast", request.param == "the fast way")
+    if request.param == "HTTP/2":
+        monkeypatch.setitem(defaults, "http2", True)
+        monkeypatch.setattr(asking, "over_http2", True)
+        for client in (httpx2.AsyncClient, httpx2.Client):
+            monkeypatch.setitem(client.__init__.__kwdefaults__, "http1", False)
+            monkeypatch.setitem(client.__init__.__kwdefaults__, "http2", True)

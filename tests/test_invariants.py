@@ -23,7 +23,7 @@ from tests.asking import ask, ask_body, bearer, connected, echo, raw_request, re
 from triocept import Exchange, JSONLRecorder, Text, Turn, read_traces, run_endpoint, serve_endpoint
 from triocept._canonical.events import ResponseEnd
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 
 async def test_invariant_1_no_caller_can_see_an_unstarted_endpoint() -> None:

@@ -17,7 +17,7 @@ import trio.testing
 from tests.asking import PATHS, bearer, connected, raw_request
 from triocept import Exchange, Refusal, Rollout, ToolCall, serve_endpoint
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 CLAUDE = {"x-claude-code-session-id": "s1", "x-stainless-retry-count": "0", "anthropic-version": "2023-06-01"}
 CODEX = {"thread-id": "t1", "session-id": "t1"}

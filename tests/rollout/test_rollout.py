@@ -31,7 +31,7 @@ from triocept import (
     serve_endpoint,
 )
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 BODY = json.dumps(ask_body("x")).encode()
 WHO = ContextVar("WHO", default="nobody")

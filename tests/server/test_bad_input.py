@@ -14,7 +14,7 @@ from tests.asking import ask_body, bearer, document, echo, url_of
 from triocept import Rollout, serve_endpoint
 from triocept.dialects import DIALECTS
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 USER = {"role": "user", "content": "hi"}
 BAD_ANYWHERE: dict[str, tuple[Any, str]] = {

@@ -69,7 +69,7 @@ async def test_a_large_body_lets_others_run_while_it_is_read() -> None:
     assert turns >= len(body) // documents._LARGE
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("filler", [0, LARGE])
 async def test_half_an_emoji_does_not_cost_an_agent_its_call(filler: int) -> None:
     """JavaScript's JSON.stringify writes one where a text was cut between the halves."""

@@ -17,7 +17,7 @@ from tests.asking import ask_body, bearer, echo, url_of
 from tests.server.watching import watched
 from triocept import serve_endpoint
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 GZIP = partial(gzip.compress, mtime=0)
 ZSTD = zstandard.ZstdCompressor().compress
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {

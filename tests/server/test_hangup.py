@@ -21,7 +21,7 @@ from triocept import Exchange, Rollout, serve_endpoint
 from triocept._rollout.calls import KEPT_ANSWERS
 from triocept.dialects import DIALECTS
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 every_dialect = pytest.mark.parametrize("name", DIALECTS)
 both_policies = pytest.mark.parametrize("policy", ["cancel", "finish"])

@@ -31,7 +31,7 @@ from triocept import (
 )
 from triocept.dialects import DIALECTS
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 
 @asynccontextmanager

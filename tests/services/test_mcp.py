@@ -18,7 +18,7 @@ mcp = pytest.importorskip("mcp")
 streamable_http = pytest.importorskip("mcp.client.streamable_http")
 
 pytestmark = [
-    pytest.mark.usefixtures("both_ways"),
+    pytest.mark.usefixtures("every_way"),
     # The client leaves the bodies that it has read enough of to the garbage collector (mcp 2.3.0 with httpx2 2.16).
     pytest.mark.filterwarnings(
         r"ignore:Exception ignored.*async_generator object (Response|EventSource|PoolByteStream)\."

@@ -32,10 +32,11 @@ from hypercorn.utils import parse_socket_addr
 
 from .._rollout.log import acquire
 from .http1 import HTTP1, HungUp
+from .http2 import HTTP2
 from .websocket_connection import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from .._limits import EndpointLimits
     from .fast import FastWay
+    from .front import Front
     from .intake import Head
 
 __all__ = ["STATE_KEY", "Connection"]
@@ -61,7 +63,7 @@ class Connection(TCPServer):
     Args:
         limits: what it puts up with.
         fast: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
-        websocket: what speaks on a websocket.
+        front: the application, as HTTP/2 and websockets have it.
         max_body: bytes of a body, and of a websocket's message.
         http2: whether HTTP/2 is spoken on plain TCP to whoever begins with it. (On TLS it has been agreed on.)
     """
@@ -75,17 +77,19 @@ class Connection(TCPServer):
         *,
         limits: EndpointLimits,
         fast: Callable[[Connection], FastWay] | None,
-        websocket: Callable[[Head, WebSocket], Awaitable[None]],
+        front: Front,
         max_body: int,
         http2: bool,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
         self.idle = True
         """Whether it waits for a request, and nothing is lost by closing it."""
+        self.gone = False
+        """Whether something could not be sent, because the client has hung up."""
         self.limits = limits
         self.offers_http2 = http2
         self._fast = fast
-        self._websocket = websocket
+        self._front = front
         self._max_body = max_body
         self._corked: bytearray | None = None
         self._ahead = bytearray()
@@ -105,6 +109,9 @@ class Connection(TCPServer):
                 if rest is None:
                     return
                 self._ahead += rest
+            if alpn == "h2":
+                await self.run_http2()
+                return
             async with TaskGroup() as task_group:
                 self._task_group = task_group
                 self.protocol = self._open_protocol(task_group, alpn, secure)
@@ -133,12 +140,16 @@ class Connection(TCPServer):
             wrapper.protocol = HTTP1(wrapper.protocol, self)
         return wrapper
 
+    async def run_http2(self, data: bytes = b"") -> None:
+        """Speak HTTP/2 from here on, to its end; `data` was read already."""
+        await HTTP2(self, self._front, limits=self.limits, shows_key=self._front.shows_key).run(data)
+
     async def run_websocket(self, head: Head, rest: bytes) -> None:
         """Speak websocket from here on, to its end; `rest` came behind the request that asked for it."""
         socket = WebSocket(
             self, head, rest, max_message=self._max_body, reader_seconds=self.limits.reader_seconds
         )
-        await self._websocket(head, socket)
+        await self._front.websocket(head, socket)
 
     async def _read_data(self) -> None:
         while True:
@@ -214,6 +225,7 @@ class Connection(TCPServer):
             await self.abort()
             raise
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.gone = True
             await self.protocol.handle(Closed())
         finally:
             self.send_lock.release()

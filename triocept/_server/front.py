@@ -27,6 +27,7 @@ from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .answer import Reply, failure_of, failure_reply
 from .connection import STATE_KEY, Connection
+from .http2_stream import Stream
 from .intake import (
     LINGER,
     BodyTooLarge,
@@ -35,6 +36,7 @@ from .intake import (
     Transport,
     authenticate,
     intake,
+    shows_key,
     text_headers,
     wants_both_lengths,
 )
@@ -99,6 +101,10 @@ class Front:
         """Answer one model call."""
         await intake(route, head, transport, self._registry, self._max_body)
 
+    def shows_key(self, head: Head) -> bool:
+        """Whether a request has a key of this endpoint."""
+        return shows_key(head, self._registry)
+
     async def websocket(self, head: Head, socket: WebSocket) -> None:
         """Responses over a websocket, or the refusal to speak it.
 
@@ -138,7 +144,7 @@ class Front:
         if route is not None:
             async with trio.open_nursery() as nursery:
                 cycle.nursery = nursery
-                with cycle.scope:
+                with cycle.scope, suppress(ClientGone):
                     await self.intake(route, head, cycle)
                 nursery.cancel_scope.cancel()
         elif wants_both_lengths(head.headers):
@@ -173,7 +179,7 @@ class HTTPCycle:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self._connection: Connection = scope["state"][STATE_KEY]
+        self._connection: Connection | Stream = scope["state"][STATE_KEY]
         self._receive = receive
         self._send = send
         self.nursery: trio.Nursery | None = None
@@ -247,6 +253,8 @@ class HTTPCycle:
 
     async def send_more(self, data: bytes, *, last: bool) -> None:
         await self.forward({"type": "http.response.body", "body": data, "more_body": not last})
+        if self._connection.gone:
+            raise ClientGone
 
     @property
     def alarm(self) -> None:

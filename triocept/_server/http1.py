@@ -64,8 +64,9 @@ class HTTP1(H11Protocol):
             log.warning("HTTP/2 is not spoken here: it has to be asked for, by serve_endpoint(http2=True)")
             await self._send_error_response(505)
             await self.send(Closed())
-            raise HungUp
-        await super()._check_protocol(event)
+        else:
+            await self._connection.run_http2(b"PRI * HTTP/2.0\r\n\r\n" + self._rest)
+        raise HungUp
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = text_headers(request.headers)

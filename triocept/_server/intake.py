@@ -35,6 +35,7 @@ __all__ = [
     "authenticate_state",
     "intake",
     "redacted",
+    "shows_key",
     "text_headers",
     "wants_both_lengths",
     "whole_request",
@@ -171,6 +172,12 @@ def authenticate_state(head: Head, registry: Registry, rollout_id: str | None) -
             401, "this API key opens no state here: it wants the rollout's state_key", should_retry=False
         )
     return rollout
+
+
+def shows_key(head: Head, registry: Registry) -> bool:
+    """Whether the request has a key of this endpoint, of whatever kind and wherever it goes."""
+    key = _key(head)
+    return any(find(key, None) is not None for find in (registry.authenticate, registry.authenticate_state))
 
 
 def _endpoint_stops() -> Refusal:

@@ -173,7 +173,7 @@ class Server:
             stream,
             limits=self._limits,
             fast=fast,
-            websocket=front.websocket,
+            front=front,
             max_body=self._max_body,
             http2=self._http2,
         )

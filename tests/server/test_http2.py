@@ -1,0 +1,629 @@
+"""HTTP/2, frame by frame: who hangs up, who floods, who takes nothing, and that nobody else is touched by it.
+
+What holds of every way is tested in the other modules, over all of them (`every_way`).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+import h2.settings
+import pytest
+import trio
+import trio.testing
+from hyperframe import frame as frames
+
+from tests.asking import CHAT, ask_body, echo
+from triocept import Endpoint, Exchange, Refusal, Rollout, run_endpoint, serve_endpoint
+from triocept._limits import EndpointLimits
+from triocept._server import http2, http2_stream
+
+INITIAL_WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
+Headers = list[tuple[str, str]]
+
+
+class Client:
+    """A client of HTTP/2 that does what it is told, and nothing else: it opens no window by itself."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.h2 = h2.connection.H2Connection(
+            h2.config.H2Configuration(
+                header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
+            )
+        )
+        self.heads: dict[int, dict[str, str]] = {}
+        self.bodies: dict[int, bytes] = {}
+        self.ended: set[int] = set()
+        self.reset: dict[int, int] = {}
+        self.goaway: int | None = None
+        self.closed = False
+
+    async def flush(self) -> None:
+        await self.stream.send_all(self.h2.data_to_send())
+
+    async def ask(
+        self,
+        rollout: Rollout,
+        *,
+        path: str = CHAT,
+        method: str = "POST",
+        body: bytes | None = None,
+        end: bool = True,
+        more: Headers | None = None,
+        **fields: Any,
+    ) -> int:
+        """Begin a call; the number of its stream."""
+        number = self.h2.get_next_available_stream_id()
+        if body is None:
+            body = json.dumps(ask_body(**fields)).encode() if method == "POST" else b""
+        self.h2.send_headers(
+            number, [*head(path, method, rollout.api_key), *(more or [])], end_stream=end and not body
+        )
+        if body:
+            self.h2.send_data(number, body, end_stream=end)
+        await self.flush()
+        return number
+
+    async def see(self) -> None:
+        """Take what comes next."""
+        try:
+            data = await self.stream.receive_some()
+        except trio.BrokenResourceError:
+            data = b""
+        if not data:
+            self.closed = True
+            return
+        try:
+            events = self.h2.receive_data(data)
+        except h2.exceptions.ProtocolError as exc:  # what this client has done wrong, it has done wrong
+            raise AssertionError(f"the server broke the protocol: {exc}") from exc
+        for event in events:
+            self._note(event)
+
+    def _note(self, event: Any) -> None:
+        match event:
+            case h2.events.ResponseReceived():
+                self.heads[event.stream_id] = dict(event.headers)
+                self.bodies[event.stream_id] = b""
+            case h2.events.DataReceived():
+                self.bodies[event.stream_id] += event.data
+            case h2.events.StreamEnded():
+                self.ended.add(event.stream_id)
+            case h2.events.StreamReset():
+                self.reset[event.stream_id] = int(event.error_code)
+            case h2.events.ConnectionTerminated():
+                self.goaway = int(event.error_code)
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            assert not self.closed, "the server has hung up"
+            await self.see()
+
+    async def answer(self, number: int) -> str:
+        """What was said, of a whole answer."""
+        await self.until(lambda: number in self.ended)
+        return str(json.loads(self.bodies[number])["choices"][0]["message"]["content"])
+
+    async def end(self) -> None:
+        """Until the server has hung up."""
+        while not self.closed:
+            await self.see()
+
+
+def head(path: str, method: str = "POST", key: str = "sk-none") -> Headers:
+    return [
+        (":method", method),
+        (":path", path),
+        (":scheme", "http"),
+        (":authority", "a"),
+        ("authorization", f"Bearer {key}"),
+    ]
+
+
+@asynccontextmanager
+async def opened(endpoint: Endpoint, *, window: int | None = None) -> AsyncIterator[Client]:
+    async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+        client = Client(stream)
+        client.h2.initiate_connection()
+        if window is not None:
+            client.h2.update_settings({INITIAL_WINDOW: window})
+        await client.flush()
+        yield client
+
+
+class Held:
+    """A handler that waits until it is cancelled, once it has said something, if it is to."""
+
+    def __init__(self, say: str = "") -> None:
+        self.caught, self.cancelled = [0], [0]
+        self._say = say
+
+    async def __call__(self, exchange: Exchange) -> None:
+        self.caught[0] += 1
+        try:
+            if self._say:
+                async with exchange.open_stream() as stream:
+                    while True:
+                        await stream.send(self._say)
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            self.cancelled[0] += 1
+            raise
+
+
+async def settled(until: Callable[[], bool]) -> None:
+    while not until():
+        await trio.testing.wait_all_tasks_blocked(0.002)
+
+
+async def kill(client: Client, number: int) -> None:
+    await trio.aclose_forcefully(client.stream)
+
+
+async def cancel(client: Client, number: int) -> None:
+    client.h2.reset_stream(number, 8)
+    await client.flush()
+
+
+async def goaway(client: Client, number: int) -> None:
+    client.h2.close_connection()
+    await client.flush()
+
+
+hang_ups = pytest.mark.parametrize("hang_up", [kill, cancel, goaway])
+
+
+# Hanging up
+
+
+@hang_ups
+@pytest.mark.parametrize("window", [0, 1000, None])
+@pytest.mark.parametrize("say", ["", "x" * 1000], ids=["silent", "streaming"])
+async def test_a_client_that_hangs_up_ends_its_handler_whatever_window_it_has_left(
+    hang_up: Callable[[Client, int], Any], window: int | None, say: str
+) -> None:
+    held = Held(say)
+    with trio.fail_after(10):
+        async with (
+            serve_endpoint(http2=True) as endpoint,
+            endpoint.open_rollout(held, concurrency=1) as rollout,
+        ):
+            for count in range(3):
+                async with opened(endpoint, window=window) as client:
+                    number = await client.ask(rollout, text=f"{count}", stream=True)
+                    await settled(lambda: held.caught[0] > count)  # noqa: B023
+                    await trio.testing.wait_all_tasks_blocked(0.02)
+                    await hang_up(client, number)
+                    await settled(lambda: held.cancelled[0] > count)  # noqa: B023
+            assert not rollout._calls.connections
+    assert [turn.outcome for turn in rollout.trace] == ["abandoned"] * 3
+
+
+@hang_ups
+async def test_an_answer_that_is_held_by_a_window_goes_with_its_client_and_comes_again_for_its_retry(
+    hang_up: Callable[[Client, int], Any],
+) -> None:
+    async def large(exchange: Exchange) -> None:
+        await exchange.respond("x" * 80_000)
+
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(large) as rollout:
+            async with opened(endpoint) as client:
+                number = await client.ask(rollout)
+                await client.until(lambda: len(client.bodies.get(number, b"")) >= 60_000)
+                await hang_up(client, number)
+                await settled(lambda: not rollout._calls.connections)
+            async with opened(endpoint, window=100_000) as client:
+                client.h2.increment_flow_control_window(100_000)
+                assert await client.answer(await client.ask(rollout)) == "x" * 80_000
+    assert len(rollout.trace) == 1
+
+
+async def test_with_the_policy_finish_a_reset_stream_leaves_its_handler_at_work() -> None:
+    go, caught = trio.Event(), trio.Event()
+
+    async def wait(exchange: Exchange) -> None:
+        caught.set()
+        await go.wait()
+        await exchange.respond("done")
+
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint:
+            async with endpoint.open_rollout(wait, on_hangup="finish") as rollout, opened(endpoint) as client:
+                number = await client.ask(rollout)
+                await caught.wait()
+                await cancel(client, number)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                go.set()
+                await settled(lambda: len(rollout.trace) == 1)
+                assert await client.answer(await client.ask(rollout)) == "done"
+    assert [turn.outcome for turn in rollout.trace] == ["answered"]
+
+
+async def test_a_stream_that_fails_in_the_middle_is_reset_and_no_other() -> None:
+    go = trio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        assert exchange.request.last is not None
+        if exchange.request.last.text == "fail":
+            async with exchange.open_stream() as stream:
+                await stream.send("hel")
+                raise Refusal(503, "broken")
+        await go.wait()
+        await exchange.respond("whole")
+
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(answer) as rollout:
+            async with opened(endpoint) as client:
+                other = await client.ask(rollout, text="other")
+                number = await client.ask(rollout, text="fail", stream=True)
+                await client.until(lambda: number in client.reset)
+                assert b"broken" in client.bodies[number]
+                assert number not in client.ended
+                go.set()
+                assert await client.answer(other) == "whole"
+
+
+# Back-pressure, and who takes nothing
+
+
+async def test_a_shut_window_is_the_handlers_wait() -> None:
+    sent = [0]
+
+    async def much(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            for _ in range(100):
+                await stream.send("x" * 1000)
+                sent[0] += 1
+
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(much) as rollout:
+            async with opened(endpoint, window=3000) as client:
+                number = await client.ask(rollout, stream=True)
+                await client.until(lambda: len(client.bodies.get(number, b"")) == 3000)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert sent[0] < 5
+                while number not in client.ended:
+                    client.h2.increment_flow_control_window(3000)
+                    client.h2.increment_flow_control_window(3000, number)
+                    await client.flush()
+                    await client.see()
+    assert sent[0] == 100
+
+
+async def test_a_window_that_stays_shut_is_broken_off_after_its_time_and_no_other_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = Held("x" * 1000)
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True, limits=EndpointLimits(reader_seconds=0.2)) as endpoint:
+            async with endpoint.open_rollout(held) as slow, endpoint.open_rollout(echo) as quick:
+                async with opened(endpoint, window=500) as client:
+                    number = await client.ask(slow, stream=True)
+                    await settled(lambda: held.cancelled[0] == 1)
+                    assert await client.answer(await client.ask(quick, text="hi")) == "hi"
+    assert client.reset == {number: 8}
+    assert [turn.outcome for turn in slow.trace] == ["abandoned"]
+    assert len(caplog.records) == 1
+
+
+async def test_a_socket_that_takes_nothing_is_broken_off_after_its_time() -> None:
+    held = Held("x" * 10_000)
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True, limits=EndpointLimits(reader_seconds=0.3)) as endpoint:
+            async with endpoint.open_rollout(held) as rollout, opened(endpoint, window=2**30) as client:
+                client.h2.increment_flow_control_window(2**30)
+                await client.ask(rollout, stream=True)
+                await settled(lambda: held.cancelled[0] == 1)
+
+
+# Early answers
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/nowhere", "/mcp"])
+@pytest.mark.parametrize("wrong", ["key", "size"])
+async def test_an_early_answer_to_a_body_under_way_is_whole_and_touches_no_other_call(
+    path: str, wrong: str
+) -> None:
+    go, caught = trio.Event(), trio.Event()
+
+    async def wait(exchange: Exchange) -> None:
+        caught.set()
+        await go.wait()
+        await exchange.respond("still here")
+
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(http2=True, max_body=200_000) as endpoint,
+            endpoint.open_rollout(wait) as rollout,
+        ):
+            async with opened(endpoint) as client:
+                other = await client.ask(rollout)
+                await caught.wait()
+                number = client.h2.get_next_available_stream_id()
+                key = rollout.api_key if wrong == "size" else "sk-wrong"
+                client.h2.send_headers(number, [*head(path, key=key), ("content-length", "3000000")])
+                left = 3_000_000
+                while left:
+                    room = min(client.h2.local_flow_control_window(number), 16384, left)
+                    if room:
+                        client.h2.send_data(number, bytes(room), end_stream=room == left)
+                        left -= room
+                        await client.flush()
+                    else:
+                        await client.see()
+                await client.until(lambda: number in client.ended)
+                assert client.heads[number][":status"] in ("401", "413", "404", "405")
+                assert path == "/mcp" or json.loads(client.bodies[number])
+                go.set()
+                assert await client.answer(other) == "still here"
+    assert not client.reset
+
+
+async def test_a_body_that_does_not_come_after_an_early_answer_is_not_waited_for_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http2_stream, "LINGER", 0.1)
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                number = await client.ask(rollout, path="/nowhere", body=b"{", end=False)
+                await client.until(lambda: number in client.reset)
+                assert number in client.ended, "the answer is whole"
+                assert client.reset[number] == 0
+                assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+
+
+# Nonsense and floods
+
+
+MALFORMED = {
+    "a path that is not ASCII": {":path": b"/\xc3\xa9"},
+    "a method that is not ASCII": {":method": b"P\xc3\xa9ST"},
+    "a path with a control character": {":path": b"/a\x1bb"},
+    "a path without a slash": {":path": b"v1"},
+    "CONNECT": {":method": b"CONNECT"},
+}
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_a_malformed_request_is_reset_or_ends_its_connection_with_goaway_in_one_line_of_log(
+    change: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {name.encode(): value.encode() for name, value in head(CHAT)}
+    headers |= {name.encode(): value for name, value in change.items()}
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, opened(endpoint) as client:
+            client.h2.send_headers(1, list(headers.items()), end_stream=True)
+            await client.flush()
+            while 1 not in client.reset and client.goaway is None:
+                assert not client.closed
+                await client.see()
+    assert len(caplog.records) == 1
+    assert caplog.records[0].exc_info is None
+
+
+def settings_frame() -> frames.Frame:
+    return frames.SettingsFrame(0, settings={3: 100})
+
+
+FLOODS: dict[str, Callable[[int], frames.Frame]] = {
+    "PRIORITY": lambda n: frames.PriorityFrame(2 * n + 1001, depends_on=0, stream_weight=1),
+    "PING": lambda n: frames.PingFrame(0, opaque_data=b"12345678"),
+    "SETTINGS": lambda n: settings_frame(),
+    "WINDOW_UPDATE": lambda n: frames.WindowUpdateFrame(0, window_increment=1),
+    "empty DATA": lambda n: frames.DataFrame(1, data=b""),
+    "an unknown type": lambda n: frames.ExtensionFrame(0xFE, 0, body=b""),
+}
+
+
+@pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS.keys())
+async def test_a_flood_ends_its_connection_with_goaway_in_one_line_of_log(
+    make: Callable[[int], frames.Frame], caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                await client.ask(rollout, body=b"{", end=False)
+                flood = b"".join(make(number).serialize() for number in range(http2.FRAMES + 1000))
+                async with trio.open_nursery() as nursery:
+
+                    @nursery.start_soon
+                    async def send() -> None:
+                        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                            await client.stream.send_all(flood)
+
+                    await client.end()
+    assert client.goaway == 11, "ENHANCE_YOUR_CALM"
+    assert len(caplog.records) == 1
+
+
+async def test_resets_in_rapid_succession_end_the_connection_and_leave_no_handler(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = Held()
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(held) as rollout:
+            async with opened(endpoint) as client:
+                for number in range(1, 2 * http2.FRAMES + 2001, 2):
+                    client.h2.send_headers(number, head(CHAT, key=rollout.api_key), end_stream=True)
+                    client.h2.reset_stream(number)
+                async with trio.open_nursery() as nursery:
+
+                    @nursery.start_soon
+                    async def send() -> None:
+                        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                            await client.flush()
+
+                    await client.end()
+            await settled(lambda: not rollout._calls.connections)
+    assert client.goaway == 11
+    assert held.caught == held.cancelled
+    assert [record.message for record in caplog.records if "flood" in record.message]
+
+
+async def test_a_bomb_of_headers_ends_its_connection(caplog: pytest.LogCaptureFixture) -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True, limits=EndpointLimits(head_bytes=20_000)) as endpoint:
+            async with opened(endpoint) as client:
+                bomb = [("x-bomb", "x" * 3000)] * 100
+                client.h2.send_headers(1, [*head(CHAT), *bomb], end_stream=True)
+                await client.flush()
+                await client.end()
+    assert client.goaway == 11
+    assert len(caplog.records) == 1
+
+
+async def test_a_head_without_an_end_is_cut_off_after_its_time() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True, limits=EndpointLimits(head_seconds=0.1)) as endpoint:
+            async with opened(endpoint) as client:
+                start = frames.HeadersFrame(1, data=b"\x83")
+                await client.stream.send_all(start.serialize())
+                await client.end()
+    assert client.goaway == 11
+
+
+async def test_a_head_of_endless_continuations_ends_its_connection() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, opened(endpoint) as client:
+            pieces = [frames.HeadersFrame(1, data=b"\x83"), *[frames.ContinuationFrame(1, data=b"")] * 1000]
+            await client.stream.send_all(b"".join(piece.serialize() for piece in pieces))
+            await client.end()
+    assert client.goaway == 1
+
+
+async def test_a_connection_that_shows_no_key_ends_after_its_time_and_one_that_does_lives_on() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True, limits=EndpointLimits(keyless_seconds=0.2)) as endpoint:
+            async with (
+                endpoint.open_rollout(echo) as rollout,
+                opened(endpoint) as keyed,
+                opened(endpoint) as client,
+            ):
+                assert await keyed.answer(await keyed.ask(rollout, text="a")) == "a"
+                await client.ask(rollout, path="/health", method="GET", more=[("authorization", "")])
+                client.h2.send_headers(3, head("/health", "GET"), end_stream=True)
+                await client.flush()
+                keyless = Client(await trio.open_tcp_stream("127.0.0.1", endpoint.port))
+                async with keyless.stream:
+                    keyless.h2.initiate_connection()
+                    await keyless.flush()
+                    await keyless.end()
+                assert keyless.goaway == 11
+                assert await keyed.answer(await keyed.ask(rollout, text="b")) == "b"
+
+
+async def test_random_frames_never_reach_the_log_as_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    chance = random.Random(5)
+    kinds = range(11)
+    with trio.fail_after(60):
+        async with serve_endpoint(http2=True, grace=0.1) as endpoint, endpoint.open_rollout(echo) as rollout:
+            for _ in range(300):
+                async with opened(endpoint) as client:
+                    with suppress(trio.BrokenResourceError):
+                        await client.ask(rollout, body=b"{", end=False)
+                        for _ in range(20):
+                            body = chance.randbytes(chance.choice([0, 1, 4, 5, 6, 8, 30]))
+                            first = bytes([0, 0, len(body), chance.choice(kinds), chance.randrange(256)])
+                            number = chance.choice([0, 1, 1, 3, 5]).to_bytes(4, "big")
+                            await client.stream.send_all(first + number + body)
+            async with opened(endpoint) as client:
+                assert await client.answer(await client.ask(rollout, text="well")) == "well"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+# Manners
+
+
+async def test_calls_side_by_side_on_one_connection_each_have_their_own_answer() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                numbers = [await client.ask(rollout, text=f"<{count}>") for count in range(200)]
+                for count, number in enumerate(numbers):
+                    assert await client.answer(number) == f"<{count}>"
+
+
+async def test_more_streams_than_there_may_be_are_refused_and_touch_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Streams that were reset count as well, for as long as their tasks take to end."""
+    monkeypatch.setattr(http2, "MAX_STREAMS", 3)
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                await client.until(lambda: client.h2.remote_settings.max_concurrent_streams == 3)
+                for number in (1, 3, 5, 7):
+                    client.h2.send_headers(number, head(CHAT, key=rollout.api_key))
+                    if number == 5:
+                        client.h2.reset_stream(1)
+                await client.flush()  # all at once: no task can have ended meanwhile
+                await client.until(lambda: bool(client.reset))
+                assert client.reset == {7: 7}, "REFUSED_STREAM, so that it may be sent again"
+                for number in (3, 5):
+                    await cancel(client, number)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+
+
+async def test_who_waits_with_its_body_is_told_to_go_on_and_head_has_no_body() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                number = await client.ask(rollout, body=b"", end=False, more=[("expect", "100-continue")])
+                informed = []
+                while not informed:
+                    events = client.h2.receive_data(await client.stream.receive_some())
+                    informed = [e for e in events if isinstance(e, h2.events.InformationalResponseReceived)]
+                client.h2.send_data(number, json.dumps(ask_body("hi")).encode(), end_stream=True)
+                await client.flush()
+                assert await client.answer(number) == "hi"
+                number = await client.ask(rollout, path="/health", method="HEAD")
+                await client.until(lambda: number in client.ended)
+                assert client.bodies[number] == b""
+                assert client.heads[number][":status"] == "200"
+
+
+async def test_an_endpoint_that_stops_says_so_to_a_new_stream_of_an_old_connection_and_sees_the_others_out() -> (
+    None
+):
+    stop = trio.CancelScope()
+
+    async def serve(*, task_status: trio.TaskStatus[Endpoint]) -> None:
+        with stop:
+            await run_endpoint(http2=True, grace=9, task_status=task_status)
+
+    async def large(exchange: Exchange) -> None:
+        await exchange.respond("x" * 80_000)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            endpoint: Endpoint = await nursery.start(serve)
+            async with endpoint.open_rollout(echo) as old:
+                pass
+            async with endpoint.open_rollout(large) as rollout, opened(endpoint) as client:
+                number = await client.ask(rollout)
+                client.h2.increment_flow_control_window(100_000)
+                await client.flush()
+                await client.until(lambda: len(client.bodies.get(number, b"")) >= 60_000)
+                stop.cancel()
+                await settled(lambda: endpoint._registry.closing)
+                late = await client.ask(old)
+                await client.until(lambda: late in client.ended)
+                assert client.heads[late][":status"] == "503"
+                assert client.heads[late]["x-should-retry"] == "false"
+                client.h2.increment_flow_control_window(100_000, number)
+                await client.flush()
+                assert await client.answer(number) == "x" * 80_000
+                await client.end()
+                assert client.goaway == 0

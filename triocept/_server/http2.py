@@ -1,0 +1,382 @@
+"""HTTP/2 (RFC 9113) on one connection, for those who have asked for it: `serve_endpoint(http2=True)`.
+
+`h2` reads and writes the frames; hypercorn has no part in it, whose buffers outlive their clients. A request becomes an
+ASGI call of `Front`, as one of HTTP/1.1 that is not on the fast way.
+
+Rules:
+
+1. A connection has two tasks, one that reads and one that writes, and each of its streams has one. They share one state
+   machine, and nothing waits between asking it and telling it.
+2. Whoever has something to send waits itself, until its stream's window, the connection's and the socket have room:
+   nothing is put aside that could outlive its stream.
+3. What ends a stream (RST_STREAM, the end of the connection) wakes whoever waits for it. A stream that is not answered
+   to its end is reset; no other stream is touched.
+4. A request that is answered before its body was read has its answer whole. The rest of its body is thrown away for a
+   while, which keeps the windows open; then the stream is reset with NO_ERROR (RFC 9113, 8.1).
+5. Frames that cost their sender nothing (PRIORITY, PING, SETTINGS, RST_STREAM, empty DATA) have an allowance. Over it,
+   and for anything that is no HTTP/2, the connection ends with GOAWAY and one line in the log.
+6. No stream is opened while `MAX_STREAMS` have a task, though the client may have reset some of them.
+7. Nobody may hold a connection open by taking nothing: a window that stays shut for `reader_seconds` is a hang-up of
+   its stream, a socket that does is one of its connection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, Any, final
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+import trio
+from hyperframe.frame import DataFrame, Frame, HeadersFrame
+
+from .._rollout.service import split_cancelled
+from .http2_stream import Malformed, Stream, read_head
+from .slow_reader import send_to_reader
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from .._limits import EndpointLimits
+    from .connection import Connection
+    from .intake import Head
+
+__all__ = ["HTTP2"]
+
+MAX_STREAMS = 1000
+"""At once on one connection. A proxy may bring the calls of many rollouts, and each may wait for minutes."""
+WINDOW = 1024 * 1024
+"""Bytes of a body that a client may send before they are read."""
+CONNECTION_WINDOW = 16 * 1024 * 1024
+"""The same of all its streams."""
+MAX_OUT = 64 * 1024
+"""Bytes that wait for the socket. Over it no stream sends, and over four times as much nothing is read."""
+PIECE = 4096
+"""Bytes that are read between two schedule points: no more than 450 frames."""
+FRAMES = 2000
+"""The allowance of frames that cost nothing. What is sent gives two for each frame, which may be window updates."""
+FRAMES_PER_SECOND = 200
+CLOSE_WITHIN = 2.0
+"""Seconds for a GOAWAY and what is before it."""
+
+log = logging.getLogger("triocept.endpoint")
+Codes = h2.errors.ErrorCodes
+
+
+class _NoHeaders(logging.Filter):
+    """hpack writes every header to its log, at DEBUG: keys, too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.DEBUG
+
+
+_no_headers = _NoHeaders()
+
+
+class _Ended(Exception):
+    """The connection has to end; GOAWAY is on its way."""
+
+
+class _H2(h2.connection.H2Connection):
+    """h2, with an eye for frames that cost their sender nothing: it knows many that it makes no event of."""
+
+    def __init__(self, head_bytes: int) -> None:
+        super().__init__(h2.config.H2Configuration(client_side=False, header_encoding=None))
+        self.local_settings = h2.settings.Settings(
+            client=False,
+            initial_values={
+                h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+                h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
+                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+            },
+        )
+        self.decoder.max_header_list_size = head_bytes
+        self.allowance = float(FRAMES)
+        self._counted_at = 0.0
+
+    def _receive_frame(self, frame: Frame) -> list[h2.events.Event]:
+        if not (isinstance(frame, HeadersFrame) or (isinstance(frame, DataFrame) and frame.data)):
+            self.allowance -= 1
+        return super()._receive_frame(frame)
+
+    def is_flooded(self) -> bool:
+        """Whether more came than is allowed."""
+        now = trio.current_time()
+        self.allowance = min(FRAMES, self.allowance + (now - self._counted_at) * FRAMES_PER_SECOND)
+        self._counted_at = now
+        return self.allowance < 0
+
+    @property
+    def in_head(self) -> bool:
+        """Whether it waits for the rest of a preface or of a request's head. (h2's inside: 4.3 and 4.4 are alike.)"""
+        buffer = self.incoming_buffer
+        return bool(buffer._preamble_len or buffer._headers_buffer)
+
+
+@final
+class HTTP2:
+    """One connection.
+
+    Args:
+        connection: what it is spoken on. Nobody else reads from it, or writes to it, any more.
+        app: the ASGI application.
+        limits: what the endpoint puts up with.
+        shows_key: whether a request has a key of this endpoint.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        app: Callable[..., Awaitable[None]],
+        *,
+        limits: EndpointLimits,
+        shows_key: Callable[[Head], bool],
+    ) -> None:
+        logging.getLogger("hpack.hpack").addFilter(_no_headers)  # once: it knows whom it has
+        self.h2 = _H2(limits.head_bytes)
+        self.connection = connection
+        self.limits = limits
+        self._app = app
+        self._shows_key = shows_key
+        self._wire = Wire(connection.stream)
+        self._streams: dict[int, Stream] = {}
+        self._out = bytearray()
+        self._unsent = trio.Event()
+        self._room = trio.lowlevel.ParkingLot()
+        self._keyless_until = trio.current_time() + limits.keyless_seconds
+        self._head_until = inf
+        self._writing = False
+        self._over = trio.Event()
+
+    async def run(self, data: bytes = b"") -> None:
+        """Serve it, to its end; `data` has been read already.
+
+        Cancellation: its streams are cancelled, the connection is broken off.
+        """
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(CONNECTION_WINDOW - 65535)
+        self.flush()
+        async with trio.open_nursery() as self._nursery:
+            async with trio.open_nursery() as io:
+                io.start_soon(self._write, io.cancel_scope)
+                try:
+                    await self._read(data)
+                except _Ended:
+                    self._hang_up()
+                    await self._see_out()
+                io.cancel_scope.cancel()
+            self._over.set()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        for stream in tuple(self._streams.values()):
+            stream.hang_up()
+        self._room.unpark_all()
+
+    # What comes
+
+    async def _read(self, data: bytes) -> None:
+        """Read until the client hangs up.
+
+        Raises:
+            _Ended: the connection has to end from here.
+        """
+        while True:
+            for start in range(0, len(data), PIECE):
+                self._take(data[start : start + PIECE])
+                await trio.lowlevel.checkpoint()
+            while len(self._out) > 4 * MAX_OUT:
+                await self._room.park()
+            try:
+                data = await self._receive()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            if not data:
+                return
+
+    async def _receive(self) -> bytes:
+        if not self.h2.in_head:
+            self._head_until = inf
+        elif self._head_until == inf:
+            self._head_until = trio.current_time() + self.limits.head_seconds
+        data = b""
+        with trio.CancelScope(deadline=min(self._head_until, self._keyless_until)) as scope:
+            data = await self._wire.receive()
+        if scope.cancelled_caught:
+            late = "the head of a request took too long"
+            raise self._end(
+                Codes.ENHANCE_YOUR_CALM, late if self.h2.in_head else "no request has shown a key"
+            )
+        return data
+
+    def _take(self, data: bytes) -> None:
+        try:
+            events = self.h2.receive_data(data)
+        except h2.exceptions.ProtocolError as exc:  # h2 has written the GOAWAY
+            self.flush()
+            log.warning("http/2: a connection was ended: %.200s", exc)
+            raise _Ended from exc
+        for event in events:
+            self._handle(event)
+        if self.h2.is_flooded():
+            raise self._end(Codes.ENHANCE_YOUR_CALM, "a flood of frames that ask for nothing")
+        self.flush()
+
+    def _handle(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.RequestReceived(stream_id=int(number)):
+                self._begin(number, event)
+            case h2.events.DataReceived(stream_id=int(number), flow_controlled_length=length):
+                stream = self._streams.get(number)
+                if stream is None or stream.gone:
+                    self.acknowledge(length, number)
+                else:
+                    stream.take(event.data, length)
+            case h2.events.StreamEnded(stream_id=int(number)) if number in self._streams:
+                self._streams[number].end_body()
+            case h2.events.StreamReset(stream_id=int(number)) if number in self._streams:
+                self._streams[number].hang_up()
+                self._room.unpark_all()
+            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
+                self._room.unpark_all()
+            case h2.events.ConnectionTerminated():  # h2 can send nothing any more
+                raise _Ended
+
+    def _begin(self, number: int, event: h2.events.RequestReceived) -> None:
+        """A request: a stream of its own, and a task."""
+        try:
+            head = read_head(event.headers or [])
+        except Malformed as exc:
+            log.warning("http/2: a request was reset: %s", exc)
+            self.reset(number, Codes.PROTOCOL_ERROR)
+            return
+        if self._keyless_until < inf and self._shows_key(head.text):
+            self._keyless_until = inf
+        if len(self._streams) >= MAX_STREAMS:
+            self.reset(number, Codes.REFUSED_STREAM)
+            return
+        stream = self._streams[number] = Stream(self, number, head)
+        self.connection.idle = False
+        self._nursery.start_soon(self._serve, stream)
+
+    async def _serve(self, stream: Stream) -> None:
+        """The task of a stream."""
+        try:
+            await self._app(stream.scope, stream.receive, stream.send)
+        except BaseException as exc:
+            cancelled, error = split_cancelled(exc)
+            if error is not None:
+                log.exception("http/2: a request failed", exc_info=error)
+            if cancelled is not None:
+                raise cancelled from None
+        finally:
+            try:
+                await stream.finish()
+            finally:
+                del self._streams[stream.number]
+                self._maybe_end()
+
+    def _maybe_end(self) -> None:
+        self.connection.idle = not self._streams
+        if self.connection.idle and self.connection.ending and not self._over.is_set():
+            self.h2.close_connection()
+            self.flush()
+            self._nursery.start_soon(self._close)
+
+    async def _close(self) -> None:
+        """End an idle connection: it goes when the client does, or after a moment."""
+        stream: Any = self.connection.stream
+        with trio.move_on_after(CLOSE_WITHIN):
+            await self._flushed()
+            if isinstance(stream, trio.SocketStream) and not self._over.is_set():
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await stream.send_eof()
+                await self._over.wait()
+        await self.connection.abort()
+
+    async def _flushed(self) -> None:
+        while (self._out or self._writing) and not self._over.is_set():
+            await self._room.park()
+
+    # What goes
+
+    def flush(self) -> None:
+        """Have sent what h2 has written."""
+        self._out += self.h2.data_to_send()
+        if self._out:
+            self._unsent.set()
+
+    async def _write(self, scope: trio.CancelScope) -> None:
+        """Send what is there, until the connection is over."""
+        try:
+            while True:
+                await self._unsent.wait()
+                self._unsent = trio.Event()
+                data, self._out = bytes(self._out), bytearray()
+                self._writing = True
+                await send_to_reader(self.connection.stream, self._wire, data, self.limits.reader_seconds)
+                self._writing = False
+                self._room.unpark_all()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            scope.cancel()
+        except trio.TooSlowError:
+            log.warning("http/2: not a byte was taken for %g s", self.limits.reader_seconds)
+            scope.cancel()
+
+    def room(self, number: int) -> int:
+        """Bytes that a stream may send now."""
+        window = self.h2.local_flow_control_window(number)
+        return max(0, min(window, self.h2.max_outbound_frame_size, MAX_OUT - len(self._out)))
+
+    async def wait_room(self) -> bool:
+        """Wait until there may be more room. False: there was none for too long."""
+        with trio.move_on_after(self.limits.reader_seconds):
+            await self._room.park()
+            return True
+        return False
+
+    def acknowledge(self, length: int | None, number: int) -> None:
+        """So many bytes of a body need no room any more."""
+        if length:
+            with suppress(h2.exceptions.ProtocolError):  # the connection has ended
+                self.h2.acknowledge_received_data(length, number)
+
+    def give_up(self, number: int) -> None:
+        """End a stream whose client takes nothing."""
+        log.warning("http/2: a window was shut for %g s", self.limits.reader_seconds)
+        self.reset(number, Codes.CANCEL)
+
+    def reset(self, number: int, code: int) -> None:
+        """End a stream."""
+        try:
+            self.h2.reset_stream(number, code)
+        except h2.exceptions.ProtocolError:  # it is closed
+            return
+        self.flush()
+
+    # The end
+
+    def _end(self, code: Codes, why: str) -> _Ended:
+        log.warning("http/2: a connection was ended: %s", why)
+        self.h2.close_connection(code)
+        self.flush()
+        return _Ended()
+
+    async def _see_out(self) -> None:
+        """Give the client a moment to read why."""
+        stream: Any = self.connection.stream
+        with trio.move_on_after(CLOSE_WITHIN):
+            await self._flushed()
+            try:
+                if isinstance(stream, trio.SocketStream):
+                    await stream.send_eof()
+                while await self._wire.receive():
+                    pass
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await trio.lowlevel.checkpoint()
