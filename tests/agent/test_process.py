@@ -138,6 +138,7 @@ async def test_each_way_not_to_start_says_what_to_do(tmp_path: Path) -> None:
     cases: list[tuple[list[str], Path | None, str]] = [
         ([str(tmp_path / "none")], None, "no such file"),
         ([str(plain)], None, "chmod"),
+        ([str(tmp_path)], None, "it is a directory"),
         ([str(garbage)], None, "no program for this machine"),
         (["true"], tmp_path / "none", "working directory .*none.*No such file"),
         (["true"], plain, "working directory .*plain.*Not a directory"),

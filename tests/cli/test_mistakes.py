@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,31 @@ def test_a_known_agent_without_anything_to_do_is_said() -> None:
     done = triocept("run", "--agent", "codex", "--", " ")
     assert done.returncode == 2
     assert "what the agent is to do" in done.stderr
+
+
+def test_a_command_for_no_agent_is_said() -> None:
+    done = triocept("run", "--executable", "claude-next", "--", "hello")
+    assert done.returncode == 2
+    assert "belongs to --agent" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_file_that_cannot_be_written_is_named(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "none" / "t.jsonl"
+    done = triocept(command, "--record", path, *(ASK if command == "run" else ()))
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {path}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_port_that_is_taken_is_named(command: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = triocept(command, "--port", str(port), *(ASK if command == "run" else ()))
+    assert done.returncode == 1
+    assert done.stderr == f"Error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 @pytest.mark.parametrize("command", ["run", "serve"])

@@ -79,7 +79,7 @@ def run(
         triocept run --script replies.py --agent codex -- "fix the bug"
         triocept run --upstream http://127.0.0.1:8000/v1 --model qwen -- claude -p "fix the bug"
     """
-    _check_command(command, agent)
+    _check_command(command, agent, executable)
     what = Run(
         command,
         handler=_handler(script, forward),
@@ -143,7 +143,9 @@ def _handler(script: Path | None, forward: Forward | None) -> Handler | Forward 
     return forward or say_hello
 
 
-def _check_command(command: tuple[str, ...], agent: str | None) -> None:
+def _check_command(command: tuple[str, ...], agent: str | None, executable: str | None) -> None:
+    if executable is not None and agent is None:
+        raise click.UsageError("--executable is the command of a known agent: it belongs to --agent")
     if agent is None and not command[0]:
         raise click.UsageError(
             "COMMAND is empty: it names the agent to run, as in: triocept run -- claude -p hello"

@@ -134,12 +134,19 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
     if script is not None and isinstance(error, NotAReply):
         return f"Error: {script}: {error}"
     if isinstance(error, TrioceptError | OSError) and not _is_of(error, script):
-        return f"Error: {error}"
+        return f"Error: {_words(error)}"
     told = traceback.TracebackException.from_exception(error)
     if script is not None and (_is_of(error, script) or isinstance(error, SyntaxError)):
         _shorten(told, script)
         return f"Error: the script {script} failed:\n" + "".join(told.format()).rstrip()
     return "".join(told.format()).rstrip()
+
+
+def _words(error: Exception) -> str:
+    """Without the system's number of an error, which is nobody's word for it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)
 
 
 def _shorten(told: traceback.TracebackException, script: Path) -> None:

@@ -180,6 +180,8 @@ def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -
         )
     if error.errno == errno.ENOENT:
         return text + "there is no such command on its PATH; install it, or give its full path"
+    if error.errno == errno.EACCES and os.path.isdir(name):
+        return text + "it is a directory; give the program in it"
     if error.errno == errno.EACCES:
         return text + f"it may not be executed; `chmod +x {name}`, or start it with its interpreter"
     if error.errno == errno.ENOEXEC:
