@@ -267,3 +267,26 @@ async def test_agents_of_every_dialect_run_their_tools_on_llama_cpp(
         told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS)
     assert [call.parsed() for call in told.tool_calls] == [{"path": "a \u00e9"}, {"path": "b"}]
     assert rollout.trace[0].outcome == "answered"
+
+
+@pytest.mark.parametrize("provider", [CHAT, MESSAGES])
+async def test_llama_cpp_counts_the_tokens_of_a_prompt(llama_cpp: str, provider: str) -> None:
+    request = Request(dialect="", model="scripted", messages=(Message("user", (Text("look"),)),), tools=TOOLS)
+    async with open_upstream(base_of(llama_cpp, provider), dialect=provider) as upstream:
+        counted = await upstream.count_input_tokens(request)
+        answered = await upstream.fetch(request)
+    assert answered.usage is not None
+    assert counted == answered.usage.input_tokens
+
+
+@BOTH
+async def test_llama_cpp_leaves_out_the_probabilities_of_a_stop_string_and_the_turn_says_so(
+    llama_cpp: str, stream: bool
+) -> None:
+    async with forwarding(llama_cpp, CHAT, model="scripted", tokens="llama_cpp") as rollout:
+        sampling = Sampling(stop=(" tiny",))
+        told = await ask(rollout, CHAT, "script", stream=stream, sampling=sampling)
+    assert told.text == "Hello from the"
+    (turn,) = rollout.trace
+    assert turn.tokens is not None
+    assert turn.tokens.gaps == ("logprob_count",)

@@ -12,7 +12,17 @@ import pytest
 import trio
 import trio.testing
 
-from triocept import Event, Exchange, PartDelta, Response, Text, ToolCall, UpstreamError, events_of
+from triocept import (
+    EndpointLimits,
+    Event,
+    Exchange,
+    PartDelta,
+    Response,
+    Text,
+    ToolCall,
+    UpstreamError,
+    events_of,
+)
 from triocept._server import answer as answering
 from triocept._upstream.relay import Relay
 from triocept.dialects import DIALECTS
@@ -206,6 +216,25 @@ def _but_the_end(events: Iterable[Event]) -> list[Event]:
 
 async def _never(asked: Asked, stream: trio.SocketStream) -> None:
     raise AssertionError("nobody asks the provider")
+
+
+async def test_what_waits_is_bounded() -> None:
+    before, calling = cut(wire_stream(MESSAGES, answer_of(MESSAGES)))
+    delta = next(piece for piece in calling if b"input_json_delta" in piece)
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(map(chunk, [*before, calling[0]])))
+        while True:
+            await stream.send_all(chunk(delta * 100))
+
+    with trio.fail_after(10):
+        async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000)) as stage:
+            data, complete = await ask_roughly(stage, MESSAGES)
+    assert NAME.encode() not in data
+    assert not complete
+    error = stage.rollout.trace[0].error
+    assert error is not None
+    assert "100000 bytes" in error.message
 
 
 @pytest.mark.parametrize("dialect", CALLING)

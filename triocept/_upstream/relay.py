@@ -31,7 +31,7 @@ from ..dialects._tool_names import ToolNames
 from ..dialects.base import StreamParser
 from ..errors import DialectError, UpstreamError
 from .failures import Reader
-from .transport import Reply
+from .transport import MAX_DOCUMENT, Reply
 
 __all__ = ["Frames", "Pieces", "Relay"]
 
@@ -94,6 +94,7 @@ class Relay:
         parser: of the provider's dialect.
         rewrite: takes a frame before anybody else sees it; gives what is read in its place, and what the agent gets.
         hold_calls: whether the bytes of calls wait for the end of the answer.
+        most_held: bytes that may wait for it.
     """
 
     def __init__(
@@ -102,10 +103,13 @@ class Relay:
         rewrite: Callable[[bytes], tuple[bytes, bytes]] | None = None,
         *,
         hold_calls: bool = False,
+        most_held: int = MAX_DOCUMENT,
     ) -> None:
         self._parser = parser
         self._rewrite = rewrite
         self._hold_calls = hold_calls
+        self._most_held = most_held
+        self._held_size = 0
         self._holding = False
         self._frames = Frames()
         self._ready = _Gathered()
@@ -184,8 +188,19 @@ class Relay:
         ending = self.ending or self.ended
         if self._hold_calls and not self._holding and any(map(begins_call, events)):
             self._holding = True
-        (self._held if ending or self._holding else self._ready).data.append(frame)
+        if ending or self._holding:
+            self._hold(frame)
+        else:
+            self._ready.data.append(frame)
         (self._held if ending else self._ready).events += events
+
+    def _hold(self, frame: bytes) -> None:
+        self._held.data.append(frame)
+        self._held_size += len(frame)
+        if self._held_size > self._most_held:
+            raise UpstreamError(
+                f"more of the provider's answer waits for its end than {self._most_held} bytes"
+            )
 
 
 class _Gathered:

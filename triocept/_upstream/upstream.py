@@ -384,9 +384,15 @@ class Upstream:
             response, _ = await self._read_whole(reply, call)
             return _Whole(Relayed(b"", tuple(events_of(response))))
         rewrite = None if call.collector is None else call.collector.frame
-        hold_calls = own is not None and self._hold_calls
-        relay = Relay(self._codec.stream_parser(), rewrite, hold_calls=hold_calls)
-        pass_on = None if own is None else own._write_early
+        if own is None:
+            return Pieces(reply, Relay(self._codec.stream_parser(), rewrite), self._reader, names=call.names)
+        relay = Relay(
+            self._codec.stream_parser(),
+            rewrite,
+            hold_calls=self._hold_calls,
+            most_held=own.rollout._addresses.limits.answer_bytes,
+        )
+        pass_on = own._write_early
         return Pieces(reply, relay, self._reader, names=call.names, pass_on=pass_on)
 
 
