@@ -515,3 +515,11 @@ def test_the_events_of_a_chat_stream_are_these() -> None:
         PartDelta(0, "h"),
         PartBlob(0, Blob(CHAT, "reasoning_details", '{"type":"reasoning.encrypted","data":"d"}')),
     ]
+
+
+def test_the_annotations_of_a_text_join_those_that_it_began_with() -> None:
+    blobs = [PartBlob(0, Blob("d", "citations", f'{{"n":{n}}}')) for n in (1, 2)]
+    start = PartStart(0, Text("", {"citations": [{"n": 0}]}))
+    (text,) = assemble([ResponseStart(), start, *blobs, PartEnd(0), ResponseEnd()]).content
+    assert isinstance(text, Text)
+    assert text.extra == {"citations": [{"n": 0}, {"n": 1}, {"n": 2}]}

@@ -219,3 +219,13 @@ async def test_a_connection_that_breaks_in_the_answer_or_at_once_is_an_error() -
             assert (await stage.ask(CHAT)).status_code == 200
             assert (await stage.ask(CHAT)).status_code == 502
             assert len(stage.provider.asked) == 3
+
+
+async def test_a_fresh_connection_that_breaks_at_once_is_not_tried_again() -> None:
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.aclose()
+
+    with trio.fail_after(10):
+        async with staged(answer, CHAT) as stage:
+            assert (await stage.ask(CHAT)).status_code == 502
+    assert len(stage.provider.asked) == 1
