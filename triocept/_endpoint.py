@@ -26,6 +26,7 @@ from ._rollout.service import split_cancelled
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
 from ._rollout.watcher import Watcher, open_watcher
+from ._server.admission import Admission
 from ._server.app import make_app
 from ._server.front import Front
 from ._server.listen import dialable_host, open_listener
@@ -294,6 +295,7 @@ async def serve_endpoint(
             advertise=advertise,
             limits=limits,
         )
+        admission = Admission(limits)
         server = Server(
             listener,
             ssl_context=ssl_context,
@@ -301,14 +303,15 @@ async def serve_endpoint(
             refuse_waiting=registry.close,
             fast=fast,
             max_body=max_body,
-            limits=limits,
+            admission=admission,
             http2=http2,
         )
-        app: Any = make_app(registry, max_body=max_body, endpoint_id=endpoint.id)
+        app: Any = make_app(registry, notices=admission.notices, max_body=max_body, endpoint_id=endpoint.id)
         front = Front(
             app,
             Routes(DIALECTS.values()),
             registry,
+            admission=admission,
             max_body=max_body,
             websocket=websocket,
             on_fatal=server.on_fatal,

@@ -1,7 +1,7 @@
 """From the socket to the exchange and back: hypercorn, Quart-Trio, and what they need to be trusted.
 
 * `listen`: the one socket, bound once and held.
-* `serve`: start, run, end.
+* `serve`: start, run, end. `admission`: who is let in, and for how long without a key.
 * `connection`: hypercorn's TCPServer, one fault domain each. `wire`: its bytes.
 * `fast`: model calls over HTTP/1.1, without hypercorn. `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_stream`: one request of it.
@@ -13,6 +13,7 @@
 * `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart.
 * `answer`: from an outcome to status, headers, JSON or SSE.
 * `routes`: which path is whose.
+* `waiting`: the bytes of bodies that wait, over all connections. `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies.
 * `app`: Quart-Trio: every route that is not a model call. `service_views`, `mcp`: among them, the host services.
 """

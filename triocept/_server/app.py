@@ -30,9 +30,11 @@ from ..dialects.base import Dialect, Failure, Target
 from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
+from .connection import STATE_KEY
 from .documents import read_json
 from .front import ROLLOUT_KEY, head_of
 from .intake import authenticate, authenticate_state
+from .notices import Notices, shown
 from .service_views import add_service_views
 
 __all__ = ["make_app"]
@@ -42,7 +44,7 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 log = logging.getLogger("triocept.endpoint")
 
 
-def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTrio:
+def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id: str) -> QuartTrio:
     """The Quart-Trio application of one endpoint. `Front` has cut a rollout's prefix off its paths."""
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, a slow body after 60 s, and a body at 16 MiB.
@@ -132,11 +134,15 @@ def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTri
 
     def _rollout() -> Rollout:
         scope: Any = request.scope
-        return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
+        rollout = authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
+        scope["state"][STATE_KEY].admit()
+        return rollout
 
     def _rollout_of_state() -> Rollout:
         scope: Any = request.scope
-        return authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
+        rollout = authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
+        scope["state"][STATE_KEY].admit()
+        return rollout
 
     add_service_views(view, _rollout, _rollout_of_state)
 
@@ -149,11 +155,11 @@ def make_app(registry: Registry, *, max_body: int, endpoint_id: str) -> QuartTri
     @app.errorhandler(Refusal)
     @app.errorhandler(DialectError)
     async def refused(exc: Refusal | DialectError) -> Response:
-        return _failed(failure_of(exc, max_body))
+        return _failed(notices, failure_of(exc, max_body))
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
-        return _failed(_failure_of_http(exc, max_body), exc)
+        return _failed(notices, _failure_of_http(exc, max_body), exc)
 
     return app
 
@@ -215,8 +221,15 @@ def _why_not_here(path: str) -> str:
     return ""
 
 
-def _failed(failure: Failure, exc: HTTPException | None = None) -> Response:
-    log.warning("%s %s: %s %s", request.method, request.path, failure.status, failure.message)
+def _failed(notices: Notices, failure: Failure, exc: HTTPException | None = None) -> Response:
+    notices.warn(
+        f"refused {failure.status}",
+        "%s %s: %s %s",
+        shown(request.method),
+        shown(request.path),
+        failure.status,
+        shown(failure.message),
+    )
     dialect = _asking_dialect()
     if failure.status == 404 and failure.code is None and exc is not None and dialect.name == "openai_chat":
         failure = msgspec.structs.replace(failure, code="unknown_url")  # else it says `model_not_found`

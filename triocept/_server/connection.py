@@ -16,10 +16,12 @@ the same in 0.17.3 and 0.18.0.
 
 from __future__ import annotations
 
+import ssl
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -30,10 +32,13 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from .._bare_socket import BareSocket
 from .._rollout.log import acquire
 from .http1 import HTTP1, HungUp
 from .http2 import HTTP2
+from .slow_reader import send_to_reader
 from .websocket_connection import WebSocket
+from .wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +47,12 @@ if TYPE_CHECKING:
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
-    from .._limits import EndpointLimits
+    from .admission import Admission
     from .fast import FastWay
     from .front import Front
     from .intake import Head
 
-__all__ = ["STATE_KEY", "Connection"]
+__all__ = ["NO_ROOM", "STATE_KEY", "Connection"]
 
 STATE_KEY = "triocept.connection"
 """Where an ASGI scope's `state` holds the connection that it came on."""
@@ -57,11 +62,25 @@ MAX_RECEIVE = 128 * 1024
 """Bytes. A long conversation comes in one piece; with hypercorn's 64 KiB, and its scope for each, it came in three."""
 
 
+def _last_words(status: int, text: str) -> bytes:
+    body = b'{"error":{"message":"%b"}}' % text.encode()
+    head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    return head.encode() + b"connection: close\r\n\r\n" + body
+
+
+_TOO_LATE = _last_words(408, "the head of the request took too long")
+_SPEAK_TLS = _last_words(400, "this port speaks HTTPS: use an https:// URL")
+NO_ROOM = _last_words(503, "no room for a further connection").replace(
+    b"\r\n\r\n", b"\r\nretry-after: 1\r\n\r\n", 1
+)
+"""What a connection is told that is not let in."""
+
+
 class Connection(TCPServer):
     """One connection, from its first byte to its close.
 
     Args:
-        limits: what it puts up with.
+        admission: the door that it came through.
         fast: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
         front: the application, as HTTP/2 and websockets have it.
         max_body: bytes of a body, and of a websocket's message.
@@ -75,7 +94,7 @@ class Connection(TCPServer):
         context: WorkerContext,
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
         *,
-        limits: EndpointLimits,
+        admission: Admission,
         fast: Callable[[Connection], FastWay] | None,
         front: Front,
         max_body: int,
@@ -86,8 +105,12 @@ class Connection(TCPServer):
         """Whether it waits for a request, and nothing is lost by closing it."""
         self.gone = False
         """Whether something could not be sent, because the client has hung up."""
-        self.limits = limits
+        self.limits = admission.limits
+        self.keyless = True
+        """Whether it has not shown a key of this endpoint yet."""
+        self._admission = admission
         self.offers_http2 = http2
+        self._wire = Wire(stream)
         self._fast = fast
         self._front = front
         self._max_body = max_body
@@ -98,10 +121,11 @@ class Connection(TCPServer):
         alpn, secure = "http/1.1", isinstance(self.stream, trio.SSLStream)
         try:
             if secure:
-                with trio.fail_after(self.config.ssl_handshake_timeout):
+                with trio.fail_after(self.limits.head_seconds):
                     await self.stream.do_handshake()
                 alpn = self.stream.selected_alpn_protocol() or alpn
-        except (trio.BrokenResourceError, trio.TooSlowError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as exc:
+            self._tell_why(exc)
             return
         try:
             if self._fast is not None and alpn == "http/1.1":
@@ -112,9 +136,10 @@ class Connection(TCPServer):
             if alpn == "h2":
                 await self.run_http2()
                 return
+            ends = self._ends()  # outside of the nursery, which would wrap its OSError
             async with TaskGroup() as task_group:
                 self._task_group = task_group
-                self.protocol = self._open_protocol(task_group, alpn, secure)
+                self.protocol = self._open_protocol(task_group, alpn, secure, *ends)
                 await self.protocol.initiate()
                 await self._read_data()
         except OSError:
@@ -122,8 +147,30 @@ class Connection(TCPServer):
         finally:
             await self._close()
 
-    def _open_protocol(self, task_group: TaskGroup, alpn: str, secure: bool) -> ProtocolWrapper:
-        sock = (self.stream.transport_stream if secure else self.stream).socket
+    def _ends(self) -> tuple[Any, Any]:
+        """The addresses of the client and of ours."""
+        sock = self._socket
+        return (
+            parse_socket_addr(sock.family, sock.getpeername()),
+            parse_socket_addr(sock.family, sock.getsockname()),
+        )
+
+    @property
+    def _socket(self) -> trio.socket.SocketType:
+        stream: Any = self.stream
+        sock: trio.socket.SocketType = getattr(stream, "transport_stream", stream).socket
+        return sock
+
+    def _tell_why(self, exc: BaseException) -> None:
+        """Say it to a client that speaks plain HTTP where TLS is spoken."""
+        cause = exc.__cause__
+        if isinstance(cause, ssl.SSLError) and cause.reason == "HTTP_REQUEST" and BareSocket.usable:
+            with suppress(trio.BrokenResourceError):
+                BareSocket(self._socket).send_now(_SPEAK_TLS)
+
+    def _open_protocol(
+        self, task_group: TaskGroup, alpn: str, secure: bool, client: Any, server: Any
+    ) -> ProtocolWrapper:
         wrapper = ProtocolWrapper(
             self.app,
             self.config,
@@ -131,8 +178,8 @@ class Connection(TCPServer):
             task_group,
             ConnectionState(self.state),
             secure,
-            parse_socket_addr(sock.family, sock.getpeername()),
-            parse_socket_addr(sock.family, sock.getsockname()),
+            client,
+            server,
             self.protocol_send,
             alpn,
         )
@@ -163,6 +210,7 @@ class Connection(TCPServer):
                 break
             if not data:
                 break
+            self._look_for_head()
         await self.protocol.handle(Closed())
 
     async def read_ahead(self) -> None:
@@ -176,6 +224,7 @@ class Connection(TCPServer):
                 if not data:
                     return
                 self._ahead += data
+                self.hold(len(self._ahead))
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             return
         await trio.sleep_forever()
@@ -189,6 +238,7 @@ class Connection(TCPServer):
             await self._send(event.data)
         elif isinstance(event, Updated):
             self.idle = event.idle
+            self.end_head()
         else:
             await super().protocol_send(event)
 
@@ -220,15 +270,60 @@ class Connection(TCPServer):
             return
         await acquire(self.send_lock)
         try:
-            await self.stream.send_all(data)
+            await send_to_reader(self.stream, self._wire, bytes(data), self.limits.reader_seconds)
         except trio.Cancelled:
             await self.abort()
             raise
+        except trio.TooSlowError:
+            self.note_slow_reader()
+            await self.abort()
+            await self.protocol.handle(Closed())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.gone = True
             await self.protocol.handle(Closed())
         finally:
             self.send_lock.release()
+
+    def admit(self) -> None:
+        """It has shown a key that opens something here."""
+        if self.keyless:
+            self.keyless = False
+            self._admission.admit(self)
+
+    def hold(self, count: int) -> None:
+        """So many bytes of it are held that nobody has taken."""
+        self._admission.hold(self, count)
+
+    def begin_head(self) -> None:
+        """The beginning of a head is there."""
+        self._admission.begin_head(self)
+
+    def end_head(self) -> None:
+        """All of it is there."""
+        self._admission.end_head(self)
+
+    def _look_for_head(self) -> None:
+        """See whether the beginning of a head is left, behind what was read."""
+        held = self.protocol.protocol.head_begun if isinstance(self.protocol.protocol, HTTP1) else 0
+        if held:
+            self.begin_head()
+        if self.keyless:
+            self.hold(held)
+
+    def note_slow_reader(self) -> None:
+        """Say that it is broken off because its client took nothing."""
+        self._admission.notices.warn(
+            "reader",
+            "a client took nothing of its answer for %g s: it is broken off",
+            self.limits.reader_seconds,
+        )
+
+    def cut(self, *, late: bool = False) -> None:
+        """Close it at once; `late`: in the middle of a head, with 408."""
+        if late:
+            with suppress(trio.BrokenResourceError):
+                self._wire.send_now(_TOO_LATE)
+        self._socket.close()
 
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""

@@ -30,6 +30,8 @@ from .._rollout.log import ClientGone
 from .answer import Reply
 from .intake import LINGER, BodyTooLarge, Head, Transport
 from .routes import Route, Routes
+from .slow_reader import send_to_reader
+from .waiting import Share
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class FastWay:
         self._routes = routes
         self._intake = intake
         self._wire = Wire(connection.stream)
-        self._inbox = _Inbox(self._wire)
+        self._inbox = _Inbox(self._wire, connection)
 
     async def run(self) -> bytes | None:
         """Serve model calls; the bytes that are hypercorn's, or None where the connection has ended."""
@@ -130,7 +132,7 @@ def _is_length(text: str) -> bool:
 class _Inbox:
     """What the client has sent and nobody has taken, and whether it is still there. An `Alarm`, too."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, connection: Connection) -> None:
         self.data = bytearray()
         self.gone = False
         self.call: _Call | None = None
@@ -139,6 +141,7 @@ class _Inbox:
         self._due = inf
         self._ring: Callable[[], None] | None = None
         self._wire = wire
+        self._connection = connection
         self._arrival = Bell()
         self._room = Bell()
 
@@ -182,6 +185,8 @@ class _Inbox:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
         data = await self._wire.receive()
         self.data += data
+        if self._connection.keyless:
+            self._connection.hold(len(self.data))
         return bool(data)
 
     def hang_up(self) -> None:
@@ -207,10 +212,14 @@ class _Inbox:
             if blank is not None and blank.start() != end + 1:
                 return None
             if end >= 0:
+                if seen:
+                    self._connection.end_head()
                 return self.take(end + 4)
             if self.gone:
                 return None
             seen = max(0, len(data) - 3)
+            if data:
+                self._connection.begin_head()
             await self.arrival()
 
     def take(self, most: int) -> bytes:
@@ -258,19 +267,26 @@ class _Call:
                 await self._connection.abort()
         return self._ended and not self._closes and not self._inbox.gone
 
-    async def receive_body(self, cap: int) -> bytes:
+    def admit(self) -> None:
+        self._connection.admit()
+
+    async def receive_body(self, cap: int, share: Share) -> bytes:
         if self._unread > cap:
             raise BodyTooLarge
-        pieces = []
+        piece = self._inbox.take(self._unread)
+        self._unread -= len(piece)
+        if not self._unread:
+            return piece  # as most: it does not wait
+        pieces = [piece]
+        share.add(len(piece))
         while self._unread:
-            piece = self._inbox.take(self._unread)
+            if self._inbox.gone and not self._inbox.data:
+                raise ClientGone
+            await self._inbox.arrival()
+            pieces.append(piece := self._inbox.take(self._unread))
             self._unread -= len(piece)
-            pieces.append(piece)
-            if self._unread:
-                if self._inbox.gone and not self._inbox.data:
-                    raise ClientGone
-                await self._inbox.arrival()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            share.add(len(piece))
+        return b"".join(pieces)
 
     @property
     def alarm(self) -> _Inbox:
@@ -362,10 +378,17 @@ class _Call:
         self._blocked = scope = trio.CancelScope()
         try:
             with scope:
-                await self._wire.send(rest)
+                await send_to_reader(
+                    self._connection.stream, self._wire, rest, self._connection.limits.reader_seconds
+                )
         except trio.Cancelled:
             await self._connection.abort()
             raise
+        except trio.TooSlowError as exc:
+            self._ended = False
+            self._connection.note_slow_reader()
+            await self._connection.abort()
+            raise ClientGone from exc
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._ended = False
             self._inbox.hang_up()

@@ -25,6 +25,7 @@ from .._rollout.rollout import Rollout
 from .._rollout.service import split_cancelled
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
+from .admission import Admission
 from .answer import Reply, failure_of, failure_reply
 from .connection import STATE_KEY, Connection
 from .http2_stream import Stream
@@ -41,7 +42,9 @@ from .intake import (
     wants_both_lengths,
 )
 from .mcp import serve_mcp
+from .notices import shown
 from .routes import Route, Routes, split_rollout
+from .waiting import Share
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 
@@ -68,6 +71,7 @@ class Front:
         routes: Routes,
         registry: Registry,
         *,
+        admission: Admission,
         max_body: int,
         websocket: bool,
         on_fatal: Callable[[BaseException], None],
@@ -75,6 +79,7 @@ class Front:
         self.routes = routes
         self._quart = quart
         self._registry = registry
+        self._admission = admission
         self._max_body = max_body
         self._websockets = websocket
         self._on_fatal = on_fatal
@@ -99,7 +104,7 @@ class Front:
 
     async def intake(self, route: Route, head: Head, transport: Transport) -> None:
         """Answer one model call."""
-        await intake(route, head, transport, self._registry, self._max_body)
+        await intake(route, head, transport, self._registry, self._max_body, self._admission)
 
     def shows_key(self, head: Head) -> bool:
         """Whether a request has a key of this endpoint."""
@@ -114,7 +119,13 @@ class Front:
         try:
             rollout = self._rollout_of(head, socket)
         except Refusal as refusal:
-            log.warning("websocket %s: %s %s", head.path, refusal.status, refusal.message)
+            self._admission.notices.warn(
+                f"websocket {refusal.status}",
+                "websocket %s: %s %s",
+                shown(head.path),
+                refusal.status,
+                shown(refusal.message),
+            )
             with suppress(ClientGone):
                 await socket.refuse(_refusal_reply(refusal))
             return
@@ -134,6 +145,7 @@ class Front:
         if socket.fault is not None:
             raise Refusal(400, socket.fault, should_retry=False)
         rollout = authenticate(head, self._registry, rollout_id)
+        socket.admit()
         if rollout._ending is not None:
             raise rollout._ending.with_traceback(None)  # it is raised again and again
         return rollout
@@ -159,6 +171,7 @@ class Front:
     async def _mcp(self, scope: Scope, head: Head, rollout_id: str | None, cycle: HTTPCycle) -> None:
         try:
             rollout = authenticate(head, self._registry, rollout_id)
+            cycle.admit()
             await serve_mcp(rollout, scope, cycle.receive, cycle.forward, self._max_body)
         except Refusal as refusal:
             failure = failure_of(refusal, 0)
@@ -202,7 +215,10 @@ class HTTPCycle:
             self._ending = True
         await self._send(message)
 
-    async def receive_body(self, cap: int) -> bytes:
+    def admit(self) -> None:
+        self._connection.admit()
+
+    async def receive_body(self, cap: int, share: Share) -> bytes:
         length = dict(self._headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > cap:
             raise BodyTooLarge
@@ -216,6 +232,7 @@ class HTTPCycle:
             size += len(piece)
             if size > cap:
                 raise BodyTooLarge
+            share.add(len(piece))
             pieces.append(piece)
             self._body_read = not message.get("more_body", False)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -57,6 +57,12 @@ class HTTP1(H11Protocol):
         self.connection = _Parser(h11.SERVER, max_incomplete_event_size=other.config.h11_max_incomplete_size)
         self._connection = connection
 
+    @property
+    def head_begun(self) -> int:
+        """Bytes of a head of which the end is not there yet."""
+        h11s = self.connection
+        return len(h11s._receive_buffer) if h11s.their_state is h11.IDLE else 0
+
     async def _check_protocol(self, event: h11.Request) -> None:
         if (event.method, event.target, event.http_version) != (b"PRI", b"*", b"2.0"):
             return

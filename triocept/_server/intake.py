@@ -21,10 +21,13 @@ from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
+from .admission import Admission
 from .answer import Reply, failure_of, write_answer, write_failure
 from .documents import read_body
 from .encoding import decoded
+from .notices import shown
 from .routes import Route
+from .waiting import Share
 
 __all__ = [
     "BodyTooLarge",
@@ -46,6 +49,7 @@ log = logging.getLogger("triocept.endpoint")
 KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie")
 """Headers that may hold a key. The first four are read on every route, whatever the protocol; `api-key` is Azure's."""
 REDACTED = "[redacted]"
+OVER_LIMITS = frozenset({408, 413, 431, 503})
 LINGER = 5.0
 """Seconds for which the body of a request that is answered already is read on and thrown away."""
 
@@ -67,8 +71,12 @@ class BodyTooLarge(Exception):
 class Transport(Protocol):
     """What a connection gives to `intake`."""
 
-    async def receive_body(self, cap: int) -> bytes:
-        """The whole body; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it is cut."""
+    def admit(self) -> None:
+        """The client has shown a key that opens something here."""
+
+    async def receive_body(self, cap: int, share: Share) -> bytes:
+        """The whole body, weighed by `share` while it waits; `BodyTooLarge` as soon as it is known to be over `cap`
+        bytes, `ClientGone` if it is cut."""
 
     @property
     def alarm(self) -> Alarm | None:
@@ -101,16 +109,21 @@ class Transport(Protocol):
         """Break the connection off: the client must see that something is missing."""
 
 
-async def intake(route: Route, head: Head, transport: Transport, registry: Registry, max_body: int) -> None:
+async def intake(
+    route: Route, head: Head, transport: Transport, registry: Registry, max_body: int, admission: Admission
+) -> None:
     """Answer one model call.
 
     Cancellation: the exchange is abandoned, its connection broken off.
     """
+    share = Share(admission.waiting)
+    rollout: Rollout | None = None
     try:
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
-        document = await _read_document(head, transport, max_body, rollout._addresses.limits)
+        transport.admit()
+        document = await _read_document(head, transport, max_body, rollout._addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool need not know what the model is called
         request = route.dialect.parse_request(document, route.target, rollout._memory)
@@ -119,9 +132,15 @@ async def intake(route: Route, head: Head, transport: Transport, registry: Regis
         return
     except (Refusal, DialectError, BodyTooLarge) as exc:
         failure = failure_of(exc, max_body)
-        log.warning("%s %s: %s %s", head.method, head.path, failure.status, failure.message)
+        said = "%s %s: %s %s", head.method, shown(head.path), failure.status, shown(failure.message)
+        if rollout is None or failure.status in OVER_LIMITS:
+            admission.notices.warn(f"refused {failure.status}", *said)
+        else:
+            log.warning(*said)
         await write_failure(failure, route.dialect, transport)
         return
+    finally:
+        share.release()
     await rollout._answer_call(
         request,
         _Call(request, route.dialect, transport),
@@ -219,14 +238,17 @@ def _seen(head: Head) -> str:
     return " (there is an 'Authorization', of another scheme than Bearer)"
 
 
-async def _read_document(head: Head, transport: Transport, max_body: int, limits: EndpointLimits) -> Json:
+async def _read_document(
+    head: Head, transport: Transport, max_body: int, limits: EndpointLimits, share: Share
+) -> Json:
     if wants_both_lengths(head.headers):
         raise Refusal(
             400, "a request has a Content-Length or a Transfer-Encoding, not both", should_retry=False
         )
-    body = await transport.receive_body(max_body)
+    body = await transport.receive_body(max_body, share)
     if encoding := head.headers.get("content-encoding"):
         body = await decoded(body, encoding, min(max_body, limits.decoded_bytes))
+        share.add(len(body))
     return await read_body(body, limits.document_items)
 
 

@@ -11,8 +11,10 @@ Rules (each had a test that failed without it):
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from ssl import SSLContext
 from typing import final
@@ -22,9 +24,9 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
-from .._limits import EndpointLimits
 from .._rollout.service import split_cancelled
-from .connection import Connection
+from .admission import Admission
+from .connection import NO_ROOM, Connection
 from .fast import FastWay
 from .front import App, Front, fatal_of
 from .lifespan import run_lifespan
@@ -32,6 +34,15 @@ from .lifespan import run_lifespan
 __all__ = ["Server"]
 
 log = logging.getLogger("triocept.endpoint")
+
+_AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+"""What accept(2) says where the process or the system has no more to give."""
+_BREATH = 0.1
+"""Seconds."""
+_MOST_TURNED_AWAY = 32
+"""At once; any more are closed without a word."""
+_GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""How a connection ends whose client has left, or that was closed here."""
 
 
 @final
@@ -45,7 +56,7 @@ class Server:
         refuse_waiting: what is to be done with the calls that wait when the server stops.
         fast: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
         max_body: bytes of one body, or one websocket message.
-        limits: what the endpoint puts up with.
+        admission: who is let in.
         http2: whether HTTP/2 is spoken on plain TCP.
     """
 
@@ -58,7 +69,7 @@ class Server:
         refuse_waiting: Callable[[], Awaitable[None]],
         fast: bool,
         max_body: int,
-        limits: EndpointLimits,
+        admission: Admission,
         http2: bool,
     ) -> None:
         self.body_scope = trio.CancelScope()
@@ -74,9 +85,10 @@ class Server:
         self._refuse_waiting = refuse_waiting
         self._fast = fast
         self._max_body = max_body
-        self._limits = limits
+        self._admission = admission
+        self._turned_away = 0
         self._http2 = http2
-        self._config = _config()
+        self._config = _config(admission.limits.head_bytes)
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
@@ -145,39 +157,80 @@ class Server:
             await lifespan.start(run_lifespan, quart, lifespan_end)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    handler = partial(self._serve_stream, front)
-                    await accepting.start(
-                        partial(trio.serve_listeners, handler, [self._secured()], handler_nursery=connections)
-                    )
+                    accepting.start_soon(self._admission.watch)
+                    await accepting.start(self._accept, front, connections)
                     publish()
                     await self._shutdown.wait()
-                    accepting.cancel_scope.cancel()  # serve_listeners closes the listener
+                    accepting.cancel_scope.cancel()
                 await self._end(connections)
             lifespan_end.set()
 
-    def _secured(self) -> trio.SocketListener | trio.SSLListener[trio.SocketStream]:
-        if self._ssl_context is None:
-            return self._listener
-        return trio.SSLListener(self._listener, self._ssl_context, https_compatible=True)
-
-    async def _serve_stream(
-        self, front: Front, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream
+    async def _accept(
+        self, front: Front, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]
     ) -> None:
-        """One connection, and whatever happens in it."""
+        """Let connections in, until cancelled."""
+        async with self._listener:
+            task_status.started()
+            while True:
+                try:
+                    stream = await self._listener.accept()
+                except OSError as exc:
+                    await self._find_descriptor(exc)
+                else:
+                    self._let_in(front, stream, connections)
+
+    async def _find_descriptor(self, exc: OSError) -> None:
+        """There is none for a connection that waits."""
+        if exc.errno not in _AT_CAPACITY:
+            raise exc
+        self._admission.notices.warn("accept", "a connection cannot be accepted: %s", exc.strerror)
+        if not self._admission.shed():
+            await trio.sleep(_BREATH)
+
+    def _let_in(self, front: Front, stream: trio.SocketStream, connections: trio.Nursery) -> None:
+        if not self._admission.make_room():
+            connections.start_soon(self._turn_away, stream)
+            return
+        connection = self._make_connection(front, stream)
+        self._connections.add(connection)
+        self._admission.enter(connection)
+        connections.start_soon(self._serve_connection, connection)
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        """Tell it 503. What it has sent is read for a moment: to close at once would reset it, with the answer."""
+        self._admission.notices.warn("full", "no room for a further connection: it is told 503")
+        self._turned_away += 1
+        try:
+            with trio.move_on_after(_BREATH), suppress(trio.BrokenResourceError):
+                if self._ssl_context is None and self._turned_away <= _MOST_TURNED_AWAY:
+                    await stream.send_all(NO_ROOM)
+                    await stream.send_eof()
+                    async for _ in stream:
+                        pass
+        finally:
+            self._turned_away -= 1
+            await trio.aclose_forcefully(stream)
+
+    def _make_connection(self, front: Front, plain: trio.SocketStream) -> Connection:
+        stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
+        if self._ssl_context is not None:
+            stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
         fast = partial(FastWay, routes=front.routes, intake=front.intake) if self._fast else None
-        connection = Connection(
+        return Connection(
             app,
             self._config,
             self._context,
             stream,
-            limits=self._limits,
+            admission=self._admission,
             fast=fast,
             front=front,
             max_body=self._max_body,
             http2=self._http2,
         )
-        self._connections.add(connection)
+
+    async def _serve_connection(self, connection: Connection) -> None:
+        """One connection, and whatever happens in it."""
         try:
             await connection.run()
         except BaseException as exc:
@@ -187,15 +240,26 @@ class Server:
             if cancelled is not None:
                 raise cancelled from None
         finally:
-            await trio.aclose_forcefully(stream)
+            await trio.aclose_forcefully(connection.stream)
             self._connections.discard(connection)
+            self._admission.leave(connection)
             self._gone.unpark_all()
 
     def _connection_failed(self, error: BaseException) -> None:
         if (fatal := fatal_of(error)) is not None:
             self.on_fatal(fatal)
-        else:
-            log.warning("a connection failed, and was closed", exc_info=error)
+            return
+        gone, fault = (
+            error.split(_GONE)
+            if isinstance(error, BaseExceptionGroup)
+            else (error, None)
+            if isinstance(error, _GONE)
+            else (None, error)
+        )
+        if fault is not None:
+            log.warning("a connection failed, and was closed", exc_info=fault)
+        elif gone is not None:
+            log.debug("a connection has broken: %r", gone)
 
     async def _end(self, connections: trio.Nursery) -> None:
         await self._refuse_waiting()
@@ -223,7 +287,7 @@ class Server:
         self.body_scope.cancel()
 
 
-def _config() -> Config:
+def _config(max_head: int) -> Config:
     config = Config()
     config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
     config.accesslog = None
@@ -232,7 +296,5 @@ def _config() -> Config:
         "inf"
     )  # 5 s by default: an agent's next POST would meet a closed connection
     config.keep_alive_max_requests = 10**9
-    config.h11_max_incomplete_size = (
-        256 * 1024
-    )  # a head; 16 KiB by default, and some agents send long headers
+    config.h11_max_incomplete_size = max_head
     return config

@@ -115,6 +115,10 @@ class WebSocket:
             else "an upgrade to a websocket needs a Sec-WebSocket-Key"
         )
 
+    def admit(self) -> None:
+        """The client has shown a key that opens something here."""
+        self._connection.admit()
+
     async def refuse(self, reply: Reply) -> None:
         """Answer over HTTP; there is no websocket then."""
         head = [f"HTTP/1.1 {reply.status} \r\n"]

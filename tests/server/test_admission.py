@@ -1,0 +1,188 @@
+"""Who is let in, and for how long: a client without a key takes no room from one that has a key."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from tests.asking import ask, ask_body, connected, echo, raw_request, read_to_end
+from triocept import EndpointLimits, Exchange, Rollout, serve_endpoint
+
+pytestmark = pytest.mark.usefixtures("both_ways")
+
+
+def request_of(rollout: Rollout, text: str = "hi") -> bytes:
+    return raw_request(rollout, json.dumps(ask_body(text)).encode())
+
+
+async def answer_on(stream: trio.SocketStream, rollout: Rollout) -> bytes:
+    """Ask, and read the answer, which is short."""
+    await stream.send_all(request_of(rollout))
+    data = b""
+    while not data.endswith(b"}"):
+        piece = await stream.receive_some()
+        assert piece, "the connection has ended"
+        data += piece
+    return data
+
+
+@asynccontextmanager
+async def many(port: int, count: int) -> AsyncIterator[list[trio.SocketStream]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(connected(port)) for _ in range(count)]
+
+
+async def test_where_there_is_no_room_the_connection_goes_that_has_idled_longest_without_a_key() -> None:
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(connections=3)) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+            connected(endpoint.port) as keyed,
+        ):
+            assert b" 200 " in await answer_on(keyed, rollout)
+            async with many(endpoint.port, 12) as strangers:
+                assert await strangers[0].receive_some() == b""
+                async with connected(endpoint.port) as late:
+                    assert b" 200 " in await answer_on(late, rollout)
+                    assert b" 200 " in await answer_on(keyed, rollout)
+
+
+async def test_where_all_have_a_key_a_new_connection_is_told_503() -> None:
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(connections=2)) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+            many(endpoint.port, 2) as keyed,
+        ):
+            for stream in keyed:
+                await answer_on(stream, rollout)
+            async with connected(endpoint.port) as new:
+                await new.send_all(request_of(rollout))
+                told = await read_to_end(new)
+            assert told.startswith(b"HTTP/1.1 503")
+            assert b"retry-after" in told
+            for stream in keyed:
+                assert b" 200 " in await answer_on(stream, rollout)
+
+
+@pytest.mark.parametrize("start", [b"P", b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: ", b"GET /he"])
+async def test_a_head_that_takes_too_long_is_told_408(start: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=EndpointLimits(head_seconds=0.2)) as endpoint:
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(start)
+                assert (await read_to_end(stream)).startswith(b"HTTP/1.1 408")
+    assert len(caplog.records) == 1
+    assert not caplog.records[0].exc_info
+
+
+async def test_without_a_key_a_connection_lives_for_a_while_and_with_one_it_may_idle() -> None:
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(keyless_seconds=0.3)) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+            connected(endpoint.port) as keyed,
+        ):
+            await answer_on(keyed, rollout)
+            for _ in range(3):
+                async with connected(endpoint.port) as stranger:
+                    assert await read_to_end(stranger) == b""
+            assert b" 200 " in await answer_on(keyed, rollout)
+
+
+async def test_a_head_that_is_too_long_is_told_431() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=EndpointLimits(head_bytes=100_000)) as endpoint:
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 150_000)
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 431")
+
+
+async def test_bodies_that_wait_are_weighed_over_all_connections() -> None:
+    body = json.dumps(ask_body("x" * 900_000)).encode()
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(waiting_bytes=1_000_000)) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+            connected(endpoint.port) as slow,
+            connected(endpoint.port) as other,
+        ):
+            data = raw_request(rollout, body)
+            await slow.send_all(data[:-1])
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            await other.send_all(data[:-1])
+            assert (await other.receive_some()).startswith(b"HTTP/1.1 503")
+            assert (await ask(rollout)).status_code == 200
+            await slow.send_all(data[-1:])
+            assert (await slow.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_reads_nothing_is_broken_off_and_its_exchange_abandoned() -> None:
+    async def flood(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            while True:
+                await stream.send("x" * 100_000)
+
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=EndpointLimits(reader_seconds=0.3)) as endpoint:
+            async with endpoint.open_rollout(flood) as rollout, connected(endpoint.port) as stream:
+                body = json.dumps(ask_body("hi", stream=True)).encode()
+                await stream.send_all(raw_request(rollout, body))
+                while not rollout.trace:
+                    await trio.sleep(0.02)
+    assert rollout.trace[0].outcome == "abandoned"
+
+
+PROGRAM = """
+import resource, sys, trio, triocept
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+async def main():
+    limits = triocept.EndpointLimits(connections=int(sys.argv[1]) or None)
+    async with triocept.serve_endpoint(limits=limits, fast=sys.argv[2] == "True") as endpoint:
+        async with endpoint.open_rollout(lambda exchange: exchange.respond("hi")) as rollout:
+            print(endpoint.port, rollout.api_key, rollout.id, flush=True)
+            await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("connections", [0, 10_000], ids=["a bound", "no bound but the system's"])
+async def test_four_hundred_idle_connections_at_two_hundred_descriptors_starve_no_agent(
+    connections: int,
+) -> None:
+    fast = str(serve_endpoint.__wrapped__.__kwdefaults__["fast"])  # type: ignore[attr-defined]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            process = await nursery.start(
+                partial(
+                    trio.run_process,
+                    [sys.executable, "-c", PROGRAM, str(connections), fast],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+            )
+            line = b""
+            while not line.endswith(b"\n"):
+                line += await process.stdout.receive_some()
+            port, key, rollout_id = line.decode().split()
+            async with many(int(port), 400):
+                with trio.fail_after(1):
+                    async with connected(int(port)) as stream:
+                        body = json.dumps(ask_body()).encode()
+                        await stream.send_all(
+                            f"POST /rollout/{rollout_id}/v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
+                            f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                            + body
+                        )
+                        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            await process.stdin.aclose()

@@ -1,0 +1,158 @@
+"""Who is let in: how many connections at once, and for how long one that has shown no key.
+
+Rules:
+
+1. A connection that has once shown a key of this endpoint may idle for ever: agents think.
+2. Where there is no more room, that connection goes which has been here longest without a key. Where there is none, the
+   new one is told 503.
+3. What is held for connections without a key (heads, what comes behind them) is weighed: over `MOST_HELD`, likewise.
+4. The limits of time are the same for all, so whoever came first is due first: two queues, and one task that sleeps
+   until the first in them is due. A request costs no timer, and a connection that has shown its key none either.
+"""
+
+from __future__ import annotations
+
+import sys
+from math import inf
+from typing import Protocol, final
+
+import trio
+
+from .._limits import EndpointLimits
+from .notices import Notices
+from .waiting import Waiting
+
+__all__ = ["Admission", "Guest"]
+
+MOST_KEYLESS = 8_192
+"""Connections without a key, each some 20 KB; a process may have a million descriptors."""
+MOST_HELD = 32 * 1024 * 1024
+"""Bytes, of all connections without a key."""
+ANY_SYSTEM = 1_024
+"""Descriptors of a process, where the system does not say how many it may have."""
+
+
+class Guest(Protocol):
+    """A connection, as the door sees it."""
+
+    def cut(self, *, late: bool = False) -> None:
+        """Close it at once; `late`: in the middle of a head, with 408."""
+
+
+@final
+class Admission:
+    """The connections of one endpoint."""
+
+    def __init__(self, limits: EndpointLimits) -> None:
+        self.limits = limits
+        self.notices = Notices()
+        self.waiting = Waiting(limits.waiting_bytes)
+        self._most = limits.connections or _descriptors() * 3 // 4
+        self._open: set[Guest] = set()
+        self._keyless: dict[Guest, float] = {}
+        """Since when."""
+        self._heads: dict[Guest, float] = {}
+        """Those in the middle of a head, and since when."""
+        self._held: dict[Guest, int] = {}
+        self._bytes_held = 0
+        self._nap = trio.CancelScope()
+
+    def make_room(self) -> bool:
+        """Whether one more may come; if need be another one goes."""
+        if len(self._open) < self._most:
+            return len(self._keyless) < MOST_KEYLESS or self.shed()
+        return self.shed()
+
+    def enter(self, guest: Guest) -> None:
+        """A new connection."""
+        self._open.add(guest)
+        self._keyless[guest] = now = trio.current_time()
+        self._be_awake_at(now + self.limits.keyless_seconds)
+
+    def leave(self, guest: Guest) -> None:
+        """It is closed."""
+        self._open.discard(guest)
+        self.admit(guest)
+        self.end_head(guest)
+
+    def admit(self, guest: Guest) -> None:
+        """It has shown a key that opens something here."""
+        self._keyless.pop(guest, None)
+        self._bytes_held -= self._held.pop(guest, 0)
+
+    def is_keyless(self, guest: Guest) -> bool:
+        return guest in self._keyless
+
+    def begin_head(self, guest: Guest) -> None:
+        """A head has begun, if it had not, and its end was not there."""
+        if guest not in self._heads:
+            self._heads[guest] = now = trio.current_time()
+            self._be_awake_at(now + self.limits.head_seconds)
+
+    def end_head(self, guest: Guest) -> None:
+        """It is whole, or given up."""
+        self._heads.pop(guest, None)
+
+    def hold(self, guest: Guest, count: int) -> None:
+        """So many bytes are held for it now; no matter where it has shown its key."""
+        if guest not in self._keyless:
+            return
+        self._bytes_held += count - self._held.get(guest, 0)
+        self._held[guest] = count
+        while self._bytes_held > MOST_HELD:
+            heaviest = next((each for each in self._keyless if self._held.get(each)), None)
+            if heaviest is None:
+                break
+            self.notices.warn("held", "over %d bytes of connections without a key: one is closed", MOST_HELD)
+            self._cut(heaviest, late=True)
+
+    def shed(self) -> bool:
+        """Close the connection that has been here longest without a key; whether there was one."""
+        guest = next(iter(self._keyless), None)
+        if guest is None:
+            return False
+        self.notices.warn("shed", "no room for a further connection: one without a key is closed")
+        self._cut(guest)
+        return True
+
+    async def watch(self) -> None:
+        """Close what is overdue, until cancelled."""
+        while True:
+            with trio.CancelScope(deadline=self._next_due()) as self._nap:
+                await trio.sleep_forever()
+            self._cut_overdue()
+
+    def _next_due(self) -> float:
+        keyless = next(iter(self._keyless.values()), inf) + self.limits.keyless_seconds
+        return min(keyless, next(iter(self._heads.values()), inf) + self.limits.head_seconds)
+
+    def _be_awake_at(self, time: float) -> None:
+        if time < self._nap.deadline:  # else it wakes too early, and naps again: that is cheaper
+            self._nap.deadline = time
+
+    def _cut_overdue(self) -> None:
+        now = trio.current_time()
+        for since, seconds, what in (
+            (self._heads, self.limits.head_seconds, "a head was not whole after"),
+            (self._keyless, self.limits.keyless_seconds, "a connection has shown no key for"),
+        ):
+            for guest, begun in tuple(since.items()):
+                if begun + seconds > now:
+                    break
+                self.notices.warn(what, f"{what} %g s: it is closed", seconds)
+                self._cut(guest, late=True)
+
+    def _cut(self, guest: Guest, *, late: bool = False) -> None:
+        late = late and guest in self._heads
+        self.leave(guest)
+        guest.cut(late=late)
+
+
+def _descriptors() -> int:
+    """How many descriptors the process may open."""
+    if sys.platform == "win32":
+        return ANY_SYSTEM
+    import resource  # there is none on Windows
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return ANY_SYSTEM * 1024 if most == resource.RLIM_INFINITY else most
