@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 
 import pytest
 import trio
+import trio.testing
 
-from tests.asking import connected, read_to_end
-from triocept import serve_endpoint
+from tests.asking import ask, connected, echo, read_to_end
+from tests.server.watching import resident
+from triocept import EndpointLimits, serve_endpoint
+from triocept._server import admission
 from triocept._server.routes import Routes
 from triocept.dialects import DIALECTS
 
@@ -75,3 +79,69 @@ async def test_a_websocket_that_is_not_there_is_a_404_in_json(
     assert answer.startswith(b"HTTP/1.1 404")
     assert "no websocket" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
     assert not [record for record in caplog.records if record.exc_info]
+
+
+MESSAGES = "/v1/messages"
+FLOODS = {
+    "nothing": b"",
+    "half a head": b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 60_000,
+    "a large head of another route": b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 200_000,
+    "a long query": post(f"/v1/messages?{'q' * 50_000}"),
+    "a wrong key": post(MESSAGES, "Authorization: Bearer wrong"),
+    "a body without an end": b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"
+    + b"x" * 300_000,
+    "a body without an end, for another route": b"POST /user HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"
+    + b"x" * 300_000,
+    "answers that nobody reads": b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n" * 5_000,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_a_flood_without_a_key_leaves_memory_where_it_was(
+    flood: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred connections at once, three times: held down while they are there, and nothing when they are gone."""
+    monkeypatch.setattr(admission, "MOST_HELD", 4 * MIB)
+    limits = EndpointLimits(keyless_seconds=1.0, head_seconds=0.5, reader_seconds=0.5, connections=150)
+    with trio.fail_after(60):
+        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+            await ask(rollout)
+            await flood_with(FLOODS[flood], endpoint.port)
+            before = resident()
+            for _ in range(3):
+                await flood_with(FLOODS[flood], endpoint.port)
+                assert (await ask(rollout)).status_code == 200
+            with trio.move_on_after(10):  # until the last of them is gone
+                while resident() - before > 25 * MIB:
+                    await trio.sleep(0.1)
+                    gc.collect()
+            grown = resident() - before
+    assert grown < 25 * MIB
+
+
+async def flood_with(data: bytes, port: int) -> None:
+    async def one() -> None:
+        with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(0.5):
+            async with connected(port) as stream:
+                await stream.send_all(data)
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(200):
+            nursery.start_soon(one)
+
+
+async def test_what_is_held_for_strangers_is_weighed_and_the_first_of_them_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "MOST_HELD", 200_000)
+    start = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 50_000
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(6)]
+            for stream in streams:
+                await stream.send_all(start)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            assert (await read_to_end(streams[0])).startswith(b"HTTP/1.1 408")
+            await streams[5].send_all(b"\r\nContent-Length: 0\r\n\r\n")
+            assert (await streams[5].receive_some()).startswith(b"HTTP/1.1 401")

@@ -30,9 +30,8 @@ from ..dialects.base import Dialect, Failure, Target
 from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
-from .connection import STATE_KEY
 from .documents import read_json
-from .front import ROLLOUT_KEY, head_of
+from .front import ADMIT, ROLLOUT_KEY, head_of
 from .intake import authenticate, authenticate_state
 from .notices import Notices, shown
 from .service_views import add_service_views
@@ -135,13 +134,13 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
     def _rollout() -> Rollout:
         scope: Any = request.scope
         rollout = authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
-        scope["state"][STATE_KEY].admit()
+        scope[ADMIT]()
         return rollout
 
     def _rollout_of_state() -> Rollout:
         scope: Any = request.scope
         rollout = authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
-        scope["state"][STATE_KEY].admit()
+        scope[ADMIT]()
         return rollout
 
     add_service_views(view, _rollout, _rollout_of_state)

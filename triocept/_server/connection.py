@@ -213,18 +213,25 @@ class Connection(TCPServer):
             self._look_for_head()
         await self.protocol.handle(Closed())
 
+    async def go_on(self) -> None:
+        """Ask for the body of the request, if the client waits to be asked (`Expect: 100-continue`)."""
+        if isinstance(self.protocol.protocol, HTTP1):
+            await self.protocol.protocol.go_on()
+
     async def read_ahead(self) -> None:
         """Read on, to see the client hang up; what comes is kept for later. Returns when it has.
 
         Cancellation: nothing that was read is lost.
         """
+        behind = self.protocol.protocol.buffered if isinstance(self.protocol.protocol, HTTP1) else 0
+        self.hold(behind)
         try:
             while len(self._ahead) < READ_AHEAD:
                 data = await self.stream.receive_some(MAX_RECEIVE)
                 if not data:
                     return
                 self._ahead += data
-                self.hold(len(self._ahead))
+                self.hold(behind + len(self._ahead))
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             return
         await trio.sleep_forever()
@@ -291,8 +298,9 @@ class Connection(TCPServer):
             self._admission.admit(self)
 
     def hold(self, count: int) -> None:
-        """So many bytes of it are held that nobody has taken."""
-        self._admission.hold(self, count)
+        """So many bytes of it are held that nobody takes: it matters where it has shown no key."""
+        if self.keyless:
+            self._admission.hold(self, count)
 
     def begin_head(self) -> None:
         """The beginning of a head is there."""
@@ -307,8 +315,7 @@ class Connection(TCPServer):
         held = self.protocol.protocol.head_begun if isinstance(self.protocol.protocol, HTTP1) else 0
         if held:
             self.begin_head()
-        if self.keyless:
-            self.hold(held)
+        self.hold(held)
 
     def note_slow_reader(self) -> None:
         """Say that it is broken off because its client took nothing."""

@@ -185,8 +185,6 @@ class _Inbox:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
         data = await self._wire.receive()
         self.data += data
-        if self._connection.keyless:
-            self._connection.hold(len(self.data))
         return bool(data)
 
     def hang_up(self) -> None:
@@ -220,6 +218,7 @@ class _Inbox:
             seen = max(0, len(data) - 3)
             if data:
                 self._connection.begin_head()
+                self._connection.hold(len(data))
             await self.arrival()
 
     def take(self, most: int) -> bytes:
@@ -375,6 +374,7 @@ class _Call:
         if self._write_now(data):
             return
         rest, self._rest = self._rest, b""
+        self._connection.hold(len(self._inbox.data))
         self._blocked = scope = trio.CancelScope()
         try:
             with scope:

@@ -48,7 +48,7 @@ from .waiting import Share
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 
-__all__ = ["ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
+__all__ = ["ADMIT", "ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -58,6 +58,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ADMIT = "triocept.admit"
+"""What Quart calls where the request has shown a key that opens something."""
 ROLLOUT_KEY = "triocept.rollout_id"
 """Where Quart finds the rollout's id that was in the path, or None."""
 
@@ -166,7 +168,8 @@ class Front:
             if path.rstrip("/") == "/mcp":
                 await self._mcp(scope, head, rollout_id, cycle)
                 return
-            await self._quart({**scope, "path": path, ROLLOUT_KEY: rollout_id}, cycle.receive, cycle.forward)
+            scope = {**scope, "path": path, ROLLOUT_KEY: rollout_id, ADMIT: cycle.admit}
+            await self._quart(scope, cycle.receive, cycle.forward)
 
     async def _mcp(self, scope: Scope, head: Head, rollout_id: str | None, cycle: HTTPCycle) -> None:
         try:
@@ -199,24 +202,61 @@ class HTTPCycle:
         """Where to watch for a hang-up; set while `intake` is at work."""
         self.scope = trio.CancelScope()
         """Around `intake`."""
-        self._body_read = False
+        self._admitted = trio.Event()
+        self._asked = False
+        """Whether the body was asked for."""
+        self._body_read = not _has_body(self._headers)
+        self._early = False
+        """Whether the response has begun before the body was read."""
+        self._lingering: trio.CancelScope | None = None
         self._ending = False
 
     async def receive(self) -> Message:
-        """For an ASGI application: the next message, but no disconnect once the response is ending."""
-        message = await self._receive()
+        """For an ASGI application: the next message, but no disconnect once the response is ending.
+
+        Quart reads before it knows what is asked: a client that waits to be asked for its body waits for its key to be
+        looked at.
+        """
+        if self._expects and not self._asked:
+            await self._admitted.wait()
+        message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
             await trio.sleep_forever()  # cancelled when the application returns
         return message
 
     async def forward(self, message: Message) -> None:
         """For an ASGI application: send a message."""
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        if message["type"] == "http.response.start" and not self._body_read:
+            self._early = True
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._ending = True
+            if self._early:
+                await self._send({**message, "more_body": True})
+                await self._linger()
+                message = {**message, "body": b""}
         await self._send(message)
+
+    async def _next(self) -> Message:
+        """What comes next of the request."""
+        if not self._asked:
+            self._asked = True
+            await self._connection.go_on()
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._body_read = True
+            if self._lingering is not None:
+                self._lingering.cancel()
+        return message
+
+    @property
+    def _expects(self) -> bool:
+        """Whether the client waits to be asked for its body."""
+        return dict(self._headers).get(b"expect", b"").lower() == b"100-continue"
 
     def admit(self) -> None:
         self._connection.admit()
+        self._admitted.set()
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         length = dict(self._headers).get(b"content-length", b"")
@@ -225,7 +265,7 @@ class HTTPCycle:
         pieces: list[bytes] = []
         size = 0
         while not self._body_read:
-            message = await self._receive()
+            message = await self._next()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece = message.get("body", b"")
@@ -234,7 +274,6 @@ class HTTPCycle:
                 raise BodyTooLarge
             share.add(len(piece))
             pieces.append(piece)
-            self._body_read = not message.get("more_body", False)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def when_gone(self, callback: Callable[[], None]) -> None:
@@ -255,17 +294,11 @@ class HTTPCycle:
         ]
         if reply.last:
             headers.append((b"content-length", str(len(reply.body)).encode()))
-        early = reply.last and not self._body_read and _has_body(self._headers)
-        if early:
-            headers.append((b"connection", b"close"))
         self._connection.cork()
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await self.forward({"type": "http.response.start", "status": reply.status, "headers": headers})
         await self.send_more(reply.body, last=False)
         await self._connection.uncork()
-        if reply.last and not early:
-            await self.send_more(b"", last=True)
-        if early:
-            await self._linger()
+        if reply.last:
             await self.send_more(b"", last=True)
 
     async def send_more(self, data: bytes, *, last: bool) -> None:
@@ -290,11 +323,10 @@ class HTTPCycle:
         await self._connection.abort()
 
     async def _linger(self) -> None:
-        with trio.move_on_after(LINGER):
-            while True:
-                message = await self._receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
+        """Throw away what is still to come of the body. Quart may be reading, too."""
+        with trio.move_on_after(LINGER) as self._lingering:
+            while not self._body_read and (self._asked or not self._expects):
+                await self._next()
 
 
 def head_of(scope: Scope) -> Head:

@@ -1,9 +1,10 @@
-"""hypercorn's HTTP/1.1, with four habits changed.
+"""hypercorn's HTTP/1.1, with five habits changed.
 
 * While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further, and so
   sees no hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
 * Websockets and HTTP/2 are hypercorn's no longer: they have the whole connection (`websocket_connection`, `http2`) from
   the request on that asks for them. An `Upgrade: h2c` is left unheeded, as RFC 9113, 3.1, has it.
+* `100 Continue` is sent when somebody wants the body, not before its key was looked at.
 * Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400 in
   place of the answer. Here they are not read.
 
@@ -34,6 +35,9 @@ __all__ = ["HTTP1", "HungUp"]
 log = logging.getLogger("triocept.endpoint")
 
 
+_CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
+
+
 class HungUp(Exception):
     """The connection is over: the client hung up while its request waited, or another protocol has ended it."""
 
@@ -57,11 +61,22 @@ class HTTP1(H11Protocol):
         self.connection = _Parser(h11.SERVER, max_incomplete_event_size=other.config.h11_max_incomplete_size)
         self._connection = connection
 
+    async def go_on(self) -> None:
+        """Ask for the body, if the client waits to be asked."""
+        parser: Any = self.connection
+        if parser.client_is_waiting_for_100_continue:
+            await self._send_h11_event(_CONTINUE)
+
     @property
     def head_begun(self) -> int:
         """Bytes of a head of which the end is not there yet."""
-        h11s = self.connection
-        return len(h11s._receive_buffer) if h11s.their_state is h11.IDLE else 0
+        return self.buffered if self.connection.their_state is h11.IDLE else 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were received and not read yet."""
+        parser: Any = self.connection
+        return len(parser._receive_buffer)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if (event.method, event.target, event.http_version) != (b"PRI", b"*", b"2.0"):
@@ -90,6 +105,11 @@ class HTTP1(H11Protocol):
 
 class _Parser(h11.Connection):
     """h11, without an eye for what comes behind the last request."""
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        """hypercorn would tell them to go on at once, before anybody has looked at their key."""
+        return False
 
     def next_event(self) -> Any:
         return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()

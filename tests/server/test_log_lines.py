@@ -1,0 +1,96 @@
+"""What clients do to the log: a line, in one line, and no traceback for their coming and going."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import struct
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from tests.asking import connected, echo, raw_request, read_to_end
+from triocept import serve_endpoint
+
+pytestmark = pytest.mark.usefixtures("both_ways")
+
+HALF_HEADS = {
+    "nothing": b"",
+    "a model call": b"POST /v1/messages HTTP/1.1\r\nHo",
+    "another route": b"GET /health HTTP/1.1\r\nHo",
+}
+
+
+@pytest.mark.parametrize("start", HALF_HEADS)
+@pytest.mark.parametrize("way", ["reset", "close", "the endpoint ends"])
+async def test_half_a_head_leaves_no_traceback(
+    start: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(20):
+        async with AsyncExitStack() as streams:
+            async with serve_endpoint(grace=0.1) as endpoint:
+                for _ in range(5):
+                    stream = await streams.enter_async_context(connected(endpoint.port))
+                    await stream.send_all(HALF_HEADS[start])
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    if way == "reset":
+                        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    if way != "the endpoint ends":
+                        await stream.aclose()
+                await trio.testing.wait_all_tasks_blocked(0.01)
+    assert not [record for record in caplog.records if record.exc_info]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("path", ["/v1/a%0aforged%1b[31m", "/v1/messages%0aforged%1b[31m", "/tools/%0a%1b"])
+async def test_a_path_forges_no_line_and_steers_no_terminal(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+            await stream.send_all(
+                f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            )
+            await read_to_end(stream)
+    assert caplog.records
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+async def test_a_hundred_refusals_are_a_line_and_not_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
+    with trio.fail_after(60):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            data = raw_request(rollout, b"{}").replace(rollout.api_key.encode(), b"wrong")
+            for _ in range(100):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(data)
+                    assert (await read_to_end(stream)).startswith(b"HTTP/1.1 401")
+    assert len(caplog.records) == 1
+
+
+async def test_tls_that_is_half_begun_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with trio.fail_after(20):
+        async with serve_endpoint(tls=context, grace=0.1) as endpoint:
+            streams = [await trio.open_tcp_stream("127.0.0.1", endpoint.port) for _ in range(3)]
+            await streams[0].send_all(b"\x16\x03\x01")
+            await streams[1].send_all(b"\x16\x03\x01\x02\x00\x01")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        for stream in streams:
+            await stream.aclose()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_plain_http_on_a_tls_port_is_told_so() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with trio.fail_after(20):
+        async with serve_endpoint(tls=context) as endpoint, connected(endpoint.port) as stream:
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = await read_to_end(stream)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"https" in answer
