@@ -20,11 +20,13 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     connections: int | None = None
     """Open at once. None: three quarters of the descriptors that the process may open. Over it the connection goes
-    that has idled longest without ever having shown a key; where there is none, the new one is told 503."""
+    that has been here longest without ever having shown a key; where there is none, the new one is told 503. Of those
+    without a key there are 8,192 at most, and 32 MiB of what they have sent."""
     head_bytes: int = 256 * KIB
     """Of a request's head. Some agents send long headers: hypercorn's own bound is 16 KiB. Over it: 431."""
     head_seconds: float = 30.0
-    """From the first byte of a head to its last, a TLS handshake likewise. Over it: 408."""
+    """From the first byte of a head to its last. Over it: 408 (over TLS the connection is closed). For a TLS handshake,
+    too; that is closed."""
     keyless_seconds: float = 60.0
     """That a connection may live without a request that has shown a key of this endpoint. Over it: it is closed, with
     408 in the middle of a request."""
@@ -36,7 +38,8 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Values in one JSON document: each takes some 50 to 100 bytes of memory, though it may be 2 in the body. Over it:
     413."""
     answer_bytes: int = 256 * MIB
-    """Of one streamed answer. Over it the answer fails, as any that its provider or handler breaks off."""
+    """Of one streamed answer, as it is kept until it is delivered: its text, and 200 for each event. Over it the answer
+    fails with 502, in mid-stream by its dialect's own error and a broken connection."""
     websocket_backlog: int = 16 * MIB
     """Bytes of messages that may wait on one websocket behind the call that is being answered. Over it nothing more is
     read of that socket until there is room."""

@@ -186,3 +186,28 @@ async def test_four_hundred_idle_connections_at_two_hundred_descriptors_starve_n
                         )
                         assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
             await process.stdin.aclose()
+
+
+async def test_an_answer_that_never_ends_fails_alone() -> None:
+    async def never_ends(exchange: Exchange) -> None:
+        assert exchange.request.last is not None
+        if exchange.request.last.text == "hi":
+            await exchange.respond("hi")
+            return
+        async with exchange.open_stream() as stream:
+            while True:
+                await stream.send("ab")
+
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(answer_bytes=100_000)) as endpoint,
+            endpoint.open_rollout(never_ends) as rollout,
+            connected(endpoint.port) as stream,
+        ):
+            body = json.dumps(ask_body("for ever", stream=True)).encode()
+            await stream.send_all(raw_request(rollout, body))
+            answer = await read_to_end(stream)
+            assert b"the answer is over 100000 bytes" in answer
+            assert not answer.endswith(b"0\r\n\r\n")
+            assert (await ask(rollout)).status_code == 200
+    assert [turn.outcome for turn in rollout.trace] == ["refused", "answered"]

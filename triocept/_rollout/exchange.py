@@ -33,7 +33,7 @@ from .._trace.conversation import CallKind, Conversation
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
-from .log import Entry, EventLog, Relayed
+from .log import Entry, EventLog, Relayed, weight_of
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
 from .retries import attempt_of
 from .stream import ResponseStream
@@ -113,6 +113,8 @@ class Exchange:
         """Whether its outcome came from elsewhere than whoever answers."""
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
+        self._weight = 0
+        """Bytes of the answer that is being streamed, about as much as is kept of it."""
         self._log = EventLog(response_id(request.dialect), f"req_{self.id[2:]}")
         self._hold_calls = True
         """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
@@ -342,6 +344,7 @@ class Exchange:
             )
         self._check_open()
         assert self._fold is not None
+        self._weigh(event)
         if isinstance(event, Relayed):
             await self._pass_on(event, self._fold)
             return
@@ -359,6 +362,11 @@ class Exchange:
                 event, usage=Usage(input_tokens=tokens, output_tokens=0, estimated=True)
             )
         await self._put(event)
+
+    def _weigh(self, entry: Entry) -> None:
+        self._weight += weight_of(entry)
+        if self._weight > (most := self.rollout._addresses.limits.answer_bytes):
+            raise Refusal(502, f"the answer is over {most} bytes", should_retry=False)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """One piece of a provider's stream; its bytes go on as they are."""

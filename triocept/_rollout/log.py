@@ -24,7 +24,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 import trio
 
-from .._canonical.events import Event, ResponseEnd, ResponseStart
+from .._canonical.events import Event, PartDelta, ResponseEnd, ResponseStart
 from .bell import Bell
 from .outcome import Outcome
 
@@ -39,6 +39,7 @@ __all__ = [
     "Relayed",
     "Writer",
     "acquire",
+    "weight_of",
 ]
 
 
@@ -72,6 +73,21 @@ REST = Relayed(b"", ())
 """No increment: what was written before is to be sent to its end."""
 SILENCE = Relayed(b"", ())
 """No increment either: none has come for a while."""
+
+
+_EVENT = 200
+"""Bytes that an event takes in memory, beside its text: a token is often four of them."""
+
+
+def weight_of(entry: Entry) -> int:
+    """About how many bytes an increment keeps."""
+    match entry:
+        case PartDelta():
+            return _EVENT + len(entry.text)
+        case Relayed():
+            return _EVENT * len(entry.events) + len(entry.data or b"")
+        case _:
+            return _EVENT
 
 
 class Writer(Protocol):

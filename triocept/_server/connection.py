@@ -106,6 +106,8 @@ class Connection(TCPServer):
         self.gone = False
         """Whether something could not be sent, because the client has hung up."""
         self.limits = admission.limits
+        self.gone = False
+        """Whether its client has left, or it was broken off: no further request of it is served."""
         self.keyless = True
         """Whether it has not shown a key of this endpoint yet."""
         self._admission = admission
@@ -327,6 +329,7 @@ class Connection(TCPServer):
 
     def cut(self, *, late: bool = False) -> None:
         """Close it at once; `late`: in the middle of a head, with 408."""
+        self.gone = True
         if late:
             with suppress(trio.BrokenResourceError):
                 self._wire.send_now(_TOO_LATE)
@@ -334,6 +337,7 @@ class Connection(TCPServer):
 
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""
+        self.gone = True
         await trio.aclose_forcefully(self.stream)
 
 

@@ -79,6 +79,8 @@ class HTTP1(H11Protocol):
         return len(parser._receive_buffer)
 
     async def _check_protocol(self, event: h11.Request) -> None:
+        if self._connection.gone:  # a request that came behind another, perhaps the first of thousands
+            raise HungUp
         if (event.method, event.target, event.http_version) != (b"PRI", b"*", b"2.0"):
             return
         if not self._connection.offers_http2:
