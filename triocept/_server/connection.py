@@ -191,6 +191,7 @@ class Connection(TCPServer):
 
     async def run_http2(self, data: bytes = b"") -> None:
         """Speak HTTP/2 from here on, to its end; `data` was read already."""
+        self.end_head()
         await HTTP2(self, self._front, limits=self.limits, shows_key=self._front.shows_key).run(data)
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:

@@ -205,7 +205,7 @@ class HTTPCycle:
         self._admitted = trio.Event()
         self._asked = False
         """Whether the body was asked for."""
-        self._body_read = not _has_body(self._headers)
+        self._body_read = scope["http_version"] != "2" and not _has_body(self._headers)
         self._early = False
         """Whether the response has begun before the body was read."""
         self._lingering: trio.CancelScope | None = None

@@ -254,6 +254,13 @@ class Stream:
         """See `cork`."""
         await trio.lowlevel.checkpoint()
 
+    def admit(self) -> None:
+        """The client has shown a key that opens something here."""
+        self._http2.connection.admit()
+
+    async def go_on(self) -> None:
+        """Nothing: `receive` asks for the body."""
+
     async def abort(self) -> None:
         """End it so that the client must see that something is missing."""
         self._end(INTERNAL_ERROR)
