@@ -108,6 +108,8 @@ class Connection(TCPServer):
         self.limits = admission.limits
         self.gone = False
         """Whether its client has left, or it was broken off: no further request of it is served."""
+        self.times_itself = False
+        """Whether another protocol has the whole connection, and ends it after `keyless_seconds` itself."""
         self.keyless = True
         """Whether it has not shown a key of this endpoint yet."""
         self._admission = admission
@@ -192,6 +194,7 @@ class Connection(TCPServer):
     async def run_http2(self, data: bytes = b"") -> None:
         """Speak HTTP/2 from here on, to its end; `data` was read already."""
         self.end_head()
+        self.times_itself = True
         await HTTP2(self, self._front, limits=self.limits, shows_key=self._front.shows_key).run(data)
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:
