@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx2
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.asking import STREAM_PATHS, ask, ask_body, bearer, document, echo, url_of
 from triocept import (
+    EndpointLimits,
     Exchange,
     Handler,
     JSONLRecorder,
@@ -43,7 +45,13 @@ async def opened(
     handler: Handler | None = None, limits: Limits | None = None, *, within: float = 30, **options: Any
 ) -> AsyncIterator[Rollout]:
     """A rollout that no agent can reach, for so many seconds at the most."""
-    rollout = Rollout(cast(Any, None), Registry(), cast(Any, None), limits=limits, **options)
+    rollout = Rollout(
+        cast(Any, SimpleNamespace(limits=EndpointLimits())),
+        Registry(),
+        cast(Any, None),
+        limits=limits,
+        **options,
+    )
     with trio.fail_after(within):
         async with open_rollout(rollout, handler, None):
             yield rollout

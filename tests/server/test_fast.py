@@ -201,7 +201,9 @@ async def answer_to(port: int, data: bytes) -> tuple[object, ...]:
                     break
             elif isinstance(event, h11.Response | h11.InformationalResponse):
                 headers = {
-                    name: value for name, value in event.headers if name not in (b"date", b"content-length")
+                    name: value
+                    for name, value in event.headers
+                    if name not in (b"date", b"content-length", b"x-request-id", b"request-id")
                 }
                 seen.append((event.status_code, headers))
             elif isinstance(event, h11.Data):
