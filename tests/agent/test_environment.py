@@ -11,18 +11,53 @@ ROLLOUT = provider_environment(
     anthropic_base_url="http://10.1.2.3:4567/rollout/r1",
     gemini_base_url="http://10.1.2.3:4567/rollout/r1",
     api_key="sk-rollout-0123456789",
+    model="my-model",
 )
+OPENAI = "http://10.1.2.3:4567/rollout/r1/v1"
+KEY = "sk-rollout-0123456789"
 
 
 def test_the_rollout_is_in_every_variable_that_agents_read() -> None:
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY"):
-        assert ROLLOUT[name] == "sk-rollout-0123456789"
-    assert ROLLOUT["OPENAI_BASE_URL"] == ROLLOUT["OPENAI_API_BASE"] == "http://10.1.2.3:4567/rollout/r1/v1"
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        assert ROLLOUT[name] == KEY
+    assert ROLLOUT["OPENAI_BASE_URL"] == ROLLOUT["OPENAI_API_BASE"] == OPENAI
     assert (
         ROLLOUT["ANTHROPIC_BASE_URL"]
         == ROLLOUT["GOOGLE_GEMINI_BASE_URL"]
         == "http://10.1.2.3:4567/rollout/r1"
     )
+
+
+@pytest.mark.parametrize("agent", ["COPILOT_PROVIDER", "GROK", "LLM"])
+def test_agents_with_variables_of_their_own_are_given_them(agent: str) -> None:
+    assert ROLLOUT[f"{agent}_BASE_URL"] == OPENAI
+    assert ROLLOUT[f"{agent}_API_KEY"] == KEY
+
+
+def test_the_model_is_the_rollouts_as_each_agent_names_it() -> None:
+    assert ROLLOUT["OPENAI_MODEL"] == ROLLOUT["COPILOT_MODEL"] == "my-model"
+    assert ROLLOUT["LLM_MODEL"] == "openai/my-model"  # litellm's: which provider's client, then the name
+
+
+def test_there_is_one_key_for_anthropics_clients() -> None:
+    """With ANTHROPIC_AUTH_TOKEN beside it agno makes no call at all and ends with 0, and Anthropic's SDKs warn."""
+    environment = agent_environment({"ANTHROPIC_AUTH_TOKEN": "the parent's"}, ROLLOUT)
+    assert [name for name in environment if name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")] == [
+        "ANTHROPIC_API_KEY"
+    ]
+
+
+def test_no_agent_asks_elsewhere_or_sends_its_prompts_there() -> None:
+    """OpenAI's agents SDK would export each run to its maker, with the rollout's key in the head."""
+    assert ROLLOUT["OPENAI_AGENTS_DISABLE_TRACING"] == "1"
+    assert ROLLOUT["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
+
+
+def test_copilot_asks_no_one_but_the_rollout_whatever_token_of_github_it_finds() -> None:
+    environment = agent_environment({"GH_TOKEN": "for git", "COPILOT_GITHUB_TOKEN": "the parent's"}, ROLLOUT)
+    assert environment["COPILOT_OFFLINE"] == "true"
+    assert environment["GH_TOKEN"] == "for git"
+    assert "COPILOT_GITHUB_TOKEN" not in environment
 
 
 def test_claude_code_waits_half_an_hour_because_all_four_timeouts_are_set() -> None:
@@ -65,7 +100,8 @@ def test_the_parents_own_providers_never_reach_an_agent(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["HOME", "LANG", "GITHUB_TOKEN", "AWS_ACCESS_KEY_ID", "CLAUDE_CONFIG_DIR", "TRIOCEPT_AGENT"]
+    "name",
+    ["HOME", "LANG", "GH_TOKEN", "GITHUB_TOKEN", "AWS_ACCESS_KEY_ID", "CLAUDE_CONFIG_DIR", "TRIOCEPT_AGENT"],
 )
 def test_what_an_agent_needs_for_its_work_stays(name: str) -> None:
     assert agent_environment({name: "x"}, ROLLOUT)[name] == "x"
@@ -78,7 +114,7 @@ def test_the_callers_own_variables_win_and_none_takes_one_out() -> None:
     assert environment["A"] == "mine"
     assert environment["MISTRAL_API_KEY"] == "given back"
     assert "ANTHROPIC_API_KEY" not in environment
-    assert environment["ANTHROPIC_AUTH_TOKEN"] == "sk-rollout-0123456789"
+    assert environment["OPENAI_API_KEY"] == KEY
 
 
 def test_a_proxy_of_the_parents_does_not_swallow_the_agents_calls() -> None:

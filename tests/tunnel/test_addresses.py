@@ -32,6 +32,9 @@ async def test_an_advertised_name_is_joined_with_the_live_port() -> None:
                     "OPENAI_API_BASE",
                     "ANTHROPIC_BASE_URL",
                     "GOOGLE_GEMINI_BASE_URL",
+                    "COPILOT_PROVIDER_BASE_URL",
+                    "GROK_BASE_URL",
+                    "LLM_BASE_URL",
                     "TRIOCEPT_URL",
                 }
                 assert (

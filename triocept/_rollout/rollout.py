@@ -192,6 +192,7 @@ class Rollout:
             anthropic_base_url=self.base_url("anthropic_messages", reach=reach),
             gemini_base_url=self._addresses.root_url(self.id, reach),
             api_key=self.api_key,
+            model=self.model,
         )
 
     def _hold(self, reach: Reach) -> None:

@@ -16,7 +16,7 @@ def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: st
     """
     return Launch(
         argv=(executable, "--model", f"openai/{rollout.model}", *_OPTIONS, "--message", prompt),
-        env={"HOME": str(made(directory)), "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        env={"HOME": str(made(directory))},
     )
 
 

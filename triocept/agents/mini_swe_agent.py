@@ -21,6 +21,5 @@ def mini_swe_agent(
             "MSWEA_CONFIGURED": "true",
             "MSWEA_COST_TRACKING": "ignore_errors",
             "MSWEA_GLOBAL_CONFIG_DIR": str(made(directory) / "mini-swe-agent"),
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         },
     )
