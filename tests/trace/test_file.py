@@ -212,6 +212,27 @@ def test_a_damaged_line_is_named_and_so_is_each_turn_whose_messages_stood_in_it(
     assert named == ["3", "4", "5"], "the second and the third say what the damaged one was the first to say"
 
 
+@pytest.mark.parametrize("bit", range(8))
+def test_whatever_bit_of_a_line_is_flipped_the_other_lines_are_read(tmp_path: Path, bit: int) -> None:
+    file = tmp_path / "t.jsonl"
+    record(file, turn(0, "z", rollout="other"))
+    others = file.read_bytes()
+    (other,) = read_traces(file)
+    file.unlink()
+    record(file, turn(0, "a"))
+    line = bytearray(file.read_bytes().splitlines(keepends=True)[0])
+    for place in range(len(line)):
+        line[place] ^= 1 << bit
+        file.write_bytes(line + others)
+        try:
+            traces, _ = damages(file)
+        except DialectError as exc:
+            assert "written by a newer triocept" in str(exc)
+        else:
+            assert other in traces
+        line[place] ^= 1 << bit
+
+
 def test_a_line_that_cannot_be_read_is_told_as_a_warning_or_to_whoever_asks(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     record(file, turn(0, "a"))

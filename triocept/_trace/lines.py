@@ -103,11 +103,11 @@ def lines_in(data: bytes, place: str) -> Iterator[Line | DialectError]:
         DialectError: a line was written by a newer triocept.
     """
     try:
-        yield _decoder.decode(data)
+        yield _decoded(data)
     except msgspec.DecodeError as exc:
         for start in reversed([found.start() for found in _START.finditer(data, 1)]):
             try:
-                line = _decoder.decode(data[start:])
+                line = _decoded(data[start:])
             except msgspec.DecodeError:
                 continue
             yield from lines_in(data[:start], place)
@@ -118,9 +118,16 @@ def lines_in(data: bytes, place: str) -> Iterator[Line | DialectError]:
         yield DialectError(f"not a line of a triocept trace: {exc}", path=place)
 
 
+def _decoded(data: bytes) -> Line:
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as exc:  # msgspec's own are none of its DecodeError
+        raise msgspec.DecodeError(str(exc)) from exc
+
+
 def _version_of(data: bytes) -> int:
     """That of a line with which we can do nothing more."""
     try:
         return _version_decoder.decode(data).version
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
