@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -70,6 +71,24 @@ async def test_an_error_page_of_a_proxy_is_shown_and_is_no_answer() -> None:
     with trio.fail_after(10), pytest.raises(TunnelError, match="answers 502: <html>no"):
         async with serve_endpoint(tunnel=relay, tunnel_health=QUICK):
             raise AssertionError
+
+
+@pytest.mark.parametrize("page", [b'{"a": "\xff"}', b"[" * 4000, b"hello"], ids=["bytes", "nested", "text"])
+async def test_a_url_that_leads_to_something_else_is_an_error_whatever_that_says(page: bytes) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(page)}\r\nConnection: close\r\n\r\n"
+            await stream.send_all(head.encode() + page)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            listener = (await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1")))[0]
+            url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+            with pytest.raises(TunnelError, match="leads somewhere else"):
+                async with serve_endpoint(tunnel=FixedURL(url), tunnel_health=QUICK):
+                    raise AssertionError
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_url_that_leads_to_another_endpoint_is_an_error() -> None:

@@ -102,5 +102,5 @@ def _parsed(option: str) -> tuple[str, Price]:
 def _read(file: Path) -> dict[str, Price]:
     try:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, Price])
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise click.UsageError(f"--prices {file}: {exc}") from exc

@@ -84,7 +84,7 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
         raise TunnelError(f"{url}/health answers {answer.status_code}: {shown}")
     try:
         said = msgspec.json.decode(bytes(body))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = None
     if not isinstance(said, dict) or "endpoint" not in said:
         raise TunnelError(f"{url} leads somewhere else: {url}/health answers {shown!r}")
