@@ -34,6 +34,8 @@ class Source:
     version: str
     below_python: tuple[int, int] | None = None
     """The first Python that its package does not take."""
+    node: str | None = None
+    """The version of Node, from the npm registry, that it is run with; None: this machine's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,11 @@ class Case:
     """How its endpoint is opened."""
     ci: bool = False
     """Whether the test command runs it."""
+
+    @property
+    def keeps_ids(self) -> bool:
+        """Whether it sends a call back by its id: kimi-cli sends Gemini none."""
+        return (self.agent, self.speaks) != ("kimi_cli", "gemini")
 
     @property
     def name(self) -> str:
@@ -75,6 +82,13 @@ SOURCES = {
     "mini_swe_agent": Source("pip", "mini-swe-agent", "mini", "2.4.6"),
     "aider": Source("pip", "aider-chat", "aider", "0.86.2", below_python=(3, 13)),
     "llm": Source("pip", "llm", "llm", "0.36"),
+    "kilo": Source("npm", "@kilocode/cli", "kilo", "7.7.7"),
+    "cline": Source("npm", "cline", "cline", "3.0.65"),
+    "continue_cli": Source("npm", "@continuedev/cli", "cn", "1.5.47"),
+    "copilot": Source("npm", "@github/copilot", "copilot", "1.0.102"),
+    "kimi_code": Source("npm", "@moonshot-ai/kimi-code", "kimi", "2.1.0", node="24.21.0"),
+    "kimi_cli": Source("pip", "kimi-cli", "kimi", "1.39.0"),
+    "mistral_vibe": Source("pip", "mistral-vibe", "vibe", "3.0.2"),
 }
 
 _CALLS = {
@@ -86,6 +100,13 @@ _CALLS = {
     "qwen_code": ToolCall.of("run_shell_command", command=COMMAND, is_background=False),
     "mini_swe_agent": ToolCall.of("bash", command=COMMAND),
     "llm": ToolCall.of("shell", command=COMMAND),
+    "kilo": ToolCall.of("bash", command=COMMAND, description="write the proof"),
+    "cline": ToolCall.of("run_commands", commands=[COMMAND]),
+    "continue_cli": ToolCall.of("Bash", command=COMMAND),
+    "copilot": ToolCall.of("bash", command=COMMAND, description="write the proof"),
+    "kimi_code": ToolCall.of("Bash", command=COMMAND),
+    "kimi_cli": ToolCall.of("Shell", command=COMMAND),
+    "mistral_vibe": ToolCall.of("bash", command=COMMAND),
 }
 _REPLIES: dict[str, tuple[Reply, ...]] = {
     **{agent: (call, DONE) for agent, call in _CALLS.items()},
@@ -118,6 +139,14 @@ CASES = (
     _case("qwen_code", "openai_chat"),
     _case("aider", "openai_chat"),
     _case("llm", "openai_chat"),
+    *(_case("kilo", dialect, dialect=dialect) for dialect in _THREE),
+    *(_case("cline", dialect, dialect=dialect) for dialect in _THREE[:2]),
+    *(_case("continue_cli", dialect, dialect=dialect) for dialect in (_THREE[0], _THREE[2])),
+    *(_case("copilot", dialect, dialect=dialect) for dialect in _THREE),
+    _case("copilot", "openai_responses", dialect="openai_responses", websocket=True),
+    *(_case("kimi_code", dialect, dialect=dialect) for dialect in _THREE),
+    *(_case("kimi_cli", dialect, dialect=dialect) for dialect in (*_THREE[:2], "gemini")),
+    *(_case("mistral_vibe", dialect, dialect=dialect) for dialect in _THREE),
 )
 
 

@@ -46,7 +46,7 @@ def version_installed(source: Source, folder: Path) -> str | None:
     if not _executable(source, folder).exists():
         return None
     if source.registry == "npm":
-        manifest = folder / "npm" / "node_modules" / source.package / "package.json"
+        manifest = _prefix(source, folder) / "node_modules" / source.package / "package.json"
         return str(json.loads(manifest.read_text())["version"])
     name = source.package.replace("-", "_")
     for found in (folder / source.package).glob(f"lib/*/site-packages/{name}-*.dist-info"):
@@ -65,17 +65,33 @@ def versions(folder: Path) -> str:
 
 
 def _executable(source: Source, folder: Path) -> Path:
-    scripts = "npm/node_modules/.bin" if source.registry == "npm" else f"{source.package}/bin"
-    return folder / scripts / source.command
+    if source.registry == "pip":
+        return folder / source.package / "bin" / source.command
+    return _prefix(source, folder) / ("bin" if source.node else "node_modules/.bin") / source.command
+
+
+def _prefix(source: Source, folder: Path) -> Path:
+    return folder / (f"npm-node-{source.node}" if source.node else "npm")
 
 
 def _install_npm(source: Source, folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise CannotInstall(f"{source.package} comes from the npm registry, and this machine has no npm")
-    what = f"{source.package}@{source.version}"
-    install = [npm, "install", "--prefix", folder / "npm", "--no-fund", "--no-audit", "--save-exact", what]
+    prefix = _prefix(source, folder)
+    what = [f"{source.package}@{source.version}", *([f"node@{source.node}"] if source.node else [])]
+    install = [npm, "install", "--prefix", prefix, "--no-fund", "--no-audit", "--save-exact", *what]
     subprocess.run(install, check=True, timeout=600)
+    if source.node:
+        _write_command(source, prefix)
+
+
+def _write_command(source: Source, prefix: Path) -> None:
+    """A command that runs it with the Node that was installed beside it."""
+    found, command = prefix / "node_modules" / ".bin", prefix / "bin" / source.command
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f'#!/bin/sh\nPATH="{found}:$PATH" exec "{found / source.command}" "$@"\n')
+    command.chmod(0o755)
 
 
 def _install_pip(source: Source, folder: Path) -> None:

@@ -14,10 +14,17 @@ from ._launch import Launch
 from ._registry import AGENTS, agent
 from .aider import aider
 from .claude_code import claude_code
+from .cline import cline
 from .codex import codex
+from .continue_cli import continue_cli
+from .copilot import copilot
 from .gemini_cli import gemini_cli
+from .kilo import kilo
+from .kimi_cli import kimi_cli
+from .kimi_code import kimi_code
 from .llm import llm
 from .mini_swe_agent import mini_swe_agent
+from .mistral_vibe import mistral_vibe
 from .opencode import opencode
 from .pi import pi
 from .qwen_code import qwen_code
@@ -28,10 +35,17 @@ __all__ = [
     "agent",
     "aider",
     "claude_code",
+    "cline",
     "codex",
+    "continue_cli",
+    "copilot",
     "gemini_cli",
+    "kilo",
+    "kimi_cli",
+    "kimi_code",
     "llm",
     "mini_swe_agent",
+    "mistral_vibe",
     "opencode",
     "pi",
     "qwen_code",

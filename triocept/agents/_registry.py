@@ -10,10 +10,17 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch
 from .aider import aider
 from .claude_code import claude_code
+from .cline import cline
 from .codex import codex
+from .continue_cli import continue_cli
+from .copilot import copilot
 from .gemini_cli import gemini_cli
+from .kilo import kilo
+from .kimi_cli import kimi_cli
+from .kimi_code import kimi_code
 from .llm import llm
 from .mini_swe_agent import mini_swe_agent
+from .mistral_vibe import mistral_vibe
 from .opencode import opencode
 from .pi import pi
 from .qwen_code import qwen_code
@@ -32,10 +39,17 @@ class Prepare(Protocol):
 _ALL: dict[str, Prepare] = {
     "aider": aider,
     "claude_code": claude_code,
+    "cline": cline,
     "codex": codex,
+    "continue_cli": continue_cli,
+    "copilot": copilot,
     "gemini_cli": gemini_cli,
+    "kilo": kilo,
+    "kimi_cli": kimi_cli,
+    "kimi_code": kimi_code,
     "llm": llm,
     "mini_swe_agent": mini_swe_agent,
+    "mistral_vibe": mistral_vibe,
     "opencode": opencode,
     "pi": pi,
     "qwen_code": qwen_code,

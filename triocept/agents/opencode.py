@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json
-from ._mcp import opencode_servers
+from ._opencode import Dialect, configuration, state
 
 __all__ = ["opencode"]
 
@@ -33,37 +31,8 @@ def opencode(
         dialect: what it is to speak: chat, responses or messages.
     """
     directory = made(directory)
-    package, base = _PROVIDERS[dialect], rollout.base_url(dialect)
-    options = {
-        "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself
-        "apiKey": rollout.api_key,
-    }
-    provider = {
-        "npm": package,
-        "options": options,
-        "models": {rollout.model: {"limit": {"context": 128000, "output": 8192}}},
-    }
-    config = write_json(
-        directory / "opencode.json",
-        {
-            "model": f"triocept/{rollout.model}",
-            "autoupdate": False,
-            "share": "disabled",
-            "provider": {"triocept": provider},
-            **opencode_servers(rollout),
-        },
-    )
-    state = {
-        f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")
-    }
+    config = write_json(directory / "opencode.json", configuration(rollout, dialect))
     return Launch(
-        argv=(executable, "run", "--title", "triocept", prompt), env={"OPENCODE_CONFIG": str(config), **state}
+        argv=(executable, "run", "--title", "triocept", prompt),
+        env={"OPENCODE_CONFIG": str(config), **state(directory)},
     )
-
-
-Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
-_PROVIDERS: dict[str, str] = {
-    "openai_chat": "@ai-sdk/openai-compatible",
-    "openai_responses": "@ai-sdk/openai",
-    "anthropic_messages": "@ai-sdk/anthropic",
-}

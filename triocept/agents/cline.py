@@ -1,0 +1,47 @@
+"""cline, the command-line tool (measured: 3.0.65)."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from .._rollout.rollout import Rollout
+from ._launch import Directory, Launch, made, write_json
+
+__all__ = ["cline"]
+
+Dialect: TypeAlias = Literal["openai_chat", "openai_responses"]
+_PROVIDERS: dict[str, str] = {"openai_chat": "openai-compatible", "openai_responses": "openai-native"}
+
+
+def cline(
+    rollout: Rollout,
+    directory: Directory,
+    prompt: str,
+    *,
+    executable: str = "cline",
+    dialect: Dialect = "openai_chat",
+) -> Launch:
+    """`cline`, allowed to run its tools without asking, with a provider that is this rollout.
+
+    Writes `cline/settings/providers.json`, as `cline auth` does, and keeps its state beside it.
+
+    Args:
+        rollout: whose calls it makes.
+        directory: where its configuration and its state go.
+        prompt: what it is to do.
+        executable: its command.
+        dialect: what it is to speak: chat or responses.
+    """
+    data, provider = made(directory) / "cline", _PROVIDERS[dialect]
+    settings = {
+        "provider": provider,
+        "apiKey": rollout.api_key,
+        "model": rollout.model,
+        "baseUrl": rollout.base_url(dialect),
+    }
+    entry = {"settings": settings, "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual"}
+    write_json(
+        data / "settings" / "providers.json",
+        {"version": 1, "lastUsedProvider": provider, "modes": {}, "providers": {provider: entry}},
+    )
+    return Launch(argv=(executable, "--data-dir", str(data), prompt), env={"CLINE_NO_AUTO_UPDATE": "1"})

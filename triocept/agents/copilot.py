@@ -1,0 +1,46 @@
+"""GitHub's Copilot, the command-line tool (measured: 1.0.102)."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from .._rollout.rollout import Rollout
+from ._launch import Directory, Launch, made
+
+__all__ = ["copilot"]
+
+Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
+
+
+def copilot(
+    rollout: Rollout,
+    directory: Directory,
+    prompt: str,
+    *,
+    executable: str = "copilot",
+    dialect: Dialect = "openai_chat",
+    websocket: bool = False,
+) -> Launch:
+    """`copilot -p`, allowed to run its tools without asking.
+
+    The environment is enough. It ends with 1 where `GH_TOKEN` or `GITHUB_TOKEN` is a classic token (`ghp_…`), though it
+    needs none: take that out of its environment.
+
+    Args:
+        rollout: whose calls it makes.
+        directory: where its state goes.
+        prompt: what it is to do.
+        executable: its command.
+        dialect: what it is to speak: chat, responses or messages.
+        websocket: whether it speaks responses over a websocket.
+    """
+    home = made(directory) / "copilot"
+    provider = {
+        "COPILOT_PROVIDER_TYPE": "anthropic" if dialect == "anthropic_messages" else "openai",
+        "COPILOT_PROVIDER_BASE_URL": rollout.base_url(dialect),
+        "COPILOT_PROVIDER_WIRE_API": "responses" if dialect == "openai_responses" else "completions",
+        "COPILOT_PROVIDER_TRANSPORT": "websockets" if websocket else "http",
+    }
+    return Launch(
+        argv=(executable, "-p", prompt, "--allow-all-tools"), env={"COPILOT_HOME": str(home), **provider}
+    )

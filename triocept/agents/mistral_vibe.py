@@ -1,0 +1,70 @@
+"""mistral-vibe (measured: 3.0.2)."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal, TypeAlias
+
+from .._rollout.rollout import Rollout
+from ._launch import Directory, Launch, made, write_text
+
+__all__ = ["mistral_vibe"]
+
+Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
+_STYLES: dict[str, str] = {
+    "openai_chat": "openai",
+    "openai_responses": "openai-responses",
+    "anthropic_messages": "anthropic",
+}
+
+
+def mistral_vibe(
+    rollout: Rollout,
+    directory: Directory,
+    prompt: str,
+    *,
+    executable: str = "vibe",
+    dialect: Dialect = "openai_chat",
+) -> Launch:
+    """`vibe -p`, allowed to run its tools without asking, with a provider that is this rollout.
+
+    Writes `vibe/config.toml`, and keeps its state beside it. Titles, telemetry and experiments are off.
+
+    Args:
+        rollout: whose calls it makes.
+        directory: where its configuration and its state go.
+        prompt: what it is to do.
+        executable: its command.
+        dialect: what it is to speak: chat, responses or messages.
+    """
+    home = made(directory) / "vibe"
+    write_text(
+        home / "config.toml",
+        f"""active_model = "triocept"
+enable_telemetry = false
+enable_update_checks = false
+enable_auto_update = false
+
+[session_logging]
+generate_titles = false
+
+[experiments]
+enable = false
+
+[[providers]]
+name = "triocept"
+api_base = "{rollout.base_url(dialect)}"
+api_key_env_var = "TRIOCEPT_API_KEY"
+api_style = "{_STYLES[dialect]}"
+backend = "generic"
+
+[[models]]
+name = {json.dumps(rollout.model)}
+provider = "triocept"
+alias = "triocept"
+""",
+    )
+    return Launch(
+        argv=(executable, "--auto-approve", "--trust", "-p", prompt),
+        env={"VIBE_HOME": str(home)},
+    )
