@@ -306,7 +306,9 @@ async def serve_endpoint(
             admission=admission,
             http2=http2,
         )
-        app: Any = make_app(registry, notices=admission.notices, max_body=max_body, endpoint_id=endpoint.id)
+        app: Any = make_app(
+            registry, notices=admission.notices, max_body=max_body, limits=limits, endpoint_id=endpoint.id
+        )
         front = Front(
             app,
             Routes(DIALECTS.values()),

@@ -31,7 +31,8 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
     """That a connection may live without a request that has shown a key of this endpoint. Over it: it is closed, with
     408 in the middle of a request."""
     waiting_bytes: int = 1024 * MIB
-    """Of request bodies and messages that were received and are not parsed yet, over all connections. Over it: 503."""
+    """Of the bodies and websocket messages of model calls that were received and are not parsed yet, over all
+    connections. Over it: 503."""
     decoded_bytes: int = 32 * MIB
     """Of a compressed body (`Content-Encoding`), decoded. Over it: 413."""
     document_items: int = 1_000_000

@@ -502,3 +502,14 @@ async def test_a_cancellation_that_crosses_a_handlers_error_does_not_hide_it() -
                     finally:
                         scope.cancel()
                         await trio.lowlevel.checkpoint()
+
+
+async def test_a_refusal_within_a_stream_ends_it() -> None:
+    async def refuse(exchange: Exchange) -> None:
+        async with exchange.open_stream():
+            await exchange.refuse(429, "later")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
+            assert (await ask(rollout, stream=True)).status_code == 429
+    assert [turn.outcome for turn in rollout.trace] == ["refused"]

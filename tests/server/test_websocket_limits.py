@@ -295,3 +295,28 @@ async def test_the_name_of_a_lane_is_in_its_events_only_if_it_is_short() -> None
                 await stream.send_all(call(stream_id="a" * 256))
                 assert b"a" * 256 in await read_until(stream, b"response.completed")
     assert len(rollout.trace) == 1
+
+
+async def test_messages_that_wait_count_with_all_that_was_received_and_not_parsed() -> None:
+    async def hold(exchange: Exchange) -> None:
+        taken.set()
+        await go.wait()
+        await exchange.respond("x")
+
+    taken, go = trio.Event(), trio.Event()
+    limits = EndpointLimits(waiting_bytes=1_000_000)
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(hold) as rollout:
+            async with opened(endpoint, rollout) as stream:
+                await stream.send_all(call("first", stream_id="a"))
+                await taken.wait()
+                for _ in range(3):
+                    await stream.send_all(call("x" * 400_000, stream_id="a"))
+                seen = await read_until(stream, b'"status":503')
+                assert b"too many bytes" in seen
+                go.set()
+                while seen.count(b'"response.completed"') < 3:
+                    seen += await stream.receive_some()
+                await stream.send_all(call("x" * 900_000, stream_id="a"))  # what was parsed counts no more
+                await read_until(stream, b'"response.completed"')
+    assert len(rollout.trace) == 4

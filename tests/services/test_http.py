@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import trio.testing
 
 from tests.asking import ask_body, bearer, connected, raw_request, url_of
 from triocept import (
+    EndpointLimits,
     Exchange,
     HostTool,
     JSONLRecorder,
@@ -819,3 +821,19 @@ async def test_a_surrogate_in_what_a_service_gives_is_mended_in_the_answer_and_i
     assert len(written.services) == 5
     for read_back, call in zip(written.services, rollout.trace.services, strict=True):
         assert (read_back.result, read_back.error) == (call.result, call.error)
+
+
+async def test_what_a_service_is_sent_is_bounded_as_a_model_call_is_and_may_be_compressed() -> None:
+    limits = EndpointLimits(document_items=1000, decoded_bytes=10_000)
+    with trio.fail_after(10):
+        async with (
+            serve_endpoint(limits=limits) as endpoint,
+            endpoint.open_rollout(tools=[Tools().add]) as rollout,
+        ):
+            url = rollout.service_url("tools/add")
+            headers = {"authorization": f"Bearer {rollout.api_key}", "content-encoding": "gzip"}
+            async with httpx2.AsyncClient(headers=headers) as client:
+                small = await client.post(url, content=gzip.compress(b'{"arguments":{"a":1,"b":2}}'))
+                assert (small.status_code, small.json()) == (200, {"result": 3})
+                for bomb in (b" " * 20_000, b"[" + b"[]," * 2000 + b"[]]"):
+                    assert (await client.post(url, content=gzip.compress(bomb))).status_code == 413

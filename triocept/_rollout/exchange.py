@@ -208,7 +208,7 @@ class Exchange:
         stream = ResponseStream(self._send)
         try:
             yield stream
-            if not stream.ended:
+            if not stream.ended and (self._from_outside or not self.settled):
                 await stream.end()
         except trio.Cancelled:
             raise  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper

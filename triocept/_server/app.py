@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
 from .._canonical.response import Response as Answer
+from .._limits import EndpointLimits
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from .._trace.turn import Turn
@@ -30,7 +31,7 @@ from ..dialects.base import Dialect, Failure, Target
 from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
-from .documents import read_json
+from .documents import read_encoded
 from .front import ADMIT, ROLLOUT_KEY, head_of
 from .intake import authenticate, authenticate_state
 from .notices import Notices, shown
@@ -43,7 +44,9 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 log = logging.getLogger("triocept.endpoint")
 
 
-def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id: str) -> QuartTrio:
+def make_app(
+    registry: Registry, *, notices: Notices, max_body: int, limits: EndpointLimits, endpoint_id: str
+) -> QuartTrio:
     """The Quart-Trio application of one endpoint. `Front` has cut a rollout's prefix off its paths."""
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, a slow body after 60 s, and a body at 16 MiB.
@@ -79,7 +82,7 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
     @view
     async def gemini_count_tokens(model: str, version: str) -> Response:
         rollout = _rollout()
-        counted = gemini.parse_count_request(await _document(), Target(model=model))
+        counted = gemini.parse_count_request(await document(), Target(model=model))
         return _json(gemini.render_token_count(await rollout._count_input_tokens(counted)))
 
     @view
@@ -108,16 +111,16 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
     @view
     async def count_tokens() -> Response:
         rollout = _rollout()
-        document = await _document()
-        if isinstance(document, dict):
-            document.setdefault("max_tokens", 1)  # not asked for here, where nothing is written
-        counted = dialect_named("anthropic_messages").parse_request(document)
+        asked = await document()
+        if isinstance(asked, dict):
+            asked.setdefault("max_tokens", 1)  # not asked for here, where nothing is written
+        counted = dialect_named("anthropic_messages").parse_request(asked)
         return _json(anthropic_extras.render_token_count(await rollout._count_input_tokens(counted)))
 
     @view
     async def input_tokens() -> Response:
         _rollout()
-        counted = dialect_named("openai_responses").parse_request(await _document())
+        counted = dialect_named("openai_responses").parse_request(await document())
         return _json(responses.render_token_count(counted))
 
     @view
@@ -143,7 +146,12 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
         scope[ADMIT]()
         return rollout
 
-    add_service_views(view, _rollout, _rollout_of_state)
+    async def document() -> Json:
+        data = await request.get_data()
+        assert isinstance(data, bytes)
+        return await read_encoded(data, request.headers.get("content-encoding"), max_body, limits)
+
+    add_service_views(view, _rollout, _rollout_of_state, document)
 
     @app.after_request
     async def identify(response: Response) -> Response:
@@ -261,10 +269,6 @@ def _asks_in_gemini() -> bool:
 def _asks_in_anthropic() -> bool:
     """Whether the client speaks to Anthropic: its SDKs say so in a header, and only it has /messages."""
     return "anthropic-version" in request.headers or "/messages" in request.path
-
-
-async def _document() -> Json:
-    return read_json(await request.get_data(), "the body")
 
 
 def _json(document: Json) -> Response:

@@ -133,7 +133,12 @@ class Front:
             return
         try:
             await serve_websocket(
-                head, rollout, socket, max_body=self._max_body, limits=rollout._addresses.limits
+                head,
+                rollout,
+                socket,
+                max_body=self._max_body,
+                limits=rollout._addresses.limits,
+                received=self._admission.waiting,
             )
         except BaseException as exc:
             self._raise_unless_fatal(exc)

@@ -29,7 +29,6 @@ from .._rollout.rollout import Rollout
 from ..dialects import DIALECTS
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
-from .documents import read_json
 
 __all__ = ["add_service_views", "asking_dialect"]
 
@@ -40,12 +39,19 @@ _TRANSCRIPT = {"openai_responses": "input", "gemini": "contents", "openai_comple
 
 
 def add_service_views(
-    view: Callable[[View], View], rollout_of: Callable[[], Rollout], rollout_of_state: Callable[[], Rollout]
+    view: Callable[[View], View],
+    rollout_of: Callable[[], Rollout],
+    rollout_of_state: Callable[[], Rollout],
+    read_document: Callable[[], Awaitable[Json]],
 ) -> None:
     """Give `view` the functions of all host services.
 
-    `rollout_of` gives the rollout that the request's key opens, `rollout_of_state` the one whose state it opens.
+    `rollout_of` gives the rollout that the request's key opens, `rollout_of_state` the one whose state it opens,
+    `read_document` what is in the request's body.
     """
+
+    async def _document() -> Json:
+        return await read_document() if await request.get_data() else None
 
     @view
     async def list_tools() -> Response:
@@ -128,11 +134,6 @@ def _arguments(document: Json) -> Json:
     if not isinstance(document, dict) or set(document) - {"arguments"}:
         raise DialectError('the body is not of the form {"arguments": {…}}')
     return document.get("arguments", {})
-
-
-async def _document() -> Json:
-    data = await request.get_data()
-    return read_json(data, "the body") if data else None
 
 
 def _json(document: Json) -> Response:

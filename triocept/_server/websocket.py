@@ -25,6 +25,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -47,6 +48,7 @@ from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_of_outcome, follow
 from .documents import read_body, read_json
 from .intake import Head, redacted, whole_request
+from .waiting import Share, Waiting
 from .websocket_connection import Kind, Received, WebSocket
 
 __all__ = ["serve_websocket"]
@@ -66,7 +68,13 @@ log = logging.getLogger("triocept.endpoint")
 
 
 async def serve_websocket(
-    head: Head, rollout: Rollout, socket: WebSocket, *, max_body: int, limits: EndpointLimits
+    head: Head,
+    rollout: Rollout,
+    socket: WebSocket,
+    *,
+    max_body: int,
+    limits: EndpointLimits,
+    received: Waiting,
 ) -> None:
     """Speak Responses on a websocket, until the agent hangs up or the rollout ends.
 
@@ -76,7 +84,7 @@ async def serve_websocket(
         await socket.accept()
     except ClientGone:
         return
-    if not await _Socket(head, rollout, socket, max_body, limits).run():
+    if not await _Socket(head, rollout, socket, max_body, limits, received).run():
         await socket.close(GOING_AWAY, "the rollout has ended")
 
 
@@ -90,19 +98,33 @@ class _Envelope(msgspec.Struct, gc=False):
 _read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
+class _Frame(NamedTuple):
+    """A call that waits for its turn."""
+
+    data: bytes
+    share: Share
+
+
 class _Socket:
     """One connection."""
 
     def __init__(
-        self, head: Head, rollout: Rollout, socket: WebSocket, max_body: int, limits: EndpointLimits
+        self,
+        head: Head,
+        rollout: Rollout,
+        socket: WebSocket,
+        max_body: int,
+        limits: EndpointLimits,
+        received: Waiting,
     ) -> None:
+        self._received = received
         self._head = head
         self._rollout = rollout
         self._socket = socket
         self._max_body = max_body
         self._max_backlog = limits.websocket_backlog
         self._max_items = limits.document_items
-        self._lanes: dict[str | None, deque[bytes]] = {}
+        self._lanes: dict[str | None, deque[_Frame]] = {}
         self._warm: dict[str, Request] = {}
         self._room = Bell()
         self._gone = False
@@ -130,12 +152,12 @@ class _Socket:
     @property
     def _backlog(self) -> int:
         """Bytes of what waits, the frame aside that came first: one call may be as large as it likes."""
-        sizes = [len(frame) for waiting in self._lanes.values() for frame in waiting]
+        sizes = [len(frame.data) for waiting in self._lanes.values() for frame in waiting]
         return sum(sizes[1:])
 
     async def _take(self, message: Received) -> None:
         """One frame: put a call into its lane."""
-        lane = None
+        lane, share = None, Share(self._received)
         try:
             envelope = self._envelope(message)
             if envelope.type == STEER:
@@ -145,12 +167,13 @@ class _Socket:
                 return
             lane = _lane_of(envelope)
             self._check_room(lane)
+            share.add(len(message.data))
         except (Refusal, DialectError) as exc:
             with suppress(ClientGone):  # as the next `receive` will see
                 await self.fail(failure_of(exc, self._max_body), lane)
             return
         waiting = self._lanes.setdefault(lane, deque())
-        waiting.append(message.data)
+        waiting.append(_Frame(message.data, share))
         if len(waiting) == 1:
             self._answers.start_soon(self._work, lane, waiting)
 
@@ -179,24 +202,31 @@ class _Socket:
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
             raise Refusal(429, f"{MAX_WAITING} responses are waiting on this socket", retry_after=1)
 
-    async def _work(self, lane: str | None, waiting: deque[bytes]) -> None:
+    async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
         """Answer what waits in a lane, one after the other."""
-        with suppress(ClientGone):  # `send` has told everybody
+        try:
             while waiting:
                 await self._answer(waiting[0], lane)
                 waiting.popleft()
                 self._room.ring()
             del self._lanes[lane]
+        except ClientGone:
+            pass  # `send` has told everybody
+        finally:
+            for frame in waiting:
+                frame.share.release()
 
-    async def _answer(self, frame: bytes, lane: str | None) -> None:
+    async def _answer(self, frame: _Frame, lane: str | None) -> None:
         try:
-            document = await read_body(frame, self._max_items)
+            document = await read_body(frame.data, self._max_items)
             if isinstance(document, dict):
                 document.pop("stream_id", None)  # of the socket, not of the call
             request = self._request(document)
         except (Refusal, DialectError) as exc:
             await self.fail(failure_of(exc, self._max_body), lane)
             return
+        finally:
+            frame.share.release()
         out = _Answer(self, request, lane)
         if is_warm_up(request):
             await self._warm_up(request, out)
