@@ -15,7 +15,7 @@ import pytest
 
 from triocept import ToolCall, agents
 
-__all__ = ["CASES", "PROMPT", "SOURCES", "Case", "Reply", "Source", "cases"]
+__all__ = ["CASES", "LIBRARIES", "PROMPT", "SOURCES", "Case", "Reply", "Source", "cases"]
 
 PROMPT = "Write hello into proof.txt with a shell command."
 COMMAND = "echo hello >> proof.txt"  # appends: what runs twice is seen
@@ -90,6 +90,11 @@ SOURCES = {
     "kimi_cli": Source("pip", "kimi-cli", "kimi", "1.39.0"),
     "mistral_vibe": Source("pip", "mistral-vibe", "vibe", "3.0.2"),
 }
+
+LIBRARIES = {
+    "claude_agent_sdk": Source("pip", "claude-agent-sdk", "python", "0.2.189"),
+}
+"""What makes agents, and is none itself: its `command` is the interpreter that has it."""
 
 _CALLS = {
     "claude_code": ToolCall.of("Bash", command=COMMAND, description="write the proof"),

@@ -51,7 +51,10 @@ async def break_before_end(exchange: Exchange, call: ToolCall) -> None:
         raise Refusal(503, "the stream broke")
 
 
-@cases()
+ENDS_AT_A_REFUSAL = ("continue_cli-anthropic_messages",)
+
+
+@cases(*ENDS_AT_A_REFUSAL)
 async def test_after_a_429_it_waits_as_long_as_it_was_told_and_finishes(
     case: Case, tmp_path: Path, executable_of: Executables, calls: Calls
 ) -> None:
@@ -63,7 +66,7 @@ async def test_after_a_429_it_waits_as_long_as_it_was_told_and_finishes(
     assert calls.times[1] - calls.times[0] >= RETRY_AFTER - 0.1
 
 
-@cases()
+@cases(*ENDS_AT_A_REFUSAL)
 async def test_after_a_500_it_asks_again_and_finishes(
     case: Case, tmp_path: Path, executable_of: Executables, calls: Calls
 ) -> None:
@@ -72,13 +75,31 @@ async def test_after_a_500_it_asks_again_and_finishes(
     assert calls.main == len(case.replies) + 1
 
 
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.name in ENDS_AT_A_REFUSAL], ids=lambda case: case.name
+)
+@pytest.mark.parametrize("status", [429, 500])
+async def test_one_that_never_asks_again_ends_at_the_first_refusal(
+    case: Case, status: int, tmp_path: Path, executable_of: Executables, calls: Calls
+) -> None:
+    fault = partial(refuse, status=status, retry_after=RETRY_AFTER)
+    played = await play(case, executable_of(case.agent), tmp_path, fault=fault)
+    check_ended(played, calls, "out of order")
+
+
 ENDS = {
     # A stream that breaks, by an error in it and then by its connection: who does not ask again, and what it says.
     "pi-openai_chat": "the stream broke",
     "pi-openai_responses": "the stream broke",
     "qwen_code": "the stream broke",
     "llm": "the stream broke",
+    "kimi_cli-openai_chat": "the stream broke",
+    "kimi_cli-openai_responses": "the stream broke",
+    "mistral_vibe-anthropic_messages": "the stream broke",
+    "continue_cli-anthropic_messages": "the stream broke",
 }
+EITHER = ("cline", "kilo")
+"""They ask again where they read the error in the stream, and end where its connection's end comes first to them."""
 ENDS_IN_TEXT = {**ENDS, "gemini_cli": "other side closed"}
 """gemini-cli asks again as long as it has seen no part of the answer: a tool call reaches it whole or not at all."""
 
@@ -114,25 +135,33 @@ def call_of(case: Case) -> ToolCall:
 
 @cases("aider", *ENDS)
 async def test_a_tool_call_of_an_answer_without_end_is_never_run(
-    case: Case, tmp_path: Path, executable_of: Executables
+    case: Case, tmp_path: Path, executable_of: Executables, calls: Calls
 ) -> None:
     fault = partial(break_before_end, call=call_of(case))
     played = await play(case, executable_of(case.agent), tmp_path, fault=fault)
+    if case.agent in EITHER and played.result.returncode == 1:
+        check_ended(played, calls)
+        return
     check_done(played)  # once: opencode tells of the call that broke, too, as one that was aborted
     assert [turn.outcome for turn in played.main] == ["refused", *["answered"] * len(case.replies)]
 
 
 def check_broken(played: Played, calls: Calls, ends: Mapping[str, str]) -> None:
     case = played.case
-    if case.name in ends:
-        assert played.result.returncode == 1
-        assert ends[case.name] in played.result.stderr_text
-        assert not (played.work / "proof.txt").exists()
-        assert [turn.outcome for turn in played.trace] == ["refused"]
-        assert calls.main == 1
+    if case.name in ends or (case.agent in EITHER and played.result.returncode == 1):
+        check_ended(played, calls, ends.get(case.name, ""))
         return
     check_turns(played, "refused")
     assert calls.main == len(case.replies) + 1
+
+
+def check_ended(played: Played, calls: Calls, text: str = "") -> None:
+    """It gave up at its first call, and did nothing."""
+    assert played.result.returncode == 1
+    assert text in played.result.stdout_text + played.result.stderr_text
+    assert not (played.work / "proof.txt").exists()
+    assert [turn.outcome for turn in played.trace] == ["refused"]
+    assert calls.main == 1
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,38 @@ replies = [ToolCall.of("Bash", command="echo hello > proof.txt", description="wr
     assert run.trace.sealed
 
 
+CLAUDE_AGENT_SDK = """
+import asyncio, sys
+from claude_agent_sdk import ClaudeAgentOptions, ResultMessage, query
+
+async def main():
+    async for message in query(prompt=sys.argv[1], options=ClaudeAgentOptions(permission_mode="bypassPermissions")):
+        if isinstance(message, ResultMessage):
+            print(message.result)
+
+asyncio.run(main())
+"""
+
+
+def test_claude_agent_sdk_runs_a_tool_and_finishes(stage: Stage, executable_of: Executables) -> None:
+    """It brings a Claude Code of its own."""
+    run = stage.run(
+        """
+from triocept import ToolCall
+replies = [ToolCall.of("Bash", command="echo hello > proof.txt", description="write the proof"), "All done."]
+""",
+        [executable_of("claude_agent_sdk"), "-c", CLAUDE_AGENT_SDK, PROMPT],
+        IS_SANDBOX="1",
+    )
+    assert run.returncode == 0, run.stderr
+    assert (run.work / "proof.txt").read_text() == "hello\n"
+    assert "All done." in run.stdout
+    first, second = run.trace
+    assert [turn.dialect for turn in run.trace] == ["anthropic_messages"] * 2
+    assert [turn.outcome for turn in run.trace] == ["answered"] * 2
+    assert run.trace.parents == {first.id: None, second.id: first.id}
+
+
 def test_mini_swe_agent_runs_a_tool_and_finishes(stage: Stage, executable_of: Executables) -> None:
     run = stage.run(
         """
@@ -56,7 +88,6 @@ replies = [
         ],
         MSWEA_CONFIGURED="true",
         MSWEA_COST_TRACKING="ignore_errors",
-        LITELLM_LOCAL_MODEL_COST_MAP="True",
     )
     assert run.returncode == 0, run.stderr
     assert (run.work / "proof.txt").read_text() == "hello\n"

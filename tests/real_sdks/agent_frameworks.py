@@ -1,10 +1,11 @@
-"""Agents of Python frameworks, unchanged: `python agent_frameworks.py langchain|langchain_gemini|agno|smolagents`.
+"""Agents of Python frameworks, unchanged: `python agent_frameworks.py NAME`, the name of a function here.
 
 Each runs one tool and answers. Each tells the model's first answer in its own way when it sends it back.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from typing import Any
@@ -45,6 +46,28 @@ def agno(name: str) -> Any:
     return Agent(model=model, tools=[sunny], instructions="You help.", telemetry=False).run(name).content
 
 
+def agno_claude(name: str) -> Any:
+    """Its client takes one of Anthropic's two keys: with both in the environment it makes no call."""
+    from agno.agent import Agent
+    from agno.models.anthropic import Claude
+
+    return (
+        Agent(model=Claude(id="m"), tools=[sunny], instructions="You help.", telemetry=False)
+        .run(name)
+        .content
+    )
+
+
+async def openai_agents(name: str) -> Any:
+    """It exports a run to its maker unless it is told not to: what it would export is the answer here."""
+    from agents import Agent, Runner, function_tool
+    from agents.tracing import get_trace_provider
+
+    answer = await Runner.run(Agent(name="boss", model="m", tools=[function_tool(sunny)]), name)
+    assert get_trace_provider().create_trace("a trace").export() is None, "traces are exported"
+    return answer.final_output
+
+
 def smolagents(name: str) -> Any:
     """It tells calls and their results as text."""
     from smolagents import OpenAIServerModel, Tool, ToolCallingAgent
@@ -64,11 +87,15 @@ def smolagents(name: str) -> Any:
     return ToolCallingAgent(tools=[Sunny()], model=model, verbosity_level=0).run(name)
 
 
-FRAMEWORKS = {each.__name__: each for each in (langchain, langchain_gemini, agno, smolagents)}
+FRAMEWORKS: dict[str, Any] = {
+    each.__name__: each
+    for each in (langchain, langchain_gemini, agno, agno_claude, openai_agents, smolagents)
+}
 
 
 async def agent(name: str) -> Any:
-    return {"text": FRAMEWORKS[sys.argv[1]](name)}
+    said = FRAMEWORKS[sys.argv[1]](name)
+    return {"text": await said if inspect.isawaitable(said) else said}
 
 
 run({"agent": agent})

@@ -6,7 +6,7 @@ import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { z } from "zod";
 import { PIXEL, WEATHER, errors, raised, run, sunny } from "./scenarios.mjs";
 
-const client = new Anthropic({ authToken: null }); // ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY
+const client = new Anthropic(); // ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY
 const once = new Anthropic({ authToken: null, maxRetries: 0 });
 const of = (from) => (process.argv[2] === "beta" ? from.beta.messages : from.messages);
 const messages = of(client);

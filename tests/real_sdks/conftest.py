@@ -34,6 +34,7 @@ PIP_PACKAGES = (
     "langchain-openai",
     "langchain-google-genai",
     "agno",
+    "openai-agents",
     "google-genai",
     "smolagents",
 )

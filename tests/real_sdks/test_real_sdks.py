@@ -99,9 +99,15 @@ PROGRAMS: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     *(("pydantic_ai_agent.py", api, PYDANTIC, {}) for api in ("chat", "responses", "anthropic")),
     *(("langchain_chat.py", api, LANGCHAIN, {}) for api in ("chat", "responses")),
-    *(("agent_frameworks.py", name, "agent", {}) for name in ("langchain", "langchain_gemini", "smolagents")),
+    *(
+        ("agent_frameworks.py", name, "agent", {})
+        for name in ("langchain", "langchain_gemini", "openai_agents", "smolagents")
+    ),
     # What its agent says is all that its model said.
-    ("agent_frameworks.py", "agno", "agent", {"agent": {"text": "I look.It is sunny."}}),
+    *(
+        ("agent_frameworks.py", name, "agent", {"agent": {"text": "I look.It is sunny."}})
+        for name in ("agno", "agno_claude")
+    ),
 ]
 SCENARIOS = {(program, arguments): listed(scenarios) for program, arguments, scenarios, _ in PROGRAMS}
 CASES = [
