@@ -16,7 +16,7 @@ PROMPT = "What is the weather in Paris? Use the tool."
 CI = ("claude_code", "codex")
 AGENTS = [
     pytest.param(agent, marks=pytest.mark.ci if agent in CI else ())
-    for agent in (*CI, "opencode", "gemini_cli", "qwen_code")
+    for agent in (*CI, "opencode", "kilo", "gemini_cli", "qwen_code")
 ]
 
 

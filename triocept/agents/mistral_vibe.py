@@ -66,5 +66,9 @@ alias = "triocept"
     )
     return Launch(
         argv=(executable, "--auto-approve", "--trust", "-p", prompt),
-        env={"VIBE_HOME": str(home)},
+        env={"VIBE_HOME": str(home), **_NO_KEYRING},
     )
+
+
+_NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
+"""It looks there for keys of providers that it is not to call, and a desktop would ask whether it may."""
