@@ -23,7 +23,8 @@ def cline(
 ) -> Launch:
     """`cline`, allowed to run its tools without asking, with a provider that is this rollout.
 
-    Writes `cline/settings/providers.json`, as `cline auth` does, and keeps its state beside it.
+    Writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which switches its
+    telemetry off; its state goes beside them. One call to its maker is left, for the flags of its features.
 
     Args:
         rollout: whose calls it makes.
@@ -44,4 +45,10 @@ def cline(
         data / "settings" / "providers.json",
         {"version": 1, "lastUsedProvider": provider, "modes": {}, "providers": {provider: entry}},
     )
-    return Launch(argv=(executable, "--data-dir", str(data), prompt), env={"CLINE_NO_AUTO_UPDATE": "1"})
+    quiet = write_json(
+        data / "settings" / "global-settings.json", {"telemetryOptOut": True, "autoUpdateEnabled": False}
+    )
+    return Launch(
+        argv=(executable, "--data-dir", str(data), prompt),
+        env={"CLINE_GLOBAL_SETTINGS_PATH": str(quiet), "CLINE_NO_AUTO_UPDATE": "1"},
+    )

@@ -31,7 +31,9 @@ def kilo(
         dialect: what it is to speak: chat, responses or messages.
     """
     directory = made(directory)
-    config = write_json(directory / "kilo.json", configuration(rollout, dialect))
+    config = write_json(
+        directory / "kilo.json", {**configuration(rollout, dialect), "enabled_providers": ["triocept"]}
+    )
     return Launch(
         argv=(executable, "run", "--auto", "--title", "triocept", prompt),
         env={"KILO_CONFIG": str(config), **_QUIET, **state(directory)},
