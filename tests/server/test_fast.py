@@ -207,7 +207,7 @@ async def answer_to(port: int, data: bytes) -> tuple[object, ...]:
                 }
                 seen.append((event.status_code, headers))
             elif isinstance(event, h11.Data):
-                seen.append(re.sub(rb"resp_\w+|\"created\":\d+", b"", bytes(event.data)))
+                seen.append(re.sub(rb"(?:resp_|chatcmpl-)\w+|\"created\":\d+", b"", bytes(event.data)))
             else:
                 seen.append(type(event).__name__)
                 if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed | h11.EndOfMessage):

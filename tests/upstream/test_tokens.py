@@ -175,7 +175,7 @@ async def test_the_turn_has_the_tokens_and_the_agent_has_not(engine: Any, agent:
     assert turn.response is not None
     assert turn.response.usage == Usage(input_tokens=4, output_tokens=3)
     for word in ("token_ids", "logprob", "sglext", "t9", "verbose"):
-        assert word not in told.text
+        assert word not in told.text.replace('"logprobs":null', "")  # which every answer has
         assert word not in repr(turn.response.extra)
     if agent == CHAT and stream:
         assert "usage" not in told.text  # nobody asked
