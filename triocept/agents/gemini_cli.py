@@ -25,5 +25,5 @@ def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executabl
     )
     return Launch(
         argv=(executable, "-p", prompt, "-m", rollout.model, "--yolo", "--skip-trust"),
-        env={"HOME": str(directory)},
+        env={"HOME": str(directory), "GOOGLE_API_KEY": None},  # of two keys it warns, four times
     )
