@@ -10,6 +10,7 @@ import json
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -513,3 +514,25 @@ async def test_a_refusal_within_a_stream_ends_it() -> None:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
             assert (await ask(rollout, stream=True)).status_code == 429
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
+
+
+async def test_a_handlers_error_is_told_without_the_cancellation_that_it_caused() -> None:
+    async def fail(exchange: Exchange) -> None:
+        assert exchange.request.last is not None
+        if exchange.request.last.text != "4":
+            await trio.sleep_forever()
+        try:
+            raise KeyError("first")
+        except KeyError as exc:
+            raise ValueError("a fault") from exc
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(ValueError, match="a fault") as caught:
+                async with endpoint.open_rollout(fail) as rollout, trio.open_nursery() as nursery:
+                    for number in range(5):
+                        nursery.start_soon(ask, rollout, str(number))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "Cancelled" not in told
+    assert "KeyError: 'first'" in told, "what the handler itself said of it stays"
+    assert told.count("\n") < 60

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from reprlib import repr as short
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
@@ -27,7 +27,7 @@ from .outcome import judge
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Handler", "raise_all", "run_each", "run_service", "split_cancelled"]
+__all__ = ["Handler", "raise_all", "raise_as_it_is", "run_each", "run_service", "split_cancelled"]
 
 _MOST_IDLE = 128
 """Tasks that wait for an exchange."""
@@ -190,9 +190,20 @@ def raise_all(errors: list[BaseException]) -> None:
     Cancellation counts where there is nothing else: whoever is cancelled meets it again at the next checkpoint."""
     faults = _distinct([exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1])
     if len(faults) == 1:
-        raise faults[0]
+        raise_as_it_is(faults[0])
     if faults:
-        raise BaseExceptionGroup("several tasks of one rollout failed", faults)
+        raise_as_it_is(BaseExceptionGroup("several tasks of one rollout failed", faults))
+
+
+def raise_as_it_is(error: BaseException) -> NoReturn:
+    """Raise it with the context that it has. Where a body was cancelled because of it, that cancellation is being
+    handled, and Python would print all of it before what happened."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context
 
 
 def _distinct(errors: list[BaseException]) -> list[BaseException]:
