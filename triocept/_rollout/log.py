@@ -222,6 +222,8 @@ class EventReader:
         """Set by a connection that may be able to write without waiting."""
         self.alarm: Alarm | None = None
         """Set by a connection that has one."""
+        self.fault: Exception | None = None
+        """Set by a connection that could not write the answer, through no fault of its client."""
         self.interrupt: Callable[[], None] | None = None
         """Ends what the connection waits for elsewhere, when the client has hung up."""
         self.stalled = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -36,7 +37,7 @@ from .handler import Handler, check_handler
 from .ledger import Ledger
 from .life import open_rollout
 from .log import ClientGone, EventLog
-from .outcome import Failed, Refused
+from .outcome import Failed, Outcome, Refused
 from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
@@ -47,6 +48,8 @@ from .tools import HostTool, ToolLike
 from .watcher import Watcher
 
 __all__ = ["OnHangup", "Rollout"]
+
+log = logging.getLogger("triocept.rollout")
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
@@ -462,22 +465,27 @@ class Rollout:
             kind: whose call it is, where the path said so.
         """
         if self._ending is not None and not self._finishes:
-            await _refuse(caller, self._ending)
+            await _end_call(caller, Refused(self._ending))
             return
-        said = conversation_said(headers, request, raw)
-        key = (kind, likeness(request, said))
-        found = self._calls.find(request, key, retry_of(headers), named=bool(said and said.id))
+        try:
+            said = conversation_said(headers, request, raw)
+            key = (kind, likeness(request, said))
+            found = self._calls.find(request, key, retry_of(headers), named=bool(said and said.id))
+        except Exception as exc:
+            self._take_fault(exc)
+            await _end_call(caller, Failed(exc))
+            return
         new = found is None
         if new and self._ending is not None:
-            await _refuse(caller, self._ending)
+            await _end_call(caller, Refused(self._ending))
             return
         if found is None:
             found = Exchange(
                 self, request, raw=raw, headers=headers, said=said, likeness=key, query=query, kind=kind
             )
             self._calls.add(found)
-        exchange, log = (found, found._log) if isinstance(found, Exchange) else (None, found)
-        reader = log.open_reader()
+        exchange, events = (found, found._log) if isinstance(found, Exchange) else (None, found)
+        reader = events.open_reader()
         reader.interrupt = caller.interrupt
         self._calls.enter(reader)
         try:
@@ -492,6 +500,8 @@ class Rollout:
         except ClientGone:
             pass
         finally:
+            if reader.fault is not None:
+                self._take_fault(reader.fault)
             reader.close()
             try:
                 if exchange is not None and not exchange.settled:
@@ -510,9 +520,20 @@ class Rollout:
             self._lacks_price = True
             await self._told(partial(exchange._settle, Failed(exc)))
             return False
+        except Exception as exc:
+            self._take_fault(exc)
+            await self._told(partial(exchange._settle, Failed(exc)))
+            return False
         if refusal is not None:
             await self._told(partial(exchange._settle, Refused(refusal)))
         return refusal is None
+
+    def _take_fault(self, fault: Exception) -> None:
+        """The program, or triocept, went wrong at one of its calls. The agent gets a 500; its owner hears of what."""
+        if self._report is not None:
+            self._report(fault)
+        else:
+            log.error("a call of rollout %s failed, which has closed", self.id, exc_info=fault)
 
     # What its endpoint asks of it
 
@@ -610,11 +631,11 @@ class Rollout:
         raise_all(errors)
 
 
-async def _refuse(caller: Caller, refusal: Refusal) -> None:
-    """Tell a call that comes too late, and record nothing."""
-    log = EventLog()
-    log.end(Refused(refusal))
-    await caller.deliver(log.open_reader())
+async def _end_call(caller: Caller, outcome: Outcome) -> None:
+    """Tell a call that becomes no exchange, one that comes too late say, and record nothing."""
+    events = EventLog()
+    events.end(outcome)
+    await caller.deliver(events.open_reader())
 
 
 def _prices(limits: Limits | None, parent: Rollout | None) -> Mapping[str, Price] | None:

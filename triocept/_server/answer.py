@@ -25,7 +25,7 @@ import trio
 from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
-from .._rollout.log import REST, SILENCE, Entry, EventReader, Relayed
+from .._rollout.log import REST, SILENCE, ClientGone, Entry, EventReader, Relayed
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
 from ..dialects.base import Dialect, Failure
 from ..errors import DialectError, Refusal
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from .intake import Transport
 
 __all__ = [
+    "GONE",
     "Reply",
     "Sink",
     "failure_of",
+    "failure_of_fault",
     "failure_of_outcome",
     "failure_reply",
     "follow",
@@ -47,6 +49,8 @@ __all__ = [
 HEAD_AFTER = 30.0
 """Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
 clients 300 s. Until then a refusal has its HTTP status."""
+GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""How a connection ends whose client has left, or that was closed here."""
 KEEPALIVE_EVERY = 10.0
 """Seconds of silence after which a no-op is sent: of the dialect in a stream, a space before a whole document."""
 
@@ -144,12 +148,17 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
         case Refused(refusal=refusal):
             return failure_of(refusal, 0)
         case Failed(error=error):
-            what = f"the program that answers failed ({type(error).__name__})"
-            return Failure(status=500, message=what, should_retry=False)
+            return failure_of_fault(error)
         case Abandoned():
             return Failure(status=503, message="the exchange was abandoned", should_retry=False)
         case Answered():
             raise AssertionError("an answer is not a failure")
+
+
+def failure_of_fault(error: BaseException) -> Failure:
+    """What the agent is told of a fault of the program, or of triocept."""
+    what = f"the program that answers failed ({type(error).__name__})"
+    return Failure(status=500, message=what, should_retry=False)
 
 
 def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
@@ -162,9 +171,8 @@ def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:
     try:
         reply = _whole(outcome, request, dialect)
         return msgspec.structs.replace(reply, headers=reply.headers | _head_of(reader, dialect))
-    except DialectError as exc:
-        failure = _unsayable(exc, dialect)
-        return failure_reply(failure, dialect, reader.request_id)
+    except Exception as exc:
+        return failure_reply(_unsayable(exc, dialect, reader), dialect, reader.request_id)
 
 
 def _head_of(reader: EventReader, dialect: Dialect) -> dict[str, str]:
@@ -173,8 +181,11 @@ def _head_of(reader: EventReader, dialect: Dialect) -> dict[str, str]:
     return {name: reader.request_id, **reader.headers} if name else dict(reader.headers)
 
 
-def _unsayable(exc: DialectError, dialect: Dialect) -> Failure:
-    """A tool call for an agent of text completions, say: its wire has no word for it."""
+def _unsayable(exc: Exception, dialect: Dialect, reader: EventReader) -> Failure:
+    """A tool call for an agent of text completions, say: its wire has no word for it. Or a fault of ours."""
+    if not isinstance(exc, DialectError):
+        reader.fault = exc
+        return failure_of_fault(exc)
     log.error("an answer cannot be said in %s: %s", dialect.name, exc)
     return Failure(status=500, message=str(exc), should_retry=False)
 
@@ -217,7 +228,11 @@ async def follow(reader: EventReader, sink: Sink, patience: float | None = None)
 async def _write_stream(
     reader: EventReader, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
-    stream = _Stream(request, dialect, transport, reader)
+    try:
+        stream = _Stream(request, dialect, transport, reader)
+    except Exception as exc:
+        await write_failure(_unsayable(exc, dialect, reader), dialect, transport)
+        return
     reader.writer = stream
     try:
         await follow(reader, stream, HEAD_AFTER)
@@ -230,8 +245,10 @@ async def _write_stream(
         elif not reader.at:  # nothing but no-ops so far: the answer was given whole
             events = events_of(dialect.streamed(reader.outcome.response))
             await stream.send(b"".join([stream.renderer.render(event) for event in events]), last=True)
-    except DialectError as exc:
-        await stream.fail(_unsayable(exc, dialect))
+    except GONE:
+        raise
+    except Exception as exc:
+        await stream.fail(_unsayable(exc, dialect, reader))
 
 
 class _Stream:
@@ -248,7 +265,7 @@ class _Stream:
         self._transport = transport
         self._reader = reader
         self._as_it_came = request.framing == "sse"
-        self._unsayable: DialectError | None = None
+        self._unsayable: Exception | None = None
 
     async def write(self, entry: Entry) -> None:
         if self._unsayable is not None:
@@ -266,7 +283,7 @@ class _Stream:
             return False
         try:
             data = self._bytes(entry)
-        except DialectError as exc:
+        except Exception as exc:
             self._unsayable = exc
             return False
         last = _is_last(entry)

@@ -22,7 +22,7 @@ from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission
-from .answer import Reply, failure_of, write_answer, write_failure
+from .answer import GONE, Reply, failure_of, failure_of_fault, write_answer, write_failure
 from .documents import read_body
 from .encoding import decoded
 from .notices import shown
@@ -130,6 +130,8 @@ async def intake(
         request = whole_request(request, route.dialect, rollout)
     except ClientGone:
         return
+    except GONE:
+        raise
     except (Refusal, DialectError, BodyTooLarge) as exc:
         failure = failure_of(exc, max_body)
         said = "%s %s: %s %s", head.method, shown(head.path), failure.status, shown(failure.message)
@@ -138,6 +140,13 @@ async def intake(
         else:
             log.warning(*said)
         await write_failure(failure, route.dialect, transport)
+        return
+    except Exception as exc:
+        if rollout is None:
+            log.exception("%s %s failed", head.method, shown(head.path))
+        else:
+            rollout._take_fault(exc)
+        await write_failure(failure_of_fault(exc), route.dialect, transport)
         return
     finally:
         share.release()

@@ -45,7 +45,7 @@ from ..dialects import dialect as dialect_named
 from ..dialects.base import Failure
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
-from .answer import failure_of, failure_of_outcome, follow
+from .answer import GONE, failure_of, failure_of_fault, failure_of_outcome, follow
 from .documents import read_body, read_json
 from .intake import Head, redacted, whole_request
 from .waiting import Share, Waiting
@@ -225,6 +225,12 @@ class _Socket:
         except (Refusal, DialectError) as exc:
             await self.fail(failure_of(exc, self._max_body), lane)
             return
+        except GONE:
+            raise
+        except Exception as exc:
+            self._rollout._take_fault(exc)
+            await self.fail(failure_of_fault(exc), lane)
+            return
         finally:
             frame.share.release()
         out = _Answer(self, request, lane)
@@ -295,6 +301,16 @@ class _Answer:
         self.scope.cancel()
 
     async def deliver(self, reader: EventReader) -> None:
+        try:
+            await self._follow(reader)
+        except GONE:
+            raise
+        except Exception as exc:
+            reader.fault = exc
+            await self._socket.fail(failure_of_fault(exc), self._lane)
+        reader.delivered = True
+
+    async def _follow(self, reader: EventReader) -> None:
         await follow(reader, self)
         outcome = reader.outcome
         if not isinstance(outcome, Answered):
@@ -302,7 +318,6 @@ class _Answer:
         elif not reader.at:  # it was given whole
             for event in events_of(outcome.response):
                 await self.write(event)
-        reader.delivered = True
 
     async def write(self, entry: Entry) -> None:
         for event in entry.events if isinstance(entry, Relayed) else (entry,):
