@@ -74,7 +74,7 @@ async def staged(
     """A provider, an upstream to it, an endpoint with one rollout that forwards."""
     async with serve_provider(answer) as provider:
         base = base_of(provider.url, dialect)
-        async with open_upstream(base, dialect=dialect, api_key=KEY, **options) as upstream:
+        async with open_upstream(base, dialect=dialect, **{"api_key": KEY, **options}) as upstream:
             async with serve_endpoint(limits=limits or EndpointLimits()) as endpoint:
                 async with endpoint.open_rollout(handler or upstream, **(rollout or {})) as opened:
                     yield Stage(provider, upstream, endpoint, opened)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from typing import Any
 
 import pytest
@@ -448,6 +449,69 @@ async def test_a_key_that_the_provider_repeats_is_not_repeated() -> None:
     assert KEY not in answered.text + str(raised) + repr(vars(raised))
     answered, raised = await bad_once(says(whole(body.encode(), 401)), CHAT, MESSAGES, stream=False)
     assert KEY not in answered.text + str(raised) + repr(vars(raised))
+
+
+@pytest.mark.parametrize("api_key", ["a", "x", "1", "test", "dummy", "context", "completi"])
+@pytest.mark.parametrize("agent", [CHAT, MESSAGES])
+async def test_a_key_that_is_no_secret_leaves_an_error_as_it_is(api_key: str, agent: str) -> None:
+    words = "a test failed in completions, the dummy context is exhausted: at most 8192 completion tokens, x1 of 1"
+    body = json.dumps({"error": {"message": words, "type": "server_error", "code": "x"}}).encode()
+    answered, raised = await bad_once(says(whole(body, 500)), CHAT, agent, stream=False, api_key=api_key)
+    assert raised.message == words
+    assert raised.body.encode() == body
+    assert answered.json()["error"]["message"] == words
+
+
+@pytest.mark.parametrize("api_key", ["a", "x", "1", "maximum"])
+async def test_an_overflow_is_told_as_one_whatever_the_key(api_key: str) -> None:
+    words = "This model's maximum context length is 8192 tokens. However, your messages have 9001 tokens."
+    body = json.dumps({"error": {"message": words, "code": "context_length_exceeded"}}).encode()
+    answered, raised = await bad_once(says(whole(body, 400)), CHAT, MESSAGES, stream=False, api_key=api_key)
+    assert isinstance(raised, ContextLengthError)
+    assert raised.message == words
+    assert "prompt is too long: 9001 tokens > 8192" in answered.text
+
+
+@pytest.mark.parametrize("api_key", ["required", "sk-12345"])
+async def test_a_short_key_is_taken_out_where_it_is_a_word_of_its_own(api_key: str) -> None:
+    words = f"unrequired, {api_key}s and {api_key}_2 are words; {api_key}, '{api_key}' are the key"
+    body = json.dumps({"error": {"message": words, "type": "server_error"}}).encode()
+    _, raised = await bad_once(says(whole(body, 500)), CHAT, CHAT, stream=False, api_key=api_key)
+    assert raised.message == (
+        f"unrequired, {api_key}s and {api_key}_2 are words; [redacted], '[redacted]' are the key"
+    )
+
+
+@pytest.mark.parametrize("api_key", ['sk-"quoted/\\-012345', "\\u0041bcdefgh", '"message":', "null}]},"])
+@pytest.mark.parametrize("agent", [CHAT, MESSAGES])
+async def test_a_key_is_taken_out_of_the_strings_of_an_error_and_never_out_of_its_json(
+    api_key: str, agent: str
+) -> None:
+    details = {"headers": [{"authorization": f"Bearer {api_key}"}], "n": 8192, "left": None}
+    document = {"error": {"message": f"no such key: {api_key}", "type": "auth", "details": details}}
+    answered, raised = await bad_once(
+        says(whole(json.dumps(document).encode(), 401)), CHAT, agent, stream=False, api_key=api_key
+    )
+    said = json.loads(raised.body)["error"]
+    assert said["message"] == "no such key: [redacted]"
+    assert said["details"] == {**details, "headers": [{"authorization": "Bearer [redacted]"}]}
+    assert answered.json()["error"]["message"] == "no such key: [redacted]"
+
+
+async def test_a_key_is_taken_out_before_a_page_is_cut() -> None:
+    page = b"<p>" + b"x " * 95 + KEY.encode() + b" is no key</p>"
+    _, raised = await bad_once(says(whole(page, 503, kind="text/html")), CHAT, CHAT, stream=False)
+    assert KEY[:6] not in str(raised) + raised.body
+    assert "[redact" in str(raised)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_an_error_was_made_from_does_not_hold_the_key_either(stream: bool) -> None:
+    body = json.dumps({"error": {"message": f"Incorrect key{KEY}s", "code": "invalid_api_key"}}).encode()
+    said = head() + chunk(b"data: " + body + b"\n\n") + END if stream else whole(body)
+    _, raised = await bad_once(says(said), CHAT, CHAT, stream=stream)
+    assert "Incorrect key[redacted]s" in raised.message
+    assert KEY not in "".join(traceback.format_exception(raised))
 
 
 async def test_silence_is_a_504_after_the_time_that_is_allowed() -> None:

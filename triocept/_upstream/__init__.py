@@ -11,6 +11,7 @@
 * `patience`: how long a provider is waited for.
 * `counting`: how many tokens a prompt has, asked of the provider.
 * `failures`: what a provider's bad answer amounts to.
+* `redaction`: the key, taken out of it.
 * `relay`: a stream, from bytes to pieces that are whole.
 * `limiter`, `retry`: how many at once, and how often.
 * `tokens`: ids and log probabilities, for those who train.

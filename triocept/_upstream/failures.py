@@ -4,7 +4,7 @@ Rules:
 
 1. The provider's own status and words, where it answered with an error of its dialect.
 2. 502 where what came is no answer at all: a page, a redirect, nothing, broken JSON.
-3. The key is taken out of whatever is repeated, for some providers repeat it.
+3. The key is taken out of whatever is repeated (see `redaction`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..dialects._json import decode_json
 from ..dialects.base import Dialect
 from ..errors import DialectError, UpstreamError
 from .headers import passed_down
+from .redaction import Redaction
 
-__all__ = ["Reader", "REDACTED"]
+__all__ = ["MAX_ERROR", "Reader"]
 
-REDACTED = "[redacted]"
 MAX_ERROR = 1024 * 1024
 """Bytes of an error's body that are read."""
 _SHOWN = 200
@@ -38,7 +38,7 @@ class Reader:
 
     def __init__(self, dialect: Dialect, api_key: str | None) -> None:
         self._dialect = dialect
-        self._api_key = api_key
+        self._redaction = Redaction(api_key)
 
     def response(self, body: bytes, headers: Mapping[str, str]) -> Response:
         """The whole answer in a body.
@@ -51,7 +51,7 @@ class Reader:
         try:
             return self._dialect.parse_response(decode_json(body))
         except UpstreamError as exc:  # an error with a status of success
-            raise self.told(exc, body, headers) from exc
+            raise self.told(exc, body, headers) from None  # what it was made from has the key
         except DialectError as exc:
             raise self.unreadable(exc, body, headers) from exc
 
@@ -73,7 +73,7 @@ class Reader:
         if isinstance(document, dict) and isinstance(document.get("error"), dict):
             error.upstream = address  # its own words stay as they are
             return error
-        error.message = self._clean(f"{error.message} (asked: POST {address})")
+        error.message = f"{error.message} (asked: POST {address})"
         error.dialect = ""
         return error
 
@@ -84,13 +84,14 @@ class Reader:
             what = (
                 f"redirects to {where}: give the address it ends at as base_url" if where else "is no answer"
             )
-            return UpstreamError(self._clean(f"the provider answered {status}, which {what}"), headers=passed)
+            what = self._redaction.text(f"the provider answered {status}, which {what}")
+            return UpstreamError(what, headers=passed)
         document = _decoded(body)
         if document is None:
             return UpstreamError(
-                self._clean(f"the provider answered {status}: {_shown(body)}"),
+                f"the provider answered {status}: {self._shown(body)}",
                 status=status,
-                body=self._clean(_text(body)),
+                body=self._redaction.text(_text(body)),
                 headers=passed,
             )
         return self.told(error_of(self._dialect.parse_error(status, document)), body, headers)
@@ -104,9 +105,9 @@ class Reader:
         text = error.body or _text(body)
         document = _decoded(text.encode())
         return type(error)(
-            self._clean(error.message),
+            self._redaction.text(error.message),
             status=error.status,
-            body=self._clean(text),
+            body=self._redaction.document(text),
             headers={**error.headers, **passed_down(headers)},
             code=error.code,
             dialect=self._dialect.name if _says_error(document) else "",
@@ -114,13 +115,20 @@ class Reader:
 
     def unreadable(self, exc: DialectError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         """The error that an answer is which its dialect cannot read."""
-        what = f"the provider's answer cannot be read as {self._dialect.name}: {exc}"
+        what = (
+            f"the provider's answer cannot be read as {self._dialect.name}: {self._redaction.text(str(exc))}"
+        )
         if body:
-            what = f"{what}; it is: {_shown(body)}"
-        return UpstreamError(self._clean(what), body=self._clean(_text(body)), headers=passed_down(headers))
+            what = f"{what}; it is: {self._shown(body)}"
+        return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
-    def _clean(self, text: str) -> str:
-        return text.replace(self._api_key, REDACTED) if self._api_key else text
+    def _shown(self, body: bytes) -> str:
+        """The words of a body, on one line. Without the key before they are cut, for half of it is no key."""
+        text = self._redaction.document(_text(body))
+        words = " ".join(_TAGS.sub(" ", text[:8000]).split())
+        if not words:
+            return "nothing"
+        return repr(words[:_SHOWN] + ("…" if len(words) > _SHOWN else ""))
 
 
 def _says_error(document: Json) -> bool:
@@ -137,11 +145,3 @@ def _decoded(body: bytes) -> Json:
 
 def _text(body: bytes) -> str:
     return body[:MAX_ERROR].decode("utf-8", "replace")
-
-
-def _shown(body: bytes) -> str:
-    """The words of a body, on one line."""
-    words = " ".join(_TAGS.sub(" ", _text(body[:8000])).split())
-    if not words:
-        return "nothing"
-    return repr(words[:_SHOWN] + ("…" if len(words) > _SHOWN else ""))

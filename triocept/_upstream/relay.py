@@ -261,7 +261,7 @@ class Pieces:
         except DialectError as exc:
             raise self._reader.unreadable(exc, b"", self._reply.headers) from exc
         except UpstreamError as exc:
-            raise self._reader.told(exc, b"", self._reply.headers) from exc
+            raise self._reader.told(exc, b"", self._reply.headers) from None  # that one has the key
         if piece is None or self._names is None:
             return piece
         return Relayed(piece.data, tuple(map(self._names.event, piece.events)))

@@ -442,7 +442,8 @@ async def open_upstream(
             Google's. A query in it is sent with every call.
         dialect: what it speaks: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
             `gemini`.
-        api_key: sent as this dialect's providers want it. None: the provider wants none.
+        api_key: sent as this dialect's providers want it. None: the provider wants none. It is taken out of what the
+            provider says of an error; one of fewer than 8 characters ("x", "EMPTY") is taken for no secret.
         model: the name that the provider is asked for; None: the one that the agent asks for.
         sampling: its fields that are set win over the agent's.
         extra_body: fields for the provider's document, in its own words; objects are merged, None takes a field out.
