@@ -14,7 +14,8 @@ import pytest
 import trio
 from agent_helpers import ENV, CancelAt, open_agent, running, unique_seconds, until_sleeping
 
-from triocept._rollout.process import open_process
+from triocept._rollout.output import OutputReader
+from triocept._rollout.process import AgentProcess, open_process
 from triocept._rollout.watcher import open_watcher
 from triocept.errors import AgentFailed
 
@@ -337,3 +338,58 @@ async def test_an_agent_starts_where_its_environment_breaks_the_interpreter_that
                 await agent.wait()
             watcher.unregister_nowait("first")
     assert agent.result.stdout == b"up\n"
+
+
+@pytest.mark.parametrize("data", [{"task": "x"}, ["a"], 5, io.BytesIO(b"x")])
+async def test_input_that_is_neither_bytes_nor_str_is_said_before_the_agent_starts(data: Any) -> None:
+    async with open_watcher() as watcher:
+        with trio.fail_after(5), pytest.raises(TypeError, match="input is bytes or str"):
+            async with open_process(["cat"], env=ENV, watcher=watcher, input=data):
+                pass
+        assert watcher.pid is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"input": "\ud800"}, {"output": "all"}, {"output_limit": -1}, {"terminate_grace": float("nan")}],
+    ids=str,
+)
+async def test_an_option_that_is_none_is_said_before_the_agent_starts(options: dict[str, Any]) -> None:
+    name = next(iter(options))
+    async with open_watcher() as watcher:
+        with trio.fail_after(5), pytest.raises(ValueError, match=name):
+            async with open_process(["cat"], env=ENV, watcher=watcher, **options):
+                pass
+        assert watcher.pid is None
+
+
+@pytest.mark.parametrize(
+    "where", [(trio.lowlevel.FdStream, "send_all"), (OutputReader, "read")], ids=["in", "out"]
+)
+async def test_a_stream_that_fails_ends_the_agent_in_order_and_is_raised_bare(
+    where: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*arguments: Any) -> None:
+        raise ZeroDivisionError("no such stream")
+
+    monkeypatch.setattr(*where, fail)
+    seconds = unique_seconds()
+    with trio.fail_after(10), pytest.raises(ZeroDivisionError, match="no such stream"):
+        async with open_agent("sleep", seconds, input=b"x"):
+            await trio.sleep_forever()
+    assert running(seconds) == []
+
+
+async def test_an_end_that_nobody_noticed_is_found_when_the_agent_is_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(self: Any) -> None:
+        raise ZeroDivisionError("cannot wait")
+
+    monkeypatch.setattr(AgentProcess, "_await_exit", fail)
+    seconds = unique_seconds()
+    with trio.fail_after(4), pytest.raises(ZeroDivisionError, match="cannot wait"):
+        async with open_agent("sleep", seconds):
+            await trio.sleep_forever()
+    assert running(seconds) == []
+    assert "lives on" not in caplog.text

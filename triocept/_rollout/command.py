@@ -17,7 +17,7 @@ import trio
 from ..errors import AgentFailed
 from . import launch
 
-__all__ = ["check_argv", "check_env", "start_process"]
+__all__ = ["check_argv", "check_env", "check_input", "start_process"]
 
 
 def check_argv(argv: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
@@ -54,6 +54,27 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
             )
         environment[name] = value
     return environment
+
+
+def check_input(data: object) -> bytes | None:
+    """What the agent reads on stdin, as bytes; None is nothing.
+
+    Raises:
+        TypeError: neither bytes nor str.
+        ValueError: a str that UTF-8 cannot hold.
+    """
+    if data is None or isinstance(data, bytes):
+        return data
+    if isinstance(data, bytearray | memoryview):
+        return bytes(data)
+    if not isinstance(data, str):
+        raise TypeError(
+            f"input is bytes or str; {type(data).__name__} is neither: give what it holds, for a file file.read()"
+        )
+    try:
+        return data.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError("input cannot be passed on: a surrogate is in it, which UTF-8 cannot hold") from exc
 
 
 async def start_process(

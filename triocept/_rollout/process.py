@@ -19,14 +19,15 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Literal, TypeAlias, final
+from functools import partial
+from typing import Literal, TypeAlias, final, get_args
 
 import trio
 
 from ..errors import AgentFailed
-from .command import check_argv, check_env, start_process
+from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
 from .group import MARK, Agent, Ending, birth, limit_mark, open_handle, read_processes
 from .output import AgentResult, BinaryWriter, OutputReader, Sink, redact
@@ -98,8 +99,11 @@ async def open_process(
         TypeError, ValueError: `argv`, `env` or an option is not what it should be.
         AgentFailed: the agent cannot be started, or a file for its output cannot be written.
         NotImplementedError: on Windows.
+        Exception: what writing its stdin or reading its output raised; the agent has been ended then.
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
+    data = check_input(input)
+    _check_options(output, output_limit, terminate_grace)
     if output == "inherit" and (stdout_file is not None or stderr_file is not None):
         raise ValueError(
             'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
@@ -117,7 +121,7 @@ async def open_process(
             command,
             env=environment,
             cwd=cwd,
-            feed=input is not None,
+            feed=data is not None,
             capture=output != "inherit",
             mark=limit_mark(token),
         )
@@ -133,7 +137,7 @@ async def open_process(
             secrets=secret_values(environment),
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(agent._run, input.encode() if isinstance(input, str) else input)
+            nursery.start_soon(agent._run, data)
             try:
                 with agent._body:
                     yield agent
@@ -145,6 +149,8 @@ async def open_process(
                 error = exc
     if error is not None:
         raise error
+    if agent._failure is not None:
+        raise agent._failure
     agent._raise_output_error()
 
 
@@ -183,6 +189,8 @@ class AgentProcess:
         self._handle = None if agent.born is None else open_handle(process.pid)
         self._reaped = False
         self._exited, self._drained = trio.Event(), trio.Event()
+        self._failure: Exception | None = None
+        """What the first of the tasks beside the body raised."""
         self._body = trio.CancelScope()
         self._tasks = trio.CancelScope(shield=True)
         watcher.started_nowait(agent)
@@ -231,13 +239,24 @@ class AgentProcess:
     @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
         """All that goes on beside the body. Ended by `_end` alone: shielded from everything else."""
-        with self._tasks:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._await_exit)
-                nursery.start_soon(self._feed, data)
-                for stream in (self._stdout, self._stderr):
-                    nursery.start_soon(stream.read, self._body.cancel)
-        self._drained.set()
+        try:
+            with self._tasks:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._attempt, self._await_exit)
+                    nursery.start_soon(self._attempt, partial(self._feed, data))
+                    for stream in (self._stdout, self._stderr):
+                        nursery.start_soon(self._attempt, partial(stream.read, self._body.cancel))
+        finally:  # `_end` waits for it
+            self._drained.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        """One of these tasks. What it raises ends the block; the others go on, for the end needs them."""
+        try:
+            await work()
+        except Exception as exc:  # the caller gets it, when the agent has been ended
+            self._failure = self._failure or exc
+            self._body.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def _await_exit(self) -> None:
@@ -252,6 +271,13 @@ class AgentProcess:
         returncode = await self._process.wait()
         self._reaped = True
         return returncode
+
+    def _look_for_exit(self) -> None:
+        """In place of `_await_exit`, when that has failed: a corpse that nobody noticed would live for ever."""
+        if self._failure is not None and not self._exited.is_set():
+            returncode = _read_returncode(self.pid)
+            if returncode is not None:
+                self._set_exit(returncode)
 
     def _set_exit(self, returncode: int) -> None:
         self.returncode = returncode
@@ -309,6 +335,7 @@ class AgentProcess:
         with trio.move_on_after(seconds):
             while ending.strike(signum, await self._watcher.processes()) or not self._exited.is_set():
                 await self._pause()
+                self._look_for_exit()
             return True
         return False
 
@@ -347,6 +374,16 @@ class AgentProcess:
             if stream.error is not None:
                 text = f"the {name} of agent {self.argv[0]!r} cannot be written: {stream.error}"
                 raise AgentFailed(text, argv=self.argv, returncode=self.returncode) from stream.error
+
+
+def _check_options(output: str, output_limit: object, terminate_grace: object) -> None:
+    """Before there is an agent that an error would have to end."""
+    if output not in get_args(OutputMode):
+        raise ValueError(f"output is one of {', '.join(get_args(OutputMode))}, not {output!r}")
+    if not isinstance(output_limit, int) or output_limit < 0:
+        raise ValueError(f"output_limit is a number of bytes, not {output_limit!r}")
+    if not isinstance(terminate_grace, int | float) or not terminate_grace >= 0:
+        raise ValueError(f"terminate_grace is a number of seconds, not {terminate_grace!r}")
 
 
 def _read_returncode(pid: int) -> int | None:

@@ -376,7 +376,7 @@ class Rollout:
 
         Raises:
             AgentFailed: it cannot be started; the text says why, and what to do.
-            TypeError, ValueError: `argv` or `env` is not what it should be.
+            TypeError, ValueError: `argv`, `env`, `input` or an option is not what it should be; nothing was started.
             RolloutClosed: the rollout has ended.
 
         Cancellation: ends the agent and all that it started: SIGTERM to its group, `terminate_grace`, SIGKILL. Should
