@@ -126,3 +126,22 @@ async def test_codex_and_opencode_get_configurations_that_can_be_read(tmp_path: 
 def test_an_unknown_agent_is_a_valueerror_that_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="codex"):
         agents.agent("nobody")
+
+
+@pytest.mark.parametrize("name", ["claude_code", "codex", "gemini_cli", "kilo", "opencode", "qwen_code"])
+async def test_a_launch_that_would_offer_tools_says_that_their_package_is_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(text: str) -> str:
+        return text
+
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    make = agents.agent(name)
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(echo, tools=[search]) as rollout:
+            with pytest.raises(ModuleNotFoundError, match=r"pip install 'triocept\[mcp\]'"):
+                make(rollout, tmp_path, "do it")
+        async with endpoint.open_rollout(
+            echo
+        ) as rollout:  # nothing is missed where there is nothing to offer
+            make(rollout, tmp_path, "do it")

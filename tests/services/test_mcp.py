@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -230,3 +231,18 @@ async def test_many_programs_in_one_process_serve_mcp_one_after_the_other() -> N
 
     for _ in range(2):
         await trio.to_thread.run_sync(program)
+
+
+async def test_tools_that_cannot_be_served_are_told_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Agents get 501, go on without their tools, and say nothing."""
+    monkeypatch.setitem(sys.modules, "mcp_types", None)
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=[Catalogue().add]) as rollout:
+            async with httpx2.AsyncClient() as http:
+                for _ in range(2):
+                    response = await http.post(rollout.service_url("mcp"), json={}, headers=bearer(rollout))
+                    assert response.status_code == 501
+    (told,) = [record.getMessage() for record in caplog.records if "triocept[mcp]" in record.getMessage()]
+    assert rollout.id in told

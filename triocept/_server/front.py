@@ -182,6 +182,10 @@ class Front:
             cycle.admit()
             await serve_mcp(rollout, scope, cycle.receive, cycle.forward, self._max_body)
         except Refusal as refusal:
+            if refusal.status == 501:  # an agent goes on without its tools, and says nothing
+                self._admission.notices.warn(
+                    "mcp", "the tools of rollout %s are not offered: %s", rollout.id, refusal.message
+                )
             failure = failure_of(refusal, 0)
             await cycle.send(failure_reply(failure, dialect_named("openai_chat")))
 

@@ -2,11 +2,14 @@
 
 No file holds the key: each agent fills it in from the environment that it gets anyway (and qwen-code writes its
 settings anew, for everybody to read).
+
+Where it has tools, and the package that serves them is missing, each of these raises `ModuleNotFoundError`.
 """
 
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from typing import Any
 
 from .._rollout.rollout import Rollout
@@ -25,7 +28,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
     (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` has 2.1.331 offer the tools to the model,
     which otherwise would have to find them with `ToolSearch`; 2.1.197 knows no such thing.
     """
-    if not rollout.tools:
+    if not _has_tools(rollout):
         return (), {}
     server = {
         "type": "http",
@@ -39,7 +42,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
 
 def codex_config(rollout: Rollout) -> str:
     """What is added to Codex's `config.toml`: its key comes from the environment that every agent gets."""
-    if not rollout.tools:
+    if not _has_tools(rollout):
         return ""
     url = json.dumps(rollout.service_url("mcp"))
     return f'\n[mcp_servers.{NAME}]\nurl = {url}\nbearer_token_env_var = "TRIOCEPT_API_KEY"\n'
@@ -47,7 +50,7 @@ def codex_config(rollout: Rollout) -> str:
 
 def gemini_servers(rollout: Rollout) -> dict[str, Any]:
     """What is added to the settings of gemini-cli."""
-    if not rollout.tools:
+    if not _has_tools(rollout):
         return {}
     server = {
         "httpUrl": rollout.service_url("mcp"),
@@ -71,11 +74,26 @@ def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
 
 def opencode_servers(rollout: Rollout) -> dict[str, Any]:
     """What is added to opencode's configuration."""
-    if not rollout.tools:
+    if not _has_tools(rollout):
         return {}
     headers = _headers("{env:TRIOCEPT_API_KEY}")
     server = {"type": "remote", "url": rollout.service_url("mcp"), "headers": headers, "enabled": True}
     return {"mcp": {NAME: server}}
+
+
+def _has_tools(rollout: Rollout) -> bool:
+    """Whether there is something to offer.
+
+    Raises:
+        ModuleNotFoundError: there is, and the endpoint cannot serve it: the agent would do without, and say nothing.
+    """
+    if rollout.tools and find_spec("mcp") is None:
+        raise ModuleNotFoundError(
+            f"rollout {rollout.id} has tools, which agents get over MCP, and the package 'mcp' is not installed: "
+            "pip install 'triocept[mcp]'",
+            name="mcp",
+        )
+    return bool(rollout.tools)
 
 
 def _headers(key: str) -> dict[str, str]:
