@@ -23,4 +23,6 @@ async def main(destination: str, options: Sequence[str]) -> None:
     print(result.check().stdout_text)
 
 
+if len(sys.argv) < 2:
+    sys.exit("usage: agent_over_ssh.py HOST [OPTION OF SSH ...]")
 trio.run(main, sys.argv[1], sys.argv[2:])

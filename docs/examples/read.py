@@ -2,7 +2,8 @@ import sys
 
 from triocept import read_traces
 
-for trace in read_traces(sys.argv[1]):
+file = sys.argv[1] if len(sys.argv) > 1 else "traces.jsonl"
+for trace in read_traces(file):
     print(trace.rollout, "complete" if trace.sealed else "turns may be missing")
     for thread in trace.threads:
         print("  one thread:")

@@ -6,7 +6,7 @@ import triocept
 from triocept import JSONLRecorder, ScriptedModel, ToolCall
 
 TINY_AGENT = [sys.executable, str(Path(__file__).with_name("tiny_agent.py"))]
-FILE = Path(sys.argv[1])
+FILE = Path(sys.argv[1] if len(sys.argv) > 1 else "traces.jsonl")
 
 
 async def main() -> None:

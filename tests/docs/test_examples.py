@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import itertools
 import os
 import re
 import subprocess
@@ -31,9 +32,19 @@ NOT_PROGRAMS = {
 }
 ARGUMENTS = {
     "quickstart.py": ["claude", "-p", "fix the bug"],
-    "record.py": ["traces.jsonl"],
-    "read.py": ["traces.jsonl"],
 }
+NEEDS = {
+    "triocept[openai]": r"\bclient\(\s*\"openai_|^import openai",
+    "triocept[anthropic]": r"\bclient\(\s*\"anthropic_",
+    "trustme": r"^import trustme",
+    "pytest-trio": r"^import pytest",
+    "`tiny_agent.py`": r"\"tiny_agent\.py\"",
+    "`replies.json`": r"\"replies\.json\"",
+    "`claude`": r"\[\"claude\"|exec claude|agents\.claude_code",
+    "`mini`": r"\[\"mini\"",
+    "an sshd": r"SSHTunnel\(",
+}
+"""What the line before an example says that it needs, by what is in it."""
 REAL_AGENTS = ("claude", "mini")
 TIMEOUT = 60
 """Seconds; each needs about one."""
@@ -114,6 +125,34 @@ def test_every_example_is_on_a_page() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     included = set(re.findall(r"\{literalinclude\} (?:\.\./)?examples/(\S+)", text))
     assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".json")} <= included
+
+
+def test_the_example_that_cannot_do_without_an_argument_says_which() -> None:
+    argv = [sys.executable, str(EXAMPLES / "agent_over_ssh.py")]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("usage: agent_over_ssh.py HOST")
+
+
+def test_a_how_to_page_says_before_each_example_what_it_needs() -> None:
+    silent = []
+    for page in (DOCS / "how-to").glob("*.md"):
+        paragraphs = page.read_text().split("\n\n")
+        for before, block in itertools.pairwise(paragraphs):
+            found = re.match(r"```\{literalinclude\} \.\./examples/(\w+\.py)\n```", block)
+            if found is None:
+                continue
+            program = (EXAMPLES / found[1]).read_text()
+            needed = [need for need, sign in NEEDS.items() if re.search(sign, program, re.MULTILINE)]
+            line = before if before.startswith("Needs ") else ""
+            silent += [(page.name, found[1], need) for need in needed if not says(line, need)]
+    assert silent == []
+
+
+def says(line: str, need: str) -> bool:
+    """Two extras of a package may stand in one pair of brackets."""
+    package, _, extra = need.partition("[")
+    return package in line and extra.rstrip("]") in line
 
 
 def test_whatever_a_page_includes_exists() -> None:
