@@ -246,3 +246,28 @@ def test_serve_says_why_it_ended_with_an_error(tmp_path: Path) -> None:
     assert "no reply left after 1" in err
     assert "user: what now" in err
     assert "Traceback" not in err
+
+
+def test_a_standard_output_that_is_full_is_named() -> None:
+    done = triocept("serve", "--quiet", shell='exec "$@" >/dev/full')
+    assert done.returncode == 1
+    assert done.stderr == "Error: standard output: No space left on device\n"
+
+
+def test_a_price_that_is_none_says_how_it_is_written() -> None:
+    done = triocept("run", "--price", "any", "--", "true")
+    assert done.returncode == 2
+    assert "MODEL=INPUT,OUTPUT" in done.stderr.split("Error: ")[-1]
+
+
+def test_a_command_in_quotes_says_to_leave_them_out() -> None:
+    done = triocept("run", "--", "python x.py")
+    assert done.returncode == 2
+    assert "without the quotes" in done.stderr
+    assert "triocept run -- python x.py" in done.stderr
+
+
+def test_a_command_that_is_repeated_after_its_name_is_said() -> None:
+    done = triocept("run", "--agent", "claude-code", "--", "claude", "-p", "fix it")
+    assert done.returncode == 2
+    assert 'triocept run --agent claude-code -- "fix the bug"' in done.stderr

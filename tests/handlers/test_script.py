@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx2
 import pytest
 import trio
 
-from tests.asking import ask
+from tests.asking import ask, bearer
 from triocept import (
     DialectError,
     Refusal,
@@ -119,3 +120,23 @@ def test_a_python_script_must_define_replies(tmp_path: Path) -> None:
     file.write_text("answers = []")
     with pytest.raises(DialectError, match="replies"):
         read_script(file)
+
+
+async def test_a_script_that_has_run_out_shows_each_message_in_a_line_and_counts_no_pauses() -> None:
+    with trio.fail_after(10):
+        with pytest.raises(ScriptExhausted) as caught:
+            async with serve_endpoint() as endpoint:
+                async with endpoint.open_rollout(ScriptedModel(["a", 0, 0])) as rollout:
+                    async with httpx2.AsyncClient() as http:
+                        for _ in range(2):
+                            messages = [
+                                {"role": "system", "content": "one\ntwo"},
+                                {"role": "user", "content": "go"},
+                            ]
+                            await http.post(
+                                rollout.base_url("openai_chat") + "/chat/completions",
+                                headers=bearer(rollout),
+                                json={"model": "m", "messages": messages},
+                            )
+    assert "no reply left after 1;" in str(caught.value)
+    assert str(caught.value).splitlines()[1:] == ["  system: one two", "  user: go"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,3 +36,27 @@ def test_a_known_agent_is_run_from_the_command_line(
     assert "agent ended with 0 after" in run.stderr
     if isinstance(case.replies[-1], str):
         assert case.replies[-1].splitlines()[-1].strip("`") in run.stdout
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line) for line in re.findall(r"^    (triocept run --script .*)$", README, re.MULTILINE)
+]
+SCRIPTS = re.findall(r"```python\n(from triocept import ToolCall\n.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    ("agent", "command", "script"), [*zip(["claude_code", "codex"], COMMANDS, SCRIPTS, strict=True)]
+)
+def test_the_commands_of_the_readme_do_what_they_say(
+    agent: str, command: list[str], script: str, stage: Stage, executable_of: Callable[[str], Path]
+) -> None:
+    """To an agent that may not run the tool, or has none of that name, they would look the same, and end with 0."""
+    dashes = command.index("--")
+    options = command[command.index("--agent") : dashes] if "--agent" in command else []
+    path = f"{executable_of(agent).parent}:{os.environ['PATH']}"
+    run = stage.run(script, command[dashes + 1 :], *options, PATH=path)
+    assert run.returncode == 0, run.stderr
+    assert (run.work / "proof.txt").read_text() == "hello\n"
+    assert "not among the tools" not in run.stderr

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from inspect import signature
 from pathlib import Path
+from shutil import which
 
 import click
 
 from .._rollout.budget import Limits
 from .._rollout.service import Handler
 from ..agents import AGENTS
+from ..agents import agent as find_agent
 from .demo import run_demo
 from .ending import end_with
 from .forward import Forward, forward_options
@@ -75,9 +78,9 @@ def run(
     Ends with the agent's own exit code.
 
     \b
-        triocept run --script replies.py -- claude -p "fix the bug"
+        triocept run --script replies.py -- claude -p "fix the bug" --allowedTools Bash
         triocept run --script replies.py --agent codex -- "fix the bug"
-        triocept run --upstream http://127.0.0.1:8000/v1 --model qwen -- claude -p "fix the bug"
+        triocept run --upstream http://127.0.0.1:8000/v1 --model qwen -- claude -p "fix the bug" --allowedTools Bash
     """
     _check_command(command, agent, executable)
     what = Run(
@@ -91,7 +94,7 @@ def run(
         agent=agent,
         executable=executable,
     )
-    end_with(what.run, script=script)
+    end_with(what.run, script=script, notice=None if quiet else _NOTICE)
 
 
 @main.command()
@@ -131,7 +134,10 @@ def serve(
 )
 def demo(record: Path | None) -> None:
     """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
-    end_with(partial(run_demo, record))
+    end_with(partial(run_demo, record), notice=_NOTICE)
+
+
+_NOTICE = "the agent is being ended; again to kill it"
 
 
 def _handler(script: Path | None, forward: Forward | None) -> Handler | Forward | Script:
@@ -150,5 +156,27 @@ def _check_command(command: tuple[str, ...], agent: str | None, executable: str 
         raise click.UsageError(
             "COMMAND is empty: it names the agent to run, as in: triocept run -- claude -p hello"
         )
+    if agent is None and len(command) == 1 and command[0].strip() != (words := command[0].split())[0]:
+        _check_quotes(command[0], words)
     if agent is not None and not any(word.strip() for word in command):
         raise click.UsageError(f"COMMAND is empty: with --agent {agent} it is what the agent is to do")
+    if agent is not None and _is_repeated(command, agent, executable):
+        raise click.UsageError(
+            f"COMMAND is what the agent is to do: --agent {agent} knows its command, as in: "
+            f'triocept run --agent {agent} -- "fix the bug"'
+        )
+
+
+def _check_quotes(command: str, words: list[str]) -> None:
+    if which(command) is None and not Path(command).exists():
+        raise click.UsageError(
+            f"there is no program {command!r}; without the quotes it is {words[0]!r} with arguments, as in: "
+            f"triocept run -- {' '.join(words)}"
+        )
+
+
+def _is_repeated(command: tuple[str, ...], agent: str, executable: str | None) -> bool:
+    """Whether it begins with the agent's own command, and goes on with an option of it."""
+    usual = signature(find_agent(agent)).parameters["executable"].default
+    own = {executable, usual, Path(usual).name}
+    return command[0] in own and any(word.startswith("-") for word in command[1:])

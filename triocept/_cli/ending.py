@@ -27,24 +27,34 @@ import trio
 
 from ..errors import TrioceptError
 from ..handlers.script import NotAReply
-from .screen import say
+from .screen import Screen, say
 
 __all__ = ["describe_error", "end_with"]
 
+MOMENT = 1.0
+"""Seconds after which somebody who has pressed Ctrl-C begins to wonder."""
 _SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
 
 
-def end_with(work: Callable[[], Awaitable[int]], *, script: Path | None = None) -> NoReturn:
-    """Do the work, and end the program: with the status that it gives, with 1 after an error, or by a signal."""
+def end_with(
+    work: Callable[[], Awaitable[int]], *, script: Path | None = None, notice: str | None = None
+) -> NoReturn:
+    """Do the work, and end the program: with the status that it gives, with 1 after an error, or by a signal.
+
+    Args:
+        work: it.
+        script: the user's own, whose errors are shown as they are.
+        notice: what is said when a signal has come, and the end takes more than a moment.
+    """
     heard: list[signal.Signals] = []
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     # trio takes this for leave to turn SIGINT into KeyboardInterrupt: rule 2 is made of that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 1
     try:
-        status = trio.run(_work, work, signals, heard)
+        status = trio.run(_work, work, signals, heard, notice)
     except KeyboardInterrupt:  # before anybody listened, or the second
         heard.append(signal.SIGINT)
     except BaseException as exc:
@@ -55,12 +65,21 @@ def end_with(work: Callable[[], Awaitable[int]], *, script: Path | None = None) 
 
 
 async def _work(
-    work: Callable[[], Awaitable[int]], signals: list[signal.Signals], heard: list[signal.Signals]
+    work: Callable[[], Awaitable[int]],
+    signals: list[signal.Signals],
+    heard: list[signal.Signals],
+    notice: str | None,
 ) -> int:
     status, error = 0, None
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope()
-        await nursery.start(_listen, signals, heard, scope)
+
+        def hear() -> None:
+            scope.cancel()
+            if notice is not None:
+                nursery.start_soon(_remind, notice)
+
+        await nursery.start(_listen, signals, heard, hear)
         try:
             with scope:
                 status = await work()
@@ -76,7 +95,7 @@ async def _work(
 async def _listen(
     signals: list[signal.Signals],
     heard: list[signal.Signals],
-    scope: trio.CancelScope,
+    hear: Callable[[], None],
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
@@ -89,12 +108,18 @@ async def _listen(
             heard.append(signal.Signals(number))
             if len(heard) == 2:
                 break
-            scope.cancel()
+            hear()
     for number in signals:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, interrupt)
     signal.raise_signal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.SIG_DFL if signal.SIGINT in signals else signal.SIG_IGN)
+
+
+@trio.lowlevel.enable_ki_protection
+async def _remind(notice: str) -> None:
+    await trio.sleep(MOMENT)
+    Screen().write(f"▸ {notice}\n")
 
 
 def _die_of(number: signal.Signals) -> NoReturn:

@@ -90,13 +90,22 @@ def _prices(options: Iterable[str], file: Path | None, model: str | None) -> dic
 def _parsed(option: str) -> tuple[str, Price]:
     model, _, numbers = option.rpartition("=")
     try:
-        amounts = [float(number) for number in numbers.split(",")]
+        amounts = _amounts(numbers)
         if not model or not 2 <= len(amounts) <= 3:
-            raise ValueError("it is MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED")
+            raise ValueError(
+                "it is MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED: what a million tokens cost, as in m=1.25,10"
+            )
         cached = amounts[2] if len(amounts) == 3 else None
         return model, Price(input=amounts[0], output=amounts[1], cached_input=cached)
     except ValueError as exc:
         raise click.UsageError(f"--price {option}: {exc}") from exc
+
+
+def _amounts(numbers: str) -> list[float]:
+    try:
+        return [float(number) for number in numbers.split(",")]
+    except ValueError:
+        return []
 
 
 def _read(file: Path) -> dict[str, Price]:

@@ -54,11 +54,14 @@ class Run:
 
     async def run(self) -> int:
         """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it)."""
-        show = Show(quiet=self.quiet)
+        show = Show(quiet=self.quiet, record=self.record)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         recorders.append(show)
-        with TemporaryDirectory(prefix="triocept-", ignore_cleanup_errors=True) as folder:
-            returncode = await self._run_in(Path(folder), show, recorders)
+        try:
+            with TemporaryDirectory(prefix="triocept-", ignore_cleanup_errors=True) as folder:
+                returncode = await self._run_in(Path(folder), show, recorders)
+        finally:
+            show.close()
         return returncode if returncode >= 0 else 128 - returncode
 
     async def _run_in(self, folder: Path, show: Show, recorders: list[Recorder]) -> int:
@@ -81,7 +84,7 @@ class Run:
                 async with opening as process:
                     with trio.move_on_after(self._patience):
                         await process.wait()
-        show.end(rollout, process.result, self.record, self.agent)
+        show.end(rollout, process.result, handler, self.agent)
         return process.result.returncode
 
     @property

@@ -38,11 +38,15 @@ class Serve:
 
     async def run(self) -> int:
         """Serve until it is cancelled."""
-        show = Show(quiet=self.quiet)
+        show = Show(quiet=self.quiet, record=self.record)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
-        async with self._open(RecorderGroup([*recorders, show])) as (endpoint, rollout):
-            click.echo(described(endpoint, rollout))
-            await trio.sleep_forever()
+        try:
+            async with self._open(RecorderGroup([*recorders, show])) as (endpoint, rollout):
+                _print(described(endpoint, rollout))
+                show.opened()
+                await trio.sleep_forever()
+        finally:
+            show.close()
 
     @asynccontextmanager
     async def _open(self, recorder: Recorder) -> AsyncIterator[tuple[Endpoint, Rollout]]:
@@ -54,6 +58,13 @@ class Serve:
             endpoint = await stack.enter_async_context(serving)
             rollout = await stack.enter_async_context(endpoint.open_rollout(handler, limits=self.limits))
             yield endpoint, rollout
+
+
+def _print(text: str) -> None:
+    try:
+        click.echo(text)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, "standard output") from exc
 
 
 def described(endpoint: Endpoint, rollout: Rollout) -> str:

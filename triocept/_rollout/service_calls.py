@@ -159,7 +159,8 @@ class ServiceCalls:
                 call.outcome, call.refusal = "refused" if error.status < 500 else "failed", error
                 call.error = TurnError(type="Refusal", message=error.message, status=error.status)
             elif error is not None:
-                log.warning("%s %s of rollout %s failed", call.kind, call.name, rollout.id, exc_info=error)
+                what = call.kind if call.name == call.kind else f"{call.kind} {call.name}"
+                log.warning("%s of rollout %s failed", what, rollout.id, exc_info=error)
                 call.outcome = "failed"
                 call.refusal = Refusal(500, f"{type(error).__name__}: {error}", should_retry=False)
                 call.error = TurnError(type=type(error).__name__, message=mended_text(str(error)), status=500)

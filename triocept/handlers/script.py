@@ -94,8 +94,9 @@ class ScriptedModel:
                 self._next = number + 1
                 return number, pause
             pause += reply
+        taken = sum(not _is_pause(reply) for reply in self._replies)
         raise ScriptExhausted(
-            f"the script has no reply left after {first}; the request was {describe(exchange.request)}"
+            f"the script has no reply left after {taken}; the request was {describe(exchange.request)}"
         )
 
     def _give_back(self, number: int) -> None:
@@ -111,7 +112,7 @@ def describe(request: Request) -> str:
             [f"calls {call.name}({call.arguments})" for call in message.tool_calls]
             + [f"result {result.text!r}" for result in message.tool_results]
         )
-        lines.append(f"  {message.role}: {said[:400]}")
+        lines.append(f"  {message.role}: {' '.join(said[:400].split())}")
     return "\n".join(lines)
 
 
