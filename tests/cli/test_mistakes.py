@@ -39,7 +39,7 @@ def test_what_stands_behind_two_dashes_may_look_like_an_option() -> None:
     assert "agent '--no-such-agent' cannot be started" in done.stderr
 
 
-@pytest.mark.parametrize("command", [("",), ("", "x")])
+@pytest.mark.parametrize("command", [("",), ("", "x"), (" ",)])
 def test_an_empty_command_is_said(command: tuple[str, ...]) -> None:
     done = triocept("run", "--", *command)
     assert done.returncode == 2

@@ -339,6 +339,15 @@ async def test_a_user_says_nothing_one_thing_or_several(said: Any, texts: list[s
     assert [message["content"] for message in messages] == texts
 
 
+async def test_a_service_that_fails_is_named_once_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def user(messages: Any) -> str:
+        raise ValueError("gone")
+
+    async with opened(user=user) as (_, client):
+        await client.post("/user", json={"messages": []})
+    assert "user of rollout r failed" in caplog.messages
+
+
 async def test_a_user_that_says_no_messages_or_raises_is_answered_with_500() -> None:
     for said in (3, [3], ValueError("no idea")):
 

@@ -152,11 +152,11 @@ def _handler(script: Path | None, forward: Forward | None) -> Handler | Forward 
 def _check_command(command: tuple[str, ...], agent: str | None, executable: str | None) -> None:
     if executable is not None and agent is None:
         raise click.UsageError("--executable is the command of a known agent: it belongs to --agent")
-    if agent is None and not command[0]:
+    if agent is None and not command[0].strip():
         raise click.UsageError(
             "COMMAND is empty: it names the agent to run, as in: triocept run -- claude -p hello"
         )
-    if agent is None and len(command) == 1 and command[0].strip() != (words := command[0].split())[0]:
+    if agent is None and len(command) == 1 and len(words := command[0].split()) > 1:
         _check_quotes(command[0], words)
     if agent is not None and not any(word.strip() for word in command):
         raise click.UsageError(f"COMMAND is empty: with --agent {agent} it is what the agent is to do")
