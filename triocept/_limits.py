@@ -24,6 +24,9 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
     without a key there are 8,192 at most, and 32 MiB of what they have sent."""
     head_bytes: int = 256 * KIB
     """Of a request's head. Some agents send long headers: hypercorn's own bound is 16 KiB. Over it: 431."""
+    head_lines: int = 256
+    """Of a request's head, and behind a chunked body: a header of 6 bytes takes 300 of memory once it is parsed. Over
+    it: 431. (Python's http.client allows 100, as Apache does; node allows 2,000.)"""
     head_seconds: float = 30.0
     """From the first byte of a head to its last. Over it: 408 (over TLS the connection is closed). For a TLS handshake,
     too; that is closed."""

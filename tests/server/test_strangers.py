@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -13,7 +14,7 @@ import trio
 import trio.testing
 
 from tests.asking import ask, connected, echo, read_to_end
-from tests.server.watching import resident
+from tests.server.watching import resident, watched
 from triocept import EndpointLimits, serve_endpoint
 from triocept._server import admission
 from triocept._server.routes import Routes
@@ -145,3 +146,108 @@ async def test_what_is_held_for_strangers_is_weighed_and_the_first_of_them_goes(
             assert (await read_to_end(streams[0])).startswith(b"HTTP/1.1 408")
             await streams[5].send_all(b"\r\nContent-Length: 0\r\n\r\n")
             assert (await streams[5].receive_some()).startswith(b"HTTP/1.1 401")
+
+
+def lines(start: bytes, count: int) -> bytes:
+    return start + b" HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * (count - 1) + b"\r\n"
+
+
+TRAILERS = (
+    b"POST /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    + b"a: b\r\n" * 1_000
+    + b"\r\n"
+)
+
+
+@pytest.mark.parametrize("start", [b"POST /v1/messages", b"GET /health"])
+async def test_a_head_has_so_many_lines_and_no_more(start: bytes) -> None:
+    limits = EndpointLimits(head_lines=100)
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=limits) as endpoint:
+            for count, refused in ((100, False), (101, True), (5_000, True)):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(lines(start, count))
+                    answer = await stream.receive_some()
+                    assert answer.startswith(b"HTTP/1.1 431") == refused, (count, answer)
+
+
+async def test_lines_behind_a_body_are_counted_too_and_a_head_that_has_no_end_yet() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            for data in (TRAILERS, lines(b"GET /health", 300)[:-2], lines(b"POST /v1/messages", 20_000)[:-2]):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(data)
+                    assert b"HTTP/1.1 431" in await read_to_end(stream)
+
+
+async def test_a_refused_head_is_gone_with_its_answer_and_no_garbage_collector_has_to_come() -> None:
+    with trio.fail_after(60):
+        async with serve_endpoint() as endpoint:
+            for data in (
+                lines(b"GET /health", 40_000),
+                FLOODS["a large head of another route"] + b"\r\n\r\n",
+            ):
+                await answered(data, endpoint.port)
+                gc.collect()
+                gc.disable()
+                try:
+                    with kept_under(3 * MIB):
+                        for _ in range(40):
+                            await answered(data, endpoint.port)
+                finally:
+                    gc.enable()
+
+
+async def answered(data: bytes, port: int) -> None:
+    with suppress(trio.BrokenResourceError):
+        async with connected(port) as stream:
+            await stream.send_all(data)
+            await stream.receive_some()
+
+
+CROWDS = {
+    "many lines, a model call": (100, lines(b"POST /v1/chat/completions", 42_000), 40 * MIB),
+    "many lines, another route": (100, lines(b"GET /health", 42_000), 40 * MIB),
+    "no end": (600, b"POST /v1/chat/completions HTTP/1.1\r\nX-A: " + b"b" * 250_000, 80 * MIB),
+}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+async def test_a_crowd_of_large_heads_holds_no_more_memory_than_is_promised_and_stalls_nobody(
+    crowd: str,
+) -> None:
+    count, data, most = CROWDS[crowd]
+    with trio.fail_after(60):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            await ask(rollout)
+            gc.collect()
+            # a process of its own sends: what the clients hold, and the time they take, is not the endpoint's
+            command = [sys.executable, "-c", CROWD, str(endpoint.port), str(count)]
+            with watched() as watch:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(watch.run)
+                    await trio.run_process(command, stdin=data)
+                    nursery.cancel_scope.cancel()
+            assert (await ask(rollout)).status_code == 200
+    assert watch.grown < most, f"{watch.grown / MIB:.0f} MiB"
+    assert watch.stall < 0.1
+
+
+CROWD = """
+import sys, trio
+data = sys.stdin.buffer.read()
+async def one():
+    try:
+        async with await trio.open_tcp_stream("127.0.0.1", int(sys.argv[1])) as stream:
+            await stream.send_all(data)
+            while await stream.receive_some():
+                pass
+    except (OSError, trio.BrokenResourceError):
+        pass
+async def main():
+    with trio.move_on_after(4):
+        async with trio.open_nursery() as nursery:
+            for _ in range(int(sys.argv[2])):
+                nursery.start_soon(one)
+trio.run(main)
+"""

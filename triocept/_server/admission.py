@@ -5,7 +5,8 @@ Rules:
 1. A connection that has once shown a key of this endpoint may idle for ever: agents think.
 2. Where there is no more room, that connection goes which has been here longest without a key. Where there is none, the
    new one is told 503.
-3. What is held for connections without a key (heads, what comes behind them) is weighed: over `MOST_HELD`, likewise.
+3. What is held for connections without a key (heads, what comes behind them) is weighed as it is read, wherever it
+   waits then. Over `MOST_HELD` that connection goes which has held something for longest, with what it held.
 4. The limits of time are the same for all, so whoever came first is due first: two queues, and one task that sleeps
    until the first in them is due. A request costs no timer, and a connection that has shown its key none either.
 """
@@ -57,6 +58,7 @@ class Admission:
         self._heads: dict[Guest, float] = {}
         """Those in the middle of a head, and since when."""
         self._held: dict[Guest, int] = {}
+        """Bytes; of those that have sent any, in the order of their first."""
         self._bytes_held = 0
         self._nap = trio.CancelScope()
 
@@ -101,13 +103,13 @@ class Admission:
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)
-        self._held[guest] = count
+        if count:
+            self._held[guest] = count
+        else:
+            self._held.pop(guest, None)
         while self._bytes_held > MOST_HELD:
-            heaviest = next((each for each in self._keyless if self._held.get(each)), None)
-            if heaviest is None:
-                break
             self.notices.warn("held", "over %d bytes of connections without a key: one is closed", MOST_HELD)
-            self._cut(heaviest, late=True)
+            self._cut(next(iter(self._held)), late=True)
 
     def shed(self) -> bool:
         """Close the connection that has been here longest without a key; whether there was one."""

@@ -38,7 +38,7 @@ from .http1 import HTTP1, HungUp
 from .http2 import HTTP2
 from .slow_reader import send_to_reader
 from .websocket_connection import WebSocket
-from .wire import Wire
+from .wire import STRANGERS_PIECE, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,8 @@ READ_AHEAD = 256 * 1024
 """Bytes that are read of the requests behind one that waits, for the sake of the hang-up."""
 MAX_RECEIVE = 128 * 1024
 """Bytes. A long conversation comes in one piece; with hypercorn's 64 KiB, and its scope for each, it came in three."""
+_REFUSED_SECONDS = 1.0
+"""In which the rest of a head that was refused may come; it is thrown away."""
 
 
 def _last_words(status: int, text: str) -> bytes:
@@ -119,7 +121,8 @@ class Connection(TCPServer):
         self._front = front
         self._max_body = max_body
         self._corked: bytearray | None = None
-        self._ahead = bytearray()
+        self.ahead = bytearray()
+        """What was received, and is still to be read."""
 
     async def run(self) -> None:
         alpn, secure = "http/1.1", isinstance(self.stream, trio.SSLStream)
@@ -132,11 +135,8 @@ class Connection(TCPServer):
             self._tell_why(exc)
             return
         try:
-            if self._fast is not None and alpn == "http/1.1":
-                rest = await self._fast(self).run()
-                if rest is None:
-                    return
-                self._ahead += rest
+            if self._fast is not None and alpn == "http/1.1" and not await self._fast(self).run():
+                return
             if alpn == "h2":
                 await self.run_http2()
                 return
@@ -149,6 +149,7 @@ class Connection(TCPServer):
         except OSError:
             pass
         finally:
+            self._drop()
             await self._close()
 
     def _ends(self) -> tuple[Any, Any]:
@@ -207,44 +208,81 @@ class Connection(TCPServer):
     async def _read_data(self) -> None:
         while True:
             try:
-                data = self._take_ahead() if self._ahead else await self.stream.receive_some(MAX_RECEIVE)
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
-                break
-            try:
-                await self.protocol.handle(RawData(bytes(data)))
-            except HungUp:
-                break
-            if not data:
+                if not await self._read_piece():
+                    break
+            except (trio.ClosedResourceError, trio.BrokenResourceError, HungUp):
                 break
             self._look_for_head()
         await self.protocol.handle(Closed())
 
+    async def _read_piece(self) -> bool:
+        """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
+        data = self._take_ahead() or bytes(await self.stream.receive_some(self._most_at_once))
+        self.hold(self._buffered + len(data))
+        await self.protocol.handle(RawData(data))
+        return bool(data)
+
+    @property
+    def _most_at_once(self) -> int:
+        return STRANGERS_PIECE if self.keyless else MAX_RECEIVE
+
+    @property
+    def _http1(self) -> HTTP1 | None:
+        protocol = getattr(self, "protocol", None)  # there is none before hypercorn has it
+        return protocol.protocol if protocol is not None and isinstance(protocol.protocol, HTTP1) else None
+
+    @property
+    def _buffered(self) -> int:
+        """Bytes that h11 has not read yet."""
+        return self._http1.buffered if self._http1 is not None else 0
+
     async def go_on(self) -> None:
         """Ask for the body of the request, if the client waits to be asked (`Expect: 100-continue`)."""
-        if isinstance(self.protocol.protocol, HTTP1):
-            await self.protocol.protocol.go_on()
+        if self._http1 is not None:
+            await self._http1.go_on()
 
     async def read_ahead(self) -> None:
         """Read on, to see the client hang up; what comes is kept for later. Returns when it has.
 
         Cancellation: nothing that was read is lost.
         """
-        behind = self.protocol.protocol.buffered if isinstance(self.protocol.protocol, HTTP1) else 0
+        behind = self._buffered
         self.hold(behind)
         try:
-            while len(self._ahead) < READ_AHEAD:
-                data = await self.stream.receive_some(MAX_RECEIVE)
+            while len(self.ahead) < READ_AHEAD:
+                data = await self.stream.receive_some(self._most_at_once)
                 if not data:
                     return
-                self._ahead += data
-                self.hold(behind + len(self._ahead))
+                self.ahead += data
+                del data
+                self.hold(behind + len(self.ahead))
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             return
         await trio.sleep_forever()
 
-    def _take_ahead(self) -> bytearray:
-        data, self._ahead = self._ahead, bytearray()
+    async def throw_away(self) -> None:
+        """Read what is still to come of a head that was refused: for a moment, and no more than a few heads."""
+        self.end_head()
+        left = READ_AHEAD + 2 * self.limits.head_bytes - len(self.ahead)
+        self._drop()
+        self.hold(0)
+        with (
+            trio.move_on_after(_REFUSED_SECONDS),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            while left > 0 and (count := len(await self.stream.receive_some(MAX_RECEIVE))):
+                left -= count
+
+    def _take_ahead(self) -> bytes:
+        data = bytes(self.ahead)
+        self.ahead.clear()
         return data
+
+    def _drop(self) -> None:
+        """Forget what was received: the connection is over."""
+        self.ahead.clear()
+        if self._http1 is not None:
+            self._http1.drop()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -318,10 +356,9 @@ class Connection(TCPServer):
 
     def _look_for_head(self) -> None:
         """See whether the beginning of a head is left, behind what was read."""
-        held = self.protocol.protocol.head_begun if isinstance(self.protocol.protocol, HTTP1) else 0
-        if held:
+        if self._http1 is not None and self._http1.head_begun:
             self.begin_head()
-        self.hold(held)
+        self.hold(self._buffered)
 
     def note_slow_reader(self) -> None:
         """Say that it is broken off because its client took nothing."""
@@ -338,6 +375,7 @@ class Connection(TCPServer):
             with suppress(trio.BrokenResourceError):
                 self._wire.send_now(_TOO_LATE)
         self._socket.close()
+        self._drop()  # now: its tasks end later
 
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""

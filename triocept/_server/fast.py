@@ -32,7 +32,7 @@ from .intake import LINGER, BodyTooLarge, Head, Transport
 from .routes import Route, Routes
 from .slow_reader import send_to_reader
 from .waiting import Share
-from .wire import Wire
+from .wire import STRANGERS_PIECE, Wire
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -71,20 +71,22 @@ class FastWay:
         self._intake = intake
         self._wire = Wire(connection.stream)
         self._inbox = _Inbox(self._wire, connection)
+        self._most_lines = connection.limits.head_lines + 2  # with the first line, and the blank one
 
-    async def run(self) -> bytes | None:
-        """Serve model calls; the bytes that are hypercorn's, or None where the connection has ended."""
+    async def run(self) -> bool:
+        """Serve model calls. Whether what is in the connection's `ahead` then is hypercorn's; else it has ended."""
         inbox = self._inbox
         async with trio.open_nursery() as nursery:
             nursery.start_soon(inbox.read)
             found = await self._serve()
             nursery.cancel_scope.cancel()
-        return bytes(inbox.data) if found else None
+        return found
 
     async def _serve(self) -> bool:
         """Whether something that is hypercorn's was found."""
         while True:
             self._connection.idle = not self._inbox.data
+            self._connection.hold(len(self._inbox.data))
             raw = await self._inbox.take_head()
             self._connection.idle = False
             if raw is None:
@@ -98,7 +100,7 @@ class FastWay:
 
     def _read(self, raw: bytes) -> _Call | None:
         """The call that begins with this head; None: it is none, or it is not beyond doubt."""
-        match = _HEAD.fullmatch(raw)
+        match = _HEAD.fullmatch(raw) if raw.count(b"\n") <= self._most_lines else None
         if match is None:
             return None
         path, _, query = match[1].decode().partition("?")
@@ -133,7 +135,7 @@ class _Inbox:
     """What the client has sent and nobody has taken, and whether it is still there. An `Alarm`, too."""
 
     def __init__(self, wire: Wire, connection: Connection) -> None:
-        self.data = bytearray()
+        self.data = connection.ahead
         self.gone = False
         self.call: _Call | None = None
         """To be told when the client hangs up."""
@@ -180,11 +182,18 @@ class _Inbox:
                 self.hang_up()
                 return
             self._arrival.ring()
+            if self._connection.keyless:  # let it be looked at first
+                await trio.lowlevel.checkpoint()
 
     async def _read_more(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
-        data = await self._wire.receive()
+        if not self._connection.keyless:
+            data = await self._wire.receive()
+            self.data += data
+            return bool(data)
+        data = await self._wire.receive(STRANGERS_PIECE)
         self.data += data
+        self._connection.hold(len(self.data))
         return bool(data)
 
     def hang_up(self) -> None:

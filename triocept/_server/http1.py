@@ -1,4 +1,4 @@
-"""hypercorn's HTTP/1.1, with five habits changed.
+"""hypercorn's HTTP/1.1, with six habits changed.
 
 * While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further, and so
   sees no hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
@@ -7,9 +7,10 @@
 * `100 Continue` is sent when somebody wants the body, not before its key was looked at.
 * Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400 in
   place of the answer. Here they are not read.
+* A head, or the trailers of a body, may have so many lines: they are counted before h11 makes objects of them.
 
 `can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are hypercorn's inside: the same in 0.17.3 and
-0.18.0.
+0.18.0. `_receive_buffer` and its `maybe_extract_lines` are h11's: the same in 0.14.0 and 0.16.0.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.parse import unquote
 
 import h11
 import trio
+from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
@@ -27,6 +29,7 @@ from .intake import Head, text_headers
 from .websocket_connection import wants_websocket
 
 if TYPE_CHECKING:
+    from .._limits import EndpointLimits
     from .connection import Connection
 
 __all__ = ["HTTP1", "HungUp"]
@@ -58,7 +61,7 @@ class HTTP1(H11Protocol):
             other.send,
         )
         self.can_read: Any = _Pause(connection)
-        self.connection = _Parser(h11.SERVER, max_incomplete_event_size=other.config.h11_max_incomplete_size)
+        self.connection = _Parser(connection.limits)
         self._connection = connection
 
     async def go_on(self) -> None:
@@ -78,6 +81,11 @@ class HTTP1(H11Protocol):
         parser: Any = self.connection
         return len(parser._receive_buffer)
 
+    def drop(self) -> None:
+        """Forget what was received: the connection is over."""
+        parser: Any = self.connection
+        parser._receive_buffer.drop()
+
     async def _check_protocol(self, event: h11.Request) -> None:
         if self._connection.gone:  # a request that came behind another, perhaps the first of thousands
             raise HungUp
@@ -90,6 +98,12 @@ class HTTP1(H11Protocol):
         else:
             await self._connection.run_http2(b"PRI * HTTP/2.0\r\n\r\n" + self._rest)
         raise HungUp
+
+    async def _send_error_response(self, status_code: int) -> None:
+        await super()._send_error_response(status_code)
+        if status_code == 431:  # to close at once would reset it, with the answer
+            self.drop()
+            await self._connection.throw_away()
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = text_headers(request.headers)
@@ -108,6 +122,10 @@ class HTTP1(H11Protocol):
 class _Parser(h11.Connection):
     """h11, without an eye for what comes behind the last request."""
 
+    def __init__(self, limits: EndpointLimits) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
+        self._receive_buffer = _Received(limits.head_lines)
+
     @property
     def they_are_waiting_for_100_continue(self) -> bool:
         """hypercorn would tell them to go on at once, before anybody has looked at their key."""
@@ -115,6 +133,35 @@ class _Parser(h11.Connection):
 
     def next_event(self) -> Any:
         return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+
+
+class _Received(ReceiveBuffer):
+    """h11's buffer, with an eye for the number of lines of a head."""
+
+    def __init__(self, most_lines: int) -> None:
+        super().__init__()
+        self._most_lines = most_lines
+        self._lines = self._counted = 0
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        self._lines += self._data.count(b"\n", self._counted)
+        self._counted = len(self._data)
+        if self._lines > self._most_lines:
+            self._refuse_many_lines()  # or they are of what comes behind
+        return super().maybe_extract_lines()
+
+    def _refuse_many_lines(self) -> None:
+        end = blank_line_regex.search(self._data)
+        if self._data.count(b"\n", 0, end.start() if end else None) > self._most_lines + (end is None):
+            raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)
+
+    def _extract(self, count: int) -> bytearray:
+        self._lines = self._counted = 0
+        return super()._extract(count)
+
+    def drop(self) -> None:
+        """Forget everything."""
+        self._extract(len(self._data))
 
 
 class _Pause:

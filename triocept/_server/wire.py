@@ -8,10 +8,13 @@ import trio
 
 from .._bare_socket import BareSocket
 
-__all__ = ["Wire"]
+__all__ = ["STRANGERS_PIECE", "Wire"]
 
 _MAX_RECEIVE = 128 * 1024
 """Bytes. A long conversation comes in one piece."""
+STRANGERS_PIECE = 16 * 1024
+"""Bytes that are read at once of a client that has shown no key: a head and some of its body, and no more before it is
+looked at."""
 
 
 @final
@@ -23,8 +26,8 @@ class Wire:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
         self._socket = BareSocket(stream.socket) if plain else None
 
-    async def receive(self) -> bytes:
-        """Some bytes; none where the client has hung up.
+    async def receive(self, most: int = _MAX_RECEIVE) -> bytes:
+        """Some bytes, so many at most; none where the client has hung up.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -32,8 +35,8 @@ class Wire:
         Cancellation: nothing is lost.
         """
         if self._socket is None:
-            return bytes(await self._stream.receive_some(_MAX_RECEIVE))
-        return await self._socket.receive(_MAX_RECEIVE)
+            return bytes(await self._stream.receive_some(most))
+        return await self._socket.receive(most)
 
     async def send(self, data: bytes) -> None:
         """Send all of it. A checkpoint only where it has to wait.
