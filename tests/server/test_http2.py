@@ -22,6 +22,7 @@ import trio.testing
 from hyperframe import frame as frames
 
 from tests.asking import CHAT, ask_body, echo
+from tests.server.watching import watched
 from triocept import Endpoint, Exchange, Refusal, Rollout, run_endpoint, serve_endpoint
 from triocept._limits import EndpointLimits
 from triocept._server import http2, http2_stream
@@ -469,6 +470,69 @@ async def test_resets_in_rapid_succession_end_the_connection_and_leave_no_handle
     assert client.goaway == 11
     assert held.caught == held.cancelled
     assert [record.message for record in caplog.records if "flood" in record.message]
+
+
+async def test_without_a_key_a_hundred_resets_end_the_connection_at_once_and_none_of_the_requests_is_looked_at() -> (
+    None
+):
+    """Four connections, as fast as they can, and nobody else waits."""
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            with watched() as watch:
+                async with trio.open_nursery() as nursery, trio.open_nursery() as floods:
+                    nursery.start_soon(watch.run)
+                    for _ in range(4):
+                        floods.start_soon(reset_rapidly, endpoint)
+                    while floods.child_tasks:
+                        assert trio.lowlevel.current_statistics().tasks_living < 300
+                        await trio.lowlevel.checkpoint()
+                    nursery.cancel_scope.cancel()
+            async with opened(endpoint) as client:
+                assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+    assert watch.stall < 0.1
+
+
+async def test_before_a_key_was_shown_a_hundred_streams_are_open_at_once_and_then_as_many_as_there_may_be() -> (
+    None
+):
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                for number in range(1, 203, 2):
+                    client.h2.send_headers(number, [*head("/mcp"), ("expect", "100-continue")])  # it waits
+                await client.flush()
+                await client.until(lambda: bool(client.reset))
+                assert client.reset == {201: 7}, "REFUSED_STREAM"
+                assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+
+
+@pytest.mark.parametrize("count", [100, 101])
+async def test_a_head_of_many_small_headers_ends_its_connection(count: int) -> None:
+    limits = EndpointLimits(head_lines=100)
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True, limits=limits) as endpoint, opened(endpoint) as client:
+            more = [("a", "b")] * (count - 1)  # one is in the head: a byte each, from the second on
+            client.h2.send_headers(1, [*head("/health", "GET"), *more], end_stream=True)
+            await client.flush()
+            while 1 not in client.heads and not client.closed:
+                await client.see()
+    assert client.goaway == (11 if count > 100 else None)
+
+
+async def reset_rapidly(endpoint: Endpoint) -> None:
+    async with opened(endpoint) as client:
+        for number in range(1, 2001, 2):
+            client.h2.send_headers(number, head("/v1"), end_stream=True)
+            client.h2.reset_stream(number)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await client.flush()
+
+            await client.end()
+    assert client.goaway == 11
 
 
 async def test_a_bomb_of_headers_ends_its_connection(caplog: pytest.LogCaptureFixture) -> None:

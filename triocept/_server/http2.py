@@ -14,8 +14,10 @@ Rules:
 4. A request that is answered before its body was read has its answer whole. The rest of its body is thrown away for a
    while, which keeps the windows open; then the stream is reset with NO_ERROR (RFC 9113, 8.1).
 5. Frames that cost their sender nothing (PRIORITY, PING, SETTINGS, RST_STREAM, empty DATA) have an allowance. Over it,
-   and for anything that is no HTTP/2, the connection ends with GOAWAY and one line in the log.
-6. No stream is opened while `MAX_STREAMS` have a task, though the client may have reset some of them.
+   and for anything that is no HTTP/2, the connection ends with GOAWAY and one line in the log. Until a request has
+   shown a key, one that is reset counts for `RESET` of them.
+6. No stream is opened while `MAX_STREAMS` have a task (`KEYLESS_STREAMS` before a request has shown a key), though the
+   client may have reset some of them. A request that was reset before its task's first step is not looked at.
 7. Nobody may hold a connection open by taking nothing: a window that stays shut for `reader_seconds` is a hang-up of
    its stream, a socket that does is one of its connection.
 """
@@ -23,7 +25,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, final
@@ -34,8 +36,9 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import hpack
 import trio
-from hyperframe.frame import DataFrame, Frame, HeadersFrame
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame
 
 from .._rollout.service import split_cancelled
 from .http2_stream import Malformed, Stream, read_head
@@ -51,6 +54,8 @@ __all__ = ["HTTP2"]
 
 MAX_STREAMS = 1000
 """At once on one connection. A proxy may bring the calls of many rollouts, and each may wait for minutes."""
+KEYLESS_STREAMS = 100
+"""At once on a connection on which no request has shown a key. RFC 9113, 6.5.2, asks for 100 at least."""
 WINDOW = 1024 * 1024
 """Bytes of a body that a client may send before they are read."""
 CONNECTION_WINDOW = 16 * 1024 * 1024
@@ -59,9 +64,13 @@ MAX_OUT = 64 * 1024
 """Bytes that wait for the socket. Over it no stream sends, and over four times as much nothing is read."""
 PIECE = 4096
 """Bytes that are read between two schedule points: no more than 450 frames."""
+KEYLESS_PIECE = 512
+"""The same before a request has shown a key. One of 32 bytes that is told 404 takes a millisecond."""
 FRAMES = 2000
 """The allowance of frames that cost nothing. What is sent gives two for each frame, which may be window updates."""
 FRAMES_PER_SECOND = 200
+RESET = 20
+"""Frames of the allowance for a RST_STREAM, before a request has shown a key: a hundred of them, and ten a second."""
 CLOSE_WITHIN = 2.0
 """Seconds for a GOAWAY and what is before it."""
 
@@ -83,10 +92,36 @@ class _Ended(Exception):
     """The connection has to end; GOAWAY is on its way."""
 
 
+class _Decoder(hpack.Decoder):
+    """hpack, with an eye for the number of headers: a byte may stand for one. (Its inside: 4.0 and 4.1 are alike.)"""
+
+    def __init__(self, most_bytes: int, most_lines: int) -> None:
+        super().__init__(max_header_list_size=most_bytes)
+        self._most_lines = most_lines + 4  # with the pseudo-headers
+        self._lines = 0
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[hpack.HeaderTuple]:
+        self._lines = 0
+        return super().decode(data, raw)
+
+    def _decode_indexed(self, data: bytes | memoryview) -> tuple[hpack.HeaderTuple, int]:
+        self._count()
+        return super()._decode_indexed(data)
+
+    def _decode_literal(self, data: bytes | memoryview, should_index: bool) -> tuple[hpack.HeaderTuple, int]:
+        self._count()
+        return super()._decode_literal(data, should_index)
+
+    def _count(self) -> None:
+        self._lines += 1
+        if self._lines > self._most_lines:
+            raise hpack.OversizedHeaderListError(f"over {self._most_lines} headers")
+
+
 class _H2(h2.connection.H2Connection):
     """h2, with an eye for frames that cost their sender nothing: it knows many that it makes no event of."""
 
-    def __init__(self, head_bytes: int) -> None:
+    def __init__(self, head_bytes: int, head_lines: int) -> None:
         super().__init__(h2.config.H2Configuration(client_side=False, header_encoding=None))
         self.local_settings = h2.settings.Settings(
             client=False,
@@ -96,13 +131,15 @@ class _H2(h2.connection.H2Connection):
                 h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             },
         )
-        self.decoder.max_header_list_size = head_bytes
+        self.decoder = _Decoder(head_bytes, head_lines)
+        self.keyless = True
+        """Whether no request has shown a key."""
         self.allowance = float(FRAMES)
         self._counted_at = 0.0
 
     def _receive_frame(self, frame: Frame) -> list[h2.events.Event]:
         if not (isinstance(frame, HeadersFrame) or (isinstance(frame, DataFrame) and frame.data)):
-            self.allowance -= 1
+            self.allowance -= RESET if self.keyless and isinstance(frame, RstStreamFrame) else 1
         return super()._receive_frame(frame)
 
     def is_flooded(self) -> bool:
@@ -139,7 +176,7 @@ class HTTP2:
         shows_key: Callable[[Head], bool],
     ) -> None:
         logging.getLogger("hpack.hpack").addFilter(_no_headers)  # once: it knows whom it has
-        self.h2 = _H2(limits.head_bytes)
+        self.h2 = _H2(limits.head_bytes, limits.head_lines)
         self.connection = connection
         self.limits = limits
         self._app = app
@@ -188,8 +225,11 @@ class HTTP2:
             _Ended: the connection has to end from here.
         """
         while True:
-            for start in range(0, len(data), PIECE):
-                self._take(data[start : start + PIECE])
+            start = 0
+            while start < len(data):
+                piece = data[start : start + (KEYLESS_PIECE if self.h2.keyless else PIECE)]
+                self._take(piece)
+                start += len(piece)
                 await trio.lowlevel.checkpoint()
             while len(self._out) > 4 * MAX_OUT:
                 await self._room.park()
@@ -222,10 +262,10 @@ class HTTP2:
             self.flush()
             log.warning("http/2: a connection was ended: %.200s", exc)
             raise _Ended from exc
-        for event in events:
-            self._handle(event)
         if self.h2.is_flooded():
             raise self._end(Codes.ENHANCE_YOUR_CALM, "a flood of frames that ask for nothing")
+        for event in events:
+            self._handle(event)
         self.flush()
 
     def _handle(self, event: h2.events.Event) -> None:
@@ -256,9 +296,9 @@ class HTTP2:
             log.warning("http/2: a request was reset: %s", exc)
             self.reset(number, Codes.PROTOCOL_ERROR)
             return
-        if self._keyless_until < inf and self._shows_key(head.text):
-            self._keyless_until = inf
-        if len(self._streams) >= MAX_STREAMS:
+        if self.h2.keyless and self._shows_key(head.text):
+            self.h2.keyless, self._keyless_until = False, inf
+        if len(self._streams) >= (KEYLESS_STREAMS if self.h2.keyless else MAX_STREAMS):
             self.reset(number, Codes.REFUSED_STREAM)
             return
         stream = self._streams[number] = Stream(self, number, head)
@@ -268,7 +308,8 @@ class HTTP2:
     async def _serve(self, stream: Stream) -> None:
         """The task of a stream."""
         try:
-            await self._app(stream.scope, stream.receive, stream.send)
+            if not stream.gone:
+                await self._app(stream.scope, stream.receive, stream.send)
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
             if error is not None:
