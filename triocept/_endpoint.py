@@ -7,21 +7,23 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, NoReturn, TypeAlias, final
 
 import trio
 
+from ._checks import check_count, check_number, check_str, check_type, described
 from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
 from ._rollout.calls import OnRetry
 from ._rollout.event_loop import check_loop
-from ._rollout.handler import Handler, check_handler
+from ._rollout.handler import Handler, awaiting, check_handler
 from ._rollout.ledger import recording
 from ._rollout.life import open_rollout
 from ._rollout.registry import Registry
-from ._rollout.rollout import OnHangup, Rollout
+from ._rollout.rollout import OnHangup, Rollout, check_concurrency
 from ._rollout.service import split_cancelled
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
@@ -189,7 +191,9 @@ class Endpoint:
 
         Raises:
             ValueError: the id is taken, or cannot stand in a URL; a tool's name is none.
-            TypeError: the handler is none, a tool's signature has no JSON Schema, or the state is not of its type.
+            TypeError: an argument is not what it should be: the handler is none, a tool's signature has no JSON
+                Schema, the state is not of its type, ….
+            trio.ClosedResourceError: the endpoint has ended.
             OSError: the recorder's file cannot be written; the text names it. Before the body has begun.
             Exception: what the handler raised, bare. It has cancelled the body. If the body failed too: a group.
             MissingPrice: `limits` has a cost, and a model was asked for that has no price. The body was cancelled.
@@ -197,6 +201,8 @@ class Endpoint:
         """
         if handler is not None:
             check_handler(handler)
+            handler = awaiting(handler)
+        check_concurrency(concurrency)
         rollout = Rollout(
             self,
             self._registry,
@@ -268,7 +274,7 @@ async def serve_endpoint(
         socket.gaierror: the host does not resolve.
         TunnelError: the tunnel cannot be had, or its URL does not lead here; with its program's own last words.
             Before the body has begun; nothing is left.
-        ValueError: an argument is not what it should be.
+        TypeError, ValueError: an argument is not what it should be; `OSError` for a certificate that cannot be read.
         EndpointCrashed: the server died by itself; the body was cancelled.
         RuntimeError: trio does not run here (asyncio does).
         BaseException: the body's own, bare.
@@ -277,6 +283,7 @@ async def serve_endpoint(
     """
     check_loop("serve_endpoint")
     _check_reach(advertise, tunnel, on_lost_url)
+    _check_numbers(host, port, max_body, grace, limits)
     ssl_context = _ssl_context(tls, http2=http2)
     registry = Registry()
     async with AsyncExitStack() as stack:
@@ -334,6 +341,7 @@ async def serve_endpoint(
                 await server.stop()  # before the tunnel, through which the last answers go
             except BaseException as exc:  # a second Ctrl-C
                 error = exc
+            registry.closing = True  # a crash has not said so
             if endpoint._keeper is not None:
                 endpoint._keeper.stop()
         _raise_first(server, error)
@@ -433,6 +441,15 @@ async def _keep(
             raise cancelled from None
 
 
+def _check_numbers(host: str, port: int, max_body: int, grace: float, limits: EndpointLimits) -> None:
+    check_str("host", host)
+    check_count("port", port)
+    check_count("max_body", max_body)
+    check_number("grace", grace)
+    hint = "Limits are open_rollout's" if isinstance(limits, Limits) else "EndpointLimits(connections=…)"
+    check_type("limits", limits, EndpointLimits, "an EndpointLimits", hint)
+
+
 def _check_reach(advertise: str | None, tunnel: Tunnel | None, on_lost_url: str) -> None:
     if advertise is not None:
         if tunnel is not None:
@@ -462,8 +479,17 @@ def _raise_first(server: Server, error: BaseException | None) -> None:
 def _ssl_context(tls: TLS | None, *, http2: bool) -> ssl.SSLContext | None:
     if tls is None or isinstance(tls, ssl.SSLContext):
         return tls
-    certificate, key = tls
+    pair: object = tls
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"tls is an ssl.SSLContext or (certificate, key), not {described(tls)}")
+    for path in tls:
+        Path(path).open("rb").close()  # its error names it
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(*tls)
+    except ssl.SSLError as exc:
+        raise ValueError(
+            f"tls: no certificate and its key, as PEM, are in {tls[0]} and {tls[1]}: {exc}"
+        ) from exc
     context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     return context

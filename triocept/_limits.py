@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ._checks import check_count, check_number
+
 __all__ = ["EndpointLimits"]
 
 KIB = 1024
@@ -55,3 +57,10 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
     upstream_idle_seconds: float | None = 600.0
     """Without an event of the answer of an upstream that has no `read_timeout` of its own; comments and pings count
     for nothing. None: for ever. Over it: 504, or a broken stream."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None:
+                check = check_number if name.endswith("_seconds") else check_count
+                check(f"EndpointLimits.{name}", value)

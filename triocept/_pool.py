@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import trio
 
+from ._checks import check_choice, check_count, check_number
 from ._endpoint import Endpoint, serve_endpoint
 from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, check_handler
@@ -105,6 +106,7 @@ class Pool:
         Arguments, errors and closing are those of `Endpoint.open_rollout`.
 
         Raises:
+            trio.ClosedResourceError: the pool has ended.
             EndpointCrashed: its endpoint has died (`on_lost_endpoint="raise"`); the body was cancelled.
             Exception: there is no endpoint, and none can be opened: what that raised, a `TunnelError` say.
 
@@ -128,7 +130,11 @@ class Pool:
 
     async def _find_place(self) -> _Place:
         await trio.lowlevel.checkpoint()
-        while (member := self._least_loaded(self._per_endpoint)) is None:
+        while self._ended or (member := self._least_loaded(self._per_endpoint)) is None:
+            if self._ended:
+                raise trio.ClosedResourceError(
+                    "this pool has ended: a rollout is opened within the block of its `serve_pool`"
+                )
             self._waiting += 1
             try:
                 self._grow()
@@ -181,6 +187,7 @@ class Pool:
 
     def _end(self) -> None:
         self._ended = True
+        self._wake()
         for scope in self._scopes:
             scope.cancel()
 
@@ -396,7 +403,7 @@ async def serve_pool(
     grows = callable(open_endpoint)
     openers: Sequence[Any] = [open_endpoint] if callable(open_endpoint) else tuple(open_endpoint)
     limit = (PER_ENDPOINT if grows else math.inf) if per_endpoint is None else per_endpoint
-    _check(openers, grows, limit, max_endpoints)
+    _check(openers, grows, limit, max_endpoints, shrink_after, on_lost_endpoint)
     error: BaseException | None = None  # raised outside the nursery, which would wrap it
     async with AsyncExitStack() as stack:
         if recorder is not None:
@@ -425,10 +432,21 @@ async def serve_pool(
             raise error
 
 
-def _check(openers: Sequence[Any], grows: bool, limit: float, max_endpoints: int | None) -> None:
+def _check(
+    openers: Sequence[Any],
+    grows: bool,
+    limit: float,
+    max_endpoints: int | None,
+    shrink_after: float,
+    on_lost_endpoint: OnLostEndpoint,
+) -> None:
+    check_choice("on_lost_endpoint", on_lost_endpoint, OnLostEndpoint)
+    check_number("shrink_after", shrink_after)
     if not openers:
         raise ValueError("a pool of no endpoints serves nobody")
-    if limit < 1:
-        raise ValueError(f"per_endpoint is at least 1, not {limit}")
-    if max_endpoints is not None and (not grows or max_endpoints < 1):
-        raise ValueError("max_endpoints is at least 1, and only for a pool that grows")
+    if limit != math.inf:
+        check_count("per_endpoint", limit, least=1)
+    if max_endpoints is not None:
+        check_count("max_endpoints", max_endpoints, least=1)
+        if not grows:
+            raise ValueError("max_endpoints is only for a pool that grows")

@@ -35,6 +35,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ._checks import check_count
 from ._unicode import mended_text
 
 __all__ = [
@@ -92,7 +93,8 @@ class Refusal(TrioceptError):
         headers: further response headers, such as rate limits; names in lower case.
 
     Raises:
-        ValueError: the status is none of a refusal, or a header cannot be sent.
+        TypeError: the status is no number.
+        ValueError: it is none of a refusal, or a header cannot be sent.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Refusal(TrioceptError):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        check_count("a refusal's status", status)
         if not 400 <= status <= 599:
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
         message = mended_text(str(message))

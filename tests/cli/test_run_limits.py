@@ -89,7 +89,7 @@ def test_limits_that_make_no_sense_are_told(tmp_path: Path) -> None:
         (("--max-cost", "1"), "--max-cost needs --price"),
         (("--price", "m=1"), "MODEL=INPUT,OUTPUT"),
         (("--price", "m=1,x"), "MODEL=INPUT,OUTPUT"),
-        (("--price", "m=-1,2"), "a price is 0 or more"),
+        (("--price", "m=-1,2"), "Price.input is 0 or more"),
         (("--prices", broken), "$[...].input"),
         (("--max-turns", "-1"), "--max-turns"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 import trio.testing
 
 from triocept import (
+    EndpointLimits,
     Exchange,
     Handler,
     MissingPrice,
@@ -30,7 +32,7 @@ from triocept.handlers import fallback, limits
 @asynccontextmanager
 async def opened(handler: Handler, within: float = 30) -> AsyncIterator[Rollout]:
     """A rollout that no agent can reach, for so many seconds at the most."""
-    rollout = Rollout(cast(Any, None), Registry(), cast(Any, None))
+    rollout = Rollout(cast(Any, SimpleNamespace(limits=EndpointLimits())), Registry(), cast(Any, None))
     with trio.fail_after(within):
         async with open_rollout(rollout, handler, None):
             yield rollout

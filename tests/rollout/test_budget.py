@@ -400,9 +400,9 @@ def test_prices_that_change_change_no_limits() -> None:
     "fields", [{"turns": -1}, {"seconds": float("nan")}, {"cost": 1.0}, {"cost": -1.0, "prices": PRICES}]
 )
 def test_a_limit_that_makes_no_sense_is_told_at_once(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"a limit is 0 or more|there are no prices"):
+    with pytest.raises(ValueError, match=r"Limits.* is 0 or more|there are no prices"):
         Limits(**fields)
-    with pytest.raises(ValueError, match="a price is 0 or more"):
+    with pytest.raises(ValueError, match=r"Price.input is 0 or more"):
         Price(input=-1, output=0)
 
 

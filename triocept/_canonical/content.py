@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Never, TypeAlias
 
 import msgspec
 
+from .._checks import check_type, unsayable
 from .._unicode import mended
 from ..errors import DialectError
 
@@ -98,12 +99,21 @@ class ToolCall(_Part, frozen=True, gc=False):
     extra: dict[str, Json] | None = None
 
     @classmethod
-    def of(cls, name: str, /, **arguments: Json) -> ToolCall:
-        """A call of the tool `name` with these arguments."""
+    def of(cls, name: str, /, *positional: Never, **arguments: Json) -> ToolCall:
+        """A call of the tool `name` with these arguments, each by its name.
+
+        Raises:
+            TypeError: an argument has no name, or is not JSON.
+        """
+        check_type("ToolCall.of: the name", name, str, "a str")
+        if positional:
+            raise TypeError(f"ToolCall.of takes arguments by name: ToolCall.of({name!r}, **{{…}})")
         try:
             return cls(name, _encode(arguments).decode())
         except UnicodeEncodeError:
             return cls(name, _encode(mended(arguments)).decode())
+        except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+            raise unsayable("ToolCall.of", arguments, _encode) or exc from None
 
     def parsed(self) -> Json:
         """The arguments as JSON.

@@ -15,12 +15,23 @@ from typing import TypeVar, get_args
 
 import msgspec
 
+from .._checks import described as _described
+from .._checks import unsayable
 from .._unicode import mended, mended_text
 from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from .events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from .response import Response, ResponsePart, StopReason, Usage
 
-__all__ = ["Seams", "fit", "fit_json", "given_event", "given_increment", "given_part", "given_response"]
+__all__ = [
+    "Seams",
+    "fit",
+    "fit_json",
+    "fit_notes",
+    "given_event",
+    "given_increment",
+    "given_part",
+    "given_response",
+]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -125,6 +136,15 @@ def fit(noun: T) -> T:
     return noun
 
 
+def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
+    """As `fit`, of the arguments of `exchange.annotate`; its error says which of them it is."""
+    try:
+        fitting: dict[str, Json] = fit_json(notes)
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raise unsayable("annotate", notes, _encode) or exc from None
+    return fitting
+
+
 def fit_json(value: Json) -> Json:
     """As `fit`, of a JSON value."""
     try:
@@ -194,7 +214,3 @@ def _not_text(part: object, name: str, value: object) -> str:
     if isinstance(part, ToolCall) and name == "arguments":
         what += "; it is the JSON that the model wrote: ToolCall.of(name, …) makes it of keywords"
     return what
-
-
-def _described(value: object) -> str:
-    return "None" if value is None else f"{type(value).__name__}: {short(value)}"

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from .._checks import check_number
 from .response import Usage
 
 __all__ = ["Price", "price_of"]
@@ -32,8 +33,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"a price is 0 or more: {name} is {value!r}")
+            if value is not None or name in ("input", "output"):
+                check_number(f"Price.{name}", value)
 
     def cost(self, usage: Usage) -> float:
         """What these tokens cost."""

@@ -25,6 +25,7 @@ import msgspec
 from .._canonical.price import Price, price_of
 from .._canonical.request import Request
 from .._canonical.response import Usage
+from .._checks import check_count, check_number, check_type
 from .._trace.cost import models_of, usage_of
 from .._trace.turn import Turn
 from ..errors import LimitReached, MissingPrice
@@ -41,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     None is no limit. What is counted, and when, is said in `triocept/_rollout/budget.py` and in the how-to.
 
     Raises:
+        TypeError: a limit is no number, or a price no `Price`.
         ValueError: a limit is less than 0; or the cost is limited, and there are no prices.
     """
 
@@ -62,8 +64,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("turns", "input_tokens", "output_tokens", "total_tokens", "cost", "seconds"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"a limit is 0 or more: {name} is {value!r}")
+            if value is not None:
+                check = check_number if name in ("cost", "seconds") else check_count
+                check(f"Limits.{name}", value)
+        what = "a mapping of models to prices"
+        check_type("Limits.prices", self.prices, Mapping, what, "{model: Price(input=…, output=…)}")
+        for model, price in self.prices.items():
+            hint = "Price(input=…, output=…), for a million tokens"
+            check_type(f"Limits.prices[{model!r}]", price, Price, "a Price", hint)
         if self.cost is not None and not self.prices:
             raise ValueError(
                 "the cost is limited, and there are no prices: Limits(cost=…, prices={model: Price(…)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from .._canonical.content import Message, Text
 from .._canonical.given import fit
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .._checks import described
 from .._trace.branch import Branch
 from ..errors import LimitReached, Refusal, RolloutClosed
 from .log import EventReader
@@ -113,10 +114,21 @@ class _Asking:
         self.outcome, reader.delivered = reader.outcome, True
 
 
+def _messages(given: object) -> tuple[Message, ...]:
+    what = "a text, a Request or Messages, not"
+    if not isinstance(given, Iterable):
+        raise TypeError(f"ask takes {what} {described(given)}")
+    messages = tuple(given)
+    for number, message in enumerate(messages):
+        if not isinstance(message, Message):
+            raise TypeError(f"ask takes {what} {described(message)} (messages[{number}])")
+    return messages
+
+
 async def ask(rollout: Rollout, request: Request | str | Sequence[Message]) -> Response:
     """See `Rollout.ask`."""
     if not isinstance(request, Request):
-        messages = (Message("user", (Text(request),)),) if isinstance(request, str) else tuple(request)
+        messages = (Message("user", (Text(request),)),) if isinstance(request, str) else _messages(request)
         request = Request(dialect="openai_chat", model=rollout.model, messages=messages)
     asking = _Asking()
     await rollout._answer_call(fit(request), asking, raw=None, headers={}, kind="tool")

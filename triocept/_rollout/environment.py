@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from .._checks import check_type
+
 __all__ = ["agent_environment", "is_provider_variable", "provider_environment", "secret_values"]
 
 PREFIXES = (
@@ -144,6 +146,8 @@ def agent_environment(
         rollout: as of `provider_environment`.
         extra: the caller's own; None as a value takes the variable out.
     """
+    if extra is not None:
+        check_type("env", extra, Mapping, "a mapping of names to values")
     environment = {name: value for name, value in parent.items() if not is_provider_variable(name)}
     environment |= _no_proxy(parent, rollout.values())
     environment |= rollout

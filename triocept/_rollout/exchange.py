@@ -24,7 +24,7 @@ import trio
 from .._canonical.content import Json, ToolCall
 from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
-from .._canonical.given import fit_json, given_response
+from .._canonical.given import fit_notes, given_response
 from .._canonical.held import HeldCalls
 from .._canonical.ids import call_id, response_id
 from .._canonical.request import Request
@@ -270,7 +270,7 @@ class Exchange:
         """
         if self.settled and not self._from_outside:
             raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
-        self._notes.update(fit_json(data))
+        self._notes.update(fit_notes(data))
 
     def _check_open(self) -> None:
         if isinstance(self._outcome, Abandoned):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dis
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import partial
-from types import CodeType
+from contextlib import AsyncContextDecorator
+from functools import partial, wraps
+from reprlib import repr as short
 from typing import Any, TypeAlias
 
+from .._checks import is_not_async
 from .exchange import Exchange
 
-__all__ = ["Handler", "check_handler"]
+__all__ = ["Handler", "awaiting", "check_handler"]
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Whatever answers an exchange: a function, an upstream, a script, a replay."""
@@ -21,7 +22,7 @@ def check_handler(handler: object) -> None:
     """See whether `handler` can be called with an exchange, and can give something to await.
 
     A function that is not `async` may hand on what another gives (`lambda exchange: answer(exchange, 5)`): only one
-    that can return nothing but None is told from it here.
+    that can return nothing but constants and texts is told from it here, any other by `awaiting`.
 
     Raises:
         TypeError: it is no handler; the text says what is wrong with it.
@@ -30,37 +31,40 @@ def check_handler(handler: object) -> None:
         raise TypeError(f"a handler is `async def handler(exchange)`; {_name(handler)} {problem}")
 
 
+def awaiting(handler: Handler) -> Handler:
+    """`handler`; if it is a function that is not `async`, one that says so where that gives nothing to await."""
+    if not inspect.isroutine(handler) or inspect.iscoroutinefunction(handler):
+        return handler
+
+    @wraps(handler)
+    async def awaited(exchange: Exchange) -> None:
+        given: object = handler(exchange)
+        if not inspect.isawaitable(given):
+            what = f"it returned a {type(given).__name__}, {short(given)}"
+            raise TypeError(
+                f"a handler is `async def handler(exchange)`; {_name(handler)} is not async: {what}"
+            )
+        await given
+
+    return awaited
+
+
 def _problem(handler: object) -> str | None:
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
     if not callable(inner):
         return "cannot be called"
+    if isinstance(inner, AsyncContextDecorator) and type(inner).__call__ is AsyncContextDecorator.__call__:
+        return "is not entered: `async with … as handler`, and then it is one"
     if isinstance(inner, type) and not hasattr(inner, "__await__"):
         return "is a class: give an object of it"
     function = inner if inspect.isroutine(inner) else type(inner).__call__
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return "is a generator: `yield` gives no answer, `await exchange.respond(…)` does"
-    code = getattr(function, "__code__", None)
-    if code is not None and not inspect.iscoroutinefunction(function) and _gives_nothing(code):
+    if is_not_async(function):
         return "is not async"
     return None if _takes_one(handler) else "does not take one argument, the exchange"
-
-
-def _gives_nothing(code: CodeType) -> bool:
-    """Whether a function of this code can return nothing but None, and so nothing that can be awaited."""
-    if code.co_flags & inspect.CO_COROUTINE:
-        return False
-    before = None
-    for step in dis.get_instructions(code):
-        if step.opname == "RETURN_CONST" and step.argval is not None:
-            return False
-        if step.opname == "RETURN_VALUE" and not (
-            before is not None and before.opname == "LOAD_CONST" and before.argval is None
-        ):
-            return False
-        before = step
-    return True
 
 
 def _takes_one(handler: object) -> bool:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 import msgspec
 import trio
 
-from .._trace.recorder import Recorder, ServiceRecorder, open_recorder
+from .._trace.recorder import Recorder, ServiceRecorder, check_recorder, open_recorder
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
@@ -115,7 +115,12 @@ def _says_the_same(one: Exception, other: Exception) -> bool:
 
 @asynccontextmanager
 async def recording(recorder: Recorder) -> AsyncIterator[None]:
-    """Open the recorder of an endpoint, or a pool, and close it at the end: shielded, as all that it is asked."""
+    """Open the recorder of an endpoint, or a pool, and close it at the end: shielded, as all that it is asked.
+
+    Raises:
+        TypeError: it is none.
+    """
+    check_recorder(recorder)
     try:
         await open_recorder(recorder)
         yield

@@ -32,7 +32,7 @@ class Registry:
         self._by_digest: dict[bytes, Rollout] = {}
         self._by_state_digest: dict[bytes, Rollout] = {}
         self.closing = False
-        """Whether the endpoint stops."""
+        """Whether the endpoint stops, or has ended."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -45,7 +45,12 @@ class Registry:
 
         Raises:
             ValueError: an open rollout has this id already.
+            trio.ClosedResourceError: the endpoint has ended.
         """
+        if self.closing:
+            raise trio.ClosedResourceError(
+                "this endpoint has ended: a rollout is opened within the block of its `serve_endpoint`"
+            )
         if rollout.id in self._by_id:
             raise ValueError(f"a rollout with the id {rollout.id!r} is open already on this endpoint")
         self._by_id[rollout.id] = rollout

@@ -19,9 +19,11 @@ from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._canonical.tokens import Estimator, estimate_input_tokens
+from .._checks import check_choice, check_count, check_str, check_type
+from .._limits import EndpointLimits
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
-from .._trace.recorder import Recorder
+from .._trace.recorder import Recorder, check_recorder
 from .._trace.trace import Trace
 from ..errors import LimitReached, MissingPrice, Refusal, RolloutClosed
 from .addresses import Addresses, Reach
@@ -33,7 +35,7 @@ from .child import Family, ask
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
-from .handler import Handler, check_handler
+from .handler import Handler, awaiting, check_handler
 from .ledger import Ledger
 from .life import open_rollout
 from .log import ClientGone, EventLog
@@ -47,13 +49,14 @@ from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
 from .watcher import Watcher
 
-__all__ = ["OnHangup", "Rollout"]
+__all__ = ["OnHangup", "Rollout", "check_concurrency"]
 
 log = logging.getLogger("triocept.rollout")
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
 
+SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
 DELIVERY_GRACE = 1.0
 """Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
 
@@ -82,6 +85,15 @@ class Rollout:
         limits: Limits | None = None,
         parent: Rollout | None = None,
     ) -> None:
+        check_str("model", model)
+        check_choice("on_hangup", on_hangup, OnHangup)
+        check_choice("on_retry", on_retry, OnRetry)
+        if limits is not None:
+            check_type("limits", limits, Limits, "a Limits", _hint(limits))
+        if recorder is not None:
+            check_recorder(recorder)
+        if id is not None:
+            check_str("id", id)
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
             raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
         self.id = id if id is not None else f"r_{token_hex(8)}"
@@ -232,7 +244,12 @@ class Rollout:
         return self._services.state_key
 
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
-        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`. Errors: as `base_url`."""
+        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`.
+
+        Errors are those of `base_url`, and ValueError for another name.
+        """
+        if name not in SERVICES and not name.startswith("tools/"):
+            raise ValueError(f"there is no service {name!r}: there are {', '.join(SERVICES)}, tools/NAME")
         self._hold(reach)
         return f"{self._addresses.root_url(self.id, reach)}/{name}"
 
@@ -283,6 +300,8 @@ class Rollout:
         """
         if handler is not None:
             check_handler(handler)
+            handler = awaiting(handler)
+        check_concurrency(concurrency)
         if self._ending is not None:
             raise RolloutClosed(f"rollout {self.id} has ended: it can have no child any more")
         child = Rollout(
@@ -328,9 +347,10 @@ class Rollout:
         refuses it.
         """
         check_handler(handler)
+        check_concurrency(concurrency)
         errors: list[BaseException] = []
         try:
-            await run_service(self, handler, concurrency, errors.append)
+            await run_service(self, awaiting(handler), concurrency, errors.append)
         finally:
             raise_all(errors)
 
@@ -636,6 +656,19 @@ async def _end_call(caller: Caller, outcome: Outcome) -> None:
     events = EventLog()
     events.end(outcome)
     await caller.deliver(events.open_reader())
+
+
+def check_concurrency(concurrency: int | None) -> None:
+    """How many exchanges a handler gets at once: TypeError, ValueError."""
+    if concurrency is not None:
+        check_count("concurrency", concurrency, least=1)
+
+
+def _hint(limits: object) -> str:
+    """What was meant by something that is no `Limits`."""
+    if isinstance(limits, EndpointLimits):
+        return "those are serve_endpoint's"
+    return f"Limits(turns={limits})" if isinstance(limits, int) else "Limits(turns=…)"
 
 
 def _prices(limits: Limits | None, parent: Rollout | None) -> Mapping[str, Price] | None:

@@ -5,13 +5,14 @@ How a call of one runs and ends is in `service_calls`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from .._canonical.content import Json, Message, Text
+from .._checks import check_callable, described
 from ..errors import Refusal
 from .service_calls import ServiceCalls
 from .tools import HostTool, ToolLike, json_of
@@ -55,6 +56,7 @@ class Services:
         state: Any = None,
         state_type: Any = None,
     ) -> None:
+        _check(tools, user, stop)
         self.tools: dict[str, HostTool] = {}
         for function in tools:
             made = function if isinstance(function, HostTool) else HostTool.of(function)
@@ -147,6 +149,15 @@ class Services:
         except (TypeError, ValueError) as exc:
             raise TypeError(f"that is no state of type {self.state_type!r}: {exc}") from exc
         return value
+
+
+def _check(tools: object, user: object, stop: object) -> None:
+    if not isinstance(tools, Iterable) or isinstance(tools, (str, Mapping, HostTool)):
+        hint = f"; tools=[{getattr(tools, '__name__', 'f')}]" if callable(tools) else ""
+        raise TypeError(f"tools is a list of functions, not {described(tools)}{hint}")
+    for name, given in (("user", user), ("stop", stop)):
+        if given is not None:
+            check_callable(name, given, "an async function")
 
 
 def _messages_of(said: Said) -> tuple[Message, ...]:

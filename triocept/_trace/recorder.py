@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Protocol, runtime_checkable
 
+from .._checks import described, is_not_async
 from .service import ServiceCall
 from .trace import Trace
 from .turn import Turn
 
-__all__ = ["OpenedRecorder", "Recorder", "RecorderGroup", "ServiceRecorder", "open_recorder"]
+__all__ = [
+    "OpenedRecorder",
+    "Recorder",
+    "RecorderGroup",
+    "ServiceRecorder",
+    "check_recorder",
+    "open_recorder",
+]
 
 
 class Recorder(Protocol):
@@ -50,6 +59,31 @@ class OpenedRecorder(Protocol):
         """
 
 
+def check_recorder(recorder: object) -> None:
+    """See whether `recorder` is one.
+
+    Raises:
+        TypeError: it is none; the text says what is wrong with it.
+    """
+    if (problem := _problem(recorder)) is not None:
+        raise TypeError(f"recorder is a Recorder, such as JSONLRecorder(path): {problem}")
+
+
+def _problem(recorder: object) -> str | None:
+    if isinstance(recorder, (str, os.PathLike)):
+        return f"it is not {described(recorder)}; JSONLRecorder({os.fspath(recorder)!r}) writes that file"
+    if isinstance(recorder, type):
+        return f"{recorder.__name__} is a class: give an object of it"
+    kind = type(recorder).__name__
+    for name in ("record", "seal", "aclose"):
+        method = getattr(recorder, name, None)
+        if not callable(method):
+            return f"{kind} has no `{name}`"
+        if is_not_async(method):
+            return f"`{name}` of {kind} is not async"
+    return None
+
+
 async def open_recorder(recorder: object) -> None:
     """Open it, if it wants to be."""
     if isinstance(recorder, OpenedRecorder):
@@ -64,6 +98,8 @@ class RecorderGroup:
 
     def __init__(self, recorders: Iterable[Recorder]) -> None:
         self._recorders = tuple(recorders)
+        for recorder in self._recorders:
+            check_recorder(recorder)
 
     async def aopen(self) -> None:
         for recorder in self._recorders:

@@ -148,6 +148,7 @@ class Transport:
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
+        self.closed = False
 
     @asynccontextmanager
     async def open(self, call: Call, patience: Patience) -> AsyncIterator[Reply]:
@@ -198,7 +199,11 @@ async def open_transport(
         transport=None if _behind_proxy() else TappedPool(keepalive=IDLE, ssl_context=tls),
         follow_redirects=False,
     ) as client:
-        yield Transport(client)
+        transport = Transport(client)
+        try:
+            yield transport
+        finally:
+            transport.closed = True
 
 
 def _behind_proxy() -> bool:

@@ -31,6 +31,7 @@ from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.fold import assemble, events_of
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
+from .._checks import check_count, check_mapping, check_number, check_str, check_type, described
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
@@ -159,6 +160,7 @@ class Upstream:
 
         Cancellation: closes the connection to the provider.
         """
+        _check_request("fetch", request)
         call = self._requests.of_request(request, stream=False)
         with self._named():
             async with self._open(call) as reply:
@@ -176,6 +178,8 @@ class Upstream:
 
         Cancellation: closes the connection to the provider.
         """
+        _check_request("count_input_tokens", request)
+        self._check_open()
         return await self._counter.count(request)
 
     def open_response(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
@@ -191,6 +195,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _open_response(self, request: Request) -> AsyncIterator[AsyncIterator[Event]]:
+        _check_request("open_response", request)
         call = self._requests.of_request(request, stream=True)
         with self._named():
             async with AsyncExitStack() as stack:
@@ -210,6 +215,7 @@ class Upstream:
             call: what is asked.
             exchange: what it is to answer, if it is one.
         """
+        self._check_open()
         patience = self._patience(exchange)
         rollout = "" if exchange is None else exchange.rollout.id
         with patience.scope:
@@ -235,6 +241,12 @@ class Upstream:
                 await trio.sleep(pause)
         if patience.scope.cancelled_caught:
             raise patience.error
+
+    def _check_open(self) -> None:
+        if self._transport.closed:
+            raise trio.ClosedResourceError(
+                f"{self!r} is closed: use it within the block of its `open_upstream`"
+            )
 
     def _patience(self, exchange: Exchange | None) -> Patience:
         """Its own limits, else those of the endpoint."""
@@ -467,14 +479,28 @@ async def open_upstream(
             for those who would rather see a call being written.
         tls: None: what the system trusts.
 
-    Closing: its connections are closed; calls on their way fail.
+    Closing: its connections are closed; calls on their way fail. What is asked of it afterwards is a
+    `trio.ClosedResourceError`.
 
     Raises:
+        TypeError: an argument is not of its type.
         ValueError: no such URL, dialect or profile, a profile that this dialect has not, a number that cannot be, or a
             key that cannot be sent.
         UpstreamError: with `tokens`: it does not give them, or it cannot be asked.
     """
     check_loop("open_upstream")
+    _check_numbers(
+        {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "total_timeout": total_timeout},
+        {"concurrency": concurrency, "retries": retries, "max_output_tokens": max_output_tokens},
+        {"base_url": base_url, "dialect": dialect, "model": model},
+    )
+    if api_key is not None and not isinstance(api_key, str):
+        raise TypeError(f"api_key is a str, not {type(api_key).__name__}")
+    if sampling is not None:
+        check_type("sampling", sampling, Sampling, "a Sampling", "Sampling(temperature=…)")
+    for name, given in (("extra_body", extra_body), ("extra_headers", extra_headers)):
+        if given is not None:
+            check_mapping(name, given)
     address = parse_address(base_url)
     dialect_named(dialect)
     key = (api_key or "").strip() or None
@@ -512,6 +538,25 @@ async def open_upstream(
         if profile is not None:
             await upstream._probe()
         yield upstream
+
+
+def _check_numbers(
+    numbers: Mapping[str, float | None], counts: Mapping[str, int | None], texts: Mapping[str, object]
+) -> None:
+    for name, number in numbers.items():
+        if number is not None:
+            check_number(name, number)
+    for name, count in counts.items():
+        if count is not None:
+            check_count(name, count)
+    for name, text in texts.items():
+        if text is not None:
+            check_str(name, text)
+
+
+def _check_request(who: str, request: object) -> None:
+    if not isinstance(request, Request):
+        raise TypeError(f"{who} takes a Request, not {described(request)}")
 
 
 async def _flat(

@@ -17,7 +17,7 @@ import trio
 from .._canonical.price import Price
 from .._rollout.budget import Budget, Limits
 from .._rollout.exchange import Exchange
-from .._rollout.service import Handler
+from .._rollout.handler import Handler, awaiting, check_handler
 from ..errors import LimitReached
 
 __all__ = ["limits"]
@@ -48,8 +48,9 @@ def limits(
         LimitReached: from an exchange: it would cross a limit, or the time is over. The agent gets 404, and
             `x-should-retry: false`.
         MissingPrice: from an exchange: the cost is limited, and its model has no price.
-        ValueError: as of `Limits`.
+        TypeError, ValueError: as of `Limits`; or the handler is none.
     """
+    check_handler(handler)
     bounds = Limits(
         turns=turns,
         input_tokens=input_tokens,
@@ -59,7 +60,7 @@ def limits(
         seconds=seconds,
         prices=prices or {},
     )
-    return _Limited(handler, Budget(bounds), inf if seconds is None else seconds)
+    return _Limited(awaiting(handler), Budget(bounds), inf if seconds is None else seconds)
 
 
 class _Limited:

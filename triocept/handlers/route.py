@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
+from .._checks import described
 from .._rollout.exchange import Exchange
-from .._rollout.handler import Handler, check_handler
+from .._rollout.handler import Handler, awaiting, check_handler
 from ..errors import Refusal, UpstreamError
 
 __all__ = ["Choice", "fallback", "route"]
@@ -35,12 +36,16 @@ def route(choice: Choice) -> Handler:
         Refusal: from an exchange: 404, no handler is named for its model.
     """
     if not callable(choice):
+        what = 'handlers by model, {"*": handler}, or a function'
+        named: object = choice
+        if not isinstance(named, Mapping):
+            raise TypeError(f"route takes {what}, not {described(named)}")
         for handler in choice.values():
             check_handler(handler)
-    choose = choice if callable(choice) else _by_model(dict(choice))
+    choose = choice if callable(choice) else _by_model({name: awaiting(one) for name, one in choice.items()})
 
     async def routed(exchange: Exchange) -> None:
-        await choose(exchange)(exchange)
+        await awaiting(choose(exchange))(exchange)
 
     return routed
 
@@ -59,9 +64,14 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
         ValueError: there is no handler.
         TypeError: one of them is none.
     """
+    given: object = handlers
+    if callable(given) or not isinstance(given, Iterable):
+        hint = f"; fallback([{getattr(given, '__name__', 'handler')}])" if callable(given) else ""
+        raise TypeError(f"fallback takes a list of handlers, not {described(given)}{hint}")
     each = tuple(handlers)
     for one in each:
         check_handler(one)
+    each = tuple(awaiting(one) for one in each)
     if not each:
         raise ValueError("fallback needs at least one handler")
 

@@ -1,0 +1,374 @@
+"""What somebody gets to see who gives the wrong thing: an error of that very call, which names it and what it takes."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.asking import ask, echo
+from triocept import (
+    Endpoint,
+    EndpointLimits,
+    Exchange,
+    JSONLRecorder,
+    Limits,
+    Message,
+    Price,
+    Refusal,
+    Request,
+    Response,
+    Rollout,
+    Text,
+    ToolCall,
+    open_upstream,
+    serve_endpoint,
+    serve_pool,
+)
+from triocept.handlers import fallback, limits, route
+
+ANY: Any = None
+
+
+def words(given: object) -> str:
+    """What a case of a table is called."""
+    return given[:50] if isinstance(given, str) else ""
+
+
+class Synchronous:
+    """A recorder that cannot be awaited."""
+
+    def record(self, turn: Any) -> None: ...
+    def seal(self, trace: Any) -> None: ...
+    def aclose(self) -> None: ...
+
+
+class Halved:
+    """A recorder with a method too few."""
+
+    async def record(self, turn: Any) -> None: ...
+    async def seal(self, trace: Any) -> None: ...
+
+
+def constant(exchange: Exchange) -> Any:
+    return "hi"
+
+
+def joined(exchange: Exchange) -> Any:
+    return f"you said {exchange.request}"
+
+
+OF_ROLLOUT: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"concurrency": 0}, ValueError, "concurrency is 1 or more, not 0"),
+    ({"concurrency": True}, TypeError, "concurrency is a whole number, not bool: True"),
+    ({"concurrency": "4"}, TypeError, "concurrency is a whole number, not str: '4'"),
+    ({"concurrency": 1.5}, TypeError, "concurrency is a whole number, not float: 1.5"),
+    ({"on_hangup": "ignore"}, ValueError, "on_hangup is 'cancel' or 'finish', not 'ignore'"),
+    ({"on_retry": "no"}, ValueError, "on_retry is 'join' or 'new', not 'no'"),
+    ({"model": 5}, TypeError, "model is a str, not int: 5"),
+    ({"id": 5}, TypeError, "id is a str, not int: 5"),
+    ({"limits": 5}, TypeError, r"limits is a Limits, not int: 5; Limits\(turns=5\)"),
+    ({"limits": {"turns": 5}}, TypeError, "limits is a Limits, not dict"),
+    ({"limits": EndpointLimits()}, TypeError, "limits is a Limits, not EndpointLimits.*serve_endpoint"),
+    ({"recorder": "x.jsonl"}, TypeError, r"recorder .* not str.*JSONLRecorder\('x.jsonl'\)"),
+    ({"recorder": Path("x.jsonl")}, TypeError, r"recorder .*JSONLRecorder\('x.jsonl'\)"),
+    ({"recorder": JSONLRecorder}, TypeError, "recorder .*JSONLRecorder is a class: give an object of it"),
+    ({"recorder": Synchronous()}, TypeError, "recorder .*`record` of Synchronous is not async"),
+    ({"recorder": Halved()}, TypeError, "recorder .*Halved has no `aclose`"),
+    ({"tools": echo}, TypeError, r"tools is a list of functions.*tools=\[echo\]"),
+    ({"tools": "echo"}, TypeError, "tools is a list of functions, not str: 'echo'"),
+    ({"user": 5}, TypeError, "user is an async function, not int: 5"),
+    ({"stop": "done"}, TypeError, "stop is an async function, not str: 'done'"),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), OF_ROLLOUT, ids=words)
+async def test_what_a_rollout_is_given_is_looked_at_when_it_is_opened(
+    options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(kind, match=f"^{text}"):
+                async with endpoint.open_rollout(echo, **options):
+                    pytest.fail("it began")
+            async with endpoint.open_rollout(echo) as rollout:
+                with pytest.raises(kind, match=f"^{text}"):
+                    async with rollout.open_child(echo, **options):
+                        pytest.fail("it began")
+
+
+OF_ENDPOINT: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"limits": Limits(turns=3)}, TypeError, "limits is an EndpointLimits, not Limits.*open_rollout"),
+    ({"limits": 5}, TypeError, "limits is an EndpointLimits, not int: 5"),
+    ({"max_body": "1MB"}, TypeError, "max_body is a whole number, not str: '1MB'"),
+    ({"max_body": -1}, ValueError, "max_body is 0 or more, not -1"),
+    ({"grace": "1"}, TypeError, "grace is a number, not str: '1'"),
+    ({"port": "8080"}, TypeError, "port is a whole number, not str: '8080'"),
+    ({"port": 70_000}, ValueError, "a port is a number from 0 to 65535"),
+    ({"host": 5}, TypeError, "host is a str, not int: 5"),
+    ({"recorder": "x.jsonl"}, TypeError, r"recorder .*JSONLRecorder\('x.jsonl'\)"),
+    ({"tls": "a.pem"}, TypeError, r"tls is an ssl.SSLContext or \(certificate, key\), not str: 'a.pem'"),
+    ({"tls": ("/no/a.pem", "/no/b.pem")}, FileNotFoundError, ".*'/no/a.pem'"),
+    ({"tls": (__file__, __file__)}, ValueError, "tls: .*test_mistakes.py"),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), OF_ENDPOINT, ids=words)
+async def test_what_an_endpoint_is_given_is_looked_at_before_it_begins(
+    options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with (
+        trio.fail_after(20),
+        pytest.raises(kind, match=f"(?s)^{text}" if kind is not FileNotFoundError else text),
+    ):
+        async with serve_endpoint(**options):
+            pytest.fail("it began")
+
+
+PRICE = Price(input=1, output=2)
+AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: Limits(turns=ANY or "5"), TypeError, "Limits.turns is a whole number, not str: '5'"),
+    (lambda: Limits(turns=-1), ValueError, "Limits.turns is 0 or more, not -1"),
+    (lambda: Limits(seconds=ANY or "5"), TypeError, "Limits.seconds is a number, not str: '5'"),
+    (lambda: Limits(cost=float("nan"), prices={"*": PRICE}), ValueError, "Limits.cost is 0 or more, not nan"),
+    (
+        lambda: Limits(cost=1, prices={"*": ANY or (1, 2)}),
+        TypeError,
+        r"Limits.prices\['\*'\] is a Price, not tuple: \(1, 2\); Price\(input=…, output=…\)",
+    ),
+    (
+        lambda: Limits(cost=1, prices={"*": ANY or 1.5}),
+        TypeError,
+        r"Limits.prices\['\*'\] is a Price, not float",
+    ),
+    (
+        lambda: Limits(cost=1, prices=ANY or PRICE),
+        TypeError,
+        "Limits.prices is a mapping of models to prices",
+    ),
+    (lambda: limits(echo, prices={"*": ANY or 1.5}), TypeError, r"Limits.prices\['\*'\]"),
+    (lambda: limits(ANY or 5), TypeError, "a handler is .*5 cannot be called"),
+    (lambda: Price(input=ANY or "1", output=2), TypeError, "Price.input is a number, not str: '1'"),
+    (lambda: Price(input=-1, output=2), ValueError, "Price.input is 0 or more, not -1"),
+    (
+        lambda: EndpointLimits(connections=ANY or "9"),
+        TypeError,
+        "EndpointLimits.connections is a whole number",
+    ),
+    (lambda: EndpointLimits(head_seconds=-1), ValueError, "EndpointLimits.head_seconds is 0 or more"),
+    (lambda: Refusal(ANY or "500", "no"), TypeError, "a refusal's status is a whole number, not str: '500'"),
+    (lambda: Refusal(200, "no"), ValueError, "a refusal has a status from 400 to 599, not 200"),
+    (
+        lambda: fallback(ANY or echo),
+        TypeError,
+        r"fallback takes a list of handlers, not function: .*\[echo\]",
+    ),
+    (
+        lambda: route(ANY or [echo]),
+        TypeError,
+        r"route takes handlers by model, \{\"\*\": handler\}, or a function",
+    ),
+    (
+        lambda: ToolCall.of("bash", ANY or {"command": "ls"}),
+        TypeError,
+        r".*: ToolCall.of\('bash', \*\*\{…\}\)",
+    ),
+    (
+        lambda: ToolCall.of("b", command=ANY or object()),
+        TypeError,
+        "ToolCall.of: `command` .* not JSON: .*object",
+    ),
+    (lambda: ToolCall.of(ANY or 5), TypeError, "ToolCall.of: the name is a str, not int: 5"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), AT_ONCE, ids=words)
+def test_a_value_says_at_once_what_is_wrong_with_it(
+    call: Callable[[], Any], kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=f"^{text}"):
+        call()
+
+
+OF_UPSTREAM: list[tuple[dict[str, Any], type[Exception], str]] = [
+    (
+        {"sampling": {"temperature": 0.5}},
+        TypeError,
+        r"sampling is a Sampling, not dict: .*Sampling\(temperature=",
+    ),
+    ({"model": 5}, TypeError, "model is a str, not int: 5"),
+    ({"api_key": 5}, TypeError, "api_key is a str, not int$"),
+    ({"retries": "2"}, TypeError, "retries is a whole number, not str: '2'"),
+    ({"concurrency": "2"}, TypeError, "concurrency is a whole number, not str: '2'"),
+    ({"read_timeout": "2"}, TypeError, "read_timeout is a number, not str: '2'"),
+    ({"extra_headers": ["a"]}, TypeError, "extra_headers is a mapping, not list"),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), OF_UPSTREAM, ids=words)
+async def test_what_an_upstream_is_given_is_looked_at_before_it_begins(
+    options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=f"^{text}"):
+        async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", **options):
+            pytest.fail("it began")
+
+
+IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
+    (
+        lambda r: r.run_agent(["true"], output=ANY or "print"),
+        ValueError,
+        "output is one of capture, echo, inherit, not 'print'",
+    ),
+    (
+        lambda r: r.run_agent(["true"], env=ANY or ["A=1"]),
+        TypeError,
+        "env is a mapping of names to values, not list: ",
+    ),
+    (
+        lambda r: r.service_url("mpc"),
+        ValueError,
+        "there is no service 'mpc': there are mcp, tools, user,",
+    ),
+    (
+        lambda r: r.ask([ANY or {"role": "user"}]),
+        TypeError,
+        r"ask takes a text, .*, not dict: .* \(messages\[0\]\)",
+    ),
+    (lambda r: r.ask(ANY or 5), TypeError, "ask takes a text, a Request or Messages, not int: 5"),
+    (lambda r: r.serve(echo, concurrency=0), ValueError, "concurrency is 1 or more, not 0"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), IN_ROLLOUT, ids=words)
+async def test_what_is_asked_of_a_rollout_is_looked_at(
+    call: Callable[[Rollout], Any], kind: type[Exception], text: str
+) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            with pytest.raises(kind, match=f"^{text}"):
+                await call(rollout)
+
+
+async def test_what_an_upstream_is_asked_is_a_request() -> None:
+    async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat") as upstream:
+        for ask_it in (upstream.fetch, upstream.count_input_tokens):
+            with pytest.raises(TypeError, match="takes a Request, not str: 'hello'"):
+                await ask_it(ANY or "hello")
+        with pytest.raises(TypeError, match="open_response takes a Request, not str: 'hello'"):
+            async with upstream.open_response(ANY or "hello"):
+                pytest.fail("it began")
+
+
+@pytest.mark.parametrize("handler", [constant, joined])
+async def test_a_handler_that_is_not_async_is_told_so_when_it_is_given(handler: Any) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(TypeError, match=rf"`{handler.__name__}` is not async"):
+                endpoint.open_rollout(handler)
+
+
+async def test_a_handler_that_gives_nothing_to_await_is_told_so_at_its_first_call() -> None:
+    def answer(exchange: Exchange) -> Any:
+        return Response.of("hi")
+
+    made: dict[str, Callable[[], Any]] = {
+        "alone": lambda: answer,
+        "routed": lambda: route({"*": answer}),
+        "chosen": lambda: route(lambda exchange: answer),
+        "first": lambda: fallback([answer, echo]),
+        "last": lambda: fallback([answer]),
+        "limited": lambda: limits(answer, turns=3),
+    }
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            for make in made.values():
+                with pytest.raises(
+                    TypeError, match=r"`.*answer` is not async: it returned a Response"
+                ) as caught:
+                    async with endpoint.open_rollout(make()) as rollout:
+                        await ask(rollout)
+                assert "can't be used in 'await'" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_function_that_hands_on_what_another_gives_is_a_handler() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(lambda exchange: echo(exchange)) as rollout:
+                assert (await ask(rollout)).status_code == 200
+
+
+async def test_a_context_that_was_not_entered_is_no_handler() -> None:
+    upstream: Any = open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat")
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match="is not entered: `async with … as handler`"):
+            endpoint.open_rollout(upstream)
+
+
+async def test_notes_say_which_of_them_is_not_json() -> None:
+    async def noting(exchange: Exchange) -> None:
+        with pytest.raises(TypeError, match=r"^annotate: `x` is not JSON: .*object"):
+            exchange.annotate(fine=1, x=ANY or object())
+        await exchange.respond("ok")
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(noting) as rollout:
+            await ask(rollout)
+    assert rollout.trace[0].notes == {}
+
+
+async def test_an_endpoint_that_has_ended_opens_no_rollout() -> None:
+    endpoint: Endpoint
+    async with serve_endpoint() as endpoint:
+        pass
+    with pytest.raises(trio.ClosedResourceError, match="this endpoint has ended"):
+        async with endpoint.open_rollout(echo):
+            pytest.fail("it began")
+
+
+async def test_a_pool_that_has_ended_opens_no_rollout() -> None:
+    async with serve_pool() as pool:
+        pass
+    with trio.fail_after(5), pytest.raises(trio.ClosedResourceError, match="this pool has ended"):
+        async with pool.open_rollout(echo):
+            pytest.fail("it began")
+
+
+async def test_who_waits_for_a_place_in_a_pool_hears_of_its_end() -> None:
+    heard: list[str] = []
+
+    async def wait() -> None:
+        with pytest.raises(trio.ClosedResourceError) as caught:
+            async with pool.open_rollout(echo):
+                pytest.fail("it began")
+        heard.append(str(caught.value))
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            async with serve_pool([serve_endpoint], per_endpoint=1) as pool, pool.open_rollout(echo):
+                nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked()
+    assert re.match("this pool has ended", heard[0])
+
+
+async def test_an_upstream_that_has_ended_says_so() -> None:
+    request = Request(dialect="openai_chat", model="m", messages=(Message("user", (Text("hi"),)),))
+    async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat") as upstream:
+        pass
+    with pytest.raises(trio.ClosedResourceError, match=r"Upstream http://127.0.0.1:9/v1.* is closed"):
+        await upstream.fetch(request)
+    with pytest.raises(trio.ClosedResourceError, match="is closed"):
+        await upstream.count_input_tokens(request)
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(trio.ClosedResourceError, match="is closed") as caught:
+                async with endpoint.open_rollout(upstream) as rollout:
+                    await ask(rollout)
+    assert "httpx2" not in "".join(traceback.format_tb(caught.value.__traceback__))
+    assert caught.value.__cause__ is None

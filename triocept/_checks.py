@@ -1,0 +1,116 @@
+"""What a caller gives, looked at where it is given.
+
+A mistake is an error of the very call that it is made in: a `TypeError`, or a `ValueError` where the type is right. Its
+text has three parts: which argument, what that takes, and what it got. Nothing here is for what a call does many times.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from reprlib import repr as short
+from types import CodeType
+from typing import Any, get_args
+
+__all__ = [
+    "check_callable",
+    "check_choice",
+    "check_count",
+    "check_mapping",
+    "check_number",
+    "check_str",
+    "check_type",
+    "described",
+    "gives_nothing",
+    "is_not_async",
+    "unsayable",
+]
+
+
+def described(value: object) -> str:
+    """A value as a message shows it: its type, and the beginning of it."""
+    return "None" if value is None else f"{type(value).__name__}: {short(value)}"
+
+
+def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str, hint: str = "") -> None:
+    """See whether `value` is of a type; `what` says which, `hint` how one is made."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {what}, not {described(value)}{f'; {hint}' if hint else ''}")
+
+
+def check_str(name: str, value: object) -> None:
+    check_type(name, value, str, "a str")
+
+
+def check_mapping(name: str, value: object) -> None:
+    check_type(name, value, Mapping, "a mapping")
+
+
+def check_callable(name: str, value: object, what: str) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} is {what}, not {described(value)}")
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """See whether `value` is one of the words of a `Literal`."""
+    words = [repr(word) for word in get_args(choices)]
+    if value not in get_args(choices):
+        raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
+
+
+def check_count(name: str, value: object, *, least: int = 0) -> None:
+    """See whether `value` is a whole number of at least so much."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} is a whole number, not {described(value)}")
+    if value < least:
+        raise ValueError(f"{name} is {least} or more, not {value}")
+
+
+def check_number(name: str, value: object) -> None:
+    """See whether `value` is a number, and 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is a number, not {described(value)}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} is 0 or more, not {value}")
+
+
+def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
+    """The error of the first of these fields that JSON cannot say; None: it can say them all."""
+    for name, value in fields.items():
+        try:
+            says(value)
+        except UnicodeEncodeError:
+            continue
+        except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+            return TypeError(f"{place}: `{name}` is not JSON: {described(value)} ({exc})")
+    return None
+
+
+def is_not_async(function: object) -> bool:
+    """Whether a function, or a method, can be seen to give nothing that can be awaited."""
+    code = getattr(function, "__code__", None)
+    return code is not None and not inspect.iscoroutinefunction(function) and gives_nothing(code)
+
+
+def gives_nothing(code: CodeType) -> bool:
+    """Whether a function of this code can return nothing but constants, texts and the like."""
+    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        return False
+    before = ""
+    for step in dis.get_instructions(code):
+        if step.opname == "RETURN_VALUE" and (step.is_jump_target or before not in _PLAIN):
+            return False
+        before = step.opname
+    return True
+
+
+_PLAIN = frozenset(
+    {
+        *("LOAD_CONST", "LOAD_SMALL_INT", "RETURN_CONST"),
+        *("BUILD_STRING", "BUILD_LIST", "BUILD_TUPLE", "BUILD_MAP", "BUILD_SET"),
+    }
+)
+"""What makes a value that nobody can await (Python 3.11 to 3.14)."""
