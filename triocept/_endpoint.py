@@ -24,7 +24,7 @@ from ._rollout.ledger import recording
 from ._rollout.life import open_rollout
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout, check_concurrency
-from ._rollout.service import split_cancelled
+from ._rollout.service import keeping, raise_all, split_cancelled
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
 from ._rollout.watcher import Watcher, open_watcher
@@ -286,65 +286,66 @@ async def serve_endpoint(
     _check_numbers(host, port, max_body, grace, limits)
     ssl_context = _ssl_context(tls, http2=http2)
     registry = Registry()
-    async with AsyncExitStack() as stack:
-        listener = await open_listener(host, port)
-        stack.push_async_callback(trio.aclose_forcefully, listener)
-        if recorder is not None:
-            await stack.enter_async_context(recording(recorder))
-        watcher = await stack.enter_async_context(open_watcher())
-        endpoint = Endpoint(
-            listener,
-            host,
-            secure=tls is not None,
-            registry=registry,
-            watcher=watcher,
-            recorder=recorder,
-            advertise=advertise,
-            limits=limits,
-        )
-        admission = Admission(limits)
-        server = Server(
-            listener,
-            ssl_context=ssl_context,
-            grace=grace,
-            refuse_waiting=registry.close,
-            fast=fast,
-            max_body=max_body,
-            admission=admission,
-            http2=http2,
-        )
-        app: Any = make_app(
-            registry, notices=admission.notices, max_body=max_body, limits=limits, endpoint_id=endpoint.id
-        )
-        front = Front(
-            app,
-            Routes(DIALECTS.values()),
-            registry,
-            admission=admission,
-            max_body=max_body,
-            websocket=websocket,
-            on_fatal=server.on_fatal,
-        )
-        error: BaseException | None = None  # kept, and raised outside the nursery, which would wrap it
-        async with trio.open_nursery() as nursery:
-            try:
-                await nursery.start(server.run, front, app, nursery)
-                with server.body_scope:
-                    if tunnel is not None:
-                        keeper = _make_keeper(endpoint, tunnel, tunnel_health, registry, on_lost_url)
-                        endpoint._keeper = keeper
-                        await nursery.start(_keep, keeper, server, nursery)
-                    yield endpoint
-            except BaseException as exc:
-                error = exc
-            try:
-                await server.stop()  # before the tunnel, through which the last answers go
-            except BaseException as exc:  # a second Ctrl-C
-                error = exc
-            registry.closing = True  # a crash has not said so
-            if endpoint._keeper is not None:
-                endpoint._keeper.stop()
-        _raise_first(server, error)
+    errors: list[BaseException] = []  # raised where nothing wraps them, and nothing that is closed hides them
+    server: Server | None = None
+    with keeping(errors):
+        async with AsyncExitStack() as stack:
+            listener = await open_listener(host, port)
+            stack.push_async_callback(trio.aclose_forcefully, listener)
+            if recorder is not None:
+                await stack.enter_async_context(recording(recorder))
+            watcher = await stack.enter_async_context(open_watcher())
+            endpoint = Endpoint(
+                listener,
+                host,
+                secure=tls is not None,
+                registry=registry,
+                watcher=watcher,
+                recorder=recorder,
+                advertise=advertise,
+                limits=limits,
+            )
+            admission = Admission(limits)
+            server = Server(
+                listener,
+                ssl_context=ssl_context,
+                grace=grace,
+                refuse_waiting=registry.close,
+                fast=fast,
+                max_body=max_body,
+                admission=admission,
+                http2=http2,
+            )
+            app: Any = make_app(
+                registry, notices=admission.notices, max_body=max_body, limits=limits, endpoint_id=endpoint.id
+            )
+            front = Front(
+                app,
+                Routes(DIALECTS.values()),
+                registry,
+                admission=admission,
+                max_body=max_body,
+                websocket=websocket,
+                on_fatal=server.on_fatal,
+            )
+            with keeping(errors):
+                async with trio.open_nursery() as nursery:
+                    with keeping(errors):
+                        await nursery.start(server.run, front, app, nursery)
+                        with server.body_scope:
+                            if tunnel is not None:
+                                keeper = _make_keeper(endpoint, tunnel, tunnel_health, registry, on_lost_url)
+                                endpoint._keeper = keeper
+                                await nursery.start(_keep, keeper, server, nursery)
+                            yield endpoint
+                    try:
+                        await server.stop()  # before the tunnel, through which the last answers go
+                    except BaseException as exc:  # a second Ctrl-C
+                        errors[:] = [exc]
+                    registry.closing = True  # a crash has not said so
+                    if endpoint._keeper is not None:
+                        endpoint._keeper.stop()
+    _raise_first(server, errors)
 
 
 async def run_endpoint(
@@ -467,13 +468,12 @@ def _is_elsewhere(address: str) -> bool:
     return not (bound.is_loopback or bound.is_unspecified)
 
 
-def _raise_first(server: Server, error: BaseException | None) -> None:
-    if server.fatal is not None:
+def _raise_first(server: Server | None, errors: list[BaseException]) -> None:
+    if server is not None and server.fatal is not None:
         raise server.fatal
-    if server.crash is not None:
+    if server is not None and server.crash is not None:
         raise EndpointCrashed(f"the server died: {server.crash!r}") from server.crash
-    if error is not None:
-        raise error
+    raise_all(errors)
 
 
 def _ssl_context(tls: TLS | None, *, http2: bool) -> ssl.SSLContext | None:

@@ -25,7 +25,7 @@ from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, check_handler
 from ._rollout.ledger import recording
 from ._rollout.rollout import Rollout
-from ._rollout.service import split_cancelled
+from ._rollout.service import keeping, raise_all, split_cancelled
 from ._trace.recorder import Recorder
 from .errors import EndpointCrashed
 
@@ -404,32 +404,30 @@ async def serve_pool(
     openers: Sequence[Any] = [open_endpoint] if callable(open_endpoint) else tuple(open_endpoint)
     limit = (PER_ENDPOINT if grows else math.inf) if per_endpoint is None else per_endpoint
     _check(openers, grows, limit, max_endpoints, shrink_after, on_lost_endpoint)
-    error: BaseException | None = None  # raised outside the nursery, which would wrap it
-    async with AsyncExitStack() as stack:
-        if recorder is not None:
-            await stack.enter_async_context(recording(recorder))
-        async with trio.open_nursery() as nursery:
-            pool = Pool(
-                nursery,
-                openers,
-                grows=grows,
-                per_endpoint=limit,
-                max_endpoints=math.inf if max_endpoints is None else max_endpoints,
-                shrink_after=shrink_after,
-                on_lost_endpoint=on_lost_endpoint,
-                recorder=recorder,
-            )
-            try:
-                with pool.body:
-                    await pool._start()
-                    yield pool
-            except BaseException as exc:
-                error = exc
-            pool._end()
-        if pool.fatal is not None:
-            raise pool.fatal
-        if error is not None:
-            raise error
+    errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
+    with keeping(errors):
+        async with AsyncExitStack() as stack:
+            if recorder is not None:
+                await stack.enter_async_context(recording(recorder))
+            with keeping(errors):
+                async with trio.open_nursery() as nursery:
+                    pool = Pool(
+                        nursery,
+                        openers,
+                        grows=grows,
+                        per_endpoint=limit,
+                        max_endpoints=math.inf if max_endpoints is None else max_endpoints,
+                        shrink_after=shrink_after,
+                        on_lost_endpoint=on_lost_endpoint,
+                        recorder=recorder,
+                    )
+                    with keeping(errors), pool.body:
+                        await pool._start()
+                        yield pool
+                    pool._end()
+            if pool.fatal is not None:
+                errors[:] = [pool.fatal]
+    raise_all(errors)
 
 
 def _check(

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -27,12 +28,14 @@ from triocept import (
     Exchange,
     ExchangeAbandoned,
     LimitReached,
+    Limits,
     Refusal,
     Rollout,
     Trace,
     Turn,
     UpstreamError,
     serve_endpoint,
+    serve_pool,
 )
 
 
@@ -536,3 +539,129 @@ async def test_a_handlers_error_is_told_without_the_cancellation_that_it_caused(
     assert "Cancelled" not in told
     assert "KeyError: 'first'" in told, "what the handler itself said of it stays"
     assert told.count("\n") < 60
+
+
+@pytest.mark.parametrize("form", ["no handler", "a handler", "a handler and a limit of time", "an agent"])
+@pytest.mark.parametrize("fault", ["of the body", "of the recorder", "of a handler that is cancelled"])
+async def test_a_cancellation_around_a_rollout_hides_no_fault_in_it(form: str, fault: str) -> None:
+    class FullAtTheEnd(SlowRecorder):
+        async def seal(self, trace: Trace) -> None:
+            if fault == "of the recorder":
+                raise ValueError("a fault")
+
+    async def fail(exchange: Exchange) -> None:
+        taken.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.01)  # its clean-up takes a while
+            if fault == "of a handler that is cancelled":
+                raise ValueError("a fault")
+
+    async def body(rollout: Rollout) -> None:
+        if fault != "of a handler that is cancelled":
+            taken.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            if fault == "of the body":
+                raise ValueError("a fault")
+
+    async def cancel() -> None:
+        await taken.wait()
+        scope.cancel()
+
+    taken = trio.Event()
+    options: dict[str, Any] = {} if form in ("no handler", "an agent") else {"handler": fail}
+    if "time" in form:
+        options["limits"] = Limits(seconds=60)
+    if fault == "of a handler that is cancelled" and not options:
+        pytest.skip("there is none")
+    recorder = FullAtTheEnd()
+    recorder.go.set()
+    with trio.fail_after(15):
+        async with serve_endpoint(recorder=recorder) as endpoint, trio.open_nursery() as nursery:
+            with pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
+                nursery.start_soon(cancel)
+                async with endpoint.open_rollout(**options) as rollout:
+                    nursery.start_soon(ask, rollout)
+                    if form == "an agent":
+                        async with rollout.open_agent([sys.executable, "-c", "input()"]):
+                            await body(rollout)
+                    await body(rollout)
+
+
+async def test_a_cancellation_around_an_endpoint_or_a_pool_hides_no_fault_of_the_body() -> None:
+    for serve in (serve_endpoint, serve_pool):
+        with trio.fail_after(15), pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
+            async with serve():
+                scope.cancel()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise ValueError("a fault")
+
+
+@pytest.mark.parametrize("how", ["stop", "parent's stop", "endpoint's end"])
+async def test_a_rollout_that_is_left_while_others_settle_its_exchanges_waits_until_all_are_recorded(
+    how: str,
+) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.recorded: list[str] = []
+            self.sealed: list[int] = []
+
+        async def record(self, turn: Turn) -> None:
+            await trio.sleep(0.01)
+            self.recorded.append(turn.id)
+
+        async def seal(self, trace: Trace) -> None:
+            self.sealed.append(len(self.recorded))
+
+        async def aclose(self) -> None:
+            pass
+
+    async def wait(exchange: Exchange) -> None:
+        await trio.sleep_forever()
+
+    async def hold(
+        endpoint: Endpoint,
+        *,
+        task_status: trio.TaskStatus[tuple[Rollout, Rollout]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        async with endpoint.open_rollout() as parent, parent.open_child(wait) as child:
+            task_status.started((parent, child))
+            await leave.wait()
+
+    async def serve(*, task_status: trio.TaskStatus[Endpoint]) -> None:
+        async with serve_endpoint(recorder=recorder, grace=0.2) as endpoint:
+            task_status.started(endpoint)
+            await end.wait()
+
+    recorder, leave, end = Slow(), trio.Event(), trio.Event()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            endpoint = await nursery.start(serve)
+            parent, child = await nursery.start(hold, endpoint)
+            agents = [Agent.__new__(Agent) for _ in range(20)]
+            for number, agent in enumerate(agents):
+                body = json.dumps(ask_body(str(number))).encode()
+                await agent.send(endpoint.port, raw_request(child, body))
+            await until(lambda: len(child._calls.open) == 20)
+            match how:
+                case "stop":
+                    nursery.start_soon(child.stop, "enough")
+                case "parent's stop":
+                    nursery.start_soon(parent.stop, "enough")
+                case _:
+                    end.set()
+            await until(lambda: len(recorder.recorded) == 1)
+            for agent in agents:
+                await agent.hang_up()
+            leave.set()
+            await until(lambda: child.trace.sealed)
+            end.set()
+    assert len(child.trace) == len(recorder.recorded) == 20
+    assert [turn.number for turn in child.trace] == list(range(20))
+    assert recorder.sealed == [20, 20], "child, then parent"

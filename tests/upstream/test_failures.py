@@ -195,6 +195,27 @@ async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: 
                 assert turn.error.type == "UpstreamTruncated", cut
 
 
+@pytest.mark.parametrize("dialect", [CHAT, COMPLETIONS, RESPONSES, MESSAGES])
+@pytest.mark.parametrize("agent", [CHAT, MESSAGES])
+@pytest.mark.parametrize(
+    "rest", [b"", b"zz\r\n", b"5\r\nabc"], ids=["a cut", "a broken chunk", "half a chunk"]
+)
+async def test_how_a_connection_ends_behind_a_whole_answer_is_nobodys_fault(
+    dialect: str, agent: str, rest: bytes
+) -> None:
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + chunk(b"".join(wire_stream(dialect))) + rest)
+        await stream.aclose()
+
+    with trio.fail_after(10):
+        async with staged(answer, dialect) as stage:
+            for number in range(2):
+                answered, complete = await ask_roughly(stage, agent)
+                assert complete
+                assert b"rld" in answered
+                assert stage.rollout.trace[number].outcome == "answered"
+
+
 @pytest.mark.parametrize("dialect", ALL)
 async def test_a_stream_that_breaks_in_the_middle_breaks_visibly(dialect: str) -> None:
     pieces = wire_stream(dialect)

@@ -14,6 +14,7 @@ from .environment import agent_environment
 from .exchange import Exchange
 from .output import AgentResult
 from .process import AgentProcess, open_process
+from .service import keeping, raise_all
 
 if TYPE_CHECKING:
     from .rollout import Rollout
@@ -107,16 +108,14 @@ async def open_agent(
     environment = agent_environment(os.environ, rollout.environ() | _place(cwd), env)
     async with open_process(argv, env=environment, watcher=rollout._watcher, cwd=cwd, **options) as process:
         agent = Agent(rollout, process)
-        error: BaseException | None = None  # raised outside the nursery, which would wrap it
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(agent._watch)
-            try:
-                yield agent
-            except BaseException as exc:
-                error = exc
-            agent._watch_scope.cancel()
-        if error is not None:
-            raise error
+        errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
+        with keeping(errors):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(agent._watch)
+                with keeping(errors):
+                    yield agent
+                agent._watch_scope.cancel()
+        raise_all(errors)
 
 
 def _place(cwd: str | os.PathLike[str] | None) -> dict[str, str]:

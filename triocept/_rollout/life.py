@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .service import Handler, raise_all, run_each, run_service, split_cancelled
+from .service import Handler, keeping, raise_all, run_each, run_service, split_cancelled
 
 if TYPE_CHECKING:
     from .rollout import Rollout
@@ -60,24 +60,22 @@ async def open_rollout(
         with timer:
             await rollout._time_out(seconds)
 
-    async with trio.open_nursery() as nursery:
-        rollout._services.calls.open(nursery, fail)
-        if handler is not None:
-            nursery.start_soon(serve)
-        else:
-            nursery.start_soon(rollout._arrivals.warn_if_forgotten, rollout.id)
-        rollout._fail = rollout._report = fail
-        if rollout._budget is not None and (seconds := rollout._budget.limits.seconds) is not None:
-            nursery.start_soon(time_out, seconds)
-        try:
-            with body:
+    with keeping(errors):
+        async with trio.open_nursery() as nursery:
+            rollout._services.calls.open(nursery, fail)
+            if handler is not None:
+                nursery.start_soon(serve)
+            else:
+                nursery.start_soon(rollout._arrivals.warn_if_forgotten, rollout.id)
+            rollout._fail = rollout._report = fail
+            if rollout._budget is not None and (seconds := rollout._budget.limits.seconds) is not None:
+                nursery.start_soon(time_out, seconds)
+            with keeping(errors), body:
                 yield rollout
-        except BaseException as exc:
-            errors.append(exc)
-        rollout._fail = None
-        timer.cancel()
-        errors += await run_each(rollout._services.calls.close)
-        service.cancel()
-        errors += await run_each(rollout._close)
+            rollout._fail = None
+            timer.cancel()
+            errors += await run_each(rollout._services.calls.close)
+            service.cancel()
+            errors += await run_each(rollout._close)
     rollout._report = None
     raise_all(errors)

@@ -645,6 +645,7 @@ class Rollout:
                 self._family.close,
                 self._services.calls.close,
                 partial(self._end, refusal),
+                self._calls.see_recorded,
                 partial(self._calls.see_out, DELIVERY_GRACE),
                 self._ledger.seal,
             )

@@ -12,7 +12,8 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from reprlib import repr as short
 from typing import TYPE_CHECKING, NoReturn
@@ -27,7 +28,7 @@ from .outcome import judge
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Handler", "raise_all", "raise_as_it_is", "run_each", "run_service", "split_cancelled"]
+__all__ = ["Handler", "keeping", "raise_all", "raise_as_it_is", "run_each", "run_service", "split_cancelled"]
 
 _MOST_IDLE = 128
 """Tasks that wait for an exchange."""
@@ -172,6 +173,19 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(trio.Cancelled)
     return (exc, None) if isinstance(exc, trio.Cancelled) else (None, exc)
+
+
+@contextmanager
+def keeping(errors: list[BaseException]) -> Iterator[None]:
+    """Keep what leaves the block, to be raised by `raise_all` behind it.
+
+    Around a nursery: one that is cancelled while it waits for its tasks, shielded ones too, raises that cancellation,
+    and what stands behind it is never reached.
+    """
+    try:
+        yield
+    except BaseException as exc:
+        errors.append(exc)
 
 
 async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]:

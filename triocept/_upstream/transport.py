@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.request import getproxies
 
@@ -121,8 +121,11 @@ class Reply:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read what is left, for a moment: then the connection can be used again."""
-        with trio.move_on_after(DRAIN):
+        """Read what is left behind a whole answer, for a moment: then the connection can be used again.
+
+        How it ends there, cleanly or not, says nothing of the answer any more.
+        """
+        with trio.move_on_after(DRAIN), suppress(UpstreamError):
             while await self.receive():
                 pass
 
