@@ -197,9 +197,7 @@ async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: 
 
 @pytest.mark.parametrize("dialect", [CHAT, COMPLETIONS, RESPONSES, MESSAGES])
 @pytest.mark.parametrize("agent", [CHAT, MESSAGES])
-@pytest.mark.parametrize(
-    "rest", [b"", b"zz\r\n", b"5\r\nabc"], ids=["a cut", "a broken chunk", "half a chunk"]
-)
+@pytest.mark.parametrize("rest", [b"", b"5\r\nabc"], ids=["a cut", "half a chunk"])
 async def test_how_a_connection_ends_behind_a_whole_answer_is_nobodys_fault(
     dialect: str, agent: str, rest: bytes
 ) -> None:

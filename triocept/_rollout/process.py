@@ -31,6 +31,7 @@ from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
 from .group import MARK, Agent, Ending, birth, limit_mark, open_handle, read_processes
 from .output import AgentResult, BinaryWriter, OutputReader, Sink, redact
+from .service import keeping, raise_all
 from .watcher import Watcher
 
 __all__ = ["AgentProcess", "OutputFile", "OutputMode", "open_process"]
@@ -111,44 +112,41 @@ async def open_process(
     # An agent may itself run agents: what is theirs is its own, too.
     outer = environment.get(MARK) or os.environ.get(MARK)
     environment[MARK] = f"{outer}:{token}" if outer else token
-    error: BaseException | None = None
-    async with AsyncExitStack() as stack:
-        stdout_sinks, stderr_sinks = _open_sinks(stack, output, stdout_file, stderr_file)
-        await watcher.register(token)
-        stack.callback(watcher.unregister_nowait, token)
-        started = trio.current_time()
-        process = await start_process(
-            command,
-            env=environment,
-            cwd=cwd,
-            feed=data is not None,
-            capture=output != "inherit",
-            mark=limit_mark(token),
-        )
-        agent = AgentProcess(
-            process=process,
-            argv=command,
-            started=started,
-            agent=Agent(token, process.pid, birth(process.pid)),
-            watcher=watcher,
-            grace=terminate_grace,
-            stdout=OutputReader(process.stdout, output_limit, stdout_sinks),
-            stderr=OutputReader(process.stderr, output_limit, stderr_sinks),
-            secrets=secret_values(environment),
-        )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(agent._run, data)
-            try:
-                with agent._body:
+    errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
+    with keeping(errors):
+        async with AsyncExitStack() as stack:
+            stdout_sinks, stderr_sinks = _open_sinks(stack, output, stdout_file, stderr_file)
+            await watcher.register(token)
+            stack.callback(watcher.unregister_nowait, token)
+            started = trio.current_time()
+            process = await start_process(
+                command,
+                env=environment,
+                cwd=cwd,
+                feed=data is not None,
+                capture=output != "inherit",
+                mark=limit_mark(token),
+            )
+            agent = AgentProcess(
+                process=process,
+                argv=command,
+                started=started,
+                agent=Agent(token, process.pid, birth(process.pid)),
+                watcher=watcher,
+                grace=terminate_grace,
+                stdout=OutputReader(process.stdout, output_limit, stdout_sinks),
+                stderr=OutputReader(process.stderr, output_limit, stderr_sinks),
+                secrets=secret_values(environment),
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(agent._run, data)
+                with keeping(errors), agent._body:
                     yield agent
-            except BaseException as exc:
-                error = exc  # re-raised below, outside the nursery: stays bare
-            try:
-                await agent._end(natural=error is None and agent.returncode is not None)
-            except BaseException as exc:
-                error = exc
-    if error is not None:
-        raise error
+                try:
+                    await agent._end(natural=not errors and agent.returncode is not None)
+                except BaseException as exc:  # a second Ctrl-C
+                    errors[:] = [exc]
+    raise_all(errors)
     if agent._failure is not None:
         raise agent._failure
     agent._raise_output_error()
