@@ -33,6 +33,7 @@ from __future__ import annotations
 import copyreg
 import re
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from ._checks import check_count
@@ -90,11 +91,12 @@ class Refusal(TrioceptError):
         retry_after: seconds after which the agent may try again; None says nothing about that.
         should_retry: what `x-should-retry` tells the SDKs; None sends no such header.
         code: the dialect's own error code or type; None lets the dialect choose by status.
-        headers: further response headers, such as rate limits; names in lower case.
+        headers: further response headers, such as rate limits; names in lower case, values of visible ASCII
+            characters, spaces and tabs.
 
     Raises:
-        TypeError: the status is no number.
-        ValueError: it is none of a refusal, or a header cannot be sent.
+        TypeError: the status is no number, or the code no text.
+        ValueError: the status is none of a refusal, `retry_after` is no time, or a header cannot be sent.
     """
 
     def __init__(
@@ -110,32 +112,42 @@ class Refusal(TrioceptError):
         check_count("a refusal's status", status)
         if not 400 <= status <= 599:
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
+        if retry_after is not None and not 0 <= retry_after < inf:
+            raise ValueError(f"retry_after is 0 or more seconds, not {retry_after!r}")
         message = mended_text(str(message))
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
         self.retry_after = retry_after
         self.should_retry = should_retry
-        self.code = code
-        self.headers = {name.lower(): _checked(name, value) for name, value in (headers or {}).items()}
+        self.code = _mended_code(code)
+        self.headers = dict(_checked(name, value) for name, value in (headers or {}).items())
 
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")  # clients differ in what they take any other octet for, and some fail
 _FRAMING = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"}
 )
 
 
-def can_be_sent(name: str, value: str) -> bool:
+def can_be_sent(name: str, value: object) -> bool:
     """Whether a response can have this header beside those that frame it (RFC 9110, 5.5)."""
+    if not isinstance(value, str):
+        return False
     return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
 
 
-def _checked(name: str, value: str) -> str:
+def _checked(name: str, value: str) -> tuple[str, str]:
     if not can_be_sent(name, value):
         raise ValueError(f"a refusal cannot have the header {name!r}: {value!r}")
-    return value
+    return name.lower(), value
+
+
+def _mended_code(code: str | None) -> str | None:
+    if code is not None and not isinstance(code, str):
+        raise TypeError(f"a code is a str, not {type(code).__name__}: {code!r}")
+    return code and mended_text(code)
 
 
 class LimitReached(Refusal):
@@ -182,7 +194,7 @@ class UpstreamError(TrioceptError):
         self.status = status
         self.body = mended_text(body)
         self.headers = dict(headers or {})
-        self.code = code
+        self.code = _mended_code(code)
         self.dialect = dialect
         self.upstream = upstream
         self.rollout = rollout

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from cli_helpers import AGENT
 
 from triocept import read_traces
+from triocept._cli import main
 
 AGENT_COMMAND = ("--", sys.executable, "-c", AGENT, "0", "a", "b", "c", "d")
 
@@ -95,3 +97,22 @@ def test_limits_that_make_no_sense_are_told(tmp_path: Path) -> None:
     ):
         done = run(*arguments, "--", "true")
         assert (done.returncode, text in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf", "-inf", "-1", "1e999"])
+@pytest.mark.parametrize("option", ["--max-seconds", "--max-cost"])
+def test_an_amount_that_is_none_is_a_mistake_of_whoever_typed_it(
+    capsys: pytest.CaptureFixture[str], option: str, amount: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(("run", option, amount, "--price", "*=1,1", *AGENT_COMMAND))
+    assert left.value.code == 2
+    assert f"Invalid value for '{option}': " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("price", ["nan,1", "1,inf", "1,1,-1"])
+def test_a_price_that_is_none_is_too(capsys: pytest.CaptureFixture[str], price: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(("run", "--price", f"*={price}", *AGENT_COMMAND))
+    assert left.value.code == 2
+    assert f"--price *={price}: " in capsys.readouterr().err

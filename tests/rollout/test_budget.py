@@ -614,3 +614,16 @@ async def test_the_reason_of_a_stop_is_kept_and_a_close_is_none() -> None:
     async with opened(echo) as other:
         pass
     assert (rollout.trace.stopped, other.trace.stopped) == ("enough", None)
+
+
+@pytest.mark.parametrize("amount", [float("nan"), -1, True, "5"])
+@pytest.mark.parametrize("name", ["turns", "total_tokens", "seconds", "cost"])
+def test_a_limit_is_a_number_from_0_on(name: str, amount: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"Limits\.{name} is"):
+        Limits(**{name: amount}, prices=PRICES)
+
+
+@pytest.mark.parametrize("amount", [float("nan"), -1])
+def test_a_price_is_a_number_from_0_on(amount: float) -> None:
+    with pytest.raises(ValueError, match=r"Price\.output is 0 or more"):
+        Price(input=1, output=amount)

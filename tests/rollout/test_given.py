@@ -6,6 +6,7 @@ import json
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,18 @@ from triocept import (
     Text,
     ToolCall,
     Unanswered,
+    UpstreamError,
+    Usage,
     read_traces,
     serve_endpoint,
     serve_pool,
 )
 from triocept.handlers import fallback, route
+
+
+def _counted(tokens: Any) -> Response:
+    return Response((Text("x"),), usage=Usage(input_tokens=tokens, output_tokens=1))
+
 
 NO_ANSWERS: dict[str, tuple[Any, str]] = {
     "a dict": ({"content": "x"}, "respond takes a str, a part (Text, Reasoning, ToolCall"),
@@ -67,6 +75,25 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
         Response((), stop_reason="stop"),
         "there is no stop reason 'stop': there are end,",
     ),  # type: ignore[arg-type]
+    "tokens that are no number": (_counted(float("nan")), "Usage.input_tokens is an int, not float: nan"),
+    "tokens that are no whole number": (_counted(0.1), "Usage.input_tokens is an int, not float: 0.1"),
+    "tokens that are true": (_counted(True), "Usage.input_tokens is an int, not bool: True"),
+    "more tokens than a file can say": (
+        _counted(2**63),
+        "Usage.input_tokens is 0 to 9223372036854775807, not",
+    ),
+    "less tokens than none": (_counted(-1), "Usage.input_tokens is 0 to 9223372036854775807, not -1"),
+    "cached tokens that are a text": (
+        Response((), usage=Usage(input_tokens=1, output_tokens=1, cached_tokens="1")),  # type: ignore[arg-type]
+        "Usage.cached_tokens is an int, not str: '1'",
+    ),
+    "usage with an extra that is a list": (
+        Response((), usage=Usage(input_tokens=1, output_tokens=1, extra=[])),  # type: ignore[arg-type]
+        "Usage.extra is a dict, not list",
+    ),
+    "an id that is a number": (Response((), id=5), "Response.id is a str, not int: 5"),  # type: ignore[arg-type]
+    "a model that is None": (Response((), model=None), "Response.model is a str, not None"),  # type: ignore[arg-type]
+    "an answer's extra that is a list": (Response((), extra=[]), "Response.extra is a dict, not list"),  # type: ignore[arg-type]
 }
 
 
@@ -103,6 +130,19 @@ NO_INCREMENTS: dict[str, tuple[Any, str]] = {
     "a start of a text": (PartStart(0, "x"), "a part of an answer is one of"),  # type: ignore[arg-type]
     "an end with a word of the wire": (ResponseEnd("stop"), "there is no stop reason 'stop'"),  # type: ignore[arg-type]
     "a call with a dict": (ToolCall("t", {"a": 1}), "ToolCall.arguments is a str"),  # type: ignore[arg-type]
+    "an end with tokens that are no number": (
+        ResponseEnd(usage=Usage(input_tokens=1, output_tokens=float("nan"))),  # type: ignore[arg-type]
+        "Usage.output_tokens is an int, not float: nan",
+    ),
+    "a start with such tokens": (
+        ResponseStart(usage=Usage(input_tokens=True, output_tokens=0)),
+        "Usage.input_tokens is an int, not bool: True",
+    ),
+    "a start with an id that is a number": (ResponseStart(id=5), "ResponseStart.id is a str, not int: 5"),  # type: ignore[arg-type]
+    "an end with a stop sequence that is a number": (
+        ResponseEnd(stop_sequence=5),  # type: ignore[arg-type]
+        "ResponseEnd.stop_sequence is a str, not int: 5",
+    ),
 }
 
 
@@ -278,6 +318,9 @@ async def test_a_surrogate_in_an_answer_is_mended_in_the_turn_on_the_wire_and_in
         "whole arguments": ToolCall("t", '{"path": "d\udcff"}', id=f"i{CUT}"),
         "what stands beside": Response.of(Text("x", {f"k{CUT}": ["\udcff"]}), Opaque("x", {"e": CUT})),
         "an id": Response((Text("x"),), id=f"f{CUT}", stop_sequence=CUT),
+        "what was counted": Response(
+            (Text("x"),), usage=Usage(input_tokens=1, output_tokens=1, extra={"k": CUT})
+        ),
     }
     if dialect == "openai_completions":
         del answers["a call"], answers["whole arguments"]
@@ -397,3 +440,56 @@ async def test_a_surrogate_in_what_the_program_asks_itself_is_mended(tmp_path: P
     assert [answer.text for answer in answers] == [f"a{LOST}", f"b{LOST}", LOST]
     (written,) = read_traces(tmp_path / "t.jsonl")
     assert [turn.request for turn in written] == [turn.request for turn in rollout.trace]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_a_surrogate_in_the_code_of_a_refusal_is_mended_and_the_rollout_goes_on(
+    dialect: str, stream: bool
+) -> None:
+    calls = count()
+
+    async def handler(exchange: Exchange) -> None:
+        match next(calls):
+            case 0:
+                await exchange.refuse(429, "no", code=f"c{CUT}")
+            case 1:
+                raise Refusal(429, "no", code=f"c{CUT}")
+            case 2:
+                code, headers = f"c{CUT}", {"x-a": "\x85", "x-b": CUT, "retry-after": f"1{CUT}"}
+                raise UpstreamError("no", status=429, code=code, headers=headers, dialect=dialect)
+            case _:
+                await exchange.respond("hello")
+
+    path = (STREAM_PATHS if stream else PATHS)[dialect]
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            url = rollout.base_url("openai_chat").removesuffix("/v1") + path
+            async with httpx2.AsyncClient(timeout=None) as client:
+                for number in range(4):
+                    body = document(dialect, f"{number}", stream=stream)
+                    answer = await client.post(url, json=body, headers=bearer(rollout))
+                    assert answer.status_code == (200 if number == 3 else 429)
+                    if number < 3 and dialect.startswith("openai"):
+                        assert answer.json()["error"]["code"] == f"c{LOST}"
+    assert [turn.outcome for turn in rollout.trace] == ["refused"] * 3 + ["answered"]
+
+
+@pytest.mark.parametrize("value", ["\x85", "\x80", "\xe9", "\u20ac", CUT, "a\nb", 5])
+def test_a_header_of_a_refusal_that_no_client_can_read_is_a_value_error(value: Any) -> None:
+    with pytest.raises(ValueError, match="a refusal cannot have the header 'x-a'"):
+        Refusal(429, "no", headers={"x-a": value})
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1])
+def test_seconds_that_nobody_can_wait_are_a_value_error(seconds: float) -> None:
+    with pytest.raises(ValueError, match="retry_after is 0 or more seconds"):
+        Refusal(429, "no", retry_after=seconds)
+
+
+@pytest.mark.parametrize("code", [5, b"x", {}])
+def test_a_code_that_is_no_text_is_a_type_error(code: Any) -> None:
+    with pytest.raises(TypeError, match="a code is a str"):
+        Refusal(429, "no", code=code)
+    with pytest.raises(TypeError, match="a code is a str"):
+        UpstreamError("no", code=code)

@@ -474,7 +474,29 @@ async def test_a_server_that_says_no_done_and_stays_open_has_ended_all_the_same(
     with trio.fail_after(5):
         async with staged(answer, CHAT) as stage:
             answered = await stage.ask(CHAT, stream=True)
-            assert answered.content == b"".join([*pieces, done])
+            assert answered.content == b"".join([*pieces, done]) + b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"data: [DONE]", b"data: [DONE]\n", b'data: {"usage": {"pro', b"data: [DONE]\r\r"]
+)
+@pytest.mark.parametrize("dialect", [CHAT, COMPLETIONS])
+async def test_an_agent_gets_the_whole_end_of_its_dialect_where_the_provider_left_it_out(
+    dialect: str, left: bytes
+) -> None:
+    *pieces, done = wire_stream(dialect)
+    assert done.endswith(b"data: [DONE]\n\n")
+    pieces.append(done.removesuffix(b"data: [DONE]\n\n"))
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(map(chunk, filter(None, [*pieces, left]))) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, dialect) as stage:
+            answered = await stage.ask(dialect, stream=True)
+    whole_end = left if left.endswith(b"\r\r") else b"data: [DONE]\n\n"
+    assert answered.content == b"".join(pieces) + whole_end
+    assert [turn.outcome for turn in stage.rollout.trace] == ["answered"]
 
 
 async def test_of_two_ends_the_agent_gets_one() -> None:

@@ -5,7 +5,7 @@ Rules:
 1. What is no answer is a `TypeError` (a `ValueError` for a word that there is not), before anything is settled or sent.
    The nouns themselves check nothing: most of them are made by parsers, many to a call.
 2. Surrogates are mended here, so that the turn, the wire and the file say the same; see `_unicode`.
-3. The check of what is fit costs a look at each text, and copies nothing.
+3. The check of what is fit costs a look at each text and number, and copies nothing.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _TEXTS: dict[type, tuple[str, ...]] = {
     Opaque: ("dialect",),
 }
 """The parts of an answer, and which of their fields are text."""
+_COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_MOST_TOKENS = 2**63 - 1
+"""What a reader of any language takes for a whole number."""
 _STOP_REASONS = frozenset(get_args(StopReason))
 _PARTS = ", ".join(kind.__name__ for kind in _TEXTS)
 _encode = msgspec.json.Encoder().encode
@@ -69,7 +72,9 @@ def given_response(answer: object) -> Response:
             f"Response.content is a tuple of parts, not {_described(answer.content)}; Response.of(…) makes one"
         )
     parts = tuple([given_part(part) for part in answer.content])
-    _check_end(answer.stop_reason, answer.usage)
+    _check_end(answer)
+    for name in ("id", "model", "dialect"):
+        _check_text(answer, name)
     return msgspec.structs.replace(_fit_around(answer), content=parts)
 
 
@@ -107,12 +112,13 @@ def given_event(event: object) -> Event:
             return PartStart(event.index, given_part(part))
         case PartBlob(index=int(), blob=Blob()):
             return fit(event)
-        case ResponseStart(usage=Usage() | None):
+        case ResponseStart():
+            _check_start(event)
             return fit(event)
-        case ResponseEnd(stop_reason=reason, usage=usage):
-            _check_end(reason, usage)
+        case ResponseEnd():
+            _check_end(event)
             return fit(event)
-        case PartDelta() | PartEnd() | PartStart() | PartBlob() | ResponseStart():
+        case PartDelta() | PartEnd() | PartStart() | PartBlob():
             raise TypeError(f"an event with a field of the wrong type: {short(event)}")
         case _:
             raise TypeError(
@@ -184,22 +190,61 @@ class Seams:
 
 def _fit_around(response: Response) -> Response:
     """The response, what stands beside its content mended."""
-    if response.extra is None and f"{response.id}{response.model}{response.stop_sequence}".isascii():
+    plain = response.extra is None and (response.usage is None or response.usage.extra is None)
+    if plain and f"{response.id}{response.model}{response.stop_sequence}".isascii():
         return response
     return fit(msgspec.structs.replace(response, content=()))
 
 
-def _check_end(reason: object, usage: object) -> None:
+def _check_start(start: ResponseStart) -> None:
+    for name in ("id", "model", "dialect"):
+        _check_text(start, name)
+    _check_usage(start.usage)
+    _check_extra(start)
+
+
+def _check_end(end: Response | ResponseEnd) -> None:
+    reason = end.stop_reason
     if reason is not None and reason not in _STOP_REASONS:
         raise ValueError(f"there is no stop reason {reason!r}: there are {', '.join(get_args(StopReason))}")
-    if usage is not None and not isinstance(usage, Usage):
+    if end.stop_sequence is not None:
+        _check_text(end, "stop_sequence")
+    _check_usage(end.usage)
+    _check_extra(end)
+
+
+def _check_usage(usage: object) -> None:
+    """A number that is none, or that no file can say, would make a line that nobody can read."""
+    if usage is None:
+        return
+    if not isinstance(usage, Usage):
         raise TypeError(f"usage is a Usage, not {_described(usage)}")
+    for name in _COUNTS:
+        count = getattr(usage, name)
+        if type(count) is not int:
+            if count is not None or name in ("input_tokens", "output_tokens"):
+                raise TypeError(f"Usage.{name} is an int, not {_described(count)}")
+        elif not 0 <= count <= _MOST_TOKENS:
+            raise ValueError(f"Usage.{name} is 0 to {_MOST_TOKENS}, not {short(count)}")
+    if not isinstance(usage.estimated, bool):
+        raise TypeError(f"Usage.estimated is a bool, not {_described(usage.estimated)}")
+    _check_extra(usage)
+
+
+def _check_text(noun: object, name: str) -> None:
+    value = getattr(noun, name)
+    if not isinstance(value, str):
+        raise TypeError(_not_text(noun, name, value))
+
+
+def _check_extra(noun: object) -> None:
+    extra = getattr(noun, "extra", None)
+    if extra is not None and not isinstance(extra, dict):
+        raise TypeError(f"{type(noun).__name__}.extra is a dict, not {_described(extra)}")
 
 
 def _check_beside(part: object) -> None:
-    extra = getattr(part, "extra", None)
-    if extra is not None and not isinstance(extra, dict):
-        raise TypeError(f"{type(part).__name__}.extra is a dict, not {_described(extra)}")
+    _check_extra(part)
     blobs: object = _blobs(part)
     if not isinstance(blobs, tuple | list) or not all(isinstance(blob, Blob) for blob in blobs):
         raise TypeError(f"Reasoning.blobs is a tuple of Blobs, not {_described(blobs)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
+from math import inf, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,18 @@ __all__ = ["limit_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _amount(text: str) -> float:
+    """A number from 0 on: Python's `float` takes `nan` and `inf`, too."""
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = nan
+    if not 0 <= amount < inf:
+        raise click.BadParameter(f"{text} is not a number from 0 on.")
+    return amount
+
+
 _OPTIONS = (
     click.option(
         "--max-turns", type=click.IntRange(0), metavar="N", help="End the run after N answered calls."
@@ -27,10 +40,10 @@ _OPTIONS = (
         metavar="N",
         help="End it after N tokens, input and output together.",
     ),
-    click.option("--max-seconds", type=click.FloatRange(0), metavar="SECONDS", help="End it after so long."),
+    click.option("--max-seconds", type=_amount, metavar="SECONDS", help="End it after so long."),
     click.option(
         "--max-cost",
-        type=click.FloatRange(0),
+        type=_amount,
         metavar="COST",
         help="End it when it has cost so much, in the currency of the prices.",
     ),
@@ -91,6 +104,8 @@ def _parsed(option: str) -> tuple[str, Price]:
     model, _, numbers = option.rpartition("=")
     try:
         amounts = _amounts(numbers)
+        if inf in amounts:
+            raise ValueError("a price is a number from 0 on")
         if not model or not 2 <= len(amounts) <= 3:
             raise ValueError(
                 "it is MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED: what a million tokens cost, as in m=1.25,10"

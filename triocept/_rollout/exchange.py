@@ -245,7 +245,7 @@ class Exchange:
 
         Raises:
             AlreadySettled, ExchangeAbandoned: as `respond`.
-            ValueError: the status is none of a refusal, or a header cannot be sent.
+            ValueError, TypeError: as `Refusal`.
 
         Cancellation: as `respond`.
         """

@@ -7,7 +7,7 @@ Rules:
 3. From the frame on that says why the answer ends, everything waits for the terminal event, and is the last piece.
    What comes behind that event is thrown away: nobody gets a second end.
 4. A provider that has said why it ended but not that it ended, and is silent for `END_PATIENCE`, has ended: so do
-   servers without `[DONE]` whose connection stays open.
+   servers without `[DONE]` whose connection stays open. The agent gets the `[DONE]` that they left out.
 5. Bytes that are beyond doubt the content of an answer under way may go to the agent before they are read here: most
    of what a relay adds to an event is the time to read it.
 6. What came before a failure goes on before it, unless it is no content: then the failure still has its HTTP status.
@@ -41,6 +41,8 @@ END_PATIENCE = 1.0
 _FRAME_END = re.compile(
     rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))"
 )  # a CR at the end may be half of a CR LF
+
+_LAST_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))\r\Z")
 
 _LONGEST_END = 3
 """Bytes of an end that may have come before the last of it."""
@@ -82,7 +84,7 @@ class Frames:
         return not self._rest
 
     def rest(self) -> bytes:
-        """What has no empty line behind it."""
+        """What has no empty line behind it, but that a CR at the end of all bytes may be one."""
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
@@ -167,10 +169,15 @@ class Relay:
         Raises:
             UpstreamTruncated: the answer has not.
         """
-        if not self.ended and (rest := self._frames.rest()):
+        if self.ended:
+            return
+        rest, end = self._frames.rest(), self._parser.left_out
+        if rest and (
+            not end or _LAST_END.search(rest)
+        ):  # a frame in pieces says nothing, and would spoil the end behind it
             self._take(rest)
         if not self.ended:
-            self._add(b"", self._parser.close())
+            self._add(end, self._parser.close())
 
     def last(self) -> Relayed:
         """The last piece: the terminal event, and all that waited for it."""

@@ -16,6 +16,8 @@ from ..errors import DialectError
 
 __all__ = ["Fields", "kind_of", "merged", "read_list", "read_text"]
 
+_MOST_COUNTED = 2**53
+"""What every JSON reader takes for a whole number (RFC 8259, 6); sums of a few of it fit a file's 64 bits."""
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
@@ -97,6 +99,11 @@ class Fields:
         if value is None or value == int(value):
             return value if value is None else int(value)
         raise DialectError("must be a whole number", path=self.at(name))
+
+    def count(self, name: str) -> int | None:
+        """A number of tokens; None where what stands there counts nothing: it is below 0, or beyond all measure."""
+        value = self.integer(name)
+        return value if value is not None and 0 <= value <= _MOST_COUNTED else None
 
     def need_integer(self, name: str) -> int:
         value = self.integer(name)

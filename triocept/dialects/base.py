@@ -57,6 +57,10 @@ class StreamParser(ABC):
     Its memory is bounded by one wire event.
     """
 
+    left_out: ClassVar[bytes] = b""
+    """What ends a stream of this dialect, and what servers leave out all the same: the terminal fact stands before it.
+    A relay gives it to the agent where `close` alone ended the answer."""
+
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes.

@@ -20,12 +20,12 @@ def parse_usage(value: Json, path: str) -> Usage | None:
     if not value:
         return None
     fields = Fields(value, path)
-    fresh, output = fields.integer("input_tokens"), fields.integer("output_tokens")
-    read, written = fields.integer(_READ), fields.integer(_WRITTEN)
+    fresh, output = fields.count("input_tokens"), fields.count("output_tokens")
+    read, written = fields.count(_READ), fields.count(_WRITTEN)
     if fresh is None and output is None:
         return None
     details = fields.object(_DETAILS) or Fields({})
-    thinking = details.integer("thinking_tokens")
+    thinking = details.count("thinking_tokens")
     fields.keep(_DETAILS, details.rest())
     return Usage(
         input_tokens=(fresh or 0) + (read or 0) + (written or 0),

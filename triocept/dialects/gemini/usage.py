@@ -21,9 +21,9 @@ def parse_usage(value: Json, path: str) -> Usage | None:
     if not value:
         return None
     fields = ProtoFields(value, path)
-    prompt, candidates = fields.integer("promptTokenCount"), fields.integer("candidatesTokenCount")
-    thoughts, tools = fields.integer("thoughtsTokenCount"), fields.integer(_TOOLS)
-    cached, total = fields.integer("cachedContentTokenCount"), fields.integer("totalTokenCount")
+    prompt, candidates = fields.count("promptTokenCount"), fields.count("candidatesTokenCount")
+    thoughts, tools = fields.count("thoughtsTokenCount"), fields.count(_TOOLS)
+    cached, total = fields.count("cachedContentTokenCount"), fields.count("totalTokenCount")
     if prompt is None and candidates is None and total is None:
         return None
     output = (candidates or 0) + (thoughts or 0)

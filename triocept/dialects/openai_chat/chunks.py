@@ -53,6 +53,8 @@ class ChunkParser(StreamParser):
         name: the dialect's.
     """
 
+    left_out = DONE
+
     def __init__(self, name: str) -> None:
         self._name = name
         self._sse = SSEDecoder()

@@ -17,19 +17,19 @@ def parse_usage(value: Json, path: str) -> Usage | None:
     if not value:
         return None
     fields = Fields(value, path)
-    prompt, completion = fields.integer("prompt_tokens"), fields.integer("completion_tokens")
-    total = fields.integer("total_tokens")
+    prompt, completion = fields.count("prompt_tokens"), fields.count("completion_tokens")
+    total = fields.count("total_tokens")
     if prompt is None and completion is None:
         return None
     inputs, outputs = Fields({}), Fields({})
     inputs = fields.object("prompt_tokens_details") or inputs
     outputs = fields.object("completion_tokens_details") or outputs
-    cached, written = inputs.integer("cached_tokens"), inputs.integer("cache_write_tokens")
-    reasoning = outputs.integer("reasoning_tokens")
+    cached, written = inputs.count("cached_tokens"), inputs.count("cache_write_tokens")
+    reasoning = outputs.count("reasoning_tokens")
     if cached is None:
-        cached = fields.integer("prompt_cache_hit_tokens")  # DeepSeek
+        cached = fields.count("prompt_cache_hit_tokens")  # DeepSeek
     if reasoning is None:
-        reasoning = fields.integer("reasoning_tokens")  # SGLang
+        reasoning = fields.count("reasoning_tokens")  # SGLang
     fields.keep("prompt_tokens_details", inputs.rest())
     fields.keep("completion_tokens_details", outputs.rest())
     return Usage(

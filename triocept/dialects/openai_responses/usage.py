@@ -20,13 +20,13 @@ def parse_usage(value: Json, path: str) -> Usage | None:
     if not value:
         return None
     fields = Fields(value, path)
-    inputs, outputs = fields.integer("input_tokens"), fields.integer("output_tokens")
-    total = fields.integer("total_tokens")
+    inputs, outputs = fields.count("input_tokens"), fields.count("output_tokens")
+    total = fields.count("total_tokens")
     if inputs is None and outputs is None:
         return None
     read, wrote = fields.object(_INPUTS) or Fields({}), fields.object(_OUTPUTS) or Fields({})
-    cached, written = read.integer("cached_tokens"), read.integer("cache_write_tokens")
-    reasoning = wrote.integer("reasoning_tokens")
+    cached, written = read.count("cached_tokens"), read.count("cache_write_tokens")
+    reasoning = wrote.count("reasoning_tokens")
     fields.keep(_INPUTS, _told(read))
     fields.keep(_OUTPUTS, _told(wrote))
     return Usage(
