@@ -68,7 +68,7 @@ async def test_a_fault_in_one_call_is_a_500_for_its_agent_and_an_error_for_its_o
     stream = place == "rendering a stream"
 
     async def agent(rollout: Rollout) -> httpx2.Response:
-        root = rollout.service_url("").rstrip("/")
+        root = rollout.service_url("mcp").removesuffix("/mcp")
         path = STREAM_PATHS[name] if stream else STREAM_PATHS[name].replace("streamG", "g").partition("?")[0]
         async with httpx2.AsyncClient(timeout=None) as client:
             asked = document(name, stream=stream)
