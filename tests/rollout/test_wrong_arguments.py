@@ -115,7 +115,7 @@ OF_ENDPOINT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"recorder": "x.jsonl"}, TypeError, r"recorder .*JSONLRecorder\('x.jsonl'\)"),
     ({"tls": "a.pem"}, TypeError, r"tls is an ssl.SSLContext or \(certificate, key\), not str: 'a.pem'"),
     ({"tls": ("/no/a.pem", "/no/b.pem")}, FileNotFoundError, ".*'/no/a.pem'"),
-    ({"tls": (__file__, __file__)}, ValueError, "tls: .*test_mistakes.py"),
+    ({"tls": (__file__, __file__)}, ValueError, "tls: .*test_wrong_arguments.py"),
 ]
 
 
