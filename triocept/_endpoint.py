@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, final
 import trio
 
 from ._checks import check_count, check_number, check_str, check_type, described
+from ._failures import keeping, raise_all, split_cancelled
 from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
@@ -24,7 +25,6 @@ from ._rollout.ledger import recording
 from ._rollout.life import open_rollout
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout, check_concurrency
-from ._rollout.service import keeping, raise_all, split_cancelled
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
 from ._rollout.watcher import Watcher, open_watcher

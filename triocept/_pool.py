@@ -21,11 +21,11 @@ import trio
 
 from ._checks import check_choice, check_count, check_number
 from ._endpoint import Endpoint, serve_endpoint
+from ._failures import keeping, raise_all, split_cancelled
 from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, check_handler
 from ._rollout.ledger import recording
 from ._rollout.rollout import Rollout
-from ._rollout.service import keeping, raise_all, split_cancelled
 from ._trace.recorder import Recorder
 from .errors import EndpointCrashed
 
@@ -75,7 +75,7 @@ class Pool:
         self._waiting = 0
         self._delay = 0.0
         self._paused = False
-        """No endpoint is opened for now: the last one could not be."""
+        """No endpoint is opened before its delay is over: the last one could not be."""
         self._error: BaseException | None = None
         """Why the last one could not be opened."""
         self._changed = trio.Event()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import trio
 
+from .._failures import keeping, raise_all
 from ..errors import RolloutClosed
 from .environment import agent_environment
 from .exchange import Exchange
 from .output import AgentResult
 from .process import AgentProcess, open_process
-from .service import keeping, raise_all
 
 if TYPE_CHECKING:
     from .rollout import Rollout

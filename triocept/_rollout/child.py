@@ -13,11 +13,11 @@ from .._canonical.given import fit
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import described
+from .._failures import raise_all, run_each
 from .._trace.branch import Branch
 from ..errors import LimitReached, Refusal, RolloutClosed
 from .log import EventReader
 from .outcome import Answered, Failed, Outcome, Refused
-from .service import raise_all, run_each
 
 if TYPE_CHECKING:
     from .addresses import Addresses

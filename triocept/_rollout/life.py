@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .service import Handler, keeping, raise_all, run_each, run_service, split_cancelled
+from .._failures import keeping, raise_all, run_each, split_cancelled
+from .service import Handler, run_service
 
 if TYPE_CHECKING:
     from .rollout import Rollout

@@ -26,12 +26,12 @@ from typing import Literal, TypeAlias, final, get_args
 
 import trio
 
+from .._failures import keeping, raise_all
 from ..errors import AgentFailed
 from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
 from .group import MARK, Agent, Ending, birth, limit_mark, open_handle, read_processes
 from .output import AgentResult, BinaryWriter, OutputReader, Sink, redact
-from .service import keeping, raise_all
 from .watcher import Watcher
 
 __all__ = ["AgentProcess", "OutputFile", "OutputMode", "open_process"]

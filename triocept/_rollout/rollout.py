@@ -20,6 +20,7 @@ from .._canonical.request import Request
 from .._canonical.response import Response
 from .._canonical.tokens import Estimator, estimate_input_tokens
 from .._checks import check_choice, check_count, check_str, check_type
+from .._failures import raise_all, run_each
 from .._limits import EndpointLimits
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
@@ -44,7 +45,7 @@ from .output import AgentResult
 from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
 from .registry import Registry
 from .retries import likeness, retry_of
-from .service import raise_all, run_each, run_service
+from .service import run_service
 from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
 from .watcher import Watcher

@@ -23,11 +23,11 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
+from .._failures import split_cancelled
 from .._trace.service import ServiceCall, ServiceKind
 from .._trace.turn import OutcomeKind, TurnError
 from .._unicode import mended_text
 from ..errors import Refusal
-from .service import split_cancelled
 from .tools import json_of
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from typing import Any, TypeAlias
 
 import trio
 
+from .._failures import split_cancelled
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
-from .._rollout.service import split_cancelled
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission

@@ -40,7 +40,7 @@ import hpack
 import trio
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame
 
-from .._rollout.service import split_cancelled
+from .._failures import split_cancelled
 from .http2_stream import Malformed, Stream, read_head
 from .slow_reader import send_to_reader
 from .wire import Wire

@@ -24,7 +24,7 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
-from .._rollout.service import split_cancelled
+from .._failures import split_cancelled
 from .admission import Admission
 from .connection import NO_ROOM, Connection
 from .fast import FastWay
