@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 import trio
 import trio.testing
 
+from tests.unserved import opened, outcome, outcomes
 from triocept import (
-    EndpointLimits,
     Exchange,
-    Handler,
     MissingPrice,
     Price,
     Refusal,
     Response,
-    Rollout,
     Text,
     UpstreamError,
     Usage,
 )
-from triocept._rollout.life import open_rollout
-from triocept._rollout.registry import Registry
 from triocept.handlers import fallback, limits
-
-
-@asynccontextmanager
-async def opened(handler: Handler, within: float = 30) -> AsyncIterator[Rollout]:
-    """A rollout that no agent can reach, for so many seconds at the most."""
-    rollout = Rollout(cast(Any, SimpleNamespace(limits=EndpointLimits())), Registry(), cast(Any, None))
-    with trio.fail_after(within):
-        async with open_rollout(rollout, handler, None):
-            yield rollout
 
 
 async def answer(exchange: Exchange) -> None:
     await exchange.respond(Response((Text("ok"),), usage=Usage(input_tokens=10, output_tokens=10)))
-
-
-async def outcomes(rollout: Rollout, count: int) -> list[str]:
-    found = []
-    for number in range(count):
-        try:
-            await rollout.ask(f"call {number}")
-            found.append("answered")
-        except Refusal as exc:
-            found.append(str(exc.status))
-    return found
 
 
 async def test_several_rollouts_share_a_budget_and_none_is_ended_by_it() -> None:
@@ -69,11 +40,7 @@ async def test_ten_calls_at_once_at_a_limit_of_three_turns_are_three_answers_and
         await answer(exchange)
 
     async def call(number: int) -> None:
-        try:
-            await rollout.ask(f"call {number}")
-            found.append("answered")
-        except Refusal as exc:
-            found.append(str(exc.status))
+        found.append(await outcome(rollout, f"call {number}"))
 
     async with opened(limits(held, turns=3)) as rollout:
         async with trio.open_nursery() as nursery:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.asking import STREAM_PATHS, ask, ask_body, bearer, document, echo, url_of
+from tests.unserved import opened, outcomes
 from triocept import (
-    EndpointLimits,
     Exchange,
     Handler,
     JSONLRecorder,
@@ -33,28 +32,9 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
-from triocept._rollout.life import open_rollout
-from triocept._rollout.registry import Registry
 
 PRICES = {"dear": Price(input=10, output=100, cached_input=1, cache_write=20), "*": Price(input=1, output=2)}
 MILLION = 1_000_000
-
-
-@asynccontextmanager
-async def opened(
-    handler: Handler | None = None, limits: Limits | None = None, *, within: float = 30, **options: Any
-) -> AsyncIterator[Rollout]:
-    """A rollout that no agent can reach, for so many seconds at the most."""
-    rollout = Rollout(
-        cast(Any, SimpleNamespace(limits=EndpointLimits())),
-        Registry(),
-        cast(Any, None),
-        limits=limits,
-        **options,
-    )
-    with trio.fail_after(within):
-        async with open_rollout(rollout, handler, None):
-            yield rollout
 
 
 class Held:
@@ -84,18 +64,6 @@ def counted(input_tokens: int, output_tokens: int, **more: int) -> Handler:
         await exchange.respond(Response((Text("x"),), usage=usage))
 
     return handler
-
-
-async def outcomes(rollout: Rollout, count: int) -> list[str]:
-    """What becomes of so many calls, one after the other."""
-    found = []
-    for number in range(count):
-        try:
-            await rollout.ask(f"call {number}")
-            found.append("answered")
-        except Refusal as exc:
-            found.append(str(exc.status))
-    return found
 
 
 # Turns

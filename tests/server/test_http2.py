@@ -119,6 +119,17 @@ class Client:
         while not self.closed:
             await self.see()
 
+    async def pour(self, data: bytes) -> None:
+        """Send this, as far as the server takes it, and read meanwhile, until it has hung up."""
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self.stream.send_all(data)
+
+            await self.end()
+
 
 def head(path: str, method: str = "POST", key: str = "sk-none") -> Headers:
     return [
@@ -325,6 +336,7 @@ async def test_a_socket_that_takes_nothing_is_broken_off_after_its_time() -> Non
                 client.h2.increment_flow_control_window(2**30)
                 await client.ask(rollout, stream=True)
                 await settled(lambda: held.cancelled[0] == 1)
+    assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
 
 
 # Early answers
@@ -436,14 +448,7 @@ async def test_a_flood_ends_its_connection_with_goaway_in_one_line_of_log(
             async with opened(endpoint) as client:
                 await client.ask(rollout, body=b"{", end=False)
                 flood = b"".join(make(number).serialize() for number in range(http2.FRAMES + 1000))
-                async with trio.open_nursery() as nursery:
-
-                    @nursery.start_soon
-                    async def send() -> None:
-                        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                            await client.stream.send_all(flood)
-
-                    await client.end()
+                await client.pour(flood)
     assert client.goaway == 11, "ENHANCE_YOUR_CALM"
     assert len(caplog.records) == 1
 
@@ -458,14 +463,7 @@ async def test_resets_in_rapid_succession_end_the_connection_and_leave_no_handle
                 for number in range(1, 2 * http2.FRAMES + 2001, 2):
                     client.h2.send_headers(number, head(CHAT, key=rollout.api_key), end_stream=True)
                     client.h2.reset_stream(number)
-                async with trio.open_nursery() as nursery:
-
-                    @nursery.start_soon
-                    async def send() -> None:
-                        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                            await client.flush()
-
-                    await client.end()
+                await client.pour(client.h2.data_to_send())
             await settled(lambda: not rollout._calls.connections)
     assert client.goaway == 11
     assert held.caught == held.cancelled
@@ -524,14 +522,7 @@ async def reset_rapidly(endpoint: Endpoint) -> None:
         for number in range(1, 2001, 2):
             client.h2.send_headers(number, head("/v1"), end_stream=True)
             client.h2.reset_stream(number)
-        async with trio.open_nursery() as nursery:
-
-            @nursery.start_soon
-            async def send() -> None:
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await client.flush()
-
-            await client.end()
+        await client.pour(client.h2.data_to_send())
     assert client.goaway == 11
 
 

@@ -69,6 +69,7 @@ def program(tmp_path: Path, code: str, *arguments: object) -> Iterator[subproces
     script.write_text(textwrap.dedent(code))
     with subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -368,15 +369,7 @@ OTHER = """
 
 def test_one_id_in_two_programs_is_two_traces(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
-    script = tmp_path / "other.py"
-    script.write_text(textwrap.dedent(OTHER))
-    with subprocess.Popen(
-        [sys.executable, str(script), str(file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as process:
+    with program(tmp_path, OTHER, file) as process:
         assert process.stdin is not None
         asked: list[str] = []
 
@@ -390,12 +383,9 @@ def test_one_id_in_two_programs_is_two_traces(tmp_path: Path) -> None:
                         process.stdin.flush()
                         asked.append(output(process).readline())
 
-        try:
-            run(main)
-            process.stdin.close()
-            assert process.wait(timeout=20) == 0
-        finally:
-            process.kill()
+        run(main)
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
     traces = read_traces(file)
     assert {tuple(texts(each)[-1].strip() for each in trace) for trace in traces} == {
         ("mine 0", "mine 1", "mine 2"),
@@ -470,21 +460,10 @@ def test_a_line_for_which_there_was_no_room_costs_itself_alone_and_no_line_of_an
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "t.jsonl"
-    script = tmp_path / "limited.py"
-    script.write_text(textwrap.dedent(LIMITED))
-    with subprocess.Popen(
-        [sys.executable, str(script), str(file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as process:
-        try:
-            told = [output(process).readline() for _ in range(2)]
-            record(file, *growing(2, "z", rollout="other"))
-            process.communicate("\n", timeout=20)
-        finally:
-            process.kill()
+    with program(tmp_path, LIMITED, file) as process:
+        told = [output(process).readline() for _ in range(2)]
+        record(file, *growing(2, "z", rollout="other"))
+        process.communicate("\n", timeout=20)
     assert process.returncode == 0
     assert told == [f"{str(file)!r} [Errno {errno.EFBIG}] File too large: {str(file)!r}\n"] * 2
     (one, other), named = damages(file)

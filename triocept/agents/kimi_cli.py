@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
+from ._kimi import configuration
 from ._launch import Directory, Launch, made, write_text
 
 __all__ = ["kimi_cli"]
@@ -40,20 +40,5 @@ def kimi_cli(
         dialect: what it is to speak: chat, responses or Gemini.
     """
     home = made(directory) / "kimi-cli"
-    write_text(
-        home / "config.toml",
-        f"""default_model = "triocept"
-telemetry = false
-
-[models.triocept]
-provider = "triocept"
-model = {json.dumps(rollout.model)}
-max_context_size = 128000
-
-[providers.triocept]
-type = "{_TYPES[dialect]}"
-base_url = "{rollout.base_url(dialect)}"
-api_key = "{rollout.api_key}"
-""",
-    )
+    write_text(home / "config.toml", configuration(rollout, dialect, _TYPES[dialect]))
     return Launch(argv=(executable, "--print", "--yolo", "-p", prompt), env={"KIMI_SHARE_DIR": str(home)})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
+from ._kimi import configuration
 from ._launch import Directory, Launch, made, write_text
 
 __all__ = ["kimi_code"]
@@ -38,22 +38,7 @@ def kimi_code(
         dialect: what it is to speak: chat, responses or messages.
     """
     home = made(directory) / "kimi-code"
-    write_text(
-        home / "config.toml",
-        f"""default_model = "triocept"
-telemetry = false
-
-[models.triocept]
-provider = "triocept"
-model = {json.dumps(rollout.model)}
-max_context_size = 128000
-
-[providers.triocept]
-type = "{_TYPES[dialect]}"
-base_url = "{rollout.base_url(dialect)}"
-api_key = "{rollout.api_key}"
-""",
-    )
+    write_text(home / "config.toml", configuration(rollout, dialect, _TYPES[dialect]))
     return Launch(
         argv=(executable, "-p", prompt),
         env={"KIMI_CODE_HOME": str(home), "KIMI_CODE_NO_AUTO_UPDATE": "1", "KIMI_DISABLE_TELEMETRY": "1"},
