@@ -50,6 +50,13 @@ async def until(condition: Callable[[], Any]) -> None:
         await trio.sleep(0.005)
 
 
+async def comes_true(condition: Callable[[], Any], *, within: float) -> bool:
+    """Whether this is so before that many seconds are over."""
+    with trio.move_on_after(within):
+        await until(condition)
+    return bool(condition())
+
+
 async def until_sleeping(tag: str, count: int) -> None:
     """That many `sleep` processes have got as far as to be that."""
 

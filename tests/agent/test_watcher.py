@@ -10,6 +10,7 @@ import pytest
 import trio
 from agent_helpers import (
     ENV,
+    comes_true,
     no_mark,
     open_agent,
     open_program,
@@ -55,9 +56,9 @@ async def test_a_killed_program_takes_its_agents_with_it_within_two_seconds(scri
             watcher = int(await program.line())
             await until_sleeping(tag, 2)
             program.kill()
-            with trio.fail_after(2):
-                await until(lambda: not [pid for pid in running(tag) if pid != program.process.pid])
-        await until(lambda: not _is_alive(watcher))
+            itself = {program.process.pid}
+            assert await comes_true(lambda: set(running(tag)) <= itself, within=2)
+        assert await comes_true(lambda: not _is_alive(watcher), within=10)
 
 
 BEFORE_EXEC = """
@@ -80,10 +81,9 @@ async def test_an_agent_between_its_fork_and_its_exec_ends_too() -> None:
     with trio.fail_after(10):
         async with open_program(BEFORE_EXEC, tag) as program:
             assert await program.process.wait() == -signal.SIGKILL
-            with trio.fail_after(2):
-                await until(lambda: not running(tag))
-                await trio.sleep(0.3)  # an agent that came up later would be here now
-                assert not running(tag)
+            assert await comes_true(lambda: not running(tag), within=2)
+            await trio.sleep(0.3)  # an agent that came up later would be here now
+            assert not running(tag)
 
 
 WITH_A_FORK = """
@@ -112,8 +112,8 @@ async def test_a_forked_child_that_holds_the_pipe_open_does_not_keep_the_agents_
             await until_sleeping(tag, 1)
             program.kill()
             try:
-                with trio.fail_after(2):
-                    await until(lambda: set(running(tag)) <= {child, program.process.pid})
+                only = {child, program.process.pid}
+                assert await comes_true(lambda: set(running(tag)) <= only, within=2)
             finally:
                 os.kill(child, signal.SIGKILL)
 

@@ -225,8 +225,9 @@ async def test_a_start_can_be_cancelled_at_every_step(service: Service, step: in
         finally:
             trio.lowlevel.remove_instrument(instrument)
             scope.cancel()
-    with trio.fail_after(5):
+    with trio.move_on_after(5):
         await until(lambda: not service.tunnels)
+    assert service.tunnels == {}
 
 
 async def test_a_registration_is_deleted_though_its_answer_came_after_the_cancellation(

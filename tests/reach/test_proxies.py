@@ -264,6 +264,7 @@ async def test_a_hang_up_before_the_proxy_cancels_the_handler_behind_it(name: st
                     await begun.wait()
                     nursery.cancel_scope.cancel()
                 await cancelled.wait()
+    assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
 
 
 async def test_tls_at_the_proxy_keeps_the_key_out_of_sight(name: str, tmp_path: Path) -> None:

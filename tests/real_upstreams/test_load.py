@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from tests.upstream.test_load import cancelled_many
+from tests.upstream.test_load import check_cancelled_many
 
 
 def resident() -> int:
@@ -20,9 +20,9 @@ def resident() -> int:
 
 async def test_ten_thousand_cancelled_calls_leave_memory_where_it_was() -> None:
     with trio.fail_after(600):
-        await cancelled_many(rounds=10)  # what is loaded and kept once is loaded now
+        await check_cancelled_many(rounds=10)  # what is loaded and kept once is loaded now
         gc.collect()
         before = resident()
-        await cancelled_many(rounds=100)
+        await check_cancelled_many(rounds=100)
         gc.collect()
         assert resident() - before < 4096

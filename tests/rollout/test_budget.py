@@ -503,10 +503,10 @@ STEPS = st.lists(st.sampled_from(["begin", "begin", "answer", "refuse", "break",
 @given(steps=STEPS, turns=st.integers(0, 4), child=st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_there_are_never_more_answers_than_turns(steps: list[str], turns: int, child: bool) -> None:
-    trio.run(_play, steps, turns, child)
+    trio.run(_assert_never_more_answers, steps, turns, child)
 
 
-async def _play(steps: list[str], turns: int, with_child: bool) -> None:
+async def _assert_never_more_answers(steps: list[str], turns: int, with_child: bool) -> None:
     async with opened(None, Limits(turns=turns)) as rollout, rollout.open_child() as child:
         taken: list[Exchange] = []
         hang_ups: dict[str, Callable[[], None]] = {}

@@ -215,7 +215,7 @@ async def answer_to(port: int, data: bytes) -> tuple[object, ...]:
     return tuple(seen)
 
 
-async def compare(examples: list[list[tuple[float, int, bytes]]]) -> None:
+async def assert_same_both_ways(examples: list[list[tuple[float, int, bytes]]]) -> None:
     async with serve_endpoint(fast=True) as one, serve_endpoint(fast=False) as other:
         async with one.open_rollout(echo, id="r") as a, other.open_rollout(echo, id="r") as b:
             for changes in examples:
@@ -239,7 +239,7 @@ def test_a_head_of_any_kind_is_answered_the_same_both_ways(
 
     async def main() -> None:
         with trio.fail_after(60):
-            await compare(examples)
+            await assert_same_both_ways(examples)
 
     trio.run(main)
 

@@ -145,7 +145,8 @@ async def test_half_a_frame_with_the_handshake_and_the_rest_of_it_later() -> Non
                 await stream.send_all(upgrade(rollout) + call()[:20])
                 await read_until(stream, b"\r\n\r\n")
                 await stream.send_all(call()[20:])
-                await read_until(stream, b"response.completed")
+                assert b"hi" in await read_until(stream, b"response.completed")
+    assert [turn.outcome for turn in rollout.trace] == ["answered"]
 
 
 @pytest.mark.parametrize(
@@ -253,6 +254,7 @@ async def test_a_large_call_alone_is_no_backlog_and_its_hang_up_is_seen() -> Non
                     await stream.send_all(call("x" * 500_000))
                     await caught.wait()
                 await cancelled.wait()
+    assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
 
 
 async def test_a_reader_that_takes_nothing_is_broken_off_after_its_time(

@@ -149,6 +149,7 @@ async def test_leaving_the_rollout_ends_the_providers_work() -> None:
                 await stuck.begun.wait()
             await stuck.gone.wait()
             nursery.cancel_scope.cancel()
+    assert [turn.outcome for turn in rollout.trace] == ["refused"]
 
 
 async def test_many_calls_that_are_cancelled_leave_no_slot_taken_and_no_connection_open() -> None:
@@ -205,8 +206,12 @@ async def test_a_cancelled_fetch_closes_the_connection() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stage.upstream.fetch, requests[0].request)
                 await stuck.begun.wait()
+                assert stage.provider.open == 1
                 nursery.cancel_scope.cancel()
             await stuck.gone.wait()
+            while stage.provider.open:
+                await trio.sleep(0.01)
+            assert len(stage.provider.asked) == 1
 
 
 async def test_a_program_reads_the_events_and_leaves_when_it_likes() -> None:

@@ -62,7 +62,7 @@ def size() -> tuple[int, int]:
     return len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living
 
 
-async def cancelled_many(rounds: int) -> None:
+async def check_cancelled_many(rounds: int) -> None:
     """A hundred calls a round, each left in the middle of its stream."""
     server = Server()
     async with serve_provider(server) as provider:
@@ -95,4 +95,4 @@ async def cancelled_many(rounds: int) -> None:
 
 async def test_calls_that_are_cancelled_in_mid_stream_leave_no_task_no_descriptor_and_no_slot() -> None:
     with trio.fail_after(60):
-        await cancelled_many(rounds=4)
+        await check_cancelled_many(rounds=4)

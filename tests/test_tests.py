@@ -1,0 +1,55 @@
+"""What is said of the tests is so: each can fail."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+TESTS = Path(__file__).parent
+FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py"))
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_test_asserts_something(file: str) -> None:
+    """By itself, by a function of its module, or by one from elsewhere that is named for it."""
+    functions = list(functions_of(ast.parse((TESTS / file).read_text())))
+    asserting = {function.name for function in functions if asserts(function)}
+    silent = [
+        function.name
+        for function in functions
+        if function.name.startswith("test_") and function.name not in asserting
+        if not names_in(function) & asserting
+    ]
+    assert silent == []
+
+
+def functions_of(module: ast.Module) -> Iterator[Function]:
+    for node in ast.walk(module):
+        if isinstance(node, Function):
+            yield node
+
+
+def asserts(function: Function) -> bool:
+    text = ast.unparse(function)
+    return (
+        re.search(r"\bassert |AssertionError|pytest\.(raises|fail|warns)|\b(check|assert)_\w+\(", text)
+        is not None
+    )
+
+
+def names_in(function: Function) -> set[str]:
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+
+
+@pytest.mark.parametrize(
+    ("body", "found"), [("assert x", True), ("check_end(x)", True), ("await x.wait()", False)]
+)
+def test_a_test_that_asserts_nothing_is_found(body: str, found: bool) -> None:
+    (function,) = functions_of(ast.parse(f"async def test_it():\n    {body}"))
+    assert asserts(function) == found
