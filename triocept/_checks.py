@@ -69,12 +69,40 @@ def check_count(name: str, value: object, *, least: int = 0) -> None:
         raise ValueError(f"{name} is {least} or more, not {value}")
 
 
-def check_number(name: str, value: object) -> None:
-    """See whether `value` is a number, and 0 or more."""
+def check_number(
+    name: str,
+    value: object,
+    *,
+    positive: bool = False,
+    negative: bool = False,
+    infinite: bool = False,
+    hint: str = "",
+) -> None:
+    """See whether `value` is a finite number, and 0 or more.
+
+    Args:
+        name: what the error calls it.
+        value: what was given.
+        positive: whether 0 is none, either.
+        negative: whether one below 0 is one, too.
+        infinite: whether infinity is one: only where the argument's own description says what it means.
+        hint: what to give in the place of infinity.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is a number, not {described(value)}")
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{name} is 0 or more, not {value}")
+    number: Any = value  # Real says nothing of an order
+    if not (number > 0 if positive else number >= 0 or (negative and number < 0)):  # nan is nothing of it
+        raise ValueError(f"{name} is {'more than 0' if positive else '0 or more'}, not {value}")
+    if not (_is_finite(value) or (infinite and value == math.inf)):
+        raise ValueError(f"{name} is finite, not {described(value)}{f'; {hint}' if hint else ''}")
+
+
+def _is_finite(value: Real) -> bool:
+    """Whether it is so, as a float too: no clock can be set to 10**400."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:

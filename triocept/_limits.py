@@ -18,6 +18,10 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
     What is over one of them gets its status (408, 413, 431, 503) where a status can still be sent, and touches no
     other exchange; the log has one line a minute of each kind. The size of a request body is `max_body` of
     `serve_endpoint`.
+
+    Raises:
+        TypeError: a bound is no number, or None where that says nothing.
+        ValueError: it is less than 0, infinite or NaN.
     """
 
     connections: int | None = None
@@ -60,7 +64,13 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None:
-                check = check_number if name.endswith("_seconds") else check_count
-                check(f"EndpointLimits.{name}", value)
+            value, place = getattr(self, name), f"EndpointLimits.{name}"
+            if value is None and name in _OPTIONAL:
+                continue
+            if name.endswith("_seconds"):
+                check_number(place, value, hint="None is for ever" if name in _OPTIONAL else "")
+            else:
+                check_count(place, value)
+
+
+_OPTIONAL = frozenset({"connections", "upstream_seconds", "upstream_idle_seconds"})

@@ -384,7 +384,8 @@ async def serve_pool(
         per_endpoint: how many rollouts one endpoint has; where all are full, the pool grows, or a rollout waits. None
             is 32, and no limit for a fixed set.
         max_endpoints: a growing pool has no more than that, and at least one.
-        shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One always stays.
+        shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One always stays; with
+            `math.inf`, all do.
         on_lost_endpoint: what becomes of the rollouts of an endpoint that dies by itself. `raise` cancels each one's
             body with `EndpointCrashed`; `move` takes them, with their keys and traces, to another endpoint: what
             `environ` and `base_url` say from then on is its URL. An agent that runs has the old one, and is ended.
@@ -439,7 +440,7 @@ def _check(
     on_lost_endpoint: OnLostEndpoint,
 ) -> None:
     check_choice("on_lost_endpoint", on_lost_endpoint, OnLostEndpoint)
-    check_number("shrink_after", shrink_after)
+    check_number("shrink_after", shrink_after, infinite=True)
     if not openers:
         raise ValueError("a pool of no endpoints serves nobody")
     if limit != math.inf:

@@ -33,10 +33,9 @@ from __future__ import annotations
 import copyreg
 import re
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
-from ._checks import check_count
+from ._checks import check_count, check_number
 from ._unicode import mended_text
 
 __all__ = [
@@ -112,8 +111,8 @@ class Refusal(TrioceptError):
         check_count("a refusal's status", status)
         if not 400 <= status <= 599:
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
-        if retry_after is not None and not 0 <= retry_after < inf:
-            raise ValueError(f"retry_after is 0 or more seconds, not {retry_after!r}")
+        if retry_after is not None:
+            check_number("retry_after", retry_after)
         message = mended_text(str(message))
         super().__init__(f"{status}: {message}")
         self.status = status

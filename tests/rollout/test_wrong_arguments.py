@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import trio.testing
 
 from tests.asking import ask, echo
 from triocept import (
+    CommandTunnel,
     Endpoint,
     EndpointLimits,
     Exchange,
@@ -25,8 +27,11 @@ from triocept import (
     Request,
     Response,
     Rollout,
+    Sampling,
+    ScriptedModel,
     Text,
     ToolCall,
+    TunnelHealth,
     open_upstream,
     serve_endpoint,
     serve_pool,
@@ -108,6 +113,7 @@ OF_ENDPOINT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"limits": 5}, TypeError, "limits is an EndpointLimits, not int: 5"),
     ({"max_body": "1MB"}, TypeError, "max_body is a whole number, not str: '1MB'"),
     ({"max_body": -1}, ValueError, "max_body is 0 or more, not -1"),
+    ({"grace": inf}, ValueError, "grace is finite, not float: inf"),
     ({"grace": "1"}, TypeError, "grace is a number, not str: '1'"),
     ({"port": "8080"}, TypeError, "port is a whole number, not str: '8080'"),
     ({"port": 70_000}, ValueError, "a port is a number from 0 to 65535"),
@@ -162,6 +168,13 @@ AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "EndpointLimits.connections is a whole number",
     ),
     (lambda: EndpointLimits(head_seconds=-1), ValueError, "EndpointLimits.head_seconds is 0 or more"),
+    (
+        lambda: EndpointLimits(head_bytes=ANY),
+        TypeError,
+        "EndpointLimits.head_bytes is a whole number, not None",
+    ),
+    (lambda: ScriptedModel([inf]), TypeError, r"replies\[0\], a pause, is finite, not float: inf"),
+    (lambda: Limits(seconds=inf), ValueError, "Limits.seconds is finite, not float: inf; None is no limit"),
     (lambda: Refusal(ANY or "500", "no"), TypeError, "a refusal's status is a whole number, not str: '500'"),
     (lambda: Refusal(200, "no"), ValueError, "a refusal has a status from 400 to 599, not 200"),
     (
@@ -196,6 +209,38 @@ def test_a_value_says_at_once_what_is_wrong_with_it(
         call()
 
 
+NUMBERS: dict[str, Callable[[Any], Any]] = {
+    **{
+        f"Limits.{name}": lambda value, name=name: Limits(**{name: value}, prices={"*": PRICE})
+        for name in ("cost", "seconds")
+    },
+    **{
+        f"Price.{name}": lambda value, name=name: Price(**{"input": 1, "output": 1, name: value})
+        for name in ("input", "output", "cached_input", "cache_write")
+    },
+    **{
+        f"EndpointLimits.{name}": lambda value, name=name: EndpointLimits(**{name: value})
+        for name in EndpointLimits.__struct_fields__
+        if name.endswith("_seconds")
+    },
+    **{
+        f"TunnelHealth.{name}": lambda value, name=name: TunnelHealth(**{name: value})
+        for name in ("start_timeout", "interval", "timeout", "back_off", "max_back_off", "patience")
+    },
+    "retry_after": lambda value: Refusal(429, "no", retry_after=value),
+    "timeout": lambda value: CommandTunnel(["x"], timeout=value),
+}
+
+
+def test_no_number_is_infinite_or_nan_where_nothing_says_what_that_means() -> None:
+    for place, makes in NUMBERS.items():
+        for value in (nan, inf, -inf, -1, 10**400):
+            with pytest.raises(ValueError, match=f"^{re.escape(place)} is ") as caught:
+                makes(value)
+            assert "\n" not in str(caught.value)
+            assert len(str(caught.value)) < 200
+
+
 OF_UPSTREAM: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"sampling": {"temperature": 0.5}},
@@ -207,6 +252,10 @@ OF_UPSTREAM: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retries": "2"}, TypeError, "retries is a whole number, not str: '2'"),
     ({"concurrency": "2"}, TypeError, "concurrency is a whole number, not str: '2'"),
     ({"read_timeout": "2"}, TypeError, "read_timeout is a number, not str: '2'"),
+    ({"read_timeout": nan}, ValueError, "read_timeout is 0 or more, not nan"),
+    ({"connect_timeout": inf}, ValueError, "connect_timeout is finite, not float: inf; None is for ever"),
+    ({"sampling": Sampling(temperature=inf)}, ValueError, "Sampling.temperature is finite, not float: inf"),
+    ({"sampling": Sampling(presence_penalty=nan)}, ValueError, "Sampling.presence_penalty is .*, not nan"),
     ({"extra_headers": ["a"]}, TypeError, "extra_headers is a mapping, not list"),
 ]
 
@@ -225,6 +274,11 @@ IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
         lambda r: r.run_agent(["true"], output=ANY or "print"),
         ValueError,
         "output is one of capture, echo, inherit, not 'print'",
+    ),
+    (
+        lambda r: r.run_agent(["true"], terminate_grace=inf),
+        ValueError,
+        "terminate_grace is finite, not float: inf",
     ),
     (
         lambda r: r.run_agent(["true"], env=ANY or ["A=1"]),

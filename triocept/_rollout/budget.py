@@ -43,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Raises:
         TypeError: a limit is no number, or a price no `Price`.
-        ValueError: a limit is less than 0; or the cost is limited, and there are no prices.
+        ValueError: a limit is less than 0, infinite or NaN; or the cost is limited, and there are no prices.
     """
 
     turns: int | None = None
@@ -65,8 +65,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("turns", "input_tokens", "output_tokens", "total_tokens", "cost", "seconds"):
             value = getattr(self, name)
             if value is not None:
-                check = check_number if name in ("cost", "seconds") else check_count
-                check(f"Limits.{name}", value)
+                if name in ("cost", "seconds"):
+                    check_number(f"Limits.{name}", value, hint="None is no limit")
+                else:
+                    check_count(f"Limits.{name}", value)
         what = "a mapping of models to prices"
         check_type("Limits.prices", self.prices, Mapping, what, "{model: Price(input=…, output=…)}")
         for model, price in self.prices.items():

@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias, final, get_args
 
 import trio
 
+from .._checks import check_count, check_number
 from .._failures import keeping, raise_all
 from ..errors import AgentFailed
 from .command import check_argv, check_env, check_input, start_process
@@ -378,10 +379,8 @@ def _check_options(output: str, output_limit: object, terminate_grace: object) -
     """Before there is an agent that an error would have to end."""
     if output not in get_args(OutputMode):
         raise ValueError(f"output is one of {', '.join(get_args(OutputMode))}, not {output!r}")
-    if not isinstance(output_limit, int) or output_limit < 0:
-        raise ValueError(f"output_limit is a number of bytes, not {output_limit!r}")
-    if not isinstance(terminate_grace, int | float) or not terminate_grace >= 0:
-        raise ValueError(f"terminate_grace is a number of seconds, not {terminate_grace!r}")
+    check_count("output_limit", output_limit)
+    check_number("terminate_grace", terminate_grace)
 
 
 def _read_returncode(pid: int) -> int | None:

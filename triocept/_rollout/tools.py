@@ -24,6 +24,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.given import fit_json
 from .._canonical.request import Tool
+from .._checks import check_number
 from ..errors import Refusal
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             TypeError: its signature has no JSON Schema; the text says why.
-            ValueError: its name is none that every dialect allows.
+            ValueError: its name is none that every dialect allows, or `timeout` is less than 0 or infinite.
         """
+        if timeout is not None:
+            check_number("timeout", timeout, hint="None is for ever")
         name = name or str(getattr(function, "__name__", ""))
         if not NAME.fullmatch(name):
             raise ValueError(

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import final
 from urllib.parse import urlsplit
 
+from .._checks import check_number
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_url, in_url
 from .program import open_program
@@ -41,7 +42,7 @@ class CommandTunnel(Tunnel):
         env: what is added to its environment, which is otherwise this program's.
 
     Raises:
-        TypeError, ValueError: `argv` or `pattern` is not what it should be.
+        TypeError, ValueError: `argv`, `pattern` or `timeout` is not what it should be.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class CommandTunnel(Tunnel):
         self.argv = tuple(os.fspath(argument) for argument in argv)
         if not self.argv or not self.argv[0]:
             raise ValueError("argv is empty: its first entry names the program to run")
+        check_number("timeout", timeout)
         self.pattern = _compiled(pattern)
         self.timeout = timeout
         self.env = dict(env or {})

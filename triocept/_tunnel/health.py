@@ -25,6 +25,7 @@ import httpx2
 import msgspec
 import trio
 
+from .._checks import check_count, check_number
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_url, lost
 
@@ -41,7 +42,11 @@ FIRST_PAUSE = 0.5
 
 
 class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How a tunnel is watched, and opened again. All times in seconds."""
+    """How a tunnel is watched, and opened again. All times in seconds.
+
+    Raises:
+        TypeError, ValueError: a field is no number, or one that cannot be: below 0, infinite, NaN.
+    """
 
     start_timeout: float = 30.0
     """For the first answer through a URL that is there: a new name takes its time to be known."""
@@ -58,6 +63,11 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True):
     """Until those that hold the URL of a tunnel that is down are told, whatever comes later."""
     verify: ssl.SSLContext | bool = True
     """What to trust when the URL is https: the usual authorities, a context of your own, or (False) anybody."""
+
+    def __post_init__(self) -> None:
+        check_count("TunnelHealth.failures", self.failures, least=1)
+        for name in ("start_timeout", "interval", "timeout", "back_off", "max_back_off", "patience"):
+            check_number(f"TunnelHealth.{name}", getattr(self, name))
 
 
 async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout: float) -> None:

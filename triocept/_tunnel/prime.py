@@ -24,6 +24,7 @@ from typing import Any, final
 
 import trio
 
+from .._checks import check_number
 from .._rollout.group import Agent, Ending, birth
 from .._rollout.watcher import Watcher, open_watcher
 from ..errors import TunnelError
@@ -68,6 +69,7 @@ class PrimeTunnel(Tunnel):
 
     Raises:
         ModuleNotFoundError: the package is not installed.
+        TypeError, ValueError: `timeout` or `starts_per_minute` is no number that can be.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class PrimeTunnel(Tunnel):
         timeout: float = 30.0,
         starts_per_minute: float = STARTS_PER_MINUTE,
     ) -> None:
+        check_number("timeout", timeout)
+        check_number("starts_per_minute", starts_per_minute, positive=True)
         try:
             self._package: Any = importlib.import_module("prime_tunnel")
         except ModuleNotFoundError as exc:

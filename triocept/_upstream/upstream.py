@@ -467,9 +467,9 @@ async def open_upstream(
         connect_timeout: seconds for a connection, each try. None: for ever.
         read_timeout: seconds of silence, before the answer and in it: without an increment of it, for comments, pings
             and the like are silence. None: `upstream_idle_seconds` of the endpoint's `EndpointLimits`, 600 unless said
-            otherwise; for `fetch` and `open_response` for ever.
+            otherwise; for `fetch` and `open_response` for ever, as is `math.inf`.
         total_timeout: seconds for a whole call, its further tries and its wait for a slot included. None:
-            `upstream_seconds` likewise, 3600 unless said otherwise.
+            `upstream_seconds` likewise, 3600 unless said otherwise. `math.inf`: for ever.
         tokens: what server it is, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or
             `llama_cpp`. They are in `turn.tokens`. It is asked once, here, whether it gives them; that needs `model`.
         max_output_tokens: the most that any call asks for, whatever the agent says. A provider that refuses a number is
@@ -498,6 +498,7 @@ async def open_upstream(
         raise TypeError(f"api_key is a str, not {type(api_key).__name__}")
     if sampling is not None:
         check_type("sampling", sampling, Sampling, "a Sampling", "Sampling(temperature=…)")
+        _check_sampling(sampling)
     for name, given in (("extra_body", extra_body), ("extra_headers", extra_headers)):
         if given is not None:
             check_mapping(name, given)
@@ -545,13 +546,23 @@ def _check_numbers(
 ) -> None:
     for name, number in numbers.items():
         if number is not None:
-            check_number(name, number)
+            check_number(name, number, infinite=name != "connect_timeout", hint="None is for ever")
     for name, count in counts.items():
         if count is not None:
             check_count(name, count)
     for name, text in texts.items():
         if text is not None:
             check_str(name, text)
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    """JSON has no infinity: it would be sent as null."""
+    for name in ("temperature", "top_p"):
+        if (number := getattr(sampling, name)) is not None:
+            check_number(f"Sampling.{name}", number)
+    for name in ("presence_penalty", "frequency_penalty"):
+        if (number := getattr(sampling, name)) is not None:
+            check_number(f"Sampling.{name}", number, negative=True)
 
 
 def _check_request(who: str, request: object) -> None:

@@ -23,6 +23,7 @@ from .._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, Too
 from .._canonical.given import given_response
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .._checks import check_number
 from .._rollout.exchange import Exchange
 from ..errors import DialectError, Refusal, ScriptExhausted
 
@@ -54,7 +55,8 @@ class ScriptedModel:
 
     Raises:
         ScriptExhausted: from the exchange that finds no reply left; its text shows the request.
-        TypeError: a reply is none of the things above; the text names its place. Or the replies are no list.
+        TypeError: a reply is none of the things above, or a pause that nobody can wait; the text names its place. Or
+            the replies are no list.
     """
 
     def __init__(self, replies: Iterable[Reply]) -> None:
@@ -164,6 +166,11 @@ def _is_pause(reply: object) -> TypeGuard[int | float]:
 
 
 def _check(reply: object, number: int) -> None:
+    try:
+        if _is_pause(reply):
+            check_number(f"replies[{number}], a pause,", reply)
+    except ValueError as exc:
+        raise NotAReply(str(exc)) from None
     if isinstance(reply, (str, Refusal)) or callable(reply) or _is_pause(reply):
         return
     is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
