@@ -24,7 +24,6 @@ __all__ = [
     "check_str",
     "check_type",
     "described",
-    "gives_nothing",
     "is_not_async",
     "unsayable",
 ]
@@ -120,10 +119,10 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
 def is_not_async(function: object) -> bool:
     """Whether a function, or a method, can be seen to give nothing that can be awaited."""
     code = getattr(function, "__code__", None)
-    return code is not None and not inspect.iscoroutinefunction(function) and gives_nothing(code)
+    return code is not None and _gives_nothing(code)
 
 
-def gives_nothing(code: CodeType) -> bool:
+def _gives_nothing(code: CodeType) -> bool:
     """Whether a function of this code can return nothing but constants, texts and the like."""
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         return False

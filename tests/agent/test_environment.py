@@ -51,6 +51,8 @@ def test_no_agent_asks_elsewhere_or_sends_its_prompts_there() -> None:
     """OpenAI's agents SDK would export each run to its maker, with the rollout's key in the head."""
     assert ROLLOUT["OPENAI_AGENTS_DISABLE_TRACING"] == "1"
     assert ROLLOUT["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
+    for name in ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER"):
+        assert ROLLOUT[name] == "1"
 
 
 def test_copilot_asks_no_one_but_the_rollout_whatever_token_of_github_it_finds() -> None:
@@ -87,6 +89,24 @@ def test_claude_code_waits_half_an_hour_because_all_four_timeouts_are_set() -> N
         "LITELLM_MASTER_KEY",
         "MISTRAL_API_KEY",
         "OLLAMA_HOST",
+        "CODEX_API_SOMETHING",
+        "GEMINI_MODEL",
+        "GOOGLE_GEMINI_SOMETHING",
+        "AZURE_API_VERSION",
+        "AZURE_AI_SOMETHING",
+        "OPENROUTER_SITE",
+        "COPILOT_PROVIDER_TYPE",
+        "VLLM_HOST",
+        "API_KEY",
+        "BASE_URL",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "REPLICATE_TOKEN",
+        "SOME_PROVIDER_OF_2031_API_KEYS",
+        "SOME_PROVIDER_OF_2031_API_TOKEN",
+        "SOME_PROVIDER_OF_2031_AUTH_TOKEN",
+        "SOME_PROVIDER_OF_2031_API_HOST",
+        "SOME_PROVIDER_OF_2031_API_ENDPOINT",
         "SOME_PROVIDER_OF_2031_API_KEY",
         "SOME_PROVIDER_OF_2031_BASE_URL",
         "SOME_PROVIDER_OF_2031_API_BASE",

@@ -163,6 +163,24 @@ async def test_a_call_that_is_not_answered_gives_its_turn_back() -> None:
         assert await outcomes(rollout, 6) == ["429", "502", "answered", "400", "answered", "404"]
 
 
+async def test_a_call_that_is_not_answered_gives_its_turn_back_while_others_are_on_their_way() -> None:
+    held = Held()
+
+    async def handler(exchange: Exchange) -> None:
+        assert exchange.request.last is not None
+        if exchange.request.last.text == "refuse":
+            raise Refusal(429, "later")
+        await held(exchange)
+
+    async with opened(handler, Limits(turns=2)) as rollout, trio.open_nursery() as nursery:
+        nursery.start_soon(rollout.ask, "hold")
+        await held.wait_for(1)
+        for _ in range(2):
+            with pytest.raises(Refusal, match="later"):
+                await rollout.ask("refuse")
+        held.go.set()
+
+
 async def test_an_agent_that_hangs_up_gives_its_turn_back() -> None:
     held = Held()
     async with opened(held, Limits(turns=1)) as rollout:
@@ -266,6 +284,20 @@ async def test_the_input_of_calls_on_their_way_is_reserved() -> None:
         with pytest.raises(Refusal, match="900 or more on the way"):
             await rollout.ask("d" * 1200)
         held.go.set()
+
+
+async def test_fractions_of_a_cost_that_were_reserved_leave_nothing_behind() -> None:
+    """0.1 + 0.2 - 0.1 - 0.2 is not 0, as computers count."""
+    held = Held()
+    async with opened(held, Limits(cost=1, prices={"*": Price(input=0.1, output=0)})) as rollout:
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 6):
+                nursery.start_soon(rollout.ask, "x" * 444 * number)
+            await held.wait_for(5)
+            assert rollout._budget is not None
+            assert rollout._budget._reserved.cost > 0
+            held.go.set()
+        assert rollout._budget._reserved.cost == 0
 
 
 async def test_what_is_on_its_way_when_another_call_spends_the_tokens_is_finished() -> None:

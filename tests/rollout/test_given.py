@@ -7,6 +7,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from itertools import count
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from triocept import (
     Media,
     Message,
     Opaque,
+    PartBlob,
     PartDelta,
     PartEnd,
     PartStart,
@@ -69,7 +71,16 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
     "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments is a str"),  # type: ignore[arg-type]
     "extra that is a list": (Text("x", []), "Text.extra is a dict"),  # type: ignore[arg-type]
     "extra that is no JSON": (Text("x", {"a": object()}), "Text with something that is not JSON"),
+    "such an extra behind a surrogate": (
+        Text("\ud83d", {"a": object()}),
+        "Text with something that is not JSON",
+    ),
     "blobs that are text": (Reasoning("x", ("sig",)), "Reasoning.blobs is a tuple of Blobs"),  # type: ignore[arg-type]
+    "blobs that are None": (Reasoning("x", None), "Reasoning.blobs is a tuple of Blobs, not None"),  # type: ignore[arg-type]
+    "blobs that are one": (
+        Reasoning("x", Blob("a", "b", "c")),
+        "Reasoning.blobs is a tuple of Blobs, not Blob",
+    ),  # type: ignore[arg-type]
     "usage that is a dict": (Response((), usage={"input_tokens": 1}), "usage is a Usage, not dict"),  # type: ignore[arg-type]
     "a stop reason of the wire": (
         Response((), stop_reason="stop"),
@@ -86,6 +97,11 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
     "cached tokens that are a text": (
         Response((), usage=Usage(input_tokens=1, output_tokens=1, cached_tokens="1")),  # type: ignore[arg-type]
         "Usage.cached_tokens is an int, not str: '1'",
+    ),
+    "tokens that nobody counted": (_counted(None), "Usage.input_tokens is an int, not None"),
+    "an estimate that is a text": (
+        Response((), usage=Usage(input_tokens=1, output_tokens=1, estimated="no")),  # type: ignore[arg-type]
+        "Usage.estimated is a bool, not str: 'no'",
     ),
     "usage with an extra that is a list": (
         Response((), usage=Usage(input_tokens=1, output_tokens=1, extra=[])),  # type: ignore[arg-type]
@@ -117,6 +133,7 @@ async def test_what_is_no_answer_is_said_at_respond_and_the_exchange_can_still_b
     assert got["choices"][0]["message"]["content"] == "after all"
     assert [turn.outcome for turn in rollout.trace] == ["answered"]
     assert words in str(said[0])
+    assert "NoneType" not in str(said[0])
     assert [frame.name for frame in traceback.extract_tb(said[0].__traceback__)] == ["handler", "respond"]
 
 
@@ -139,6 +156,10 @@ NO_INCREMENTS: dict[str, tuple[Any, str]] = {
         "Usage.input_tokens is an int, not bool: True",
     ),
     "a start with an id that is a number": (ResponseStart(id=5), "ResponseStart.id is a str, not int: 5"),  # type: ignore[arg-type]
+    "a start with an extra that is a list": (
+        ResponseStart(extra=[]),
+        "ResponseStart.extra is a dict, not list",
+    ),  # type: ignore[arg-type]
     "an end with a stop sequence that is a number": (
         ResponseEnd(stop_sequence=5),  # type: ignore[arg-type]
         "ResponseEnd.stop_sequence is a str, not int: 5",
@@ -242,6 +263,8 @@ async def test_what_is_no_handler_is_said_where_it_is_given(handler: Any, words:
 HANDLERS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "a function": echo,
     "a lambda that hands on": lambda exchange: exchange.respond("hello"),
+    "a lambda that hands on this or a constant": lambda exchange: exchange.respond("hello") or "",
+    "a function that is written in C": methodcaller("respond", "hello"),
     "a partial": partial(_with_two, "hello"),
     "an object": _Callable(),
     "a method": _Callable().method,
@@ -396,6 +419,28 @@ async def test_parts_of_one_stream_are_joined_each_for_itself() -> None:
     assert response is not None
     assert response.text == EMOJI + LOST
     assert response.tool_calls[0].parsed() == {"a": "\U0001f601"}
+
+
+async def test_a_surrogate_in_what_stands_around_the_parts_of_a_stream_is_mended(tmp_path: Path) -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send(ResponseStart(id=f"i{CUT}", model=f"m{CUT}"))
+            await out.send(PartStart(0, Reasoning("x")))
+            await out.send(PartBlob(0, Blob("x", "y", f"z{CUT}")))
+            await out.send(PartEnd(0))
+            await out.send(ResponseEnd("stop_sequence", f"s{CUT}"))
+
+    recorder = JSONLRecorder(tmp_path / "t.jsonl")
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
+            got = await ask(rollout, stream=True)
+    assert got.text.endswith("data: [DONE]\n\n")
+    response = rollout.trace[0].response
+    assert response is not None
+    assert (response.id, response.model, response.stop_sequence) == (f"i{LOST}", f"m{LOST}", f"s{LOST}")
+    assert response.content == (Reasoning("x", (Blob("x", "y", f"z{LOST}"),)),)
+    (written,) = read_traces(tmp_path / "t.jsonl")
+    assert written[0].response == response
 
 
 @pytest.mark.parametrize("how", ["refuse", "a Refusal", "an error", "stop"])

@@ -137,11 +137,19 @@ async def test_what_an_endpoint_is_given_is_looked_at_before_it_begins(
             pytest.fail("it began")
 
 
+def _endless() -> list[Any]:
+    """A list that holds itself."""
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
 PRICE = Price(input=1, output=2)
 AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: Limits(turns=ANY or "5"), TypeError, "Limits.turns is a whole number, not str: '5'"),
     (lambda: Limits(turns=-1), ValueError, "Limits.turns is 0 or more, not -1"),
     (lambda: Limits(seconds=ANY or "5"), TypeError, "Limits.seconds is a number, not str: '5'"),
+    (lambda: Limits(seconds=True), TypeError, "Limits.seconds is a number, not bool: True"),
     (lambda: Limits(cost=float("nan"), prices={"*": PRICE}), ValueError, "Limits.cost is 0 or more, not nan"),
     (
         lambda: Limits(cost=1, prices={"*": ANY or (1, 2)}),
@@ -197,6 +205,12 @@ AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "ToolCall.of: `command` .* not JSON: .*object",
     ),
+    (
+        lambda: ToolCall.of("b", cut="\ud83d", x=ANY or object()),
+        TypeError,
+        "ToolCall.of: `x` is not JSON: .*object",
+    ),
+    (lambda: ToolCall.of("b", inner=_endless()), TypeError, "ToolCall.of: `inner` is not JSON: list: "),
     (lambda: ToolCall.of(ANY or 5), TypeError, "ToolCall.of: the name is a str, not int: 5"),
 ]
 
@@ -368,7 +382,7 @@ async def test_a_context_that_was_not_entered_is_no_handler() -> None:
 async def test_notes_say_which_of_them_is_not_json() -> None:
     async def noting(exchange: Exchange) -> None:
         with pytest.raises(TypeError, match=r"^annotate: `x` is not JSON: .*object"):
-            exchange.annotate(fine=1, x=ANY or object())
+            exchange.annotate(fine=1, cut="\ud83d", x=ANY or object())
         await exchange.respond("ok")
 
     with trio.fail_after(20):

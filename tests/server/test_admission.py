@@ -15,6 +15,7 @@ import trio.testing
 
 from tests.asking import ask, ask_body, connected, echo, raw_request, read_to_end
 from triocept import EndpointLimits, Exchange, Rollout, serve_endpoint
+from triocept._server import admission
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -71,6 +72,18 @@ async def test_where_all_have_a_key_a_new_connection_is_told_503() -> None:
             assert b"retry-after" in told
             for stream in keyed:
                 assert b" 200 " in await answer_on(stream, rollout)
+
+
+@pytest.mark.parametrize("bound", ["_descriptors", "MOST_KEYLESS"])
+async def test_so_many_connections_without_a_key_are_open_at_once_where_nobody_says_how_many(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three quarters of the descriptors; of those without a key no more than a number that is not to be set."""
+    monkeypatch.setattr(admission, bound, (lambda: 4) if bound == "_descriptors" else 3)
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, connected(endpoint.port) as first:
+            async with many(endpoint.port, 2), connected(endpoint.port):
+                assert await first.receive_some() == b""
 
 
 @pytest.mark.parametrize("start", [b"P", b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: ", b"GET /he"])

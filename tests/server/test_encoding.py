@@ -13,9 +13,9 @@ import pytest
 import trio
 import zstandard
 
-from tests.asking import ask_body, bearer, echo, url_of
+from tests.asking import CHAT, ask_body, bearer, echo, url_of
 from tests.server.watching import watched
-from triocept import serve_endpoint
+from triocept import EndpointLimits, serve_endpoint
 
 pytestmark = pytest.mark.usefixtures("every_way")
 GZIP = partial(gzip.compress, mtime=0)
@@ -106,3 +106,37 @@ async def test_fifty_kilobytes_of_gzip_cost_little_memory_and_stop_nobody(bomb: 
     assert reply.status_code == (200 if "read" in bomb else 413)
     assert seen.grown < 200 * 1024 * 1024
     assert seen.stall < 0.3
+
+
+BOUNDS = {
+    "bytes without the encoding": (EndpointLimits(decoded_bytes=5_000), "over 5000 bytes"),
+    "values": (EndpointLimits(document_items=500), "more than 500 values"),
+}
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("bound", BOUNDS)
+async def test_what_an_endpoint_says_of_documents_holds_for_every_route(path: str, bound: str) -> None:
+    limits, said = BOUNDS[bound]
+    document = ask_body("hi", filler=[[]] * 10_000)
+    headers = {"content-encoding": "gzip"}
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                url = endpoint.url + path
+                fine = await client.post(
+                    url, content=GZIP(json.dumps(ask_body("hi")).encode()), headers=headers
+                )
+                over = await client.post(url, content=GZIP(json.dumps(document).encode()), headers=headers)
+    assert (fine.status_code, over.status_code) == (200, 413)
+    assert said in over.json()["error"]["message"]
+
+
+async def test_a_body_counts_among_those_that_wait_by_what_it_becomes() -> None:
+    limits = EndpointLimits(waiting_bytes=100_000)
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                body = GZIP(json.dumps(ask_body("x" * 200_000)).encode())
+                reply = await client.post(url_of(rollout), content=body, headers={"content-encoding": "gzip"})
+    assert reply.status_code == 503

@@ -16,7 +16,7 @@ import trio.testing
 from tests.asking import ask, connected, echo, read_to_end
 from tests.server.watching import resident, watched
 from triocept import EndpointLimits, serve_endpoint
-from triocept._server import admission
+from triocept._server import admission, connection
 from triocept._server.routes import Routes
 from triocept.dialects import DIALECTS
 
@@ -169,6 +169,28 @@ async def test_a_head_has_so_many_lines_and_no_more(start: bytes) -> None:
                     await stream.send_all(lines(start, count))
                     answer = await stream.receive_some()
                     assert answer.startswith(b"HTTP/1.1 431") == refused, (count, answer)
+
+
+async def test_a_model_calls_head_has_no_more_lines_though_each_is_another_header() -> None:
+    """What the fast way would take."""
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=EndpointLimits(head_lines=100)) as endpoint:
+            for count, status in ((100, b" 401"), (101, b" 431")):
+                more = [f"x-{number}: y" for number in range(count - 2)]  # with those of `post`
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(post("/v1/messages", *more))
+                    assert (await stream.receive_some()).startswith(b"HTTP/1.1" + status)
+
+
+async def test_behind_a_head_that_was_refused_no_more_is_read_than_a_few_heads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "_REFUSED_SECONDS", 60)
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+            with pytest.raises(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(b"GET /health HTTP/1.1\r\n" + b"x" * 1_000_000)
 
 
 async def test_lines_behind_a_body_are_counted_too_and_a_head_that_has_no_end_yet() -> None:

@@ -12,7 +12,7 @@ import trio
 import trustme
 
 from tests.asking import ask_body, bearer, connected, echo, url_of
-from triocept import serve_endpoint
+from triocept import EndpointLimits, serve_endpoint
 
 
 @pytest.fixture
@@ -68,3 +68,10 @@ async def test_a_certificate_that_is_not_there_is_an_error_before_anything_is_bo
     with pytest.raises(FileNotFoundError):
         async with serve_endpoint(tls=(str(tmp_path / "none.pem"), str(tmp_path / "none.key"))):
             raise AssertionError
+
+
+async def test_a_handshake_that_does_not_come_is_waited_for_as_long_as_a_head(pair: tuple[str, str]) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint:
+            async with connected(endpoint.port) as stream:
+                assert await stream.receive_some() == b""

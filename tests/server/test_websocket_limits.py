@@ -322,3 +322,33 @@ async def test_messages_that_wait_count_with_all_that_was_received_and_not_parse
                 await stream.send_all(call("x" * 900_000, stream_id="a"))  # what was parsed counts no more
                 await read_until(stream, b'"response.completed"')
     assert len(rollout.trace) == 4
+
+
+async def test_messages_that_wait_when_their_agent_hangs_up_count_no_more() -> None:
+    async def hold(exchange: Exchange) -> None:
+        await trio.sleep_forever()
+
+    limits = EndpointLimits(waiting_bytes=1_000_000)
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(hold) as rollout:
+            for _ in range(3):
+                async with opened(endpoint, rollout) as stream:
+                    await stream.send_all(call("first", stream_id="a"))
+                    await stream.send_all(call("x" * 800_000, stream_id="a"))
+                    await stream.send_all(
+                        call("y", stream_id="b" * 300)
+                    )  # is told of, when the others were read
+                    assert b"too many bytes" not in await read_until(stream, b"at most 256 characters")
+                while rollout._calls.connections:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_a_message_of_too_many_values_is_refused_and_the_socket_goes_on() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=EndpointLimits(document_items=1_000)) as endpoint:
+            async with endpoint.open_rollout(parrot) as rollout, opened(endpoint, rollout) as stream:
+                document = create("hi") | {"metadata": [[]] * 5_000}
+                await stream.send_all(frame(json.dumps(document).encode()))
+                await read_until(stream, b"more than 1,000 values")
+                await stream.send_all(call())
+                await read_until(stream, b'"type":"response.completed"')

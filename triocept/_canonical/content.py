@@ -109,9 +109,7 @@ class ToolCall(_Part, frozen=True, gc=False):
         if positional:
             raise TypeError(f"ToolCall.of takes arguments by name: ToolCall.of({name!r}, **{{…}})")
         try:
-            return cls(name, _encode(arguments).decode())
-        except UnicodeEncodeError:
-            return cls(name, _encode(mended(arguments)).decode())
+            return cls(name, _text_of(arguments))
         except (TypeError, ValueError, RecursionError, OverflowError) as exc:
             raise unsayable("ToolCall.of", arguments, _encode) or exc from None
 
@@ -125,6 +123,13 @@ class ToolCall(_Part, frozen=True, gc=False):
             return msgspec.json.decode(self.arguments or "{}")
         except msgspec.DecodeError as exc:
             raise DialectError(f"the arguments of tool call {self.name!r} are not JSON: {exc}") from exc
+
+
+def _text_of(arguments: Json) -> str:
+    try:
+        return _encode(arguments).decode()
+    except UnicodeEncodeError:
+        return _encode(mended(arguments)).decode()
 
 
 class RefusalText(_Part, frozen=True, gc=False):

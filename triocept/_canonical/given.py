@@ -97,7 +97,7 @@ def given_part(part: object) -> ResponsePart:
         if not isinstance(text, str):
             raise TypeError(_not_text(part, name, text))
         plain = plain and text.isascii()
-    if plain and type(part) is not Opaque and part.extra is None and not _blobs(part):  # type: ignore[attr-defined]
+    if plain and type(part) is not Opaque and part.extra is None and _blobs(part) == ():  # type: ignore[attr-defined]
         return part  # type: ignore[return-value]
     _check_beside(part)
     return fit(part)  # type: ignore[type-var, return-value]
@@ -134,11 +134,16 @@ def fit(noun: T) -> T:
         TypeError: there is something in it that JSON cannot say.
     """
     try:
+        return _fit(noun)
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raise TypeError(f"{type(noun).__name__} with something that is not JSON: {exc}") from None
+
+
+def _fit(noun: T) -> T:
+    try:
         _encode(noun)
     except UnicodeEncodeError:
         return msgspec.convert(mended(msgspec.to_builtins(noun)), type(noun))
-    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-        raise TypeError(f"{type(noun).__name__} with something that is not JSON: {exc}") from None
     return noun
 
 
@@ -152,11 +157,12 @@ def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
 
 
 def fit_json(value: Json) -> Json:
-    """As `fit`, of a JSON value."""
+    """As `fit`, of a JSON value; its errors are the encoder's own."""
     try:
         _encode(value)
     except UnicodeEncodeError:
-        return mended(value)
+        value = mended(value)
+        _encode(value)  # a surrogate may stand before what JSON cannot say
     return value
 
 

@@ -105,8 +105,6 @@ class Connection(TCPServer):
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
         self.idle = True
         """Whether it waits for a request, and nothing is lost by closing it."""
-        self.gone = False
-        """Whether something could not be sent, because the client has hung up."""
         self.limits = admission.limits
         self.gone = False
         """Whether its client has left, or it was broken off: no further request of it is served."""

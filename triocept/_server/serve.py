@@ -88,7 +88,7 @@ class Server:
         self._admission = admission
         self._turned_away = 0
         self._http2 = http2
-        self._config = _config(admission.limits.head_bytes)
+        self._config = _config()
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
@@ -287,7 +287,7 @@ class Server:
         self.body_scope.cancel()
 
 
-def _config(max_head: int) -> Config:
+def _config() -> Config:
     config = Config()
     config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
     config.accesslog = None
@@ -296,5 +296,4 @@ def _config(max_head: int) -> Config:
         "inf"
     )  # 5 s by default: an agent's next POST would meet a closed connection
     config.keep_alive_max_requests = 10**9
-    config.h11_max_incomplete_size = max_head
     return config
