@@ -1,5 +1,9 @@
-"""The project's chores. `nox` alone is the test command: lint, types, docs, the tests on every Python there is, and
-(where npm is) the SDKs of other languages and libraries, and two real agents.
+"""The project's chores. `nox` alone is the test command: lint, types, docs, the tests on the oldest and the newest
+Python there are, agents elsewhere, and (where npm is) the SDKs of other languages and libraries, and two real agents.
+
+The Pythons between those two are tested where `CI` is set, and by `nox -s tests`, which takes them all. Tests that are
+marked `once` take seconds and say the same on every Python: they run on the newest alone. What was not run, of all
+this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
 `nox -s upstreams` (real model servers, likewise) and `nox -s bench` (speed and memory, side by side with others).
@@ -46,20 +50,22 @@ SKIPPED = [version for version in TESTED if version not in PYTHONS]
 for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find the one that runs
     os.environ["PATH"] = os.pathsep.join((str(Path(path).parent), os.environ.get("PATH", "")))
 NEWEST = list(PYTHONS)[-1] if PYTHONS else None
-
-SSHD_PATHS = ("/usr/sbin", "/usr/local/sbin")  # where it is, and mostly not on PATH
-HAS_SSHD = shutil.which("sshd", path=os.pathsep.join((os.environ.get("PATH", ""), *SSHD_PATHS))) is not None
+BETWEEN = list(PYTHONS)[1:-1]
+LEFT_OUT = [] if os.environ.get("CI") else BETWEEN
 
 nox.options.sessions = [
     "lint",
     "types",
     "docs",
-    *(f"tests-{version}" for version in PYTHONS),
+    *(f"tests-{version}" for version in PYTHONS if version not in LEFT_OUT),
     "sdks",
     "agents_ci",
-    *(["reach"] if HAS_SSHD else []),
+    "reach",
     "pythons",
 ]
+
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
+"""A worker for each core; one that has nothing left to do takes some of another's, so that none is idle at the end."""
 
 
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
@@ -86,10 +92,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=list(PYTHONS))
 def tests(session: nox.Session) -> None:
-    """The test suite; arguments go to pytest."""
+    """The test suite; arguments go to pytest. What is marked `once` runs on the newest Python alone."""
     install(session, "test")
-    workers = "0" if session.posargs else "auto"
-    session.run("pytest", "-n", workers, *session.posargs)
+    if session.posargs:
+        session.run("pytest", "-n", "0", *session.posargs)
+        return
+    session.run("pytest", *SIDE_BY_SIDE, *([] if session.python == NEWEST else ["-m", "not once"]))
+    if session.python != NEWEST:
+        session.log(f"what is marked `once` runs on Python {NEWEST} alone")
 
 
 @nox.session(python=NEWEST)
@@ -101,8 +111,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def pythons(session: nox.Session) -> None:
-    """Say which Pythons were tested, and which were not there."""
-    session.log(f"tested on Python {', '.join(PYTHONS)}")
+    """Say which Pythons were tested, which were left out, and which were not there."""
+    session.log(f"tested on Python {', '.join(version for version in PYTHONS if version not in LEFT_OUT)}")
+    if LEFT_OUT:
+        session.warn(
+            f"left out: Python {', '.join(LEFT_OUT)}; `nox -s tests` takes all, and so does nox where CI is set"
+        )
     if SKIPPED:
         session.warn(f"skipped, because this machine has none: Python {', '.join(SKIPPED)}")
 
@@ -125,7 +139,7 @@ def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
     """Install these agents (or all), and run their tests; arguments go to pytest."""
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", *names)
-    session.run("pytest", "-n", "auto", "-m", select, "tests/real_agents", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, "-m", select, "tests/real_agents", *session.posargs)
 
 
 @nox.session(python=NEWEST)
@@ -158,7 +172,7 @@ def reach(session: nox.Session) -> None:
     """
     install(session, "test")
     session.install("-e", ".[prime]")
-    session.run("pytest", "-n", "0", "tests/reach", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, "tests/reach", *session.posargs)
 
 
 @nox.session(python=NEWEST)
