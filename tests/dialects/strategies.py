@@ -1,8 +1,12 @@
-"""Any request, any response, any stream of events, as hypothesis strategies."""
+"""Any request, any response, any stream of events, as hypothesis strategies.
+
+Each is made once: to look through the types of a strategy takes hypothesis five times as long as to draw from it.
+"""
 
 from __future__ import annotations
 
 import base64
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -54,11 +58,13 @@ arguments = st.one_of(
 images = st.binary(min_size=1, max_size=6).map(lambda data: base64.b64encode(data).decode())
 
 
+@cache
 def opaques(dialect: str) -> st.SearchStrategy[Opaque]:
     raw = st.fixed_dictionaries({"type": names.map("x_".__add__), "value": scalars})
     return st.builds(Opaque, st.sampled_from([dialect, "another"]), raw)
 
 
+@cache
 def medias() -> st.SearchStrategy[Media]:
     kinds = st.sampled_from(["image", "audio", "file"])
     return st.one_of(
@@ -70,6 +76,7 @@ def medias() -> st.SearchStrategy[Media]:
     )
 
 
+@cache
 def reasonings(dialect: str) -> st.SearchStrategy[Reasoning]:
     blobs = {
         "anthropic_messages": st.one_of(
@@ -90,10 +97,12 @@ def reasonings(dialect: str) -> st.SearchStrategy[Reasoning]:
     return st.builds(Reasoning, st.one_of(st.just(""), texts), some)
 
 
+@cache
 def tool_calls() -> st.SearchStrategy[ToolCall]:
     return st.builds(ToolCall, names, arguments, st.one_of(st.just(""), ids), extra=extras)
 
 
+@cache
 def results(dialect: str) -> st.SearchStrategy[ToolResult]:
     inner = st.one_of(st.builds(Text, texts, extras), medias(), opaques(dialect))
     return st.builds(
@@ -105,6 +114,7 @@ def results(dialect: str) -> st.SearchStrategy[ToolResult]:
     )
 
 
+@cache
 def messages(dialect: str) -> st.SearchStrategy[Message]:
     text = st.builds(Text, st.one_of(st.just(""), texts), extras)
     said = st.one_of(text, text, medias(), opaques(dialect))
@@ -120,6 +130,7 @@ def messages(dialect: str) -> st.SearchStrategy[Message]:
     )
 
 
+@cache
 def tools() -> st.SearchStrategy[Tool]:
     schema = st.dictionaries(names, scalars, max_size=2)
     return st.builds(
@@ -132,6 +143,7 @@ def tools() -> st.SearchStrategy[Tool]:
     )
 
 
+@cache
 def samplings() -> st.SearchStrategy[Sampling]:
     number = st.one_of(st.none(), st.floats(0, 2))
     return st.builds(
@@ -144,6 +156,7 @@ def samplings() -> st.SearchStrategy[Sampling]:
     )
 
 
+@cache
 def any_request(dialect: str) -> st.SearchStrategy[Request]:
     """Requests that came in `dialect`, with everything that it may hold."""
     return st.builds(
@@ -195,6 +208,7 @@ def sayable(request: Request, dialect: str) -> Request:
     return msgspec.structs.replace(request, messages=said, tools=())
 
 
+@cache
 def usages() -> st.SearchStrategy[Usage]:
     some = st.one_of(st.none(), st.integers(0, 40))
     return st.builds(
@@ -208,6 +222,7 @@ def usages() -> st.SearchStrategy[Usage]:
     )
 
 
+@cache
 def any_response(dialect: str) -> st.SearchStrategy[Response]:
     """Responses that came in `dialect`."""
     text = st.builds(Text, st.one_of(st.just(""), texts))
