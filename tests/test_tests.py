@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -53,3 +56,14 @@ def names_in(function: Function) -> set[str]:
 def test_a_test_that_asserts_nothing_is_found(body: str, found: bool) -> None:
     (function,) = functions_of(ast.parse(f"async def test_it():\n    {body}"))
     assert asserts(function) == found
+
+
+def test_the_suite_hears_ctrl_c_though_a_script_has_started_it_in_the_background() -> None:
+    """A shell has SIGINT ignored there, and so have all programs that the tests would interrupt."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from tests.conftest import pytest_configure; pytest_configure()\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=TESTS.parent, check=True, timeout=60)
+    assert signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None)

@@ -19,6 +19,7 @@ from triocept import (
     Endpoint,
     EndpointLimits,
     Exchange,
+    HostTool,
     JSONLRecorder,
     Limits,
     Message,
@@ -69,6 +70,11 @@ def joined(exchange: Exchange) -> Any:
     return f"you said {exchange.request}"
 
 
+async def tool(text: str) -> str:
+    """A tool."""
+    return text
+
+
 OF_ROLLOUT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"concurrency": 0}, ValueError, "concurrency is 1 or more, not 0"),
     ({"concurrency": True}, TypeError, "concurrency is a whole number, not bool: True"),
@@ -88,6 +94,8 @@ OF_ROLLOUT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"recorder": Halved()}, TypeError, "recorder .*Halved has no `aclose`"),
     ({"tools": echo}, TypeError, r"tools is a list of functions.*tools=\[echo\]"),
     ({"tools": "echo"}, TypeError, "tools is a list of functions, not str: 'echo'"),
+    ({"tools": {"echo": echo}}, TypeError, "tools is a list of functions, not dict: "),
+    ({"tools": HostTool.of(tool)}, TypeError, "tools is a list of functions, not HostTool: "),
     ({"user": 5}, TypeError, "user is an async function, not int: 5"),
     ({"stop": "done"}, TypeError, "stop is an async function, not str: 'done'"),
 ]
@@ -116,6 +124,7 @@ OF_ENDPOINT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"grace": inf}, ValueError, "grace is finite, not float: inf"),
     ({"grace": "1"}, TypeError, "grace is a number, not str: '1'"),
     ({"port": "8080"}, TypeError, "port is a whole number, not str: '8080'"),
+    ({"on_lost_url": "wait"}, ValueError, "on_lost_url is 'raise' or 'move', not 'wait'"),
     ({"port": 70_000}, ValueError, "a port is a number from 0 to 65535"),
     ({"host": 5}, TypeError, "host is a str, not int: 5"),
     ({"recorder": "x.jsonl"}, TypeError, r"recorder .*JSONLRecorder\('x.jsonl'\)"),
@@ -142,6 +151,29 @@ def _endless() -> list[Any]:
     found: list[Any] = []
     found.append(found)
     return found
+
+
+OF_POOL: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"on_lost_endpoint": "wait"}, ValueError, "on_lost_endpoint is 'raise' or 'move', not 'wait'"),
+    ({"shrink_after": "5"}, TypeError, "shrink_after is a number, not str: '5'"),
+    ({"per_endpoint": 0}, ValueError, "per_endpoint is 1 or more, not 0"),
+    ({"max_endpoints": 0}, ValueError, "max_endpoints is 1 or more, not 0"),
+    ({"open_endpoint": []}, ValueError, "a pool of no endpoints serves nobody"),
+    (
+        {"open_endpoint": [serve_endpoint], "max_endpoints": 2},
+        ValueError,
+        "max_endpoints is only for a pool that grows",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), OF_POOL, ids=words)
+async def test_what_a_pool_is_given_is_looked_at_before_it_begins(
+    options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with trio.fail_after(20), pytest.raises(kind, match=f"^{text}"):
+        async with serve_pool(**options):
+            pytest.fail("it began")
 
 
 PRICE = Price(input=1, output=2)

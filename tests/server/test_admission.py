@@ -138,6 +138,23 @@ async def test_bodies_that_wait_are_weighed_over_all_connections() -> None:
             assert (await slow.receive_some()).startswith(b"HTTP/1.1 200")
 
 
+async def test_a_body_that_was_parsed_or_cut_weighs_nothing_any_more() -> None:
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(waiting_bytes=1_000_000)) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+        ):
+            data = request_of(rollout, "x" * 900_000)
+            for whole in (True, True, False, False, True):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(data[:-1])
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                    if whole:
+                        await stream.send_all(data[-1:])
+                        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+                await trio.testing.wait_all_tasks_blocked(0.05)
+
+
 async def test_a_client_that_reads_nothing_is_broken_off_and_its_exchange_abandoned() -> None:
     async def flood(exchange: Exchange) -> None:
         async with exchange.open_stream() as stream:

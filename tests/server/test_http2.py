@@ -328,7 +328,9 @@ async def test_a_window_that_stays_shut_is_broken_off_after_its_time_and_no_othe
     assert len(caplog.records) == 1
 
 
-async def test_a_socket_that_takes_nothing_is_broken_off_after_its_time() -> None:
+async def test_a_socket_that_takes_nothing_is_broken_off_after_its_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     held = Held("x" * 10_000)
     with trio.fail_after(20):
         async with serve_endpoint(http2=True, limits=EndpointLimits(reader_seconds=0.3)) as endpoint:
@@ -336,6 +338,7 @@ async def test_a_socket_that_takes_nothing_is_broken_off_after_its_time() -> Non
                 client.h2.increment_flow_control_window(2**30)
                 await client.ask(rollout, stream=True)
                 await settled(lambda: held.cancelled[0] == 1)
+                await settled(lambda: "not a byte was taken" in caplog.text)  # and not its stream alone
     assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
 
 

@@ -46,6 +46,17 @@ async def test_half_a_head_leaves_no_traceback(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_a_path_of_any_length_makes_a_line_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+            await stream.send_all(
+                b"GET /%b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (b"x" * 9_000)
+            )
+            await read_to_end(stream)
+    assert caplog.records
+    assert all(len(record.getMessage()) < 1_000 for record in caplog.records)
+
+
 @pytest.mark.parametrize("path", ["/v1/a%0aforged%1b[31m", "/v1/messages%0aforged%1b[31m", "/tools/%0a%1b"])
 async def test_a_path_forges_no_line_and_steers_no_terminal(
     path: str, caplog: pytest.LogCaptureFixture

@@ -69,9 +69,13 @@ async def test_an_answer_has_the_ids_that_its_peers_look_for_and_given_ones_stay
             given = (await call(rollout, dialect, stream=stream)).text
     assert re.search(IDS[dialect], made)
     assert '"of_mine"' in given
+    response = rollout.trace[0].response
+    assert response is not None
+    assert f'"{response.id}"' in made
     if calls:
         assert re.search(CALL_IDS[dialect], made)
         assert '"mine"' in given
+        assert f'"{response.tool_calls[0].id}"' in made
 
 
 @pytest.mark.parametrize("dialect", HEADERS)
@@ -100,6 +104,31 @@ async def test_every_answer_and_refusal_has_the_id_of_its_call(dialect: str) -> 
     assert len({error.headers[name] for error in errors}) == len(errors)
     if dialect == "anthropic_messages":
         assert [error.json()["request_id"] for error in errors] == [error.headers[name] for error in errors]
+
+
+@pytest.mark.parametrize("dialect", HEADERS)
+async def test_an_answer_in_pieces_has_the_id_of_its_call_and_so_has_the_error_that_it_breaks_with(
+    dialect: str,
+) -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("half")
+            raise Refusal(429, "wait")
+
+    text = b""
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            url = rollout.base_url("openai_chat").removesuffix("/v1") + STREAM_PATHS[dialect]
+            async with httpx2.AsyncClient(headers=bearer(rollout), timeout=None) as client:
+                asked = document(dialect, stream=True)
+                async with client.stream("POST", url, json=asked) as answer:
+                    with pytest.raises(httpx2.RemoteProtocolError):
+                        async for piece in answer.aiter_raw():
+                            text += piece
+    identity = f"req_{rollout.trace[0].id[2:]}"
+    assert answer.headers[HEADERS[dialect]] == identity
+    if dialect == "anthropic_messages":
+        assert f'"request_id":"{identity}"'.encode() in text
 
 
 async def test_the_other_routes_have_the_id_of_the_call_too() -> None:
@@ -151,6 +180,7 @@ async def test_arguments_that_are_no_object_are_the_same_whole_and_streamed(argu
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     told = "".join(event["delta"].get("partial_json", "") for event in events if "delta" in event)
     assert json.loads(told) == whole
+    assert whole == ({"a": 1} if arguments == '{"a": 1}' else {"_raw": arguments} if arguments else {})
     assert all(turn.response and turn.response.tool_calls[0].arguments == arguments for turn in rollout.trace)
 
 
@@ -178,11 +208,14 @@ async def test_input_tokens_are_counted_and_a_compaction_is_refused_for_good() -
             body = {"model": "m", "input": "x" * 400, "instructions": "be terse"}
             counted = await post(rollout, "/v1/responses/input_tokens", body)
             compacted = await post(rollout, "/v1/responses/compact", body)
-            unknown = await post(rollout, "/v1/responses/input_tokens", body, authorization="Bearer wrong")
+            unknown = [
+                await post(rollout, f"/v1/responses/{path}", body, authorization="Bearer wrong")
+                for path in ("input_tokens", "compact")
+            ]
     assert InputTokenCountResponse.model_validate(counted.json(), strict=True).input_tokens >= 100
     assert (compacted.status_code, compacted.headers["x-should-retry"]) == (404, "false")
     assert "summarised by a model call" in compacted.json()["error"]["message"]
-    assert unknown.status_code == 401
+    assert [answer.status_code for answer in unknown] == [401, 401]
     assert len(rollout.trace) == 0
 
 
@@ -208,6 +241,7 @@ async def test_steering_is_told_that_it_failed_and_the_socket_goes_on() -> None:
             "no /v1/v1/chat/completions here: its base URL ends in /v1 once too often",
         ),
         (f"/v1{MESSAGES}", "its base URL ends in /v1 once too often"),
+        ("/v1/v1", "its base URL ends in /v1 once too often"),
         (
             "/v1/embeddings",
             "no /v1/embeddings here: this endpoint answers model calls, and has no embeddings",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 import trio.testing
@@ -199,6 +200,34 @@ async def test_the_silence_of_a_call_that_is_held_is_filled(
                         filled.set()
     assert filled.is_set()
     assert NAME.encode() in data
+
+
+async def test_a_call_is_held_too_where_a_filling_was_sent_before_the_answer_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The agent gets no bytes of the provider then, for it knows the answer by another id."""
+    monkeypatch.setattr(answering, "HEAD_AFTER", 0.05)
+    monkeypatch.setattr(answering, "KEEPALIVE_EVERY", 0.05)
+    before, calling = cut(wire_stream(MESSAGES, answer_of(MESSAGES)))
+    filled, data = trio.Event(), b""
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head())
+        await filled.wait()
+        await stream.send_all(b"".join(map(chunk, [*before, *calling[:-1]])))
+        while b"ok." not in data:
+            await trio.testing.wait_all_tasks_blocked(0.005)
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        await stream.aclose()
+
+    with trio.fail_after(10):
+        async with staged(answer, MESSAGES) as stage:
+            async with stage.asking(MESSAGES, stream=True) as answered:
+                with pytest.raises(httpx2.RemoteProtocolError):
+                    async for piece in answered.aiter_raw():
+                        data += piece
+                        filled.set()
+    assert NAME.encode() not in data
 
 
 FILLING = {

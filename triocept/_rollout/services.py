@@ -152,7 +152,7 @@ class Services:
 
 
 def _check(tools: object, user: object, stop: object) -> None:
-    if not isinstance(tools, Iterable) or isinstance(tools, (str, Mapping, HostTool)):
+    if not isinstance(tools, Iterable) or isinstance(tools, (str, Mapping)):
         hint = f"; tools=[{getattr(tools, '__name__', 'f')}]" if callable(tools) else ""
         raise TypeError(f"tools is a list of functions, not {described(tools)}{hint}")
     for name, given in (("user", user), ("stop", stop)):
