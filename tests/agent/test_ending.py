@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -20,6 +22,8 @@ from agent_helpers import (
     until_sleeping,
 )
 
+from triocept._rollout import group
+from triocept._rollout.group import read_processes
 from triocept._rollout.process import open_process
 from triocept._rollout.watcher import open_watcher
 
@@ -117,6 +121,48 @@ async def test_a_daemon_without_environment_session_and_parent_ends_too(script: 
                 await agent.wait()
             await until_sleeping(tag, 1 if ended == "by itself" else 2)
     assert running(tag) == []
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit(1)")
+async def test_a_daemon_that_has_set_its_limit_itself_is_found_by_its_environment() -> None:
+    tag = unique_seconds()
+    with trio.fail_after(10):
+        async with open_agent("sh", "-c", f"(prlimit --locks=5:5 setsid sleep {tag} &); sleep {tag}"):
+            await until_sleeping(tag, 2)
+    assert running(tag) == []
+
+
+async def test_a_signal_goes_to_the_process_that_was_seen_and_to_none_of_its_number() -> None:
+    with subprocess.Popen(["sleep", unique_seconds()]) as process:
+        try:
+            processes = read_processes()
+            assert processes is not None
+            seen = processes[process.pid]
+            seen.born -= 1
+            group._send(seen, signal.SIGKILL)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.1)
+            seen.born += 1
+            group._send(seen, signal.SIGKILL)
+            assert process.wait(10) == -signal.SIGKILL
+        finally:
+            process.kill()
+
+
+@no_mark
+def test_the_mark_of_a_process_whose_limits_may_not_be_asked_for_is_read_where_anybody_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError
+
+    with subprocess.Popen(["sleep", unique_seconds()]) as process:
+        try:
+            resource.prlimit(process.pid, group.LOCKS, (12345, 12345))
+            monkeypatch.setattr(resource, "prlimit", refuse)
+            assert group._read_mark(process.pid) == 12345
+        finally:
+            process.kill()
 
 
 @no_mark

@@ -332,6 +332,22 @@ async def test_an_answer_that_could_not_be_recorded_is_not_given_again() -> None
     assert [turn.outcome for turn in rollout.trace] == ["failed", "answered"]
 
 
+async def test_of_a_stream_that_was_delivered_nothing_is_kept_for_a_retry_but_the_whole() -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            for _ in range(3):
+                await stream.send("word ")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            assert (await whole(rollout, CHAT | {"stream": True}, SDK)).count("word ") == 3
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            (ended,) = rollout._calls._ended.values()
+            assert ended.log.entries == []
+            assert "word word word " in await whole(rollout, CHAT, SDK_AGAIN)
+    assert len(rollout.trace) == 1
+
+
 async def test_a_rollout_can_be_told_that_every_call_is_its_own() -> None:
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint:

@@ -23,9 +23,9 @@ from hyperframe import frame as frames
 
 from tests.asking import CHAT, ask_body, echo
 from tests.server.watching import watched
-from triocept import Endpoint, Exchange, Refusal, Rollout, run_endpoint, serve_endpoint
+from triocept import Endpoint, Exchange, Refusal, Response, Rollout, run_endpoint, serve_endpoint
 from triocept._limits import EndpointLimits
-from triocept._server import http2, http2_stream
+from triocept._server import front, http2
 
 INITIAL_WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 Headers = list[tuple[str, str]]
@@ -388,7 +388,7 @@ async def test_an_early_answer_to_a_body_under_way_is_whole_and_touches_no_other
 async def test_a_body_that_does_not_come_after_an_early_answer_is_not_waited_for_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http2_stream, "LINGER", 0.1)
+    monkeypatch.setattr(front, "LINGER", 0.1)
     with trio.fail_after(10):
         async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
             async with opened(endpoint) as client:
@@ -397,6 +397,64 @@ async def test_a_body_that_does_not_come_after_an_early_answer_is_not_waited_for
                 assert number in client.ended, "the answer is whole"
                 assert client.reset[number] == 0
                 assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+
+
+async def test_the_body_of_a_request_that_was_reset_in_the_same_moment_touches_no_other_call() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                number = await client.ask(rollout, path="nowhere", body=bytes(100))
+                await client.until(lambda: number in client.reset)
+                assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+    assert client.goaway is None
+
+
+async def test_an_answer_that_is_no_model_calls_goes_with_its_client_too_when_a_window_holds_it() -> None:
+    async def large(exchange: Exchange) -> None:
+        await exchange.respond(Response.of("x" * 200_000))
+
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True, grace=60) as endpoint, endpoint.open_rollout(large) as rollout:
+            async with opened(endpoint, window=2**20) as client:
+                client.h2.increment_flow_control_window(2**20)
+                body = json.dumps({"model": "m", "input": "x"}).encode()
+                number = await client.ask(rollout, path="/v1/responses", body=body)
+                await client.until(lambda: number in client.ended)
+                stored = json.loads(client.bodies[number])["id"]
+            async with opened(endpoint, window=0) as client:
+                number = await client.ask(rollout, path=f"/v1/responses/{stored}", method="GET")
+                await client.until(lambda: number in client.heads)
+                await kill(client, number)
+    assert client.heads[number][":status"] == "200"
+
+
+async def test_who_takes_nothing_is_read_no_further_than_its_answers_have_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def send_nothing(*arguments: object) -> None:
+        await trio.sleep_forever()
+
+    def make(*arguments: Any) -> http2.Stream:
+        made.append(arguments[1])
+        return stream_class(*arguments)
+
+    made: list[int] = []
+    stream_class = http2.Stream
+    monkeypatch.setattr(http2, "send_to_reader", send_nothing)
+    monkeypatch.setattr(http2, "MAX_OUT", 500)
+    monkeypatch.setattr(http2, "Stream", make)
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True, grace=0) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                for _ in range(50):
+                    for _ in range(10):
+                        number = client.h2.get_next_available_stream_id()
+                        client.h2.send_headers(
+                            number, head("/health", "HEAD", rollout.api_key), end_stream=True
+                        )
+                    await client.flush()
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+    assert 0 < len(made) < 200
 
 
 # Nonsense and floods
@@ -408,6 +466,7 @@ MALFORMED = {
     "a path with a control character": {":path": b"/a\x1bb"},
     "a path without a slash": {":path": b"v1"},
     "CONNECT": {":method": b"CONNECT"},
+    "CONNECT of a websocket": {":method": b"CONNECT", ":protocol": b"websocket"},  # RFC 8441
 }
 
 
@@ -419,7 +478,8 @@ async def test_a_malformed_request_is_reset_or_ends_its_connection_with_goaway_i
     headers |= {name.encode(): value for name, value in change.items()}
     with trio.fail_after(10):
         async with serve_endpoint(http2=True) as endpoint, opened(endpoint) as client:
-            client.h2.send_headers(1, list(headers.items()), end_stream=True)
+            pseudo_first = sorted(headers.items(), key=lambda header: not header[0].startswith(b":"))
+            client.h2.send_headers(1, pseudo_first, end_stream=True)
             await client.flush()
             while 1 not in client.reset and client.goaway is None:
                 assert not client.closed

@@ -15,6 +15,7 @@ import trustme
 
 from tests.asking import connected, echo, raw_request, read_to_end
 from triocept import serve_endpoint
+from triocept._server.notices import Notices
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -44,6 +45,25 @@ async def test_half_a_head_leaves_no_traceback(
                 await trio.testing.wait_all_tasks_blocked(0.01)
     assert not [record for record in caplog.records if record.exc_info]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_of_lines_of_one_kind_one_a_minute_is_logged_and_the_others_are_counted(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    notices = Notices()
+    for _ in range(3):
+        notices.warn("full", "no room for %s", "a")
+    notices.warn("shed", "closed")
+    await trio.sleep(61)
+    notices.warn("full", "no room for %s", "b")
+    await trio.sleep(61)
+    notices.warn("full", "no room for %s", "c")
+    assert [record.getMessage() for record in caplog.records] == [
+        "no room for a",
+        "closed",
+        "no room for b (and 2 like it before)",
+        "no room for c",
+    ]
 
 
 async def test_a_path_of_any_length_makes_a_line_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:

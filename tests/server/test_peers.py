@@ -295,14 +295,21 @@ async def test_what_stands_in_the_place_of_a_key_is_named_and_never_shown(
     assert "secret" not in answer.text + caplog.text
 
 
-async def test_an_exchange_does_not_show_the_key_in_azures_header() -> None:
+KEYED = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie"]
+
+
+@pytest.mark.parametrize("name", KEYED)
+async def test_an_exchange_does_not_show_a_header_that_may_hold_a_key(name: str) -> None:
     seen: list[str] = []
 
     async def handler(exchange: Exchange) -> None:
-        seen.append(exchange.headers["api-key"])
+        seen.append(exchange.headers[name])
         await exchange.respond("x")
 
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            await post(rollout, PATHS["openai_chat"], document("openai_chat"), **{"api-key": rollout.api_key})
+            headers = bearer(rollout) | {
+                name: f"Bearer {rollout.api_key}" if "auth" in name else rollout.api_key
+            }
+            await post(rollout, PATHS["openai_chat"], document("openai_chat"), **headers)
     assert seen == ["[redacted]"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import struct
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -322,6 +323,36 @@ async def test_messages_that_wait_count_with_all_that_was_received_and_not_parse
                 await stream.send_all(call("x" * 900_000, stream_id="a"))  # what was parsed counts no more
                 await read_until(stream, b'"response.completed"')
     assert len(rollout.trace) == 4
+
+
+async def test_of_a_message_over_the_cap_nothing_is_kept_while_it_goes_on() -> None:
+    mib = 1024 * 1024
+    with trio.fail_after(20):
+        async with serve_endpoint(max_body=4 * mib) as endpoint, endpoint.open_rollout(parrot) as rollout:
+            async with opened(endpoint, rollout) as stream:
+                piece = frame(b"x" * mib, first=0)
+                tracemalloc.start()
+                try:
+                    await stream.send_all(frame(b"x" * mib, first=TEXT))
+                    for _ in range(5):
+                        await stream.send_all(piece)
+                        await trio.testing.wait_all_tasks_blocked(0.01)
+                    assert tracemalloc.get_traced_memory()[0] < 3 * mib
+                finally:
+                    tracemalloc.stop()
+                await stream.send_all(frame(b"", first=FIN))
+                assert b"over 4194304 bytes" in await read_until(stream, b'"status":413')
+
+
+async def test_a_client_that_is_still_sending_when_it_is_told_of_the_end_is_not_reset() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+            async with opened(endpoint, rollout) as stream:
+                await rollout.stop("enough")
+                assert closing_code(await read_to_end(stream)) == 1001
+                for _ in range(5):
+                    await stream.send_all(call())
+                    await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def test_messages_that_wait_when_their_agent_hangs_up_count_no_more() -> None:

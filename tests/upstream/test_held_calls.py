@@ -18,6 +18,7 @@ from triocept import (
     Event,
     Exchange,
     PartDelta,
+    Request,
     Response,
     Text,
     ToolCall,
@@ -264,6 +265,25 @@ async def test_what_waits_is_bounded() -> None:
     error = stage.rollout.trace[0].error
     assert error is not None
     assert "100000 bytes" in error.message
+
+
+async def test_what_waits_is_bounded_though_its_provider_sends_few_and_large_pieces() -> None:
+    def pieces_of(arguments: str) -> list[bytes]:
+        response = Response((ToolCall(NAME, arguments, "call_1"),), id="id-1", dialect=MESSAGES, usage=USAGE)
+        renderer = DIALECTS[MESSAGES].stream_renderer(Request(dialect=MESSAGES, model="m", messages=()))
+        return [renderer.render(event) for event in events_of(response)]
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head() + b"".join(map(chunk, pieces_of('{"a":"' + "x" * 300_000 + '"}'))) + END)
+
+    with trio.fail_after(20):
+        async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000_000)) as stage:
+            assert (await ask_roughly(stage, MESSAGES))[1]
+        async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000)) as stage:
+            assert not (await ask_roughly(stage, MESSAGES))[1]
+    error = stage.rollout.trace[0].error
+    assert error is not None
+    assert "waits for its end than 100000 bytes" in error.message
 
 
 @pytest.mark.parametrize("dialect", CALLING)

@@ -28,9 +28,11 @@ from triocept import (
     serve_endpoint,
 )
 from triocept._server.answer import _Stream
+from triocept._upstream import relay
 from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.relay import Frames, Relay
 from triocept.dialects import DIALECTS
+from triocept.errors import DialectError
 
 from .conftest import KEY, Stage, ask_roughly, begin_to_read, staged
 from .provider import (
@@ -668,3 +670,12 @@ def test_frames_end_behind_every_empty_line() -> None:
     assert frames.feed(b"\nx") == [b"data: 3 and more\n\n"]
     assert frames.rest() == b"x"
     assert frames.rest() == b""
+
+
+@pytest.mark.parametrize("size", [10, 1_000])
+def test_a_frame_has_an_end_within_its_bytes(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "MAX_EVENT", 5_000)
+    frames = Frames()
+    with pytest.raises(DialectError, match="a frame of the stream is larger than 5000 bytes"):
+        for _ in range(10_000):
+            assert frames.feed(b"data: " + b"x" * size + b"\n") == []

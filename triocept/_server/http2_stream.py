@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from .._rollout.bell import Bell
-from .intake import LINGER, Head, text_headers
+from .intake import Head, text_headers
 
 if TYPE_CHECKING:
     from .http2 import HTTP2
@@ -272,15 +272,11 @@ class Stream:
         """The application has returned: end what is not ended."""
         if not self._ended:
             self._end(INTERNAL_ERROR)
-        elif not self._body_ended:
-            self._body_read = True
-            self._take_pieces()
-            with trio.move_on_after(LINGER):
-                while not (self.gone or self._body_ended):
-                    await self._bell.wait()
-            self._end(NO_ERROR)
-        elif self._unacknowledged:
-            self._take_pieces()
+        else:
+            if self._unacknowledged:
+                self._take_pieces()
+            if not self._body_ended:  # and the application has waited for it
+                self._end(NO_ERROR)
 
     def _end(self, code: int) -> None:
         if not self.gone:
