@@ -399,6 +399,19 @@ async def test_a_body_that_does_not_come_after_an_early_answer_is_not_waited_for
                 assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
 
 
+async def test_a_body_that_nobody_asked_for_gives_its_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "CONNECTION_WINDOW", 65536)
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                for _ in range(10):
+                    waits = [("expect", "100-continue")]
+                    number = await client.ask(rollout, path="/nowhere", body=bytes(16_000), more=waits)
+                    await client.until(lambda number=number: number in client.ended)  # type: ignore[misc]
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+
+
 async def test_the_body_of_a_request_that_was_reset_in_the_same_moment_touches_no_other_call() -> None:
     with trio.fail_after(10):
         async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:

@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 import struct
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
@@ -14,7 +14,7 @@ import trio.testing
 import trustme
 
 from tests.asking import connected, echo, raw_request, read_to_end
-from triocept import serve_endpoint
+from triocept import EndpointLimits, serve_endpoint
 from triocept._server.notices import Notices
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -64,6 +64,21 @@ async def test_of_lines_of_one_kind_one_a_minute_is_logged_and_the_others_are_co
         "no room for b (and 2 like it before)",
         "no room for c",
     ]
+
+
+@pytest.mark.parametrize("seconds", [0.3, 300])
+async def test_errors_that_nobody_reads_leave_no_traceback(
+    seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+    with trio.fail_after(20):
+        async with serve_endpoint(limits=EndpointLimits(reader_seconds=seconds)) as endpoint:
+            async with connected(endpoint.port) as stream:
+                with trio.move_on_after(2), suppress(trio.BrokenResourceError):
+                    while True:
+                        await stream.send_all(refused * 1000)
+    assert caplog.records
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_path_of_any_length_makes_a_line_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:

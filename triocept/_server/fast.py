@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, TypeAlias, final
 
@@ -267,7 +268,8 @@ class _Call:
     async def run(self, intake: Intake) -> bool:
         """Answer. Whether the connection goes on: a call that is not answered to its end takes it along."""
         try:
-            await intake(self._route, self._head, self)
+            with suppress(ClientGone):  # while it was told of an error
+                await intake(self._route, self._head, self)
         finally:
             self._inbox.call = self._gone = None
             self._inbox.clear()

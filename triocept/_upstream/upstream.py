@@ -503,7 +503,6 @@ async def open_upstream(
         if given is not None:
             check_mapping(name, given)
     address = parse_address(base_url)
-    dialect_named(dialect)
     key = (api_key or "").strip() or None
     if key is not None and not (key.isascii() and key.isprintable()):
         raise ValueError("an api_key is printable ASCII, and this one is not")
