@@ -21,7 +21,9 @@ import trio.lowlevel
 from tests.asking import connected
 from triocept import serve_endpoint
 
-ENDPOINTS = 10_000
+ENDPOINTS = 2_000
+"""The ancestor's way meets a taken port once in a hundred times beside the grabber: by luck alone, two thousand would
+all be well once in 10^8 runs."""
 AT_A_TIME = 64
 
 GRABBER = """
@@ -72,8 +74,7 @@ async def first_connect(wrong: list[object]) -> None:
             wrong.append(listed)
 
 
-@pytest.mark.timeout(1100)
-async def test_ten_thousand_endpoints_beside_a_port_grabber_all_answer_their_first_connect() -> None:
+async def test_two_thousand_endpoints_beside_a_port_grabber_all_answer_their_first_connect() -> None:
     wrong: list[object] = []
     started = 0
     fds = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
@@ -84,7 +85,7 @@ async def test_ten_thousand_endpoints_beside_a_port_grabber_all_answer_their_fir
             started += 1
             await first_connect(wrong)
 
-    with grabber(), trio.fail_after(1000):
+    with grabber(), trio.fail_after(250):
         async with trio.open_nursery() as nursery:
             for _ in range(AT_A_TIME):
                 nursery.start_soon(start_many)
@@ -113,7 +114,7 @@ async def test_the_ancestors_probe_then_bind_fails_beside_the_same_grabber() -> 
     failures: list[OSError] = []
     tries = 0
     with grabber(), trio.fail_after(120):
-        while not failures and tries < 20 * ENDPOINTS:
+        while not failures and tries < 100 * ENDPOINTS:
             async with trio.open_nursery() as nursery:
                 for _ in range(AT_A_TIME):
                     nursery.start_soon(probe_then_bind, failures)
