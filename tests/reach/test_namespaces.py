@@ -34,7 +34,7 @@ class Hosts:
         """The command that runs on that host."""
         return [self.ip, "netns", "exec", host, *argv]
 
-    def python(self, host: str, source: str, *arguments: str, timeout: float = 30) -> str:
+    def python(self, host: str, source: str, *arguments: str, timeout: float = 100) -> str:
         """What a Python on that host prints."""
         argv = self.inside(host, sys.executable, "-c", source, *arguments)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)

@@ -172,10 +172,15 @@ async def test_a_service_that_is_not_there_is_an_error(
     assert service.starts == []
 
 
-async def test_frpc_that_never_connects_is_an_error_with_what_it_said(service: Service) -> None:
+async def test_frpc_that_never_connects_is_an_error_with_what_it_said(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triocept._tunnel.prime.TRIES", 1)
     service.connects = False
     with trio.fail_after(30), pytest.raises(TunnelError, match="try to connect to server"):
-        async with serve_endpoint(tunnel=PrimeTunnel(timeout=0.3), tunnel_health=HEALTH):
+        async with serve_endpoint(
+            tunnel=PrimeTunnel(timeout=3), tunnel_health=HEALTH
+        ):  # it is a Python: it starts slowly
             raise AssertionError
     assert service.tunnels == {}
 

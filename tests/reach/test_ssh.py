@@ -110,14 +110,16 @@ async def test_a_stream_arrives_event_by_event_and_the_tunnel_adds_little_to_eac
                 direct = await latencies(rollout, "local")
                 through = await latencies(rollout, "public")
     assert len(direct) == len(through) == EVENTS
-    added = statistics.median(through) - statistics.median(direct)
+    # The quickest tenth: what every event waits for is in these too, and other work of this machine is not.
+    quick, quicker = (statistics.quantiles(each, n=10)[0] for each in (through, direct))
+    added = quick - quicker
     with capsys.disabled():
         print(
-            f"\nper event: {statistics.median(direct) * 1000:.2f} ms direct, "
-            f"{statistics.median(through) * 1000:.2f} ms through sshd (added {added * 1000:.2f} ms, "
+            f"\nper event: {quicker * 1000:.2f} ms direct, "
+            f"{quick * 1000:.2f} ms through sshd (added {added * 1000:.2f} ms, "
             f"worst {max(through) * 1000:.1f} ms)"
         )
-    assert added < 0.05
+    assert added < 0.03  # a delayed acknowledgement alone, for want of TCP_NODELAY, takes 0.04
 
 
 async def test_an_sshd_that_is_killed_in_mid_stream_ends_it_visibly_and_its_url_comes_back(
