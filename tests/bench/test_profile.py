@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.profile import LAYERS
 
 PROGRAM = """
@@ -16,6 +18,7 @@ print(json.dumps(trio.run(profile, 4, 4, 0.3).layers))
 """
 
 
+@pytest.mark.once
 def test_every_layer_that_the_profile_names_is_met_in_a_call() -> None:
     """In a process of its own, for it puts a clock on functions of the program."""
     done = subprocess.run(

@@ -91,6 +91,7 @@ def assert_runs(name: str, *, cwd: Path, path: str) -> None:
     assert same, f"{name} printed:\n{printed}\nits page says:\n{wanted}"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "read.py"])
 def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path, agents_path: str) -> None:
     assert_runs(name, cwd=tmp_path, path=agents_path)

@@ -74,6 +74,7 @@ async def first_connect(wrong: list[object]) -> None:
             wrong.append(listed)
 
 
+@pytest.mark.once
 async def test_two_thousand_endpoints_beside_a_port_grabber_all_answer_their_first_connect() -> None:
     wrong: list[object] = []
     started = 0
