@@ -97,6 +97,25 @@ async def test_a_head_that_takes_too_long_is_told_408(start: bytes, caplog: pyte
     assert not caplog.records[0].exc_info
 
 
+@pytest.mark.parametrize("first", [1, 3, 4, 40])
+async def test_a_head_that_came_in_two_is_late_no_more_once_it_is_whole(first: int) -> None:
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(head_seconds=0.2)) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+            connected(endpoint.port) as stream,
+        ):
+            request = request_of(rollout)
+            for piece in (request[:first], request[first:-1]):
+                await stream.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            async with connected(endpoint.port) as late:
+                await late.send_all(b"P")
+                assert (await read_to_end(late)).startswith(b"HTTP/1.1 408")
+            await stream.send_all(request[-1:])
+            assert b" 200 " in await stream.receive_some()
+
+
 async def test_without_a_key_a_connection_lives_for_a_while_and_with_one_it_may_idle() -> None:
     with trio.fail_after(20):
         async with (

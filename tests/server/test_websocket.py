@@ -97,6 +97,25 @@ async def test_a_response_comes_as_the_events_of_its_stream_one_a_frame() -> Non
     assert turn.dialect == "openai_responses"
 
 
+@pytest.mark.parametrize("where", ["input", "metadata", "type", "stream_id"])
+async def test_half_an_emoji_anywhere_in_a_frame_ends_no_websocket(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+            async with dialled(rollout) as agent:
+                frame = {**create("hi"), where: {"a": "cut \ud83d"} if where == "metadata" else "cut \ud83d"}
+                await agent.send(json.dumps(frame))
+                if where == "type":  # nobody knows it: it is left unread
+                    assert said(await agent.ask("next")) == "next"
+                    return
+                frames = await agent.until("response.completed", "error")
+                assert said(frames) == ("cut \ufffd" if where == "input" else "hi")
+                if where == "stream_id":
+                    assert frames[-1]["stream_id"] == "cut \ufffd"
+    assert not caplog.records
+
+
 async def test_a_warm_up_is_answered_without_a_turn_and_the_call_behind_it_has_its_prefix() -> None:
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 
@@ -55,8 +57,10 @@ def test_what_waited_comes_in_order_and_the_pieces_of_a_text_as_one() -> None:
     assert not held.any
 
 
-@pytest.mark.parametrize(("kind", "waits"), [("local_shell_call", True), ("web_search_call", False)])
-def test_an_opaque_call_waits_if_it_is_the_agent_that_runs_it(kind: str, waits: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "waits"), [("local_shell_call", True), ("web_search_call", False), ([], False), (None, False)]
+)
+def test_an_opaque_call_waits_if_it_is_the_agent_that_runs_it(kind: Any, waits: bool) -> None:
     event = PartStart(0, Opaque("openai_responses", {"type": kind}))
     assert HeldCalls().hold(event) is waits
 

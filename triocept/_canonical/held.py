@@ -31,7 +31,8 @@ def begins_call(event: Event) -> bool:
     part = event.part
     if type(part) is ToolCall:
         return True
-    return type(part) is Opaque and isinstance(part.raw, dict) and part.raw.get("type") in _RUN_BY_AGENTS
+    kind = part.raw.get("type") if type(part) is Opaque and isinstance(part.raw, dict) else None
+    return isinstance(kind, str) and kind in _RUN_BY_AGENTS  # a provider may send anything
 
 
 class HeldCalls:

@@ -211,7 +211,7 @@ class _Inbox:
 
     async def take_head(self) -> bytes | None:
         """The bytes up to a blank line; None where there is none, or none that could be ours."""
-        data, seen = self.data, 0
+        data, seen, begun = self.data, 0, False
         while True:
             end = data.find(b"\r\n\r\n", seen)
             if not data.startswith(_START[: len(data)]) or (end if end >= 0 else len(data)) > _MAX_HEAD:
@@ -220,13 +220,14 @@ class _Inbox:
             if blank is not None and blank.start() != end + 1:
                 return None
             if end >= 0:
-                if seen:
+                if begun:
                     self._connection.end_head()
                 return self.take(end + 4)
             if self.gone:
                 return None
             seen = max(0, len(data) - 3)
             if data:
+                begun = True  # though it may be less than is looked at again
                 self._connection.begin_head()
                 self._connection.hold(len(data))
             await self.arrival()

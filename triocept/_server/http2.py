@@ -42,6 +42,7 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame
 
 from .._failures import split_cancelled
 from .http2_stream import Malformed, Stream, read_head
+from .notices import shown
 from .slow_reader import send_to_reader
 from .wire import Wire
 
@@ -260,7 +261,7 @@ class HTTP2:
             events = self.h2.receive_data(data)
         except h2.exceptions.ProtocolError as exc:  # h2 has written the GOAWAY
             self.flush()
-            log.warning("http/2: a connection was ended: %.200s", exc)
+            log.warning("http/2: a connection was ended: %s", shown(str(exc), 200))  # it quotes the client
             raise _Ended from exc
         if self.h2.is_flooded():
             raise self._end(Codes.ENHANCE_YOUR_CALM, "a flood of frames that ask for nothing")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby, takewhile
+from reprlib import repr as short
 
 import msgspec
 
@@ -43,7 +44,7 @@ def parse_message(value: Json, path: str) -> Message:
     fields = Fields(value, path)
     role = fields.need_text("role")
     if role not in _ROLES:
-        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
     content = parse_content(fields.take("content"), fields.at("content"))
     return Message(_ROLES[role], content, extra=fields.rest())
 

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from reprlib import repr as short
 
 from ..._canonical.content import Json, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ...errors import DialectError
@@ -33,7 +34,7 @@ def parse_content(value: Json, path: str) -> Message:
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
-        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
     parts = tuple(parse_part(item, where) for where, item in fields.each("parts"))
     return Message(_ROLES[role], parts, extra=fields.rest())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reprlib import repr as short
+
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat
 from ...errors import DialectError
@@ -26,7 +28,9 @@ def parse_format(fields: Fields) -> OutputFormat | None:
     if kind == "json_object":
         return OutputFormat(kind="json_object", extra=form.rest())
     if kind not in KINDS:
-        raise DialectError(f"there is no format {kind!r}: there are {', '.join(KINDS)}", path=form.at("type"))
+        raise DialectError(
+            f"there is no format {short(kind)}: there are {', '.join(KINDS)}", path=form.at("type")
+        )
     if kind != "json_schema":
         rest = {"type": kind, **(form.rest() or {})}
         fields.keep("response_format", None if rest == {"type": "text"} else rest)

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from reprlib import repr as short
 from typing import get_args
 
 from ..._canonical.content import (
@@ -48,7 +49,7 @@ def parse_message(value: Json, path: str) -> Message:
     if role in ("tool", "function"):
         return _parse_result(fields, role)
     if role not in _ROLES:
-        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
     parts = assistant_parts(fields) if role == "assistant" else _content(fields)
     return Message(_ROLES[role], parts, fields.text("name"), fields.rest())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reprlib import repr as short
+
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat
 from ...errors import DialectError
@@ -42,7 +44,9 @@ def _parse(text: Fields) -> OutputFormat | None:
     if kind == "json_object":
         return OutputFormat(kind="json_object", extra=form.rest())
     if kind not in KINDS:
-        raise DialectError(f"there is no format {kind!r}: there are {', '.join(KINDS)}", path=form.at("type"))
+        raise DialectError(
+            f"there is no format {short(kind)}: there are {', '.join(KINDS)}", path=form.at("type")
+        )
     if kind != "json_schema":
         rest = {"type": kind, **(form.rest() or {})}
         text.keep("format", None if rest == {"type": "text"} else rest)

@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from reprlib import repr as short
 from typing import TypeAlias
 
 from ..._canonical.content import Json, Media, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
@@ -167,7 +168,7 @@ def _parse_message(fields: Fields, role: str | None) -> Message:
     if role is None:
         raise DialectError("is missing", path=fields.at("role"))
     if role not in _ROLES:
-        raise DialectError(f"there is no role {role!r}", path=fields.at("role"))
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
     content = parse_content(fields.take("content"), fields.at("content"))
     return Message(_ROLES[role], content, extra=fields.rest())
 
