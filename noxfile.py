@@ -6,7 +6,8 @@ marked `once` take seconds and say the same on every Python: they run on the new
 this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
-`nox -s upstreams` (real model servers, likewise) and `nox -s bench` (speed and memory, side by side with others).
+`nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: a million inputs for the wire) and
+`nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", "-n", "0", *session.posargs)
         return
-    session.run("pytest", *SIDE_BY_SIDE, *([] if session.python == NEWEST else ["-m", "not once"]))
+    more = {"TRIOCEPT_FUZZ_SECONDS": "20"}
+    session.run("pytest", *SIDE_BY_SIDE, *([] if session.python == NEWEST else ["-m", "not once"]), env=more)
     if session.python != NEWEST:
         session.log(f"what is marked `once` runs on Python {NEWEST} alone")
 
@@ -147,6 +149,13 @@ def upstreams(session: nox.Session) -> None:
     """Real servers behind an upstream (aimock, llama.cpp, transformers serve), from the npm and Python registries."""
     install(session, "test")
     session.run("pytest", "-n", "0", "tests/real_upstreams", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def soak(session: nox.Session) -> None:
+    """What machines find: a million inputs for the wire. What fails prints how to run it again."""
+    install(session, "test")
+    session.run("python", "-m", "tests.fuzz", "--inputs", "1000000", *session.posargs)
 
 
 @nox.session(python=NEWEST)

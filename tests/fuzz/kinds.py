@@ -1,0 +1,17 @@
+"""All kinds of inputs."""
+
+from __future__ import annotations
+
+from .bodies import BODIES
+from .http1 import HTTP1
+from .http2 import HTTP2
+from .kind import Kind
+from .tls import TLS
+from .upstream import UPSTREAM
+from .websocket import WEBSOCKET
+
+__all__ = ["KINDS", "SHARES"]
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (HTTP1, HTTP2, WEBSOCKET, TLS, BODIES, UPSTREAM)}
+SHARES = {"http1": 2, "http2": 2, "websocket": 2, "tls": 1, "bodies": 33, "upstream": 60}
+"""Of all inputs: those that need no socket are cheap."""

@@ -1,0 +1,74 @@
+"""Things that happen in one turn of the event loop: an answer fails, its client speaks or leaves, another one comes.
+
+The descriptor of the connection that is broken off is free at once, and the kernel gives it to the next.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import trio
+
+from .kind import Input, Unfit, as_bytes, expect
+from .requests import call
+from .stage import Client, Stage, settle
+
+__all__ = ["check_race", "generate_race"]
+
+ACTIONS = ("go", "speak", "leave", "reset", "come", "turn", "turn", "turn")
+
+
+def generate_race(random: Random) -> Input:
+    held = random.choice(("fail hold", "stream hold", "wait", "wait refuse", "wait big", "fail hold"))
+    actions = [random.choice(ACTIONS) for _ in range(random.randint(2, 7))]
+    return {
+        "race": ["go", *actions] if random.random() < 0.7 else actions,
+        "held": call(random, held),
+        "next": call(random),
+    }
+
+
+async def check_race(value: Input, stages: list[Stage]) -> None:
+    """Whoever comes is answered."""
+    try:
+        actions, held, following = list(value["race"]), str(value["held"]), str(value["next"])
+        as_bytes(held + following)
+    except (KeyError, TypeError, UnicodeError) as exc:
+        raise Unfit from exc
+    if not set(actions) <= set(ACTIONS) or not (held.startswith("POST ") and following.startswith("POST ")):
+        raise Unfit
+    for stage in stages:
+        await _race(stage, actions, held, following)
+
+
+async def _race(stage: Stage, actions: list[str], held: str, following: str) -> None:
+    victim, guests = stage.connect(), []
+    await victim.send(as_bytes(stage.with_key(held)))
+    gone = False
+    for action in actions:
+        match action:
+            case "go":
+                stage.go.set()
+            case "turn":
+                await trio.lowlevel.checkpoint()
+            case "come":
+                guest = stage.connect()
+                await guest.put(as_bytes(stage.with_key(following)))
+                guests.append(guest)
+            case "speak" if not gone:
+                await victim.put(as_bytes(stage.with_key(following)))
+            case "leave" | "reset" if not gone:
+                victim.close(reset=action == "reset")
+                gone = True
+    await settle()
+    await _are_answered(guests)
+    if not gone:
+        victim.close()
+    await stage.look()
+
+
+async def _are_answered(guests: list[Client]) -> None:
+    for guest in guests:
+        await guest.settle()
+        guest.close()
+        expect(guest.got.startswith(b"HTTP/1.1 200 "), "one who came is not answered", guest.got[:200])

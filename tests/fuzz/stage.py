@@ -1,0 +1,236 @@
+"""An endpoint under a clock that jumps, its plain clients, and the look at what is left.
+
+A client is a socket and no task: it sends, waits until every task of the program waits, and reads what has come. So it
+knows that nothing more will come, and the same input does the same again.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import trio
+import trio.testing
+
+from triocept import Endpoint, Exchange, Refusal, Rollout, serve_endpoint
+
+from .kind import expect
+from .left import LogWatch, descriptors, held_bytes, same_process, tasks, watched_log
+
+__all__ = ["KEY", "Client", "Stage", "open_stages", "settle"]
+
+KEY = "sk-triocept-" + "K" * 43
+"""Stands for the rollout's key, which is as long."""
+AFTER = 10.0
+"""Seconds, by the clock that jumps, that a connection has to end in when its client has left."""
+
+
+async def settle() -> None:
+    """Wait until every task waits, and no socket has anything for one of them."""
+    await trio.testing.wait_all_tasks_blocked()
+
+
+class Client:
+    """A socket that speaks to an endpoint."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # or small segments wait for an ACK
+        self._socket.setblocking(False)
+        self.got = b""
+        self.ended = False
+        """Whether the endpoint has said that nothing more comes."""
+        self.broken = False
+        """Whether the connection was broken off: what it has sent last may be lost."""
+        self.unsent = 0
+        """Bytes that the endpoint did not take."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it, and wait for what comes of it."""
+        await self.put(data)
+        await self.settle()
+
+    async def put(self, data: bytes) -> None:
+        """Send all of it, if it is taken."""
+        left, stalled = memoryview(data), 0
+        while left and not self.broken and stalled < 3:
+            try:
+                left = left[self._socket.send(left) :]
+                stalled = 0
+            except BlockingIOError:
+                stalled += 1
+                await settle()
+                self.take()
+            except OSError:
+                self.broken = True
+        self.unsent += len(left)
+
+    async def settle(self) -> None:
+        """Until nothing more happens."""
+        await settle()
+        while self.take():
+            await settle()
+
+    def take(self) -> bool:
+        """Read what is there. Whether that was anything."""
+        before = len(self.got)
+        while not self.ended and not self.broken:
+            try:
+                data = self._socket.recv(1 << 20)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.broken = True
+                break
+            self.got += data
+            self.ended = not data
+        return len(self.got) > before
+
+    @property
+    def fate(self) -> str:
+        return "broken" if self.broken else "ended" if self.ended else "open"
+
+    def end(self) -> None:
+        """Send no more."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.broken = True
+
+    def close(self, *, reset: bool = False) -> None:
+        if reset:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+
+class Stage:
+    """One endpoint, a rollout for hostile inputs, and one that is honest."""
+
+    def __init__(self, endpoint: Endpoint, log: LogWatch) -> None:
+        self.endpoint = endpoint
+        self.port = endpoint.port
+        self.log = log
+        self.exchanges: list[Any] = []
+        """What was asked, of the input that is being tried."""
+        self.go = trio.Event()
+        """Set, those go on that have been told to wait."""
+        self.rollout: Rollout
+        self.honest: Rollout
+        self._handling = 0
+        self._tasks = 0
+        self._open = 0
+        self._honest_calls = 0
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer as the text of the request says."""
+        self.exchanges.append(exchange.raw)
+        self._handling += 1
+        try:
+            await self._answer(
+                exchange, exchange.request.last.text if exchange.request.last is not None else ""
+            )
+        finally:
+            self._handling -= 1
+
+    async def _answer(self, exchange: Exchange, text: str) -> None:
+        if "refuse" in text:
+            raise Refusal(429, text[:100])
+        if "late" in text:
+            await trio.sleep(3)
+        if "wait" in text:
+            await self.go.wait()
+        if "stream" not in text and "fail" not in text:
+            await exchange.respond(text[:100] + ("z" * 200_000 if "big" in text else ""))
+            return
+        async with exchange.open_stream() as stream:
+            await stream.send(text[:100])
+            if "hold" in text:
+                await self.go.wait()
+            if "fail" in text:
+                raise Refusal(500, "fail")
+            await stream.send("z" * 200_000 if "big" in text else "z")
+
+    def with_key(self, text: str) -> str:
+        """The bytes of an input, with the rollout's own key."""
+        return text.replace(KEY, self.rollout.api_key)
+
+    def connect(self) -> Client:
+        return Client(self.port)
+
+    async def begin(self) -> None:
+        """The state that every input must leave behind."""
+        await self.ask_honestly()
+        self._tasks, self._open = tasks(), descriptors()
+        self.exchanges.clear()
+
+    async def ask_honestly(self) -> None:
+        """A call of an agent that does nothing wrong is answered right, whatever others do."""
+        self._honest_calls += 1
+        said = f"honest {self._honest_calls}"
+        body = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % said.encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {self.honest.api_key}\r\n"
+        client = self.connect()
+        await client.send(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        client.close()
+        await settle()
+        answered = client.got.startswith(b"HTTP/1.1 200 ") and f'"{said}"'.encode() in client.got
+        expect(answered, "an honest call is not answered", client.got[-300:])
+
+    async def look(self) -> None:
+        """All clients of an input have left: nothing of it is there, after a moment."""
+        await settle()
+        await trio.sleep(AFTER)
+        await settle()
+        expect(self._handling == 0, "a handler is left", self._handling)
+        self.go = trio.Event()
+        expect(tasks() == self._tasks, "tasks are left", f"{self._tasks} became {tasks()}")
+        expect(descriptors() == self._open, "descriptors are left", f"{self._open} became {descriptors()}")
+        self.exchanges.clear()
+        self.log.take()
+
+
+Options = dict[str, Any]
+
+
+@asynccontextmanager
+async def open_stages(*options: Options, begin: Callable[[Stage], object] = id) -> AsyncIterator[list[Stage]]:
+    """An endpoint for each of these; at the end, the look at what all inputs have left.
+
+    Args:
+        options: of `serve_endpoint`.
+        begin: gets each stage before anybody speaks to it.
+    """
+    with same_process(), watched_log() as log:
+        async with AsyncExitStack() as stack:
+            stages = [await _open_stage(stack, log, each) for each in options]
+            for stage in stages:
+                begin(stage)
+                await stage.begin()
+            for stage in stages:
+                stage._tasks, stage._open = tasks(), descriptors()
+            yield stages
+            for stage in stages:
+                await stage.ask_honestly()
+            held = held_bytes()
+            expect(held < 100_000, "what strangers sent is kept", f"{held} bytes")
+        log.take()
+
+
+async def _open_stage(stack: AsyncExitStack, log: LogWatch, options: Options) -> Stage:
+    endpoint = await stack.enter_async_context(serve_endpoint(**options))
+    stage = Stage(endpoint, log)
+    stage.rollout = await stack.enter_async_context(
+        endpoint.open_rollout(stage.handle, id="fuzz", on_retry="new")
+    )
+    stage.honest = await stack.enter_async_context(endpoint.open_rollout(_echo, id="honest"))
+    return stage
+
+
+async def _echo(exchange: Exchange) -> None:
+    assert exchange.request.last is not None
+    await exchange.respond(exchange.request.last.text)

@@ -1,0 +1,73 @@
+"""Inputs made by a machine, for as long as there is time; and those that once failed, first."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import pytest
+
+from tests.fuzz.kind import Input
+from tests.fuzz.kinds import KINDS
+from tests.fuzz.runner import again, failed_once, input_of, run, told
+from tests.fuzz.shrink import shrink
+from triocept._upstream.chunked import ChunkedDecoder
+
+SECONDS = float(os.environ.get("TRIOCEPT_FUZZ_SECONDS", "6"))
+"""Of fresh inputs, all kinds together. `nox` gives them 20, on the newest Python; `nox -s soak` tries a million."""
+ONCE_FAILED = failed_once()
+
+
+@pytest.mark.parametrize(("kind", "why", "value"), ONCE_FAILED, ids=[why for _, why, _ in ONCE_FAILED])
+def test_an_input_that_once_failed_holds(kind: str, why: str, value: Input) -> None:
+    assert again(KINDS[kind], [value]) is None, why
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_of_a_fresh_seed_hold(kind: str) -> None:
+    seed = random.SystemRandom().randrange(10**9)
+    print(f"seed {seed}")  # pytest shows it where it fails
+    report = run(KINDS[kind], seed, seconds=SECONDS / len(KINDS), most_failures=1)
+    print(report)
+    assert not report.failures, told(report.failures[0], seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_is_its_inputs(kind: str) -> None:
+    inputs = [input_of(KINDS[kind], 7, number) for number in range(20)]
+    assert inputs == [input_of(KINDS[kind], 7, number) for number in range(20)]
+    assert inputs != [input_of(KINDS[kind], 8, number) for number in range(20)]
+    assert all(json.loads(json.dumps(value)) == value for value in inputs)
+
+
+def test_the_shortest_part_that_still_fails_is_found() -> None:
+    async def fails(value: Input) -> bool:
+        return "x" in str(value.get("a")) and 7 in value.get("b", ())
+
+    value = {"a": "y" * 500 + "x" + "z" * 500, "b": list(range(100)), "c": {"d": [1, 2, 3]}}
+    steps = shrink(value, fails, 5000)
+    with pytest.raises(StopIteration) as done:
+        steps.send(None)
+    assert done.value.value == {"a": "x", "b": [7]}
+
+
+def test_a_fault_is_found_and_told_with_its_seed_and_the_shortest_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A decoder that forgets a size line which comes in two, say."""
+    line = ChunkedDecoder._line
+
+    def forgetful(self: ChunkedDecoder, data: bytes, at: int) -> int | None:
+        after = line(self, data, at)
+        return len(data) if after is None else after
+
+    monkeypatch.setattr(ChunkedDecoder, "_line", forgetful)
+    report = run(KINDS["upstream"], 7, inputs=500, most_failures=1)
+    (failure,) = report.failures
+    text = told(failure, 7)
+    assert failure.violation.rule in ("split otherwise, another error", "split otherwise, another result")
+    assert "seed 7, upstream, input" in text
+    assert "python -m tests.fuzz --seed 7 --only upstream --start" in text
+    assert len(json.dumps(failure.value)) < 200
