@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cli_helpers import AGENT, PATIENCE, STARTER
+
+from triocept._cli.screen import Screen
 
 TOOL_AGENT = """
 import json, os, urllib.request
@@ -153,3 +156,23 @@ def test_an_agent_that_takes_its_time_to_end_is_said_with_the_way_to_kill_it() -
         finally:
             process.kill()
     assert process.returncode == -signal.SIGINT
+
+
+def test_lines_that_a_screen_did_not_take_are_counted_and_told_of_when_it_takes_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    with open(reader, "rb") as shown, open(writer, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        screen = Screen()
+        os.set_blocking(writer, False)
+        filled = 0
+        with suppress(BlockingIOError):
+            while True:
+                filled += os.write(writer, b"x" * 4096)
+        screen.write("one\n")
+        screen.write("two\nthree\n")
+        assert shown.read(filled) == b"x" * filled
+        screen.write("four\n")
+        stderr.close()
+        assert shown.read() == b"(3 lines were not shown: nobody took them)\nfour\n"

@@ -566,6 +566,19 @@ async def test_without_a_key_a_hundred_resets_end_the_connection_at_once_and_non
     assert watch.stall < 0.1
 
 
+async def test_requests_in_one_segment_are_answered_or_refused_each_and_their_connection_goes_on() -> None:
+    """As many as h2 takes for an attack, if they are begun at once; here others have a turn between them."""
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                for number in range(1, 3000, 2):
+                    client.h2.send_headers(number, head("/nowhere", "HEAD"), end_stream=True)
+                await client.flush()
+                await client.until(lambda: len(client.ended | client.reset.keys()) == 1500)
+                assert set(client.reset.values()) <= {7}, "REFUSED_STREAM"
+                assert await client.answer(await client.ask(rollout, text="hi")) == "hi"
+
+
 async def test_before_a_key_was_shown_a_hundred_streams_are_open_at_once_and_then_as_many_as_there_may_be() -> (
     None
 ):

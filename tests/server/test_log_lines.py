@@ -15,6 +15,7 @@ import trustme
 
 from tests.asking import connected, echo, raw_request, read_to_end
 from triocept import EndpointLimits, serve_endpoint
+from triocept._server.connection import Connection
 from triocept._server.notices import Notices
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -79,6 +80,29 @@ async def test_errors_that_nobody_reads_leave_no_traceback(
                         await stream.send_all(refused * 1000)
     assert caplog.records
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (trio.BrokenResourceError(), False),
+        (ExceptionGroup("", [ConnectionResetError(), trio.ClosedResourceError()]), False),
+        (ExceptionGroup("", [ConnectionResetError(), ValueError()]), True),
+        (ValueError(), True),
+    ],
+    ids=repr,
+)
+async def test_what_ends_a_connection_is_told_unless_it_is_that_its_client_has_left(
+    error: Exception, told: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(connection: Connection) -> None:
+        raise error
+
+    monkeypatch.setattr(Connection, "run", fail)
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+            assert await read_to_end(stream) == b""
+    assert bool(caplog.records) == told
 
 
 async def test_a_path_of_any_length_makes_a_line_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ import trio.testing
 
 from tests.asking import connected, read_to_end
 from tests.server.test_websocket import create, parrot
+from tests.server.watching import watched
 from triocept import Endpoint, Exchange, Rollout, serve_endpoint
 from triocept._limits import EndpointLimits
 from triocept._server import websocket_connection
@@ -342,6 +343,23 @@ async def test_of_a_message_over_the_cap_nothing_is_kept_while_it_goes_on() -> N
                     tracemalloc.stop()
                 await stream.send_all(frame(b"", first=FIN))
                 assert b"over 4194304 bytes" in await read_until(stream, b'"status":413')
+
+
+async def test_thousands_of_frames_that_say_nothing_stop_nobody() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+            async with opened(endpoint, rollout) as stream:
+                gc.disable()  # it takes as long, now and then
+                try:
+                    with watched() as watch:
+                        async with trio.open_nursery() as nursery:
+                            nursery.start_soon(watch.run)
+                            await stream.send_all(frame(b"", PONG) * 40_000 + call())
+                            await read_until(stream, b'"type":"response.completed"')
+                            nursery.cancel_scope.cancel()
+                finally:
+                    gc.enable()
+    assert watch.stall < 0.03
 
 
 async def test_a_client_that_is_still_sending_when_it_is_told_of_the_end_is_not_reset() -> None:

@@ -216,6 +216,25 @@ def test_an_answer_in_other_words_is_continued_and_a_beginning_of_one_is_not() -
     assert conversations["x0"] == conversations["x1"] == conversations["x2"]
 
 
+def test_of_a_conversation_that_has_grown_only_what_is_new_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[Message] = []
+    number_of_one = graph._Nodes._number_of_one
+
+    def look(nodes: graph._Nodes, message: Message) -> int:
+        looked.append(message)
+        return number_of_one(nodes, message)
+
+    monkeypatch.setattr(graph._Nodes, "_number_of_one", look)
+    trace, messages = Trace("r"), said("task")
+    for number in range(100):
+        make_turn(trace, messages, f"answer {number}")
+        messages = [*messages, *said(f"assistant: answer {number}", f"task {number}")]
+    assert trace.parents["x99"] == "x98"
+    assert len(looked) < 500
+
+
 def test_a_dropped_answer_begins_no_conversation() -> None:
     trace = Trace("r")
     make_turn(trace, said("system: s", "task"), "nonsense")

@@ -10,6 +10,7 @@ import trio
 
 from triocept import ContextLengthError, Request, Text, UpstreamError, open_upstream
 from triocept import Message as Said
+from triocept._upstream import ceiling
 from triocept._upstream.ceiling import Ceiling, asked_output, capped
 
 from .conftest import base_of, staged
@@ -186,3 +187,34 @@ async def test_an_error_of_a_wrong_base_url_says_what_was_asked(body: bytes) -> 
     assert f"{provider.url}/v1/v1/chat/completions" in str(caught.value)
     assert "hidden" not in str(caught.value)
     assert not isinstance(caught.value, ContextLengthError)
+
+
+async def test_a_provider_that_refuses_each_number_that_it_named_is_asked_three_times_more() -> None:
+    async def refuse(asked: Asked, stream: trio.SocketStream) -> None:
+        most = (asked_output(asked.document, CHAT) or 0) - 1
+        document = {"error": {"message": f"max_tokens is [1, {most}]", "code": 400}}
+        await stream.send_all(whole(json.dumps(document).encode(), 400))
+
+    with trio.fail_after(5):
+        async with staged(refuse, CHAT) as stage:
+            assert (await stage.ask(CHAT, **ASKS[CHAT])).status_code == 400
+    numbers = [asked_output(asked.document, CHAT) for asked in stage.provider.asked]
+    assert numbers == [64_000, 63_999, 63_998, 63_997]
+
+
+async def test_a_failure_of_another_kind_teaches_nothing_whatever_it_says() -> None:
+    async def fail(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(whole(b'{"error": {"message": "max_tokens is [1, 5]"}}', 503))
+
+    with trio.fail_after(5):
+        async with staged(fail, CHAT) as stage:
+            assert (await stage.ask(CHAT, **ASKS[CHAT])).status_code == 503
+    assert len(stage.provider.asked) == 1
+
+
+def test_names_that_an_agent_makes_up_fill_no_memory() -> None:
+    learned = Ceiling(None)
+    for number in range(1_000):
+        learned.learn(f"model {number}", "max_tokens is [1, 5]", prompt=10)
+    assert len(learned._outputs) <= ceiling.MAX_MODELS
+    assert learned.of("model 999", 10) == 5

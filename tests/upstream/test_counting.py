@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from triocept import Message, Request, Text, Upstream
+from triocept._upstream import counting as counter
 
 from .conftest import Stage, staged
 from .provider import CHAT, COMPLETIONS, GEMINI, MESSAGES, RESPONSES, Answer, Asked, body_of, whole
@@ -89,3 +90,24 @@ async def test_a_program_can_ask_too() -> None:
         async with staged(counting("vllm"), CHAT) as stage:
             upstream: Upstream = stage.upstream
             assert await upstream.count_input_tokens(request) == TOKENS
+
+
+@pytest.mark.parametrize("how", ["hangs up", "says nothing", "says nonsense"])
+async def test_a_count_that_fails_or_does_not_come_is_estimated(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counter, "SECONDS", 5 if how != "says nothing" else 0.2)
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        match how:
+            case "hangs up":
+                await stream.aclose()
+            case "says nothing":
+                await trio.sleep_forever()
+            case _:
+                await stream.send_all(whole(b"<html>"))
+
+    with trio.fail_after(10):
+        async with staged(answer, MESSAGES) as stage:
+            assert 0 < await count(stage, MESSAGES) < 10
+            assert stage.provider.asked

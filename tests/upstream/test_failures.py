@@ -310,6 +310,14 @@ async def test_the_providers_status_and_words_reach_agents_of_other_dialects_in_
     assert error.get("status") != "rate_limit_exceeded"
 
 
+@pytest.mark.parametrize(("status", "more"), [(404, ""), (405, ""), (301, "location: /v2\r\n")])
+async def test_what_a_wrong_base_url_is_answered_with_says_what_was_asked(status: int, more: str) -> None:
+    with trio.fail_after(5):
+        async with staged(says(whole(b"<h1>Nothing here</h1>", status, more=more)), CHAT) as stage:
+            told = (await stage.ask(CHAT)).json()["error"]["message"]
+    assert f"(asked: POST {stage.provider.url}/v1/chat/completions)" in told
+
+
 async def test_a_wait_that_gemini_tells_in_its_details_is_told_in_the_header() -> None:
     details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17s"}]
     error = {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": details}
