@@ -130,3 +130,38 @@ async def test_a_document_of_too_many_values_is_refused_before_it_is_decoded(bod
 async def test_a_text_of_many_commas_is_one_value() -> None:
     body = json.dumps({"text": 'a, "b", \\\\ [c], {d}' * 40_000}).encode()
     assert await read_body(body, 100_000) == json.loads(body)
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["values", "one text"])
+async def test_others_have_a_turn_while_the_values_are_counted(text: bool) -> None:
+    body = b'["' + b"a," * 4_000_000 + b'"]' if text else b"[" + b"1," * 4_000_000 + b"1]"
+    turns = 0
+
+    async def run_meanwhile() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_meanwhile)
+        await trio.lowlevel.checkpoint()
+        assert await documents._has_more(body, 3_900_000) != text
+        nursery.cancel_scope.cancel()
+    assert turns >= 2 * len(body) // documents._STEP - 3, "each byte is counted twice"
+
+
+async def test_texts_without_end_and_without_a_value_between_them_are_not_told_apart_to_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    string_end, ends = documents._string_end, 0
+
+    def look(body: bytes, at: int) -> int:
+        nonlocal ends
+        ends += 1
+        return string_end(body, at)
+
+    monkeypatch.setattr(documents, "_string_end", look)
+    with pytest.raises(Refusal, match="more than 1,000 values"):
+        await read_body(b'"a,"' * 100_000, 1_000)
+    assert ends < 2_100

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -15,9 +17,11 @@ import zstandard
 
 from tests.asking import CHAT, ask_body, bearer, echo, url_of
 from tests.server.watching import watched
-from triocept import EndpointLimits, serve_endpoint
+from triocept import EndpointLimits, Refusal, serve_endpoint
+from triocept._server.encoding import decoded
 
 pytestmark = pytest.mark.usefixtures("every_way")
+MIB = 1024 * 1024
 GZIP = partial(gzip.compress, mtime=0)
 ZSTD = zstandard.ZstdCompressor().compress
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
@@ -106,6 +110,50 @@ async def test_fifty_kilobytes_of_gzip_cost_little_memory_and_stop_nobody(bomb: 
     assert reply.status_code == (200 if "read" in bomb else 413)
     assert seen.grown < 200 * 1024 * 1024
     assert seen.stall < 0.3
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+async def test_others_have_a_turn_while_a_body_is_inflated(encoding: str) -> None:
+    turns, text = 0, random.Random(0).randbytes(4 * MIB)
+
+    async def run_meanwhile() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_meanwhile)
+        await trio.lowlevel.checkpoint()
+        assert await decoded(ENCODERS[encoding](text), encoding, 4 * MIB) == text
+        nursery.cancel_scope.cancel()
+    assert turns >= 30
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+async def test_of_a_bomb_no_more_is_inflated_than_is_allowed_and_what_a_few_bytes_become(
+    encoding: str,
+) -> None:
+    body = ENCODERS[encoding](bytes(100 * MIB))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal, match="over 1048576 bytes without its encoding"):
+            await decoded(body, encoding, MIB)
+        assert tracemalloc.get_traced_memory()[1] < (50 if encoding == "zstd" else 8) * MIB
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_frame_that_wants_more_memory_than_a_decoder_should_have_is_refused() -> None:
+    for window, fine in ((23, True), (24, False)):
+        parameters = zstandard.ZstdCompressionParameters(window_log=window)
+        encoder = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        body = encoder.compress(b"{}") + encoder.flush()
+        if fine:
+            assert await decoded(body, "zstd", MIB) == b"{}"
+            continue
+        with pytest.raises(Refusal, match="the body is not what its Content-Encoding says"):
+            await decoded(body, "zstd", MIB)
 
 
 BOUNDS = {

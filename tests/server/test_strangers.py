@@ -148,6 +148,28 @@ async def test_what_is_held_for_strangers_is_weighed_and_the_first_of_them_goes(
             assert (await streams[5].receive_some()).startswith(b"HTTP/1.1 401")
 
 
+async def test_what_comes_while_an_answer_is_not_read_is_weighed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOST_HELD", 600_000)
+    refused = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" * 1_000
+    cut: list[int] = []
+
+    async def send(port: int, number: int) -> None:
+        with suppress(trio.BrokenResourceError):
+            async with connected(port) as stream:
+                while True:
+                    await stream.send_all(refused)
+        cut.append(number)
+
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(send, endpoint.port, number)
+            while not cut:
+                await trio.testing.wait_all_tasks_blocked(0.02)
+            nursery.cancel_scope.cancel()
+    assert len(cut) < 4
+
+
 def lines(start: bytes, count: int) -> bytes:
     return start + b" HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * (count - 1) + b"\r\n"
 

@@ -121,6 +121,12 @@ def test_what_providers_say_of_it_is_understood(words: str, room: int | None) ->
     assert not ceiling.knows("another")
 
 
+def test_of_long_words_no_more_is_looked_at_than_a_refusal_has() -> None:
+    learned = Ceiling(None)
+    assert learned.learn("m", f"{'x' * ceiling.MAX_WORDS} max_tokens is [1, 5]", prompt=10) is None
+    assert learned.learn("m", f"{'x' * 1_000} max_tokens is [1, 5]", prompt=10) == 5
+
+
 async def test_a_window_that_the_prompt_fills_is_told_to_the_agent() -> None:
     words = (
         "'max_tokens' is too large: {asked}. This model's maximum context length is 32768 tokens and your request"
