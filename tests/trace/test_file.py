@@ -172,6 +172,7 @@ BIG = """
 """
 
 
+@pytest.mark.once
 def test_whatever_is_killed_in_mid_write_the_file_goes_on(tmp_path: Path) -> None:
     """Turns of 2 MB: one SIGKILL in five or so cuts one. Each program appends behind the last."""
     file, kills, seen = tmp_path / "t.jsonl", 12, dict[str, int]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -17,6 +18,7 @@ from .provider import (
     GEMINI,
     MESSAGES,
     RESPONSES,
+    Answer,
     Asked,
     answers,
     body_of,
@@ -258,6 +260,19 @@ def signed(number: int) -> Response:
     return Response((thought, Text("I look."), call), id=f"msg_{number}", usage=USAGE, dialect=MESSAGES)
 
 
+def each_signed() -> Answer:
+    """A provider whose thoughts are never the same."""
+    numbers = itertools.count(1)
+
+    async def answer(call: Asked, stream: trio.SocketStream) -> None:
+        await answers(MESSAGES, signed(next(numbers)))(call, stream)
+
+    return answer
+
+
+FIRST = {"role": "user", "parts": [{"text": "hi"}]}
+
+
 def without_ids(*contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """An answer and its result, as LangChain's and agno's Gemini tell them: without ids."""
     result = {"functionResponse": {"name": "ls", "response": {"output": "a.txt"}}}
@@ -274,36 +289,23 @@ TOLD = {"whole": WHOLE, "in increments": without_ids([{"text": "I "}], [{"text":
 async def test_a_signature_comes_back_where_it_stood_to_an_agent_that_sends_no_ids(
     told: list[dict[str, Any]],
 ) -> None:
-    asked: list[Asked] = []
-
-    async def answer(call: Asked, stream: trio.SocketStream) -> None:
-        asked.append(call)
-        await answers(MESSAGES, signed(len(asked)))(call, stream)
-
-    first = {"role": "user", "parts": [{"text": "hi"}]}
-    with trio.fail_after(5):
-        async with staged(answer, MESSAGES) as stage:
+    with trio.fail_after(20):
+        async with staged(each_signed(), MESSAGES) as stage:
             for turns in range(3):
-                await stage.ask(GEMINI, contents=[first, *(told * turns)])
-    blocks = [block for message in asked[-1].document["messages"][1::2] for block in message["content"]]
+                await stage.ask(GEMINI, contents=[FIRST, *(told * turns)])
+    said = stage.provider.asked[-1].document["messages"][1::2]
+    blocks = [block for message in said for block in message["content"]]
     assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use"] * 2
     assert [block["signature"] for block in blocks if "signature" in block] == ["S1", "S2"]
     assert "dropped_reasoning" not in stage.rollout.trace[-1].notes
 
 
 async def test_a_signature_that_could_belong_to_either_of_two_answers_is_left_out() -> None:
-    asked: list[Asked] = []
-
-    async def answer(call: Asked, stream: trio.SocketStream) -> None:
-        asked.append(call)
-        await answers(MESSAGES, signed(len(asked)))(call, stream)
-
-    first = {"role": "user", "parts": [{"text": "hi"}]}
-    with trio.fail_after(5):
-        async with staged(answer, MESSAGES) as stage:
-            await stage.ask(GEMINI, contents=[first])
-            await stage.ask(GEMINI, contents=[first, *WHOLE])
+    with trio.fail_after(20):
+        async with staged(each_signed(), MESSAGES) as stage:
+            await stage.ask(GEMINI, contents=[FIRST])
+            await stage.ask(GEMINI, contents=[FIRST, *WHOLE])
             aside = {"role": "user", "parts": [{"text": "a summary of what was before"}]}
-            await stage.ask(GEMINI, contents=[first, aside, *WHOLE])
-    content = asked[-1].document["messages"][-2]["content"]
+            await stage.ask(GEMINI, contents=[FIRST, aside, *WHOLE])
+    content = stage.provider.asked[-1].document["messages"][-2]["content"]
     assert [block["type"] for block in content] == ["text", "tool_use"]
