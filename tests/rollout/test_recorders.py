@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import httpx2
 import pytest
@@ -115,21 +116,18 @@ async def test_a_full_disk_at_a_service_call_is_told_once() -> None:
                         await client.post(rollout.service_url("tools/now"))
 
 
-async def test_a_recorder_is_opened_for_the_endpoint_and_each_rollout_and_closed_though_cancelled() -> None:
+@pytest.mark.parametrize(
+    "served",
+    [lambda diary: serve_endpoint(recorder=RecorderGroup([diary])), lambda diary: serve_pool(recorder=diary)],
+    ids=["an endpoint, of a group", "a pool"],
+)
+async def test_a_recorder_is_opened_for_its_server_and_each_rollout_and_closed_though_cancelled(
+    served: Any,
+) -> None:
     diary = Diary()
     with trio.fail_after(10), trio.CancelScope() as scope:
-        async with serve_endpoint(recorder=RecorderGroup([diary])) as endpoint:
-            async with endpoint.open_rollout(say_ok) as rollout:
-                await ask(rollout, "a")
-            scope.cancel()
-    assert diary.asked == ["open", "open", "record", "seal", "close"]
-
-
-async def test_the_recorder_of_a_pool_is_opened_and_closed_though_cancelled() -> None:
-    diary = Diary()
-    with trio.fail_after(10), trio.CancelScope() as scope:
-        async with serve_pool(recorder=diary) as pool:
-            async with pool.open_rollout(say_ok) as rollout:
+        async with served(diary) as server:
+            async with server.open_rollout(say_ok) as rollout:
                 await ask(rollout, "a")
             scope.cancel()
     assert diary.asked == ["open", "open", "record", "seal", "close"]
