@@ -225,7 +225,7 @@ async def test_four_hundred_idle_connections_at_two_hundred_descriptors_starve_n
                 line += await process.stdout.receive_some()
             port, key, rollout_id = line.decode().split()
             async with many(int(port), 400):
-                with trio.fail_after(1):
+                with trio.fail_after(5):
                     async with connected(int(port)) as stream:
                         body = json.dumps(ask_body()).encode()
                         await stream.send_all(

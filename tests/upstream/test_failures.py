@@ -558,7 +558,7 @@ async def test_the_total_time_counts_in_the_middle_of_a_stream_too() -> None:
         await trio.sleep_forever()
 
     with trio.fail_after(5):
-        async with staged(answer, CHAT, total_timeout=0.2) as stage:
+        async with staged(answer, CHAT, total_timeout=0.5) as stage:
             data, complete = await ask_roughly(stage, CHAT)
     assert b"Hel" in data
     assert not complete

@@ -48,7 +48,7 @@ async def test_comments_and_pings_are_silence(dialect: str, begun: bool) -> None
             await trio.sleep(0.01)
 
     with trio.fail_after(5):
-        async with staged(answer, dialect, read_timeout=0.2) as stage:
+        async with staged(answer, dialect, read_timeout=0.4) as stage:
             _, complete = await ask_roughly(stage, dialect)
             assert complete is not (begun or dialect == RESPONSES)  # whose no-op begins an answer
     error = stage.rollout.trace[0].error
@@ -87,11 +87,11 @@ async def test_a_provider_that_speaks_now_and_then_is_waited_for() -> None:
         await stream.send_all(head())
         for piece in pieces:
             await stream.send_all(chunk(piece))
-            await trio.sleep(0.15)
+            await trio.sleep(0.2)
         await stream.send_all(END)
 
     with trio.fail_after(10):
-        async with staged(answer, CHAT, read_timeout=0.4) as stage:
+        async with staged(answer, CHAT, read_timeout=1) as stage:
             answered = await stage.ask(CHAT, stream=True)
     assert answered.content == b"".join(pieces)
 
@@ -135,7 +135,7 @@ async def test_a_stream_that_ran_out_of_time_is_settled_and_no_other_upstream_is
 
     upstreams: list[Any] = []
     with trio.fail_after(5):
-        async with staged(answer, CHAT, handler=handler, read_timeout=0.1) as stage:
+        async with staged(answer, CHAT, handler=handler, read_timeout=0.4) as stage:
             upstreams.append(stage.upstream)
             data, complete = await ask_roughly(stage, CHAT)
     assert b"Hel" in data
@@ -154,7 +154,7 @@ async def test_a_try_without_a_head_is_tried_again() -> None:
         await answers(CHAT)(asked, stream)
 
     with trio.fail_after(10):
-        async with staged(answer, CHAT, read_timeout=0.2, retries=1) as stage:
+        async with staged(answer, CHAT, read_timeout=0.5, retries=1) as stage:
             assert (await stage.ask(CHAT)).status_code == 200
     assert len(stage.provider.asked) == 2
 

@@ -123,7 +123,7 @@ async def test_silence_in_the_body_is_a_504(tapped: list[bytes]) -> None:
         await trio.sleep_forever()
 
     with trio.fail_after(5):
-        async with staged(answer, CHAT, read_timeout=0.1) as stage:
+        async with staged(answer, CHAT, read_timeout=0.4) as stage:
             _, complete = await ask_roughly(stage, CHAT)
     assert tapped
     assert not complete
