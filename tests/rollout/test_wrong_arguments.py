@@ -342,7 +342,7 @@ IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
     (
         lambda r: r.ask([ANY or {"role": "user"}]),
         TypeError,
-        r"ask takes a text, .*, not dict: .* \(messages\[0\]\)",
+        r"ask: messages\[0\] is a Message, not dict: ",
     ),
     (lambda r: r.ask(ANY or 5), TypeError, "ask takes a text, a Request or Messages, not int: 5"),
     (lambda r: r.serve(echo, concurrency=0), ValueError, "concurrency is 1 or more, not 0"),

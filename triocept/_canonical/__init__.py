@@ -4,7 +4,7 @@
 * `request`: what an agent asks: messages, tools, sampling.
 * `response`: what it is answered, whole.
 * `events`: the increments of a response.
-* `given`: what a program gives, checked where it comes in.
+* `given`: what a program gives, checked where it comes in; `given_request`: what it asks.
 * `fold`: from the one to the other: `assemble(events)` and `events_of(response)`.
 * `ids`: the ids of answers and calls that have none.
 * `price`: what tokens cost, as the program says.

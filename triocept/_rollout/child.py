@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import trio
 
 from .._canonical.content import Message, Text
 from .._canonical.given import fit
+from .._canonical.given_request import given_messages, given_request
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import described
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .rollout import Rollout
     from .watcher import Watcher
 
-__all__ = ["Family", "ask"]
+__all__ = ["Family", "ask", "request_of"]
 
 
 class Family:
@@ -114,24 +115,22 @@ class _Asking:
         self.outcome, reader.delivered = reader.outcome, True
 
 
-def _messages(given: object) -> tuple[Message, ...]:
-    what = "a text, a Request or Messages, not"
-    if not isinstance(given, Iterable):
-        raise TypeError(f"ask takes {what} {described(given)}")
-    messages = tuple(given)
-    for number, message in enumerate(messages):
-        if not isinstance(message, Message):
-            raise TypeError(f"ask takes {what} {described(message)} (messages[{number}])")
-    return messages
+def request_of(rollout: Rollout, given: object) -> Request:
+    """What `ask` was given, as a request; errors as of `given_request`."""
+    if isinstance(given, Request):
+        return given_request("ask", given)
+    if isinstance(given, str):
+        given = (Message("user", (Text(given),)),)
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
+        raise TypeError(f"ask takes a text, a Request or Messages, not {described(given)}")
+    messages = given_messages("ask: messages", given)
+    return fit(Request(dialect="openai_chat", model=rollout.model, messages=messages))
 
 
-async def ask(rollout: Rollout, request: Request | str | Sequence[Message]) -> Response:
+async def ask(rollout: Rollout, request: Request) -> Response:
     """See `Rollout.ask`."""
-    if not isinstance(request, Request):
-        messages = (Message("user", (Text(request),)),) if isinstance(request, str) else _messages(request)
-        request = Request(dialect="openai_chat", model=rollout.model, messages=messages)
     asking = _Asking()
-    await rollout._answer_call(fit(request), asking, raw=None, headers={}, kind="tool")
+    await rollout._answer_call(request, asking, raw=None, headers={}, kind="tool")
     match asking.outcome:
         case Answered(response=response):
             return response

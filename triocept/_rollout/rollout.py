@@ -32,7 +32,7 @@ from .agent import Agent, open_agent
 from .arrivals import Arrivals
 from .budget import Budget, Limits
 from .calls import Caller, Calls, OnRetry
-from .child import Family, ask
+from .child import Family, ask, request_of
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
@@ -260,14 +260,19 @@ class Rollout:
         The exchange says so: `exchange.conversation.kind` is `tool`.
 
         Args:
-            request: what is asked; a text is the user's one message.
+            request: what is asked; a text is the user's one message. A message's content may be a text, too.
 
         Raises:
+            TypeError, ValueError: that is no request; the text names the place in it. Nothing was asked.
             Refusal: it was refused, or whoever answers failed (500).
 
         Cancellation: as an agent's hang-up.
         """
-        return await ask(self, request)
+        try:
+            asked = request_of(self, request)
+        except (TypeError, ValueError) as exc:
+            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+        return await ask(self, asked)
 
     def open_child(
         self,

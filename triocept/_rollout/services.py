@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from .._canonical.content import Json, Message, Text
+from .._canonical.given_request import given_messages
 from .._checks import check_callable, described
 from ..errors import Refusal
 from .service_calls import ServiceCalls
@@ -172,7 +173,8 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
     for piece in pieces:
         if not isinstance(piece, (str, Message)):
             raise TypeError(f"a user says str and Message, not {piece!r}")
-    return tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
+    messages = tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
+    return given_messages("what a user says", messages)
 
 
 def _reason_of(reason: str | None) -> str | None:

@@ -29,9 +29,10 @@ import trio
 from .._canonical.content import Json, Message, Text
 from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.fold import assemble, events_of
+from .._canonical.given_request import check_sampling, given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
-from .._checks import check_count, check_mapping, check_number, check_str, check_type, described
+from .._checks import check_count, check_mapping, check_number, check_str, check_type
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
@@ -152,15 +153,16 @@ class Upstream:
         """Ask for a whole answer.
 
         Args:
-            request: in any dialect; `stream` in it counts for nothing.
+            request: in any dialect; `stream` in it counts for nothing. A message's content may be a text.
 
         Raises:
+            TypeError, ValueError: that is no request; the text names the place in it.
             UpstreamError: the provider failed (`UpstreamTruncated`, `ContextLengthError`).
             DialectError: the provider's dialect cannot say the request.
 
         Cancellation: closes the connection to the provider.
         """
-        _check_request("fetch", request)
+        request = _given("fetch", request)
         call = self._requests.of_request(request, stream=False)
         with self._named():
             async with self._open(call) as reply:
@@ -178,7 +180,7 @@ class Upstream:
 
         Cancellation: closes the connection to the provider.
         """
-        _check_request("count_input_tokens", request)
+        request = _given("count_input_tokens", request)
         self._check_open()
         return await self._counter.count(request)
 
@@ -195,7 +197,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _open_response(self, request: Request) -> AsyncIterator[AsyncIterator[Event]]:
-        _check_request("open_response", request)
+        request = _given("open_response", request)
         call = self._requests.of_request(request, stream=True)
         with self._named():
             async with AsyncExitStack() as stack:
@@ -498,7 +500,7 @@ async def open_upstream(
         raise TypeError(f"api_key is a str, not {type(api_key).__name__}")
     if sampling is not None:
         check_type("sampling", sampling, Sampling, "a Sampling", "Sampling(temperature=…)")
-        _check_sampling(sampling)
+        check_sampling("Sampling", sampling)
     for name, given in (("extra_body", extra_body), ("extra_headers", extra_headers)):
         if given is not None:
             check_mapping(name, given)
@@ -554,19 +556,11 @@ def _check_numbers(
             check_str(name, text)
 
 
-def _check_sampling(sampling: Sampling) -> None:
-    """JSON has no infinity: it would be sent as null."""
-    for name in ("temperature", "top_p"):
-        if (number := getattr(sampling, name)) is not None:
-            check_number(f"Sampling.{name}", number)
-    for name in ("presence_penalty", "frequency_penalty"):
-        if (number := getattr(sampling, name)) is not None:
-            check_number(f"Sampling.{name}", number, negative=True)
-
-
-def _check_request(who: str, request: object) -> None:
-    if not isinstance(request, Request):
-        raise TypeError(f"{who} takes a Request, not {described(request)}")
+def _given(who: str, request: object) -> Request:
+    try:
+        return given_request(who, request)
+    except (TypeError, ValueError) as exc:
+        raise exc.with_traceback(None) from None  # the line of interest is the caller's
 
 
 async def _flat(

@@ -1,0 +1,134 @@
+"""A request that a program gives, or messages of one: checked where they come in, and made fit for every wire and file.
+
+Rules:
+
+1. As `respond` takes a text for an answer, a message's content may be one: it is its one part.
+2. All else has to be what the nouns say, down to the last field; the error names the place. The nouns themselves check
+   nothing: most of them are made by parsers, a whole conversation to a call.
+3. What came off a wire is not looked at again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from reprlib import repr as short
+from typing import Any, TypeVar, get_args
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from .._checks import check_number, described, unsayable
+from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Role, Text, ToolCall, ToolResult
+from .given import fit
+from .request import Request, Sampling, Tool
+
+__all__ = ["check_sampling", "given_messages", "given_request"]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_ONE = 'Message("user", (Text("…"),))'
+_PARTS = (Text, Reasoning, Media, ToolCall, RefusalText, Opaque, ToolResult)
+_ROLES = frozenset(get_args(Role))
+_BYTES = (bytes, bytearray, memoryview, datetime, date, time, timedelta, Decimal, UUID)
+"""What msgspec would write as a str of its own making."""
+_FINITE = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+
+def given_request(who: str, request: object) -> Request:
+    """The request that the function `who` was given.
+
+    Raises:
+        TypeError: it is none, or something in it is not what it should be.
+        ValueError: there is no such role, or a number that JSON cannot say.
+    """
+    if not isinstance(request, Request):
+        hint = "; that of an exchange is exchange.request" if hasattr(request, "request") else ""
+        raise TypeError(f"{who} takes a Request, not {described(request)}{hint}")
+    messages = _tidy_all(f"{who}: Request.messages", request.messages)
+    tools: Sequence[Tool] = request.tools
+    if messages is not request.messages or isinstance(tools, list):
+        request = replace(
+            request, messages=messages, tools=tuple(tools) if isinstance(tools, list) else tools
+        )
+    _check_types(f"{who}: Request", request)
+    _check_finite(f"{who}: Request.sampling", request.sampling)
+    return fit(request)
+
+
+def given_messages(what: str, given: object) -> tuple[Message, ...]:
+    """Messages that were given as `what`, surrogates and all; errors as of `given_request`."""
+    messages = _tidy_all(what, given)
+    for number, message in enumerate(messages):
+        _check_types(f"{what}[{number}]", message)
+    return messages
+
+
+def check_sampling(name: str, sampling: Sampling) -> None:
+    """See whether a `Sampling` can be sent; errors as of `given_request`."""
+    _check_types(name, sampling)
+    _check_finite(name, sampling)
+
+
+def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"{what} is a tuple of Messages, not {described(given)}; ({_ONE},)")
+    messages = given if isinstance(given, tuple) else tuple(given)
+    tidy = [_tidy(f"{what}[{number}]", message) for number, message in enumerate(messages)]
+    changed = any(new is not old for new, old in zip(tidy, messages, strict=True))
+    return tuple(tidy) if changed else messages
+
+
+def _tidy(place: str, message: object) -> Message:
+    """The message; its content a tuple, and a text in the place of one its one part."""
+    if not isinstance(message, Message):
+        raise TypeError(f"{place} is a Message, not {described(message)}; {_ONE}")
+    if message.role not in _ROLES:
+        raise ValueError(f"{place}: there is no role {message.role!r}: there are {', '.join(get_args(Role))}")
+    content = _parts(f"{place}.content", message.content)
+    tidy = [_tidy_part(f"{place}.content[{number}]", part) for number, part in enumerate(content)]
+    if any(new is not old for new, old in zip(tidy, content, strict=True)):
+        content = tuple(tidy)
+    return message if content is message.content else replace(message, content=content)
+
+
+def _tidy_part(place: str, part: object) -> Part:
+    if not isinstance(part, _PARTS):
+        hint = f"; Text({short(part)})" if isinstance(part, str) else ""
+        names = ", ".join(kind.__name__ for kind in _PARTS)
+        raise TypeError(f"{place} is one of {names}, not {described(part)}{hint}")
+    if not isinstance(part, ToolResult):
+        return part
+    content = _parts(f"{place}.content", part.content)
+    return part if content is part.content else replace(part, content=content)
+
+
+def _parts(place: str, content: object) -> tuple[Any, ...]:
+    if isinstance(content, tuple):
+        return content
+    if isinstance(content, str):
+        return (Text(content),) if content else ()
+    if isinstance(content, list):
+        return tuple(content)
+    raise TypeError(f"{place} is a tuple of parts, not {described(content)}; {_ONE}")
+
+
+def _check_types(place: str, noun: T) -> None:
+    """See whether each field, at any depth, is of its type."""
+    try:
+        msgspec.convert(msgspec.to_builtins(noun, builtin_types=_BYTES), type(noun))
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$")
+        raise TypeError(f"{place}{where.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        fields = {name: getattr(noun, name) for name in noun.__struct_fields__}
+        raise unsayable(place, fields, msgspec.to_builtins) or exc from None
+
+
+def _check_finite(place: str, sampling: Sampling) -> None:
+    """JSON has no infinity: it would be sent as null."""
+    for name in _FINITE:
+        if (number := getattr(sampling, name)) is not None:
+            check_number(f"{place}.{name}", number, negative=name.endswith("penalty"))
