@@ -306,6 +306,49 @@ OF_UPSTREAM: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sampling": Sampling(temperature=inf)}, ValueError, "Sampling.temperature is finite, not float: inf"),
     ({"sampling": Sampling(presence_penalty=nan)}, ValueError, "Sampling.presence_penalty is .*, not nan"),
     ({"extra_headers": ["a"]}, TypeError, "extra_headers is a mapping, not list"),
+    ({"extra_headers": {"a": 1}}, TypeError, r"extra_headers\['a'\] is a str, not int$"),
+    ({"extra_headers": {1: "a"}}, TypeError, "extra_headers: a name is a str, not int: 1"),
+    ({"extra_headers": {"a b": "c"}}, ValueError, "extra_headers: 'a b' is no name of a header"),
+    (
+        {"extra_headers": {"a": "secret\n"}},
+        ValueError,
+        r"extra_headers\['a'\] is one line of Latin-1, and this one is not$",
+    ),
+    ({"extra_headers": {"a": "ключ"}}, ValueError, r"extra_headers\['a'\] is one line of Latin-1"),
+    ({"extra_body": {"x": object()}}, TypeError, "extra_body: `x` is not JSON: object: <object"),
+    ({"extra_body": {1: 2}}, TypeError, "extra_body: a name is a str, not int: 1"),
+    ({"retries": None}, TypeError, "retries is a whole number, not None"),
+    ({"retries": -1}, ValueError, "retries is 0 or more, not -1"),
+    ({"concurrency": 0}, ValueError, "concurrency is 1 or more, not 0"),
+    ({"max_output_tokens": 0}, ValueError, "max_output_tokens is 1 or more, not 0"),
+    ({"hold_calls": "no"}, TypeError, "hold_calls is a bool, not str: 'no'"),
+    (
+        {"tls": False},
+        TypeError,
+        r"tls is an ssl.SSLContext, not bool: False; .*create_default_context\(cafile=",
+    ),
+    (
+        {"tls": True},
+        TypeError,
+        "tls is an ssl.SSLContext, not bool: True; None trusts what the system trusts",
+    ),
+    (
+        {"sampling": Sampling(temperature=ANY or "hot")},
+        TypeError,
+        "Sampling.temperature: expected `float.*`str`",
+    ),
+    ({"api_key": ""}, ValueError, "api_key is empty; None is for a provider that wants none"),
+    ({"api_key": " \n"}, ValueError, "api_key is empty"),
+    ({"model": ""}, ValueError, "model is empty; None is the one that the agent asks for"),
+    ({"dialect": None}, TypeError, "dialect is a str, not None"),
+    ({"base_url": None}, TypeError, "base_url is a str, not None"),
+    (
+        {"base_url": "http://127.0.0.1:port/v1?key=s"},
+        ValueError,
+        "an upstream's base_url .*:port/v1': Invalid port",
+    ),
+    ({"base_url": "http://127.0.0.1:70000/v1"}, ValueError, "an upstream's base_url is .*:70000/v1': "),
+    ({"base_url": "http:// x"}, ValueError, "an upstream's base_url has no space in its host"),
 ]
 
 
@@ -314,7 +357,9 @@ async def test_what_an_upstream_is_given_is_looked_at_before_it_begins(
     options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
     with pytest.raises(kind, match=f"^{text}"):
-        async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", **options):
+        async with open_upstream(
+            **{"base_url": "http://127.0.0.1:9/v1", "dialect": "openai_chat", **options}
+        ):
             pytest.fail("it began")
 
 

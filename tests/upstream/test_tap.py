@@ -11,6 +11,7 @@ import trustme
 
 from tests.ports import refusing_port
 from triocept import UpstreamError, UpstreamTruncated, open_upstream
+from triocept._upstream.address import parse_address
 from triocept._upstream.tap import TappedBody
 from triocept.dialects import DIALECTS
 
@@ -184,20 +185,79 @@ async def test_over_tls_it_is_the_same(tapped: list[bytes]) -> None:
     assert b"".join(tapped) == STREAM * 2
 
 
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.usefixtures("no_proxies")
 async def test_a_proxy_of_the_environment_is_asked(
     monkeypatch: pytest.MonkeyPatch, tapped: list[bytes]
 ) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with refusing_port() as nobody, trio.fail_after(5):
+    url = "http://provider.invalid/v1"
+    with trio.fail_after(30):
         async with serve_provider(answers(CHAT)) as proxy:
             monkeypatch.setenv("http_proxy", proxy.url)
-            async with open_upstream(f"http://127.0.0.1:{nobody}/v1", dialect=CHAT) as upstream:
+            async with open_upstream(url, dialect=CHAT) as upstream:
                 async with upstream.open_response(DIALECTS[CHAT].parse_request(BODIES[CHAT])) as events:
                     assert [event async for event in events]
-            monkeypatch.setenv("no_proxy", "127.0.0.1")
-            async with open_upstream(f"http://127.0.0.1:{nobody}/v1", dialect=CHAT) as upstream:
+            monkeypatch.setenv("no_proxy", "provider.invalid")
+            async with open_upstream(url, dialect=CHAT) as upstream:
                 with pytest.raises(UpstreamError, match="no connection"):
                     await upstream.fetch(DIALECTS[CHAT].parse_request(BODIES[CHAT]))
-    assert [asked.target for asked in proxy.asked] == [f"http://127.0.0.1:{nobody}/v1/chat/completions"]
+    assert [asked.target for asked in proxy.asked] == [f"{url}/chat/completions"]
     assert tapped == []
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_no_proxy_is_asked_for_a_provider_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """It would get the key, and could not reach it."""
+    with refusing_port() as nobody, trio.fail_after(30):
+        async with serve_provider(answers(CHAT)) as provider:
+            for name in ("http_proxy", "https_proxy", "all_proxy"):
+                monkeypatch.setenv(name, f"http://127.0.0.1:{nobody}")
+            async with open_upstream(provider.url.replace("127.0.0.1", host), dialect=CHAT) as upstream:
+                assert await upstream.fetch(DIALECTS[CHAT].parse_request(BODIES[CHAT]))
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.usefixtures("no_proxies")
+async def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = DIALECTS[CHAT].parse_request(BODIES[CHAT])
+    with refusing_port() as nobody, trio.fail_after(30):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{nobody}")
+        async with open_upstream("https://provider.invalid/v1", dialect=CHAT) as upstream:
+            with pytest.raises(
+                UpstreamError, match=r"no connection .* \(by the proxy of HTTP_PROXY, HTTPS_PROXY or"
+            ):
+                await upstream.fetch(request)
+        async with serve_provider(says(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            async with open_upstream("https://provider.invalid/v1", dialect=CHAT) as upstream:
+                with pytest.raises(
+                    UpstreamError, match=r"the proxy makes no connection to the provider: 502 .*HTTPS_"
+                ):
+                    await upstream.fetch(request)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:9", True),
+        ("http://127.8.0.1", True),
+        ("http://[::1]:9/v1", True),
+        ("http://LOCALHOST", True),
+        ("http://gpu.localhost", True),
+        ("http://localhost.", True),
+        ("http://localhost.example", False),
+        ("http://10.0.0.1", False),
+        ("http://[fe80::1]", False),
+    ],
+)
+def test_what_is_on_this_machine_is_known_by_its_address(url: str, here: bool) -> None:
+    assert parse_address(url).here is here

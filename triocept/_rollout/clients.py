@@ -1,10 +1,20 @@
-"""The official SDKs' clients, pointed at a rollout."""
+"""The official SDKs' clients, pointed at a rollout.
+
+Rules:
+
+1. No proxy of the environment stands between a client and its rollout, unless the caller's own `http_client` says so.
+2. A blocking client is told where it would block the endpoint that it waits for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import msgspec
+import trio
 
 if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
@@ -36,12 +46,57 @@ def open_client(
     """
     arguments = {"base_url": config.base_url, "api_key": config.api_key, **options}
     if dialect.startswith("openai_"):
-        openai = _imported("openai")
-        return (openai.OpenAI if sync else openai.AsyncOpenAI)(**arguments)  # type: ignore[no-any-return]
-    if dialect == "anthropic_messages":
-        anthropic = _imported("anthropic")
-        return (anthropic.Anthropic if sync else anthropic.AsyncAnthropic)(**arguments)  # type: ignore[no-any-return]
-    raise ValueError(f"there is no ready-made client for the dialect {dialect!r}")
+        sdk = _imported("openai")
+        kind = sdk.OpenAI if sync else sdk.AsyncOpenAI
+    elif dialect == "anthropic_messages":
+        sdk = _imported("anthropic")
+        kind = sdk.Anthropic if sync else sdk.AsyncAnthropic
+    else:
+        raise ValueError(
+            f"there is no ready-made client for the dialect {dialect!r}: "
+            f"rollout.config({dialect!r}) has the base_url, the api_key and the model for one"
+        )
+    if "http_client" not in options and getproxies():
+        arguments["http_client"] = _direct(sdk, config.base_url, sync=sync, options=options)
+    return (_elsewhere(kind) if sync else kind)(**arguments)  # type: ignore[no-any-return]
+
+
+def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) -> Any:
+    """The SDK's own HTTP client, that goes through no proxy to this machine: it would have the key, and could not come
+    back to here."""
+    there = urlsplit(base_url)
+    names = (
+        "DefaultHttpx2Client",
+        "DefaultHttpxClient",
+    )  # openai 3, of which the other may be the older httpx's
+    if not sync:
+        names = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
+    make = next(getattr(sdk, name) for name in names if hasattr(sdk, name))
+    own = {"timeout": options["timeout"]} if "timeout" in options else {}
+    return make(mounts={f"{there.scheme}://{there.netloc}": None}, **own)
+
+
+def _elsewhere(kind: type) -> type:
+    """A blocking client that says so where it would wait for ever: in the thread of the endpoint that it waits for."""
+
+    here = _trio_run()
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if here is not None and _trio_run() is here:
+            raise RuntimeError(
+                "a blocking client in trio's own thread would wait for ever: the endpoint that it waits for runs in "
+                "this thread. rollout.client(dialect) is the async one; a blocking one belongs into a thread: "
+                "await trio.to_thread.run_sync(…)"
+            )
+        return kind.request(self, *args, **kwargs)  # type: ignore[attr-defined]
+
+    named = {"request": request, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), named)
+
+
+def _trio_run() -> trio.lowlevel.TrioToken | None:
+    """The run of trio that this thread is in."""
+    return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None
 
 
 def _imported(name: str) -> Any:

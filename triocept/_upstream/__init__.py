@@ -1,7 +1,7 @@
 """Real models to which exchanges are forwarded.
 
 * `upstream`: `open_upstream`, `Upstream`. The file to read first.
-* `address`: where it is.
+* `address`: where it is; `given`: the rest of what `open_upstream` is given, looked at.
 * `request`: what goes up: the agent's own document, or one in the provider's dialect.
 * `ceiling`: how many tokens an answer may have at most.
 * `history`: reasoning that only its provider can read, put back where the agent could not keep it.

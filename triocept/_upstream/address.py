@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import httpx2
+
+from .._checks import check_str
 
 __all__ = ["Address", "parse_address"]
 
@@ -19,6 +24,20 @@ class Address:
     """Without a slash at its end, without its query."""
     query: tuple[tuple[str, str], ...] = ()
     """What every call carries (`api-version`, …)."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is one of https."""
+        return self.base.startswith("https:")
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine's loopback, which no proxy can reach."""
+        host = (urlsplit(self.base).hostname or "").rstrip(".")
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
 
     @property
     def root(self) -> str:
@@ -42,13 +61,23 @@ def parse_address(base_url: str) -> Address:
     """The address that a base URL says.
 
     Raises:
+        TypeError: it is no text.
         ValueError: it is no http or https URL, or has a user and a password in it.
     """
+    check_str("base_url", base_url)
     parts = urlsplit(base_url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"an upstream's base_url is an http or https URL, not {base_url!r}")
     if "@" in parts.netloc:
         raise ValueError("an upstream's base_url holds no user or password: a key is given as api_key")
+    shown = base_url.partition("?")[0]  # a key may stand in a query
+    try:
+        httpx2.URL(base_url.strip())
+        _ = parts.port
+    except (httpx2.InvalidURL, ValueError) as exc:
+        raise ValueError(f"an upstream's base_url is an http or https URL, not {shown!r}: {exc}") from None
+    if any(character.isspace() for character in parts.netloc):
+        raise ValueError(f"an upstream's base_url has no space in its host: {shown!r} has")
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
     return Address(base, tuple(_pairs(parts.query)))
 

@@ -23,8 +23,6 @@ class Retries:
     """At most `count` further tries."""
 
     def __init__(self, count: int) -> None:
-        if count < 0:
-            raise ValueError(f"retries is 0 or more, not {count}")
         self.count = count
 
     def pause(self, tries: int, error: UpstreamError) -> float | None:

@@ -23,6 +23,7 @@ import trio
 
 from ..dialects._tool_names import ToolNames
 from ..errors import UpstreamError, UpstreamTruncated
+from .address import Address
 from .patience import Patience
 from .pool import TappedPool
 from .tap import take_body
@@ -149,8 +150,9 @@ class Reply:
 class Transport:
     """The connections of one upstream."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, *, proxied: bool) -> None:
         self._client = client
+        self._way = _BY_PROXY if proxied else ""
         self.closed = False
 
     @asynccontextmanager
@@ -171,7 +173,7 @@ class Transport:
             request = self._client.build_request("POST", call.url, headers=headers, content=call.body)
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
-            raise _mapped(exc, begun=False, address=call.address) from exc
+            raise _mapped(exc, begun=False, address=f"{call.address}{self._way}") from exc
         reply = Reply(response, patience, stream=call.stream)
         try:
             yield reply
@@ -184,25 +186,27 @@ async def open_transport(
     *,
     connect_timeout: float | None,
     tls: ssl.SSLContext | None,
-    secure: bool,
+    address: Address,
 ) -> AsyncIterator[Transport]:
     """Open the connections of one upstream; none is made before there is a call.
 
     Args:
         connect_timeout: seconds, each try.
         tls: None trusts what the system trusts.
-        secure: whether the upstream is one of https.
+        address: the upstream's. One on this machine is called directly, whatever proxy the environment names: that
+            would get the key, and could not reach it.
     """
-    if tls is None and secure:  # plain HTTP needs no certificates, which take 20 ms to load
+    proxied = _behind_proxy() and not address.here
+    if tls is None and address.secure:  # plain HTTP needs no certificates, which take 20 ms to load
         tls = httpx2.create_ssl_context()
     async with httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=connect_timeout),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE),
         verify=tls if tls is not None else False,
-        transport=None if _behind_proxy() else TappedPool(keepalive=IDLE, ssl_context=tls),
+        transport=None if proxied else TappedPool(keepalive=IDLE, ssl_context=tls),
         follow_redirects=False,
     ) as client:
-        transport = Transport(client)
+        transport = Transport(client, proxied=proxied)
         try:
             yield transport
         finally:
@@ -212,6 +216,11 @@ async def open_transport(
 def _behind_proxy() -> bool:
     """Whether the environment names a proxy: httpx2 knows what is to go through it, and how."""
     return not {"http", "https", "all"}.isdisjoint(getproxies())
+
+
+_BY_PROXY = (
+    " (by the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY in the environment, unless NO_PROXY has its host)"
+)
 
 
 _FOREIGN = (
@@ -227,7 +236,7 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
     Args:
         exc: the error.
         begun: whether the head of the answer has come.
-        address: what was asked.
+        address: what was asked, and by which way if that is not the direct one.
     """
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
@@ -236,6 +245,8 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
             )
         case httpx2.ConnectError() | httpcore2.ConnectError():
             return UpstreamError(f"no connection to the provider: {_reason(exc)}: {address}")
+        case httpx2.ProxyError() | httpcore2.ProxyError():
+            return UpstreamError(f"the proxy makes no connection to the provider: {_reason(exc)}: {address}")
         case httpx2.DecodingError():
             return UpstreamError(f"the provider's answer is not encoded as it says: {_reason(exc)}")
         case httpx2.InvalidURL():

@@ -29,10 +29,10 @@ import trio
 from .._canonical.content import Json, Message, Text
 from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.fold import assemble, events_of
-from .._canonical.given_request import check_sampling, given_request
+from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
-from .._checks import check_count, check_mapping, check_number, check_str, check_type
+from .._checks import check_str
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
@@ -44,6 +44,7 @@ from ..errors import DialectError, UpstreamError
 from .address import Address, parse_address
 from .counting import Counter
 from .failures import MAX_ERROR, Reader
+from .given import check_body, check_headers, check_numbers, check_overrides, check_tls, key_of
 from .headers import passed_down
 from .history import NOTE
 from .limiter import Limiter
@@ -456,8 +457,9 @@ async def open_upstream(
             Google's. A query in it is sent with every call.
         dialect: what it speaks: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
             `gemini`.
-        api_key: sent as this dialect's providers want it. None: the provider wants none. It is taken out of what the
-            provider says of an error; one of fewer than 8 characters ("x", "EMPTY") is taken for no secret.
+        api_key: sent as this dialect's providers want it. None: the provider wants none; an empty one is an error. It
+            is taken out of what the provider says of an error; one of fewer than 8 characters ("x", "EMPTY") is taken
+            for no secret.
         model: the name that the provider is asked for; None: the one that the agent asks for.
         sampling: its fields that are set win over the agent's.
         extra_body: fields for the provider's document, in its own words; objects are merged, None takes a field out.
@@ -481,6 +483,9 @@ async def open_upstream(
             for those who would rather see a call being written.
         tls: None: what the system trusts.
 
+    A proxy that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, but for the hosts of `NO_PROXY`) is
+    asked, except for a provider on this machine (`localhost`, 127.0.0.0/8, `::1`), which is called directly.
+
     Closing: its connections are closed; calls on their way fail. What is asked of it afterwards is a
     `trio.ClosedResourceError`.
 
@@ -491,23 +496,23 @@ async def open_upstream(
         UpstreamError: with `tokens`: it does not give them, or it cannot be asked.
     """
     check_loop("open_upstream")
-    _check_numbers(
-        {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "total_timeout": total_timeout},
-        {"concurrency": concurrency, "retries": retries, "max_output_tokens": max_output_tokens},
-        {"base_url": base_url, "dialect": dialect, "model": model},
-    )
-    if api_key is not None and not isinstance(api_key, str):
-        raise TypeError(f"api_key is a str, not {type(api_key).__name__}")
-    if sampling is not None:
-        check_type("sampling", sampling, Sampling, "a Sampling", "Sampling(temperature=…)")
-        check_sampling("Sampling", sampling)
-    for name, given in (("extra_body", extra_body), ("extra_headers", extra_headers)):
-        if given is not None:
-            check_mapping(name, given)
     address = parse_address(base_url)
-    key = (api_key or "").strip() or None
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise ValueError("an api_key is printable ASCII, and this one is not")
+    check_str("dialect", dialect)
+    key = key_of(api_key)
+    check_overrides(model, sampling)
+    check_body(extra_body)
+    check_headers(extra_headers)
+    check_numbers(
+        timeouts={
+            "connect_timeout": connect_timeout,
+            "read_timeout": read_timeout,
+            "total_timeout": total_timeout,
+        },
+        counts={"concurrency": concurrency, "max_output_tokens": max_output_tokens},
+        retries=retries,
+        hold_calls=hold_calls,
+    )
+    check_tls(tls)
     profile = None if tokens is None else profile_named(tokens, dialect)
     if profile is not None and model is None:
         raise ValueError("tokens are asked for once at the start, and that needs a model")
@@ -522,7 +527,7 @@ async def open_upstream(
     async with open_transport(
         connect_timeout=connect_timeout,
         tls=tls,
-        secure=address.base.startswith("https:"),
+        address=address,
     ) as transport:
         upstream = Upstream(
             address,
@@ -540,20 +545,6 @@ async def open_upstream(
         if profile is not None:
             await upstream._probe()
         yield upstream
-
-
-def _check_numbers(
-    numbers: Mapping[str, float | None], counts: Mapping[str, int | None], texts: Mapping[str, object]
-) -> None:
-    for name, number in numbers.items():
-        if number is not None:
-            check_number(name, number, infinite=name != "connect_timeout", hint="None is for ever")
-    for name, count in counts.items():
-        if count is not None:
-            check_count(name, count)
-    for name, text in texts.items():
-        if text is not None:
-            check_str(name, text)
 
 
 def _given(who: str, request: object) -> Request:

@@ -1,0 +1,104 @@
+"""What `open_upstream` is given, looked at before anything is opened.
+
+Rules:
+
+1. The error is of that call, in one line that names the argument: not of the agent's first call, in a library's words.
+2. No key is in it, and no header's value, which may be one.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+
+import msgspec
+
+from .._canonical.content import Json
+from .._canonical.given_request import check_sampling
+from .._canonical.request import Sampling
+from .._checks import check_count, check_mapping, check_number, check_str, check_type, described, unsayable
+
+__all__ = ["check_body", "check_headers", "check_numbers", "check_overrides", "check_tls", "key_of"]
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""A token (RFC 9110, 5.6.2)."""
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""RFC 9110, 5.5."""
+_encode = msgspec.json.Encoder().encode
+
+
+def check_numbers(
+    *,
+    timeouts: Mapping[str, float | None],
+    counts: Mapping[str, int | None],
+    retries: int,
+    hold_calls: bool,
+) -> None:
+    """See whether these can be; None is no limit of those that may be None."""
+    for name, number in timeouts.items():
+        if number is not None:
+            check_number(name, number, infinite=name != "connect_timeout", hint="None is for ever")
+    for name, count in counts.items():
+        if count is not None:
+            check_count(name, count, least=1)
+    check_count("retries", retries)
+    check_type("hold_calls", hold_calls, bool, "a bool")
+
+
+def check_overrides(model: str | None, sampling: Sampling | None) -> None:
+    if model is not None:
+        check_str("model", model)
+        if not model:
+            raise ValueError("model is empty; None is the one that the agent asks for")
+    if sampling is not None:
+        check_type("sampling", sampling, Sampling, "a Sampling", "Sampling(temperature=…)")
+        check_sampling("Sampling", sampling)
+
+
+def check_headers(headers: Mapping[str, str] | None) -> None:
+    """See whether these can be sent."""
+    if headers is None:
+        return
+    check_mapping("extra_headers", headers)
+    for name, value in headers.items():
+        check_type("extra_headers: a name", name, str, "a str")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"extra_headers: {name!r} is no name of a header: letters, digits and - are")
+        if not isinstance(value, str):
+            raise TypeError(f"extra_headers[{name!r}] is a str, not {type(value).__name__}")
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"extra_headers[{name!r}] is one line of Latin-1, and this one is not")
+
+
+def check_body(fields: Mapping[str, Json] | None) -> None:
+    """See whether these are JSON."""
+    if fields is None:
+        return
+    check_mapping("extra_body", fields)
+    for name in fields:
+        check_type("extra_body: a name", name, str, "a str")
+    if (error := unsayable("extra_body", fields, _encode)) is not None:
+        raise error
+
+
+def check_tls(tls: ssl.SSLContext | None) -> None:
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise TypeError(
+            f"tls is an ssl.SSLContext, not {described(tls)}; None trusts what the system trusts, "
+            "ssl.create_default_context(cafile=…) a certificate of your own"
+        )
+
+
+def key_of(api_key: str | None) -> str | None:
+    """The key, without the spaces around it."""
+    if api_key is None:
+        return None
+    if not isinstance(api_key, str):
+        raise TypeError(f"api_key is a str, not {type(api_key).__name__}")
+    key = api_key.strip()
+    if not key:
+        raise ValueError("api_key is empty; None is for a provider that wants none")
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("an api_key is printable ASCII, and this one is not")
+    return key
