@@ -132,6 +132,79 @@ def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path:
     assert "triocept/" not in done.stderr.replace(str(tmp_path), "")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('["a", {"refuse": 200}]', "s.json[1]: a refusal has a status from 400 to 599, not 200"),
+        ('[{"refuse": 429, "retry": 1}]', "s.json[0]: there is no 'retry' here; there are refuse, message,"),
+        (
+            '[{"tool": "bash", "args": {}}]',
+            "s.json[0]: there is no 'args' here; there are tool, arguments, id",
+        ),
+        ('[["a", {"tool": "b", "x": 1}]]', "s.json[0][1]: there is no 'x' here"),
+    ],
+)
+def test_what_is_no_reply_of_a_json_script_is_said_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+    done = triocept("run", "--script", written(tmp_path, text, "s.json"), *ASK)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def test_a_function_that_cannot_be_called_with_a_request_is_said_before_the_agent_starts(
+    tmp_path: Path,
+) -> None:
+    script = written(tmp_path, "def answer():\n    return 'x'\nreplies = ['one', answer]\n")
+    done = triocept("run", "--script", script, *ASK)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{script}: replies[1]: answer() cannot be called with the request" in line
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"), [("'bye'", 1, "bye\n"), ("3", 3, ""), ("None", 0, ""), ("", 0, "")]
+)
+def test_a_script_that_exits_ends_the_command_as_it_would_end_itself(
+    code: str, status: int, said: str, tmp_path: Path
+) -> None:
+    done = triocept("run", "--script", written(tmp_path, f"import sys\nsys.exit({code})\n"), *ASK)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_a_script_imports_what_lies_beside_it_wherever_it_is_started(tmp_path: Path) -> None:
+    written(tmp_path, "REPLIES = ['from beside']\n", "beside_it.py")
+    script = written(tmp_path, "from beside_it import REPLIES\nreplies = REPLIES\n")
+    command = [str(Path(sys.executable).with_name("triocept")), "run", "--script", str(script), *ASK, "a"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "said: from beside\n", done.stderr
+
+
+def test_a_key_that_is_missing_is_said_before_the_first_call() -> None:
+    shell = 'unset OPENAI_API_KEY; exec "$@"'
+    done = triocept("run", "--upstream", "https://model.invalid/v1", "--", "true", shell=shell)
+    assert "OPENAI_API_KEY is not set: https://model.invalid/v1 is asked without a key" in done.stderr
+    done = triocept("run", "--upstream", "http://127.0.0.1:9/v1", "--", "true", shell=shell)
+    assert "is not set" not in done.stderr
+
+
+def test_what_is_piped_in_is_said_not_to_reach_the_agent() -> None:
+    done = triocept("run", "--", "cat", shell='echo words | exec "$@"')
+    assert "what comes on standard input is not passed on" in done.stderr
+    assert "standard input" not in triocept("run", "--", "cat", shell='exec "$@" </dev/null').stderr
+
+
+def test_a_model_without_a_price_is_named_at_the_end(tmp_path: Path) -> None:
+    done = triocept("run", "--price", "other=1,2", *ASK, "a")
+    assert "cost     unknown: not all that was asked has a price (m)" in done.stderr
+
+
+def test_prices_that_are_none_name_the_model(tmp_path: Path) -> None:
+    prices = written(tmp_path, '{"good": {"input": 1, "output": 2}, "bad": {"input": 1}}', "prices.json")
+    done = triocept("run", "--prices", prices, "--", "true")
+    assert done.returncode == 2
+    assert ", of 'bad'" in done.stderr
+
+
 def test_a_python_script_of_another_name_says_what_is_wrong(tmp_path: Path) -> None:
     done = triocept("run", "--script", written(tmp_path, "replies = ['a']", "replies"), *ASK)
     assert done.returncode == 1

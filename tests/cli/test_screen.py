@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -176,3 +177,31 @@ def test_lines_that_a_screen_did_not_take_are_counted_and_told_of_when_it_takes_
         screen.write("four\n")
         stderr.close()
         assert shown.read() == b"(3 lines were not shown: nobody took them)\nfour\n"
+
+
+def test_a_narrow_terminal_shows_what_the_tools_gave_and_the_answer_in_lines_of_their_own(
+    tmp_path: Path,
+) -> None:
+    path = script(tmp_path, {"tool": "tool_1", "arguments": {"text": "x" * 100}}, "All done.")
+    ours, theirs = pty.openpty()
+    command = [
+        *(sys.executable, "-m", "triocept", "run", "--script", str(path)),
+        *("--", sys.executable, "-c", TOOL_AGENT),
+    ]
+    environment = {**os.environ, "TERM": "dumb", "COLUMNS": "72"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 65536):
+                shown += data
+        except OSError:  # EIO: the other side is closed
+            pass
+        os.close(ours)
+        process.wait(PATIENCE)
+    lines = shown.decode().splitlines()
+    assert "      'All done.'" in lines
+    assert "      ← 'it gave this'" in lines
+    (call,) = [line for line in lines if line.startswith("      tool_1(")]
+    assert len(call) == 72
+    assert call.endswith("…")

@@ -224,3 +224,25 @@ def test_demo_leaves_no_folder_either(tmp_path: Path) -> None:
         process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_third_signal_ends_a_program_whose_script_blocks(name: str, tmp_path: Path) -> None:
+    signum = signal.Signals[name]
+    script = tmp_path / "replies.py"
+    script.write_text(
+        "import time\n"
+        "def wait(request):\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(600)\n"
+        "replies = ['one', wait]\n"
+    )
+    with started("run", "--script", script, "--", sys.executable, "-c", AGENT, seconds()) as process:
+        line(process, "at work")  # the agent's: it has its first answer, and now its end asks for the next
+        process.send_signal(signum)
+        line(process, "at work")  # the script's, from which nothing comes back
+        process.send_signal(signum)
+        time.sleep(0.5)  # two signals at once are one
+        process.send_signal(signum)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signum

@@ -5,7 +5,7 @@ Rules:
 1. The first signal cancels: the agent ends first, while its calls are still answered; then the trace is sealed and the
    endpoint closed.
 2. A second one is what a second Ctrl-C is to any program of ours: the agent gets SIGKILL, and nothing waits any more. A
-   third has its usual effect, and the watcher ends the agent.
+   third has its usual effect, and the watcher ends the agent: also where something blocks, and nobody hears the others.
 3. What was ignored when the program began stays ignored: `nohup`, and SIGINT in the background job of a script.
 4. The program then dies of that very signal. A shell sees 128 and its number, a loop in a shell ends at Ctrl-C, and
    a service manager sees an orderly end.
@@ -20,6 +20,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -103,6 +104,7 @@ async def _listen(
     if signal.SIGINT not in signals:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with trio.open_signal_receiver(*signals) as received:
+        _heed_third(signals)
         task_status.started()
         async for number in received:
             heard.append(signal.Signals(number))
@@ -114,6 +116,25 @@ async def _listen(
     signal.signal(signal.SIGINT, interrupt)
     signal.raise_signal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.SIG_DFL if signal.SIGINT in signals else signal.SIG_IGN)
+
+
+def _heed_third(signals: list[signal.Signals]) -> None:
+    """Give the third its usual effect though nobody hears them: a function of a script may block the event loop."""
+    came = 0
+    receivers = {number: signal.getsignal(number) for number in signals}
+
+    def count(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came += 1
+        if came >= 3:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        receiver = receivers[signal.Signals(number)]
+        assert callable(receiver)
+        receiver(number, frame)
+
+    for number in signals:
+        signal.signal(number, count)  # the receiver puts back what was there before it, when it ends
 
 
 @trio.lowlevel.enable_ki_protection
@@ -138,10 +159,18 @@ def _tell(exc: BaseException, script: Path | None, *, interrupted: bool) -> int:
     status = 1
     for error in _leaves(exc):
         if isinstance(error, SystemExit):  # a script's own
-            status = error.code if isinstance(error.code, int) else 1
+            status = _status(error)
         elif not (interrupted and isinstance(error, KeyboardInterrupt | trio.Cancelled)):
             say(describe_error(error, script))
     return status
+
+
+def _status(exit_: SystemExit) -> int:
+    """As Python ends a program: a number is the status, nothing is 0, and anything else is said, and is 1."""
+    if exit_.code is None or isinstance(exit_.code, int):
+        return exit_.code or 0
+    say(str(exit_.code))
+    return 1
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:

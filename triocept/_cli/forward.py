@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from ipaddress import ip_address
 from typing import Any, TypeVar, cast, get_type_hints
 from urllib.parse import urlsplit
 
@@ -66,6 +67,13 @@ class Forward:
         variable = api_key_env or _KEYS.get(name, "OPENAI_API_KEY")
         return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
 
+    @property
+    def warning(self) -> str | None:
+        """A key that is not there, for a provider that is not on this machine."""
+        if self.api_key is not None or _is_local(urlsplit(self.url).hostname or ""):
+            return None
+        return f"{self.variables[0]} is not set: {self.url} is asked without a key"
+
     def __repr__(self) -> str:  # it holds a key
         return f"<Forward {self.url}: {self.dialect}>"
 
@@ -86,6 +94,14 @@ class Forward:
             except ValueError as exc:
                 raise click.ClickException(str(exc)) from exc
             yield upstream
+
+
+def _is_local(host: str) -> bool:
+    """Whether a provider there is one's own, which mostly has no key."""
+    try:
+        return host == "localhost" or "." not in host or ip_address(host).is_private
+    except ValueError:
+        return False
 
 
 _FIELDS: dict[str, Any] = {

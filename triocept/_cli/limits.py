@@ -127,4 +127,18 @@ def _read(file: Path) -> dict[str, Price]:
     try:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, Price])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise click.UsageError(f"--prices {file}: {exc}") from exc
+        raise click.UsageError(f"--prices {file}: {exc}{_which(file)}") from exc
+
+
+def _which(file: Path) -> str:
+    """The model whose price is none, where one is: the error calls it `[...]`."""
+    try:
+        document = msgspec.json.decode(file.read_bytes())
+        for model, price in document.items():
+            try:
+                msgspec.convert(price, Price)
+            except (msgspec.ValidationError, ValueError):
+                return f", of {model!r}"
+    except (AttributeError, OSError, msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    return ""

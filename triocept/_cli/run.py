@@ -68,6 +68,8 @@ class Run:
         async with AsyncExitStack() as stack:
             handler = self.handler
             hidden: tuple[str, ...] = ()
+            if isinstance(handler, Forward):
+                show.say(handler.warning)
             if isinstance(handler, Forward | Script):
                 hidden = handler.variables
                 handler = await stack.enter_async_context(handler.open())

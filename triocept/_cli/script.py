@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,11 +26,12 @@ class Script:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Handler]:
-        """The handler that answers by it.
+        """The handler that answers by it. What lies beside it can be imported, as if Python ran it.
 
         Raises:
             TrioceptError: it is no script.
             Exception: what the script's own code raised.
         """
         await trio.lowlevel.checkpoint()
+        sys.path.insert(0, str(self.path.resolve().parent))
         yield ScriptedModel(read_script(self.path))

@@ -41,7 +41,7 @@ class Serve:
         show = Show(quiet=self.quiet, record=self.record)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         try:
-            async with self._open(RecorderGroup([*recorders, show])) as (endpoint, rollout):
+            async with self._open(RecorderGroup([*recorders, show]), show) as (endpoint, rollout):
                 _print(described(endpoint, rollout))
                 show.opened()
                 await trio.sleep_forever()
@@ -49,9 +49,11 @@ class Serve:
             show.close()
 
     @asynccontextmanager
-    async def _open(self, recorder: Recorder) -> AsyncIterator[tuple[Endpoint, Rollout]]:
+    async def _open(self, recorder: Recorder, show: Show) -> AsyncIterator[tuple[Endpoint, Rollout]]:
         async with AsyncExitStack() as stack:
             handler = self.handler
+            if isinstance(handler, Forward):
+                show.say(handler.warning)
             if isinstance(handler, Forward | Script):
                 handler = await stack.enter_async_context(handler.open())
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)

@@ -6,7 +6,11 @@ the run ends, its last line says what was recorded.
 
 from __future__ import annotations
 
+import os
+import select
 import shlex
+import stat
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +25,6 @@ from .._rollout.output import AgentResult
 from .._rollout.rollout import Rollout
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
-from ..agents import AGENTS
 from ..handlers import ScriptedModel
 from .screen import Screen, visible
 
@@ -58,6 +61,13 @@ class Show:
         self.opened()
         self._print("▸", "cyan", f"endpoint {endpoint.url}, rollout {rollout.id}")
         self._print("▸", "cyan", f"agent    {shlex.join(command)}")
+        if _is_fed():
+            self._print("▸", "yellow", "what comes on standard input is not passed on: the agent's is empty")
+
+    def say(self, warning: str | None) -> None:
+        """Something that may go wrong, and is none yet; None: nothing."""
+        if warning is not None:
+            self._print("▸", "yellow", warning)
 
     def opened(self) -> None:
         """There is something to sum up at the end."""
@@ -71,10 +81,9 @@ class Show:
             f"{turn.dialect:<18} ",
             (f"{visible(turn.request.model)} ", "cyan"),
             (f"{_tokens(turn)} ", "dim"),
-            (f"{turn.duration * 1000:.0f} ms  ", "dim"),
-            visible(_said(turn)),
+            (f"{turn.duration * 1000:.0f} ms", "dim"),
         )
-        self._console.print(line, overflow="ellipsis", no_wrap=True, crop=True, soft_wrap=False)
+        self._print_cut(line, *map(visible, _said(turn)))
         if turn.error is not None:
             self._print("    └", "yellow", _reason(turn.error))
         if missing := _missing_tools(turn):
@@ -85,6 +94,9 @@ class Show:
             self._print("▸", "yellow", f"stopped: {trace.stopped}")
         if trace.cost is not None:
             self._print("▸", "cyan", f"cost     {trace.cost:,.6g}")
+        elif trace._prices:
+            asked = ", ".join(sorted({turn.request.model for turn in trace}))
+            self._print("▸", "yellow", f"cost     unknown: not all that was asked has a price ({asked})")
 
     async def aclose(self) -> None:
         pass
@@ -109,8 +121,26 @@ class Show:
             what += f" ({', '.join(f'{count} {outcome}' for outcome, count in self._outcomes.items())})"
         self._print("▸", "cyan", what if self._record is None else f"{what} recorded in {self._record}")
 
+    def _print_cut(self, line: RichText, *said: str) -> None:
+        """A line with what was said behind it; where that is too long, each in a line of its own, cut at the edge."""
+        whole = RichText("  ").join([line, RichText(" ".join(said))]) if said else line
+        lines = (
+            [whole] if whole.cell_len <= self._console.width else [line, *(f"      {text}" for text in said)]
+        )
+        for each in lines:
+            self._console.print(each, overflow="ellipsis", no_wrap=True, crop=True, soft_wrap=False)
+
     def _print(self, mark: str, style: str, text: str) -> None:
         self._console.print(RichText.assemble((f"{mark} ", style), visible(text)))
+
+
+def _is_fed() -> bool:
+    """Whether somebody has piped something in, or a file."""
+    try:
+        kind = os.fstat(sys.stdin.fileno()).st_mode
+        return stat.S_ISREG(kind) or (stat.S_ISFIFO(kind) and bool(select.select([sys.stdin], [], [], 0)[0]))
+    except (AttributeError, OSError, ValueError):  # there is none, or it was closed
+        return False
 
 
 def counted(number: int, one: str, many: str) -> str:
@@ -119,7 +149,7 @@ def counted(number: int, one: str, many: str) -> str:
 
 def _reason(error: TurnError) -> str:
     """What went wrong, with the status that the agent got; a message that begins with it is not told it twice."""
-    text = error.message
+    text = " ".join(error.message.split())
     if error.status is not None and not text.startswith((f"{error.status} ", f"{error.status}:")):
         text = f"{error.status} {text}"
     return text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}…"
@@ -149,14 +179,11 @@ def _tool_names(tool: Tool) -> list[str]:
 
 def _unheard(rollout: Rollout, agent: str | None) -> str:
     """What to do about an agent that never asked its model."""
-    names = ", ".join(name for name in rollout.environ() if name.endswith("_BASE_URL"))
-    what = (
-        f"no model call came here: the agent made none, or it talked to somebody else. It was given {names}"
-    )
+    what = "no model call came here: the agent made none, or it talked to somebody else"
     if agent is not None:
-        return f"{what}, and what a known {agent} needs; its own output says more"
-    known = [name.replace("_", "-") for name in AGENTS]
-    return f"{what}; one that reads its model from a file of its own needs --agent ({', '.join(known)}), or that file"
+        return f"{what} than the file of a known {agent} says; its own output says more"
+    given = next(name for name in rollout.environ() if name.endswith("_BASE_URL"))
+    return f"{what} than {given} and its kin say. If it reads its model from a file, see --agent"
 
 
 def _tokens(turn: Turn) -> str:
@@ -167,14 +194,13 @@ def _tokens(turn: Turn) -> str:
     return f"{about}{usage.input_tokens:,} in {about}{usage.output_tokens:,} out"
 
 
-def _said(turn: Turn) -> str:
+def _said(turn: Turn) -> list[str]:
     """What the tools gave that ran before it, and what was answered."""
-    results = [f"← {_short(result.text)}" for result in turn.request.tool_results]
+    results = " ".join(f"← {_short(result.text)}" for result in turn.request.tool_results)
     response = turn.response
-    if response is None:
-        return " ".join(results)
-    calls = [f"{call.name}({call.arguments})" for call in response.tool_calls]
-    return " ".join([*results, *([repr(response.text)] if response.text else []), *calls])
+    calls = [] if response is None else [f"{call.name}({call.arguments})" for call in response.tool_calls]
+    answer = " ".join([*([repr(response.text)] if response and response.text else []), *calls])
+    return [text for text in (results, answer) if text]
 
 
 def _short(text: str) -> str:

@@ -634,7 +634,7 @@ class Rollout:
     async def _time_out(self, seconds: float) -> None:
         """Wait for the end of its time, and end it."""
         await trio.sleep(seconds)
-        over = LimitReached(f"the limit of {seconds:,g} seconds is reached")
+        over = LimitReached(f"the limit of {seconds:,g} {'second' if seconds == 1 else 'seconds'} is reached")
         await self._told(partial(self._end, over))
 
     async def _close(self) -> None:

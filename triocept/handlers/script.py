@@ -151,14 +151,24 @@ def _from_json(item: Json, place: str) -> Reply:
         case str() | int() | float():
             return item
         case {"tool": str() as name}:
+            _check_names(item, ("tool", "arguments", "id"), place)
             return ToolCall(name, msgspec.json.encode(item.get("arguments", {})).decode(), item.get("id", ""))
         case {"refuse": int() as status}:
-            return Refusal(status, item.get("message", "refused"), retry_after=item.get("retry_after"))
+            _check_names(item, ("refuse", "message", "retry_after"), place)
+            try:
+                return Refusal(status, item.get("message", "refused"), retry_after=item.get("retry_after"))
+            except (TypeError, ValueError) as exc:
+                raise DialectError(str(exc), path=place) from None
         case list():
             parts = [_from_json(inner, f"{place}[{number}]") for number, inner in enumerate(item)]
             if all(isinstance(part, (str, ToolCall)) for part in parts):
                 return parts  # type: ignore[return-value]
     raise DialectError(f"not a reply: {item!r}", path=place)
+
+
+def _check_names(item: dict[str, Json], known: tuple[str, ...], place: str) -> None:
+    if unknown := [name for name in item if name not in known]:
+        raise DialectError(f"there is no {unknown[0]!r} here; there are {', '.join(known)}", path=place)
 
 
 def _is_pause(reply: object) -> TypeGuard[int | float]:
@@ -171,6 +181,8 @@ def _check(reply: object, number: int) -> None:
             check_number(f"replies[{number}], a pause,", reply)
     except ValueError as exc:
         raise NotAReply(str(exc)) from None
+    if callable(reply):
+        _check_function(reply, number)
     if isinstance(reply, (str, Refusal)) or callable(reply) or _is_pause(reply):
         return
     is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
@@ -183,6 +195,20 @@ def _check(reply: object, number: int) -> None:
         given_response(_as_response(cast(Said, reply)))
     except (TypeError, ValueError) as exc:
         raise NotAReply(f"replies[{number}]: {exc}") from None
+
+
+def _check_function(function: Callable[..., object], number: int) -> None:
+    try:
+        takes = inspect.signature(function)
+    except (TypeError, ValueError):  # of a builtin: nobody knows
+        return
+    try:
+        takes.bind(None)
+    except TypeError as exc:
+        name = getattr(function, "__name__", repr(function))
+        raise NotAReply(
+            f"replies[{number}]: {name}{takes} cannot be called with the request: {exc}"
+        ) from None
 
 
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
