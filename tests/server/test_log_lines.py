@@ -116,6 +116,33 @@ async def test_a_path_of_any_length_makes_a_line_that_can_be_read(caplog: pytest
     assert all(len(record.getMessage()) < 1_000 for record in caplog.records)
 
 
+SHORT = {
+    "tools without a key": "POST /mcp HTTP/1.1\r\nContent-Length: 2\r\n",
+    "tools, by GET": "GET /mcp HTTP/1.1\r\nAuthorization: Bearer {key}\r\n",
+    "both lengths": "POST /v1/none HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+    "both lengths of a call": "POST /v1/messages HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+    "a model call without a key": "POST /v1/messages HTTP/1.1\r\nContent-Length: 2\r\n",
+    "another route": "GET /v1/models HTTP/1.1\r\nAuthorization: Bearer {key}\r\n",
+}
+
+
+@pytest.mark.parametrize("request_line", SHORT)
+async def test_a_client_that_goes_while_it_is_refused_leaves_no_traceback(
+    request_line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(60):
+        async with serve_endpoint(grace=0.1) as endpoint, endpoint.open_rollout(echo) as rollout:
+            head = SHORT[request_line].format(key=rollout.api_key) + "Host: a\r\n\r\n"
+            for turns in range(40):  # it answers in one of them
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(head.encode() + b"{}")
+                    for _ in range(turns):
+                        await trio.lowlevel.checkpoint()
+                    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 @pytest.mark.parametrize("path", ["/v1/a%0aforged%1b[31m", "/v1/messages%0aforged%1b[31m", "/tools/%0a%1b"])
 async def test_a_path_forges_no_line_and_steers_no_terminal(
     path: str, caplog: pytest.LogCaptureFixture

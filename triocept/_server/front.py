@@ -89,7 +89,8 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["type"] == "http":
-                await self._http(scope, HTTPCycle(scope, receive, send))
+                with suppress(ClientGone):  # there is nobody to be told
+                    await self._http(scope, HTTPCycle(scope, receive, send))
             else:
                 await self._quart(scope, receive, send)
         except BaseException as exc:
@@ -163,7 +164,7 @@ class Front:
         if route is not None:
             async with trio.open_nursery() as nursery:
                 cycle.nursery = nursery
-                with cycle.scope, suppress(ClientGone):
+                with cycle.scope, suppress(ClientGone):  # here too: the nursery would wrap it
                     await self.intake(route, head, cycle)
                 nursery.cancel_scope.cancel()
         elif wants_both_lengths(head.headers):
