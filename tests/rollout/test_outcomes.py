@@ -14,9 +14,10 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx2
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -386,6 +387,26 @@ async def test_a_handler_that_stops_its_rollout_goes_on_and_kills_no_other(actio
     assert statuses == [404] * (1 if action == "send" else 2)
 
 
+async def test_a_note_that_comes_behind_the_end_of_its_rollout_is_not_in_the_turn() -> None:
+    class Keeping(SlowRecorder):
+        turns: ClassVar[list[bytes]] = []
+
+        async def record(self, turn: Turn) -> None:
+            self.turns.append(msgspec.json.encode(turn))
+
+    async def handle(exchange: Exchange) -> None:
+        exchange.annotate(early=True)
+        await exchange.rollout.stop("enough")
+        exchange.annotate(late=True)
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=Keeping()) as endpoint, endpoint.open_rollout(handle) as rollout:
+            assert (await ask(rollout)).status_code == 404
+    (turn,) = rollout.trace
+    assert turn.notes == {"early": True}
+    assert Keeping.turns == [msgspec.json.encode(turn)], "what is recorded stays as it is"
+
+
 async def test_a_recorder_that_fails_at_the_end_is_told_and_keeps_nobody_from_being_refused() -> None:
     class Full(SlowRecorder):
         async def record(self, turn: Turn) -> None:
@@ -429,6 +450,39 @@ async def test_a_turn_that_could_not_be_recorded_after_a_hang_up_is_the_owners_t
                     await taken.wait()
                     await agent.hang_up()
                     await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("a fault"), Refusal(429, "later")], ids=["a fault", "an answer"]
+)
+@pytest.mark.parametrize("form", ["handler", "serve", "loop"])
+async def test_a_fault_in_a_stream_that_could_not_be_recorded_is_told_beside_that(
+    form: str, fault: Exception
+) -> None:
+    class Full(SlowRecorder):
+        async def record(self, turn: Turn) -> None:
+            raise OSError(28, "no space left on device")
+
+    async def fail(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("hel")
+            raise fault
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=Full()) as endpoint, trio.open_nursery() as agents:
+            with pytest.raises(Exception, match=r"no space|could not be recorded") as caught:
+                async with endpoint.open_rollout(fail if form == "handler" else None) as rollout:
+                    agents.start_soon(ask, rollout)
+                    if form == "serve":
+                        await rollout.serve(fail)
+                    elif form == "loop":
+                        async for exchange in rollout:
+                            await fail(exchange)
+                    await trio.sleep_forever()
+            agents.cancel_scope.cancel()
+    told = caught.value.exceptions if isinstance(caught.value, ExceptionGroup) else [caught.value]
+    expected = [OSError] if isinstance(fault, Refusal) else [ValueError, OSError]
+    assert [type(each) for each in told] == expected
 
 
 async def test_what_nurseries_in_a_handler_make_of_an_answer_is_an_answer() -> None:

@@ -216,7 +216,13 @@ class Exchange:
             if not self._is_over:
                 raise
         except BaseException as exc:
-            await self._settle_by(exc)
+            try:
+                await self._settle_by(exc)
+            except Exception as failure:  # of the recorder: it hides no fault
+                if isinstance(self._outcome, Failed):
+                    both = [exc, failure]
+                    raise BaseExceptionGroup("an answer failed, and could not be recorded", both) from None
+                raise
             raise
 
     async def refuse(
@@ -270,7 +276,9 @@ class Exchange:
         """
         if self.settled and not self._from_outside:
             raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
-        self._notes.update(fit_notes(data))
+        notes = fit_notes(data)
+        if not self.settled:  # a turn that is recorded stays as it is
+            self._notes.update(notes)
 
     def _check_open(self) -> None:
         if isinstance(self._outcome, Abandoned):
