@@ -123,6 +123,25 @@ async def test_a_watcher_that_was_never_needed_never_was() -> None:
         assert watcher.pid is None
 
 
+@pytest.mark.parametrize("when", ["behind its end", "while it starts"])
+async def test_an_agent_that_comes_too_late_for_its_watcher_leaves_none_behind(when: str) -> None:
+    async def register() -> None:
+        if when == "behind its end":
+            await over.wait()
+        with pytest.raises(trio.ClosedResourceError, match="has ended"):
+            await watcher.register("token")
+
+    over = trio.Event()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            async with open_watcher() as watcher:
+                nursery.start_soon(register)
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+            over.set()
+    assert watcher.pid is None
+
+
 async def test_a_watcher_ends_with_its_context_and_kills_nothing() -> None:
     tag = unique_seconds()
     with trio.fail_after(5):

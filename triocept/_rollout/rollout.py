@@ -404,6 +404,7 @@ class Rollout:
             AgentFailed: it cannot be started; the text says why, and what to do.
             TypeError, ValueError: `argv`, `env`, `input` or an option is not what it should be; nothing was started.
             RolloutClosed: the rollout has ended.
+            trio.ClosedResourceError: its endpoint has ended, which a rollout of a pool may outlive.
 
         Cancellation: ends the agent and all that it started: SIGTERM to its group, `terminate_grace`, SIGKILL. Should
         this program itself be killed, its agents end within 2 s.

@@ -70,6 +70,7 @@ class Watcher:
         self._pipe: int | None = None
         """The only write end. It is not inherited: its closing, by whatever kills us, is the signal."""
         self._lock = trio.Lock()
+        self._closed = False
         self._since = birth(os.getpid()) or 0
         self._processes: dict[int, ProcessInfo] | None = None
         self._looked = -1.0
@@ -85,8 +86,12 @@ class Watcher:
         """From here on nothing that bears the token outlives the program.
 
         Cancellation: the token is not registered. A watcher that was being started is ended.
+
+        Raises:
+            trio.ClosedResourceError: it was closed: its endpoint has ended, which a rollout of a pool may outlive.
         """
         async with self._lock:
+            self._check_open()
             if self._process is not None and self._process.poll() is not None:
                 self._mourn()
             if self._process is None:
@@ -120,6 +125,13 @@ class Watcher:
                 self._looked = looked
             return self._processes
 
+    def _check_open(self) -> None:
+        """Nobody would end a process that is started behind the end, or was being started at it."""
+        if self._closed:
+            raise trio.ClosedResourceError(
+                "the endpoint of this rollout has ended: no agent can be run on it"
+            )
+
     @trio.lowlevel.enable_ki_protection
     async def _start(self) -> None:
         reader, self._pipe = os.pipe()
@@ -135,6 +147,7 @@ class Watcher:
                 start_new_session=True,
             )
             await self._await_ready(self._process)
+            self._check_open()
         except (OSError, trio.TooSlowError) as error:
             await self._give_up()
             log.warning("no watcher: agents would outlive this program if it were killed (%s)", error)
@@ -177,6 +190,7 @@ class Watcher:
         self._process = None
 
     async def _close(self) -> None:
+        self._closed = True
         if not self._agents and self._process is not None and self._pipe is not None:
             self._tell(b"quit\n")
         self._close_pipe()
