@@ -6,8 +6,8 @@ marked `once` take seconds and say the same on every Python: they run on the new
 this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
-`nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: a million inputs for the wire) and
-`nox -s bench` (speed and memory, side by side with others).
+`nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: 100,000 exchanges of a random walk,
+a million inputs for the wire) and `nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations
@@ -93,13 +93,17 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=list(PYTHONS))
 def tests(session: nox.Session) -> None:
-    """The test suite; arguments go to pytest. What is marked `once` runs on the newest Python alone."""
+    """The test suite; arguments go to pytest. What is marked `once` runs on the newest Python alone.
+
+    There it walks at random for a minute, too (`tests/walk`); with arguments for three seconds, if at all.
+    """
     install(session, "test")
     if session.posargs:
         session.run("pytest", "-n", "0", *session.posargs)
         return
-    more = {"TRIOCEPT_FUZZ_SECONDS": "20"}
-    session.run("pytest", *SIDE_BY_SIDE, *([] if session.python == NEWEST else ["-m", "not once"]), env=more)
+    machines = {"TRIOCEPT_FUZZ_SECONDS": "20", "TRIOCEPT_WALK_SECONDS": "60"}
+    once = [] if session.python == NEWEST else ["-m", "not once"]
+    session.run("pytest", *SIDE_BY_SIDE, *once, env=machines)
     if session.python != NEWEST:
         session.log(f"what is marked `once` runs on Python {NEWEST} alone")
 
@@ -153,9 +157,14 @@ def upstreams(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def soak(session: nox.Session) -> None:
-    """What machines find: a million inputs for the wire. What fails prints how to run it again."""
+    """What machines find: 100,000 exchanges of a random walk, and a million inputs for the wire.
+
+    What fails prints how to run it again. Arguments are those of `python -m tests.walk`.
+    """
     install(session, "test")
-    session.run("python", "-m", "tests.fuzz", "--inputs", "1000000", *session.posargs)
+    cores = str(os.cpu_count() or 1)
+    session.run("python", "-m", "tests.walk", "--total", "100000", "--processes", cores, *session.posargs)
+    session.run("python", "-m", "tests.fuzz", "--inputs", "1000000")
 
 
 @nox.session(python=NEWEST)

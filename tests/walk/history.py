@@ -1,0 +1,245 @@
+"""The steps of a walk, as data.
+
+Each can be played by itself: one whose rollout, endpoint or connection is not there does nothing. Times are turns of
+the event loop.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Call",
+    "Clash",
+    "Crash",
+    "CutLine",
+    "EndEndpoint",
+    "History",
+    "Leave",
+    "OpenEndpoint",
+    "OpenPool",
+    "OpenRollout",
+    "Plan",
+    "RunAgent",
+    "Step",
+    "Stop",
+    "Visit",
+    "told",
+]
+
+QUIET = -1
+"""In the place of a number of turns: until every task waits."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What whoever answers a call does."""
+
+    does: str = "respond"
+    """`respond`, `stream`, `call`, `refuse`, `raise Refusal`, `raise UpstreamError`, `fault`, `group`, `return`,
+    `hold`, `wait`, `forward`, `stop`, `twice`, `thread`, `cancel`."""
+    turns: int = 0
+    """Before it, and between the pieces of a stream."""
+    pieces: int = 3
+    size: int = 1
+    """Characters of filler in the answer."""
+    fails: str = ""
+    """How a stream breaks before its last piece: ``, `fault`, `raise Refusal`, `raise UpstreamError`."""
+    at_signal: bool = False
+    """Whether a stream waits for its `Clash` before its last piece."""
+    after: str = ""
+    """Behind the answer: ``, `fault`, `wait`."""
+    status: int = 429
+    unrecorded: bool = False
+    """Whether a recorder that can fail fails with its turn."""
+    speaks: str = "openai_chat"
+    provider: str = "answers"
+    """`answers`, `refuses`, `fails`, `breaks off`, `hangs up`, `is cut`, `waits`."""
+
+
+class OpenEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="endpoint"):
+    number: int
+    fast: bool = True
+    pause: int = 0
+
+
+class OpenPool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="pool"):
+    """A pool of two endpoints; a rollout in it has its number as its endpoint."""
+
+    number: int
+    moves: bool = True
+    fast: bool = True
+    pause: int = 0
+
+
+class OpenRollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="rollout"):
+    number: int
+    endpoint: int
+    parent: int | None = None
+    form: str = "handler"
+    """Whoever answers: `handler`, `serve`, `loop`, `tasks` (a loop with a task for each)."""
+    on_hangup: str = "cancel"
+    on_retry: str = "join"
+    concurrency: int | None = None
+    recorder: str = "memory"
+    """`none`, `memory`, `awaiting`, `slow`, `failing`, `jsonl`, `other jsonl`."""
+    name: str = ""
+    """Its id; none is one of its own."""
+    turns: int | None = None
+    """Its limit."""
+    unwinds: int = 0
+    """Turns that its body takes to end, shielded."""
+    pause: int = 0
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="call"):
+    number: int
+    rollout: int
+    dialect: str = "openai_chat"
+    stream: bool = False
+    way: str = "http1"
+    """`http1`, `http2`, `websocket`."""
+    connection: int = 0
+    """Calls of one number and way share a connection, one behind the other (HTTP/2: beside it); 0 is one of its own."""
+    prefix: bool = True
+    """Whether the path names the rollout."""
+    chunked: bool = False
+    cut: int = 0
+    """Turns of a pause in the middle of the request."""
+    leaves: str = ""
+    """When its client hangs up: ``, `sending`, `waiting`, `streaming`, `at signal`."""
+    turns: int = 0
+    """Before that."""
+    how: str = "close"
+    """`close`, `reset`, `half`."""
+    retries: int = 0
+    bad: str = ""
+    """``, `key`, `json`, `document`, `path`."""
+    plan: Plan = Plan()
+    pause: int = 0
+
+
+class Clash(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="clash"):
+    """The answer of a call goes on, and its client hangs up, in turns that are next to each other."""
+
+    call: int
+    client_first: bool = False
+    gap: int = 0
+    pause: int = 0
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="stop"):
+    rollout: int
+    pause: int = 0
+
+
+class Leave(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="leave"):
+    rollout: int
+    how: str = "returns"
+    """`returns`, `raises`, `cancelled`."""
+    pause: int = 0
+
+
+class EndEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="end"):
+    endpoint: int
+    cancelled: bool = False
+    pause: int = 0
+
+
+class Crash(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="crash"):
+    """A member of a pool dies; or the endpoint of that number does."""
+
+    endpoint: int
+    member: int = 0
+    pause: int = 0
+
+
+class CutLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="cut line"):
+    """Another program that writes to the file of turns dies in the middle of a line."""
+
+    size: int = 60
+    pause: int = 0
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="visit"):
+    """Something else is asked of a rollout, or of nobody."""
+
+    rollout: int
+    path: str = "/v1/models"
+    key: bool = True
+    connection: int = 0
+    pause: int = 0
+
+
+class RunAgent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="agent"):
+    """A process that makes one call."""
+
+    number: int
+    rollout: int
+    plan: Plan = Plan()
+    pause: int = 0
+
+
+Step: TypeAlias = (
+    OpenEndpoint
+    | OpenPool
+    | OpenRollout
+    | Call
+    | Clash
+    | Stop
+    | Leave
+    | EndEndpoint
+    | Crash
+    | CutLine
+    | Visit
+    | RunAgent
+)
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A walk."""
+
+    seed: int
+    exchanges: int
+    steps: tuple[Step, ...]
+    kept: tuple[int, ...] | None = None
+    """Which steps of its seed these are; None: all."""
+    abrupt: bool = False
+    """Whether the endpoints end while calls are on their way."""
+
+    def only(self, kept: tuple[int, ...]) -> History:
+        """A part of it: these of its steps."""
+        numbers = self.kept if self.kept is not None else tuple(range(len(self.steps)))
+        steps = dict(zip(numbers, self.steps, strict=True))
+        return msgspec.structs.replace(self, kept=kept, steps=tuple([steps[number] for number in kept]))
+
+    @property
+    def command(self) -> str:
+        """What plays it again."""
+        command = f"python -m tests.walk --seed {self.seed} --exchanges {self.exchanges}"
+        return command if self.kept is None else f"{command} --steps {_ranges(self.kept)}"
+
+
+def told(history: History) -> str:
+    """A history as text, a line for each step."""
+    numbers = history.kept if history.kept is not None else range(len(history.steps))
+    lines = [f"{number:4} {_line(step)}" for number, step in zip(numbers, history.steps, strict=True)]
+    return "\n".join(lines + (["     the endpoints end at once"] if history.abrupt else []))
+
+
+def _line(step: Step) -> str:
+    """A step, without what is as always."""
+    kind, *fields = msgspec.to_builtins(step).items()
+    return f"{kind[1]}: " + ", ".join(f"{name}={value!r}" for name, value in fields)
+
+
+def _ranges(numbers: tuple[int, ...]) -> str:
+    """`1-3,7`."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
