@@ -25,6 +25,7 @@ import trio.testing
 from tests.asking import ask, ask_body, raw_request
 from tests.rollout.outcomes import ACTIONS, BEGIN, CELLS, END, EVENTS, PAGE, Cell, table, told, turn_of
 from triocept import (
+    AlreadySettled,
     Endpoint,
     Exchange,
     ExchangeAbandoned,
@@ -32,6 +33,7 @@ from triocept import (
     Limits,
     Refusal,
     Rollout,
+    RolloutClosed,
     Trace,
     Turn,
     UpstreamError,
@@ -719,3 +721,18 @@ async def test_a_rollout_that_is_left_while_others_settle_its_exchanges_waits_un
     assert len(child.trace) == len(recorder.recorded) == 20
     assert [turn.number for turn in child.trace] == list(range(20))
     assert recorder.sealed == [20, 20], "child, then parent"
+
+
+@pytest.mark.parametrize("error", [AlreadySettled("x"), RolloutClosed("x"), UpstreamError("x")], ids=repr)
+async def test_what_work_fails_of_that_was_stopped_from_outside_is_no_fault(error: Exception) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, rollout)
+                exchange = await anext(rollout)
+                with pytest.raises(type(error)), exchange._work():
+                    raise error
+                with exchange._work():
+                    await rollout.stop("enough")
+                    raise error
+    assert [turn.outcome for turn in rollout.trace] == ["refused"]

@@ -24,6 +24,7 @@ from triocept import (
     Limits,
     Message,
     Price,
+    PrimeTunnel,
     Refusal,
     Request,
     Response,
@@ -402,6 +403,17 @@ async def test_what_is_asked_of_a_rollout_is_looked_at(
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             with pytest.raises(kind, match=f"^{text}"):
                 await call(rollout)
+
+
+async def test_what_a_number_may_be_is_no_more_than_its_argument_says() -> None:
+    """Below 0, infinite, or 0: each where that means something."""
+    sampling = Sampling(presence_penalty=-1.5, frequency_penalty=-2)
+    async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", sampling=sampling):
+        pass
+    async with serve_pool(shrink_after=inf):
+        pass
+    with pytest.raises(ValueError, match="starts_per_minute is more than 0, not 0"):
+        PrimeTunnel(starts_per_minute=0)
 
 
 async def test_what_an_upstream_is_asked_is_a_request() -> None:
