@@ -6,7 +6,7 @@ marked `once` take seconds and say the same on every Python: they run on the new
 this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
-`nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: 100,000 exchanges of a random walk,
+`nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: a random walk, 100,000 exchanges,
 a million inputs for the wire) and `nox -s bench` (speed and memory, side by side with others).
 """
 
