@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -108,6 +109,19 @@ async def read_to_end(stream: trio.SocketStream) -> bytes:
     except trio.BrokenResourceError:
         pass
     return bytes(data)
+
+
+async def read_answer(stream: trio.SocketStream) -> bytes:
+    """One whole answer, which has a Content-Length. Its connection may go on."""
+    data = b""
+    while True:
+        head, gap, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: *(\d+)", head.lower())
+        if gap and length is not None and len(body) >= int(length[1]):
+            return data
+        piece = await stream.receive_some()
+        assert piece, f"ended within an answer: {data[-500:]!r}"
+        data += piece
 
 
 async def echo(exchange: Exchange) -> None:

@@ -59,21 +59,27 @@ def nothing_is_left_open() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(params=["the fast way", "through ASGI"])
-def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Model calls go straight to their rollout, or through hypercorn and ASGI: what holds must hold of both."""
-    defaults = serve_endpoint.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
-    monkeypatch.setitem(defaults, "fast", request.param == "the fast way")
+WAYS = ("the fast way", "through ASGI", "HTTP/2")
 
 
-@pytest.fixture(params=["the fast way", "through ASGI", "HTTP/2"])
-def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `both_ways`, and over HTTP/2: by the clients of httpx2, and by `connected`."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that uses `every_way` runs over all of them, or without HTTP/2 where it is marked."""
+    if "every_way" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("not_over_http2")
+        metafunc.parametrize("every_way", WAYS[:2] if marked else WAYS, indirect=True)
+
+
+@pytest.fixture
+def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What holds must hold of every way to a rollout: model calls go straight to it, or through hypercorn and ASGI, or
+    by HTTP/2; in this test one of them. Over HTTP/2 speak the clients of httpx2, and what `connected` gives."""
+    way: str = request.param
     defaults = serve_endpoint.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
-    monkeypatch.setitem(defaults, "fast", request.param == "the fast way")
-    if request.param == "HTTP/2":
+    monkeypatch.setitem(defaults, "fast", way == "the fast way")
+    if way == "HTTP/2":
         monkeypatch.setitem(defaults, "http2", True)
         monkeypatch.setattr(asking, "over_http2", True)
         for client in (httpx2.AsyncClient, httpx2.Client):
             monkeypatch.setitem(client.__init__.__kwdefaults__, "http1", False)
             monkeypatch.setitem(client.__init__.__kwdefaults__, "http2", True)
+    return way

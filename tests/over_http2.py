@@ -15,11 +15,23 @@ import h2.connection
 import h2.events
 import h2.exceptions
 import h11
+import hpack
 import trio
+from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, SettingsFrame
 
-__all__ = ["OverHTTP2"]
+__all__ = ["OverHTTP2", "in_frames"]
+
+PIECE = 16_384
+"""Bytes of a frame."""
 
 DROPPED = {b"connection", b"transfer-encoding", b"host", b"keep-alive", b"upgrade"}
+
+
+class _Plain(hpack.Encoder):
+    """Without Huffman's code, which takes hpack the square of a long path."""
+
+    def encode(self, headers: Any, huffman: bool = True) -> bytes:
+        return super().encode(headers, huffman=False)
 
 
 class OverHTTP2:
@@ -35,6 +47,7 @@ class OverHTTP2:
         self.reset: int | None = None
         """The error code of the stream that was reset last."""
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+        self._h2.encoder = _Plain()
         self._h1 = h11.Connection(h11.SERVER, max_incomplete_event_size=10_000_000)
         self._stream = 0
         self._back = bytearray()
@@ -76,6 +89,9 @@ class OverHTTP2:
                 status = int(dict(headers)[b":status"])
                 plain = [(name, value) for name, value in headers if not name.startswith(b":")]
                 self._tell(h11.Response(status_code=status, headers=plain))
+            case h2.events.InformationalResponseReceived(headers=headers):
+                status = int(dict(headers)[b":status"])
+                self._tell(h11.InformationalResponse(status_code=status, headers=[]))
             case h2.events.DataReceived():
                 self._tell(h11.Data(data=event.data))
                 self._unread.append((event.flow_controlled_length, event.stream_id))
@@ -177,3 +193,27 @@ class OverHTTP2:
 
     async def aclose(self) -> None:
         await self.tcp.aclose()
+
+
+def in_frames(data: bytes) -> bytes:
+    """A request, or the beginning of one, in frames; or many that are the same, without a body."""
+    sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame().serialize()
+    count = min(20, max(1, data.count(b" /health HTTP/1.1\r\nHost: a\r\n\r\n")))
+    head, whole, body = data.partition(b"\r\n\r\n")
+    if count > 1:
+        body = b""
+    lines = head.split(b"\r\n")
+    method, path, *_ = [*lines[0].split(b" "), b"GET", b"/"]
+    pairs = [line.lower().split(b": ") for line in lines[2:] if line]
+    pseudo = [(b":method", method), (b":path", path), (b":scheme", b"http"), (b":authority", b"a")]
+    for number in range(1, 2 * count, 2) if data else ():
+        block = hpack.Encoder().encode([*pseudo, *map(tuple, pairs)], huffman=False)
+        frames: list[Any] = [HeadersFrame(number, data=block[:PIECE])]
+        frames += [
+            ContinuationFrame(number, data=block[at : at + PIECE]) for at in range(PIECE, len(block), PIECE)
+        ]
+        if whole:
+            frames[-1].flags.add("END_HEADERS")
+        frames += [DataFrame(number, data=body[at : at + PIECE]) for at in range(0, len(body), PIECE)]
+        sent += b"".join(frame.serialize() for frame in frames)
+    return sent

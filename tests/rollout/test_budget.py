@@ -85,7 +85,7 @@ async def answering(rollout: Rollout, how: str, handler: Handler) -> AsyncIterat
         yield
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("how", ["handler", "serve", "loop"])
 async def test_ten_calls_at_once_at_a_limit_of_three_turns_are_three_answers_and_seven_refusals(
     how: str,
@@ -199,7 +199,7 @@ async def test_the_programs_own_calls_count() -> None:
             assert (await ask(rollout, "the agent's")).status_code == 404
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("every_way")
 async def test_a_retry_that_shares_an_answer_costs_nothing_even_when_the_limit_is_reached() -> None:
     held, statuses = Held(), list[int]()
     retry = {"x-stainless-retry-count": "1"}
@@ -497,7 +497,7 @@ async def test_a_childs_time_is_its_own_and_its_parents(autojump_clock: trio.tes
             assert child.stopped == rollout.stopped == "the limit of 60 seconds is reached"
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("dialect", list(STREAM_PATHS))
 @pytest.mark.parametrize("busy", [False, True], ids=["in a silence", "in the midst of words"])
 async def test_a_stream_breaks_in_its_dialect_when_the_time_is_over(dialect: str, busy: bool) -> None:

@@ -13,6 +13,8 @@ from triocept._rollout.outcome import Answered
 from triocept._server.answer import KEEPALIVE_EVERY, write_answer
 from triocept.dialects import dialect
 
+pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
+
 CHAT = "openai_chat"
 START = Relayed(b"start;", (ResponseStart("i", "m"), PartStart(0, Text(""))))
 END = Relayed(b"end;", (PartEnd(0), ResponseEnd(stop_reason="end")))

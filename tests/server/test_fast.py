@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.asking import ask_body, bearer, connected, echo, raw_request, url_of
 from triocept import Exchange, Rollout, serve_endpoint
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 
 def request_of(rollout: Rollout, text: str, *, more: str = "") -> bytes:
@@ -231,6 +231,7 @@ async def assert_same_both_ways(examples: list[list[tuple[float, int, bytes]]]) 
 )  # an empty line before the body, which is cut
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(edits(), min_size=8, max_size=8))
+@pytest.mark.not_over_http2("the grammar of HTTP/1.1")
 def test_a_head_of_any_kind_is_answered_the_same_both_ways(
     monkeypatch: pytest.MonkeyPatch, examples: list[list[tuple[float, int, bytes]]]
 ) -> None:

@@ -19,6 +19,8 @@ from triocept._server import websocket
 from triocept._server.answer import _Stream
 from triocept.dialects import DIALECTS
 
+pytestmark = pytest.mark.usefixtures("every_way")
+
 
 class Fault(Exception):
     """What nobody has foreseen."""
@@ -59,11 +61,10 @@ async def both(
     return got, heard
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "asgi"])
 @pytest.mark.parametrize("name", list(STREAM_PATHS))
 @pytest.mark.parametrize("place", list(PLACES))
 async def test_a_fault_in_one_call_is_a_500_for_its_agent_and_an_error_for_its_owner(
-    place: str, name: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+    place: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = place == "rendering a stream"
 
@@ -75,7 +76,7 @@ async def test_a_fault_in_one_call_is_a_500_for_its_agent_and_an_error_for_its_o
             return await client.post(root + path, json=asked, headers=bearer(rollout))
 
     with trio.fail_after(20):
-        async with serve_endpoint(fast=fast) as endpoint, endpoint.open_rollout(echo) as other:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as other:
             with monkeypatch.context() as patch:
                 PLACES[place](patch, name)
                 (reply,), heard = await both(endpoint, echo, agent)
@@ -117,6 +118,7 @@ async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner
     assert [str(error) for error in heard] == ["gears"]
 
 
+@pytest.mark.not_over_http2("a websocket")
 @pytest.mark.parametrize("place", ["parsing", "likeness", "rendering"])
 async def test_a_fault_on_a_websocket_is_an_error_frame(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def agent(rollout: Rollout) -> Frame:

@@ -10,9 +10,12 @@ import trio
 from triocept import Exchange, ScriptedModel, ToolCall, serve_endpoint
 
 # The SDKs leave their async generators where a stream ends; trio warns, and closes them.
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:Async generator '(openai|httpx2|httpcore2)\S*' was garbage collected:ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("every_way"),
+    pytest.mark.filterwarnings(
+        r"ignore:Async generator '(openai|httpx2|httpcore2)\S*' was garbage collected:ResourceWarning"
+    ),
+]
 
 
 async def test_responses_go_on_from_an_earlier_one_and_are_told_again() -> None:

@@ -27,6 +27,8 @@ from triocept._rollout.outcome import Answered, Refused
 from triocept._server.answer import HEAD_AFTER, KEEPALIVE_EVERY, Reply, write_answer
 from triocept.dialects import DIALECTS, dialect
 
+pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
+
 
 class Heard:
     """A transport that notes what it is given, and when."""

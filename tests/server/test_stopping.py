@@ -9,7 +9,10 @@ import trio.testing
 from tests.asking import connected, echo, raw_request, read_to_end
 from triocept import Endpoint, Exchange, run_endpoint
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = [
+    pytest.mark.usefixtures("every_way"),
+    pytest.mark.not_over_http2("requests behind one another; test_http2 has the streams beside one another"),
+]
 
 ASK = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
 
