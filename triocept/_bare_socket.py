@@ -41,9 +41,17 @@ class BareSocket:
         Cancellation: nothing is lost.
         """
         while True:
-            await trio.lowlevel.wait_readable(self._number())
+            await self.wait()
             if (data := self.take(most)) is not None:
                 return data
+
+    async def wait(self) -> None:
+        """Until there is something to receive, or the peer has hung up.
+
+        Raises:
+            trio.ClosedResourceError: it was closed here.
+        """
+        await trio.lowlevel.wait_readable(self._number())
 
     def take(self, most: int) -> bytes | None:
         """What is there now: None is nothing, no bytes are a hang-up.

@@ -317,7 +317,7 @@ async def serve_endpoint(
                 http2=http2,
             )
             app: Any = make_app(
-                registry, notices=admission.notices, max_body=max_body, limits=limits, endpoint_id=endpoint.id
+                registry, notices=admission.notices, max_body=max_body, endpoint_id=endpoint.id
             )
             front = Front(
                 app,

@@ -27,29 +27,31 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int | None = None
     """Open at once. None: three quarters of the descriptors that the process may open. Over it the connection goes
     that has been here longest without ever having shown a key; where there is none, the new one is told 503. Of those
-    without a key there are 8,192 at most, and 32 MiB of what they have sent."""
+    without a key there are 8,192 at most, and 8 MiB of what they have sent, heads and bodies without an end. They
+    are read a few at a time, beginners first: an agent shows its key in its first piece, and waits for no crowd."""
     head_bytes: int = 256 * KIB
     """Of a request's head. Some agents send long headers: hypercorn's own bound is 16 KiB. Over it: 431."""
     head_lines: int = 256
     """Of a request's head, and behind a chunked body: a header of 6 bytes takes 300 of memory once it is parsed. Over
     it: 431. (Python's http.client allows 100, as Apache does; node allows 2,000.)"""
     head_seconds: float = 30.0
-    """From the first byte of a head to its last. Over it: 408 (over TLS the connection is closed). For a TLS handshake,
-    too; that is closed."""
+    """From the first byte of a head to its last. Over it: 408. For a TLS handshake, too; that is closed, as there is no
+    way yet to say anything."""
     keyless_seconds: float = 60.0
     """That a connection may live without a request that has shown a key of this endpoint. Over it: it is closed, with
     408 in the middle of a request."""
     waiting_bytes: int = 1024 * MIB
-    """Of the bodies and websocket messages of model calls that were received and are not parsed yet, over all
-    connections. Over it: 503."""
+    """Of the bodies and websocket messages that were received and are not parsed yet, over all connections that have
+    shown a key. Over it: 503."""
     decoded_bytes: int = 32 * MIB
     """Of a compressed body (`Content-Encoding`), decoded. Over it: 413."""
     document_items: int = 1_000_000
     """Values in one JSON document: each takes some 50 to 100 bytes of memory, though it may be 2 in the body. Over it:
     413."""
     answer_bytes: int = 256 * MIB
-    """Of one streamed answer, as it is kept until it is delivered: its text, and 200 for each event. Over it the answer
-    fails with 502, in mid-stream by its dialect's own error and a broken connection."""
+    """Of one streamed answer, as it is kept until it is delivered, and of the tool calls in it that wait for its end:
+    text, blobs and opaque parts, and 200 for each event. Over it the answer fails with 502, in mid-stream by its
+    dialect's own error and a broken connection."""
     websocket_backlog: int = 16 * MIB
     """Bytes of messages that may wait on one websocket behind the call that is being answered. Over it nothing more is
     read of that socket until there is room."""

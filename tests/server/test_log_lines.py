@@ -6,46 +6,71 @@ import logging
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
 import trio.testing
 import trustme
+from hyperframe.frame import HeadersFrame, SettingsFrame
 
-from tests.asking import connected, echo, raw_request, read_to_end
-from triocept import EndpointLimits, serve_endpoint
+from tests.asking import connected, echo, raw_request, read_answer, read_to_end
+from tests.over_http2 import in_frames
+from triocept import EndpointLimits, Rollout, serve_endpoint
 from triocept._server.connection import Connection
 from triocept._server.notices import Notices
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HALF_HEADS = {
     "nothing": b"",
     "a model call": b"POST /v1/messages HTTP/1.1\r\nHo",
     "another route": b"GET /health HTTP/1.1\r\nHo",
 }
+HALF_HEADS_OF_HTTP2 = {
+    "half a preface": PREFACE[:-4],
+    "half a head": PREFACE + SettingsFrame().serialize() + HeadersFrame(1, data=b"\x83").serialize(),
+}
+ways = pytest.mark.parametrize("way", ["reset", "close", "the endpoint ends"])
 
 
+@pytest.mark.not_over_http2("its own is below")
 @pytest.mark.parametrize("start", HALF_HEADS)
-@pytest.mark.parametrize("way", ["reset", "close", "the endpoint ends"])
+@ways
 async def test_half_a_head_leaves_no_traceback(
     start: str, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    await leave(HALF_HEADS[start], way, http2=False)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.not_over_http2("it is HTTP/2 already")
+@pytest.mark.parametrize("start", HALF_HEADS_OF_HTTP2)
+@ways
+async def test_half_a_head_of_http2_leaves_no_traceback(
+    start: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await leave(HALF_HEADS_OF_HTTP2[start], way, http2=True)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def leave(start: bytes, way: str, *, http2: bool) -> None:
+    """Begin five connections, and leave them; or the endpoint leaves first."""
     with trio.fail_after(20):
         async with AsyncExitStack() as streams:
-            async with serve_endpoint(grace=0.1) as endpoint:
+            async with serve_endpoint(grace=0.1, http2=http2) as endpoint:
                 for _ in range(5):
-                    stream = await streams.enter_async_context(connected(endpoint.port))
-                    await stream.send_all(HALF_HEADS[start])
+                    stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+                    await streams.enter_async_context(stream)
+                    await stream.send_all(start)
                     await trio.testing.wait_all_tasks_blocked(0.01)
                     if way == "reset":
                         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     if way != "the endpoint ends":
                         await stream.aclose()
                 await trio.testing.wait_all_tasks_blocked(0.01)
-    assert not [record for record in caplog.records if record.exc_info]
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_of_lines_of_one_kind_one_a_minute_is_logged_and_the_others_are_counted(
@@ -152,7 +177,7 @@ async def test_a_path_forges_no_line_and_steers_no_terminal(
             await stream.send_all(
                 f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
             )
-            await read_to_end(stream)
+            await read_answer(stream)
     assert caplog.records
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
@@ -164,10 +189,11 @@ async def test_a_hundred_refusals_are_a_line_and_not_a_hundred(caplog: pytest.Lo
             for _ in range(100):
                 async with connected(endpoint.port) as stream:
                     await stream.send_all(data)
-                    assert (await read_to_end(stream)).startswith(b"HTTP/1.1 401")
+                    assert (await read_answer(stream)).startswith(b"HTTP/1.1 401")
     assert len(caplog.records) == 1
 
 
+@pytest.mark.not_over_http2("no protocol has been agreed on")
 async def test_tls_that_is_half_begun_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
@@ -182,6 +208,7 @@ async def test_tls_that_is_half_begun_leaves_no_traceback(caplog: pytest.LogCapt
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.not_over_http2("no protocol has been agreed on")
 async def test_plain_http_on_a_tls_port_is_told_so() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
@@ -191,3 +218,60 @@ async def test_plain_http_on_a_tls_port_is_told_so() -> None:
             answer = await read_to_end(stream)
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"https" in answer
+
+
+def over_head(rollout: Rollout) -> bytes:
+    return b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 3_000
+
+
+def over_lines(rollout: Rollout) -> bytes:
+    return b"POST /v1/messages HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 60 + b"\r\n"
+
+
+def late_head(rollout: Rollout) -> bytes:
+    return b"POST /v1/messages HTTP/1.1\r\nHost: a\r\n"
+
+
+def over_body(path: str | None) -> Callable[[Rollout], bytes]:
+    return lambda rollout: raw_request(rollout, b'"' + b"x" * 3_000 + b'"', path=path)
+
+
+def over_waiting(path: str | None) -> Callable[[Rollout], bytes]:
+    return lambda rollout: raw_request(rollout, b'"' + b"x" * 1_500 + b'"', path=path)[:-1]
+
+
+OVER_LIMITS: dict[str, tuple[Callable[[Rollout], bytes], int]] = {
+    "a head": (over_head, 431),
+    "lines of a head": (over_lines, 431),
+    "seconds of a head": (late_head, 408),
+    "a body": (over_body(None), 413),
+    "a body of another route": (over_body("/v1/messages/count_tokens"), 413),
+    "a body of MCP": (over_body("/mcp"), 413),
+    "bodies that wait": (over_waiting(None), 503),
+    "bodies of another route that wait": (over_waiting("/v1/messages/count_tokens"), 503),
+    "bodies of a service that wait": (over_waiting("/tools/add"), 503),
+    "bodies of MCP that wait": (over_waiting("/mcp"), 503),
+}
+
+
+@pytest.mark.parametrize("what", OVER_LIMITS)
+async def test_what_is_over_a_limit_is_one_line_a_minute(
+    what: str, every_way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make, status = OVER_LIMITS[what]
+    ends = status in (408, 431)  # over HTTP/2 with GOAWAY
+    limits = EndpointLimits(head_bytes=2_000, head_lines=50, head_seconds=0.3, waiting_bytes=1_000)
+    with trio.fail_after(30):
+        async with serve_endpoint(limits=limits, max_body=2_000) as endpoint:
+            async with endpoint.open_rollout(echo) as rollout:
+                for _ in range(3):
+                    if ends and every_way == "HTTP/2":
+                        async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                            await stream.send_all(in_frames(make(rollout)))
+                            await read_to_end(stream)
+                        continue
+                    async with connected(endpoint.port) as stream:
+                        await stream.send_all(make(rollout))
+                        said = await (read_to_end if ends else read_answer)(stream)
+                        assert said.startswith(b"HTTP/1.1 %d" % status)
+    assert len(caplog.records) == 1

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import gc
 import json
+import socket
 import sys
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.asking import ask, connected, echo, read_to_end
+from tests.asking import ask, connected, echo, read_answer, read_to_end
+from tests.over_http2 import in_frames
 from tests.server.watching import resident, watched
 from triocept import EndpointLimits, serve_endpoint
-from triocept._server import admission, connection
+from triocept._bare_socket import BareSocket
+from triocept._server import admission, connection, turns
+from triocept._server.front import Front, HTTPCycle
 from triocept._server.routes import Routes
 from triocept.dialects import DIALECTS
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 MIB = 1024 * 1024
 
@@ -50,7 +55,7 @@ async def test_long_queries_leave_nothing_behind() -> None:
                     async with connected(endpoint.port) as stream:
                         query = f"{number}{'q' * 50_000}"
                         await stream.send_all(post(f"/v1/messages?{query}", "Connection: close"))
-                        assert (await read_to_end(stream)).startswith(b"HTTP/1.1 401")
+                        assert (await read_answer(stream)).startswith(b"HTTP/1.1 401")
 
 
 def test_no_query_that_may_hold_a_key_is_kept() -> None:
@@ -68,6 +73,7 @@ UPGRADE = (
 )
 
 
+@pytest.mark.not_over_http2("an upgrade of HTTP/1.1")
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/models", "/mcp", "/v1/chat/completions", "/nowhere"])
 @pytest.mark.parametrize("speaks", [True, False])
 async def test_a_websocket_that_is_not_there_is_a_404_in_json(
@@ -99,18 +105,19 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_a_flood_without_a_key_leaves_memory_where_it_was(
-    flood: str, monkeypatch: pytest.MonkeyPatch
+    flood: str, every_way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hundred connections at once, three times: held down while they are there, and nothing when they are gone."""
     monkeypatch.setattr(admission, "MOST_HELD", 4 * MIB)
+    data = in_frames(FLOODS[flood]) if every_way == "HTTP/2" else FLOODS[flood]
     limits = EndpointLimits(keyless_seconds=1.0, head_seconds=0.5, reader_seconds=0.5, connections=150)
     with trio.fail_after(60):
         async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
             await ask(rollout)
-            await flood_with(FLOODS[flood], endpoint.port)
+            await flood_with(data, endpoint.port)
             before = resident()
             for _ in range(3):
-                await flood_with(FLOODS[flood], endpoint.port)
+                await flood_with(data, endpoint.port)
                 assert (await ask(rollout)).status_code == 200
             with trio.move_on_after(10):  # until the last of them is gone
                 while resident() - before > 25 * MIB:
@@ -123,7 +130,7 @@ async def test_a_flood_without_a_key_leaves_memory_where_it_was(
 async def flood_with(data: bytes, port: int) -> None:
     async def one() -> None:
         with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(0.5):
-            async with connected(port) as stream:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 await stream.send_all(data)
                 await trio.sleep_forever()
 
@@ -132,6 +139,7 @@ async def flood_with(data: bytes, port: int) -> None:
             nursery.start_soon(one)
 
 
+@pytest.mark.not_over_http2("408; GOAWAY is in test_http2")
 async def test_what_is_held_for_strangers_is_weighed_and_the_first_of_them_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -181,6 +189,7 @@ TRAILERS = (
 )
 
 
+@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 @pytest.mark.parametrize("start", [b"POST /v1/messages", b"GET /health"])
 async def test_a_head_has_so_many_lines_and_no_more(start: bytes) -> None:
     limits = EndpointLimits(head_lines=100)
@@ -215,6 +224,7 @@ async def test_behind_a_head_that_was_refused_no_more_is_read_than_a_few_heads(
                     await stream.send_all(b"GET /health HTTP/1.1\r\n" + b"x" * 1_000_000)
 
 
+@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 async def test_lines_behind_a_body_are_counted_too_and_a_head_that_has_no_end_yet() -> None:
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint:
@@ -224,6 +234,7 @@ async def test_lines_behind_a_body_are_counted_too_and_a_head_that_has_no_end_ye
                     assert b"HTTP/1.1 431" in await read_to_end(stream)
 
 
+@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 async def test_a_refused_head_is_gone_with_its_answer_and_no_garbage_collector_has_to_come() -> None:
     with trio.fail_after(60):
         async with serve_endpoint() as endpoint:
@@ -256,6 +267,7 @@ CROWDS = {
 }
 
 
+@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 @pytest.mark.parametrize("crowd", CROWDS)
 async def test_a_crowd_of_large_heads_holds_no_more_memory_than_is_promised_and_stalls_nobody(
     crowd: str,
@@ -295,3 +307,95 @@ async def main():
                 nursery.start_soon(one)
 trio.run(main)
 """
+
+
+class Reads(trio.abc.Instrument):
+    """What is read of connections between two looks of the event loop at its sockets."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.all = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.now = 0
+
+    def take(self, socket: BareSocket, most: int, *, real: Any = BareSocket.take) -> bytes | None:
+        data: bytes | None = real(socket, most)
+        self.now += bool(data)
+        self.all += bool(data)
+        self.most = max(self.most, self.now)
+        return data
+
+
+@pytest.mark.parametrize("start", ["POST /v1/chat/completions", "GET /health"])
+async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_time(
+    start: str, every_way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads()
+    data = f"{start} HTTP/1.1\r\nHost: a\r\nX-A: ".encode() + b"b" * 60_000
+    data = in_frames(data) if every_way == "HTTP/2" else data
+    monkeypatch.setattr(BareSocket, "take", lambda socket, most: reads.take(socket, most))
+    with trio.fail_after(60), ExitStack() as stack:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            address = ("127.0.0.1", endpoint.port)
+            streams = [stack.enter_context(socket.create_connection(address)) for _ in range(300)]
+            await trio.testing.wait_all_tasks_blocked(0.05)  # all are accepted
+            trio.lowlevel.add_instrument(reads)
+            for stream in streams:
+                stream.sendall(data)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            trio.lowlevel.remove_instrument(reads)
+            assert (await ask(rollout)).status_code == 200
+    assert reads.all >= 300
+    assert reads.most <= 2 * turns.AT_ONCE
+
+
+async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_middle_of_something() -> None:
+    order: list[str] = []
+    taken, given = turns.Turns(), trio.Event()
+
+    async def wait(name: str, begins: bool) -> None:
+        async with taken.turn(begins=begins):
+            order.append(name)
+
+    async def hold() -> None:
+        async with taken.turn(begins=True):
+            await given.wait()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(turns.AT_ONCE):
+            nursery.start_soon(hold)
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(20):
+            nursery.start_soon(wait, f"in a head {number}", False)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.CancelScope() as left:
+            left.cancel()
+            await wait("gone", True)
+        nursery.start_soon(wait, "an agent", True)
+        await trio.testing.wait_all_tasks_blocked()
+        given.set()
+    assert order.index("an agent") < turns.AT_ONCE
+    assert len(order) == 21
+    assert taken._free == turns.AT_ONCE
+
+
+async def test_a_body_that_waits_for_an_application_is_weighed(
+    every_way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take_nothing(self: Front, scope: object, cycle: HTTPCycle) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Front, "_http", take_nothing)
+    monkeypatch.setattr(admission, "MOST_HELD", 60_000)
+    head = b"POST /user HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            for size, goes in ((30_000, False), (150_000, True)):
+                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                    data = head + b"x" * size
+                    await stream.send_all(in_frames(data) if every_way == "HTTP/2" else data)
+                    with trio.move_on_after(9 if goes else 0.2):
+                        await read_to_end(stream)
+                        assert goes
+                        continue
+                    assert not goes, "it is still there"

@@ -29,6 +29,7 @@ def pair(authority: trustme.CA, tmp_path: Path) -> tuple[str, str]:
     return str(chain), str(key)
 
 
+@pytest.mark.usefixtures("every_way")
 async def test_an_endpoint_with_a_certificate_speaks_https(
     authority: trustme.CA, pair: tuple[str, str]
 ) -> None:
@@ -53,6 +54,7 @@ async def test_an_endpoint_with_a_certificate_speaks_https(
                 assert (await client.get(f"{endpoint.url}/health")).status_code == 200
 
 
+@pytest.mark.not_over_http2("a context of ones own agrees on it itself: see test_http2_offer")
 async def test_a_context_of_ones_own_serves_as_well(authority: trustme.CA) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -64,6 +66,7 @@ async def test_a_context_of_ones_own_serves_as_well(authority: trustme.CA) -> No
                 assert (await client.get(f"{endpoint.url}/health")).json()["status"] == "ok"
 
 
+@pytest.mark.not_over_http2("nothing is served")
 async def test_a_certificate_that_is_not_there_is_an_error_before_anything_is_bound(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         async with serve_endpoint(tls=(str(tmp_path / "none.pem"), str(tmp_path / "none.key"))):
@@ -75,3 +78,24 @@ async def test_a_handshake_that_does_not_come_is_waited_for_as_long_as_a_head(pa
         async with serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint:
             async with connected(endpoint.port) as stream:
                 assert await stream.receive_some() == b""
+
+
+@pytest.mark.not_over_http2("GOAWAY, in test_http2")
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("start", [b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: ", b"GET /he"])
+async def test_a_head_that_takes_too_long_is_told_408_over_tls_too(
+    start: bytes, authority: trustme.CA, pair: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint,
+            await trio.open_ssl_over_tcp_stream(
+                "127.0.0.1", endpoint.port, ssl_context=trusting, https_compatible=True
+            ) as stream,
+        ):
+            await stream.send_all(start)
+            said = b"".join([piece async for piece in stream])
+    assert said.startswith(b"HTTP/1.1 408")
+    assert len(caplog.records) == 1

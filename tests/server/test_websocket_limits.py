@@ -25,7 +25,10 @@ from triocept._limits import EndpointLimits
 from triocept._server import websocket_connection
 from triocept._server.connection import Connection
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = [
+    pytest.mark.usefixtures("every_way"),
+    pytest.mark.not_over_http2("a websocket is an upgrade of HTTP/1.1; RFC 8441 is not spoken here"),
+]
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 FIN = 0x80
@@ -401,3 +404,22 @@ async def test_a_message_of_too_many_values_is_refused_and_the_socket_goes_on() 
                 await read_until(stream, b"more than 1,000 values")
                 await stream.send_all(call())
                 await read_until(stream, b'"type":"response.completed"')
+
+
+async def test_what_is_over_a_limit_on_a_websocket_is_one_line_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    large = frame(b'{"type": "response.create", "input": "' + b"x" * 3_000)
+    limits = EndpointLimits(waiting_bytes=10)
+    with trio.fail_after(20):
+        async with serve_endpoint(max_body=2_000, limits=limits) as endpoint:
+            async with endpoint.open_rollout(parrot) as rollout, opened(endpoint, rollout) as stream:
+                for mark, data in ((b'"status":413', large), (b'"status":503', call("hi"))):
+                    for _ in range(3):
+                        await stream.send_all(data)
+                        await read_until(stream, mark)
+                for _ in range(3):
+                    async with opened(endpoint, rollout) as other:
+                        await other.send_all(frame(b"x" * 3_000, first=TEXT) + frame(b"x" * 3_000, first=0))
+                        await read_to_end(other)
+    assert [record.args[1] for record in caplog.records if isinstance(record.args, tuple)] == [413, 503, 1009]

@@ -24,7 +24,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 import trio
 
-from .._canonical.events import Event, PartDelta, ResponseEnd, ResponseStart
+from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, ResponseEnd, ResponseStart
 from .bell import Bell
 from .outcome import Outcome
 
@@ -75,6 +75,7 @@ SILENCE = Relayed(b"", ())
 """No increment either: none has come for a while."""
 
 
+_encode = msgspec.json.Encoder().encode
 _EVENT = 200
 """Bytes that an event takes in memory, beside its text: a token is often four of them."""
 
@@ -84,10 +85,14 @@ def weight_of(entry: Entry) -> int:
     match entry:
         case PartDelta():
             return _EVENT + len(entry.text)
-        case Relayed():
-            return _EVENT * len(entry.events) + len(entry.data or b"")
-        case _:
+        case PartBlob():
+            return _EVENT + len(entry.blob.data)
+        case Relayed(data=data):
+            return _EVENT * len(entry.events) + len(data) if data else sum(map(weight_of, entry.events))
+        case PartEnd():
             return _EVENT
+        case _:  # one of a part, or of an answer; all of an opaque part is in its start
+            return _EVENT + len(_encode(entry))
 
 
 class Writer(Protocol):

@@ -1,7 +1,8 @@
 """From the socket to the exchange and back: hypercorn, Quart-Trio, and what they need to be trusted.
 
 * `listen`: the one socket, bound once and held.
-* `serve`: start, run, end. `admission`: who is let in, and for how long without a key.
+* `serve`: start, run, end. `admission`: who is let in, and for how long without a key. `turns`: those that have
+  shown none are read a few at a time.
 * `connection`: hypercorn's TCPServer, one fault domain each. `wire`: its bytes.
 * `fast`: model calls over HTTP/1.1, without hypercorn. `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_stream`: one request of it.

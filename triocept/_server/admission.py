@@ -21,14 +21,16 @@ import trio
 
 from .._limits import EndpointLimits
 from .notices import Notices
+from .turns import Turns
 from .waiting import Waiting
 
 __all__ = ["Admission", "Guest"]
 
 MOST_KEYLESS = 8_192
 """Connections without a key, each some 20 KB; a process may have a million descriptors."""
-MOST_HELD = 32 * 1024 * 1024
-"""Bytes, of all connections without a key."""
+MOST_HELD = 8 * 1024 * 1024
+"""Bytes, of all connections without a key. They are read a few at a time (`turns`), and those that show one are out of
+the count before others are read: so it is what is left of heads and bodies without an end."""
 ANY_SYSTEM = 1_024
 """Descriptors of a process, where the system does not say how many it may have."""
 
@@ -51,6 +53,7 @@ class Admission:
         self.limits = limits
         self.notices = Notices()
         self.waiting = Waiting(limits.waiting_bytes)
+        self.turns = Turns()
         self._most = limits.connections or _descriptors() * 3 // 4
         self._open: set[Guest] = set()
         self._keyless: dict[Guest, float] = {}

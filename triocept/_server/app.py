@@ -19,7 +19,6 @@ from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
 from .._canonical.response import Response as Answer
-from .._limits import EndpointLimits
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from .._trace.turn import Turn
@@ -31,9 +30,8 @@ from ..dialects.base import Dialect, Failure, Target
 from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
 from .answer import failure_of, failure_reply
-from .documents import read_encoded
-from .front import ADMIT, ROLLOUT_KEY, head_of
-from .intake import authenticate, authenticate_state
+from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
+from .intake import BodyTooLarge, ClientGone, authenticate, authenticate_state
 from .notices import Notices, shown
 from .service_views import add_service_views
 
@@ -44,13 +42,11 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 log = logging.getLogger("triocept.endpoint")
 
 
-def make_app(
-    registry: Registry, *, notices: Notices, max_body: int, limits: EndpointLimits, endpoint_id: str
-) -> QuartTrio:
+def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id: str) -> QuartTrio:
     """The Quart-Trio application of one endpoint. `Front` has cut a rollout's prefix off its paths."""
     app = QuartTrio("triocept", static_folder=None)
-    # Quart cuts a stream after 60 s, a slow body after 60 s, and a body at 16 MiB.
-    app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=max_body)
+    # Quart cuts a stream after 60 s, and a body (which it is not given: see `Front`) at 16 MiB.
+    app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.url_map = _url_map()
 
     def view(function: View) -> View:
@@ -146,10 +142,9 @@ def make_app(
         scope[ADMIT]()
         return rollout
 
-    async def document() -> Json:
-        data = await request.get_data()
-        assert isinstance(data, bytes)
-        return await read_encoded(data, request.headers.get("content-encoding"), max_body, limits)
+    async def document(optional: bool = False) -> Json:
+        scope: Any = request.scope
+        return await scope[READ_DOCUMENT](optional)
 
     add_service_views(view, _rollout, _rollout_of_state, document)
 
@@ -161,8 +156,13 @@ def make_app(
 
     @app.errorhandler(Refusal)
     @app.errorhandler(DialectError)
-    async def refused(exc: Refusal | DialectError) -> Response:
+    @app.errorhandler(BodyTooLarge)
+    async def refused(exc: Exception) -> Response:
         return _failed(notices, failure_of(exc, max_body))
+
+    @app.errorhandler(ClientGone)
+    async def gone(exc: ClientGone) -> Response:
+        return Response(b"", status=400)  # nobody reads it
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:

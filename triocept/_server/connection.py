@@ -38,10 +38,10 @@ from .http1 import HTTP1, HungUp
 from .http2 import HTTP2
 from .slow_reader import send_to_reader
 from .websocket_connection import WebSocket
-from .wire import STRANGERS_PIECE, Wire
+from .wire import MAX_RECEIVE, STRANGERS_PIECE, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
@@ -58,8 +58,6 @@ STATE_KEY = "triocept.connection"
 """Where an ASGI scope's `state` holds the connection that it came on."""
 READ_AHEAD = 256 * 1024
 """Bytes that are read of the requests behind one that waits, for the sake of the hang-up."""
-MAX_RECEIVE = 128 * 1024
-"""Bytes. A long conversation comes in one piece; with hypercorn's 64 KiB, and its scope for each, it came in three."""
 _REFUSED_SECONDS = 1.0
 """In which the rest of a head that was refused may come; it is thrown away."""
 
@@ -119,6 +117,9 @@ class Connection(TCPServer):
         self._front = front
         self._max_body = max_body
         self._corked: bytearray | None = None
+        self._work = trio.CancelScope()
+        self.queued = 0
+        """Bytes of a body that wait for an application to take them."""
         self.ahead = bytearray()
         """What was received, and is still to be read."""
 
@@ -133,22 +134,37 @@ class Connection(TCPServer):
             self._tell_why(exc)
             return
         try:
-            if self._fast is not None and alpn == "http/1.1" and not await self._fast(self).run():
-                return
-            if alpn == "h2":
-                await self.run_http2()
-                return
-            ends = self._ends()  # outside of the nursery, which would wrap its OSError
-            async with TaskGroup() as task_group:
-                self._task_group = task_group
-                self.protocol = self._open_protocol(task_group, alpn, secure, *ends)
-                await self.protocol.initiate()
-                await self._read_data()
+            with self._work:
+                await self._speak(alpn, secure)
+            if self._work.cancelled_caught:
+                await self._say_too_late()
         except OSError:
             pass
         finally:
             self._drop()
             await self._close()
+
+    async def _speak(self, alpn: str, secure: bool) -> None:
+        if self._fast is not None and alpn == "http/1.1" and not await self._fast(self).run():
+            return
+        if alpn == "h2":
+            await self.run_http2()
+            return
+        ends = self._ends()  # outside of the nursery, which would wrap its OSError
+        async with TaskGroup() as task_group:
+            self._task_group = task_group
+            self.protocol = self._open_protocol(task_group, alpn, secure, *ends)
+            await self.protocol.initiate()
+            await self._read_data()
+
+    async def _say_too_late(self) -> None:
+        """What of a connection by TLS is only its own task's to say."""
+        with (
+            trio.move_on_after(_REFUSED_SECONDS),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await self.stream.send_all(_TOO_LATE)
+            await self.stream.aclose()
 
     def _ends(self) -> tuple[Any, Any]:
         """The addresses of the client and of ours."""
@@ -215,14 +231,19 @@ class Connection(TCPServer):
 
     async def _read_piece(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
-        data = self._take_ahead() or bytes(await self.stream.receive_some(self._most_at_once))
+        data = self._take_ahead() or await self._receive(self._buffered)
         self.hold(self._buffered + len(data))
         await self.protocol.handle(RawData(data))
         return bool(data)
 
-    @property
-    def _most_at_once(self) -> int:
-        return STRANGERS_PIECE if self.keyless else MAX_RECEIVE
+    async def _receive(self, held: int) -> bytes:
+        if self.keyless:
+            return await self.receive_in_turn(held)
+        return bytes(await self.stream.receive_some(MAX_RECEIVE))
+
+    async def receive_in_turn(self, held: int, most: int = STRANGERS_PIECE) -> bytes:
+        """Some bytes of a client that has shown no key, when it is its turn; `held` are held of it already."""
+        return await self._wire.receive_of_stranger(most, self._admission.turns, held, self.hold)
 
     @property
     def _http1(self) -> HTTP1 | None:
@@ -233,6 +254,17 @@ class Connection(TCPServer):
     def _buffered(self) -> int:
         """Bytes that h11 has not read yet."""
         return self._http1.buffered if self._http1 is not None else 0
+
+    async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
+        """Let an application have a message, when it asks; what of a body waits for that is weighed."""
+        if message is not None:
+            self.queued += len(message.get("body", b""))
+        await put(message)
+
+    def note_taken(self, count: int) -> None:
+        """The application has so many bytes of the body now."""
+        self.queued -= count
+        self.hold(self._buffered)
 
     async def go_on(self) -> None:
         """Ask for the body of the request, if the client waits to be asked (`Expect: 100-continue`)."""
@@ -248,7 +280,7 @@ class Connection(TCPServer):
         self.hold(behind)
         try:
             while len(self.ahead) < READ_AHEAD:
-                data = await self.stream.receive_some(self._most_at_once)
+                data = await self._receive(behind + len(self.ahead))
                 if not data:
                     return
                 self.ahead += data
@@ -342,7 +374,7 @@ class Connection(TCPServer):
     def hold(self, count: int) -> None:
         """So many bytes of it are held that nobody takes: it matters where it has shown no key."""
         if self.keyless:
-            self._admission.hold(self, count)
+            self._admission.hold(self, count + self.queued)
 
     def begin_head(self) -> None:
         """The beginning of a head is there."""
@@ -358,21 +390,26 @@ class Connection(TCPServer):
             self.begin_head()
         self.hold(self._buffered)
 
+    def note(self, kind: str, text: str, *args: object) -> None:
+        """Log what a client has done: one line a minute of each kind, over all connections."""
+        self._admission.notices.warn(kind, text, *args)
+
     def note_slow_reader(self) -> None:
         """Say that it is broken off because its client took nothing."""
-        self._admission.notices.warn(
-            "reader",
-            "a client took nothing of its answer for %g s: it is broken off",
-            self.limits.reader_seconds,
-        )
+        seconds = self.limits.reader_seconds
+        self.note("reader", "a client took nothing of its answer for %g s: it is broken off", seconds)
 
     def cut(self, *, late: bool = False) -> None:
         """Close it at once; `late`: in the middle of a head, with 408."""
         self.gone = True
-        if late:
-            with suppress(trio.BrokenResourceError):
-                self._wire.send_now(_TOO_LATE)
-        self._socket.close()
+        stream: Any = self.stream
+        if late and isinstance(stream, trio.SSLStream):
+            self._work.cancel()
+        else:
+            if late:
+                with suppress(trio.BrokenResourceError):
+                    self._wire.send_now(_TOO_LATE)
+            self._socket.close()
         self._drop()  # now: its tasks end later
 
     async def abort(self) -> None:

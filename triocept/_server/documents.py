@@ -14,12 +14,10 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._limits import EndpointLimits
 from ..dialects._json import decode_json
 from ..errors import DialectError, Refusal
-from .encoding import decoded
 
-__all__ = ["read_body", "read_encoded", "read_json"]
+__all__ = ["read_body", "read_json"]
 
 _LARGE = 512 * 1024
 """Bytes that are decoded in one go: about half a millisecond."""
@@ -47,13 +45,6 @@ async def read_body(body: bytes, max_items: int) -> Json:
         return await _read_large(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return read_json(body, "the body")  # no object, or not JSON: the error says where, and of the whole
-
-
-async def read_encoded(body: bytes, encoding: str | None, max_body: int, limits: EndpointLimits) -> Json:
-    """The same of a body that may have a Content-Encoding; Refusal of `decoded`, too."""
-    if encoding:
-        body = await decoded(body, encoding, min(max_body, limits.decoded_bytes))
-    return await read_body(body, limits.document_items)
 
 
 def read_json(data: bytes | str, what: str) -> Json:

@@ -33,7 +33,7 @@ from .intake import LINGER, BodyTooLarge, Head, Transport
 from .routes import Route, Routes
 from .slow_reader import send_to_reader
 from .waiting import Share
-from .wire import STRANGERS_PIECE, Wire
+from .wire import Wire
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -51,6 +51,8 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 _MAX_HEAD = 64 * 1024
 """Bytes; a longer head is hypercorn's, which has a cap of its own."""
 _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
+_CONTROLS = 0x20
+"""What is not above it begins no head: h11 refuses it at once."""
 _READ_AHEAD = 256 * 1024
 """Bytes that may be read and not taken: the body of the request that is being read, or requests behind one that
 waits, which are read for the sake of the hang-up."""
@@ -183,8 +185,6 @@ class _Inbox:
                 self.hang_up()
                 return
             self._arrival.ring()
-            if self._connection.keyless:  # let it be looked at first
-                await trio.lowlevel.checkpoint()
 
     async def _read_more(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
@@ -192,9 +192,8 @@ class _Inbox:
             data = await self._wire.receive()
             self.data += data
             return bool(data)
-        data = await self._wire.receive(STRANGERS_PIECE)
+        data = await self._connection.receive_in_turn(len(self.data))
         self.data += data
-        self._connection.hold(len(self.data))
         return bool(data)
 
     def hang_up(self) -> None:
@@ -214,10 +213,11 @@ class _Inbox:
         data, seen, begun = self.data, 0, False
         while True:
             end = data.find(b"\r\n\r\n", seen)
-            if not data.startswith(_START[: len(data)]) or (end if end >= 0 else len(data)) > _MAX_HEAD:
-                return None
+            ours = data.startswith(_START[: len(data)]) and (end if end >= 0 else len(data)) <= _MAX_HEAD
             blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
             if blank is not None and blank.start() != end + 1:
+                return None
+            if not ours and (blank is not None or not self._may_wait()):
                 return None
             if end >= 0:
                 if begun:
@@ -231,6 +231,17 @@ class _Inbox:
                 self._connection.begin_head()
                 self._connection.hold(len(data))
             await self.arrival()
+
+    def _may_wait(self) -> bool:
+        """Whether the head of a stranger, though hypercorn's, may wait here for its end, where that costs a tenth: it
+        is no longer than hypercorn allows, which would not refuse it for its beginning either."""
+        data, limits = self.data, self._connection.limits
+        return (
+            self._connection.keyless
+            and len(data) <= min(limits.head_bytes, _READ_AHEAD)
+            and data[0] > _CONTROLS
+            and data.count(b"\n") <= limits.head_lines
+        )
 
     def take(self, most: int) -> bytes:
         """As much as there is, of so many bytes."""

@@ -16,10 +16,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 import trio
 
+from .._canonical.content import Json
 from .._failures import split_cancelled
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
@@ -37,6 +39,7 @@ from .intake import (
     Transport,
     authenticate,
     intake,
+    read_document,
     shows_key,
     text_headers,
     wants_both_lengths,
@@ -48,7 +51,7 @@ from .waiting import Share
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 
-__all__ = ["ADMIT", "ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
+__all__ = ["ADMIT", "READ_DOCUMENT", "ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -60,6 +63,8 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ADMIT = "triocept.admit"
 """What Quart calls where the request has shown a key that opens something."""
+READ_DOCUMENT = "triocept.read_document"
+"""What Quart calls for the JSON in the body; with True, None is what an empty one gives."""
 ROLLOUT_KEY = "triocept.rollout_id"
 """Where Quart finds the rollout's id that was in the path, or None."""
 
@@ -139,7 +144,7 @@ class Front:
                 socket,
                 max_body=self._max_body,
                 limits=rollout._addresses.limits,
-                received=self._admission.waiting,
+                admission=self._admission,
             )
         except BaseException as exc:
             self._raise_unless_fatal(exc)
@@ -168,27 +173,56 @@ class Front:
                     await self.intake(route, head, cycle)
                 nursery.cancel_scope.cancel()
         elif wants_both_lengths(head.headers):
-            await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
+            with suppress(ClientGone):
+                await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
         else:
             rollout_id, path = split_rollout(head.path)
             if path.rstrip("/") == "/mcp":
                 await self._mcp(scope, head, rollout_id, cycle)
                 return
-            scope = {**scope, "path": path, ROLLOUT_KEY: rollout_id, ADMIT: cycle.admit}
-            await self._quart(scope, cycle.receive, cycle.forward)
+            scope = {
+                **scope,
+                "path": path,
+                ROLLOUT_KEY: rollout_id,
+                ADMIT: cycle.admit,
+                READ_DOCUMENT: partial(self._read_document, head, cycle),
+            }
+            await self._quart(scope, cycle.receive_without_body, cycle.forward)
+
+    async def _read_document(self, head: Head, cycle: HTTPCycle, optional: bool) -> Json:
+        share = Share(self._admission.waiting)
+        try:
+            return await read_document(
+                head, cycle, self._max_body, self._admission.limits, share, optional=optional
+            )
+        finally:
+            share.release()
 
     async def _mcp(self, scope: Scope, head: Head, rollout_id: str | None, cycle: HTTPCycle) -> None:
+        share = Share(self._admission.waiting)
+
+        async def body() -> bytes:
+            return await cycle.receive_body(self._max_body, share)
+
         try:
             rollout = authenticate(head, self._registry, rollout_id)
             cycle.admit()
-            await serve_mcp(rollout, scope, cycle.receive, cycle.forward, self._max_body)
-        except Refusal as refusal:
-            if refusal.status == 501:  # an agent goes on without its tools, and says nothing
+            await serve_mcp(rollout, scope, body, share.release, cycle.receive, cycle.forward, self._max_body)
+        except ClientGone:
+            return
+        except (Refusal, BodyTooLarge) as exc:
+            failure = failure_of(exc, self._max_body)
+            if failure.status == 501:  # an agent goes on without its tools, and says nothing
                 self._admission.notices.warn(
-                    "mcp", "the tools of rollout %s are not offered: %s", rollout.id, refusal.message
+                    "mcp", "the tools of rollout %s are not offered: %s", rollout.id, failure.message
                 )
-            failure = failure_of(refusal, 0)
-            await cycle.send(failure_reply(failure, dialect_named("openai_chat")))
+            else:
+                said = (shown(head.path), failure.status, shown(failure.message))
+                self._admission.notices.warn(f"refused {failure.status}", "%s: %s %s", *said)
+            with suppress(ClientGone):
+                await cycle.send(failure_reply(failure, dialect_named("openai_chat")))
+        finally:
+            share.release()
 
 
 def _refusal_reply(refusal: Refusal) -> Reply:
@@ -212,31 +246,41 @@ class HTTPCycle:
         """Where to watch for a hang-up; set while `intake` is at work."""
         self.scope = trio.CancelScope()
         """Around `intake`."""
-        self._admitted = trio.Event()
         self._asked = False
         """Whether the body was asked for."""
-        self._body_read = scope["http_version"] != "2" and not _has_body(self._headers)
+        self._read = trio.Event()
+        """Set once the body was read."""
+        if not (self._connection.awaits_body if scope["http_version"] == "2" else _has_body(self._headers)):
+            self._read.set()
+        self._told = False
+        """Whether Quart was told that there is no body."""
         self._early = False
         """Whether the response has begun before the body was read."""
         self._lingering: trio.CancelScope | None = None
         self._ending = False
 
     async def receive(self) -> Message:
-        """For an ASGI application: the next message, but no disconnect once the response is ending.
-
-        Quart reads before it knows what is asked: a client that waits to be asked for its body waits for its key to be
-        looked at.
-        """
-        if self._expects and not self._asked:
-            await self._admitted.wait()
+        """For an ASGI application: the next message, but no disconnect once the response is ending."""
         message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
             await trio.sleep_forever()  # cancelled when the application returns
         return message
 
+    async def receive_without_body(self) -> Message:
+        """For Quart, which would read a body before anybody knows whose it is, and keep it unweighed: a request without
+        one, then the disconnect. Who wants the body reads it by `receive_body`."""
+        if not self._told:
+            self._told = True
+            await trio.lowlevel.checkpoint()
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._read.wait()
+        while (message := await self.receive())["type"] != "http.disconnect":
+            pass
+        return message
+
     async def forward(self, message: Message) -> None:
         """For an ASGI application: send a message."""
-        if message["type"] == "http.response.start" and not self._body_read:
+        if message["type"] == "http.response.start" and not self._read.is_set():
             self._early = True
             message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -253,8 +297,9 @@ class HTTPCycle:
             self._asked = True
             await self._connection.go_on()
         message = await self._receive()
+        self._connection.note_taken(len(message.get("body", b"")))
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self._body_read = True
+            self._read.set()
             if self._lingering is not None:
                 self._lingering.cancel()
         return message
@@ -266,7 +311,6 @@ class HTTPCycle:
 
     def admit(self) -> None:
         self._connection.admit()
-        self._admitted.set()
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         length = dict(self._headers).get(b"content-length", b"")
@@ -274,7 +318,7 @@ class HTTPCycle:
             raise BodyTooLarge
         pieces: list[bytes] = []
         size = 0
-        while not self._body_read:
+        while not self._read.is_set():
             message = await self._next()
             if message["type"] == "http.disconnect":
                 raise ClientGone
@@ -333,9 +377,9 @@ class HTTPCycle:
         await self._connection.abort()
 
     async def _linger(self) -> None:
-        """Throw away what is still to come of the body. Quart may be reading, too."""
+        """Throw away what is still to come of the body."""
         with trio.move_on_after(LINGER) as self._lingering:
-            while not self._body_read and (self._asked or not self._expects):
+            while not self._read.is_set() and (self._asked or not self._expects):
                 await self._next()
 
 

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = ["HTTP1", "HungUp"]
-
-
-log = logging.getLogger("triocept.endpoint")
 
 
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
@@ -92,16 +89,26 @@ class HTTP1(H11Protocol):
         if (event.method, event.target, event.http_version) != (b"PRI", b"*", b"2.0"):
             return
         if not self._connection.offers_http2:
-            log.warning("HTTP/2 is not spoken here: it has to be asked for, by serve_endpoint(http2=True)")
+            self._connection.note(
+                "http/2 unasked",
+                "HTTP/2 is not spoken here: it has to be asked for, by serve_endpoint(http2=True)",
+            )
             await self._send_error_response(505)
             await self.send(Closed())
         else:
-            await self._connection.run_http2(b"PRI * HTTP/2.0\r\n\r\n" + self._rest)
+            await self._connection.run_http2(b"PRI * HTTP/2.0\r\n\r\n" + self._take_rest())
         raise HungUp
 
     async def _send_error_response(self, status_code: int) -> None:
         await super()._send_error_response(status_code)
         if status_code == 431:  # to close at once would reset it, with the answer
+            limits = self._connection.limits
+            self._connection.note(
+                "refused 431",
+                "a head was over %d bytes or %d lines: it is told 431",
+                limits.head_bytes,
+                limits.head_lines,
+            )
             self.drop()
             await self._connection.throw_away()
 
@@ -109,14 +116,20 @@ class HTTP1(H11Protocol):
         headers = text_headers(request.headers)
         if wants_websocket(request.method.decode("ascii"), headers):
             path, _, query = request.target.decode("latin-1").partition("?")
-            await self._connection.run_websocket(Head("GET", unquote(path), query, headers), self._rest)
+            await self._connection.run_websocket(
+                Head("GET", unquote(path), query, headers), self._take_rest()
+            )
             raise HungUp
         await super()._create_stream(request)
+        self._connection.queued = 0
+        stream: Any = self.stream
+        stream.app_put = partial(self._connection.queue, put=stream.app_put)
 
-    @property
-    def _rest(self) -> bytes:
+    def _take_rest(self) -> bytes:
         """What came behind the request."""
-        return bytes(self.connection.trailing_data[0])
+        rest = bytes(self.connection.trailing_data[0])
+        self.drop()
+        return rest
 
 
 class _Parser(h11.Connection):

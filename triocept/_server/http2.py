@@ -64,7 +64,7 @@ CONNECTION_WINDOW = 16 * 1024 * 1024
 MAX_OUT = 64 * 1024
 """Bytes that wait for the socket. Over it no stream sends, and over four times as much nothing is read."""
 PIECE = 4096
-"""Bytes that are read between two schedule points: no more than 450 frames."""
+"""Bytes that are read between two schedule points: no more than 450 frames. A frame that is longer is read whole."""
 KEYLESS_PIECE = 512
 """The same before a request has shown a key. One of 32 bytes that is told 404 takes a millisecond."""
 FRAMES = 2000
@@ -72,6 +72,8 @@ FRAMES = 2000
 FRAMES_PER_SECOND = 200
 RESET = 20
 """Frames of the allowance for a RST_STREAM, before a request has shown a key: a hundred of them, and ten a second."""
+_FRAME_HEAD = 9
+"""Bytes."""
 CLOSE_WITHIN = 2.0
 """Seconds for a GOAWAY and what is before it."""
 
@@ -103,6 +105,8 @@ class _Decoder(hpack.Decoder):
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[hpack.HeaderTuple]:
         self._lines = 0
+        if len(data) > self.max_header_list_size:  # Huffman's code is read byte by byte
+            raise hpack.OversizedHeaderListError(f"a head of {len(data)} bytes")
         return super().decode(data, raw)
 
     def _decode_indexed(self, data: bytes | memoryview) -> tuple[hpack.HeaderTuple, int]:
@@ -149,6 +153,19 @@ class _H2(h2.connection.H2Connection):
         self.allowance = min(FRAMES, self.allowance + (now - self._counted_at) * FRAMES_PER_SECOND)
         self._counted_at = now
         return self.allowance < 0
+
+    @property
+    def begun(self) -> int:
+        """Bytes of a frame, or of a request's head, of which the end is not there yet. (h2's inside: as `in_head`.)"""
+        buffer = self.incoming_buffer
+        return len(buffer._data) + sum([len(frame.data) for frame in buffer._headers_buffer])
+
+    @property
+    def wanted(self) -> int:
+        """Bytes to the end of the frame that has begun, as far as that is known."""
+        buffer = self.incoming_buffer
+        known = not buffer._preamble_len and len(buffer._data) >= _FRAME_HEAD
+        return int.from_bytes(buffer._data[:3]) + _FRAME_HEAD - len(buffer._data) if known else 0
 
     @property
     def in_head(self) -> bool:
@@ -228,7 +245,8 @@ class HTTP2:
         while True:
             start = 0
             while start < len(data):
-                piece = data[start : start + (KEYLESS_PIECE if self.h2.keyless else PIECE)]
+                most = max(KEYLESS_PIECE if self.h2.keyless else PIECE, self.h2.wanted)
+                piece = data[start : start + most]
                 self._take(piece)
                 start += len(piece)
                 await trio.lowlevel.checkpoint()
@@ -248,7 +266,7 @@ class HTTP2:
             self._head_until = trio.current_time() + self.limits.head_seconds
         data = b""
         with trio.CancelScope(deadline=min(self._head_until, self._keyless_until)) as scope:
-            data = await self._wire.receive()
+            data = await self._receive_piece()
         if scope.cancelled_caught:
             late = "the head of a request took too long"
             raise self._end(
@@ -256,18 +274,31 @@ class HTTP2:
             )
         return data
 
+    async def _receive_piece(self) -> bytes:
+        if not self.h2.keyless:
+            return await self._wire.receive()
+        return await self.connection.receive_in_turn(self.h2.begun, max(KEYLESS_PIECE, self.h2.wanted))
+
     def _take(self, data: bytes) -> None:
         try:
             events = self.h2.receive_data(data)
         except h2.exceptions.ProtocolError as exc:  # h2 has written the GOAWAY
             self.flush()
-            log.warning("http/2: a connection was ended: %s", shown(str(exc), 200))  # it quotes the client
+            said = shown(str(exc), 200)  # it quotes the client
+            self.connection.note("http/2 ended", "http/2: a connection was ended: %s", said)
             raise _Ended from exc
         if self.h2.is_flooded():
             raise self._end(Codes.ENHANCE_YOUR_CALM, "a flood of frames that ask for nothing")
         for event in events:
             self._handle(event)
         self.flush()
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Say what is held for it, which matters while it has shown no key."""
+        if self.h2.keyless:
+            bodies = sum([stream.waiting for stream in self._streams.values()])
+            self.connection.hold(self.h2.begun + len(self._out) + bodies)
 
     def _handle(self, event: h2.events.Event) -> None:
         match event:
@@ -294,12 +325,16 @@ class HTTP2:
         try:
             head = read_head(event.headers or [])
         except Malformed as exc:
-            log.warning("http/2: a request was reset: %s", exc)
+            self.connection.note("http/2 reset", "http/2: a request was reset: %s", exc)
             self.reset(number, Codes.PROTOCOL_ERROR)
             return
         if self.h2.keyless and self._shows_key(head.text):
             self.h2.keyless, self._keyless_until = False, inf
-        if len(self._streams) >= (KEYLESS_STREAMS if self.h2.keyless else MAX_STREAMS):
+            self.connection.admit()
+        if len(self._streams) >= (most := KEYLESS_STREAMS if self.h2.keyless else MAX_STREAMS):
+            self.connection.note(
+                "http/2 streams", "http/2: over %d requests at once on a connection: one is refused", most
+            )
             self.reset(number, Codes.REFUSED_STREAM)
             return
         stream = self._streams[number] = Stream(self, number, head)
@@ -368,7 +403,9 @@ class HTTP2:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             scope.cancel()
         except trio.TooSlowError:
-            log.warning("http/2: not a byte was taken for %g s", self.limits.reader_seconds)
+            self.connection.note(
+                "http/2 socket", "http/2: not a byte was taken for %g s", self.limits.reader_seconds
+            )
             scope.cancel()
 
     def room(self, number: int) -> int:
@@ -388,10 +425,13 @@ class HTTP2:
         if length:
             with suppress(h2.exceptions.ProtocolError):  # the connection has ended
                 self.h2.acknowledge_received_data(length, number)
+            self._weigh()
 
     def give_up(self, number: int) -> None:
         """End a stream whose client takes nothing."""
-        log.warning("http/2: a window was shut for %g s", self.limits.reader_seconds)
+        self.connection.note(
+            "http/2 window", "http/2: a window was shut for %g s", self.limits.reader_seconds
+        )
         self.reset(number, Codes.CANCEL)
 
     def reset(self, number: int, code: int) -> None:
@@ -405,7 +445,7 @@ class HTTP2:
     # The end
 
     def _end(self, code: Codes, why: str) -> _Ended:
-        log.warning("http/2: a connection was ended: %s", why)
+        self.connection.note(f"http/2 {why}", "http/2: a connection was ended: %s", why)
         self.h2.close_connection(code)
         self.flush()
         return _Ended()

@@ -88,7 +88,8 @@ class Stream:
         self._http2 = http2
         self._head = head
         self._pieces: list[bytes] = []
-        self._unacknowledged = 0
+        self.waiting = 0
+        """Bytes of the body that were received and are not read yet."""
         self._body_ended = False
         self._body_read = False
         self._left: int | None = None  # of the response's content-length
@@ -127,7 +128,7 @@ class Stream:
             self._http2.acknowledge(length, self.number)
             return
         self._pieces.append(data)
-        self._unacknowledged += length
+        self.waiting += length
         self._bell.ring()
 
     def end_body(self) -> None:
@@ -163,8 +164,8 @@ class Stream:
     def _take_pieces(self) -> bytes:
         data = b"".join(self._pieces)
         self._pieces.clear()
-        self._http2.acknowledge(self._unacknowledged, self.number)
-        self._unacknowledged = 0
+        length, self.waiting = self.waiting, 0
+        self._http2.acknowledge(length, self.number)
         self._http2.flush()
         return data
 
@@ -247,6 +248,14 @@ class Stream:
 
     # What `HTTPCycle` asks of a connection
 
+    @property
+    def awaits_body(self) -> bool:
+        """Whether something of the body is still to be read."""
+        return bool(self._pieces) or not self._body_ended
+
+    def note_taken(self, count: int) -> None:
+        """`receive` has weighed them."""
+
     def cork(self) -> None:
         """The connection's writer puts together what comes at once."""
 
@@ -273,7 +282,7 @@ class Stream:
         if not self._ended:
             self._end(INTERNAL_ERROR)
         else:
-            if self._unacknowledged:
+            if self.waiting:
                 self._take_pieces()
             if not self._body_ended:  # and the application has waited for it
                 self._end(NO_ERROR)

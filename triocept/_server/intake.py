@@ -30,6 +30,7 @@ from .routes import Route
 from .waiting import Share
 
 __all__ = [
+    "OVER_LIMITS",
     "BodyTooLarge",
     "ClientGone",
     "Head",
@@ -37,6 +38,7 @@ __all__ = [
     "authenticate",
     "authenticate_state",
     "intake",
+    "read_document",
     "redacted",
     "shows_key",
     "text_headers",
@@ -50,6 +52,7 @@ KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy
 """Headers that may hold a key. The first four are read on every route, whatever the protocol; `api-key` is Azure's."""
 REDACTED = "[redacted]"
 OVER_LIMITS = frozenset({408, 413, 431, 503})
+"""Statuses that a client can have as often as it likes: one line a minute of each in the log."""
 LINGER = 5.0
 """Seconds for which the body of a request that is answered already is read on and thrown away."""
 
@@ -123,7 +126,7 @@ async def intake(
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id)
         transport.admit()
-        document = await _read_document(head, transport, max_body, rollout._addresses.limits, share)
+        document = await read_document(head, transport, max_body, rollout._addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool need not know what the model is called
         request = route.dialect.parse_request(document, route.target, rollout._memory)
@@ -247,14 +250,34 @@ def _seen(head: Head) -> str:
     return " (there is an 'Authorization', of another scheme than Bearer)"
 
 
-async def _read_document(
-    head: Head, transport: Transport, max_body: int, limits: EndpointLimits, share: Share
+class Sender(Protocol):
+    """Whoever sends a body."""
+
+    async def receive_body(self, cap: int, share: Share) -> bytes:
+        """As `Transport.receive_body`."""
+
+
+async def read_document(
+    head: Head,
+    sender: Sender,
+    max_body: int,
+    limits: EndpointLimits,
+    share: Share,
+    *,
+    optional: bool = False,
 ) -> Json:
+    """The JSON in a request's body, weighed by `share` until that is released. None: it is `optional`, and empty.
+
+    Raises:
+        BodyTooLarge, ClientGone, Refusal, DialectError: there is none, or it is over a limit.
+    """
     if wants_both_lengths(head.headers):
         raise Refusal(
             400, "a request has a Content-Length or a Transfer-Encoding, not both", should_retry=False
         )
-    body = await transport.receive_body(max_body, share)
+    body = await sender.receive_body(max_body, share)
+    if optional and not body:
+        return None
     if encoding := head.headers.get("content-encoding"):
         body = await decoded(body, encoding, min(max_body, limits.decoded_bytes))
         share.add(len(body))

@@ -35,11 +35,28 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
-async def serve_mcp(rollout: Rollout, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+async def serve_mcp(
+    rollout: Rollout,
+    scope: Scope,
+    read_body: Callable[[], Awaitable[bytes]],
+    parsed: Callable[[], None],
+    receive: Receive,
+    send: Send,
+    max_body: int,
+) -> None:
     """Answer one MCP request.
 
+    Args:
+        rollout: whose tools.
+        scope: ASGI's.
+        read_body: gives the body.
+        parsed: called when nobody but the package has it any more.
+        receive: ASGI's, behind the body.
+        send: ASGI's.
+        max_body: bytes, which `read_body` has kept to.
+
     Raises:
-        Refusal: 405, it is no POST; 501, the package is not installed.
+        Refusal: 405, it is no POST; 501, the package is not installed. Or whatever `read_body` raises.
 
     Cancellation: cancels the tool that it calls.
     """
@@ -51,8 +68,19 @@ async def serve_mcp(rollout: Rollout, scope: Scope, receive: Receive, send: Send
         raise Refusal(
             501, "MCP needs the package 'mcp': pip install 'triocept[mcp]'", should_retry=False
         ) from exc
+    body: bytes | None = await read_body()
+
+    async def receive_whole() -> Message:
+        nonlocal body
+        if body is None:
+            return await receive()
+        message: Message = {"type": "http.request", "body": body, "more_body": False}
+        body = None
+        parsed()
+        return message
+
     async with manager.run():
-        await manager.handle_request(scope, receive, send)  # type: ignore[arg-type]
+        await manager.handle_request(scope, receive_whole, send)  # type: ignore[arg-type]
 
 
 def _make_manager(rollout: Rollout, max_body: int) -> StreamableHTTPSessionManager:

@@ -42,16 +42,16 @@ def add_service_views(
     view: Callable[[View], View],
     rollout_of: Callable[[], Rollout],
     rollout_of_state: Callable[[], Rollout],
-    read_document: Callable[[], Awaitable[Json]],
+    read_document: Callable[[bool], Awaitable[Json]],
 ) -> None:
     """Give `view` the functions of all host services.
 
     `rollout_of` gives the rollout that the request's key opens, `rollout_of_state` the one whose state it opens,
-    `read_document` what is in the request's body.
+    `read_document` what is in the request's body: None where it is empty, if it is asked with True.
     """
 
     async def _document() -> Json:
-        return await read_document() if await request.get_data() else None
+        return await read_document(True)
 
     @view
     async def list_tools() -> Response:

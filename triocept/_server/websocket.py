@@ -45,10 +45,12 @@ from ..dialects import dialect as dialect_named
 from ..dialects.base import Failure
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
+from .admission import Admission
 from .answer import GONE, failure_of, failure_of_fault, failure_of_outcome, follow
 from .documents import read_body, read_json
-from .intake import Head, redacted, whole_request
-from .waiting import Share, Waiting
+from .intake import OVER_LIMITS, Head, redacted, whole_request
+from .notices import shown
+from .waiting import Share
 from .websocket_connection import Kind, Received, WebSocket
 
 __all__ = ["serve_websocket"]
@@ -74,7 +76,7 @@ async def serve_websocket(
     *,
     max_body: int,
     limits: EndpointLimits,
-    received: Waiting,
+    admission: Admission,
 ) -> None:
     """Speak Responses on a websocket, until the agent hangs up or the rollout ends.
 
@@ -84,7 +86,7 @@ async def serve_websocket(
         await socket.accept()
     except ClientGone:
         return
-    if not await _Socket(head, rollout, socket, max_body, limits, received).run():
+    if not await _Socket(head, rollout, socket, max_body, limits, admission).run():
         await socket.close(GOING_AWAY, "the rollout has ended")
 
 
@@ -115,9 +117,10 @@ class _Socket:
         socket: WebSocket,
         max_body: int,
         limits: EndpointLimits,
-        received: Waiting,
+        admission: Admission,
     ) -> None:
-        self._received = received
+        self._received = admission.waiting
+        self._notices = admission.notices
         self._head = head
         self._rollout = rollout
         self._socket = socket
@@ -258,7 +261,11 @@ class _Socket:
 
     async def fail(self, failure: Failure, lane: str | None) -> None:
         """Send an error frame."""
-        log.warning("websocket %s: %s %s", self._head.path, failure.status, failure.message)
+        said = ("websocket %s: %s %s", shown(self._head.path), failure.status, shown(failure.message))
+        if failure.status in OVER_LIMITS:
+            self._notices.warn(f"websocket {failure.status}", *said)
+        else:
+            log.warning(*said)
         await self.send(msgspec.json.encode(render_ws_error(failure)), lane)
 
     async def send(self, document: bytes, lane: str | None) -> None:

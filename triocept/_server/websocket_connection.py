@@ -18,7 +18,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, final
@@ -32,6 +31,7 @@ from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from .._rollout.log import ClientGone, acquire
 from .answer import Reply
+from .notices import shown
 from .slow_reader import send_to_reader
 from .wire import Wire
 
@@ -46,8 +46,6 @@ CLOSE_WITHIN = 2.0
 EVENTS_AT_ONCE = 256
 """Events between two schedule points: 128 KiB can hold 20,000 empty frames."""
 TOO_BIG = 1009
-
-log = logging.getLogger("triocept.endpoint")
 
 
 class Kind(Enum):
@@ -234,7 +232,9 @@ class WebSocket:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ClientGone from exc
         except trio.TooSlowError as exc:
-            log.warning("websocket %s: not a byte was taken for %g s", self._head.path, self._reader_seconds)
+            path, seconds = shown(self._head.path), self._reader_seconds
+            said = ("websocket %s: not a byte was taken for %g s", path, seconds)
+            self._connection.note("websocket reader", *said)
             await self._connection.abort()
             raise ClientGone from exc
 
@@ -247,7 +247,8 @@ class WebSocket:
             await self._linger()
 
     async def _fail(self, code: int, reason: str) -> None:
-        log.warning("websocket %s: closed with %d: %s", self._head.path, code, reason)
+        said = ("websocket %s: closed with %d: %s", shown(self._head.path), code, reason)
+        self._connection.note(f"websocket {code}", *said)
         await self.close(code, reason)
 
     async def _send_quietly(self, event: Event | None) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from .._bare_socket import BareSocket
 
-__all__ = ["STRANGERS_PIECE", "Wire"]
+if TYPE_CHECKING:
+    from .turns import Turns
 
-_MAX_RECEIVE = 128 * 1024
+__all__ = ["MAX_RECEIVE", "STRANGERS_PIECE", "Wire"]
+
+MAX_RECEIVE = 128 * 1024
 """Bytes. A long conversation comes in one piece."""
 STRANGERS_PIECE = 16 * 1024
 """Bytes that are read at once of a client that has shown no key: a head and some of its body, and no more before it is
@@ -26,7 +30,7 @@ class Wire:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
         self._socket = BareSocket(stream.socket) if plain else None
 
-    async def receive(self, most: int = _MAX_RECEIVE) -> bytes:
+    async def receive(self, most: int = MAX_RECEIVE) -> bytes:
         """Some bytes, so many at most; none where the client has hung up.
 
         Raises:
@@ -37,6 +41,33 @@ class Wire:
         if self._socket is None:
             return bytes(await self._stream.receive_some(most))
         return await self._socket.receive(most)
+
+    async def receive_of_stranger(
+        self, most: int, turns: Turns, held: int, hold: Callable[[int], None]
+    ) -> bytes:
+        """As `receive`, of a client that has shown no key: in its turn (where TLS is spoken, it has been read before).
+
+        Args:
+            most: bytes.
+            turns: of all strangers.
+            held: bytes of it that are held already.
+            hold: told how many they are now, before anybody else has a turn.
+
+        Cancellation: nothing is lost.
+        """
+        if self._socket is None:
+            data = await self.receive(most)
+            with trio.CancelScope(shield=True):  # for a moment: it is in nobody's hands
+                async with turns.turn(begins=not held):
+                    hold(held + len(data))
+            return data
+        while True:
+            await self._socket.wait()
+            async with turns.turn(begins=not held):
+                if (taken := self._socket.take(most)) is not None:
+                    hold(held + len(taken))
+            if taken is not None:
+                return taken
 
     async def send(self, data: bytes) -> None:
         """Send all of it. A checkpoint only where it has to wait.
