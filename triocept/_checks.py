@@ -25,6 +25,8 @@ __all__ = [
     "check_type",
     "described",
     "is_not_async",
+    "named",
+    "takes",
     "unsayable",
 ]
 
@@ -114,6 +116,23 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
         except (TypeError, ValueError, RecursionError, OverflowError) as exc:
             return TypeError(f"{place}: `{name}` is not JSON: {described(value)} ({exc})")
     return None
+
+
+def named(function: object) -> str:
+    """How a message calls what it was given."""
+    name = getattr(function, "__qualname__", None)
+    return f"`{name}`" if isinstance(name, str) else repr(function)
+
+
+def takes(function: object, count: int) -> bool:
+    """Whether it can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*[None] * count)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    except ValueError:  # written in C, perhaps: nobody knows
+        return True
+    return True
 
 
 def is_not_async(function: object) -> bool:

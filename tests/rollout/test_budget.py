@@ -29,9 +29,11 @@ from triocept import (
     Text,
     UpstreamError,
     Usage,
+    open_upstream,
     read_traces,
     serve_endpoint,
 )
+from triocept.handlers import limits as within
 
 PRICES = {"dear": Price(input=10, output=100, cached_input=1, cache_write=20), "*": Price(input=1, output=2)}
 MILLION = 1_000_000
@@ -387,6 +389,46 @@ async def test_a_turn_costs_what_its_upstream_was_told_to_ask_for() -> None:
     async with opened(forwarding, Limits(cost=5, prices=PRICES)) as rollout:
         assert await outcomes(rollout, 2) == ["answered", "404"]
         assert rollout.trace.cost == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("prices", "costs"),
+    [
+        ({"told": 3, "m": 5}, 3),
+        ({"told": 3}, 3),
+        ({"t*": 3, "*": 5}, 3),
+        ({"m": 5}, 5),
+        ({"*": 5}, 5),
+        ({"m": 5, "*": 3}, 3),
+    ],
+)
+@pytest.mark.parametrize("around", [False, True])
+async def test_a_turn_costs_the_same_before_and_after_it_is_answered(
+    prices: dict[str, float], costs: float, around: bool
+) -> None:
+    """The upstream's model, then the agent's: for the limit, which asks before, and for the trace, which asks after."""
+    bounds = Limits(cost=costs, prices={name: Price(input=price, output=0) for name, price in prices.items()})
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(counted(MILLION, 0)) as provider:
+        url, key = provider.base_url("openai_chat"), provider.api_key
+        async with open_upstream(url, dialect="openai_chat", api_key=key, model="told") as upstream:
+            handler = within(upstream, cost=costs, prices=bounds.prices) if around else upstream
+            async with endpoint.open_rollout(
+                handler, limits=None if around else bounds, model="m"
+            ) as rollout:
+                assert await outcomes(rollout, 2) == ["answered", "404"]
+                assert rollout.trace.cost_of(bounds.prices) == costs
+
+
+async def test_a_missing_price_names_the_model_of_the_upstream_and_that_of_the_agent() -> None:
+    bounds = Limits(cost=1, prices={"dear": PRICES["dear"]})
+    text = "the model 'told', which the upstream is told to ask for, has no price, nor has 'm', which the agent asks"
+    async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", model="told") as upstream:
+        with trio.fail_after(20), pytest.raises(MissingPrice, match=text):
+            async with (
+                serve_endpoint() as endpoint,
+                endpoint.open_rollout(upstream, limits=bounds) as rollout,
+            ):
+                await ask(rollout)
 
 
 def test_prices_that_change_change_no_limits() -> None:

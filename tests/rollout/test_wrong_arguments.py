@@ -97,8 +97,8 @@ OF_ROLLOUT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"tools": "echo"}, TypeError, "tools is a list of functions, not str: 'echo'"),
     ({"tools": {"echo": echo}}, TypeError, "tools is a list of functions, not dict: "),
     ({"tools": HostTool.of(tool)}, TypeError, "tools is a list of functions, not HostTool: "),
-    ({"user": 5}, TypeError, "user is an async function, not int: 5"),
-    ({"stop": "done"}, TypeError, "stop is an async function, not str: 'done'"),
+    ({"user": 5}, TypeError, "user is `async def user.messages, rollout.`, not int: 5"),
+    ({"stop": "done"}, TypeError, "stop is `async def stop.messages, rollout.`, not str: 'done'"),
 ]
 
 
@@ -255,6 +255,54 @@ def test_a_value_says_at_once_what_is_wrong_with_it(
 ) -> None:
     with pytest.raises(kind, match=f"^{text}"):
         call()
+
+
+NOT_ASYNC: dict[str, tuple[Any, str]] = {
+    "a constant": (lambda messages, rollout: "x", "`.*<lambda>` is not async"),
+    "a class": (Synchronous, "Synchronous is a class: give an object of it"),
+    "too few arguments": (echo, "`echo` does not take two arguments"),
+}
+
+
+@pytest.mark.parametrize("name", ["user", "stop"])
+@pytest.mark.parametrize(("given", "text"), NOT_ASYNC.values(), ids=NOT_ASYNC)
+async def test_a_user_or_a_stop_condition_that_cannot_be_awaited_is_told_where_it_is_given(
+    name: str, given: Any, text: str
+) -> None:
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match=rf"^{name} is `async def {name}\(messages, rollout\)`; {text}$"):
+            async with endpoint.open_rollout(echo, **{name: given}):
+                pytest.fail("it began")
+
+
+SAID: list[tuple[str, Any, str]] = [
+    ("user", lambda messages, rollout: len(messages), "user is .*<lambda>` is not async: it returned int: 0"),
+    (
+        "stop",
+        lambda messages, rollout: str(messages),
+        r"stop is .*<lambda>` is not async: it returned str: '\(\)'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "function", "text"), SAID, ids=["user", "stop"])
+async def test_what_gives_nothing_to_await_is_named_at_its_first_call(
+    name: str, function: Any, text: str
+) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, **{name: function}) as rollout:
+        with pytest.raises(Refusal, match=text):
+            await getattr(rollout._services, f"ask_{name}")(rollout, ())
+
+
+async def test_what_a_user_says_that_is_none_is_named() -> None:
+    async def user(messages: Any, rollout: Any) -> Any:
+        return 5
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, user=user) as rollout:
+        with pytest.raises(
+            Refusal, match="a user says a str, a Message, several of them, or None, not int: 5"
+        ):
+            await rollout._services.ask_user(rollout, ())
 
 
 NUMBERS: dict[str, Callable[[Any], Any]] = {
@@ -532,3 +580,33 @@ async def test_an_upstream_that_has_ended_says_so() -> None:
                     await ask(rollout)
     assert "httpx2" not in "".join(traceback.format_tb(caught.value.__traceback__))
     assert caught.value.__cause__ is None
+
+
+async def test_a_loop_over_a_rollout_that_has_a_handler_is_told_that_it_gets_nothing() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(echo, id="r") as rollout:
+                with pytest.raises(
+                    RuntimeError, match=r"^rollout r has a handler, which gets every exchange"
+                ):
+                    async for _ in rollout:
+                        pytest.fail("it got one")
+                async with rollout.open_agent(["true"]) as agent:
+                    with pytest.raises(RuntimeError, match=r"^rollout r has a handler"):
+                        async for _ in agent:
+                            pytest.fail("it got one")
+
+
+async def test_a_loop_may_follow_upon_a_service_that_was_ended() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rollout.serve, echo)
+                await ask(rollout)
+                nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, rollout)
+                async for exchange in rollout:
+                    await exchange.respond("by hand")
+                    break
+            assert len(rollout.trace) == 2

@@ -340,7 +340,7 @@ async def test_a_user_says_nothing_one_thing_or_several(said: Any, texts: list[s
 
 
 async def test_a_service_that_fails_is_named_once_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    async def user(messages: Any) -> str:
+    async def user(messages: Any, rollout: Any) -> str:
         raise ValueError("gone")
 
     async with opened(user=user) as (_, client):

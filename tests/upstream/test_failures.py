@@ -679,3 +679,23 @@ async def test_a_stream_that_nobody_asked_for_and_that_breaks_off_is_a_failure()
     with trio.fail_after(5):
         async with staged(says(broken), CHAT) as stage:
             assert (await stage.ask(CHAT)).status_code == 502
+
+
+async def test_the_first_failure_of_a_provider_is_said_in_the_log_and_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with staged(says(whole(b"no", status=401)), dialect=CHAT) as stage:
+        for _ in range(3):
+            assert (await stage.ask(CHAT)).status_code == 401
+    told = [record for record in caplog.records if record.name == "triocept.upstream"]
+    assert [record.levelname for record in told] == ["WARNING"]
+    message = told[0].getMessage()
+    assert message.startswith(f"401 from {stage.provider.url}")
+    assert f"for rollout {stage.rollout.id}" in message
+
+
+async def test_a_prompt_that_is_too_long_is_no_failure_to_be_said(caplog: pytest.LogCaptureFixture) -> None:
+    body = b'{"error":{"code":"context_length_exceeded","message":"maximum context length is 8 tokens"}}'
+    async with staged(says(whole(body, status=400)), dialect=CHAT) as stage:
+        assert (await stage.ask(CHAT)).status_code == 400
+    assert "triocept.upstream" not in {record.name for record in caplog.records}

@@ -71,7 +71,8 @@ class Agent:
         return self
 
     async def __anext__(self) -> Exchange:
-        """The next call. Cancellation: no call is lost."""
+        """The next call. RuntimeError: the rollout's handler gets them all. Cancellation: no call is lost."""
+        self.rollout._check_untaken()
         if not self._ended:
             with trio.CancelScope() as scope:
                 self._waits.add(scope)

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._canonical.price import Price, price_of
-from .._canonical.request import Request
 from .._canonical.response import Usage
 from .._checks import check_count, check_number, check_type
 from .._trace.cost import models_of, usage_of
@@ -125,8 +124,13 @@ class Budget:
         )
         """Whether the input of a call must be known before it is answered."""
 
-    def admit(self, exchange: Exchange) -> LimitReached | None:
+    def admit(self, exchange: Exchange, told: str | None) -> LimitReached | None:
         """Reserve what this call needs, here and above; or say what refuses it, and reserve nothing.
+
+        Args:
+            exchange: the call.
+            told: the model that the upstream is told to ask for which will answer; None: that is the agent's, or
+                nobody knows yet who will answer.
 
         Raises:
             MissingPrice: the cost is limited, and nobody knows what the model costs. Nothing is reserved.
@@ -135,7 +139,8 @@ class Budget:
         tokens = 0
         if any(level._estimates for level in levels):
             tokens = exchange.rollout._estimator.input_tokens(exchange.request)
-        asked = [(level, level._needs(exchange.request, tokens)) for level in levels]
+        models = _models_asked(exchange, told)
+        asked = [(level, level._needs(models, tokens)) for level in levels]
         for level, needs in reversed(asked):
             if (reached := level._reached(needs)) is not None:
                 refusal = LimitReached(reached)
@@ -176,17 +181,13 @@ class Budget:
             self._reserved = _Sum()  # sums of fractions are not exact
         return needs is not None
 
-    def _needs(self, request: Request, tokens: int) -> _Sum:
-        """What a call takes at least."""
+    def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:
+        """What a call takes at least, of a model that has these names."""
         if self.limits.cost is None:
             return _Sum(1, tokens)
-        price = price_of(self.limits.prices, (request.model,))
+        price = price_of(self.limits.prices, models)
         if price is None:
-            known = ", ".join(self.limits.prices)
-            raise MissingPrice(
-                f"the cost is limited, and the model {request.model!r} has no price: there are prices for {known} "
-                "('*' is any model)"
-            )
+            raise MissingPrice(_missing(models, self.limits.prices))
         return _Sum(1, tokens, 0, price.least(tokens))
 
     def _cost(self, turn: Turn, usage: Usage) -> float:
@@ -214,6 +215,23 @@ class Budget:
             or _crossed("tokens", limits.total_tokens, spent.input + spent.output, held.input, needs.input)
             or _crossed("cost", limits.cost, spent.cost, held.cost, needs.cost)
         )
+
+
+def _models_asked(exchange: Exchange, told: str | None) -> tuple[str, ...]:
+    """As `models_of`, before there is an answer."""
+    asked = exchange.request.model
+    return (asked,) if told in (None, asked) else (told, asked)
+
+
+def _missing(models: tuple[str, ...], prices: Mapping[str, Price]) -> str:
+    known = f"there are prices for {', '.join(prices)} ('*' is any model)"
+    if len(models) == 1:
+        return f"the cost is limited, and the model {models[0]!r} has no price: {known}"
+    told, asked = models
+    return (
+        f"the cost is limited, and the model {told!r}, which the upstream is told to ask for, has no price, nor has "
+        f"{asked!r}, which the agent asks for: {known}"
+    )
 
 
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:

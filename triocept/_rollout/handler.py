@@ -9,10 +9,10 @@ from functools import partial, wraps
 from reprlib import repr as short
 from typing import Any, TypeAlias
 
-from .._checks import is_not_async
+from .._checks import is_not_async, named, takes
 from .exchange import Exchange
 
-__all__ = ["Handler", "awaiting", "check_handler"]
+__all__ = ["Handler", "awaiting", "check_handler", "told_model"]
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Whatever answers an exchange: a function, an upstream, a script, a replay."""
@@ -28,7 +28,14 @@ def check_handler(handler: object) -> None:
         TypeError: it is no handler; the text says what is wrong with it.
     """
     if (problem := _problem(handler)) is not None:
-        raise TypeError(f"a handler is `async def handler(exchange)`; {_name(handler)} {problem}")
+        raise TypeError(f"a handler is `async def handler(exchange)`; {named(handler)} {problem}")
+
+
+def told_model(handler: object) -> str | None:
+    """The model that a handler is told to ask for, whatever the agent asks: an upstream's, or of a handler around one;
+    None: nobody knows."""
+    model = getattr(handler, "_told_model", None)
+    return model if isinstance(model, str) else None
 
 
 def awaiting(handler: Handler) -> Handler:
@@ -42,7 +49,7 @@ def awaiting(handler: Handler) -> Handler:
         if not inspect.isawaitable(given):
             what = f"it returned a {type(given).__name__}, {short(given)}"
             raise TypeError(
-                f"a handler is `async def handler(exchange)`; {_name(handler)} is not async: {what}"
+                f"a handler is `async def handler(exchange)`; {named(handler)} is not async: {what}"
             )
         await given
 
@@ -64,19 +71,4 @@ def _problem(handler: object) -> str | None:
         return "is a generator: `yield` gives no answer, `await exchange.respond(…)` does"
     if is_not_async(function):
         return "is not async"
-    return None if _takes_one(handler) else "does not take one argument, the exchange"
-
-
-def _takes_one(handler: object) -> bool:
-    try:
-        inspect.signature(handler).bind(None)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-    except ValueError:  # written in C, perhaps: nobody knows
-        return True
-    return True
-
-
-def _name(handler: object) -> str:
-    name = getattr(handler, "__qualname__", None)
-    return f"`{name}`" if isinstance(name, str) else repr(handler)
+    return None if takes(handler, 1) else "does not take one argument, the exchange"

@@ -65,6 +65,7 @@ async def open_rollout(
         async with trio.open_nursery() as nursery:
             rollout._services.calls.open(nursery, fail)
             if handler is not None:
+                rollout._handler = handler  # from the first line of the body on
                 nursery.start_soon(serve)
             else:
                 nursery.start_soon(rollout._arrivals.warn_if_forgotten, rollout.id)

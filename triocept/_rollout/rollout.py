@@ -36,7 +36,7 @@ from .child import Family, ask, request_of
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
-from .handler import Handler, awaiting, check_handler
+from .handler import Handler, awaiting, check_handler, told_model
 from .ledger import Ledger
 from .life import open_rollout
 from .log import ClientGone, EventLog
@@ -67,7 +67,8 @@ class Rollout:
     """One agent run. Made by `endpoint.open_rollout` only.
 
     Iterate over it (`async for exchange in rollout`) to hold the agent's calls in your own hands; the iteration ends
-    when the rollout is stopped or closed. Or let `serve` do it.
+    when the rollout is stopped or closed. Or let `serve` do it. One that has a handler cannot be iterated over
+    (RuntimeError): the handler gets every exchange.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class Rollout:
         )
         self._arrivals = Arrivals()
         self._lacks_price = False
+        self._upstream_failed = False
+        """A provider's failure was said in the log."""
         self._ending: Refusal | None = None
         self._finishes = False
         """It ends by a limit: what is on its way is finished."""
@@ -332,10 +335,19 @@ class Rollout:
         return self
 
     async def __anext__(self) -> Exchange:
+        self._check_untaken()
         exchange = await self._arrivals.next()
         if exchange is None:
             raise StopAsyncIteration
         return exchange
+
+    def _check_untaken(self) -> None:
+        """See whether a loop can get any exchange."""
+        if self._handler is not None:
+            raise RuntimeError(
+                f"rollout {self.id} has a handler, which gets every exchange: a loop would get none. For a loop, open "
+                "the rollout without a handler"
+            )
 
     async def serve(self, handler: Handler, *, concurrency: int | None = None) -> None:
         """Let `handler` answer every exchange, each in a task of its own, until the rollout is stopped or closed.
@@ -540,7 +552,7 @@ class Rollout:
     async def _admit(self, exchange: Exchange, budget: Budget) -> bool:
         """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""
         try:
-            refusal = budget.admit(exchange)
+            refusal = budget.admit(exchange, told_model(self._handler))
         except MissingPrice as exc:
             if self._fail is not None and not self._lacks_price:
                 self._fail(exc)

@@ -43,7 +43,16 @@ async def run_service(
     An agent in the same program that fails in turn must not be taken for the cause, and nobody who is cancelled because
     of it can lose it.
     """
-    rollout._handler = handler
+    before, rollout._handler = rollout._handler, handler
+    try:
+        await _serve(rollout, handler, concurrency, on_error)
+    finally:
+        rollout._handler = before
+
+
+async def _serve(
+    rollout: Rollout, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
+) -> None:
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
         workers = _Workers(nursery, handler, on_error, limit)

@@ -5,6 +5,7 @@ How a call of one runs and ends is in `service_calls`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,7 @@ import msgspec
 
 from .._canonical.content import Json, Message, Text
 from .._canonical.given_request import given_messages
-from .._checks import check_callable, described
+from .._checks import check_callable, described, is_not_async, named, takes
 from ..errors import Refusal
 from .service_calls import ServiceCalls
 from .tools import HostTool, ToolLike, json_of
@@ -99,7 +100,7 @@ class Services:
             raise Refusal(404, f"rollout {rollout.id} has no user", should_retry=False)
 
         async def run() -> tuple[Message, ...]:
-            return _messages_of(await user(messages, rollout))
+            return _messages_of(await _awaited("user", user, user(messages, rollout)))
 
         found = await self.calls.run(rollout, "user", "user", messages, run)
         return msgspec.convert(found, tuple[Message, ...])
@@ -113,7 +114,7 @@ class Services:
             return None
 
         async def run() -> str | None:
-            return _reason_of(await stop(messages, rollout))
+            return _reason_of(await _awaited("stop", stop, stop(messages, rollout)))
 
         reason: str | None = await self.calls.run(rollout, "stop", "stop", messages, run)
         return reason
@@ -158,7 +159,29 @@ def _check(tools: object, user: object, stop: object) -> None:
         raise TypeError(f"tools is a list of functions, not {described(tools)}{hint}")
     for name, given in (("user", user), ("stop", stop)):
         if given is not None:
-            check_callable(name, given, "an async function")
+            _check_async(name, given)
+
+
+def _check_async(name: str, given: object) -> None:
+    """See whether it can be called with the messages and the rollout, and can give something to await."""
+    form = f"`async def {name}(messages, rollout)`"
+    check_callable(name, given, form)
+    if isinstance(given, type):
+        raise TypeError(f"{name} is {form}; {given.__qualname__} is a class: give an object of it")
+    if is_not_async(given):
+        raise TypeError(f"{name} is {form}; {named(given)} is not async")
+    if not takes(given, 2):
+        raise TypeError(f"{name} is {form}; {named(given)} does not take two arguments")
+
+
+async def _awaited(name: str, function: object, returned: object) -> Any:
+    """What a function of the program gives, that was seen to be called."""
+    if not inspect.isawaitable(returned):
+        form = f"`async def {name}(messages, rollout)`"
+        raise TypeError(
+            f"{name} is {form}; {named(function)} is not async: it returned {described(returned)}"
+        )
+    return await returned
 
 
 def _messages_of(said: Said) -> tuple[Message, ...]:
@@ -169,15 +192,15 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
     """
     if said is None:
         return ()
-    pieces = (said,) if isinstance(said, (str, Message)) else tuple(said)
+    pieces = (said,) if isinstance(said, (str, Message)) or not isinstance(said, Iterable) else tuple(said)
     for piece in pieces:
         if not isinstance(piece, (str, Message)):
-            raise TypeError(f"a user says str and Message, not {piece!r}")
+            raise TypeError(f"a user says a str, a Message, several of them, or None, not {described(piece)}")
     messages = tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
     return given_messages("what a user says", messages)
 
 
 def _reason_of(reason: str | None) -> str | None:
     if reason is not None and not isinstance(reason, str):
-        raise TypeError(f"a stop condition gives its reason, a str, or None, not {reason!r}")
+        raise TypeError(f"a stop condition gives its reason, a str, or None, not {described(reason)}")
     return reason

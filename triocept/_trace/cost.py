@@ -5,8 +5,10 @@ Rules:
 1. An answer costs what its usage says; where nobody counted, that is an estimate (`usage.estimated`).
 2. An answer that broke off costs too: what the provider said until then, or an estimate of what had come. A turn in
    which nothing was answered costs nothing.
-3. A turn costs what its model costs: the one that an upstream was told to ask for, else the one that the agent asked
-   for, else the one that the answer names.
+3. A turn costs what its model costs. That has up to three names: the one that an upstream was told to ask for, the one
+   that the agent asked for, and the one that the answer names. The first that has a price counts: of the upstream's
+   own, the answer's and the agent's, in this order; without the first, of the agent's and the answer's. A limit on the
+   cost, which asks before there is an answer, knows the same but for the answer's (`_rollout/budget`).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import (
@@ -36,11 +37,12 @@ from .._checks import check_str
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange
 from .._rollout.log import Relayed
+from .._rollout.rollout import Rollout
 from .._rollout.stream import ResponseStream
 from .._trace.tokens import Tokens
 from ..dialects import dialect as dialect_named
 from ..dialects._json import decode_json
-from ..errors import DialectError, UpstreamError
+from ..errors import ContextLengthError, DialectError, UpstreamError
 from .address import Address, parse_address
 from .counting import Counter
 from .failures import MAX_ERROR, Reader
@@ -56,6 +58,8 @@ from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 from .transport import Call, Reply, Transport, open_transport
 
 __all__ = ["Upstream", "open_upstream"]
+
+log = logging.getLogger("triocept.upstream")
 
 CONNECT_TIMEOUT = 10.0
 """Seconds. As long as the agents' own SDKs give a provider to accept."""
@@ -130,16 +134,32 @@ class Upstream:
 
         Cancellation: closes the connection to the provider; the exchange stays open, unless it was settled.
         """
-        with exchange._work(), self._named(exchange.rollout.id):
-            exchange.annotate(**{NOTE: self._note()})
-            exchange._hold_calls = self._hold_calls
-            call = self._requests.of_exchange(exchange)
-            try:
-                await self._answer(exchange, call, self.policy_version)
-            except UpstreamError as exc:
-                if exchange._fold is not None:  # the time ran out in the middle of its stream
-                    await exchange._settle_by(exc)
-                raise
+        try:
+            with exchange._work(), self._named(exchange.rollout.id):
+                exchange.annotate(**{NOTE: self._note()})
+                exchange._hold_calls = self._hold_calls
+                call = self._requests.of_exchange(exchange)
+                try:
+                    await self._answer(exchange, call, self.policy_version)
+                except UpstreamError as exc:
+                    if exchange._fold is not None:  # the time ran out in the middle of its stream
+                        await exchange._settle_by(exc)
+                    raise
+        except UpstreamError as exc:
+            self._tell(exchange.rollout, exc)
+            raise
+
+    def _tell(self, rollout: Rollout, error: UpstreamError) -> None:
+        """Say once for a rollout that its provider fails: the agent is told each time, the program not at all. A prompt
+        that is too long is no failure: agents live by being told so."""
+        if not rollout._upstream_failed and not isinstance(error, ContextLengthError):
+            rollout._upstream_failed = True
+            log.warning("%s (said once for a rollout; the error of each turn is in its trace)", error)
+
+    @property
+    def _told_model(self) -> str | None:
+        """See `told_model`."""
+        return self._model
 
     async def _answer(self, exchange: Exchange, call: Call, version: str | None) -> None:
         async with self._open(call, exchange) as reply:

@@ -17,7 +17,7 @@ import trio
 from .._canonical.price import Price
 from .._rollout.budget import Budget, Limits
 from .._rollout.exchange import Exchange
-from .._rollout.handler import Handler, awaiting, check_handler
+from .._rollout.handler import Handler, awaiting, check_handler, told_model
 from ..errors import LimitReached
 
 __all__ = ["limits"]
@@ -72,6 +72,10 @@ class _Limited:
         self._seconds = seconds
         self._deadline: float | None = None
 
+    @property
+    def _told_model(self) -> str | None:
+        return told_model(self._handler)
+
     def __repr__(self) -> str:
         return f"<limits({self._handler!r}): {self._budget.limits}>"
 
@@ -80,7 +84,7 @@ class _Limited:
             self._deadline = trio.current_time() + self._seconds
         if self._deadline <= trio.current_time():
             raise self._over()
-        refusal = self._budget.admit(exchange)
+        refusal = self._budget.admit(exchange, self._told_model)
         if refusal is not None:
             raise refusal
         try:
