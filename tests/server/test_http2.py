@@ -25,7 +25,7 @@ from tests.asking import CHAT, ask_body, echo
 from tests.server.watching import watched
 from triocept import Endpoint, Exchange, Refusal, Response, Rollout, run_endpoint, serve_endpoint
 from triocept._limits import EndpointLimits
-from triocept._server import front, http2
+from triocept._server import front, http2, http2_frames
 
 INITIAL_WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 Headers = list[tuple[str, str]]
@@ -523,7 +523,7 @@ async def test_a_flood_ends_its_connection_with_goaway_in_one_line_of_log(
         async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
             async with opened(endpoint) as client:
                 await client.ask(rollout, body=b"{", end=False)
-                flood = b"".join(make(number).serialize() for number in range(http2.FRAMES + 1000))
+                flood = b"".join(make(number).serialize() for number in range(http2_frames.FRAMES + 1000))
                 await client.pour(flood)
     assert client.goaway == 11, "ENHANCE_YOUR_CALM"
     assert len(caplog.records) == 1
@@ -536,7 +536,7 @@ async def test_resets_in_rapid_succession_end_the_connection_and_leave_no_handle
     with trio.fail_after(20):
         async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(held) as rollout:
             async with opened(endpoint) as client:
-                for number in range(1, 2 * http2.FRAMES + 2001, 2):
+                for number in range(1, 2 * http2_frames.FRAMES + 2001, 2):
                     client.h2.send_headers(number, head(CHAT, key=rollout.api_key), end_stream=True)
                     client.h2.reset_stream(number)
                 await client.pour(client.h2.data_to_send())
