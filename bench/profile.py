@@ -25,7 +25,7 @@ import triocept
 from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
 from triocept._rollout import arrivals, calls, exchange, log, rollout
-from triocept._server import answer, documents, fast, intake
+from triocept._server import answer, documents, fast, inbox, intake
 from triocept._trace import trace
 from triocept.dialects.openai_chat import OpenAIChat
 
@@ -41,7 +41,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "the kernel: recv and send": [(BareSocket, "take"), (BareSocket, "send_now")],
     "HTTP: head, body, framing": [
         (fast.FastWay, "_read"),
-        (fast._Inbox, "take"),
+        (inbox.Inbox, "take"),
         (fast._Call, "_whole"),
         (fast._Call, "reply_now"),
     ],

@@ -4,7 +4,8 @@
 * `serve`: start, run, end. `admission`: who is let in, and for how long without a key. `turns`: those that have
   shown none are read a few at a time.
 * `connection`: hypercorn's TCPServer, one fault domain each. `wire`: its bytes.
-* `fast`: model calls over HTTP/1.1, without hypercorn. `http1`: hypercorn's own HTTP/1.1, for all else.
+* `fast`: model calls over HTTP/1.1, without hypercorn. `inbox`: what their clients have sent.
+* `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.
 * `websocket_connection`: a websocket's handshake, messages and end.
 * `websocket`: Responses, spoken over one.

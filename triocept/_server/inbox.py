@@ -1,0 +1,164 @@
+"""What a client has sent on one connection of the fast way, and whether it is still there.
+
+It is the connection's timer, too: the task that reads is one that waits for a deadline anyway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Protocol, final
+
+import trio
+
+from .._rollout.bell import Bell
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Inbox"]
+
+_START = b"POST /"
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_MAX_HEAD = 64 * 1024
+"""Bytes; a longer head is hypercorn's, which has a cap of its own."""
+_CONTROLS = 0x20
+"""What is not above it begins no head: h11 refuses it at once."""
+_READ_AHEAD = 256 * 1024
+"""Bytes that may be read and not taken: the body of the request that is being read, or requests behind one that
+waits, which are read for the sake of the hang-up."""
+
+
+class Reader(Protocol):
+    """Whoever reads from it."""
+
+    def hang_up(self) -> None:
+        """The client is gone."""
+
+
+@final
+class Inbox:
+    """What the client has sent and nobody has taken, and whether it is still there. An `Alarm`, too."""
+
+    def __init__(self, wire: Wire, connection: Connection) -> None:
+        self.data = connection.ahead
+        self.gone = False
+        self.call: Reader | None = None
+        """To be told when the client hangs up."""
+        self._nap = trio.CancelScope()
+        self._due = inf
+        self._ring: Callable[[], None] | None = None
+        self._wire = wire
+        self._connection = connection
+        self._arrival = Bell()
+        self._room = Bell()
+
+    async def read(self) -> None:
+        """Read until the client hangs up."""
+        try:
+            while not self.gone:
+                with trio.CancelScope(deadline=self._due) as self._nap:
+                    await self._read_on()
+                self._wake()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.hang_up()
+
+    def set(self, seconds: float, ring: Callable[[], None]) -> None:
+        self._due = trio.current_time() + seconds
+        self._ring = ring
+        if self._due < self._nap.deadline:  # else it wakes too early, and naps again: that is cheaper
+            self._nap.deadline = self._due
+
+    def clear(self) -> None:
+        """Forget what was set."""
+        self._due, self._ring = inf, None
+
+    def _wake(self) -> None:
+        if self._ring is not None and self._due <= trio.current_time():
+            ring = self._ring
+            self.clear()
+            ring()
+
+    async def _read_on(self) -> None:
+        """Read until the client hangs up. Cancellation: nothing is lost."""
+        while True:
+            while len(self.data) > _READ_AHEAD:
+                await self._room.wait()
+            if not await self._read_more():
+                self.hang_up()
+                return
+            self._arrival.ring()
+
+    async def _read_more(self) -> bool:
+        """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
+        if not self._connection.keyless:
+            data = await self._wire.receive()
+            self.data += data
+            return bool(data)
+        data = await self._connection.receive_in_turn(len(self.data))
+        self.data += data
+        return bool(data)
+
+    def hang_up(self) -> None:
+        """The client is gone."""
+        self.gone = True
+        self._arrival.ring()
+        if self.call is not None:
+            self.call.hang_up()
+
+    async def arrival(self) -> None:
+        """Until more has come, or the client is gone."""
+        self._room.ring()
+        await self._arrival.wait()
+
+    async def take_head(self) -> bytes | None:
+        """The bytes up to a blank line; None where there is none, or none that could be ours."""
+        data, seen, begun = self.data, 0, False
+        while True:
+            end = data.find(b"\r\n\r\n", seen)
+            ours = data.startswith(_START[: len(data)]) and (end if end >= 0 else len(data)) <= _MAX_HEAD
+            blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
+            if blank is not None and blank.start() != end + 1:
+                return None
+            if not ours and (blank is not None or not self._may_wait()):
+                return None
+            if end >= 0:
+                if begun:
+                    self._connection.end_head()
+                return self.take(end + 4)
+            if self.gone:
+                return None
+            seen = max(0, len(data) - 3)
+            if data:
+                begun = True  # though it may be less than is looked at again
+                self._connection.begin_head()
+                self._connection.hold(len(data))
+            await self.arrival()
+
+    def _may_wait(self) -> bool:
+        """Whether the head of a stranger, though hypercorn's, may wait here for its end, where that costs a tenth: it
+        is no longer than hypercorn allows, which would not refuse it for its beginning either."""
+        data, limits = self.data, self._connection.limits
+        return (
+            self._connection.keyless
+            and len(data) <= min(limits.head_bytes, _READ_AHEAD)
+            and data[0] > _CONTROLS
+            and data.count(b"\n") <= limits.head_lines
+        )
+
+    def take(self, most: int) -> bytes:
+        """As much as there is, of so many bytes."""
+        if most >= len(self.data):
+            taken = bytes(self.data)
+            self.data.clear()
+            return taken
+        with memoryview(self.data) as view:
+            taken = bytes(view[:most])
+        del self.data[:most]
+        return taken
+
+    def put_back(self, data: bytes) -> None:
+        """The opposite of `take`."""
+        self.data[:0] = data
