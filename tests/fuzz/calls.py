@@ -13,8 +13,8 @@ from triocept._canonical.events import ResponseEnd
 from triocept._canonical.fold import assemble
 from triocept._canonical.request import Request
 from triocept._server.admission import Admission
-from triocept._server.answer import Reply
 from triocept._server.intake import Head, intake
+from triocept._server.reply import Reply
 from triocept._server.routes import Routes
 from triocept._server.waiting import Share
 from triocept.dialects import DIALECTS, Dialect, decode_json

@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import logging
-from secrets import token_hex
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -26,21 +25,17 @@ from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._rollout.log import REST, SILENCE, ClientGone, Entry, EventReader, Relayed
-from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
+from .._rollout.outcome import Answered, Refused
 from ..dialects.base import Dialect, Failure
-from ..errors import DialectError, Refusal
+from ..errors import DialectError
+from .reply import Reply, failure_of_fault, failure_of_outcome, failure_reply, identified
 
 if TYPE_CHECKING:
     from .intake import Transport
 
 __all__ = [
     "GONE",
-    "Reply",
     "Sink",
-    "failure_of",
-    "failure_of_fault",
-    "failure_of_outcome",
-    "failure_reply",
     "follow",
     "write_answer",
     "write_failure",
@@ -56,16 +51,6 @@ KEEPALIVE_EVERY = 10.0
 
 log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
-
-
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A response's head, and what of its body is there already."""
-
-    status: int
-    headers: dict[str, str] = {}
-    body: bytes = b""
-    last: bool = True
-    """Whether that is all of the body."""
 
 
 class Sink(Protocol):
@@ -95,70 +80,6 @@ async def write_answer(reader: EventReader, request: Request, dialect: Dialect, 
 async def write_failure(failure: Failure, dialect: Dialect, transport: Transport) -> None:
     """Write an error in the dialect's own shape."""
     await transport.send(failure_reply(failure, dialect))
-
-
-def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """The failure with the id of its call, unless a provider's stands there; a new one where the call has none."""
-    if not (name := dialect.request_id_header) or name in failure.headers:
-        return failure
-    headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}
-    return msgspec.structs.replace(failure, headers=headers)
-
-
-def failure_reply(failure: Failure, dialect: Dialect, request_id: str = "") -> Reply:
-    """An error's document in the dialect's own shape, with the headers that belong to it."""
-    failure = identified(failure, dialect, request_id)
-    document = dialect.render_error(failure)
-    headers = {**failure.headers, "content-type": "application/json"}
-    if failure.retry_after is not None:
-        headers["retry-after"] = f"{failure.retry_after:g}"
-    if failure.should_retry is not None:
-        headers["x-should-retry"] = "true" if failure.should_retry else "false"
-    if failure.status == 405:
-        headers["allow"] = "POST"
-    if failure.status == 426:
-        headers["upgrade"] = "HTTP/1.1"
-    return Reply(failure.status, headers, _encode(document))
-
-
-def failure_of(exc: Exception, max_body: int) -> Failure:
-    """What the agent is told of a request that did not become an exchange."""
-    match exc:
-        case Refusal():
-            return Failure(
-                status=exc.status,
-                message=exc.message,
-                code=exc.code,
-                retry_after=exc.retry_after,
-                should_retry=exc.should_retry,
-                headers=exc.headers,
-            )
-        case DialectError():
-            return Failure(status=400, message=str(exc), param=exc.path or None, should_retry=False)
-        case _:
-            return Failure(status=413, message=f"the body is over {max_body} bytes", should_retry=False)
-
-
-def failure_of_outcome(outcome: Outcome) -> Failure:
-    """What the agent is told of an exchange that was not answered.
-
-    A failed program's own words stay with the program: the agent learns the exception's class alone.
-    """
-    match outcome:
-        case Refused(refusal=refusal):
-            return failure_of(refusal, 0)
-        case Failed(error=error):
-            return failure_of_fault(error)
-        case Abandoned():
-            return Failure(status=503, message="the exchange was abandoned", should_retry=False)
-        case Answered():
-            raise AssertionError("an answer is not a failure")
-
-
-def failure_of_fault(error: BaseException) -> Failure:
-    """What the agent is told of a fault of the program, or of triocept."""
-    what = f"the program that answers failed ({type(error).__name__})"
-    return Failure(status=500, message=what, should_retry=False)
 
 
 def _reply(reader: EventReader, request: Request, dialect: Dialect) -> Reply:

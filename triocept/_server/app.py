@@ -29,10 +29,10 @@ from ..dialects.anthropic_messages import extras as anthropic_extras
 from ..dialects.base import Dialect, Failure, Target
 from ..dialects.openai_chat import extras as openai_extras
 from ..errors import DialectError, Refusal
-from .answer import failure_of, failure_reply
 from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
 from .intake import BodyTooLarge, ClientGone, authenticate, authenticate_state
 from .notices import Notices, shown
+from .reply import failure_of, failure_reply
 from .service_views import add_service_views
 
 __all__ = ["make_app"]

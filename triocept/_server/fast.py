@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, TypeAlias, final
 import trio
 
 from .._rollout.log import ClientGone
-from .answer import Reply
 from .inbox import Inbox
 from .intake import LINGER, BodyTooLarge, Head, Transport
+from .reply import Reply
 from .routes import Route, Routes
 from .slow_reader import send_to_reader
 from .waiting import Share

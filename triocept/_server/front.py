@@ -28,7 +28,6 @@ from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission
-from .answer import Reply, failure_of, failure_reply
 from .connection import STATE_KEY, Connection
 from .http2_stream import Stream
 from .intake import (
@@ -46,6 +45,7 @@ from .intake import (
 )
 from .mcp import serve_mcp
 from .notices import shown
+from .reply import Reply, failure_of, failure_reply
 from .routes import Route, Routes, split_rollout
 from .waiting import Share
 from .websocket import serve_websocket

@@ -22,10 +22,11 @@ from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission
-from .answer import GONE, Reply, failure_of, failure_of_fault, write_answer, write_failure
+from .answer import GONE, write_answer, write_failure
 from .documents import read_body
 from .encoding import decoded
 from .notices import shown
+from .reply import Reply, failure_of, failure_of_fault
 from .routes import Route
 from .waiting import Share
 

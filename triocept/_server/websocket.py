@@ -46,10 +46,11 @@ from ..dialects.base import Failure
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from .admission import Admission
-from .answer import GONE, failure_of, failure_of_fault, failure_of_outcome, follow
+from .answer import GONE, follow
 from .documents import read_body, read_json
 from .intake import OVER_LIMITS, Head, redacted, whole_request
 from .notices import shown
+from .reply import failure_of, failure_of_fault, failure_of_outcome
 from .waiting import Share
 from .websocket_connection import Kind, Received, WebSocket
 

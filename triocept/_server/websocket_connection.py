@@ -30,8 +30,8 @@ from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from .._rollout.log import ClientGone, acquire
-from .answer import Reply
 from .notices import shown
+from .reply import Reply
 from .slow_reader import send_to_reader
 from .wire import Wire
 
