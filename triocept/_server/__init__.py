@@ -17,5 +17,6 @@
 * `routes`: which path is whose.
 * `waiting`: the bytes of bodies that wait, over all connections. `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies.
-* `app`: Quart-Trio: every route that is not a model call. `service_views`, `mcp`: among them, the host services.
+* `app`: Quart-Trio: every route that is not a model call. `model_views`: what is asked beside it.
+  `service_views`, `mcp`: the host services.
 """

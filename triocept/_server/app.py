@@ -6,11 +6,10 @@ left, a 404 or a 405 in JSON.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
 from secrets import token_hex
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from quart import Response, request
@@ -18,19 +17,13 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
-from .._canonical.response import Response as Answer
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
-from .._trace.turn import Turn
-from ..dialects import dialect as dialect_named
-from ..dialects import gemini
-from ..dialects import openai_responses as responses
-from ..dialects.anthropic_messages import extras as anthropic_extras
-from ..dialects.base import Dialect, Failure, Target
-from ..dialects.openai_chat import extras as openai_extras
+from ..dialects.base import Failure
 from ..errors import DialectError, Refusal
 from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
 from .intake import BodyTooLarge, ClientGone, authenticate, authenticate_state
+from .model_views import add_model_views, add_responses_views, asking_dialect
 from .notices import Notices, shown
 from .reply import failure_of, failure_reply
 from .service_views import add_service_views
@@ -38,8 +31,6 @@ from .service_views import add_service_views
 __all__ = ["make_app"]
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
-
-log = logging.getLogger("triocept.endpoint")
 
 
 def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id: str) -> QuartTrio:
@@ -65,71 +56,6 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
     async def hello() -> Response:
         return _json({"message": "hello"})  # Claude Code 2.1.331's `HEAD /api/hello`
 
-    @view
-    async def models(version: str = "") -> Response:
-        return _json(_models([_rollout().model]))
-
-    @view
-    async def model(name: str, version: str = "") -> Response:
-        _rollout()
-        listed = _models([name])  # agents may ask for any
-        return _json(next(value for value in listed.values() if isinstance(value, list))[0])
-
-    @view
-    async def gemini_count_tokens(model: str, version: str) -> Response:
-        rollout = _rollout()
-        counted = gemini.parse_count_request(await document(), Target(model=model))
-        return _json(gemini.render_token_count(await rollout._count_input_tokens(counted)))
-
-    @view
-    async def stored(response_id: str) -> Response:
-        turn, response = _answered(response_id)
-        if request.args.get("stream") == "true":
-            after = request.args.get("starting_after", -1, type=int)
-            body = responses.render_stored_events(response, turn.request, after=after)
-            return Response(body, headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
-        return _json(responses.render_stored(response, turn.request, created=int(turn.started_at)))
-
-    @view
-    async def input_items(response_id: str) -> Response:
-        turn, _ = _answered(response_id)
-        order: Literal["asc", "desc"] = "asc" if request.args.get("order") == "asc" else "desc"
-        return _json(responses.render_input_items(turn.request, order=order))
-
-    def _answered(response_id: str) -> tuple[Turn, Answer]:
-        turn = _rollout().trace.answer(response_id)
-        if turn is None or turn.response is None:
-            raise Refusal(
-                404, f"this rollout has answered with no response {response_id!r}", should_retry=False
-            )
-        return turn, turn.response
-
-    @view
-    async def count_tokens() -> Response:
-        rollout = _rollout()
-        asked = await document()
-        if isinstance(asked, dict):
-            asked.setdefault("max_tokens", 1)  # not asked for here, where nothing is written
-        counted = dialect_named("anthropic_messages").parse_request(asked)
-        return _json(anthropic_extras.render_token_count(await rollout._count_input_tokens(counted)))
-
-    @view
-    async def input_tokens() -> Response:
-        _rollout()
-        counted = dialect_named("openai_responses").parse_request(await document())
-        return _json(responses.render_token_count(counted))
-
-    @view
-    async def compact() -> Response:
-        _rollout()
-        raise Refusal(
-            404,
-            "there is no compaction here, for it is opaque state of a provider's own model: have the conversation "
-            "summarised by a model call",
-            should_retry=False,
-            code="unknown_url",
-        )
-
     def _rollout() -> Rollout:
         scope: Any = request.scope
         rollout = authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
@@ -146,11 +72,13 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
         scope: Any = request.scope
         return await scope[READ_DOCUMENT](optional)
 
+    add_model_views(view, _rollout, document)
+    add_responses_views(view, _rollout, document)
     add_service_views(view, _rollout, _rollout_of_state, document)
 
     @app.after_request
     async def identify(response: Response) -> Response:
-        if (name := _asking_dialect().request_id_header) and name not in response.headers:
+        if (name := asking_dialect().request_id_header) and name not in response.headers:
             response.headers[name] = f"req_{token_hex(8)}"
         return response
 
@@ -237,7 +165,7 @@ def _failed(notices: Notices, failure: Failure, exc: HTTPException | None = None
         failure.status,
         shown(failure.message),
     )
-    dialect = _asking_dialect()
+    dialect = asking_dialect()
     if failure.status == 404 and failure.code is None and exc is not None and dialect.name == "openai_chat":
         failure = msgspec.structs.replace(failure, code="unknown_url")  # else it says `model_not_found`
     reply = failure_reply(failure, dialect)
@@ -245,30 +173,6 @@ def _failed(notices: Notices, failure: Failure, exc: HTTPException | None = None
     if failure.status == 405 and exc is not None:
         headers["allow"] = ", ".join(sorted(getattr(exc, "valid_methods", None) or ()))
     return Response(reply.body, status=reply.status, headers=headers)
-
-
-def _asking_dialect() -> Dialect:
-    if _asks_in_gemini():
-        return dialect_named("gemini")
-    return dialect_named("anthropic_messages" if _asks_in_anthropic() else "openai_chat")
-
-
-def _models(names: list[str]) -> Json:
-    if _asks_in_gemini():
-        return gemini.render_models(names)
-    if _asks_in_anthropic():
-        return anthropic_extras.render_models(names)
-    return openai_extras.render_models(names)
-
-
-def _asks_in_gemini() -> bool:
-    """Whether the client speaks to Google: its key has a header of its own, and so have its versions."""
-    return "x-goog-api-key" in request.headers or request.path.startswith(("/v1beta/", "/v1alpha/"))
-
-
-def _asks_in_anthropic() -> bool:
-    """Whether the client speaks to Anthropic: its SDKs say so in a header, and only it has /messages."""
-    return "anthropic-version" in request.headers or "/messages" in request.path
 
 
 def _json(document: Json) -> Response:

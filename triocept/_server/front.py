@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -52,8 +51,6 @@ from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 
 __all__ = ["ADMIT", "READ_DOCUMENT", "ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
-
-log = logging.getLogger("triocept.endpoint")
 
 Message: TypeAlias = dict[str, Any]
 Scope: TypeAlias = dict[str, Any]
