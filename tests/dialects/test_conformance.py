@@ -128,6 +128,20 @@ def test_what_is_remembered_of_earlier_calls_changes_nothing(dialect: Dialect, d
         assert msgspec.json.encode(document) == wire, "the document is as it was"
 
 
+@pytest.mark.parametrize(("before", "now"), [(True, 1), (False, 0), (True, 1.0)])
+def test_a_number_is_not_the_boolean_of_the_call_before(before: bool, now: float) -> None:
+    """In Python they are equal."""
+    codec, memory = DIALECTS["openai_chat"], Memory()
+    call = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    codec.parse_request({**call, "stream": before}, memory=memory)
+    with pytest.raises(DialectError, match="stream: must be a boolean"):
+        codec.parse_request({**call, "stream": now}, memory=memory)
+    options = codec.parse_request({**call, "x": {"deep": before}}, memory=memory)
+    again = codec.parse_request({**call, "x": {"deep": now}}, memory=memory)
+    assert (options.extra, again.extra) == ({"x": {"deep": before}}, {"x": {"deep": now}})
+    assert type(again.extra["x"]["deep"]) is type(now)  # type: ignore[index]
+
+
 @few
 @given(data=st.data())
 def test_a_request_of_any_dialect_can_be_written(dialect: Dialect, data: st.DataObject) -> None:

@@ -66,7 +66,7 @@ class Memory:
             return parse(document)[0]
         rest = {**document}
         items, latest = rest.pop(field, None), self._requests.get(dialect)
-        if latest is not None and isinstance(items, list) and items and rest == latest.rest:
+        if latest is not None and isinstance(items, list) and items and _is_same(rest, latest.rest):
             head = latest.request.messages[: latest.before]
             return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
         request, before = parse(document)
@@ -90,3 +90,18 @@ class Memory:
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)
         return parsed  # type: ignore[return-value]
+
+
+def _is_same(new: dict[str, Json], old: dict[str, Json]) -> bool:
+    """Whether they say the same. `true` is no 1, and `false` no 0, though Python has them equal.
+
+    In lists they are one all the same: to look through the tools again takes longer than to compare them.
+    """
+    return new == old and _has_kinds_of(new, old)
+
+
+def _has_kinds_of(new: dict[str, Json], old: dict[str, Json]) -> bool:
+    """For equal objects; those in another order are taken for others, which are read afresh."""
+    return [*map(type, new.values())] == [*map(type, old.values())] and all(
+        _has_kinds_of(value, old[name]) for name, value in new.items() if type(value) is dict
+    )
