@@ -22,6 +22,8 @@ __all__ = ["MARK", "LogWatch", "descriptors", "held_bytes", "same_process", "tas
 
 MARK = "STRANGER"
 """Stands in what a client without a key sends: none of it may be there when it is gone."""
+IDLE = "Trio thread"
+"""How a thread is called that trio keeps for a while, and that does nothing."""
 MOST_LINES = 30
 """Of the log, for one input."""
 
@@ -45,7 +47,7 @@ def descriptors() -> int:
 def _state() -> dict[str, Any]:
     """What a process has one of."""
     return {
-        "threads": threading.active_count(),
+        "threads": sum(not thread.name.startswith(IDLE) for thread in threading.enumerate()),
         "environment": dict(os.environ),
         "directory": os.getcwd(),
         "recursion": sys.getrecursionlimit(),

@@ -12,7 +12,7 @@ from .kind import as_text
 from .left import MARK
 from .stage import KEY
 
-__all__ = ["any_request", "call", "plain_requests", "token"]
+__all__ = ["any_request", "call", "is_sound", "plain_requests", "sound", "token"]
 
 CALLS = [
     *("/v1/chat/completions", "/rollout/fuzz/v1/chat/completions", "/v1/messages", "/v1/messages?beta=true"),
@@ -102,6 +102,28 @@ def call(random: Random, word: str = "") -> str:
     body = json.dumps(document(random, path, f"{token(random)} {word}"))
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}"
+
+
+def sound(random: Random) -> str:
+    """One request to any route, with whatever key, that breaks no rule of HTTP."""
+    path, method = random.choice((*CALLS, *OTHERS[:7])), random.choice(METHODS)
+    key = random.choice(("", "Authorization: Bearer wrong\r\n", f"Authorization: Bearer {KEY}\r\n"))
+    body = json.dumps(document(random, path, token(random) + "x" * random.choice((0, 3000, 70_000, 400_000))))
+    return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{key}Content-Length: {len(body)}\r\n\r\n{body}"
+
+
+METHODS = ("POST", "POST", "POST", "GET", "PUT", "DELETE", "OPTIONS")
+_SOUND = re.compile(
+    f"(?:{'|'.join(METHODS)})"
+    r" (/[\w/?=.:%]*) HTTP/1\.1\r\nHost: a\r\n(?:Authorization: Bearer [\w-]+\r\n)?Content-Length: (\d+)\r\n\r\n",
+    re.ASCII,
+)
+
+
+def is_sound(text: str) -> bool:
+    """Whether these bytes are such a request."""
+    head = _SOUND.match(text)
+    return head is not None and int(head[2]) > 0 and len(text) == head.end() + int(head[2])
 
 
 def any_request(random: Random) -> str:

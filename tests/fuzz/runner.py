@@ -39,8 +39,8 @@ class Failure:
     number: int
     value: Input
     violation: Violation
-    alone: bool = True
-    """Whether it fails without those before it."""
+    first: int | None = None
+    """Where it needs those before it: the number of the first of them."""
 
 
 @dataclass
@@ -161,7 +161,7 @@ def _explained(kind: Kind, seed: int, first: int, number: int, violation: Violat
             other = input_of(kind, seed, at)
             if (alone := again(kind, [other])) is not None and alone.rule == violation.rule:
                 return _shrunk(kind, at, other, alone)
-        return Failure(kind.name, number - 1, value, violation, alone=False)
+        return Failure(kind.name, number - 1, value, violation, first)
     return _shrunk(kind, number - 1, value, alone)
 
 
@@ -221,13 +221,13 @@ def told(failure: Failure, seed: int) -> str:
     """What is printed of a failure: its seed, the shortest input, and how to run it again."""
     line = json.dumps({"kind": failure.kind, "input": failure.value})
     command = f"python -m tests.fuzz --seed {seed} --only {failure.kind}"
-    if failure.alone:
+    if failure.first is None:
         what = f"the shortest input that still fails:\n{line}"
         command = f"{command} --start {failure.number} --inputs 1"
         command = f"{command}\n    or: python -m tests.fuzz --again {shlex.quote(line)}"
     else:
         what = f"it fails only behind those before it; it is:\n{line}"
-        command = f"{command} --start {failure.number} --inputs 1"
+        command = f"{command} --start {failure.first} --inputs {failure.number - failure.first + 1}"
     return (
         f"seed {seed}, {failure.kind}, input {failure.number}: {failure.violation}\n{what}\nagain: {command}"
     )

@@ -11,7 +11,7 @@ import pytest
 from tests.fuzz.kind import Input
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.runner import again, failed_once, input_of, run, told
-from tests.fuzz.shrink import shrink
+from tests.fuzz.shrink import shrink, size
 from triocept._upstream.chunked import ChunkedDecoder
 
 SECONDS = float(os.environ.get("TRIOCEPT_FUZZ_SECONDS", "6"))
@@ -64,10 +64,10 @@ def test_a_fault_is_found_and_told_with_its_seed_and_the_shortest_input(
         return len(data) if after is None else after
 
     monkeypatch.setattr(ChunkedDecoder, "_line", forgetful)
-    report = run(KINDS["upstream"], 7, inputs=500, most_failures=1)
+    report = run(KINDS["upstream"], 7, inputs=20_000, most_failures=1)
     (failure,) = report.failures
     text = told(failure, 7)
     assert failure.violation.rule in ("split otherwise, another error", "split otherwise, another result")
     assert "seed 7, upstream, input" in text
     assert "python -m tests.fuzz --seed 7 --only upstream --start" in text
-    assert len(json.dumps(failure.value)) < 200
+    assert size(failure.value) < size(input_of(KINDS["upstream"], 7, failure.number))

@@ -27,8 +27,12 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0]
 
 
-def answers(data: bytes, *, bodyless: bool = False) -> list[Answer]:
+def answers(data: bytes, *, heads: bool = False) -> list[Answer]:
     """All responses, informational ones left out; the last may not be whole.
+
+    Args:
+        data: all that was sent.
+        heads: whether some may be to HEAD: then what is followed by another at once has no body.
 
     Raises:
         Violation: this is not HTTP/1.1.
@@ -44,9 +48,9 @@ def answers(data: bytes, *, bodyless: bool = False) -> list[Answer]:
         data = data[head.end() :]
         if answer.status < 200 and answer.status != 101:
             continue
-        if answer.status == 101 or bodyless:
-            answer.body, data = (data, b"") if answer.status == 101 else (b"", data)
-        elif answer.status not in (204, 304):
+        if answer.status == 101:
+            answer.body, data = data, b""
+        elif answer.status not in (204, 304) and not (heads and (not data or data.startswith(b"HTTP/1.1 "))):
             data = _take_body(answer, data)
         found.append(answer)
     return found
