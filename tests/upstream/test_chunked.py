@@ -46,6 +46,8 @@ def read(data: list[bytes]) -> tuple[bytes, bool, bytes] | None:
             body += decoder.feed(piece)
     except ValueError:
         return None
+    if decoder.fault is not None:
+        return None
     return body, decoder.ended, decoder.rest if decoder.ended else b""
 
 
@@ -122,3 +124,15 @@ def test_what_is_not_the_coding_is_an_error(data: bytes) -> None:
 @pytest.mark.parametrize("start", [b"5;", b"0\r\na: ", b"3\r\nabc"])
 def test_no_line_is_kept_for_ever(start: bytes) -> None:
     assert read([start, b"x" * 20_000]) is None
+
+
+@pytest.mark.parametrize("fault", [b"x\r\n", b"3\r\nabcd\r\n", b"\r\n", b"0\r\nno header\r\n\r\n"])
+def test_what_came_before_a_fault_counts_however_it_comes_and_nothing_behind_it(fault: bytes) -> None:
+    data = coded([b"abc", b"de"])[: -len(b"0\r\n\r\n")] + fault + b"2\r\nzz\r\n0\r\n\r\n"
+    for size in (1, 3, len(data)):
+        decoder, body = ChunkedDecoder(), b""
+        with pytest.raises(ValueError, match="chunk"):
+            for piece in [*(data[at : at + size] for at in range(0, len(data), size)), b"0\r\n\r\n"]:
+                body += decoder.feed(piece)
+        assert body in (b"abcde", b"abcdeabc")
+        assert not decoder.ended

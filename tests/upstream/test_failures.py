@@ -197,7 +197,9 @@ async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: 
 
 @pytest.mark.parametrize("dialect", [CHAT, COMPLETIONS, RESPONSES, MESSAGES])
 @pytest.mark.parametrize("agent", [CHAT, MESSAGES])
-@pytest.mark.parametrize("rest", [b"", b"5\r\nabc"], ids=["a cut", "half a chunk"])
+@pytest.mark.parametrize(
+    "rest", [b"", b"5\r\nabc", b"no chunk\r\n", b"\r\n"], ids=["a cut", "half a chunk", "no chunk", "no size"]
+)
 async def test_how_a_connection_ends_behind_a_whole_answer_is_nobodys_fault(
     dialect: str, agent: str, rest: bytes
 ) -> None:
@@ -212,6 +214,39 @@ async def test_how_a_connection_ends_behind_a_whole_answer_is_nobodys_fault(
                 assert complete
                 assert b"rld" in answered
                 assert stage.rollout.trace[number].outcome == "answered"
+
+
+@pytest.mark.parametrize("dialect", ALL)
+@pytest.mark.parametrize(
+    "rest", [b"", b"no chunk\r\n", b"5\r\n"], ids=["a cut", "no chunk", "half a chunk"]
+)
+async def test_how_a_connection_ends_behind_a_whole_document_is_nobodys_fault(
+    dialect: str, rest: bytes
+) -> None:
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        document = wire_whole(dialect)
+        await stream.send_all(
+            head(kind="application/json") + chunk(document[:20]) + chunk(document[20:]) + rest
+        )
+        await stream.aclose()
+
+    with trio.fail_after(10):
+        async with staged(answer, dialect) as stage:
+            for number in range(2):
+                answered = await stage.ask(CHAT)
+                assert b"Hello, world." in answered.content
+                assert stage.rollout.trace[number].outcome == "answered"
+            assert stage.provider.connections == 2  # none is used again
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_a_document_without_its_last_byte_is_no_answer(dialect: str) -> None:
+    data = head(kind="application/json") + chunk(wire_whole(dialect)[:-1])
+    with trio.fail_after(10):
+        async with staged(says_and_closes(data), dialect) as stage:
+            assert (await stage.ask(CHAT)).status_code == 502
+    assert stage.rollout.trace[0].error is not None
+    assert stage.rollout.trace[0].error.type == "UpstreamTruncated"
 
 
 @pytest.mark.parametrize("dialect", ALL)

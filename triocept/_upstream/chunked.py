@@ -22,6 +22,8 @@ class ChunkedDecoder:
         """Whether the last chunk has come, and all that belongs to it."""
         self.rest = b""
         """What has come and was not read yet; once the body has ended, what does not belong to it."""
+        self.fault: str | None = None
+        """Why what comes next is no chunk; what came before it counts, as it would if it had come by itself."""
         self._left = 0  # bytes of the chunk that is being read
         self._close = False  # whether the line end behind it is awaited
         self._trailers = False  # whether the last chunk has come
@@ -30,8 +32,9 @@ class ChunkedDecoder:
         """What `data` adds to the body: a chunk need not be whole.
 
         Raises:
-            ValueError: this is not the coding.
+            ValueError: this is not the coding, and nothing before that adds to the body; and from then on.
         """
+        self.check()
         if self.rest:
             data = self.rest + data
         elif (whole := self._single(data)) is not None:
@@ -45,12 +48,19 @@ class ChunkedDecoder:
                 at += len(piece)
                 self._left -= len(piece)
                 self._close = not self._left
-            elif (after := self._line(data, at)) is not None:
+            elif (after := self._read_line(data, at)) is not None:
                 at = after
             else:
                 break
         self.rest = data[at:]
+        if not pieces:
+            self.check()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def check(self) -> None:
+        """Raise ValueError if there is a fault."""
+        if self.fault is not None:
+            raise ValueError(self.fault)
 
     def _single(self, data: bytes) -> bytes | None:
         """What is in `data`, where that is one chunk and all of it: so come most events."""
@@ -58,6 +68,14 @@ class ChunkedDecoder:
             return None
         start, end, size = found.end(), len(data) - 2, int(found[1], 16)
         return data[start:end] if size and start + size == end and data.endswith(b"\r\n") else None
+
+    def _read_line(self, data: bytes, at: int) -> int | None:
+        """As `_line`; None, too, where there is a fault."""
+        try:
+            return self._line(data, at)
+        except ValueError as exc:
+            self.fault = str(exc)
+            return None
 
     def _line(self, data: bytes, at: int) -> int | None:
         """Read a line that is not of the body; where the next one begins, or None where it is not whole."""

@@ -72,16 +72,16 @@ class TappedBody:
 
         Cancellation: nothing is lost.
         """
-        while not self._chunks.ended:
-            data, self._data = self._data or await self._tap.receive(), b""
-            if not data:
-                raise httpcore2.RemoteProtocolError("the connection was closed before the body had ended")
-            try:
-                piece = self._chunks.feed(data)
-            except ValueError as exc:
-                raise httpcore2.RemoteProtocolError(str(exc)) from exc
-            if piece:
-                return piece
+        try:
+            while not self._chunks.ended:
+                self._chunks.check()
+                data, self._data = self._data or await self._tap.receive(), b""
+                if not data:
+                    raise httpcore2.RemoteProtocolError("the connection was closed before the body had ended")
+                if piece := self._chunks.feed(data):
+                    return piece
+        except ValueError as exc:
+            raise httpcore2.RemoteProtocolError(str(exc)) from exc
         return b""
 
     def conclude(self) -> bool:

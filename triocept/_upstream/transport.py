@@ -19,6 +19,7 @@ from urllib.request import getproxies
 
 import httpcore2
 import httpx2
+import msgspec
 import trio
 
 from ..dialects._tool_names import ToolNames
@@ -107,18 +108,22 @@ class Reply:
         return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
-        """The whole body.
+        """The whole body. A document that is whole is one however its connection ends behind it.
 
         Raises:
             UpstreamError: it is larger than `limit`; or as `receive`.
         """
         body = bytearray()
-        while piece := await self.receive():
-            if not piece.isspace():
-                self.patience.heard()
-            body += piece
-            if len(body) > limit:
-                raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
+        try:
+            while piece := await self.receive():
+                if not piece.isspace():
+                    self.patience.heard()
+                body += piece
+                if len(body) > limit:
+                    raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
+        except UpstreamTruncated:
+            if not _is_object(bytes(body)):
+                raise
         return bytes(body)
 
     async def drain(self) -> None:
@@ -221,6 +226,14 @@ def _behind_proxy() -> bool:
 _BY_PROXY = (
     " (by the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY in the environment, unless NO_PROXY has its host)"
 )
+
+
+def _is_object(body: bytes) -> bool:
+    """Whether these bytes are an object of JSON: that says itself where it ends."""
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 _FOREIGN = (
