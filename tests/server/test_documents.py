@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 
 import pytest
@@ -35,6 +36,25 @@ def test_a_document_read_in_pieces_is_the_document(value: object, spaces: int | 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "_LARGE", 0)
         assert trio.run(read) == value
+
+
+quotes = st.recursive(
+    st.text('\\\\",[{a', max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text('\\\\",{', max_size=3), inner, max_size=4)
+    ),
+)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(value=quotes, most=st.integers(0, 12), step=st.integers(2, 7))
+def test_what_stands_in_a_string_is_no_value_wherever_it_is_cut(value: object, most: int, step: int) -> None:
+    body = json.dumps(value).encode()
+    outside, strings = re.subn(rb'"(?:[^"\\]|\\.)*"', b"", body)
+    marks = sum(outside.count(mark) for mark in (b",", b"[", b"{"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "_PIECE", step)
+        assert trio.run(documents._has_more_outside, body, most) == (marks > most or strings > 2 * most)
 
 
 @pytest.mark.parametrize(
@@ -154,14 +174,14 @@ async def test_others_have_a_turn_while_the_values_are_counted(text: bool) -> No
 async def test_texts_without_end_and_without_a_value_between_them_are_not_told_apart_to_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    string_end, ends = documents._string_end, 0
+    whole_escapes, seen = documents._whole_escapes, 0
 
-    def look(body: bytes, at: int) -> int:
-        nonlocal ends
-        ends += 1
-        return string_end(body, at)
+    def look(piece: bytes) -> bytes:
+        nonlocal seen
+        seen += len(piece)
+        return whole_escapes(piece)
 
-    monkeypatch.setattr(documents, "_string_end", look)
+    monkeypatch.setattr(documents, "_whole_escapes", look)
     with pytest.raises(Refusal, match="more than 1,000 values"):
         await read_body(b'"a,"' * 100_000, 1_000)
-    assert ends < 2_100
+    assert seen < 20_000

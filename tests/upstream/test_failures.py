@@ -217,9 +217,7 @@ async def test_how_a_connection_ends_behind_a_whole_answer_is_nobodys_fault(
 
 
 @pytest.mark.parametrize("dialect", ALL)
-@pytest.mark.parametrize(
-    "rest", [b"", b"no chunk\r\n", b"5\r\n"], ids=["a cut", "no chunk", "half a chunk"]
-)
+@pytest.mark.parametrize("rest", [b"", b"no chunk\r\n", b"5\r\n"], ids=["a cut", "no chunk", "half a chunk"])
 async def test_how_a_connection_ends_behind_a_whole_document_is_nobodys_fault(
     dialect: str, rest: bytes
 ) -> None:

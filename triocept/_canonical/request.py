@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Literal
 
 import msgspec
@@ -115,9 +116,5 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     @property
     def tool_results(self) -> tuple[ToolResult, ...]:
         """The results of the tools that ran since the model spoke last."""
-        results: list[ToolResult] = []
-        for message in reversed(self.messages):
-            if message.role == "assistant":
-                break
-            results[:0] = message.tool_results
-        return tuple(results)
+        behind = takewhile(lambda message: message.role != "assistant", reversed(self.messages))
+        return tuple([result for message in reversed(list(behind)) for result in message.tool_results])

@@ -105,27 +105,34 @@ def lines_in(data: bytes, place: str) -> Iterator[Line | DialectError]:
     try:
         yield _decoded(data)
     except msgspec.DecodeError as exc:
-        for start in reversed([found.start() for found in _START.finditer(data, 1)]):
-            try:
-                line = _decoded(data[start:])
-            except msgspec.DecodeError:
-                continue
-            yield from lines_in(data[:start], place)
-            yield line
-            return
-        if (version := _version_of(data)) > VERSION:
+        yield from _run_together(memoryview(data), exc, place)
+
+
+def _run_together(data: memoryview, exc: msgspec.DecodeError, place: str) -> Iterator[Line | DialectError]:
+    """The lines at the end of what is none, and before them what is left."""
+    lines: list[Line | DialectError] = []
+    end = len(data)
+    for start in (*reversed([found.start() for found in _START.finditer(data, 1)]), 0):
+        try:
+            lines.append(_decoded(data[start:end]))
+            end = start
+        except msgspec.DecodeError as why:
+            exc = why
+    if end:
+        if (version := _version_of(data[:end])) > VERSION:
             raise DialectError(f"written by a newer triocept (version {version})", path=place) from exc
         yield DialectError(f"not a line of a triocept trace: {exc}", path=place)
+    yield from reversed(lines)
 
 
-def _decoded(data: bytes) -> Line:
+def _decoded(data: bytes | memoryview) -> Line:
     try:
         return _decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as exc:  # msgspec's own are none of its DecodeError
         raise msgspec.DecodeError(str(exc)) from exc
 
 
-def _version_of(data: bytes) -> int:
+def _version_of(data: bytes | memoryview) -> int:
     """That of a line with which we can do nothing more."""
     try:
         return _version_decoder.decode(data).version

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 
 import msgspec
@@ -84,9 +85,12 @@ class _File:
 
     def traces(self) -> list[Trace]:
         """All of them; those that are whole are sealed, and parents have their children."""
+        named: dict[tuple[str, str], list[_Run]] = {}
+        for run in self.runs:
+            named.setdefault((run.trace.rollout, run.trace.run), []).append(run)
         for run in self.runs:
             run.finish()
-            if (parent := self._parent_of(run)) is not None:
+            if (parent := _parent_of(run, named)) is not None:
                 parent.trace._children.append(run.trace)
         return [run.trace for run in self.runs]
 
@@ -102,14 +106,16 @@ class _File:
             self.runs.append(run)
         return run
 
-    def _parent_of(self, child: _Run) -> _Run | None:
-        """The run that it branched off: of those that bear the name, the first that had not ended when it began."""
-        if (branch := child.trace.branch) is None:
-            return None
-        named = (
-            run for run in self.runs if (run.trace.rollout, run.trace.run) == (branch.rollout, branch.run)
-        )
-        return next((run for run in named if run.ended > child.begun), None)
+
+def _parent_of(child: _Run, named: Mapping[tuple[str, str], Sequence[_Run]]) -> _Run | None:
+    """The run that it branched off: of those that bear the name, the first that had not ended when it began."""
+    if (branch := child.trace.branch) is None:
+        return None
+    runs = named.get((branch.rollout, branch.run), ())
+    at = bisect_right(
+        runs, float(child.begun), key=lambda run: run.ended
+    )  # the next began when one had ended
+    return runs[at] if at < len(runs) else None
 
 
 class _Unfit(Exception):

@@ -18,7 +18,18 @@ from operator import is_
 
 import msgspec
 
-from .._canonical.content import Message, Part, RefusalText, Text, ToolCall, ToolResult
+from .._canonical.content import (
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from .._canonical.head import same_head
 
 __all__ = ["MessageTable"]
@@ -98,23 +109,42 @@ def _is_plain(message: Message) -> bool:
 
 
 def _glance(message: Message) -> Hashable:
-    """Equal for equal messages, cheap, and of nearly all others it differs."""
-    return (message.role, *(_part_glance(part) for part in message.content))
+    """Equal for equal messages, cheap, and of nearly all others it differs.
+
+    What differs and looks alike is compared one by one: none of it may come by the thousand.
+    """
+    glance = (message.role, message.name, *map(_part_glance, message.content))
+    return glance if message.extra is None else (*glance, _json_glance(message.extra))
 
 
 def _part_glance(part: Part) -> Hashable:
+    if isinstance(part, Opaque):
+        return _json_glance(part.raw)
+    glance = _own_glance(part)
+    return glance if part.extra is None else (glance, _json_glance(part.extra))
+
+
+def _own_glance(part: Part) -> Hashable:
     match part:
         case Text(text=text) | RefusalText(text=text):
             return _text_glance(text)
-        case ToolCall(id=identity, arguments=arguments):
-            return (identity, _text_glance(arguments))
+        case ToolCall(id=identity, name=name, arguments=arguments):
+            return (identity, name, _text_glance(arguments))
         case ToolResult(id=identity, content=content):
-            return (identity, *(_part_glance(inner) for inner in content))
+            return (identity, *map(_part_glance, content))
+        case Reasoning(text=text, blobs=blobs):
+            return (_text_glance(text), *(_text_glance(blob.data) for blob in blobs))
+        case Media(url=url, data=data):
+            return (_text_glance(url or ""), _text_glance(data or ""))
         case _:
             return type(part)
 
 
-def _text_glance(text: str) -> Hashable:
+def _json_glance(value: Json) -> Hashable:
+    return _text_glance(_encode(value))
+
+
+def _text_glance(text: str | bytes) -> Hashable:
     return text if len(text) <= _SHORT else (len(text), text[:_SHORT], text[-_SHORT:], hash(text[:_HASHED]))
 
 

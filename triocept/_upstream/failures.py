@@ -30,7 +30,9 @@ _NOWHERE = frozenset({404, 405})
 """What a wrong base URL is mostly answered with."""
 _ERRORS = ("error", "detail", "message")
 """A field of which every error has one: of all dialects, of FastAPI's, of SGLang's."""
-_TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+_TAGS = re.compile(
+    r"<(script|style)\b[^<]*+(?:<(?!/\1\s*>)[^<]*+)*+(?:</\1\s*>)?|<[^<>]*>", re.DOTALL | re.IGNORECASE
+)
 
 
 class Reader:

@@ -91,8 +91,8 @@ class _Index:
         self._seen = 0
         self._by_call: dict[str, Turn] = {}
         """By the id of a call."""
-        self._alike: dict[bytes, list[Turn]] = {}
-        """By what was said."""
+        self._alike: dict[tuple[bytes, str], _Alike] = {}
+        """By what was said, and the upstream that said it."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: Rollout) -> None:
@@ -120,13 +120,9 @@ class _Index:
             turn = self._by_call.get(call.id)
             if turn is not None and turn.response is not None and _name_of(turn) == upstream:
                 return _as_written(turn.response, message)
-        alike = self._alike.get(_key(message), ()) if self._alike else ()
-        turns = [turn for turn in alike if _name_of(turn) == upstream]
-        there = [turn for turn in turns if len(turn.request.messages) == place]
-        if not there and len(turns) != 1:
-            return None
-        response = (there or turns)[-1].response
-        return None if response is None else _as_written(response, message)
+        alike = self._alike.get((_key(message), upstream)) if self._alike else None
+        turn = alike.at(place) if alike is not None else None
+        return None if turn is None or turn.response is None else _as_written(turn.response, message)
 
     def origin(self, part: Reasoning) -> str | None:
         """Which upstream made the opaque pieces of this reasoning; None: not known here."""
@@ -146,7 +142,25 @@ class _Index:
         self._by_call |= {call.id: turn for call in response.tool_calls}
         message = Message("assistant", tuple(response.content))
         if message.tool_calls or message.text.strip():
-            self._alike.setdefault(_key(message), []).append(turn)
+            self._alike.setdefault((_key(message), name), _Alike()).add(turn)
+
+
+class _Alike:
+    """Answers that say the same."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[int, Turn] = {}
+        """By the number of messages before it: the latest there."""
+        self._count = 0
+
+    def add(self, turn: Turn) -> None:
+        self._by_place[len(turn.request.messages)] = turn
+        self._count += 1
+
+    def at(self, place: int) -> Turn | None:
+        """The one that stood there; else the only one; else none."""
+        only = next(iter(self._by_place.values())) if self._count == 1 else None
+        return self._by_place.get(place, only)
 
 
 _indexes: WeakKeyDictionary[Rollout, _Index] = WeakKeyDictionary()
@@ -210,8 +224,9 @@ def _without_foreign(message: Message, index: _Index, upstream: str, dialect: st
             mine.append(part)
     if not mine:
         return message, len(foreign)
+    taken = set(map(id, mine))
     kept = tuple(
-        msgspec.structs.replace(part, blobs=()) if any(part is each for each in mine) else part
+        msgspec.structs.replace(part, blobs=()) if isinstance(part, Reasoning) and id(part) in taken else part
         for part in message.content
     )
     return msgspec.structs.replace(message, content=kept), len(foreign) + len(mine)

@@ -37,6 +37,8 @@ class _Ids:
     def __init__(self, taken: set[str]) -> None:
         self._taken = taken
         self._seen: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        """By id: that of the latest other id for it."""
         self._waiting: dict[str, deque[str]] = {}
 
     def renamed(self, part: Part) -> Part:
@@ -54,8 +56,9 @@ class _Ids:
         if given not in self._seen:
             self._seen.add(given)
             return given
-        number = 2
+        number = self._numbers.get(given, 2)
         while f"{given}_{number}" in self._taken:
             number += 1
+        self._numbers[given] = number
         self._taken.add(f"{given}_{number}")
         return f"{given}_{number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TypeAlias
 
 from .._canonical.events import PartBlob, PartDelta, PartEnd, PartStart
@@ -20,6 +21,8 @@ class PartSequence:
     def __init__(self) -> None:
         self._current: int | None = None
         self._held: dict[int, list[PartEvent]] = {}
+        self._order: deque[int] = deque()
+        """Of what is held. (The first key of a dict whose first keys were taken is searched for.)"""
 
     def add(self, event: PartEvent) -> list[PartEvent]:
         """The events whose turn has come."""
@@ -36,13 +39,14 @@ class PartSequence:
     def _hold(self, event: PartEvent) -> None:
         if isinstance(event, PartStart):
             self._held[event.index] = [event]
+            self._order.append(event.index)
         elif event.index in self._held:
             self._held[event.index].append(event)
 
     def _released(self) -> list[PartEvent]:
         ready: list[PartEvent] = []
-        while self._held and self._current is None:
-            index = next(iter(self._held))
+        while self._order and self._current is None:
+            index = self._order.popleft()
             events = self._held.pop(index)
             if not isinstance(events[-1], PartEnd):
                 self._current = index

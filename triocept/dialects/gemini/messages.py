@@ -69,7 +69,8 @@ def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | N
         messages: the conversation.
         own: whether it came in this dialect.
     """
-    system: dict[str, Json] = {}
+    system: list[Json] = []
+    beside: dict[str, Json] = {}
     contents: list[dict[str, Json]] = []
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     for message in messages:
@@ -77,16 +78,20 @@ def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | N
         extra = message.extra if own and message.extra else {}
         if message.role in ("system", "developer") and not contents:
             if parts:
-                system = merged({"parts": [*system.get("parts", ()), *parts]}, {**_beside(system), **extra})
+                system += parts
+                beside |= extra
             continue
         role = "model" if message.role == "assistant" else "user"
         if own:
             contents.append(merged({"role": role, "parts": parts}, extra))
         elif parts or role == "user":
             _append(contents, role, parts or [_NOTHING])
+    if not own:
+        for content in contents:
+            content["parts"].sort(key=_is_no_result)
     if not contents or (not own and contents[0]["role"] == "model"):
         contents.insert(0, {"role": "user", "parts": [_NOTHING]})
-    return system or None, list(contents)
+    return merged({"parts": system}, beside) if system else None, list(contents)
 
 
 def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
@@ -140,13 +145,12 @@ def _writer(*, own: bool) -> Callable[[Part], Json | None]:
 
 
 def _append(contents: list[dict[str, Json]], role: str, parts: list[Json]) -> None:
-    """One more turn; what the same speaker says next is the same turn, with all results first."""
+    """One more turn; what the same speaker says next is the same turn."""
     if not contents or contents[-1]["role"] != role:
         contents.append({"role": role, "parts": parts})
-        return
-    both = [*contents[-1]["parts"], *parts]
-    contents[-1]["parts"] = sorted(both, key=lambda part: "functionResponse" not in part)
+    else:
+        contents[-1]["parts"] += parts
 
 
-def _beside(system: dict[str, Json]) -> dict[str, Json]:
-    return {name: value for name, value in system.items() if name != "parts"}
+def _is_no_result(part: Json) -> bool:
+    return "functionResponse" not in part

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 import msgspec
 
@@ -27,7 +27,8 @@ class Pairing:
     def __init__(self) -> None:
         self._made = 0
         self._known: set[str] = set()
-        self._waiting: dict[str, deque[str]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        """By the name of their tool."""
 
     def pair(self, message: Message) -> Message:
         """The message, whose calls and results have ids; the very one, if they all had."""
@@ -49,23 +50,52 @@ class Pairing:
         """The call, with an id."""
         identity = call.id or self._new_id()
         self._known.add(identity)
-        self._waiting.setdefault(call.name, deque()).append(identity)
+        self._waiting.setdefault(call.name, _Waiting()).add(identity)
         return call if call.id else msgspec.structs.replace(call, id=identity)
 
     def result(self, result: ToolResult) -> ToolResult:
         """The result, with the id of its call."""
-        waiting = self._waiting.get(result.name or "", deque())
+        waiting = self._waiting.get(result.name or "")
         if result.id in self._known:
-            if result.id in waiting:
-                waiting.remove(result.id)
+            if waiting is not None:
+                waiting.discard(result.id)
             return result
-        if waiting and (not result.id or waiting[0].startswith(MADE)):
+        oldest = waiting.oldest if waiting is not None else None
+        if waiting is not None and oldest is not None and (not result.id or oldest.startswith(MADE)):
+            waiting.discard(oldest)
             extra = result.extra
             if result.id:  # an id that only the result has: it is written again
                 extra = merged(extra or {}, {"functionResponse": {"id": result.id}})
-            return msgspec.structs.replace(result, id=waiting.popleft(), extra=extra)
+            return msgspec.structs.replace(result, id=oldest, extra=extra)
         return result if result.id else msgspec.structs.replace(result, id=self._new_id())
 
     def _new_id(self) -> str:
         self._made += 1
         return f"{MADE}{self._made}"
+
+
+class _Waiting:
+    """The ids of calls that have no result yet, in their order. Each takes the same time, in whatever order they go."""
+
+    def __init__(self) -> None:
+        self._ids: deque[str] = deque()
+        self._gone: Counter[str] = Counter()
+        """How many of an id are answered, and still in the queue."""
+        self._left: Counter[str] = Counter()
+
+    def add(self, identity: str) -> None:
+        self._ids.append(identity)
+        self._left[identity] += 1
+
+    def discard(self, identity: str) -> None:
+        """The oldest of this id is answered, if there is one."""
+        if self._left[identity]:
+            self._left[identity] -= 1
+            self._gone[identity] += 1
+
+    @property
+    def oldest(self) -> str | None:
+        """The id of the call that has waited longest; None: none waits."""
+        while self._ids and self._gone[self._ids[0]]:
+            self._gone[self._ids.popleft()] -= 1
+        return self._ids[0] if self._ids else None

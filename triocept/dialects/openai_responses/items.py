@@ -104,10 +104,14 @@ def goes_on(part: Part, *, own: bool) -> bool:
 
 
 def item_of(part: Part, *, own: bool) -> dict[str, Json]:
-    """The item that begins with this text or reasoning, without it."""
+    """The item that begins with this text or reasoning, without it. Its lists may be added to."""
     extra = part.extra if own and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
     item = extra.get("item")
-    said = item if isinstance(item, dict) else {}
+    said = (
+        {name: [*v] if isinstance(v, list) else v for name, v in item.items()}
+        if isinstance(item, dict)
+        else {}
+    )
     if isinstance(part, Reasoning):
         return {"type": "reasoning", "summary": [], **said}
     return {"type": "message", "role": "assistant", "content": [], **said}
@@ -123,7 +127,7 @@ def _render(
             case Text() | RefusalText():
                 if last != "message" or not goes_on(part, own=own):
                     items.append(item_of(part, own=own))
-                items[-1]["content"] = [*items[-1]["content"], output_text(part, own=own, answer=fresh)]
+                items[-1]["content"].append(output_text(part, own=own, answer=fresh))
                 last = "message"
             case Reasoning():
                 if last != "reasoning" or not goes_on(part, own=own):
@@ -153,7 +157,7 @@ def _render_other(part: Part, names: Names, *, own: bool, fresh: bool) -> list[d
 def _add_reasoning(item: dict[str, Json], part: Reasoning, *, own: bool, packed: bool) -> None:
     if part.text:
         field = text_field(part, own=own)
-        item[field] = [*item.get(field, ()), reasoning_text(part, part.text, own=own)]
+        item.setdefault(field, []).append(reasoning_text(part, part.text, own=own))
     encrypted = encrypted_of(part.blobs, packed=packed)
     if encrypted is not None:
         item[ENCRYPTED] = encrypted

@@ -1,0 +1,100 @@
+"""How the cost of work grows with its size: CPU time and memory of n against 2n.
+
+Rules:
+
+1. CPU time of this thread, never the clock on the wall: what else the machine does is not measured.
+2. Noise only adds to a time, so the least of several counts, for n and for 2n alike; a ratio under the bound counts
+   from the third round on, so that no single noise lets what is quadratic (4) pass.
+3. The garbage collector is off, as its rounds belong to whatever else the process holds.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeAlias
+
+__all__ = ["MOST", "Growth", "Make", "Work", "cpu_growth", "memory_growth"]
+
+Work: TypeAlias = Callable[[], object]
+Make: TypeAlias = Callable[[int], Work]
+"""Makes work of this size."""
+
+MOST = 3.0
+"""What is linear takes 2 times as much for 2n, and what is quadratic 4 times."""
+ENOUGH = 0.003
+"""Seconds of work that can be compared: some thousand times the clock's resolution."""
+LITTLE = 0.0003
+"""Seconds that anything may take, whatever its size: what takes less at `LARGEST` does not grow."""
+LARGEST = 50_000
+ROUNDS = 3
+MOST_ROUNDS = 12
+NOISE = 32 * 1024
+"""Bytes that anything may take, whatever its size."""
+
+
+class Growth(NamedTuple):
+    """What n takes, and 2n: in seconds, or in bytes."""
+
+    n: int
+    once: float
+    twice: float
+
+    @property
+    def ratio(self) -> float:
+        return self.twice / self.once
+
+
+def cpu_growth(make: Make, *, rounds: int = MOST_ROUNDS) -> Growth:
+    """The CPU time of n, which is so much that it can be measured, and of 2n."""
+    with _without_collector():
+        n = _size(make)
+        growth = Growth(n, float("inf"), float("inf"))
+        works = make(n), make(2 * n)
+        for number in range(1, rounds + 1):
+            once, twice = map(_seconds, works)
+            growth = Growth(n, max(LITTLE, min(growth.once, once)), max(LITTLE, min(growth.twice, twice)))
+            if number >= ROUNDS and growth.ratio < MOST:
+                break
+    return growth
+
+
+def memory_growth(make: Make, n: int) -> Growth:
+    """The most memory that is in use at once during the work of n, and of 2n, but for `NOISE`."""
+    with _without_collector():
+        once, twice = (max(NOISE, _peak(make(size))) for size in (n, 2 * n))
+    return Growth(n, once, twice)
+
+
+def _size(make: Make) -> int:
+    n = 64
+    while (taken := _seconds(make(n))) < ENOUGH and n < LARGEST:
+        n = min(int(n * max(1.5, min(1.2 * ENOUGH / max(taken, 1e-6), 32))), LARGEST)
+    return n
+
+
+def _seconds(work: Work) -> float:
+    start = time.thread_time()
+    work()
+    return time.thread_time() - start
+
+
+def _peak(work: Work) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

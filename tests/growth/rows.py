@@ -1,0 +1,21 @@
+"""All that has to be linear, by what it is called."""
+
+from __future__ import annotations
+
+from tests.growth.connections import CONNECTIONS, STEADY_CONNECTIONS
+from tests.growth.documents import DOCUMENTS
+from tests.growth.measured import Make
+from tests.growth.records import RECORDS, STEADY_RECORDS
+from tests.growth.streams import STEADY_STREAMS, STREAMS
+
+__all__ = ["ROOMS", "ROWS", "STEADY"]
+
+ROOMS: dict[str, dict[str, Make]] = {
+    "What a provider sends": STREAMS,
+    "What an agent sends and gets": DOCUMENTS,
+    "What is kept of a run": RECORDS,
+    "What comes over a connection": CONNECTIONS,
+}
+ROWS: dict[str, Make] = {name: make for rows in ROOMS.values() for name, make in rows.items()}
+STEADY: dict[str, Make] = {**STEADY_STREAMS, **STEADY_RECORDS, **STEADY_CONNECTIONS}
+"""What keeps nothing of what is through, and takes as much memory for n as for 2n."""
