@@ -203,19 +203,41 @@ class Endpoint:
             check_handler(handler)
             handler = awaiting(handler)
         check_concurrency(concurrency)
-        rollout = Rollout(
-            self,
-            self._registry,
-            self._watcher,
+        rollout = self._make_rollout(
             id=id,
             model=model,
             on_hangup=on_hangup,
             on_retry=on_retry,
-            recorder=recorder or self._recorder,
-            services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
+            recorder=recorder,
+            tools=tools,
+            user=user,
+            stop=stop,
+            state=state,
+            state_type=state_type,
             limits=limits,
         )
         return open_rollout(rollout, handler, concurrency)
+
+    def _make_rollout(
+        self,
+        *,
+        recorder: Recorder | None = None,
+        tools: Iterable[ToolLike] = (),
+        user: UserSimulator | None = None,
+        stop: StopCondition | None = None,
+        state: Any = None,
+        state_type: Any = None,
+        **options: Any,
+    ) -> Rollout:
+        """A rollout that is not open yet; the arguments are those of `open_rollout`."""
+        return Rollout(
+            self,
+            self._registry,
+            self._watcher,
+            recorder=recorder or self._recorder,
+            services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
+            **options,
+        )
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"

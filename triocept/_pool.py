@@ -23,9 +23,10 @@ from ._checks import check_choice, check_count, check_number
 from ._endpoint import Endpoint, serve_endpoint
 from ._failures import keeping, raise_all, split_cancelled
 from ._rollout.event_loop import check_loop
-from ._rollout.handler import Handler, check_handler
+from ._rollout.handler import Handler, awaiting, check_handler
 from ._rollout.ledger import recording
-from ._rollout.rollout import Rollout
+from ._rollout.life import open_rollout
+from ._rollout.rollout import Rollout, check_concurrency
 from ._trace.recorder import Recorder
 from .errors import EndpointCrashed
 
@@ -100,26 +101,34 @@ class Pool:
         return f"<Pool: {len(self._members)} endpoints, {sum(self.loads)} rollouts>"
 
     @asynccontextmanager
-    async def open_rollout(self, handler: Handler | None = None, **options: Any) -> AsyncIterator[Rollout]:
+    async def open_rollout(
+        self, handler: Handler | None = None, *, concurrency: int | None = None, **options: Any
+    ) -> AsyncIterator[Rollout]:
         """Open a rollout on the endpoint that has the fewest; wait for one where all are full.
 
         Arguments, errors and closing are those of `Endpoint.open_rollout`.
 
         Raises:
             trio.ClosedResourceError: the pool has ended.
-            EndpointCrashed: its endpoint has died (`on_lost_endpoint="raise"`); the body was cancelled.
+            EndpointCrashed: its endpoint has died (`on_lost_endpoint="raise"`); the body was cancelled, or never began.
             Exception: there is no endpoint, and none can be opened: what that raised, a `TunnelError` say.
 
         Cancellation: a wait is left at once; otherwise as `Endpoint.open_rollout`.
         """
         if handler is not None:
             check_handler(handler)
+            handler = awaiting(handler)
+        check_concurrency(concurrency)
         options.setdefault("recorder", self._recorder)
         place = await self._find_place()
         try:
-            async with place.member.endpoint.open_rollout(handler, **options) as rollout:
-                place.rollout = rollout
-                yield rollout
+            # Its place knows it before it is open: its endpoint may die while its recorder is being opened.
+            place.rollout = place.member.endpoint._make_rollout(**options)
+            with place.scope:
+                async with open_rollout(place.rollout, handler, concurrency) as rollout:
+                    yield rollout
+            if place.error is not None:
+                raise place.error
         finally:
             place.leave()
             if place in self._homeless:
@@ -217,14 +226,16 @@ class Pool:
             nonlocal opened
             opened = True
             self._opening -= 1
+            self._error = None
 
         with self._scope() as scope:
             scope.shield = True
             try:
-                self._error = await self._run(self._openers[0], on_open)
+                error = await self._run(self._openers[0], on_open)
             finally:
                 self._opening -= not opened
             if not opened:
+                self._error = error
                 await self._pause()
 
     async def _run(self, opener: OpenEndpoint, on_open: Callable[[], None]) -> BaseException | None:
@@ -290,6 +301,7 @@ class Pool:
         finally:
             self._paused = False
             self._wake()
+        self._grow()  # who has lost its endpoint does not ask for another one
 
     @contextmanager
     def _scope(self) -> Iterator[trio.CancelScope]:
@@ -333,15 +345,24 @@ class _Place:
     def __init__(self, member: _Member) -> None:
         self.member = member
         self.rollout: Rollout | None = None
+        """None only until it is made: there is no checkpoint before."""
+        self.scope = trio.CancelScope()
+        """Around all of it; cancelled only while the rollout is being opened."""
+        self.error: BaseException | None = None
+        """Why it was."""
         member.add(self)
 
     def move(self, member: _Member) -> None:
-        """The rollout lives on, with its key and its trace, on another endpoint."""
+        """The rollout lives on, with its key and its trace, on another endpoint; unless its id is taken there."""
         self.member.discard(self)
         self.member = member
         member.add(self)
-        if self.rollout is not None:
+        if self.rollout is None:
+            return
+        try:
             self.rollout._move(member.endpoint, member.endpoint._registry, member.endpoint._watcher)
+        except ValueError as exc:
+            self.fail(exc)
 
     def depart(self) -> None:
         """Its endpoint ends, and does not take the rollout along: there will be another."""
@@ -349,8 +370,14 @@ class _Place:
             self.rollout._depart()
 
     def fail(self, error: BaseException) -> None:
-        if self.rollout is not None and self.rollout._fail is not None:
+        """End its body, or its opening. One that closes is left alone."""
+        if self.rollout is None:
+            return
+        if self.rollout._fail is not None:
             self.rollout._fail(error)
+        elif self.rollout._report is None and not self.rollout.trace.sealed:
+            self.error = error
+            self.scope.cancel()
 
     def leave(self) -> None:
         self.member.discard(self)

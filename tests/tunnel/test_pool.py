@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import trio
+import trio.testing
 
 from tests.asking import ask_body, connected, echo, raw_request, read_to_end
 from tests.tunnel.relay import Relay
@@ -22,8 +23,10 @@ from triocept import (
     Pool,
     Refusal,
     Rollout,
+    Trace,
     TunnelError,
     TunnelHealth,
+    Turn,
     read_traces,
     serve_endpoint,
     serve_pool,
@@ -321,6 +324,202 @@ async def test_a_rollout_with_a_call_in_hand_outlives_its_endpoint_though_there_
                 for each in (rollout, child):
                     assert await ask(each, "after") == "after"
     assert {len(trace) for trace in (rollout.trace, child.trace)} == {2}
+
+
+class Mortals:
+    """Endpoints that end when they are told to. One of them may be impossible to open, and any may be held up."""
+
+    def __init__(self, *, impossible: int = 0) -> None:
+        self.opened = self.gone = 0
+        self.deaths: dict[Endpoint, trio.Event] = {}
+        self.go, self.leave = trio.Event(), trio.Event()
+        self.go.set()
+        self.leave.set()
+        self._impossible = impossible
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Endpoint]:
+        self.opened += 1
+        if self.opened == self._impossible:
+            raise OSError("no descriptor left, just now")
+        await self.go.wait()
+        deaths: list[trio.Event] = []
+        try:
+            async with serve_until_told(deaths) as endpoint:
+                self.deaths[endpoint] = deaths[0]
+                yield endpoint
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.leave.wait()
+            self.gone += 1
+
+    def kill_busy(self, pool: Pool) -> None:
+        """End the endpoint that has the rollout."""
+        self.deaths[pool.endpoints[pool.loads.index(1)]].set()
+
+
+class SlowToOpen:
+    """A recorder that is opened when it is told to."""
+
+    def __init__(self, *, shielded: bool = False) -> None:
+        self.opening, self.go = trio.Event(), trio.Event()
+        self.sealed: list[Trace] = []
+        self._shielded = shielded
+
+    async def aopen(self) -> None:
+        self.opening.set()
+        with trio.CancelScope(shield=self._shielded):
+            await self.go.wait()
+
+    async def record(self, turn: Turn) -> None:
+        pass
+
+    async def seal(self, trace: Trace) -> None:
+        self.sealed.append(trace)
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_a_rollout_without_an_endpoint_gets_one_though_the_first_that_is_tried_cannot_be_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triocept._pool.BACK_OFF", 0.05)
+    mortals = Mortals(impossible=2)
+    with trio.fail_after(20):
+        async with serve_pool(mortals.open, on_lost_endpoint="move") as pool:
+            async with pool.open_rollout(echo) as rollout:
+                mortals.kill_busy(pool)
+                await until(lambda: not pool.endpoints)
+                await until(lambda: pool.endpoints)
+                assert await ask(rollout, "after") == "after"
+    assert mortals.opened == 3
+
+
+@pytest.mark.parametrize("endpoints", [1, 2])
+async def test_a_rollout_that_is_being_opened_when_its_endpoint_dies_is_moved(endpoints: int) -> None:
+    mortals, recorder = Mortals(), SlowToOpen()
+
+    async def run() -> None:
+        async with pool.open_rollout(echo, recorder=recorder) as rollout:
+            await until(lambda: pool.endpoints)
+            assert await ask(rollout, "hi") == "hi"
+
+    with trio.fail_after(20):
+        async with serve_pool([mortals.open] * endpoints, on_lost_endpoint="move") as pool:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await recorder.opening.wait()
+                mortals.kill_busy(pool)
+                await until(lambda: len(pool.endpoints) < endpoints)
+                recorder.go.set()
+    assert [len(trace) for trace in recorder.sealed] == [1]
+
+
+@pytest.mark.parametrize("shielded", [False, True])
+async def test_a_rollout_that_is_being_opened_when_its_endpoint_dies_is_told(shielded: bool) -> None:
+    mortals, recorder = Mortals(), SlowToOpen(shielded=shielded)
+
+    async def run() -> None:
+        with pytest.raises(EndpointCrashed, match="one of a pool, has died"):
+            async with pool.open_rollout(echo, recorder=recorder):
+                await trio.sleep_forever()
+
+    with trio.fail_after(20):
+        async with serve_pool([mortals.open] * 2) as pool:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await recorder.opening.wait()
+                mortals.kill_busy(pool)
+                await until(lambda: len(pool.endpoints) == 1)
+                if shielded:
+                    recorder.go.set()
+            assert set(pool.loads) == {0}
+
+
+async def test_a_rollout_that_finds_its_id_taken_where_it_goes_is_told_and_the_others_are_moved() -> None:
+    mortals = Mortals()
+    with trio.fail_after(20):
+        async with serve_pool([mortals.open] * 2, on_lost_endpoint="move") as pool:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hold_and_be_told, pool, "a")
+                await until(lambda: sum(pool.loads) == 1)
+                first = pool.endpoints[pool.loads.index(1)]
+                async with pool.open_rollout(echo, id="a"), pool.open_rollout(echo), pool.open_rollout(echo):
+                    mortals.deaths[first].set()
+                    await until(lambda: len(pool.endpoints) == 1)
+                    await until(lambda: pool.loads == (3,))
+
+
+async def test_a_rollout_that_is_being_left_when_its_endpoint_dies_leaves_no_key_elsewhere() -> None:
+    class SlowToSeal(SlowToOpen):
+        async def aopen(self) -> None:
+            pass
+
+        async def seal(self, trace: Trace) -> None:
+            self.opening.set()
+            await self.go.wait()
+
+    async def run() -> None:
+        async with pool.open_rollout(echo, recorder=recorder):
+            pass
+
+    mortals, recorder = Mortals(), SlowToSeal()
+    with trio.fail_after(20):
+        async with serve_pool([mortals.open] * 2, on_lost_endpoint="move") as pool:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await recorder.opening.wait()
+                mortals.kill_busy(pool)
+                await until(lambda: pool.loads == (1,))
+                assert [len(endpoint._registry) for endpoint in pool.endpoints] == [0]
+                recorder.go.set()
+
+
+async def hold_and_be_told(pool: Pool, name: str) -> None:
+    with pytest.raises(ValueError, match=f"a rollout with the id '{name}' is open already"):
+        async with pool.open_rollout(echo, id=name):
+            await trio.sleep_forever()
+
+
+async def test_a_rollout_between_two_endpoints_opens_children_that_go_with_it() -> None:
+    mortals = Mortals()
+    with trio.fail_after(20):
+        async with serve_pool(mortals.open, on_lost_endpoint="move") as pool:
+            async with pool.open_rollout(echo) as rollout, rollout.open_child(echo, id="elder"):
+                mortals.go = trio.Event()
+                mortals.kill_busy(pool)
+                await until(lambda: not pool.endpoints)
+                with pytest.raises(ValueError, match="'elder' is open already"):
+                    async with rollout.open_child(echo, id="elder"):
+                        raise AssertionError
+                async with rollout.open_child(echo) as child, child.open_child(echo) as grandchild:
+                    mortals.go.set()
+                    await until(lambda: pool.endpoints)
+                    for each in (rollout, child, grandchild):
+                        assert await ask(each, each.id) == each.id
+
+
+async def test_why_no_endpoint_can_be_opened_is_not_what_another_one_has_died_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triocept._pool.BACK_OFF", 15.0)
+    mortals = Mortals(impossible=3)
+    with trio.fail_after(20):
+        async with serve_pool(mortals.open, per_endpoint=1) as pool:
+            async with pool.open_rollout(), pool.open_rollout():
+                assert pool.loads == (1, 1)
+            mortals.leave = trio.Event()
+            for death in mortals.deaths.values():
+                death.set()
+            await until(lambda: not pool.endpoints)
+            for _ in range(2):
+                with pytest.raises(OSError, match="no descriptor left"):
+                    async with pool.open_rollout():
+                        raise AssertionError
+                mortals.leave.set()
+                await until(lambda: mortals.gone == 2)
+                await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_a_fixed_endpoint_that_dies_is_opened_again(servers: dict[int, Server]) -> None:

@@ -37,6 +37,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def __contains__(self, rollout: Rollout) -> bool:
+        return self._by_id.get(rollout.id) is rollout
+
     def __iter__(self) -> Iterator[Rollout]:
         return iter(tuple(self._by_id.values()))
 
@@ -60,7 +63,7 @@ class Registry:
 
     def discard(self, rollout: Rollout) -> None:
         """Revoke the rollout's key."""
-        if self._by_id.get(rollout.id) is rollout:
+        if rollout in self:
             del self._by_id[rollout.id]
             del self._by_digest[_digest(rollout.api_key)]
             if rollout.state_key is not None:

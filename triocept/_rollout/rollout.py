@@ -582,15 +582,19 @@ class Rollout:
             self._fail(error)
 
     def _depart(self) -> None:
-        """The endpoint ends, and this rollout does not: it waits for another."""
-        self._registry.discard(self)
-        for child in self._family:
-            child._depart()
+        """The endpoint ends, and this rollout does not: it waits for another. So do its children, and those that it
+        opens meanwhile."""
+        self._move(self._addresses, Registry(), self._watcher)
 
     def _move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
-        """Live on, on another endpoint."""
-        self._registry.discard(self)
-        registry.add(self)
+        """Live on, on another endpoint; one that is being left has no key any more, and gets none there.
+
+        Raises:
+            ValueError: its id, or that of a child, is taken there.
+        """
+        if self in self._registry:
+            self._registry.discard(self)
+            registry.add(self)
         self._addresses, self._registry, self._watcher = addresses, registry, watcher
         self._family.move(addresses, registry, watcher)
 
