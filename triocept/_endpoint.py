@@ -304,7 +304,7 @@ async def serve_endpoint(
     Cancellation: as an exception of the body.
     """
     check_loop("serve_endpoint")
-    _check_reach(advertise, tunnel, on_lost_url)
+    _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
     ssl_context = _ssl_context(tls, http2=http2)
     registry = Registry()
@@ -473,13 +473,17 @@ def _check_numbers(host: str, port: int, max_body: int, grace: float, limits: En
     check_type("limits", limits, EndpointLimits, "an EndpointLimits", hint)
 
 
-def _check_reach(advertise: str | None, tunnel: Tunnel | None, on_lost_url: str) -> None:
+def _check_reach(
+    advertise: str | None, tunnel: Tunnel | None, tunnel_health: TunnelHealth | None, on_lost_url: str
+) -> None:
     if advertise is not None:
         if tunnel is not None:
             raise ValueError("the public URL is the tunnel's or the advertised one: give one of them")
         check_host(advertise, whose="advertise")
     if tunnel is not None and not isinstance(tunnel, Tunnel):
         raise TypeError(f"tunnel is a Tunnel, such as FixedURL or SSHTunnel, not {type(tunnel).__name__}")
+    if tunnel_health is not None:
+        check_type("tunnel_health", tunnel_health, TunnelHealth, "a TunnelHealth", "TunnelHealth(interval=…)")
     if on_lost_url not in ("raise", "move"):
         raise ValueError(f"on_lost_url is 'raise' or 'move', not {on_lost_url!r}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ._checks import check_count, check_number
+from ._checks import NamesItself, check_count, check_number
 
 __all__ = ["EndpointLimits"]
 
@@ -12,7 +12,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """The bounds of one endpoint: `serve_endpoint(limits=EndpointLimits(connections=2_000))`.
 
     What is over one of them gets its status (408, 413, 431, 503) where a status can still be sent, and touches no

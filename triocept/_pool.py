@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import trio
 
-from ._checks import check_choice, check_count, check_number
+from ._checks import check_choice, check_count, check_number, described
 from ._endpoint import Endpoint, serve_endpoint
 from ._failures import keeping, raise_all, split_cancelled
 from ._rollout.event_loop import check_loop
@@ -428,6 +428,7 @@ async def serve_pool(
     Cancellation: as an exception of the body.
     """
     check_loop("serve_pool")
+    _check_opener(open_endpoint)
     grows = callable(open_endpoint)
     openers: Sequence[Any] = [open_endpoint] if callable(open_endpoint) else tuple(open_endpoint)
     limit = (PER_ENDPOINT if grows else math.inf) if per_endpoint is None else per_endpoint
@@ -456,6 +457,22 @@ async def serve_pool(
             if pool.fatal is not None:
                 errors[:] = [pool.fatal]
     raise_all(errors)
+
+
+def _check_opener(given: object) -> None:
+    """See whether it can open endpoints."""
+    hint = "serve_pool(partial(serve_endpoint, host=…)), or a list of such functions"
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    for one in several:
+        if isinstance(one, AbstractAsyncContextManager):
+            raise TypeError(
+                f"open_endpoint is a function that opens an endpoint, and this one was called: {hint}"
+            )
+        if not callable(one):
+            more = f"; per_endpoint={one} is how many rollouts one has" if isinstance(one, int) else ""
+            raise TypeError(
+                f"open_endpoint is a function that opens an endpoint, not {described(one)}: {hint}{more}"
+            )
 
 
 def _check(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import traceback
 from collections.abc import Callable
 from math import inf, nan
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast, final
 
+import httpx2
 import pytest
 import trio
 import trio.testing
 
 from tests.asking import ask, echo
 from triocept import (
+    AgentFailed,
     CommandTunnel,
     Endpoint,
     EndpointLimits,
@@ -25,6 +29,7 @@ from triocept import (
     Message,
     Price,
     PrimeTunnel,
+    RecorderGroup,
     Refusal,
     Request,
     Response,
@@ -34,11 +39,13 @@ from triocept import (
     Text,
     ToolCall,
     TunnelHealth,
+    Unanswered,
     open_upstream,
     serve_endpoint,
     serve_pool,
 )
 from triocept.handlers import fallback, limits, route
+from triocept.handlers.script import NotAReply
 
 ANY: Any = None
 
@@ -610,3 +617,165 @@ async def test_a_loop_may_follow_upon_a_service_that_was_ended() -> None:
                     await exchange.respond("by hand")
                     break
             assert len(rollout.trace) == 2
+
+
+class Unknown:
+    """A type that JSON has no form for."""
+
+
+def by_kind(what: str, kind: Unknown) -> None: ...
+
+
+OPENED: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: HostTool.of(ANY or "search"), TypeError, "a tool is a function, not str: 'search'"),
+    (lambda: HostTool.of(ANY or {"type": "function"}), TypeError, "a tool is a function, not dict"),
+    (lambda: HostTool.of(ANY or None), TypeError, "a tool is a function, not None"),
+    (
+        lambda: HostTool.of(by_kind),
+        TypeError,
+        "tool 'by_kind': the parameter 'kind' is of type Unknown, which has no JSON Schema: give it one that has",
+    ),
+    (lambda: HostTool.of(by_kind, description=ANY or 5), TypeError, "description is a str, not int: 5"),
+    (
+        lambda: RecorderGroup(ANY or JSONLRecorder("x")),
+        TypeError,
+        "RecorderGroup takes a list of recorders, not JSONLRecorder",
+    ),
+    (lambda: ScriptedModel([ToolCall]), NotAReply, r"replies\[0\] is the class ToolCall: give one of it"),
+    (
+        lambda: Price(ANY or 1, 2),
+        TypeError,
+        "Price takes input, output, cached_input, cache_write by name: Extra",
+    ),
+    (
+        lambda: Limits(max_turns=ANY or 5),
+        TypeError,
+        "Limits takes turns, .*, prices by name: Unexpected .*'max_turns'",
+    ),
+    (lambda: EndpointLimits(ANY or 5), TypeError, "EndpointLimits takes connections, "),
+    (lambda: TunnelHealth(ANY or 5), TypeError, "TunnelHealth takes "),
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "text"), OPENED, ids=words)
+def test_what_is_made_wrongly_is_named(make: Callable[[], Any], kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=f"^{text}") as caught:
+        make()
+    assert "schema_hook" not in str(caught.value)
+
+
+POOLS: dict[str, tuple[Any, str]] = {
+    "one that was called": (lambda: serve_endpoint(), "and this one was called: serve_pool.partial"),
+    "one in a list": (lambda: [serve_endpoint()], "and this one was called"),
+    "a number": (lambda: 4, "not int: 4: serve_pool.*; per_endpoint=4 is how many rollouts one has"),
+    "a text": (lambda: "x", "not str: 'x'"),
+}
+
+
+@pytest.mark.parametrize(("given", "text"), POOLS.values(), ids=POOLS)
+async def test_what_opens_no_endpoint_is_told_before_a_pool_begins(
+    given: Callable[[], Any], text: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^open_endpoint is a function that opens an endpoint, {text}"):
+        async with serve_pool(given()):
+            pytest.fail("it began")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"advertise": 5}, "advertise is a str, not int: 5"),
+        ({"tunnel_health": 5}, r"tunnel_health is a TunnelHealth, not int: 5; TunnelHealth\(interval="),
+    ],
+)
+async def test_how_an_endpoint_is_reached_is_looked_at(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(TypeError, match=f"^{text}"):
+        async with serve_endpoint(**options):
+            pytest.fail("it began")
+
+
+@final
+class Bundle:
+    """What starts an agent, as `triocept.agents` gives it."""
+
+    argv = ("true",)
+
+
+RUN: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
+    (lambda r: r.run_agent(ANY or "true x"), TypeError, "argv is a list"),
+    (
+        lambda r: r.run_agent(ANY or Bundle()),
+        TypeError,
+        r"argv is a list.*run_agent\(launch.argv, env=launch.env\)",
+    ),
+    (lambda r: r.run_agent(ANY or 5), TypeError, "argv is a list.*, not int: 5"),
+    (lambda r: r.run_agent(["true"], env={"A": ANY or 1}), TypeError, "env holds only str"),
+    (lambda r: r.run_agent(["true"], cwd=ANY or 5), TypeError, "cwd is a str or a path, not int: 5"),
+    (lambda r: r.run_agent(["true"], input=ANY or 5), TypeError, "input is bytes or str"),
+    (lambda r: r.run_agent(["true"], output_limit=-1), ValueError, "output_limit is 0 or more"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), RUN, ids=words)
+async def test_a_wrong_argument_of_an_agent_is_told_in_the_callers_line(
+    call: Callable[[Rollout], Any], kind: type[Exception], text: str
+) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(kind, match=f"^{text}") as caught:
+            await call(rollout)
+        frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+        assert frames[1:] == ["run_agent"]
+        with pytest.raises(kind, match=f"^{text}"):
+            call(cast(Any, SimpleNamespace(run_agent=rollout.open_agent)))
+
+
+async def test_an_agent_that_is_not_there_is_told_in_a_few_lines() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            with pytest.raises(AgentFailed, match="there is no such command") as caught:
+                await rollout.run_agent(["claud"])
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    assert "_rollout/process.py" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_handler_that_returns_a_refusal_is_told_to_raise_it() -> None:
+    async def returning(exchange: Exchange) -> Any:
+        return Refusal(404, "no")
+
+    with trio.fail_after(20), pytest.raises(Unanswered, match="`raise` it, `return` gives no answer"):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(returning) as rollout:
+            await ask(rollout)
+
+
+async def test_a_handlers_fault_says_whose_it_is_once() -> None:
+    shared = KeyError("boom")
+
+    async def failing(exchange: Exchange) -> None:
+        raise shared
+
+    async with serve_endpoint() as endpoint:
+        for name in ("r1", "r2"):
+            with trio.fail_after(20), pytest.raises(KeyError, match="boom"):
+                async with endpoint.open_rollout(failing, id=name) as rollout:
+                    await ask(rollout)
+    (note,) = shared.__notes__
+    assert re.fullmatch(r"in the handler of rollout r1, exchange \S+", note)
+
+
+async def test_a_rollout_that_is_opened_in_asyncio_says_that_it_needs_trio() -> None:
+    async def opens(endpoint: Endpoint) -> None:
+        async with endpoint.open_rollout(echo):
+            pytest.fail("it began")
+
+    async with serve_endpoint() as endpoint:
+        with trio.fail_after(20), pytest.raises(RuntimeError, match=r"^open_rollout needs trio"):
+            await trio.to_thread.run_sync(asyncio.run, opens(endpoint))
+
+
+async def test_a_rollout_without_a_state_says_so() -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, id="r") as rollout:
+        url, key = rollout.service_url("state"), {"authorization": f"Bearer {rollout.api_key}"}
+        async with httpx2.AsyncClient(verify=False) as client:
+            told = await client.get(url, headers=key)
+    assert told.status_code == 404
+    assert "rollout r has no state: give open_rollout the first one, state=" in told.text

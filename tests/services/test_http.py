@@ -375,7 +375,7 @@ async def test_a_service_that_is_not_offered_is_not_there() -> None:
     async with opened() as (_, client):
         assert (await client.post("/user")).status_code == 404
         assert (await client.get("/tools")).json() == {"tools": []}
-        assert (await client.get("/state")).status_code == 401
+        assert (await client.get("/state")).status_code == 404
         assert (await client.post("/stop")).json() == {"done": False, "reason": None}
 
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from .._checks import check_number
+from .._checks import NamesItself, check_number
 from .response import Usage
 
 __all__ = ["Price", "price_of"]
@@ -19,7 +19,7 @@ _PER = 1e6
 """Tokens that a price is for."""
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
+class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """What a model costs: for each million tokens, in any currency (that of the limit on the cost)."""
 
     input: float

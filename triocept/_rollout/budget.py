@@ -24,7 +24,7 @@ import msgspec
 
 from .._canonical.price import Price, price_of
 from .._canonical.response import Usage
-from .._checks import check_count, check_number, check_type
+from .._checks import NamesItself, check_count, check_number, check_type
 from .._trace.cost import models_of, usage_of
 from .._trace.turn import Turn
 from ..errors import LimitReached, MissingPrice
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Limits"]
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """What a rollout, or a handler, may spend: `open_rollout(handler, limits=Limits(turns=50, cost=2.0, prices=…))`.
 
     None is no limit. What is counted, and when, is said in `triocept/_rollout/budget.py` and in the how-to.

@@ -9,15 +9,16 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
 
+from .._checks import check_type, described
 from ..errors import AgentFailed
 from . import launch
 
-__all__ = ["check_argv", "check_env", "check_input", "start_process"]
+__all__ = ["check_argv", "check_cwd", "check_env", "check_input", "start_process"]
 
 
 def check_argv(argv: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
@@ -31,6 +32,11 @@ def check_argv(argv: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
         raise TypeError(
             'argv is a list, ["claude", "-p", "fix the bug"], not one str: no shell would split it'
         )
+    given: object = argv
+    if not isinstance(given, Iterable):
+        kind = type(argv).__name__
+        hint = f"; of {kind} it is run_agent(launch.argv, env=launch.env)" if hasattr(argv, "argv") else ""
+        raise TypeError(f'argv is a list, ["claude", "-p", "fix the bug"], not {described(argv)}{hint}')
     command = tuple(_check_argument(argument, place) for place, argument in enumerate(argv))
     if not command or not command[0]:
         raise ValueError("argv is empty: its first entry names the program to run")
@@ -54,6 +60,12 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
             )
         environment[name] = value
     return environment
+
+
+def check_cwd(cwd: object) -> None:
+    """See whether it can be a working directory: TypeError. Whether it is there is seen at the start."""
+    if cwd is not None:
+        check_type("cwd", cwd, (str, os.PathLike), "a str or a path")
 
 
 def check_input(data: object) -> bytes | None:
@@ -117,7 +129,8 @@ async def start_process(
         process = await _start_marked(argv, mark, options) if mark is not None else None
         return process or await trio.lowlevel.open_process(argv, **options)
     except OSError as exc:
-        raise AgentFailed(_what_to_do(argv[0], cwd, exc), argv=argv) from exc
+        failed = AgentFailed(_what_to_do(argv[0], cwd, exc), argv=argv)
+        raise failed from exc.with_traceback(None)  # where in here it came up says nothing
 
 
 async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any]) -> trio.Process | None:

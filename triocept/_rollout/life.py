@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._failures import keeping, raise_all, run_each, split_cancelled
+from .event_loop import check_loop
 from .service import Handler, run_service
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ async def open_rollout(
 
     The body's own exception leaves bare, and so does a handler's (which cancels the body); if both fail, a group.
     """
+    check_loop("open_rollout")
     rollout._registry.add(rollout)
     try:
         await rollout._ledger.open()

@@ -105,11 +105,7 @@ async def open_process(
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
     data = check_input(input)
-    _check_options(output, output_limit, terminate_grace)
-    if output == "inherit" and (stdout_file is not None or stderr_file is not None):
-        raise ValueError(
-            'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
-        )
+    check_options(output, output_limit, stdout_file, stderr_file, terminate_grace)
     # An agent may itself run agents: what is theirs is its own, too.
     outer = environment.get(MARK) or os.environ.get(MARK)
     environment[MARK] = f"{outer}:{token}" if outer else token
@@ -375,12 +371,22 @@ class AgentProcess:
                 raise AgentFailed(text, argv=self.argv, returncode=self.returncode) from stream.error
 
 
-def _check_options(output: str, output_limit: object, terminate_grace: object) -> None:
+def check_options(
+    output: str,
+    output_limit: object,
+    stdout_file: OutputFile | None,
+    stderr_file: OutputFile | None,
+    terminate_grace: object,
+) -> None:
     """Before there is an agent that an error would have to end."""
     if output not in get_args(OutputMode):
         raise ValueError(f"output is one of {', '.join(get_args(OutputMode))}, not {output!r}")
     check_count("output_limit", output_limit)
     check_number("terminate_grace", terminate_grace)
+    if output == "inherit" and (stdout_file is not None or stderr_file is not None):
+        raise ValueError(
+            'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
+        )
 
 
 def _read_returncode(pid: int) -> int | None:

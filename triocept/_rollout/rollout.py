@@ -26,7 +26,7 @@ from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.trace import Trace
-from ..errors import LimitReached, MissingPrice, Refusal, RolloutClosed
+from ..errors import AgentFailed, LimitReached, MissingPrice, Refusal, RolloutClosed
 from .addresses import Addresses, Reach
 from .agent import Agent, open_agent
 from .arrivals import Arrivals
@@ -34,6 +34,7 @@ from .budget import Budget, Limits
 from .calls import Caller, Calls, OnRetry
 from .child import Family, ask, request_of
 from .clients import ClientConfig, open_client
+from .command import check_argv, check_cwd, check_env, check_input
 from .environment import provider_environment
 from .exchange import Exchange
 from .handler import Handler, awaiting, check_handler, told_model
@@ -42,7 +43,7 @@ from .life import open_rollout
 from .log import ClientGone, EventLog
 from .outcome import Failed, Outcome, Refused
 from .output import AgentResult
-from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode
+from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode, check_options
 from .registry import Registry
 from .retries import likeness, retry_of
 from .service import run_service
@@ -260,7 +261,9 @@ class Rollout:
     async def ask(self, request: Request | str | Sequence[Message]) -> Response:
         """One model call of the program's own, for a tool of it: answered as the agent's calls are, and recorded.
 
-        The exchange says so: `exchange.conversation.kind` is `tool`.
+        The exchange says so: `exchange.conversation.kind` is `tool`. It goes to the rollout's handler, as
+        all do, and counts for its `concurrency`: a handler that asks its own rollout needs room for both calls. A model
+        call of a handler's own is rather `upstream.fetch`.
 
         Args:
             request: what is asked; a text is the user's one message. A message's content may be a text, too.
@@ -355,7 +358,8 @@ class Rollout:
         Args:
             handler: `async (Exchange) -> None`. Raising a `Refusal` or an `UpstreamError` is an answer; any other
                 exception ends the service.
-            concurrency: how many exchanges are handled at once; None: as many as come. The others wait.
+            concurrency: how many exchanges are handled at once; None: as many as come. The others wait: with 1, a
+                handler that itself asks this rollout (`ask`) waits for ever.
 
         Raises:
             TypeError: that is no handler.
@@ -421,18 +425,25 @@ class Rollout:
         Cancellation: ends the agent and all that it started: SIGTERM to its group, `terminate_grace`, SIGKILL. Should
         this program itself be killed, its agents end within 2 s.
         """
-        async with self.open_agent(
-            argv,
-            env=env,
-            cwd=cwd,
-            input=input,
-            output=output,
-            output_limit=output_limit,
-            stdout_file=stdout_file,
-            stderr_file=stderr_file,
-            terminate_grace=terminate_grace,
-        ) as agent:
-            await agent.wait()
+        try:
+            opened = self.open_agent(
+                argv,
+                env=env,
+                cwd=cwd,
+                input=input,
+                output=output,
+                output_limit=output_limit,
+                stdout_file=stdout_file,
+                stderr_file=stderr_file,
+                terminate_grace=terminate_grace,
+            )
+        except (TypeError, ValueError) as exc:
+            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+        try:
+            async with opened as agent:
+                await agent.wait()
+        except AgentFailed as exc:
+            raise exc.with_traceback(None) from exc.__cause__
         return agent.result
 
     def open_agent(
@@ -459,9 +470,19 @@ class Rollout:
 
         Closing: an agent that still runs is ended, as by cancellation; then `agent.result` is there.
         """
+        try:
+            command = check_argv(argv)
+            if env is not None:
+                check_type("env", env, Mapping, "a mapping of names to values")
+                check_env({name: value for name, value in env.items() if value is not None})
+            check_cwd(cwd)
+            check_input(input)
+            check_options(output, output_limit, stdout_file, stderr_file, terminate_grace)
+        except (TypeError, ValueError) as exc:
+            raise exc.with_traceback(None) from None  # the line of interest is the caller's
         return open_agent(
             self,
-            argv,
+            command,
             env=env,
             cwd=cwd,
             input=input,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from reprlib import repr as short
 from typing import TYPE_CHECKING
@@ -149,6 +150,7 @@ class _Workers:
         answer, fault = judge(error, exchange)
         if fault is not None:
             self._on_error(fault)
+            _note(fault, exchange)
         try:
             if outcome := fault or answer:
                 await exchange._settle_by(outcome)
@@ -166,10 +168,27 @@ class _Workers:
             answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
 
 
+_IN_HANDLER = "in the handler of rollout "
+
+
+def _note(fault: BaseException, exchange: Exchange) -> None:
+    """Say in its traceback whose fault it is; of one that is raised again and again, where it came up first."""
+    notes = getattr(fault, "__notes__", ())
+    if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
+        return
+    with suppress(TypeError):  # somebody's own `__notes__`, which is no list
+        fault.add_note(f"{_IN_HANDLER}{exchange.rollout.id}, exchange {exchange.id}")
+
+
 def _why_unanswered(exchange: Exchange, returned: object) -> str:
     if returned is None:
         return (
             f"the handler returned, and {exchange!r} has no outcome: is there an `await exchange.respond(…)`?"
+        )
+    if isinstance(returned, BaseException):
+        return (
+            f"the handler returned {short(returned)}, and {exchange!r} has no outcome: "
+            f"`raise` it, `return` gives no answer"
         )
     return (
         f"the handler returned {short(returned)}, and {exchange!r} has no outcome: "

@@ -24,7 +24,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.given import fit_json
 from .._canonical.request import Tool
-from .._checks import check_number
+from .._checks import check_number, check_str, described
 from ..errors import Refusal
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             TypeError: its signature has no JSON Schema; the text says why.
             ValueError: its name is none that every dialect allows, or `timeout` is less than 0 or infinite.
         """
+        if not callable(function):
+            raise TypeError(f"a tool is a function, not {described(function)}")
+        if description is not None:
+            check_str("description", description)
         if timeout is not None:
             check_number("timeout", timeout, hint="None is for ever")
         name = name or str(getattr(function, "__name__", ""))
@@ -157,8 +161,6 @@ def _rollout_type() -> type:
 
 def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
     """The type of each parameter, in order."""
-    if not callable(function):
-        raise TypeError(f"a tool is a function, not {function!r}")
     try:
         plain = function if inspect.isroutine(function) else type(function).__call__
         hints = get_type_hints(plain, include_extras=True)
@@ -192,13 +194,27 @@ def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], nam
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
     except TypeError as exc:
-        raise TypeError(f"tool {name!r}: its arguments have no JSON Schema: {exc}") from exc
+        raise TypeError(f"tool {name!r}: {_without_schema(arguments) or exc}") from None
     schema = components.pop(reference["$ref"].rpartition("/")[2])
     del schema["title"]
     for parameter, default in defaults.items():
         if default is not inspect.Parameter.empty:
             _add_default(schema["properties"][parameter], default)
     return {**schema, "$defs": components} if components else schema
+
+
+def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
+    """Which of them has no JSON Schema by itself."""
+    for field in msgspec.structs.fields(arguments):
+        try:
+            msgspec.json.schema_components([field.type])
+        except TypeError:
+            kind = getattr(field.type, "__qualname__", str(field.type))
+            return (
+                f"the parameter {field.name!r} is of type {kind}, which has no JSON Schema: give it one that has, "
+                "such as str, int, list[str], a dataclass or a msgspec.Struct"
+            )
+    return None
 
 
 def _add_default(schema: dict[str, Json], default: Any) -> None:

@@ -194,12 +194,20 @@ def authenticate_state(head: Head, registry: Registry, rollout_id: str | None) -
     """The rollout whose state the request's key opens.
 
     Raises:
-        Refusal: 401, for a key that opens no state here: an agent's does not; 503 where the endpoint is stopping.
+        Refusal: 401, for a key that opens no state here: an agent's does not; 404, its rollout has none; 503
+            where the endpoint is stopping.
     """
     rollout = registry.authenticate_state(_key(head), rollout_id)
     if rollout is None and registry.closing:
         raise _endpoint_stops()
     if rollout is None:
+        asking = registry.authenticate(_key(head), rollout_id)
+        if asking is not None and asking.state_key is None:
+            raise Refusal(
+                404,
+                f"rollout {asking.id} has no state: give open_rollout the first one, state=…",
+                should_retry=False,
+            )
         raise Refusal(
             401, "this API key opens no state here: it wants the rollout's state_key", should_retry=False
         )

@@ -97,6 +97,9 @@ class RecorderGroup:
     """
 
     def __init__(self, recorders: Iterable[Recorder]) -> None:
+        given: object = recorders
+        if not isinstance(given, Iterable):
+            raise TypeError(f"RecorderGroup takes a list of recorders, not {described(given)}")
         self._recorders = tuple(recorders)
         for recorder in self._recorders:
             check_recorder(recorder)

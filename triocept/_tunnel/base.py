@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from .._checks import check_str
 from ..errors import TunnelError
 
 __all__ = ["Scheme", "Tunnel", "check_host", "check_url", "in_url"]
@@ -84,8 +85,9 @@ def check_host(name: str, *, whose: str) -> str:
     """A host's name or address.
 
     Raises:
-        ValueError: it is none.
+        TypeError, ValueError: it is none.
     """
+    check_str(whose, name)
     if not re.fullmatch(
         r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+(%\w+)?", name
     ):

@@ -25,7 +25,7 @@ import httpx2
 import msgspec
 import trio
 
-from .._checks import check_count, check_number
+from .._checks import NamesItself, check_count, check_number
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_url, lost
 
@@ -41,7 +41,7 @@ FIRST_PAUSE = 0.5
 """Seconds between two questions before the first answer."""
 
 
-class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True):
+class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """How a tunnel is watched, and opened again. All times in seconds.
 
     Raises:

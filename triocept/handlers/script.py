@@ -181,6 +181,8 @@ def _check(reply: object, number: int) -> None:
             check_number(f"replies[{number}], a pause,", reply)
     except ValueError as exc:
         raise NotAReply(str(exc)) from None
+    if isinstance(reply, type):
+        raise NotAReply(f"replies[{number}] is the class {reply.__name__}: give one of it")
     if callable(reply):
         _check_function(reply, number)
     if isinstance(reply, (str, Refusal)) or callable(reply) or _is_pause(reply):
