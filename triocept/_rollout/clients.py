@@ -29,7 +29,9 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     """As the dialect's own SDK takes it."""
     api_key: str
+    """The rollout's. It is not in the repr."""
     model: str
+    """The name that the rollout gives its model; any other will do."""
 
     def __repr__(self) -> str:
         return f"ClientConfig(base_url={self.base_url!r}, api_key='[redacted]', model={self.model!r})"
