@@ -16,7 +16,7 @@
 * `answer`: from an outcome to status, headers, JSON or SSE. `reply`: its value, and what is told of a failure.
 * `routes`: which path is whose.
 * `waiting`: the bytes of bodies that wait, over all connections. `notices`: log lines that clients can cause.
-* `encoding`, `documents`: bodies that are compressed, and the JSON in bodies.
+* `encoding`, `documents`: bodies that are compressed, and the JSON in bodies. `many_items`: what very large ones say.
 * `app`: Quart-Trio: every route that is not a model call. `model_views`: what is asked beside it.
   `service_views`, `mcp`: the host services.
 """

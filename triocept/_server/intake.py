@@ -25,6 +25,7 @@ from .admission import Admission
 from .answer import GONE, write_answer, write_failure
 from .documents import read_body
 from .encoding import decoded
+from .many_items import LARGE, read_large
 from .notices import shown
 from .reply import Reply, failure_of, failure_of_fault
 from .routes import Route
@@ -130,7 +131,10 @@ async def intake(
         document = await read_document(head, transport, max_body, rollout._addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool need not know what the model is called
-        request = route.dialect.parse_request(document, route.target, rollout._memory)
+        if share.bytes <= LARGE:
+            request = route.dialect.parse_request(document, route.target, rollout._memory)
+        else:
+            request = await read_large(route.dialect, document, route.target, rollout)
         request = whole_request(request, route.dialect, rollout)
     except ClientGone:
         return

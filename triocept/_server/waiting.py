@@ -44,6 +44,11 @@ class Share:
         waiting.bytes += count
         self._bytes += count
 
+    @property
+    def bytes(self) -> int:
+        """How many were added. A body that came at once is none: it is small."""
+        return self._bytes
+
     def release(self) -> None:
         """They are parsed, or thrown away."""
         self._waiting.bytes -= self._bytes

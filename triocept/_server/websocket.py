@@ -42,13 +42,14 @@ from .._rollout.log import ClientGone, Entry, EventReader, Relayed
 from .._rollout.outcome import Answered
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
-from ..dialects.base import Failure
+from ..dialects.base import Failure, Target
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from .admission import Admission
 from .answer import GONE, follow
 from .documents import read_body, read_json
 from .intake import OVER_LIMITS, Head, redacted, whole_request
+from .many_items import LARGE, read_large
 from .notices import shown
 from .reply import failure_of, failure_of_fault, failure_of_outcome
 from .waiting import Share
@@ -222,7 +223,7 @@ class _Socket:
             document = await read_body(frame.data, self._max_items)
             if isinstance(document, dict):
                 document.pop("stream_id", None)  # of the socket, not of the call
-            request = self._request(document)
+            request = await self._request(document, len(frame.data))
         except (Refusal, DialectError) as exc:
             await self.fail(failure_of(exc, self._max_body), lane)
             return
@@ -243,9 +244,12 @@ class _Socket:
                 request, out, raw=document, headers=redacted(self._head.headers), query=self._head.query
             )
 
-    def _request(self, document: Json) -> Request:
+    async def _request(self, document: Json, size: int) -> Request:
         """The request whole: with the conversation that it goes on from."""
-        request = RESPONSES.parse_request(document, memory=self._rollout._memory)
+        if size <= LARGE:
+            request = RESPONSES.parse_request(document, memory=self._rollout._memory)
+        else:
+            request = await read_large(RESPONSES, document, Target(), self._rollout)
         request = msgspec.structs.replace(request, stream=True)  # implicit here
         warm = self._warm.get(request.previous_response or "")
         if warm is not None:

@@ -43,14 +43,18 @@ _CAMEL = {
 }
 
 
+_AS_WRITTEN: dict[str, str] = {}
+"""Of the fields that are all in camelCase, as nearly always: nothing."""
+
+
 class ProtoFields(Fields):
     """The fields of one message. Not for maps and free JSON (`args`, `response`, schemas), whose keys are data."""
 
     __slots__ = ("_spelt",)
 
     def __init__(self, value: Json, path: str = "") -> None:
-        self._spelt: dict[str, str] = {}
-        if isinstance(value, dict):
+        self._spelt: dict[str, str] = _AS_WRITTEN
+        if isinstance(value, dict) and not _CAMEL.keys().isdisjoint(value):
             self._spelt = {_CAMEL[name]: name for name in value if name in _CAMEL}
             value = {_CAMEL.get(name, name): inner for name, inner in value.items()}
         super().__init__(value, path)

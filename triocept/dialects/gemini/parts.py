@@ -36,8 +36,10 @@ _STANDARD = str.maketrans("-_", "+/")
 def parse_part(value: Json, path: str) -> Part:
     """One part."""
     fields = ProtoFields(value, path)
-    reader = next((reader for name, reader in _READERS.items() if fields.peek(name) is not None), None)
-    return reader(fields) if reader else Opaque(NAME, value)
+    for name, reader in _READERS.items():
+        if fields.peek(name) is not None:
+            return reader(fields)
+    return Opaque(NAME, value)
 
 
 def render_part(part: Part, *, own: bool) -> dict[str, Json] | None:

@@ -42,8 +42,8 @@ _PLACES: dict[str, Role] = {
 }
 _MARK = "item"
 _AGENT = "agent_message"
-_Run: TypeAlias = tuple[int, list[Json]]
-"""The number of the first item, and the items."""
+_Run: TypeAlias = tuple[int, list[Json], bool]
+"""The number of the first item, the items, and whether the model wrote them."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
@@ -101,13 +101,14 @@ def _parse_instructions(text: str, path: str) -> Message:
 def _runs(items: list[Json]) -> list[_Run]:
     """The items, those together that make one message: what the model wrote until somebody else speaks."""
     runs: list[_Run] = []
-    writes = False
+    run: list[Json] | None = None  # of the model
     for number, item in enumerate(items):
-        wrote, writes = writes, _is_written(item)
-        if wrote and writes:
-            runs[-1][1].append(item)
+        writes = _is_written(item)
+        if writes and run is not None:
+            run.append(item)
         else:
-            runs.append((number, [item]))
+            runs.append((number, one := [item], writes))
+            run = one if writes else None
     return runs
 
 
@@ -123,8 +124,8 @@ def _is_written(item: Json) -> bool:
 
 def _parse_run(run: _Run, names: Names) -> Message | None:
     """The message of these items; None where the model said nothing."""
-    start, items = run
-    if not _is_written(items[0]):
+    start, items, written = run
+    if not written:
         return _parse_item(items[0], f"input[{start}]")
     parts = [
         part
