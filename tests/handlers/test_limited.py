@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -9,6 +12,7 @@ import trio.testing
 from tests.unserved import opened, outcome, outcomes
 from triocept import (
     Exchange,
+    LimitReached,
     MissingPrice,
     Price,
     Refusal,
@@ -119,3 +123,26 @@ async def test_its_time_runs_from_the_first_exchange_on_and_cuts_what_is_being_a
         assert trio.current_time() == pytest.approx(160, abs=0.1)
         assert rollout.stopped is None
     assert [turn.response and turn.response.text for turn in rollout.trace] == ["x" * 40] * 2 + [None]
+
+
+@pytest.mark.parametrize("ends", ["returns", "is out of time"])
+async def test_what_a_limited_handler_leaves_unanswered_costs_nothing_whoever_answers_it(
+    ends: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def leave(exchange: Exchange) -> None:
+        if ends == "is out of time":
+            await trio.sleep_forever()
+
+    async def answer(exchange: Exchange) -> None:
+        with suppress(LimitReached):
+            await limited(exchange)
+        reserved.append(limited._budget._reserved.turns)
+        await exchange.respond("mine")
+
+    limited: Any = limits(leave, turns=1, seconds=1)
+    reserved: list[int] = []
+    async with opened(answer) as rollout:
+        for _ in range(3):
+            assert await outcome(rollout, "hi") == "answered"
+    assert reserved == [0, 0, 0]
+    assert limited._budget._spent.turns == 0

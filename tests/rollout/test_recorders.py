@@ -141,3 +141,53 @@ async def test_a_recorder_that_fails_keeps_no_other_one_from_the_seal_and_the_en
                 async with endpoint.open_rollout(say_ok) as rollout:
                     await ask(rollout, "a")
     assert diary.asked == ["open", "open", "record", "seal", "close"]
+
+
+class FailsAtTheEnd(Diary):
+    """A recorder that fails when it is sealed, and when it is closed."""
+
+    def __init__(self, name: str, *, from_the_start: bool = False) -> None:
+        super().__init__()
+        self._name = name
+        self._from_the_start = from_the_start
+
+    async def record(self, turn: Turn) -> None:
+        if self._from_the_start:
+            raise OSError(f"{self._name}: full")
+
+    async def seal(self, trace: Trace) -> None:
+        raise OSError(f"{self._name}: full" if self._from_the_start else f"{self._name}: not sealed")
+
+    async def aclose(self) -> None:
+        raise OSError(f"{self._name}: not closed")
+
+
+def texts_of(error: BaseException) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        return [text for each in error.exceptions for text in texts_of(each)]
+    return [str(error)]
+
+
+async def test_all_recorders_of_a_group_that_fail_at_the_end_are_told() -> None:
+    group = RecorderGroup([FailsAtTheEnd("a"), Diary(), FailsAtTheEnd("b")])
+    with trio.fail_after(10), pytest.raises(ExceptionGroup) as caught:
+        async with serve_endpoint(recorder=group) as endpoint, endpoint.open_rollout(say_ok):
+            pass
+    assert texts_of(caught.value) == ["a: not sealed", "b: not sealed", "a: not closed", "b: not closed"]
+
+
+async def test_what_a_recorder_of_a_group_has_raised_before_is_not_told_again_at_the_seal() -> None:
+    group = RecorderGroup([FailsAtTheEnd("a", from_the_start=True), FailsAtTheEnd("b")])
+    with trio.fail_after(10):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with serve_endpoint(recorder=group) as endpoint:
+                with pytest.raises(ExceptionGroup) as of_rollout:
+                    async with endpoint.open_rollout(say_ok) as rollout:
+                        await ask(rollout, "a")
+    assert sorted(texts_of(of_rollout.value)) == ["a: full", "b: not sealed"]
+    assert texts_of(caught.value) == ["a: not closed", "b: not closed"]
+
+
+async def test_one_error_of_a_group_leaves_bare() -> None:
+    with trio.fail_after(10), pytest.raises(OSError, match="a: not closed"):
+        await RecorderGroup([Diary(), FailsAtTheEnd("a")]).aclose()

@@ -30,10 +30,12 @@ __all__ = ["Family", "ask", "request_of"]
 
 
 class Family:
-    """The open children of one rollout. A child ends with its parent at the latest."""
+    """The children of one rollout: those that are open, and those that are being opened, which takes as long as their
+    recorder likes. A child ends with its parent at the latest."""
 
     def __init__(self, rollout: Rollout) -> None:
         self._rollout = rollout
+        self._opening: dict[Rollout, trio.CancelScope] = {}
         self._children: dict[Rollout, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
@@ -55,34 +57,47 @@ class Family:
         Raises:
             RolloutClosed: the parent's end was first.
         """
+        self.check_open()
+        parent = self._rollout
+        # It may have moved since the child was made.
+        child._move(parent._addresses, parent._registry, parent._watcher)
         with trio.CancelScope() as scope:
-            async with opened:
-                self._children[child] = scope
-                self._rollout.trace._children.append(child.trace)
-                try:
+            self._opening[child] = scope
+            try:
+                async with opened:
+                    del self._opening[child]
+                    self.check_open()
+                    self._children[child] = scope
+                    parent.trace._children.append(child.trace)
                     yield child
-                finally:
-                    self._children.pop(child, None)
+            finally:
+                self._opening.pop(child, None)
+                self._children.pop(child, None)
         if scope.cancelled_caught:
-            raise RolloutClosed(f"rollout {child.id} has ended with its parent, {self._rollout.id}")
+            raise RolloutClosed(f"rollout {child.id} has ended with its parent, {parent.id}")
+
+    def check_open(self) -> None:
+        """Whether there can be a child: RolloutClosed."""
+        if self._rollout._ending is not None or self._rollout._closing.is_set():
+            raise RolloutClosed(f"rollout {self._rollout.id} has ended: it can have no child any more")
 
     def __iter__(self) -> Iterator[Rollout]:
-        return iter(tuple(self._children))
+        return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
         """A limit of the parent is reached: no call comes any more in the children, either."""
-        for child in self._children:
+        for child in self:
             child._finish(reached)
 
     def move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
         """Where the parent goes, the children go."""
-        for child in self._children:
+        for child in self:
             child._move(addresses, registry, watcher)
 
     async def close(self) -> None:
         """The parent closes: so do the children, whatever their bodies do."""
-        children = tuple(self._children.items())
-        for _, scope in children:
+        children = tuple(self._children)
+        for scope in (*self._opening.values(), *self._children.values()):
             scope.cancel()
         errors: list[BaseException] = []
 
@@ -92,7 +107,7 @@ class Family:
         async with (
             trio.open_nursery() as nursery
         ):  # side by side: each may wait for an agent that does not read
-            for child, _ in children:
+            for child in children:
                 nursery.start_soon(close, child)
         raise_all(errors)
 

@@ -102,14 +102,25 @@ class Ledger:
         try:
             yield
         except Exception as exc:
-            error = next((one for one in self._raised if _says_the_same(one, exc)), exc)
-            if error is exc:
-                self._raised.append(exc)
+            error = self._first_like(exc)
         if error is not None:
             raise error
 
+    def _first_like(self, exc: Exception) -> Exception:
+        """The very exception that has said the same before, or this one; of a group, each of its own."""
+        if isinstance(exc, ExceptionGroup):
+            parts = [self._first_like(one) for one in exc.exceptions]
+            if parts != list(exc.exceptions):
+                exc = exc.derive(parts).with_traceback(exc.__traceback__)
+        first = next((one for one in self._raised if _says_the_same(one, exc)), exc)
+        if first is exc:
+            self._raised.append(exc)
+        return first
+
 
 def _says_the_same(one: Exception, other: Exception) -> bool:
+    if isinstance(one, ExceptionGroup) and isinstance(other, ExceptionGroup):
+        return one.exceptions == other.exceptions  # each is the first of its like
     return type(one) is type(other) and str(one) == str(other)
 
 

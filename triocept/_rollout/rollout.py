@@ -26,7 +26,7 @@ from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.trace import Trace
-from ..errors import AgentFailed, LimitReached, MissingPrice, Refusal, RolloutClosed
+from ..errors import AgentFailed, LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .agent import Agent, open_agent
 from .arrivals import Arrivals
@@ -308,14 +308,13 @@ class Rollout:
 
         Raises:
             TypeError: the handler is none.
-            RolloutClosed: the parent has ended; at the end: it did so before this body.
+            RolloutClosed: the parent has ended, or did so while the child was being opened, or before this body.
         """
         if handler is not None:
             check_handler(handler)
             handler = awaiting(handler)
         check_concurrency(concurrency)
-        if self._ending is not None:
-            raise RolloutClosed(f"rollout {self.id} has ended: it can have no child any more")
+        self._family.check_open()
         child = Rollout(
             self._addresses,
             self._registry,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from .._checks import described, is_not_async
@@ -93,7 +93,8 @@ async def open_recorder(recorder: object) -> None:
 class RecorderGroup:
     """Several recorders as one: each gets every turn, in order.
 
-    What one raises keeps the turn from the next ones, but not the seal, and not the end.
+    What one raises keeps the turn from the next ones, but not the seal, and not the end; several that fail there are
+    told as a group.
     """
 
     def __init__(self, recorders: Iterable[Recorder]) -> None:
@@ -118,11 +119,21 @@ class RecorderGroup:
                 await recorder.record_service(call)
 
     async def seal(self, trace: Trace) -> None:
-        async with AsyncExitStack() as stack:
-            for recorder in reversed(self._recorders):
-                stack.push_async_callback(recorder.seal, trace)
+        await _ask_each([partial(recorder.seal, trace) for recorder in self._recorders])
 
     async def aclose(self) -> None:
-        async with AsyncExitStack() as stack:
-            for recorder in reversed(self._recorders):
-                stack.push_async_callback(recorder.aclose)
+        await _ask_each([recorder.aclose for recorder in self._recorders])
+
+
+async def _ask_each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Take each step, though one fails. One error leaves bare, several as a group."""
+    errors: list[BaseException] = []
+    for step in steps:
+        try:
+            await step()
+        except BaseException as exc:
+            errors.append(exc)
+    if len(errors) > 1:
+        raise BaseExceptionGroup("several recorders of a RecorderGroup failed", errors)
+    if errors:
+        raise errors[0]

@@ -90,10 +90,9 @@ class _Limited:
         try:
             with trio.CancelScope(deadline=self._deadline) as scope:
                 await self._handler(exchange)
-        except BaseException:
+        finally:
             if not exchange.settled and exchange._fold is None:  # what has begun to be answered costs
                 self._budget.release(exchange)
-            raise
         if scope.cancelled_caught and not exchange.settled:
             raise self._over()
 

@@ -1,0 +1,109 @@
+"""Children of a rollout: what becomes of one that is being opened while its parent ends, or goes elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.asking import echo
+from triocept import LimitReached, Limits, RolloutClosed, Turn, serve_endpoint
+
+
+class SlowToOpen:
+    """A recorder that is opened when it is told to."""
+
+    def __init__(self, *, shielded: bool = False) -> None:
+        self.opening, self.go = trio.Event(), trio.Event()
+        self.sealed: list[str] = []
+        self._shielded = shielded
+
+    async def aopen(self) -> None:
+        self.opening.set()
+        with trio.CancelScope(shield=self._shielded):
+            await self.go.wait()
+
+    async def record(self, turn: Turn) -> None:
+        pass
+
+    async def seal(self, trace: Any) -> None:
+        self.sealed.append(trace.rollout)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("shielded", [False, True])
+@pytest.mark.parametrize("end", ["close", "stop", "a limit", "time"])
+async def test_a_child_that_is_being_opened_when_its_parent_ends_has_no_body(
+    end: str, shielded: bool
+) -> None:
+    async def open_child() -> None:
+        with pytest.raises(RolloutClosed, match="parent"):
+            async with parent.open_child(echo, recorder=recorder):
+                raise AssertionError("it outlives its parent")
+        gone.set()
+
+    recorder, gone = SlowToOpen(shielded=shielded), trio.Event()
+    limits = {"time": Limits(seconds=0.5), "a limit": Limits(turns=0)}.get(end)
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+            async with endpoint.open_rollout(echo, id="parent", limits=limits) as parent:
+                nursery.start_soon(open_child)
+                await recorder.opening.wait()
+                match end:
+                    case "stop":
+                        await parent.stop("enough")
+                    case "a limit":
+                        with pytest.raises(LimitReached):
+                            await parent.ask("hi")
+                    case "time":
+                        await parent._ended.wait()
+                if end != "close":
+                    recorder.go.set()
+                    await gone.wait()
+                assert parent.trace.children == ()
+            recorder.go.set()
+            await gone.wait()
+            assert parent.trace.children == ()
+            assert not endpoint._registry
+    if end == "close" and not shielded:
+        assert not recorder.sealed, "it was never opened"
+
+
+async def test_a_child_is_opened_where_its_parent_is_by_then() -> None:
+    recorder = SlowToOpen()
+    with trio.fail_after(30):
+        async with serve_endpoint() as first, serve_endpoint() as second, first.open_rollout() as parent:
+            made = parent.open_child(echo, id="made")
+            parent._move(second, second._registry, second._watcher)
+            async with made as child:
+                assert child in second._registry
+                assert child not in first._registry
+
+            async def open_another() -> None:
+                async with parent.open_child(echo, id="child", recorder=recorder) as another:
+                    assert another.service_url("tools") == f"{first.url}/rollout/child/tools"
+                    assert another in first._registry
+                    assert another not in second._registry
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(open_another)
+                await recorder.opening.wait()
+                parent._move(first, first._registry, first._watcher)
+                recorder.go.set()
+
+
+async def test_a_parent_that_is_closing_gets_no_more_children() -> None:
+    async def watch() -> None:
+        await parent._closing.wait()
+        with pytest.raises(RolloutClosed):
+            parent.open_child()
+
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+            async with endpoint.open_rollout() as parent, parent.open_child():
+                nursery.start_soon(watch)
+                await trio.testing.wait_all_tasks_blocked()
