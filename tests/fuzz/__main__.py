@@ -8,7 +8,7 @@ import secrets
 import sys
 
 from .kinds import KINDS, SHARES
-from .runner import again, failed_once, run, told
+from .runner import again, failed_once, run
 
 
 def main() -> int:
@@ -46,8 +46,6 @@ def _run(options: argparse.Namespace) -> int:
         seconds = options.seconds and options.seconds / len(names)
         report = run(KINDS[name], options.seed, start=options.start, inputs=inputs, seconds=seconds)
         print(report, flush=True)
-        for failure in report.failures:
-            print(told(failure, options.seed), flush=True)
         failures += len(report.failures)
     return min(failures, 1)
 

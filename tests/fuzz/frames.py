@@ -24,6 +24,7 @@ __all__ = [
     "Got",
     "block",
     "frame",
+    "kinds",
     "read",
 ]
 
@@ -77,8 +78,18 @@ class Got:
     """Bytes of DATA."""
 
 
-def read(data: bytes) -> Got:
-    """All frames.
+def kinds(text: str) -> set[int]:
+    """The kinds of the frames that a client has sent behind its preface, as far as they are whole."""
+    data, found = text.encode("latin-1"), set()
+    at = len(PREFACE)
+    while len(data) - at >= 9:
+        found.add(data[at + 3])
+        at += 9 + int.from_bytes(data[at : at + 3], "big")
+    return found
+
+
+def read(data: bytes, largest: int = 16384) -> Got:
+    """All frames that an endpoint has sent; `largest`: what a payload of them may have.
 
     Raises:
         Violation: one of them is none, or stands where it may not.
@@ -93,7 +104,7 @@ def read(data: bytes) -> Got:
             break
         at += 9 + size
         expect(not first or kind == SETTINGS, "HTTP/2 does not begin with SETTINGS", kind)
-        expect(size <= 16384, "a frame is larger than allowed", size)
+        expect(size <= largest, "a frame is larger than allowed", size)
         first = False
         _take(got, decoder, kind, flags, stream, payload)
     return got

@@ -27,6 +27,7 @@ from .frames import (
     Got,
     block,
     frame,
+    kinds,
     read,
 )
 from .kind import Check, Input, Kind, Unfit, as_bytes, as_text, expect
@@ -245,9 +246,12 @@ async def _check(value: Input, stage: Stage, *, honest: bool) -> None:
     if end == "wait":
         await trio.sleep(700)  # twice the time that a reader has
         await client.settle()
-    got = _read(client.got)
+    told = value["settings"] or any(
+        item[0] in (SETTINGS, "bytes") for item in frames
+    )  # it may allow larger ones
+    got = _read(client.got, 2**24 if told else 16384)
     if got is not None:
-        left = end == "half" or any(item[0] == GOAWAY for item in frames)  # then nothing can be sent any more
+        left = end == "half" or GOAWAY in kinds(text)  # then nothing can be sent any more
         _judge(calls, got, client.fate, plain if opens else set(), left=left)
     client.close(reset=end == "reset")
     await stage.look()
@@ -276,9 +280,9 @@ def _plain(calls: list[str], frames: list[Any]) -> set[int]:
     }
 
 
-def _read(data: bytes) -> Got | None:
+def _read(data: bytes, largest: int) -> Got | None:
     """What was answered; None: it was not taken for HTTP/2."""
-    return None if data.startswith(b"HTTP/1.1 ") else read(data)
+    return None if data.startswith(b"HTTP/1.1 ") else read(data, largest)
 
 
 def _judge(calls: list[str], got: Got, fate: str, plain: set[int], *, left: bool) -> None:

@@ -123,7 +123,12 @@ _SOUND = re.compile(
 def is_sound(text: str) -> bool:
     """Whether these bytes are such a request."""
     head = _SOUND.match(text)
-    return head is not None and int(head[2]) > 0 and len(text) == head.end() + int(head[2])
+    return (
+        head is not None
+        and "fail" not in text
+        and int(head[2]) > 0
+        and len(text) == head.end() + int(head[2])
+    )
 
 
 def any_request(random: Random) -> str:

@@ -86,6 +86,7 @@ def run(
             print(f"… {report}", flush=True)
         if found is not None:
             report.failures.append(_explained(kind, seed, first, number, found))
+            print(told(report.failures[-1], seed), flush=True)
             if len(report.failures) >= most_failures:
                 break
     return report
