@@ -2,6 +2,7 @@
 
 * `kind`: what a kind of inputs is, and what a violation is.
 * `http1`, `http2`, `websocket`, `tls`: bytes over real sockets. `bodies`, `upstream`: in memory.
+* `tapped`: what the tap of a provider's connection reads.
 * `stage`: an endpoint under a clock that jumps, its plain clients, and the look at what is left.
 * `requests`: HTTP/1.1 requests by a grammar. `wire`: answers, read. `sdk_types`: documents, from the SDKs' own types.
 * `mutate`: changes of bytes and of JSON. `shrink`: the shortest input that still fails.

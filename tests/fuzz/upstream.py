@@ -30,6 +30,7 @@ from .answers import answer_of, any_answer
 from .kind import Check, Input, Kind, Unfit, Violation, as_bytes, as_text, expect
 from .left import same_process, watched_log
 from .mutate import cut_up, mutated, mutated_json, written
+from .tapped import tapped
 from .where import where
 
 __all__ = ["UPSTREAM"]
@@ -47,7 +48,7 @@ NAMES = sorted(DIALECTS)
 ANSWERS = 2000
 """Of each dialect: to write one takes longer than to change it."""
 OF_A_STREAM = ("events", "frames", "parser", "relay", "pieces")
-READINGS = (*OF_A_STREAM, "chunks", "document")
+READINGS = (*OF_A_STREAM, "chunks", "tap", "document")
 
 
 def generate(random: Random) -> Input:
@@ -62,7 +63,7 @@ def generate(random: Random) -> Input:
     reads = random.sample(OF_A_STREAM, 2) if stream else ["document", random.choice(OF_A_STREAM)]
     pieces = cut_up(random, body)
     if random.random() < 0.2:
-        reads, pieces = ["chunks"], cut_up(random, _coded(random, pieces))
+        reads, pieces = ["chunks", "tap"], cut_up(random, _coded(random, pieces))
     return {
         "dialect": name,
         "reads": reads,
@@ -207,6 +208,7 @@ def readers(dialect: Dialect, *, held: bool) -> dict[str, Read]:
         "parser": lambda pieces: _parsed(dialect, pieces),
         "relay": lambda pieces: _relay(dialect, pieces, held),
         "chunks": _chunked,
+        "tap": lambda pieces: tapped(pieces, go_on=held),
     }
 
 
