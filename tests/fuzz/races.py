@@ -10,7 +10,7 @@ from random import Random
 import trio
 
 from .kind import Input, Unfit, as_bytes, expect
-from .requests import call
+from .requests import call, plain_requests
 from .stage import Client, Stage, settle
 
 __all__ = ["check_race", "generate_race"]
@@ -43,7 +43,7 @@ async def check_race(value: Input, stages: list[Stage]) -> None:
         as_bytes(held + following)
     except (KeyError, TypeError, UnicodeError) as exc:
         raise Unfit from exc
-    if not set(actions) <= set(ACTIONS) or not (held.startswith("POST ") and following.startswith("POST ")):
+    if not set(actions) <= set(ACTIONS) or plain_requests(held) != 1 or plain_requests(following) != 1:
         raise Unfit
     for stage in stages:
         for _ in range(TIMES):
