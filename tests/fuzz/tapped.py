@@ -70,8 +70,8 @@ async def _read_body(body: TappedBody) -> tuple[Any, str]:
         while piece := await body.receive():
             data += piece
     except httpcore2.RemoteProtocolError as exc:
-        return None, "cut" if "before the body" in str(exc) else "no chunks"
-    return data, ""
+        return (data, "cut" if "before the body" in str(exc) else "no chunks"), ""
+    return (data, ""), ""
 
 
 def _run(steps: Coroutine[Any, Any, tuple[Any, str]]) -> tuple[Any, str]:

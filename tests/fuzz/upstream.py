@@ -308,15 +308,17 @@ def _relay(dialect: Dialect, pieces: list[bytes], held: bool) -> Result:
 
 
 def _chunked(pieces: list[bytes]) -> Result:
-    decoder, body = ChunkedDecoder(), b""
+    """What is in the chunks before a fault counts, however they came."""
+    decoder, body, fault = ChunkedDecoder(), b"", ""
     try:
         for piece in pieces:
             body += decoder.feed(piece)
             if decoder.ended:
                 break
+        decoder.check()
     except ValueError:
-        return b"", "no chunks"
-    return (body, decoder.ended), ""
+        fault = "no chunks"
+    return (body, decoder.ended, fault), ""
 
 
 def _whole(dialect: Dialect, status: int, body: bytes, agents: list[Dialect]) -> None:
