@@ -6,6 +6,7 @@ missing where its client has left, and a call may be refused without a turn wher
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -232,5 +233,17 @@ def _file(account: Account, path: Path) -> None:
             for one, other in zip(read, kept.trace, strict=True):
                 if one != other:
                     account.violate("file", f"rollout {kept.step.number}: {one!r:.1500} is {other!r:.1500}")
+    _lines_of_their_own(account, path)
     if len(damages) > account.cut_lines:
         account.violate("file", f"{len(damages)} damaged lines, of {account.cut_lines}: {damages[:3]}")
+
+
+def _lines_of_their_own(account: Account, path: Path) -> None:
+    """What is left of a line has no other behind it: not every reader of the file could tell them apart."""
+    ids = {turn.id for kept in account.kept for turn in kept.trace}
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            json.loads(line or b"{}")
+        except ValueError:
+            if found := [turn_id for turn_id in ids if turn_id.encode() in line]:
+                account.violate("file", f"line {number} is a cut one, and has the turn {found[0]} in it, too")
