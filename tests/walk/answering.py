@@ -45,7 +45,8 @@ class Answering:
         nonce = nonce_in(exchange.request.last.text if exchange.request.last else "")
         plan = self._world.account.plans[nonce]
         with self._at_work(exchange, nonce):
-            await turns(plan.turns)
+            with trio.CancelScope(shield=plan.shielded):
+                await turns(plan.turns)
             await self._do(exchange, plan, nonce)
             if plan.after == "wait":
                 await turns(20)

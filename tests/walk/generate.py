@@ -74,6 +74,7 @@ class _Generator:
         choices: list[tuple[float, Callable[[], None]]] = [
             (60, self.call),
             (8, self.clash),
+            (4, self.held_up),
             (5 if len(self.open) < most else 0, self.open_rollout),
             (2 if self.open else 0, self.open_child),
             (1.5 * rare, self.stop),
@@ -249,6 +250,7 @@ class _Generator:
         return Plan(
             does=does,
             turns=self.turns(),
+            shielded=does not in ("hold", "forward") and self.maybe(0.2),
             pieces=chance.choice([1, 2, 3, 6]),
             size=chance.choices([1, 200, 3_000, 90_000, 1_000_000], [70, 20, 8, 3, 0.3])[0],
             fails=fails,
@@ -291,6 +293,29 @@ class _Generator:
         )
         for _ in range(chance.choice([1, 1, 2])):
             self.call()
+
+    def held_up(self) -> None:
+        """An answer over HTTP/2 that is held up by a shut window when its client goes."""
+        chance, rollout = self.chance, self.rollout()
+        self.calls += 1
+        dialect = chance.choice(DIALECTS)
+        self.steps.append(
+            Call(
+                number=self.number(),
+                rollout=rollout.number,
+                dialect=dialect,
+                stream=self.maybe(0.5),
+                way="http2",
+                connection=chance.choice([0, 0, 0, 1, 2, 3]),
+                leaves=chance.choice(["waiting", "streaming"]),
+                turns=chance.choice([QUIET, QUIET, 30]),
+                how=chance.choice(["reset", "reset", "close", "half"]),
+                plan=Plan(
+                    does=chance.choice(["respond", "stream", "hold"]), size=chance.choice([90_000, 200_000])
+                ),
+                pause=self.pause(),
+            )
+        )
 
     # The rest
 

@@ -21,6 +21,7 @@ __all__ = [
     "OpenEndpoint",
     "OpenPool",
     "OpenRollout",
+    "QUIET",
     "Plan",
     "RunAgent",
     "Step",
@@ -41,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `hold`, `wait`, `forward`, `stop`, `twice`, `thread`, `cancel`."""
     turns: int = 0
     """Before it, and between the pieces of a stream."""
+    shielded: bool = False
+    """Whether no cancellation ends these turns: whoever answers is busy, and acts on what it finds then."""
     pieces: int = 3
     size: int = 1
     """Characters of filler in the answer."""
@@ -110,7 +113,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="c
     leaves: str = ""
     """When its client hangs up: ``, `sending`, `waiting`, `streaming`, `at signal`."""
     turns: int = 0
-    """Before that."""
+    """Before that; `QUIET` is until every task waits."""
     how: str = "close"
     """`close`, `reset`, `half`."""
     retries: int = 0

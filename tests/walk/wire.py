@@ -12,12 +12,13 @@ import struct
 from typing import Any
 
 import trio
+import trio.testing
 
 from tests.asking import PATHS, STREAM_PATHS, document
 from triocept import assemble
 from triocept.dialects import DIALECTS
 
-from .history import Call
+from .history import QUIET, Call
 
 __all__ = ["BROKEN", "Broken", "answer_of", "ask_of", "dial", "hang_up", "nonce_in", "nonces_in", "turns"]
 
@@ -33,7 +34,10 @@ BROKEN = (Broken, OSError, trio.BrokenResourceError, trio.ClosedResourceError, t
 
 
 async def turns(count: int) -> None:
-    """Let so many turns of the event loop pass."""
+    """Let so many turns of the event loop pass; or wait until every task waits, or for a moment."""
+    if count == QUIET:
+        with trio.move_on_after(0.5):  # one that is slow for a while is no reason to wait for long
+            await trio.testing.wait_all_tasks_blocked()
     for _ in range(count):
         await trio.lowlevel.checkpoint()
 

@@ -34,7 +34,6 @@ from triocept._server.serve import Server
 from .account import Account, Kept, Seen
 from .agents import make_call, run_agent, visit
 from .history import (
-    QUIET,
     Call,
     Clash,
     Crash,
@@ -220,7 +219,7 @@ class World:
             for number, step in enumerate(self.history.steps):
                 self._plan(step)
                 await self._within(partial(self._take, step), f"step {number}, {step!r}")
-                await self._pause(step.pause)
+                await turns(step.pause)
             await (self._end_at_once() if self.history.abrupt else self._end_in_order())
         except _Hangs:
             self.nursery.cancel_scope.cancel()
@@ -231,13 +230,6 @@ class World:
     def _plan(self, step: Step) -> None:
         if isinstance(step, Call | RunAgent):
             self.account.plans[self.nonce(step.number)] = step.plan
-
-    async def _pause(self, count: int) -> None:
-        if count != QUIET:
-            await turns(count)
-            return
-        with trio.move_on_after(0.5):  # one that is slow for a while is no reason to wait for long
-            await trio.testing.wait_all_tasks_blocked()
 
     async def _within(self, do: Callable[[], Any], what: str) -> None:
         """Wait for something that must not take long."""
