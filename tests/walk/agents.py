@@ -121,6 +121,10 @@ async def visit(world: World, step: Visit) -> None:
         try:
             key = rollout.api_key if step.key else "sk-of-somebody-else"
             await call.get(step.path, {"authorization": f"Bearer {key}"})
+            if step.leaves is not None:
+                await turns(step.leaves)
+                call.leave("reset")
+                return
             status = await call.head()
             body = b""
             while data := await call.more():

@@ -47,6 +47,7 @@ class Answering:
         with self._at_work(exchange, nonce):
             with trio.CancelScope(shield=plan.shielded):
                 await turns(plan.turns)
+            exchange.annotate(nonce=nonce)
             await self._do(exchange, plan, nonce)
             if plan.after == "wait":
                 await turns(20)

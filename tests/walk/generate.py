@@ -79,7 +79,7 @@ class _Generator:
             (2 if self.open else 0, self.open_child),
             (1.5 * rare, self.stop),
             (1.5 * rare, self.leave),
-            (2, self.visit),
+            (3, self.visit),
             (0.8, self.cut_line),
             (0.4 * rare, self.end_endpoint),
             (0.4 * rare if self.pools else 0, self.crash),
@@ -244,7 +244,7 @@ class _Generator:
             does = "refuse" if does in ("raise Refusal", "raise UpstreamError", "return", "cancel") else does
         fails = ""
         if does == "stream" and self.maybe(0.15):
-            fails = chance.choice(["raise Refusal", "raise Refusal", "raise UpstreamError", "fault"])
+            fails = chance.choice(["raise Refusal", "raise UpstreamError", "fault"])
             if rollout.form in ("loop", "tasks"):
                 fails = ""
         return Plan(
@@ -256,7 +256,7 @@ class _Generator:
             fails=fails,
             after=chance.choice(["fault", "wait", "wait"]) if self.maybe(0.03) else "",
             status=chance.choice([400, 403, 404, 429, 500, 503]),
-            unrecorded=self.maybe(0.02 if self.calm else 0.08),
+            unrecorded=self.maybe(0.5 if fails == "fault" else 0.02 if self.calm else 0.08),
             speaks=dialect if self.maybe(0.6) else chance.choice(DIALECTS),
             provider=chance.choices(list(_PROVIDER), list(_PROVIDER.values()))[0]
             if does == "forward"
@@ -326,7 +326,8 @@ class _Generator:
                 rollout=rollout.number,
                 path=self.chance.choice(PATHS),
                 key=self.maybe(0.7),
-                connection=self.chance.choice([0, 1, 2, 3]),
+                connection=self.chance.choice([0, 0, 1, 2, 3]),
+                leaves=self.chance.choice([None, 0, 1, 2, 3, 4, 5, 6, 8, 10]),
                 pause=self.pause(),
             )
         )
@@ -376,6 +377,6 @@ _PROVIDER = {
     "waits": 8,
 }
 _RECORDERS = (
-    *("none", "memory", "memory", "awaiting", "awaiting", "slow", "failing"),
+    *("none", "memory", "memory", "awaiting", "awaiting", "slow", "failing", "failing"),
     *("jsonl", "jsonl", "other jsonl"),
 )

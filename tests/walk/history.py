@@ -172,6 +172,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     path: str = "/v1/models"
     key: bool = True
     connection: int = 0
+    leaves: int | None = None
+    """Turns after which its client hangs up; None: it reads its answer."""
     pause: int = 0
 
 
