@@ -11,15 +11,11 @@ import pytest
 from tests.walk.__main__ import EXCHANGES, report, walk
 from tests.walk.generate import history_of
 from tests.walk.history import (
-    QUIET,
     Call,
-    Crash,
     History,
     OpenEndpoint,
-    OpenPool,
     OpenRollout,
     Plan,
-    RunAgent,
     Step,
     Stop,
     Visit,
@@ -37,14 +33,6 @@ ONCE_FAILED: dict[str, tuple[Step, ...]] = {
         OpenRollout(number=2, endpoint=1, form="serve", recorder="failing"),
         Call(number=3, rollout=2, plan=Plan(does="stream", fails="fault", unrecorded=True)),
     ),
-    "an agent that was started when its endpoint died left a watcher behind": (
-        OpenPool(number=1),
-        OpenRollout(number=2, endpoint=1),
-        RunAgent(number=3, rollout=2),
-        Crash(endpoint=1),
-        Crash(endpoint=1, member=1),
-        RunAgent(number=4, rollout=2),
-    ),
     "a note behind the end of its rollout got into the turn, which was recorded without it": (
         PLACE,
         OpenRollout(number=2, endpoint=1, form="tasks", recorder="jsonl"),
@@ -52,9 +40,9 @@ ONCE_FAILED: dict[str, tuple[Step, ...]] = {
         Stop(rollout=2),
     ),
     "a client that went while it was refused left a traceback in the log": (
-        PLACE,
+        OpenEndpoint(number=1, fast=False),
         OpenRollout(number=2, endpoint=1),
-        *(Visit(rollout=2, path="/mcp", leaves=turns, pause=QUIET) for turns in range(20)),
+        *(Visit(rollout=2, path="/mcp", leaves=turns, pause=50) for turns in range(60)),
     ),
 }
 """What walks have found, and the shortest history of each. A seed is another history when `generate` changes."""
