@@ -356,12 +356,14 @@ async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_
     taken, given = turns.Turns(), trio.Event()
 
     async def wait(name: str, begins: bool) -> None:
-        async with taken.turn(begins=begins):
-            order.append(name)
+        await taken.begin(begins=begins)
+        order.append(name)
+        await taken.end()
 
     async def hold() -> None:
-        async with taken.turn(begins=True):
-            await given.wait()
+        await taken.begin(begins=True)
+        await given.wait()
+        await taken.end()
 
     async with trio.open_nursery() as nursery:
         for _ in range(turns.AT_ONCE):

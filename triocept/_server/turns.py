@@ -12,8 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import final
 
 import trio
@@ -34,19 +32,26 @@ class Turns:
         self._beginners = trio.lowlevel.ParkingLot()
         self._others = trio.lowlevel.ParkingLot()
 
-    @asynccontextmanager
-    async def turn(self, *, begins: bool) -> AsyncIterator[None]:
-        """One turn, with its schedule point at the end. `begins`: it is in the middle of nothing.
+    async def begin(self, *, begins: bool) -> None:
+        """Wait for a turn, which is to be given back by `end`. No schedule point where one is free.
 
-        Cancellation: there was no turn. One that has begun is not cut short.
+        Args:
+            begins: it is in the middle of nothing.
+
+        Cancellation: there was no turn.
         """
         if self._free:
             self._free -= 1
         else:
             await (self._beginners if begins else self._others).park()
+
+    async def end(self) -> None:
+        """Give it back, behind a schedule point.
+
+        Cancellation: not here. What was read is still in nobody's hands.
+        """
         try:
-            yield
-            await trio.lowlevel.cancel_shielded_checkpoint()  # what was read is still in nobody's hands
+            await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._give_back()
 

@@ -58,14 +58,18 @@ class Wire:
         if self._socket is None:
             data = await self.receive(most)
             with trio.CancelScope(shield=True):  # for a moment: it is in nobody's hands
-                async with turns.turn(begins=not held):
-                    hold(held + len(data))
+                await turns.begin(begins=not held)
+                hold(held + len(data))
+                await turns.end()
             return data
         while True:
             await self._socket.wait()
-            async with turns.turn(begins=not held):
+            await turns.begin(begins=not held)
+            try:
                 if (taken := self._socket.take(most)) is not None:
                     hold(held + len(taken))
+            finally:
+                await turns.end()
             if taken is not None:
                 return taken
 
