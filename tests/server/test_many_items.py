@@ -16,6 +16,8 @@ from triocept._server import intake, many_items
 from triocept.dialects import DIALECTS
 from triocept.dialects.openai_chat import OpenAIChat
 
+pytestmark = pytest.mark.usefixtures("every_way")
+
 MANY = [{"role": "user", "content": f"{number}"} for number in range(50)]
 
 
