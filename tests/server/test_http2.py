@@ -771,3 +771,32 @@ async def test_an_endpoint_that_stops_says_so_to_a_new_stream_of_an_old_connecti
                 assert await client.answer(number) == "x" * 80_000
                 await client.end()
                 assert client.goaway == 0
+
+
+async def test_a_frame_that_comes_as_an_idle_connection_is_ended_is_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """h2 takes none behind its GOAWAY: then two tasks say at once that nothing follows."""
+
+    async def hold(exchange: Exchange) -> None:
+        taken.set()
+        await trio.sleep_forever()
+
+    async def agent(endpoint: Endpoint, turns: int) -> None:
+        async with endpoint.open_rollout(hold) as rollout, opened(endpoint) as client:
+            await client.ask(rollout)
+            await leaving.wait()
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+            with suppress(trio.BrokenResourceError):
+                await client.stream.send_all(frames.WindowUpdateFrame(0, window_increment=1).serialize())
+            await client.end()
+
+    with trio.fail_after(60):
+        for turns in range(40):  # it comes in one of them
+            taken, leaving = trio.Event(), trio.Event()
+            async with trio.open_nursery() as nursery, serve_endpoint(http2=True) as endpoint:
+                nursery.start_soon(agent, endpoint, turns)
+                await taken.wait()
+                leaving.set()
+    assert not [record for record in caplog.records if record.exc_info]

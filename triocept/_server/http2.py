@@ -104,6 +104,7 @@ class HTTP2:
         self._keyless_until = trio.current_time() + limits.keyless_seconds
         self._head_until = inf
         self._writing = False
+        self._says_eof = False
         self._over = trio.Event()
 
     async def run(self, data: bytes = b"") -> None:
@@ -270,7 +271,7 @@ class HTTP2:
             await self._flushed()
             if isinstance(stream, trio.SocketStream) and not self._over.is_set():
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await stream.send_eof()
+                    await self._send_eof()
                 await self._over.wait()
         await self.connection.abort()
 
@@ -349,13 +350,18 @@ class HTTP2:
 
     async def _see_out(self) -> None:
         """Give the client a moment to read why."""
-        stream: Any = self.connection.stream
         with trio.move_on_after(CLOSE_WITHIN):
             await self._flushed()
             try:
-                if isinstance(stream, trio.SocketStream):
-                    await stream.send_eof()
+                await self._send_eof()
                 while await self._wire.receive():
                     pass
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await trio.lowlevel.checkpoint()
+
+    async def _send_eof(self) -> None:
+        """Say that nothing follows: once, though a fault of the client may come as its idle connection is ended."""
+        stream: Any = self.connection.stream
+        if isinstance(stream, trio.SocketStream) and not self._says_eof:
+            self._says_eof = True
+            await stream.send_eof()
