@@ -12,7 +12,8 @@ The house; imports only go down:
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
 * F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`:
-  text that every wire can hold. `_failures`: what fails while several things have to be done. `_checks`: whether
+  text that every wire can hold. `_failures`: what fails while several things have to be done. `_contexts`: contexts
+  that no Ctrl-C cuts in two. `_checks`: whether
   what a caller gives is what it should be.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any, Literal, NoReturn, TypeAlias, final
 import trio
 
 from ._checks import check_count, check_number, check_str, check_type, described
-from ._failures import keeping, raise_all, split_cancelled
+from ._contexts import protected_context
+from ._failures import keeping, keeping_each, raise_all, split_cancelled, without
 from ._limits import EndpointLimits
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
@@ -243,7 +244,7 @@ class Endpoint:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"
 
 
-@asynccontextmanager
+@protected_context
 async def serve_endpoint(
     *,
     host: str = "127.0.0.1",
@@ -297,7 +298,7 @@ async def serve_endpoint(
         TunnelError: the tunnel cannot be had, or its URL does not lead here; with its program's own last words.
             Before the body has begun; nothing is left.
         TypeError, ValueError: an argument is not what it should be; `OSError` for a certificate that cannot be read.
-        EndpointCrashed: the server died by itself; the body was cancelled.
+        EndpointCrashed: the server died by itself; the body was cancelled. If that raised too: a group.
         RuntimeError: trio does not run here (asyncio does).
         BaseException: the body's own, bare.
 
@@ -313,7 +314,7 @@ async def serve_endpoint(
     with keeping(errors):
         async with AsyncExitStack() as stack:
             listener = await open_listener(host, port)
-            stack.push_async_callback(trio.aclose_forcefully, listener)
+            stack.push_async_callback(_close_listener, listener)
             if recorder is not None:
                 await stack.enter_async_context(recording(recorder))
             watcher = await stack.enter_async_context(open_watcher())
@@ -350,7 +351,7 @@ async def serve_endpoint(
                 websocket=websocket,
                 on_fatal=server.on_fatal,
             )
-            with keeping(errors):
+            with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
                     with keeping(errors):
                         await nursery.start(server.run, front, app, nursery)
@@ -367,7 +368,8 @@ async def serve_endpoint(
                     registry.closing = True  # a crash has not said so
                     if endpoint._keeper is not None:
                         endpoint._keeper.stop()
-    _raise_first(server, errors)
+    _keep_end_of(server, errors)
+    raise_all(errors)
 
 
 async def run_endpoint(
@@ -440,6 +442,7 @@ def _make_keeper(
     )
 
 
+@trio.lowlevel.enable_ki_protection
 async def _keep(
     keeper: Keeper, server: Server, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
 ) -> None:
@@ -494,12 +497,20 @@ def _is_elsewhere(address: str) -> bool:
     return not (bound.is_loopback or bound.is_unspecified)
 
 
-def _raise_first(server: Server | None, errors: list[BaseException]) -> None:
+def _keep_end_of(server: Server | None, errors: list[BaseException]) -> None:
+    """What ended the server, before all that the body met because of it."""
     if server is not None and server.fatal is not None:
-        raise server.fatal
-    if server is not None and server.crash is not None:
-        raise EndpointCrashed(f"the server died: {server.crash!r}") from server.crash
-    raise_all(errors)
+        errors.insert(0, server.fatal)
+    elif server is not None and server.crash is not None:
+        crash = EndpointCrashed(f"the server died: {server.crash!r}")
+        crash.__cause__ = server.crash
+        errors[:] = [crash, *without(server.crash, errors)]
+
+
+async def _close_listener(listener: trio.SocketListener) -> None:
+    """Without a cancellation, which would hide the error with which something else has closed."""
+    with trio.CancelScope(shield=True):
+        await trio.aclose_forcefully(listener)
 
 
 def _ssl_context(tls: TLS | None, *, http2: bool) -> ssl.SSLContext | None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import trio
 
-__all__ = ["keeping", "raise_all", "run_each", "split_cancelled"]
+__all__ = ["keeping", "keeping_each", "raise_all", "run_each", "split_cancelled", "without"]
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
@@ -34,6 +34,17 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
     """
     try:
         yield
+    except BaseException as exc:
+        errors.append(exc)
+
+
+@contextmanager
+def keeping_each(errors: list[BaseException]) -> Iterator[None]:
+    """The same around a nursery of ours: the group that it makes of what leaves it is nobody's but its own."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors.extend(group.exceptions)
     except BaseException as exc:
         errors.append(exc)
 
@@ -68,6 +79,20 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
     finally:
         error.__context__ = context
         del error, context
+
+
+def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
+    """Those that hold something else than `error` does: nurseries make its group anew on its way."""
+    known = {id(leaf) for leaf in _leaves(error)}
+    return [other for other in errors if any(id(leaf) not in known for leaf in _leaves(other))]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
 def _distinct(errors: list[BaseException]) -> list[BaseException]:

@@ -14,14 +14,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Any, Literal, TypeAlias, final
 
 import trio
 
 from ._checks import check_choice, check_count, check_number, described
+from ._contexts import protected_context
 from ._endpoint import Endpoint, serve_endpoint
-from ._failures import keeping, raise_all, split_cancelled
+from ._failures import keeping, keeping_each, raise_all, split_cancelled
 from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, awaiting, check_handler
 from ._rollout.ledger import recording
@@ -100,7 +101,7 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool: {len(self._members)} endpoints, {sum(self.loads)} rollouts>"
 
-    @asynccontextmanager
+    @protected_context
     async def open_rollout(
         self, handler: Handler | None = None, *, concurrency: int | None = None, **options: Any
     ) -> AsyncIterator[Rollout]:
@@ -182,6 +183,7 @@ class Pool:
         errors: list[BaseException] = []
         async with trio.open_nursery() as starting:
 
+            @trio.lowlevel.enable_ki_protection
             async def start(opener: OpenEndpoint) -> None:
                 try:
                     await self._nursery.start(self._run_first, opener)
@@ -200,6 +202,7 @@ class Pool:
         for scope in self._scopes:
             scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
         """One that must open, or fail the pool. Where the number is fixed, it is opened again when it has died."""
         opened = False
@@ -218,6 +221,7 @@ class Pool:
                 await self._pause()
                 await self._run(opener, self._wake)
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_more(self) -> None:
         """One that the pool grows by."""
         opened = False
@@ -383,7 +387,7 @@ class _Place:
         self.member.discard(self)
 
 
-@asynccontextmanager
+@protected_context
 async def serve_pool(
     open_endpoint: OpenEndpoint | Sequence[OpenEndpoint] = serve_endpoint,
     *,
@@ -438,7 +442,7 @@ async def serve_pool(
         async with AsyncExitStack() as stack:
             if recorder is not None:
                 await stack.enter_async_context(recording(recorder))
-            with keeping(errors):
+            with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
                     pool = Pool(
                         nursery,

@@ -272,3 +272,36 @@ async def test_the_agents_of_an_agent_end_with_it() -> None:
         ):
             await until_sleeping(tag, 2)
         assert running(tag) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only a /proc shows what has left its group")
+def test_what_has_left_its_group_is_ended_though_the_program_has_no_descriptor_to_look_for_it() -> None:
+    """Its watcher has some of its own."""
+    tag = unique_seconds()
+    program = f"""
+import logging, os, resource, trio
+from triocept import serve_endpoint
+logging.basicConfig()
+async def main():
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        held = []
+        script = "setsid sleep {tag} & setsid sleep {tag} & echo up; wait"
+        async with rollout.open_agent(["sh", "-c", script], terminate_grace=20) as agent:
+            while b"up" not in agent._process._stdout.buffer.content():
+                await trio.sleep(0.01)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            try:
+                while True:
+                    held.append(os.open("/dev/null", 0))
+            except OSError:
+                pass
+        for number in held:
+            os.close(number)
+trio.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "its watcher does" in done.stderr
+    assert running(tag) == []

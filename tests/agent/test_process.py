@@ -218,6 +218,19 @@ async def test_a_file_that_cannot_be_written_ends_the_agent_and_is_an_error() ->
     assert running(tag) == []
 
 
+async def test_last_words_that_a_file_cannot_take_are_an_error_though_a_deadline_has_ended_the_agent() -> (
+    None
+):
+    script = "trap 'echo bye; exit' TERM; while :; do sleep 0.01; done"
+    with (
+        trio.fail_after(10),
+        pytest.raises(AgentFailed, match=r"stdout .* cannot be written"),
+        trio.move_on_after(0.2),
+    ):
+        async with open_agent("sh", "-c", script, stdout_file="/dev/full") as agent:
+            await agent.wait()
+
+
 async def test_the_end_of_stderr_in_an_error_has_no_keys() -> None:
     with trio.fail_after(5):
         async with open_agent(

@@ -17,7 +17,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from quart_trio import QuartTrio
 
 from tests.asking import ask, connected, echo, raw_request, read_answer, read_to_end
-from triocept import Endpoint, EndpointCrashed, Exchange, Rollout, serve_endpoint
+from triocept import Endpoint, EndpointCrashed, Exchange, Rollout, Trace, Turn, serve_endpoint
 from triocept._server import app as app_module
 from triocept._server.serve import Server
 
@@ -313,3 +313,42 @@ def test_the_inside_of_hypercorn_that_we_use_is_as_we_know_it() -> None:
         "stream",
     ]
     assert {"protocol_send", "run"} <= set(vars(TCPServer))
+
+
+class FailsToClose:
+    """A recorder whose last batch cannot be written."""
+
+    async def record(self, turn: Turn) -> None:
+        pass
+
+    async def seal(self, trace: Trace) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        raise OSError("the last batch could not be written")
+
+
+async def test_what_a_recorder_raises_at_its_end_is_not_lost_in_a_cancellation() -> None:
+    with pytest.raises(OSError, match="the last batch"), trio.move_on_after(0.1):
+        async with serve_endpoint(recorder=FailsToClose()):
+            await trio.sleep_forever()
+
+
+async def test_a_server_that_dies_hides_nothing_else_that_went_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    servers: list[Server] = []
+    original = Server.__init__
+
+    def remember(self: Server, *args: object, **kwargs: object) -> None:
+        original(self, *args, **kwargs)  # type: ignore[arg-type]
+        servers.append(self)
+
+    monkeypatch.setattr(Server, "__init__", remember)
+    with trio.fail_after(10), pytest.raises(ExceptionGroup) as caught:
+        async with serve_endpoint(recorder=FailsToClose()):
+            servers[0]._listener.socket.close()
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("the result could not be saved")
+    kinds = {type(error) for error in caught.value.exceptions}
+    assert kinds == {EndpointCrashed, ValueError, OSError}

@@ -38,15 +38,14 @@ async def answer(exchange: Exchange) -> None:
 
 
 async def life(instrument: CancelAt, recorder: JSONLRecorder) -> bool:
-    """Start, answer, stop; whether it came to its end."""
+    """Start, answer, stop; whether it came to its end before it was cancelled."""
     with trio.CancelScope() as scope:
         instrument.scope = scope
         async with serve_endpoint(recorder=recorder, grace=0.1) as endpoint:
             async with endpoint.open_rollout(answer) as rollout, trio.open_nursery() as nursery:
                 nursery.start_soon(ask, rollout)
                 await ask_stream(rollout)
-        return True
-    return False
+    return instrument.left > 0
 
 
 async def ask_stream(rollout: Rollout) -> None:
@@ -135,6 +134,96 @@ def test_a_ctrl_c_at_every_step_ends_the_program_and_leaves_nothing(tmp_path: Pa
     )
     assert done.stdout.startswith("interrupted"), done.stderr
     assert "ResourceWarning" not in done.stderr
+
+
+INTERRUPT_AT_LINES = """
+    import os, signal, sys
+    import trio
+    from tests.asking import ask
+    from tests.server.test_walk import answer
+    from triocept import JSONLRecorder, serve_endpoint, serve_pool
+
+    OURS = "_contexts _failures _endpoint _pool life rollout exchange service ledger calls".split()
+    FILES = tuple(f"{name}.py" for name in OURS)
+
+    async def alone():
+        async with serve_endpoint(recorder=JSONLRecorder(sys.argv[1])) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                await ask(rollout)
+
+    async def pool():
+        async with serve_pool(recorder=JSONLRecorder(sys.argv[1])) as pool:
+            async with pool.open_rollout() as rollout, trio.open_nursery() as nursery:
+                nursery.start_soon(ask, rollout)
+                async for exchange in rollout:
+                    await exchange.respond("hello")
+                    break
+
+    async def agent():
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                async with rollout.open_child() as child:
+                    await child.run_agent(["/bin/true"])
+
+    def interrupt_at(step):
+        seen = 0
+        def line(frame, event, arg):
+            nonlocal seen
+            if event == "line":
+                seen += 1
+                if seen == step:
+                    signal.raise_signal(signal.SIGINT)
+            return line
+        def call(frame, event, arg):
+            name = frame.f_code.co_filename
+            return line if "triocept" in name and name.endswith(FILES) else None
+        sys.settrace(call)
+        return lambda: seen
+
+    def is_interrupt(error):
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # the body's own nursery wrapped it
+        return isinstance(error, KeyboardInterrupt)
+
+    def main(life, every):
+        async def bounded():
+            with trio.fail_after(20):
+                await life()
+        step, interrupted = 1, 0
+        while True:
+            seen = interrupt_at(step)
+            try:
+                trio.run(bounded)
+            except BaseException as error:
+                assert is_interrupt(error), (life, step, error)
+                interrupted += 1
+            finally:
+                sys.settrace(None)
+            if seen() < step:
+                break
+            step += every
+        print(life.__name__, interrupted)
+        assert interrupted > 20, interrupted
+
+    for life, every in ((alone, 11), (pool, 17), (agent, 23)):
+        main(life, every)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_ctrl_c_at_a_line_of_ours_ends_the_program(tmp_path: Path) -> None:
+    """Between two steps of a task, too: what has started something ends it."""
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(INTERRUPT_AT_LINES))
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "t.jsonl"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 STAGES = """

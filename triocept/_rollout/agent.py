@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, final
 
 import trio
 
-from .._failures import keeping, raise_all
+from .._contexts import protected_context
+from .._failures import keeping, keeping_each, raise_all
 from ..errors import RolloutClosed
 from .environment import agent_environment
 from .exchange import Exchange
@@ -85,6 +85,7 @@ class Agent:
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 
+    @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
         """End the iteration with the process. Shielded: ended by its owner alone."""
         with self._watch_scope:
@@ -94,7 +95,7 @@ class Agent:
                 scope.cancel()
 
 
-@asynccontextmanager
+@protected_context
 async def open_agent(
     rollout: Rollout,
     argv: Sequence[str | os.PathLike[str]],
@@ -110,7 +111,7 @@ async def open_agent(
     async with open_process(argv, env=environment, watcher=rollout._watcher, cwd=cwd, **options) as process:
         agent = Agent(rollout, process)
         errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
-        with keeping(errors):
+        with keeping_each(errors):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(agent._watch)
                 with keeping(errors):

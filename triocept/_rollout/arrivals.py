@@ -50,6 +50,7 @@ class Arrivals:
         """It has its outcome, and is not to be taken any more."""
         self._waiting.pop(exchange, None)
 
+    @trio.lowlevel.enable_ki_protection
     async def next(self) -> Exchange | None:
         """The next exchange; None where there will be no more.
 
@@ -100,6 +101,7 @@ class Arrivals:
         self._lot.unpark_all()
         self._watch.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def warn_if_forgotten(self, rollout_id: str) -> None:
         """Say so once if an exchange waits, and nobody has ever asked for one: its agent hangs, without a word."""
         with self._watch:

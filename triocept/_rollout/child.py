@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,6 +14,7 @@ from .._canonical.given_request import given_messages, given_request
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import described
+from .._contexts import protected_context
 from .._failures import raise_all, run_each
 from .._trace.branch import Branch
 from ..errors import LimitReached, Refusal, RolloutClosed
@@ -48,7 +49,7 @@ class Family:
             service=parent._services.calls.current(),
         )
 
-    @asynccontextmanager
+    @protected_context
     async def open(
         self, child: Rollout, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
@@ -94,6 +95,7 @@ class Family:
         for child in self:
             child._move(addresses, registry, watcher)
 
+    @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
         """The parent closes: so do the children, whatever their bodies do."""
         children = tuple(self._children)
@@ -101,6 +103,7 @@ class Family:
             scope.cancel()
         errors: list[BaseException] = []
 
+        @trio.lowlevel.enable_ki_protection
         async def close(child: Rollout) -> None:
             errors.extend(await run_each(child._close))
 
@@ -142,6 +145,7 @@ def request_of(rollout: Rollout, given: object) -> Request:
     return fit(Request(dialect="openai_chat", model=rollout.model, messages=messages))
 
 
+@trio.lowlevel.enable_ki_protection
 async def ask(rollout: Rollout, request: Request) -> Response:
     """See `Rollout.ask`."""
     asking = _Asking()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, final
 
@@ -29,6 +29,7 @@ from .._canonical.held import HeldCalls
 from .._canonical.ids import call_id, response_id
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
+from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
@@ -186,7 +187,7 @@ class Exchange:
         await self._settle(Answered(self._complete(response), document))
         await self._log.wait_delivered()
 
-    @asynccontextmanager
+    @protected_context
     async def open_stream(self) -> AsyncIterator[ResponseStream]:
         """Answer piece by piece: `async with exchange.open_stream() as stream: await stream.send("hel")`.
 
@@ -300,6 +301,7 @@ class Exchange:
         self._check_open()
         return False
 
+    @trio.lowlevel.enable_ki_protection
     async def _hang_up(self) -> None:
         """Nobody reads its answer any more."""
         if self.settled or self._log.attended:
@@ -343,6 +345,7 @@ class Exchange:
         if scope.cancel_called and isinstance(self._outcome, Abandoned):
             self._check_open()
 
+    @trio.lowlevel.enable_ki_protection
     async def _send(self, event: Entry) -> None:
         """One increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -452,6 +455,7 @@ class Exchange:
             self._cause = exc
             await self._settle(outcome_of(exc, self.dialect))
 
+    @trio.lowlevel.enable_ki_protection
     async def _settle(self, outcome: Outcome, last: Entry | None = None) -> None:
         """Fix the outcome, record the turn, release the answer."""
         self._outcome = outcome

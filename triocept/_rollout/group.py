@@ -248,7 +248,8 @@ def _send_one(pid: int, handle: int | None, signum: int) -> None:
 def watch(program: int, since: int) -> None:
     """The watcher: hear of agents on stdin, and end them when the program `program` is gone.
 
-    The lines are `+ token`, `= token pid born`, `- token`, and `quit`, after which nothing is ended.
+    The lines are `+ token`, `= token pid born`, `- token`, `! token` for one that is to be ended now, and `quit`, after
+    which nothing is ended.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -258,9 +259,11 @@ def watch(program: int, since: int) -> None:
     os.close(1)
     while not listener.over:
         listener.hear()
+        if listener.doomed:
+            _end(listener.take_doomed(), listener, since)
     listener.hear(0)
-    if listener.agents:
-        _end(listener, since)
+    if listener.agents or listener.doomed:
+        _end([*listener.agents.values(), *listener.take_doomed()], listener, since, gone=True)
 
 
 class _Listener:
@@ -268,6 +271,8 @@ class _Listener:
 
     def __init__(self, program: int) -> None:
         self.agents: dict[str, Agent] = {}
+        self.doomed: list[Agent] = []
+        """To be ended now: the program has no descriptor left to look for what they started."""
         self.over = False
         """The program has quit, or it is gone."""
         self.closed = False
@@ -304,6 +309,10 @@ class _Listener:
         if self._program in ready:
             self.over = True
 
+    def take_doomed(self) -> list[Agent]:
+        doomed, self.doomed = self.doomed, []
+        return doomed
+
     def _obey(self, words: list[str]) -> None:
         if words[0] == "+":
             self.agents[words[1]] = Agent(words[1])
@@ -311,14 +320,17 @@ class _Listener:
             self.agents[words[1]] = Agent(words[1], int(words[2]), int(words[3]))
         elif words[0] == "-":
             self.agents.pop(words[1], None)
+        elif words[0] == "!" and words[1] in self.agents:
+            self.doomed.append(self.agents.pop(words[1]))
         elif words[0] == "quit":
             self.agents.clear()
             self.closed = self.over = True
 
 
-def _end(listener: _Listener, since: int) -> None:
-    ending, start, quiet = Ending(list(listener.agents.values())), time.monotonic(), 0
-    while quiet < QUIET or not listener.closed:
+def _end(agents: list[Agent], listener: _Listener, since: int, *, gone: bool = False) -> None:
+    """End them. `gone`: so is the program, and what holds its pipe may be an agent before its exec."""
+    ending, start, quiet = Ending(agents), time.monotonic(), 0
+    while quiet < QUIET or (gone and not listener.closed):
         elapsed = time.monotonic() - start
         if elapsed > SEARCH:
             return

@@ -47,6 +47,7 @@ class Ledger:
         """Open the recorder; what it raises leaves bare."""
         await open_recorder(self.recorder)
 
+    @trio.lowlevel.enable_ki_protection
     async def record(self, make_turn: Callable[[int], Turn]) -> Turn:
         """Record a turn. Shielded.
 
@@ -76,6 +77,7 @@ class Ledger:
             self._trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
 
+    @trio.lowlevel.enable_ki_protection
     async def record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
         """Record a service call. Shielded."""
         recorder: object = self.recorder

@@ -7,12 +7,12 @@ refuses what waits and seals its trace.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
-from .._failures import keeping, raise_all, run_each, split_cancelled
+from .._contexts import protected_context
+from .._failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from .event_loop import check_loop
 from .service import Handler, run_service
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["open_rollout"]
 
 
-@asynccontextmanager
+@protected_context
 async def open_rollout(
     rollout: Rollout, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
@@ -45,6 +45,7 @@ async def open_rollout(
         errors.append(error)
         body.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def serve() -> None:
         assert handler is not None
         with service:  # shielded: it answers until the body has unwound, cancelled or not
@@ -59,11 +60,12 @@ async def open_rollout(
 
     timer = trio.CancelScope()
 
+    @trio.lowlevel.enable_ki_protection
     async def time_out(seconds: float) -> None:
         with timer:
             await rollout._time_out(seconds)
 
-    with keeping(errors):
+    with keeping_each(errors):
         async with trio.open_nursery() as nursery:
             rollout._services.calls.open(nursery, fail)
             if handler is not None:

@@ -20,14 +20,15 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Literal, TypeAlias, final, get_args
 
 import trio
 
 from .._checks import check_count, check_number
-from .._failures import keeping, raise_all
+from .._contexts import protected_context
+from .._failures import keeping, keeping_each, raise_all
 from ..errors import AgentFailed
 from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
@@ -64,8 +65,7 @@ LOOK_PAUSE = 0.02
 """Seconds between two looks at what still lives."""
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@protected_context
 async def open_process(
     argv: Sequence[str | os.PathLike[str]],
     *,
@@ -110,11 +110,12 @@ async def open_process(
     outer = environment.get(MARK) or os.environ.get(MARK)
     environment[MARK] = f"{outer}:{token}" if outer else token
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
-    with keeping(errors):
+    agent: AgentProcess | None = None
+    with keeping_each(errors):
         async with AsyncExitStack() as stack:
             stdout_sinks, stderr_sinks = _open_sinks(stack, output, stdout_file, stderr_file)
             await watcher.register(token)
-            stack.callback(watcher.unregister_nowait, token)
+            stack.callback(lambda: agent._leave() if agent is not None else watcher.unregister_nowait(token))
             started = trio.current_time()
             process = await start_process(
                 command,
@@ -143,10 +144,9 @@ async def open_process(
                     await agent._end(natural=not errors and agent.returncode is not None)
                 except BaseException as exc:  # a second Ctrl-C
                     errors[:] = [exc]
+    if agent is not None:
+        errors += agent._failures()
     raise_all(errors)
-    if agent._failure is not None:
-        raise agent._failure
-    agent._raise_output_error()
 
 
 @final
@@ -183,6 +183,8 @@ class AgentProcess:
         # Where there is no /proc, whether a group lives is asked of the group itself: a corpse would say yes.
         self._handle = None if agent.born is None else open_handle(process.pid)
         self._reaped = False
+        self._blind = False
+        """The last look for its processes was in vain."""
         self._exited, self._drained = trio.Event(), trio.Event()
         self._failure: Exception | None = None
         """What the first of the tasks beside the body raised."""
@@ -328,10 +330,14 @@ class AgentProcess:
         if signum == signal.SIGKILL:  # first, and without a look at /proc: that can hang
             self._kill_group()
         with trio.move_on_after(seconds):
-            while ending.strike(signum, await self._watcher.processes()) or not self._exited.is_set():
+            while True:
+                processes = await self._watcher.processes()
+                lives = ending.strike(signum, processes)
+                self._blind = processes is None and self._watcher.sees
+                if self._exited.is_set() and (self._blind or not lives):
+                    return True
                 await self._pause()
                 self._look_for_exit()
-            return True
         return False
 
     async def _pause(self) -> None:
@@ -356,6 +362,16 @@ class AgentProcess:
         while self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
 
+    def _leave(self) -> None:
+        """Nothing of it lives; or nobody can say, and the watcher, which has descriptors of its own, sees to it."""
+        if self._blind:
+            log.warning(
+                "no descriptor is left to look for what agent %r has started: its watcher does", self.argv[0]
+            )
+            self._watcher.hand_over_nowait(self._agent.token.decode())
+        else:
+            self._watcher.unregister_nowait(self._agent.token.decode())
+
     def _close(self) -> None:
         if self.returncode is None:  # hangs in the kernel, or nobody had the time to look
             self._set_exit(self._process.returncode or -signal.SIGKILL)
@@ -364,11 +380,17 @@ class AgentProcess:
             trio.lowlevel.notify_closing(handle)
             os.close(handle)
 
-    def _raise_output_error(self) -> None:
+    def _failures(self) -> list[BaseException]:
+        """What went wrong beside the body: of several things, the first that happened."""
+        if self._failure is not None:
+            return [self._failure]
         for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):
             if stream.error is not None:
                 text = f"the {name} of agent {self.argv[0]!r} cannot be written: {stream.error}"
-                raise AgentFailed(text, argv=self.argv, returncode=self.returncode) from stream.error
+                failed = AgentFailed(text, argv=self.argv, returncode=self.returncode)
+                failed.__cause__ = stream.error
+                return [failed]
+        return []
 
 
 def check_options(

@@ -381,6 +381,7 @@ class Rollout:
         counted = None if count is None else await count(request)
         return estimate_input_tokens(request) if counted is None else int(counted)
 
+    @trio.lowlevel.enable_ki_protection
     async def run_agent(
         self,
         argv: Sequence[str | os.PathLike[str]],
@@ -492,6 +493,7 @@ class Rollout:
             terminate_grace=terminate_grace,
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def stop(self, reason: str) -> None:
         """End the run: what waits and what still comes is refused with 404, the status that every known agent takes
         as final. Iteration and `serve` end. Stopping twice changes nothing.
@@ -504,6 +506,7 @@ class Rollout:
 
     # What the server asks of it
 
+    @trio.lowlevel.enable_ki_protection
     async def _answer_call(
         self,
         request: Request,
@@ -620,6 +623,7 @@ class Rollout:
 
     # Its end
 
+    @trio.lowlevel.enable_ki_protection
     async def _endpoint_stops(self) -> None:
         self._closing.set()
         refusal = Refusal(503, "the endpoint is shutting down", should_retry=False)
@@ -633,6 +637,7 @@ class Rollout:
                 raise error
             self._report(error)
 
+    @trio.lowlevel.enable_ki_protection
     async def _end(self, refusal: Refusal) -> None:
         """No exchange comes any more; those that are open are refused: all at once, then recorded one by one.
 
@@ -674,6 +679,7 @@ class Rollout:
         over = LimitReached(f"the limit of {seconds:,g} {'second' if seconds == 1 else 'seconds'} is reached")
         await self._told(partial(self._end, over))
 
+    @trio.lowlevel.enable_ki_protection
     async def _close(self) -> None:
         """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded.
 

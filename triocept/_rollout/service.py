@@ -35,6 +35,7 @@ _MOST_IDLE = 128
 """Tasks that wait for an exchange."""
 
 
+@trio.lowlevel.enable_ki_protection
 async def run_service(
     rollout: Rollout, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
 ) -> None:
@@ -108,6 +109,7 @@ class _Workers:
         self._closed = True
         self._idle.unpark_all()
 
+    @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
         """Handle one exchange after the other."""
         task = trio.lowlevel.current_task()
@@ -131,7 +133,7 @@ class _Workers:
         exchange._worker = worker
         try:
             if not exchange.settled:
-                returned = await self._handler(exchange)
+                returned = await _call(self._handler, exchange)
                 if not exchange.settled:
                     raise Unanswered(_why_unanswered(exchange, returned))
         except BaseException as exc:
@@ -178,6 +180,12 @@ def _note(fault: BaseException, exchange: Exchange) -> None:
         return
     with suppress(TypeError):  # somebody's own `__notes__`, which is no list
         fault.add_note(f"{_IN_HANDLER}{exchange.rollout.id}, exchange {exchange.id}")
+
+
+@trio.lowlevel.disable_ki_protection
+async def _call(handler: Callable[[Exchange], Awaitable[object]], exchange: Exchange) -> object:
+    """The user's own code: a Ctrl-C ends that wherever it is."""
+    return await handler(exchange)
 
 
 def _why_unanswered(exchange: Exchange, returned: object) -> str:

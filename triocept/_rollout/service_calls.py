@@ -85,6 +85,7 @@ class ServiceCalls:
             for call in tuple(self._calls):
                 await call.done.wait()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(
         self,
         rollout: Rollout,
@@ -115,6 +116,7 @@ class ServiceCalls:
             raise call.refusal
         return call.result
 
+    @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: Rollout, call: _Call) -> None:
         """The task of one call. Shielded but from its own scope: its end is its caller's, or the rollout's."""
         _current.set(call.id)
@@ -151,7 +153,7 @@ class ServiceCalls:
     async def _attempt(self, rollout: Rollout, call: _Call) -> None:
         """Do the work; whatever it does, the call has its outcome afterwards."""
         try:
-            call.result = json_of(await call.work(), "the result")
+            call.result = json_of(await _do(call.work), "the result")
             call.outcome, call.error = "answered", None
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
@@ -168,6 +170,12 @@ class ServiceCalls:
                     self._on_fatal(error)
             if cancelled is not None:
                 raise cancelled from None
+
+
+@trio.lowlevel.disable_ki_protection
+async def _do(work: Callable[[], Awaitable[Any]]) -> Any:
+    """The user's own code: a Ctrl-C ends that wherever it is."""
+    return await work()
 
 
 def _over(rollout: Rollout) -> Refusal:

@@ -20,11 +20,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import final
 
 import trio
 
+from .._contexts import protected_context
 from . import group
 from .group import Agent, ProcessInfo, birth, read_processes
 
@@ -40,8 +40,7 @@ INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """All of the environment that a Python interpreter may need to start."""
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@protected_context
 async def open_watcher() -> AsyncIterator[Watcher]:
     """The watcher of a program's agents; its process starts when the first of them is registered.
 
@@ -72,6 +71,7 @@ class Watcher:
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0
+        self._patience = QUIT_TIMEOUT
         self._processes: dict[int, ProcessInfo] | None = None
         self._looked = -1.0
         self._look = trio.Lock()
@@ -109,6 +109,17 @@ class Watcher:
         """Nothing of the agent lives any more."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"- %s\n" % token.encode())
+
+    def hand_over_nowait(self, token: str) -> None:
+        """End what lives of the agent: SIGTERM, and SIGKILL a second later. For a program that cannot do it itself."""
+        if self._agents.pop(token, None) is not None:
+            self._tell(b"! %s\n" % token.encode())
+            self._patience = group.SEARCH + 1
+
+    @property
+    def sees(self) -> bool:
+        """Whether there is a /proc: where a look fails all the same, no descriptor is left to look with."""
+        return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
         """All processes, as they were at some time after the call; None where there is no /proc.
@@ -195,7 +206,7 @@ class Watcher:
             self._tell(b"quit\n")
         self._close_pipe()
         if self._process is not None:
-            with trio.move_on_after(QUIT_TIMEOUT if not self._agents else group.SEARCH + 1):
+            with trio.move_on_after(self._patience if not self._agents else group.SEARCH + 1):
                 await self._process.wait()
         await self._give_up()
 

@@ -123,6 +123,7 @@ class Admission:
         self._cut(guest)
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def watch(self) -> None:
         """Close what is overdue, until cancelled."""
         while True:

@@ -331,6 +331,7 @@ class HTTPCycle:
         assert self.nursery is not None
         self.nursery.start_soon(self._watch, callback)
 
+    @trio.lowlevel.enable_ki_protection
     async def _watch(self, callback: Callable[[], None]) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass

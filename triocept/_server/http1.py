@@ -194,6 +194,7 @@ class _Pause:
         event = self._event
         async with trio.open_nursery() as nursery:
 
+            @trio.lowlevel.enable_ki_protection
             async def watch() -> None:
                 await self._connection.read_ahead()
                 nursery.cancel_scope.cancel()

@@ -239,6 +239,7 @@ class HTTP2:
         self.connection.idle = False
         self._nursery.start_soon(self._serve, stream)
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, stream: Stream) -> None:
         """The task of a stream."""
         try:
@@ -264,6 +265,7 @@ class HTTP2:
             self.flush()
             self._nursery.start_soon(self._close)
 
+    @trio.lowlevel.enable_ki_protection
     async def _close(self) -> None:
         """End an idle connection: it goes when the client does, or after a moment."""
         stream: Any = self.connection.stream
@@ -287,6 +289,7 @@ class HTTP2:
         if self._out:
             self._unsent.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self, scope: trio.CancelScope) -> None:
         """Send what is there, until the connection is over."""
         try:

@@ -55,6 +55,7 @@ class Inbox:
         self._arrival = Bell()
         self._room = Bell()
 
+    @trio.lowlevel.enable_ki_protection
     async def read(self) -> None:
         """Read until the client hangs up."""
         try:

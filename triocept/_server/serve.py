@@ -116,6 +116,7 @@ class Server:
                 self.kill()
                 raise
 
+    @trio.lowlevel.enable_ki_protection
     async def run(
         self, front: Front, quart: App, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
     ) -> None:
@@ -165,6 +166,7 @@ class Server:
                 await self._end(connections)
             lifespan_end.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _accept(
         self, front: Front, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]
     ) -> None:
@@ -196,6 +198,7 @@ class Server:
         self._admission.enter(connection)
         connections.start_soon(self._serve_connection, connection)
 
+    @trio.lowlevel.enable_ki_protection
     async def _turn_away(self, stream: trio.SocketStream) -> None:
         """Tell it 503. What it has sent is read for a moment: to close at once would reset it, with the answer."""
         self._admission.notices.warn("full", "no room for a further connection: it is told 503")
@@ -229,6 +232,7 @@ class Server:
             http2=self._http2,
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve_connection(self, connection: Connection) -> None:
         """One connection, and whatever happens in it."""
         try:

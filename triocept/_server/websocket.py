@@ -143,6 +143,7 @@ class _Socket:
     async def _read(self) -> None:
         async with trio.open_nursery() as nursery:
 
+            @trio.lowlevel.enable_ki_protection
             async def end_with_rollout() -> None:
                 await self._rollout._ended.wait()
                 nursery.cancel_scope.cancel()
@@ -204,6 +205,7 @@ class _Socket:
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
             raise Refusal(429, f"{MAX_WAITING} responses are waiting on this socket", retry_after=1)
 
+    @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
         """Answer what waits in a lane, one after the other."""
         try:
