@@ -79,10 +79,10 @@ class Got:
 
 
 def kinds(text: str) -> set[int]:
-    """The kinds of the frames that a client has sent behind its preface, as far as they are whole."""
+    """The kinds of the frames that a client has sent behind its preface, and begun to."""
     data, found = text.encode("latin-1"), set()
     at = len(PREFACE)
-    while len(data) - at >= 9:
+    while len(data) - at >= 4:
         found.add(data[at + 3])
         at += 9 + int.from_bytes(data[at : at + 3], "big")
     return found
