@@ -631,3 +631,102 @@ def test_programs_that_append_at_once_write_whole_lines_through_a_storm_of_signa
     assert {trace.rollout: len(trace) for trace in traces} == counts
     assert all(trace.sealed for trace in traces)
     assert b"\n\n" not in file.read_bytes()
+
+
+# A file that does not stay where it is
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def replace(file: Path) -> None:
+    file.unlink()
+    file.touch()
+
+
+def rotate(file: Path) -> None:
+    file.rename(file.with_suffix(".1"))
+
+
+def cut_off(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+@pytest.mark.parametrize("lose", [remove, replace, rotate, cut_off])
+def test_a_file_that_was_removed_or_replaced_costs_no_turn_that_comes_afterwards(
+    lose: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "t.jsonl"
+
+    async def main() -> None:
+        recorder = JSONLRecorder(file)
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(say_ok) as rollout:
+            await ask(rollout, "one")
+            lose(file)
+            await ask(rollout, "two")
+            await ask(rollout, "one")
+
+    run(main)
+    assert f"{file} was removed, renamed, replaced or cut off" in caplog.text
+    (trace,) = read_traces(file)
+    assert [texts(each) for each in trace] == [["two"], ["one"]]
+    assert not trace.sealed, "the first turn is not in there"
+    if lose is rotate:
+        whole = tmp_path / "whole.jsonl"
+        whole.write_bytes(file.with_suffix(".1").read_bytes() + file.read_bytes())
+        (trace,) = read_traces(whole)
+        assert [texts(each) for each in trace] == [["one"], ["two"], ["one"]]
+        assert trace.sealed
+
+
+def test_a_file_that_was_removed_is_made_anew_when_a_rollout_begins_and_when_one_ends(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+
+    async def main() -> None:
+        recorder = JSONLRecorder(file)
+        async with serve_endpoint(recorder=recorder) as endpoint:
+            async with endpoint.open_rollout(say_ok, id="cut") as rollout:
+                await ask(rollout, "one")
+                file.unlink()
+                async with endpoint.open_rollout(say_ok):
+                    assert file.exists()
+                file.unlink()
+
+    run(main)
+    (trace,) = read_traces(file)
+    assert (trace.rollout, len(trace), trace.sealed) == ("cut", 0, False)
+
+
+def test_a_directory_that_was_removed_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    file = folder / "t.jsonl"
+
+    async def main() -> None:
+        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+            with pytest.raises(FileNotFoundError, match=str(file)):
+                async with endpoint.open_rollout(say_ok) as rollout:
+                    await ask(rollout, "one")
+                    file.unlink()
+                    folder.rmdir()
+                    await ask(rollout, "two")
+
+    run(main)
+
+
+def test_a_recorder_that_is_closed_in_mid_run_leaves_whole_turns_in_another_file(tmp_path: Path) -> None:
+    """Whatever that file is: a number of a file that was closed may be used again."""
+    file = tmp_path / "t.jsonl"
+
+    async def main() -> None:
+        recorder = JSONLRecorder(file)
+        await recorder.record(turn(0, "one"))
+        await recorder.aclose()
+        file.unlink()
+        await recorder.record(turn(1, "one"))
+        await recorder.aclose()
+
+    run(main)
+    (trace,) = read_traces(file)
+    assert [texts(each) for each in trace] == [["one"]]

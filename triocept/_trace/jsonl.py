@@ -25,7 +25,7 @@ class JSONLRecorder:
 
     The write is to the operating system, not to the disk: it outlives the program's SIGKILL. `fsync=True` makes each
     line outlive a power cut too, and costs what the disk costs. Several recorders, in one program or in several, may
-    share a file.
+    share a file. One that is removed, renamed, replaced or cut off meanwhile is left, and the path written anew.
 
     Args:
         path: the file; it is made if it is not there, and appended to if it is. Its directory must exist.
@@ -52,16 +52,18 @@ class JSONLRecorder:
         return partial(JSONLRecorder, self._file.path, fsync=self._file.fsync), ()
 
     async def aopen(self) -> None:
-        self._file.open()
+        self._file.look()
 
     async def record(self, turn: Turn) -> None:
+        opening = self._file.look()
         run = self._runs.get(key := (turn.rollout, turn.run))
-        if run is None:
-            run = self._runs[key] = _Run()
+        if run is None or run.opening != opening:  # its messages are written again, into what is another file
+            run = self._runs[key] = _Run(opening)
         self._file.append(encoded_line(run.line(turn)))
         run.written = len(run.table.messages)  # not before: a line that failed brought nothing
 
     async def record_service(self, call: ServiceCall) -> None:
+        self._file.look()
         self._file.append(encoded_line(ServiceLine(call=call)))
 
     async def seal(self, trace: Trace) -> None:
@@ -75,6 +77,7 @@ class JSONLRecorder:
             stopped=trace.stopped,
         )
         try:
+            self._file.look()
             self._file.append(encoded_line(seal))
         finally:
             if not self._runs:
@@ -85,9 +88,10 @@ class JSONLRecorder:
 
 
 class _Run:
-    """What of one rollout is in the file."""
+    """What of one rollout is in the file, since it was opened for the time of this number."""
 
-    def __init__(self) -> None:
+    def __init__(self, opening: int) -> None:
+        self.opening = opening
         self.table = MessageTable()
         self.written = 0
         """How many of its messages."""

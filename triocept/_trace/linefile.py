@@ -7,17 +7,22 @@ Rules:
    then another program may have appended behind it, and the cut would be through that one's line.
 3. Who appends looks whether the file ends with a newline, and begins with one where it does not. So what is left of a
    line, by us or by a program that was killed, costs itself alone.
-4. A regular file only: a pipe that nobody reads would hold up the event loop, and a device gives nothing back.
+4. A file that is removed, renamed (log rotation), replaced or cut off is noticed before the next line, and what the
+   path leads to then is written on. The program's log says so: what was written before is not in there.
+5. A regular file only: a pipe that nobody reads would hold up the event loop, and a device gives nothing back.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from pathlib import Path
 
 __all__ = ["LineFile"]
+
+log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 """Without blocking: what is no regular file may wait when it is opened, for a reader or a carrier."""
@@ -42,7 +47,13 @@ class LineFile:
     def __init__(self, path: Path, *, fsync: bool = False) -> None:
         self.path = path
         self.fsync = fsync
+        self.opening = 0
+        """How often it was opened. Another number means that what was written before may not be in it."""
+        self._name = os.fspath(path)
         self._fd: int | None = None
+        self._identity = (0, 0)
+        self._least = 0
+        """Bytes that it has at least."""
         self._end: int | None = None
         """Where our last line ends, if nobody wrote meanwhile. As long as the file ends there it ends whole."""
 
@@ -61,7 +72,26 @@ class LineFile:
                 exc.filename = str(self.path)
                 raise
             self._fd = fd
+            self.opening += 1
         return self._fd
+
+    def look(self) -> int:
+        """See whether the path leads to the file that is open, and open what is there if it does not; `opening`.
+
+        It takes about 2 us.
+
+        Raises:
+            OSError: as of `open`.
+        """
+        if self._fd is not None and not self._is_in_place():
+            log.warning(
+                "%s was removed, renamed, replaced or cut off: what comes is written where the path leads now, "
+                "and what was recorded before is not in there",
+                self.path,
+            )
+            self.close()
+        self.open()
+        return self.opening
 
     def append(self, line: bytes) -> None:
         """Append a line, which ends with its newline.
@@ -91,14 +121,23 @@ class LineFile:
         end = os.lseek(fd, 0, os.SEEK_END)
         data = line if end == self._end or _ends_whole(fd) else b"\n" + line
         written = os.write(fd, data)
-        self._end = end + written if written == len(data) else None
+        self._least = end + written
+        self._end = self._least if written == len(data) else None
         return written >= len(data) - 1
+
+    def _is_in_place(self) -> bool:
+        try:
+            found = os.stat(self._name)
+        except OSError:  # who opens it says what is the matter
+            return False
+        return (found.st_dev, found.st_ino) == self._identity and found.st_size >= self._least
 
     def _check(self, fd: int) -> None:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
             raise OSError(errno.EINVAL, f"turns are recorded in a regular file, and this is {kind}")
+        self._identity, self._least = (found.st_dev, found.st_ino), found.st_size
         if self.fsync and found.st_size == 0:  # it may be new, and then its name is only in the directory
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
