@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ from triocept import (
     Exchange,
     HostTool,
     RecorderGroup,
+    Refusal,
     Rollout,
     ServiceCall,
     Trace,
@@ -21,6 +23,7 @@ from triocept import (
     serve_endpoint,
     serve_pool,
 )
+from triocept._rollout.outcome import Refused
 
 
 class FullDisk:
@@ -191,3 +194,102 @@ async def test_what_a_recorder_of_a_group_has_raised_before_is_not_told_again_at
 async def test_one_error_of_a_group_leaves_bare() -> None:
     with trio.fail_after(10), pytest.raises(OSError, match="a: not closed"):
         await RecorderGroup([Diary(), FailsAtTheEnd("a")]).aclose()
+
+
+class Meddler(Diary):
+    """A recorder that does something with the rollout of a turn while it is given that."""
+
+    def __init__(self, meddle: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self._meddle = meddle
+
+    async def record(self, turn: Turn) -> None:
+        await self._meddle()
+
+
+@pytest.mark.parametrize("what", ["stop", "parent's stop", "respond", "refuse", "stream", "ask"])
+async def test_a_recorder_that_would_wait_for_itself_is_told_what_to_do_instead(what: str) -> None:
+    async def meddle() -> None:
+        match what:
+            case "stop":
+                await child.stop("enough")
+            case "parent's stop":
+                await parent.stop("enough")
+            case "respond":
+                await waiting.respond("early")
+            case "refuse":
+                await waiting.refuse(404, "early")
+            case "stream":
+                async with waiting.open_stream():
+                    pass
+            case "ask":
+                await child.ask("what do you think?")
+
+    with trio.fail_after(10):
+        async with (
+            serve_endpoint() as endpoint,
+            endpoint.open_rollout() as parent,
+            trio.open_nursery() as nursery,
+        ):
+            with pytest.raises(RuntimeError, match=r"cannot settle .* let another task") as caught:
+                async with parent.open_child(recorder=Meddler(meddle)) as child:
+                    nursery.start_soon(ask, child, "a")
+                    waiting = await anext(child)
+                    nursery.start_soon(ask, child, "b")
+                    await (await anext(child)).respond("ok")
+            assert "Lock" not in str(caught.value)
+            assert len(child.trace) == 2, "the other exchange could still be settled"
+            if what in ("stop", "parent's stop"):
+                assert parent.stopped is None
+                assert child.stopped is None
+
+
+async def test_a_recorder_can_have_another_task_stop_the_rollout() -> None:
+    async def meddle() -> None:
+        nursery.start_soon(rollout.stop, "enough")
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery, serve_endpoint(recorder=Meddler(meddle)) as endpoint:
+            async with endpoint.open_rollout(say_ok) as rollout:
+                await ask(rollout, "a")
+    assert rollout.stopped == "enough"
+    assert [turn.outcome for turn in rollout.trace] == ["answered"]
+
+
+async def test_the_time_that_an_answer_has_to_arrive_begins_when_it_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def take_long() -> None:
+        begun.set()
+        await trio.sleep(0.4)
+
+    async def call() -> None:
+        statuses.append((await ask(rollout, "a")).status_code)
+
+    monkeypatch.setattr("triocept._rollout.rollout.DELIVERY_GRACE", 0.05)
+    begun, statuses = trio.Event(), list[int]()
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=Meddler(take_long)) as endpoint, trio.open_nursery() as nursery:
+            async with endpoint.open_rollout(say_ok) as rollout:
+                nursery.start_soon(call)
+                await begun.wait()
+    assert statuses == [200]
+
+
+@pytest.mark.timeout(30)  # nothing else would end it: a rollout is closed in a shielded scope
+@pytest.mark.parametrize("recorder", [None, Diary()], ids=["no recorder", "a recorder"])
+async def test_a_rollout_closes_though_an_interrupt_kept_an_outcome_from_being_recorded(
+    recorder: Diary | None,
+) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint(recorder=recorder) as endpoint, trio.open_nursery() as nursery:
+            with pytest.raises(KeyboardInterrupt):
+                async with endpoint.open_rollout() as rollout:
+                    nursery.start_soon(ask, rollout, "a")
+                    exchange = await anext(rollout)
+                    exchange._fix_from_outside(Refused(Refusal(404, "enough")))
+                    raise KeyboardInterrupt
+    assert [(turn.outcome, turn.error and turn.error.message) for turn in rollout.trace] == [
+        ("refused", "enough")
+    ]
+    assert rollout.trace.sealed

@@ -75,7 +75,6 @@ class Calls:
         self._ended: dict[Hashable, _Ended] = {}
         self._readers: set[EventReader] = set()
         self._left = Bell()
-        self._recorded = Bell()
 
     @property
     def open(self) -> tuple[Exchange, ...]:
@@ -122,7 +121,6 @@ class Calls:
         if not alike:
             del self._open[exchange._likeness]
         self._lost.discard(exchange)
-        self._recorded.ring()
         self._ended.pop(exchange._likeness, None)
         if turn is not None and self.on_retry == "join":
             self._ended[exchange._likeness] = _Ended(turn.request, exchange._log)
@@ -139,11 +137,6 @@ class Calls:
         if exchange is not None and exchange in self._open.get(exchange._likeness, ()):
             self._lost.add(exchange)
         self._left.ring()
-
-    async def see_recorded(self) -> None:
-        """Wait until no exchange is open: those that somebody else settles are recorded, too."""
-        while self._open:
-            await self._recorded.wait()
 
     async def see_out(self, seconds: float) -> None:
         """Wait until no connection waits any more; break off what still does after so long."""

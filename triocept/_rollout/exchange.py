@@ -112,6 +112,8 @@ class Exchange:
         self._outcome: Outcome | None = None
         self._from_outside = False
         """Whether its outcome came from elsewhere than whoever answers."""
+        self._recording = False
+        """Whether somebody has begun to record its turn."""
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
         self._weight = 0
@@ -205,6 +207,7 @@ class Exchange:
             self._check_open()
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
+        self.rollout._ledger.check_free()
         self._fold = Fold()
         stream = ResponseStream(self._send)
         try:
@@ -295,6 +298,7 @@ class Exchange:
     async def _begin_outcome(self) -> bool:
         """The checkpoint before an outcome; whether there is nothing left to do."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        self.rollout._ledger.check_free()
         if self._is_over:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return True
@@ -457,10 +461,12 @@ class Exchange:
 
     @trio.lowlevel.enable_ki_protection
     async def _settle(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Fix the outcome, record the turn, release the answer."""
-        self._outcome = outcome
+        """Fix the outcome, record the turn, release the answer. If somebody else is at that, nothing."""
+        if self._recording:
+            return
         turn: Turn | None = None
         try:
+            self._outcome, self._recording = outcome, True
             turn = await self.rollout._ledger.record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
             self._log.end(Failed(exc))

@@ -7,6 +7,7 @@ Rules:
 3. Its trouble is told once: what it raises again, for the next turn or the seal, is raised as the very exception that
    it raised first, and whoever collects errors (`raise_all`) takes one that comes twice for one.
 4. Sealed once, and nothing is written afterwards.
+5. A recorder that is being given something cannot have more recorded: it would wait for itself.
 """
 
 from __future__ import annotations
@@ -47,6 +48,24 @@ class Ledger:
         """Open the recorder; what it raises leaves bare."""
         await open_recorder(self.recorder)
 
+    def check_free(self) -> None:
+        """See that it is not the recorder itself that wants to have something recorded.
+
+        Raises:
+            RuntimeError: it is, while it is being given something.
+        """
+        if self._lock.locked() and self._lock.statistics().owner is trio.lowlevel.current_task():
+            raise RuntimeError(
+                "a recorder that is being given a turn cannot settle an exchange, stop the rollout or ask its model: "
+                "that would be recorded behind the turn; let another task do it: "
+                "`nursery.start_soon(rollout.stop, reason)`"
+            )
+
+    async def see_through(self) -> None:
+        """Wait until what others have begun to record is recorded: first come, first served."""
+        async with self._lock:
+            pass
+
     @trio.lowlevel.enable_ki_protection
     async def record(self, make_turn: Callable[[int], Turn]) -> Turn:
         """Record a turn. Shielded.
@@ -61,6 +80,7 @@ class Ledger:
             turn = make_turn(len(self._trace))
             self._trace._append(turn)
             return turn
+        self.check_free()
         with trio.CancelScope(shield=True):
             async with self._lock:
                 turn = make_turn(len(self._trace))
@@ -81,6 +101,7 @@ class Ledger:
     async def record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
         """Record a service call. Shielded."""
         recorder: object = self.recorder
+        self.check_free()
         with trio.CancelScope(shield=True):
             async with self._lock:
                 call = make_call(len(self._trace.services))

@@ -271,6 +271,7 @@ class Rollout:
         Raises:
             TypeError, ValueError: that is no request; the text names the place in it. Nothing was asked.
             Refusal: it was refused, or whoever answers failed (500).
+            RuntimeError: from within a recorder that is being given a turn, which would wait for itself.
 
         Cancellation: as an agent's hang-up.
         """
@@ -278,6 +279,7 @@ class Rollout:
             asked = request_of(self, request)
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the line of interest is the caller's
+        self._ledger.check_free()
         return await ask(self, asked)
 
     def open_child(
@@ -498,9 +500,13 @@ class Rollout:
         """End the run: what waits and what still comes is refused with 404, the status that every known agent takes
         as final. Iteration and `serve` end. Stopping twice changes nothing.
 
+        Raises:
+            RuntimeError: from within a recorder that is being given a turn. Another task can do it.
+
         Cancellation: the refusals are given all the same.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_recorder_is_free()
         await self._end(LimitReached(reason))
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -653,9 +659,19 @@ class Rollout:
         self._finishes = False
         self._ended.set()
         self._arrivals.close()
-        waiting = [exchange for exchange in self._calls.open if not exchange.settled]
-        steps = [partial(exchange._settle, exchange._fix_from_outside(outcome)) for exchange in waiting]
+        # Those that have an outcome which nobody records yet, too: an interrupt may have come in between.
+        waiting = [exchange for exchange in self._calls.open if not exchange._recording]
+        steps = [
+            partial(exchange._settle, exchange._outcome or exchange._fix_from_outside(outcome))
+            for exchange in waiting
+        ]
         return [*steps, *(step for child in self._family for step in child._refuse_open(refusal))]
+
+    def _check_recorder_is_free(self) -> None:
+        """See that it is not the recorder that asks, of this rollout or a child."""
+        self._ledger.check_free()
+        for child in self._family:
+            child._check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
         """Fix how it ends; the first one counts, and is returned."""
@@ -694,7 +710,7 @@ class Rollout:
                 self._family.close,
                 self._services.calls.close,
                 partial(self._end, refusal),
-                self._calls.see_recorded,
+                self._ledger.see_through,
                 partial(self._calls.see_out, DELIVERY_GRACE),
                 self._ledger.seal,
             )
