@@ -54,7 +54,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     dialect's own error and a broken connection."""
     websocket_backlog: int = 16 * MIB
     """Bytes of messages that may wait on one websocket behind the call that is being answered. Over it nothing more is
-    read of that socket until there is room."""
+    read of that socket until there is room; nor is a hang-up seen that comes behind what was not read."""
     reader_seconds: float = 300.0
     """In which a client takes not a byte of what is being sent to it. Over it: its connection is broken off, as by a
     hang-up."""

@@ -9,6 +9,7 @@ from copy import deepcopy
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,3 +117,25 @@ def test_a_mark_that_moves_has_only_the_end_counted_anew() -> None:
     counted.clear()
     assert counter.count((*said, "plain", "answer", "marked")) == sum(map(len, said)) + 17
     assert counted == ["plain", "answer", "marked", "marked"], "what is new, and what is gone"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(True, 1), (1, True), (False, 0), (1, 1.0), (0, -0.0), (2**70, 2.0**70)]
+)
+def test_a_value_that_is_only_equal_is_read_anew(before: Any, after: Any) -> None:
+    """To Python `True == 1 == 1.0`; to whoever the conversation is forwarded to they are three things."""
+
+    def said(flag: Any) -> dict[str, Any]:
+        use = {"type": "tool_use", "id": "t", "name": "f", "input": {"deep": [{"flag": flag}]}}
+        result = {"type": "tool_result", "tool_use_id": "t", "content": "ok"}
+        messages = [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": [use]},
+            {"role": "user", "content": [result]},
+        ]
+        return {"model": "m", "max_tokens": 5, "messages": messages}
+
+    memory = Memory()
+    MESSAGES.parse_request(said(before), memory=memory)
+    read, anew = (MESSAGES.parse_request(said(after), memory=kept) for kept in (memory, Memory()))
+    assert read.messages[1].tool_calls[0].arguments == anew.messages[1].tool_calls[0].arguments

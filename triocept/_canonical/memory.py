@@ -85,17 +85,54 @@ class Memory:
             parse: takes an item and its path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
-        same = equal_head(items, old)
+        same = _same_in_kind(items, old, equal_head(items, old))
         new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)
         return parsed  # type: ignore[return-value]
 
 
+def _same_in_kind(items: Sequence[Json], old: Sequence[Json], same: int) -> int:
+    """How many of so many equal items at the head say the same: `true` is no 1, and 1 no 1.0.
+
+    Both are written, which is what tells them apart at the speed of C (40 µs for 900 KB; into pages that are there
+    already, for new ones take 20 times as long).
+    """
+    if not same:
+        return 0
+    buffers = _buffers.pop() if _buffers else (bytearray(), bytearray())
+    try:
+        for buffer, side in zip(buffers, (items, old), strict=True):
+            _write(side[:same], buffer)
+        return same if buffers[0] == buffers[1] else _first_other(items, old, same)
+    except (
+        OverflowError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # a number beyond 64 bits: it is read afresh
+        return 0
+    finally:
+        if len(buffers[0]) <= _KEPT:
+            _buffers.append(buffers)
+
+
+def _first_other(items: Sequence[Json], old: Sequence[Json], same: int) -> int:
+    return next((number for number in range(same) if _bytes(items[number]) != _bytes(old[number])), same)
+
+
+_buffers: list[tuple[bytearray, bytearray]] = []
+"""Those that nobody uses: as many as there ever were threads at once that read."""
+_KEPT = 4 * 1024 * 1024
+"""Bytes of a buffer that is kept."""
+_write = msgspec.msgpack.Encoder().encode_into
+_bytes = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
 def _is_same(new: dict[str, Json], old: dict[str, Json]) -> bool:
     """Whether they say the same. `true` is no 1, and `false` no 0, though Python has them equal.
 
-    In lists they are one all the same: to look through the tools again takes longer than to compare them.
+    In its lists (the tools, say) they are one all the same: to look through those takes longer than to compare them.
     """
     return new == old and _has_kinds_of(new, old)
 
