@@ -442,7 +442,6 @@ def _make_keeper(
     )
 
 
-@trio.lowlevel.enable_ki_protection
 async def _keep(
     keeper: Keeper, server: Server, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
 ) -> None:
