@@ -7,7 +7,8 @@ this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
 `nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: a random walk, 100,000 exchanges,
-a million inputs for the wire) and `nox -s bench` (speed and memory, side by side with others).
+a million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is changed in one place) and
+`nox -s bench` (speed and memory, side by side with others).
 """
 
 from __future__ import annotations
@@ -170,6 +171,17 @@ def soak(session: nox.Session) -> None:
     cores = str(os.cpu_count() or 1)
     session.run("python", "-m", "tests.walk", "--total", "100000", "--processes", cores, *session.posargs)
     session.run("python", "-m", "tests.fuzz", "--inputs", "1000000")
+
+
+@nox.session(python=NEWEST)
+def mutants(session: nox.Session) -> None:
+    """Mutation testing of the heart, the way in, the trace and the nouns: a sample, for ten minutes.
+
+    Survivors are printed as diffs, with what runs each again; none is a failure of the session. Arguments are those of
+    `python -m tests.mutants`: `nox -s mutants -- --seconds 60 --seed 7 --only _trace`.
+    """
+    install(session, "test")
+    session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
 @nox.session(python=NEWEST)

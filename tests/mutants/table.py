@@ -1,0 +1,102 @@
+"""Which files are mutated, and which tests belong to each: the quick ones first, as the first that fails ends a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["AREAS", "files", "folder_of", "tests_of"]
+
+AREAS = ("triocept/_rollout", "triocept/_server/intake.py", "triocept/_trace", "triocept/_canonical")
+"""What is mutated: the heart, the way in, what is recorded, and the nouns."""
+
+_ROLLOUT = ("tests/rollout/test_rollout.py", "tests/rollout/test_outcomes.py", "tests/test_invariants.py")
+_CALLS = (
+    "tests/rollout/test_retries.py",
+    "tests/server/test_hangup.py",
+    "tests/server/test_early_answers.py",
+)
+_AGENT = ("tests/agent/test_process.py", "tests/agent/test_ending.py", "tests/rollout/test_agents.py")
+_SERVICES = ("tests/services/test_tools.py", "tests/services/test_http.py", "tests/services/test_mcp.py")
+_TRACE = (
+    "tests/trace/test_trace.py",
+    "tests/trace/test_graph.py",
+    "tests/trace/test_conversation.py",
+    "tests/trace/test_held.py",
+    "tests/trace/test_head.py",
+    "tests/trace/test_pickling.py",
+)
+_FILE = ("tests/trace/test_file.py", "tests/rollout/test_recorders.py")
+_NOUNS = (
+    "tests/rollout/test_given.py",
+    "tests/rollout/test_given_request.py",
+    "tests/trace/test_held.py",
+    "tests/dialects/test_requests.py",
+    "tests/dialects/test_responses.py",
+)
+_WRONG = ("tests/rollout/test_wrong_arguments.py", "tests/rollout/test_first_use.py")
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "triocept/_rollout": (*_WRONG, *_ROLLOUT, *_CALLS),
+    "triocept/_rollout/agent.py": (*_AGENT, *_WRONG),
+    "triocept/_rollout/budget.py": ("tests/rollout/test_budget.py", *_WRONG, *_ROLLOUT),
+    "triocept/_rollout/child.py": (
+        "tests/rollout/test_children.py",
+        "tests/rollout/test_budget.py",
+        *_ROLLOUT,
+    ),
+    "triocept/_rollout/clients.py": ("tests/sdk/test_ready_clients.py", *_WRONG),
+    "triocept/_rollout/command.py": (*_WRONG, *_AGENT, "tests/agent/test_environment.py"),
+    "triocept/_rollout/environment.py": ("tests/agent/test_environment.py", *_AGENT),
+    "triocept/_rollout/group.py": ("tests/agent/test_ending.py", *_AGENT, "tests/agent/test_watcher.py"),
+    "triocept/_rollout/launch.py": (*_AGENT, *_WRONG),
+    "triocept/_rollout/log.py": (*_CALLS, *_ROLLOUT),
+    "triocept/_rollout/output.py": ("tests/agent/test_output.py", *_AGENT),
+    "triocept/_rollout/process.py": (*_AGENT, "tests/agent/test_output.py"),
+    "triocept/_rollout/retries.py": ("tests/rollout/test_retries.py",),
+    "triocept/_rollout/service.py": (*_SERVICES,),
+    "triocept/_rollout/service_calls.py": (*_SERVICES, *_ROLLOUT),
+    "triocept/_rollout/services.py": (*_SERVICES,),
+    "triocept/_rollout/tools.py": (*_SERVICES,),
+    "triocept/_rollout/watcher.py": ("tests/agent/test_watcher.py", *_AGENT),
+    "triocept/_server/intake.py": (
+        "tests/server/test_bad_input.py",
+        "tests/server/test_encoding.py",
+        "tests/server/test_findings.py",
+        "tests/server/test_strangers.py",
+        "tests/server/test_documents.py",
+        *_ROLLOUT,
+        *_CALLS,
+    ),
+    "triocept/_trace": (*_TRACE, *_FILE),
+    "triocept/_trace/jsonl.py": (*_FILE, *_TRACE),
+    "triocept/_trace/linefile.py": _FILE,
+    "triocept/_trace/lines.py": (*_FILE, *_TRACE),
+    "triocept/_trace/reader.py": (*_FILE, *_TRACE),
+    "triocept/_trace/recorder.py": ("tests/rollout/test_recorders.py", *_FILE[:1], *_ROLLOUT),
+    "triocept/_trace/cost.py": (*_TRACE, "tests/rollout/test_budget.py"),
+    "triocept/_trace/tokens.py": (*_TRACE, "tests/upstream/test_tokens.py"),
+    "triocept/_canonical": (*_NOUNS, *_TRACE, "tests/dialects/test_streams.py", *_ROLLOUT),
+    "triocept/_canonical/price.py": ("tests/rollout/test_budget.py", *_TRACE),
+    "triocept/_canonical/tokens.py": (*_TRACE, "tests/upstream/test_tokens.py", *_NOUNS),
+}
+"""By file or folder; the longest that fits is taken."""
+
+
+def files(root: Path) -> list[str]:
+    """All files that are mutated, from the root on."""
+    found: set[Path] = set()
+    for area in AREAS:
+        path = root / area
+        found |= {path} if path.is_file() else set(path.rglob("*.py"))
+    return sorted(str(path.relative_to(root)) for path in found)
+
+
+def folder_of(file: str) -> str:
+    """The area that a file is counted with."""
+    return next(area for area in AREAS if file == area or file.startswith(f"{area}/"))
+
+
+def tests_of(file: str) -> tuple[str, ...]:
+    """The test files that belong to it, each once, in the order in which they are run."""
+    fitting = [place for place in TESTS if file == place or file.startswith(f"{place}/")]
+    return tuple(dict.fromkeys(TESTS[max(fitting, key=len)]))
