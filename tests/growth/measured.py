@@ -5,7 +5,9 @@ Rules:
 1. CPU time of this thread, never the clock on the wall: what else the machine does is not measured.
 2. Noise only adds to a time, so the least of several counts, for n and for 2n alike; a ratio under the bound counts
    from the third round on, so that no single noise lets what is quadratic (4) pass.
-3. The garbage collector is off, as its rounds belong to whatever else the process holds.
+3. What is over the bound is looked at once more at three times the size: between n and 2n may lie the end of a cache
+   of the processor, which other programs make smaller; what is quadratic is over it there, too.
+4. The garbage collector is off, as its rounds belong to whatever else the process holds.
 """
 
 from __future__ import annotations
@@ -52,13 +54,18 @@ def cpu_growth(make: Make, *, rounds: int = MOST_ROUNDS) -> Growth:
     """The CPU time of n, which is so much that it can be measured, and of 2n."""
     with _without_collector():
         n = _size(make)
-        growth = Growth(n, float("inf"), float("inf"))
-        works = make(n), make(2 * n)
-        for number in range(1, rounds + 1):
-            once, twice = map(_seconds, works)
-            growth = Growth(n, max(LITTLE, min(growth.once, once)), max(LITTLE, min(growth.twice, twice)))
-            if number >= ROUNDS and growth.ratio < MOST:
-                break
+        growth = _cpu_growth(make, n, rounds)
+        return growth if growth.ratio < MOST else _cpu_growth(make, 3 * n, rounds)
+
+
+def _cpu_growth(make: Make, n: int, rounds: int) -> Growth:
+    growth = Growth(n, float("inf"), float("inf"))
+    works = make(n), make(2 * n)
+    for number in range(1, rounds + 1):
+        once, twice = map(_seconds, works)
+        growth = Growth(n, max(LITTLE, min(growth.once, once)), max(LITTLE, min(growth.twice, twice)))
+        if number >= ROUNDS and growth.ratio < MOST:
+            break
     return growth
 
 
