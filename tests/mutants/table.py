@@ -52,7 +52,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout/log.py": (*_CALLS, *_ROLLOUT),
     "triocept/_rollout/output.py": ("tests/agent/test_output.py", *_AGENT),
     "triocept/_rollout/process.py": (*_AGENT, "tests/agent/test_output.py"),
-    "triocept/_rollout/retries.py": ("tests/rollout/test_retries.py",),
+    "triocept/_rollout/retries.py": ("tests/rollout/test_likeness.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/service.py": (*_SERVICES,),
     "triocept/_rollout/service_calls.py": (*_SERVICES, *_ROLLOUT),
     "triocept/_rollout/services.py": (*_SERVICES,),
