@@ -180,7 +180,7 @@ def mutants(session: nox.Session) -> None:
     Survivors are printed as diffs, with what runs each again; none is a failure of the session. Arguments are those of
     `python -m tests.mutants`: `nox -s mutants -- --seconds 60 --seed 7 --only _trace`.
     """
-    install(session, "test")
+    install(session, "test", "mutants")
     session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
