@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("cosmic_ray", reason="the changes are cosmic-ray's; `nox` installs it")
+pytest.importorskip("cosmic_ray", reason="the changes are cosmic-ray's; `nox -s mutants` installs it")
 
 from cosmic_ray.mutating import mutate_code
 
