@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+
 AGENT = """
 import json, os, sys, urllib.request
 for text in sys.argv[2:]:
@@ -24,3 +29,21 @@ for name in ("SIGINT", "SIGTERM", "SIGHUP"):
     signal.signal(signal.Signals[name], signal.SIG_IGN if name in sys.argv[1] else signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, "-m", "triocept", *sys.argv[2:]])
 """
+
+
+def on_a_terminal(*arguments: str, columns: int, kind: str) -> str:
+    """What `triocept` shows with these arguments, on a terminal of so many columns; `kind` is its TERM."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "triocept", *arguments]
+    environment = {**os.environ, "TERM": kind, "COLUMNS": str(columns)}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 65536):
+                shown += data
+        except OSError:  # EIO: the other side is closed
+            pass
+        os.close(ours)
+        process.wait(PATIENCE)
+    return shown.decode()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import pty
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import AGENT
+from cli_helpers import AGENT, on_a_terminal
 
 ASK = ("--", sys.executable, "-c", AGENT, "0")
 
@@ -267,23 +266,8 @@ def test_nothing_that_an_agent_or_a_model_says_steers_the_terminal(tmp_path: Pat
         "from triocept import ToolCall, Refusal\n"
         "replies = [ToolCall.of('x\\x1b[2J', a='\\x9b31m\\u202e'), Refusal(404, 'no\\x1b[1A\\r')]",
     )
-    ours, theirs = pty.openpty()
-    command = [
-        *(sys.executable, "-m", "triocept", "run", "--script", str(script)),
-        *("--", sys.executable, "-c", agent, "0", "a\x1b[3J", "b"),
-    ]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "500"}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while data := os.read(ours, 65536):
-                shown += data
-        except OSError:  # EIO: the other side is closed
-            pass
-        os.close(ours)
-        process.wait(30)
-    text = shown.decode()
+    arguments = ("run", "--script", str(script), "--", sys.executable, "-c", agent, "0", "a\x1b[3J", "b")
+    text = on_a_terminal(*arguments, columns=500, kind="xterm-256color")
     for escape in ("\x1b]0", "\x1b[2J", "\x1b[3J", "\x1b[1A", "\x9b", "\u202e", "\x07"):
         assert escape not in text, text
     assert "m\\x1b]0;mine" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cli_helpers import AGENT, PATIENCE, STARTER
+from cli_helpers import AGENT, PATIENCE, STARTER, on_a_terminal
 
 from triocept._cli.screen import Screen
 
@@ -183,23 +182,8 @@ def test_a_narrow_terminal_shows_what_the_tools_gave_and_the_answer_in_lines_of_
     tmp_path: Path,
 ) -> None:
     path = script(tmp_path, {"tool": "tool_1", "arguments": {"text": "x" * 100}}, "All done.")
-    ours, theirs = pty.openpty()
-    command = [
-        *(sys.executable, "-m", "triocept", "run", "--script", str(path)),
-        *("--", sys.executable, "-c", TOOL_AGENT),
-    ]
-    environment = {**os.environ, "TERM": "dumb", "COLUMNS": "72"}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while data := os.read(ours, 65536):
-                shown += data
-        except OSError:  # EIO: the other side is closed
-            pass
-        os.close(ours)
-        process.wait(PATIENCE)
-    lines = shown.decode().splitlines()
+    arguments = ("run", "--script", str(path), "--", sys.executable, "-c", TOOL_AGENT)
+    lines = on_a_terminal(*arguments, columns=72, kind="dumb").splitlines()
     assert "      'All done.'" in lines
     assert "      ← 'it gave this'" in lines
     (call,) = [line for line in lines if line.startswith("      tool_1(")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -17,10 +17,10 @@ import trio.testing
 
 from triocept import Endpoint, Exchange, Refusal, Rollout, serve_endpoint
 
-from .kind import expect
+from .kind import Check, Input, expect
 from .left import LogWatch, descriptors, held_bytes, same_process, tasks, watched_log
 
-__all__ = ["KEY", "Client", "Stage", "open_stages", "settle"]
+__all__ = ["KEY", "Client", "Stage", "open_one", "open_stages", "settle"]
 
 KEY = "sk-triocept-" + "K" * 43
 """Stands for the rollout's key, which is as long."""
@@ -221,6 +221,22 @@ async def open_stages(*options: Options, begin: Callable[[Stage], object] = id) 
             held = held_bytes()
             expect(held < 100_000, "what strangers sent is kept", f"{held} bytes")
         log.take()
+
+
+@asynccontextmanager
+async def open_one(
+    options: Options, check: Callable[[Any, Stage, bool], Awaitable[None]]
+) -> AsyncIterator[Check]:
+    """One stage, on which `check` looks at each input; at every eighth an honest rollout is asked, too."""
+    async with open_stages(options) as (stage,):
+        tried = 0
+
+        async def check_next(value: Input) -> None:
+            nonlocal tried
+            tried += 1
+            await check(value, stage, tried % 8 == 0)
+
+        yield check_next
 
 
 async def _open_stage(stack: AsyncExitStack, log: LogWatch, options: Options) -> Stage:

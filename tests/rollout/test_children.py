@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import trio
 import trio.testing
 
 from tests.asking import echo
-from triocept import LimitReached, Limits, RolloutClosed, Turn, serve_endpoint
-
-
-class SlowToOpen:
-    """A recorder that is opened when it is told to."""
-
-    def __init__(self, *, shielded: bool = False) -> None:
-        self.opening, self.go = trio.Event(), trio.Event()
-        self.sealed: list[str] = []
-        self._shielded = shielded
-
-    async def aopen(self) -> None:
-        self.opening.set()
-        with trio.CancelScope(shield=self._shielded):
-            await self.go.wait()
-
-    async def record(self, turn: Turn) -> None:
-        pass
-
-    async def seal(self, trace: Any) -> None:
-        self.sealed.append(trace.rollout)
-
-    async def aclose(self) -> None:
-        pass
+from tests.slow_to_open import SlowToOpen
+from triocept import LimitReached, Limits, RolloutClosed, serve_endpoint
 
 
 @pytest.mark.parametrize("shielded", [False, True])

@@ -275,3 +275,17 @@ async def test_what_is_over_a_limit_is_one_line_a_minute(
                         said = await (read_to_end if ends else read_answer)(stream)
                         assert said.startswith(b"HTTP/1.1 %d" % status)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.not_over_http2("h2 refuses such a path itself")
+@pytest.mark.parametrize("target", [b"?", b"?a=b", b"x", b"*", b"http://a", b"//"])
+async def test_a_target_that_is_no_path_is_answered_and_leaves_no_traceback(
+    target: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+            await stream.send_all(b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target)
+            answer = await read_to_end(stream)
+    status = int(answer.split()[1])
+    assert status == (404 if target in (b"x", b"*") else 200)  # no path is the root, RFC 9110 section 4.2.3
+    assert not [record for record in caplog.records if record.exc_info]

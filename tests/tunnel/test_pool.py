@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from tests.asking import ask_body, connected, echo, raw_request, read_to_end
+from tests.slow_to_open import SlowToOpen
 from tests.tunnel.relay import Relay
 from triocept import (
     Endpoint,
@@ -26,7 +27,6 @@ from triocept import (
     Trace,
     TunnelError,
     TunnelHealth,
-    Turn,
     read_traces,
     serve_endpoint,
     serve_pool,
@@ -356,29 +356,6 @@ class Mortals:
     def kill_busy(self, pool: Pool) -> None:
         """End the endpoint that has the rollout."""
         self.deaths[pool.endpoints[pool.loads.index(1)]].set()
-
-
-class SlowToOpen:
-    """A recorder that is opened when it is told to."""
-
-    def __init__(self, *, shielded: bool = False) -> None:
-        self.opening, self.go = trio.Event(), trio.Event()
-        self.sealed: list[Trace] = []
-        self._shielded = shielded
-
-    async def aopen(self) -> None:
-        self.opening.set()
-        with trio.CancelScope(shield=self._shielded):
-            await self.go.wait()
-
-    async def record(self, turn: Turn) -> None:
-        pass
-
-    async def seal(self, trace: Trace) -> None:
-        self.sealed.append(trace)
-
-    async def aclose(self) -> None:
-        pass
 
 
 async def test_a_rollout_without_an_endpoint_gets_one_though_the_first_that_is_tried_cannot_be_opened(

@@ -179,7 +179,7 @@ class Front:
                 return
             scope = {
                 **scope,
-                "path": path,
+                "path": path or "/",  # of a target such as `?`, which is none
                 ROLLOUT_KEY: rollout_id,
                 ADMIT: cycle.admit,
                 READ_DOCUMENT: partial(self._read_document, head, cycle),
