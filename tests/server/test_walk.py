@@ -226,6 +226,60 @@ def test_a_ctrl_c_at_a_line_of_ours_ends_the_program(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+BUSY = """
+    import signal, sys, threading, time
+    import trio
+    from tests.asking import ask
+    from triocept import serve_endpoint
+
+    place = sys.argv[1]
+
+    def be_busy(here):
+        if here == place:
+            threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+            while True:
+                time.sleep(0.01)
+
+    class Recorder:
+        async def aopen(self):
+            be_busy("aopen")
+        async def record(self, turn):
+            be_busy("record")
+        async def seal(self, trace):
+            be_busy("seal")
+        async def aclose(self):
+            be_busy("aclose")
+
+    async def answer(exchange):
+        be_busy("handler")
+        await exchange.respond("hello")
+
+    async def main():
+        async with serve_endpoint(recorder=Recorder()) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                await ask(rollout)
+
+    trio.run(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("place", ["handler", "aopen", "record", "seal", "aclose"])
+def test_a_ctrl_c_ends_the_users_own_code_though_it_never_waits(place: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(BUSY))
+    done = subprocess.run(
+        [sys.executable, program, place],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.returncode in (1, 130, -signal.SIGINT)
+
+
 STAGES = """
     import sys, trio, triocept
 

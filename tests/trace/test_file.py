@@ -653,7 +653,13 @@ def cut_off(file: Path) -> None:
     os.truncate(file, 0)
 
 
-@pytest.mark.parametrize("lose", [remove, replace, rotate, cut_off])
+def cut_off_and_grown(file: Path) -> None:
+    """By another program, say, that writes on."""
+    os.truncate(file, 0)
+    file.write_bytes(b"{}\n" * 10_000)
+
+
+@pytest.mark.parametrize("lose", [remove, replace, rotate, cut_off, cut_off_and_grown])
 def test_a_file_that_was_removed_or_replaced_costs_no_turn_that_comes_afterwards(
     lose: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -669,6 +675,8 @@ def test_a_file_that_was_removed_or_replaced_costs_no_turn_that_comes_afterwards
 
     run(main)
     assert f"{file} was removed, renamed, replaced or cut off" in caplog.text
+    if lose is cut_off_and_grown:
+        file.write_bytes(file.read_bytes().replace(b"{}\n", b""))
     (trace,) = read_traces(file)
     assert [texts(each) for each in trace] == [["two"], ["one"]]
     assert not trace.sealed, "the first turn is not in there"

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 import msgspec
 import trio
 
+from .._contexts import theirs
 from .._trace.recorder import Recorder, ServiceRecorder, check_recorder, open_recorder
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
@@ -46,7 +47,7 @@ class Ledger:
 
     async def open(self) -> None:
         """Open the recorder; what it raises leaves bare."""
-        await open_recorder(self.recorder)
+        await theirs(open_recorder, self.recorder)
 
     def check_free(self) -> None:
         """See that it is not the recorder itself that wants to have something recorded.
@@ -91,7 +92,7 @@ class Ledger:
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
         try:
             with self._telling_once():
-                await recorder.record(turn)
+                await theirs(recorder.record, turn)
         except BaseException as exc:
             error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
             self._trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
@@ -107,7 +108,7 @@ class Ledger:
                 call = make_call(len(self._trace.services))
                 if isinstance(recorder, ServiceRecorder):
                     with self._telling_once():
-                        await recorder.record_service(call)
+                        await theirs(recorder.record_service, call)
                 self._trace._append_service(call)
 
     async def seal(self) -> None:
@@ -117,7 +118,7 @@ class Ledger:
             self._trace._seal()
         if first and self.recorder is not None:
             with self._telling_once():
-                await self.recorder.seal(self._trace)
+                await theirs(self.recorder.seal, self._trace)
 
     @contextmanager
     def _telling_once(self) -> Iterator[None]:
@@ -156,8 +157,8 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
     """
     check_recorder(recorder)
     try:
-        await open_recorder(recorder)
+        await theirs(open_recorder, recorder)
         yield
     finally:
         with trio.CancelScope(shield=True):
-            await recorder.aclose()
+            await theirs(recorder.aclose)

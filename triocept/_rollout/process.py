@@ -381,7 +381,7 @@ class AgentProcess:
             os.close(handle)
 
     def _failures(self) -> list[BaseException]:
-        """What went wrong beside the body: of several things, the first that happened."""
+        """What went wrong beside the body: one of several things, those of its stdout before those of its stderr."""
         if self._failure is not None:
             return [self._failure]
         for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .._contexts import theirs
 from .._failures import split_cancelled
 from ..errors import Unanswered
 from .exchange import Exchange, Worker
@@ -133,7 +134,7 @@ class _Workers:
         exchange._worker = worker
         try:
             if not exchange.settled:
-                returned = await _call(self._handler, exchange)
+                returned = await theirs(self._handler, exchange)
                 if not exchange.settled:
                     raise Unanswered(_why_unanswered(exchange, returned))
         except BaseException as exc:
@@ -180,12 +181,6 @@ def _note(fault: BaseException, exchange: Exchange) -> None:
         return
     with suppress(TypeError):  # somebody's own `__notes__`, which is no list
         fault.add_note(f"{_IN_HANDLER}{exchange.rollout.id}, exchange {exchange.id}")
-
-
-@trio.lowlevel.disable_ki_protection
-async def _call(handler: Callable[[Exchange], Awaitable[object]], exchange: Exchange) -> object:
-    """The user's own code: a Ctrl-C ends that wherever it is."""
-    return await handler(exchange)
 
 
 def _why_unanswered(exchange: Exchange, returned: object) -> str:

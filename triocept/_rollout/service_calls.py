@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
+from .._contexts import theirs
 from .._failures import split_cancelled
 from .._trace.service import ServiceCall, ServiceKind
 from .._trace.turn import OutcomeKind, TurnError
@@ -153,7 +154,7 @@ class ServiceCalls:
     async def _attempt(self, rollout: Rollout, call: _Call) -> None:
         """Do the work; whatever it does, the call has its outcome afterwards."""
         try:
-            call.result = json_of(await _do(call.work), "the result")
+            call.result = json_of(await theirs(call.work), "the result")
             call.outcome, call.error = "answered", None
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
@@ -170,12 +171,6 @@ class ServiceCalls:
                     self._on_fatal(error)
             if cancelled is not None:
                 raise cancelled from None
-
-
-@trio.lowlevel.disable_ki_protection
-async def _do(work: Callable[[], Awaitable[Any]]) -> Any:
-    """The user's own code: a Ctrl-C ends that wherever it is."""
-    return await work()
 
 
 def _over(rollout: Rollout) -> Refusal:

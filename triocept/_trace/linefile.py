@@ -26,6 +26,8 @@ log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 """Without blocking: what is no regular file may wait when it is opened, for a reader or a carrier."""
+_HEAD = 256
+"""Bytes of a line that tell it from any other: its run's and its rollout's ids are among them."""
 _PATIENCE = 4
 """Looks at the end of a file that several programs write to. One too few costs an empty line."""
 _KINDS = {
@@ -54,6 +56,8 @@ class LineFile:
         self._identity = (0, 0)
         self._least = 0
         """Bytes that it has at least."""
+        self._last = (0, b"")
+        """Where our last line begins, and with what: a file that was cut off and has grown again differs there."""
         self._end: int | None = None
         """Where our last line ends, if nobody wrote meanwhile. As long as the file ends there it ends whole."""
 
@@ -121,7 +125,10 @@ class LineFile:
         end = os.lseek(fd, 0, os.SEEK_END)
         data = line if end == self._end or _ends_whole(fd) else b"\n" + line
         written = os.write(fd, data)
-        self._least = end + written
+        self._least = os.lseek(
+            fd, 0, os.SEEK_CUR
+        )  # behind what others have appended since the look at the end
+        self._last = (self._least - written, data[:_HEAD])
         self._end = self._least if written == len(data) else None
         return written >= len(data) - 1
 
@@ -130,14 +137,17 @@ class LineFile:
             found = os.stat(self._name)
         except OSError:  # who opens it says what is the matter
             return False
-        return (found.st_dev, found.st_ino) == self._identity and found.st_size >= self._least
+        if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
+            return False
+        begin, head = self._last
+        return found.st_size == self._least or os.pread(self.open(), len(head), begin) == head
 
     def _check(self, fd: int) -> None:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
             raise OSError(errno.EINVAL, f"turns are recorded in a regular file, and this is {kind}")
-        self._identity, self._least = (found.st_dev, found.st_ino), found.st_size
+        self._identity, self._least, self._last = (found.st_dev, found.st_ino), found.st_size, (0, b"")
         if self.fsync and found.st_size == 0:  # it may be new, and then its name is only in the directory
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
