@@ -7,14 +7,14 @@ The house; imports only go down:
   `agents`: how known agents are started.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
   places reach the endpoint. `handlers`: small things that answer, and compose.
-* F3 `_rollout`: exchange, rollout, registry, the agent's process: trio, no HTTP. The heart. `_bare_socket`: bytes of
-  one of trio's sockets, for both sides of F4.
+* F3 `_rollout`: exchange, rollout, registry, host services: trio, no HTTP. The heart. `_bare_socket`: bytes of one of
+  trio's sockets, for both sides of F4.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
-* F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream.
-* F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`:
-  text that every wire can hold. `_failures`: what fails while several things have to be done. `_contexts`: contexts
-  that no Ctrl-C cuts in two. `_checks`: whether
-  what a caller gives is what it should be.
+* F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream. `_process`: an agent's process,
+  and all that it starts.
+* F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`: text that
+  every wire can hold. `_failures`: what fails while several things have to be done. `_contexts`: contexts that no
+  Ctrl-C cuts in two. `_checks`: whether what a caller gives is what it should be.
 """
 
 from . import agents as agents
@@ -48,11 +48,11 @@ from ._canonical.response import Response, StopReason, Usage
 from ._endpoint import TLS, Endpoint, run_endpoint, serve_endpoint
 from ._limits import EndpointLimits
 from ._pool import Pool, serve_pool
+from ._process.output import AgentResult
 from ._rollout.agent import Agent
 from ._rollout.budget import Limits
 from ._rollout.clients import ClientConfig
 from ._rollout.exchange import Exchange
-from ._rollout.output import AgentResult
 from ._rollout.rollout import Rollout
 from ._rollout.service import Handler
 from ._rollout.services import StopCondition, UserSimulator

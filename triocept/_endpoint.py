@@ -17,6 +17,7 @@ from ._checks import check_count, check_number, check_str, check_type, described
 from ._contexts import protected_context
 from ._failures import keeping, keeping_each, raise_all, split_cancelled, without
 from ._limits import EndpointLimits
+from ._process.watcher import Watcher, open_watcher
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
 from ._rollout.calls import OnRetry
@@ -28,7 +29,6 @@ from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout, check_concurrency
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
-from ._rollout.watcher import Watcher, open_watcher
 from ._server.admission import Admission
 from ._server.app import make_app
 from ._server.front import Front

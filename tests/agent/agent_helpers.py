@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from triocept._rollout.process import AgentProcess, open_process
-from triocept._rollout.watcher import Watcher, open_watcher
+from triocept._process.process import AgentProcess, open_process
+from triocept._process.watcher import Watcher, open_watcher
 
 no_mark = pytest.mark.skipif(
     sys.platform != "linux" or resource.getrlimit(10)[1] != resource.RLIM_INFINITY,

@@ -22,10 +22,10 @@ from agent_helpers import (
     until_sleeping,
 )
 
-from triocept._rollout import group
-from triocept._rollout.group import read_processes
-from triocept._rollout.process import open_process
-from triocept._rollout.watcher import open_watcher
+from triocept._process import group
+from triocept._process.group import read_processes
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
 
 
 async def test_an_agent_that_ignores_sigterm_is_killed_after_its_grace() -> None:
@@ -218,8 +218,8 @@ async def test_many_agents_end_at_once() -> None:
 
 CTRL_C = """
 import os, sys, trio
-from triocept._rollout.process import open_process
-from triocept._rollout.watcher import open_watcher
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
 
 async def main():
     script = f"trap 'echo term' TERM; echo up; while :; do sleep {sys.argv[1]}; done"
@@ -251,8 +251,8 @@ async def test_a_second_ctrl_c_kills_at_once_and_leaves_bare() -> None:
 
 AN_AGENT_THAT_RUNS_AGENTS = """
 import os, sys, trio
-from triocept._rollout.process import open_process
-from triocept._rollout.watcher import open_watcher
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
 
 async def main():
     async with open_watcher() as watcher:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from triocept._rollout.environment import agent_environment, provider_environment, secret_values
+from triocept._process.environment import agent_environment, secret_values
+from triocept._rollout.environment import provider_environment
 
 ROLLOUT = provider_environment(
     openai_base_url="http://10.1.2.3:4567/rollout/r1/v1",

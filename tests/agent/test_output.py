@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from triocept._rollout.output import AgentResult, OutputBuffer
+from triocept._process.output import AgentResult, OutputBuffer
 from triocept.errors import AgentFailed
 
 

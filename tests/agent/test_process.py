@@ -14,9 +14,9 @@ import pytest
 import trio
 from agent_helpers import ENV, CancelAt, open_agent, running, unique_seconds, until_sleeping
 
-from triocept._rollout.output import OutputReader
-from triocept._rollout.process import AgentProcess, open_process
-from triocept._rollout.watcher import open_watcher
+from triocept._process.output import OutputReader
+from triocept._process.process import AgentProcess, open_process
+from triocept._process.watcher import open_watcher
 from triocept.errors import AgentFailed
 
 

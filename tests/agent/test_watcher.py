@@ -20,13 +20,13 @@ from agent_helpers import (
     until_sleeping,
 )
 
-from triocept._rollout.process import open_process
-from triocept._rollout.watcher import open_watcher
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
 
 RUN = """
 import os, sys, trio
-from triocept._rollout.process import open_process
-from triocept._rollout.watcher import open_watcher
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
 
 async def main():
     async with open_watcher() as watcher:
@@ -63,7 +63,7 @@ async def test_a_killed_program_takes_its_agents_with_it_within_two_seconds(scri
 
 BEFORE_EXEC = """
 import os, signal, subprocess, sys, trio
-from triocept._rollout.watcher import open_watcher
+from triocept._process.watcher import open_watcher
 
 async def main():
     async with open_watcher() as watcher:
@@ -88,8 +88,8 @@ async def test_an_agent_between_its_fork_and_its_exec_ends_too() -> None:
 
 WITH_A_FORK = """
 import os, sys, time, trio
-from triocept._rollout.process import open_process
-from triocept._rollout.watcher import open_watcher
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
 
 async def main():
     async with open_watcher() as watcher:

@@ -17,9 +17,9 @@ from tests.upstream.provider import CHAT, MESSAGES
 from triocept import Message, PartDelta, Request, Response, Text, ToolCall, Trace, Turn, read_traces
 from triocept._canonical.tokens import Estimator
 from triocept._cli.screen import visible
+from triocept._process.output import OutputBuffer, redact
 from triocept._rollout.log import EventLog
 from triocept._rollout.outcome import Answered
-from triocept._rollout.output import OutputBuffer, redact
 from triocept._rollout.retries import likeness, repeats
 from triocept._trace.branch import Branch
 from triocept._trace.conversations import Conversations

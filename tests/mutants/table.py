@@ -6,8 +6,14 @@ from pathlib import Path
 
 __all__ = ["AREAS", "files", "folder_of", "tests_of"]
 
-AREAS = ("triocept/_rollout", "triocept/_server/intake.py", "triocept/_trace", "triocept/_canonical")
-"""What is mutated: the heart, the way in, what is recorded, and the nouns."""
+AREAS = (
+    "triocept/_rollout",
+    "triocept/_process",
+    "triocept/_server/intake.py",
+    "triocept/_trace",
+    "triocept/_canonical",
+)
+"""What is mutated: the heart, the agents' processes, the way in, what is recorded, and the nouns."""
 
 _ROLLOUT = ("tests/rollout/test_rollout.py", "tests/rollout/test_outcomes.py", "tests/test_invariants.py")
 _CALLS = (
@@ -45,19 +51,20 @@ TESTS: dict[str, tuple[str, ...]] = {
         *_ROLLOUT,
     ),
     "triocept/_rollout/clients.py": ("tests/sdk/test_ready_clients.py", *_WRONG),
-    "triocept/_rollout/command.py": (*_WRONG, *_AGENT, "tests/agent/test_environment.py"),
+    "triocept/_process/environment.py": ("tests/agent/test_environment.py", *_AGENT),
+    "triocept/_process/command.py": (*_WRONG, *_AGENT, "tests/agent/test_environment.py"),
     "triocept/_rollout/environment.py": ("tests/agent/test_environment.py", *_AGENT),
-    "triocept/_rollout/group.py": ("tests/agent/test_ending.py", *_AGENT, "tests/agent/test_watcher.py"),
-    "triocept/_rollout/launch.py": (*_AGENT, *_WRONG),
+    "triocept/_process/group.py": ("tests/agent/test_ending.py", *_AGENT, "tests/agent/test_watcher.py"),
+    "triocept/_process/launch.py": (*_AGENT, *_WRONG),
     "triocept/_rollout/log.py": (*_CALLS, *_ROLLOUT),
-    "triocept/_rollout/output.py": ("tests/agent/test_output.py", *_AGENT),
-    "triocept/_rollout/process.py": (*_AGENT, "tests/agent/test_output.py"),
+    "triocept/_process/output.py": ("tests/agent/test_output.py", *_AGENT),
+    "triocept/_process/process.py": (*_AGENT, "tests/agent/test_output.py"),
     "triocept/_rollout/retries.py": ("tests/rollout/test_likeness.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/service.py": (*_SERVICES,),
     "triocept/_rollout/service_calls.py": (*_SERVICES, *_ROLLOUT),
     "triocept/_rollout/services.py": (*_SERVICES,),
     "triocept/_rollout/tools.py": (*_SERVICES,),
-    "triocept/_rollout/watcher.py": ("tests/agent/test_watcher.py", *_AGENT),
+    "triocept/_process/watcher.py": ("tests/agent/test_watcher.py", *_AGENT),
     "triocept/_server/intake.py": (
         "tests/server/test_bad_input.py",
         "tests/server/test_encoding.py",

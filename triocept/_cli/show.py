@@ -21,7 +21,7 @@ from rich.text import Text as RichText
 
 from .._canonical.request import Tool
 from .._endpoint import Endpoint
-from .._rollout.output import AgentResult
+from .._process.output import AgentResult
 from .._rollout.rollout import Rollout
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError

@@ -16,8 +16,7 @@
 * `event_loop`: that it is trio's.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model.
-* `agent`, `command`, `launch`, `environment`, `process`, `group`, `watcher`, `output`: the agent's process, and all
-  that it starts.
+* `agent`: an agent at work, its process and its calls. `environment`: what tells it where its model is.
 
 Holds a dialect's name, never its code.
 """

@@ -10,11 +10,11 @@ import trio
 
 from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all
+from .._process.environment import agent_environment
+from .._process.output import AgentResult
+from .._process.process import AgentProcess, open_process
 from ..errors import RolloutClosed
-from .environment import agent_environment
 from .exchange import Exchange
-from .output import AgentResult
-from .process import AgentProcess, open_process
 
 if TYPE_CHECKING:
     from .rollout import Rollout

@@ -22,10 +22,10 @@ from .log import EventReader
 from .outcome import Answered, Failed, Outcome, Refused
 
 if TYPE_CHECKING:
+    from .._process.watcher import Watcher
     from .addresses import Addresses
     from .registry import Registry
     from .rollout import Rollout
-    from .watcher import Watcher
 
 __all__ = ["Family", "ask", "request_of"]
 

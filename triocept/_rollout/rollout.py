@@ -22,6 +22,10 @@ from .._canonical.tokens import Estimator, estimate_input_tokens
 from .._checks import check_choice, check_count, check_str, check_type
 from .._failures import raise_all, run_each
 from .._limits import EndpointLimits
+from .._process.command import check_argv, check_cwd, check_env, check_input
+from .._process.output import AgentResult
+from .._process.process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode, check_options
+from .._process.watcher import Watcher
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, conversation_said
 from .._trace.recorder import Recorder, check_recorder
@@ -34,7 +38,6 @@ from .budget import Budget, Limits
 from .calls import Caller, Calls, OnRetry
 from .child import Family, ask, request_of
 from .clients import ClientConfig, open_client
-from .command import check_argv, check_cwd, check_env, check_input
 from .environment import provider_environment
 from .exchange import Exchange
 from .handler import Handler, awaiting, check_handler, told_model
@@ -42,14 +45,11 @@ from .ledger import Ledger
 from .life import open_rollout
 from .log import ClientGone, EventLog
 from .outcome import Failed, Outcome, Refused
-from .output import AgentResult
-from .process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode, check_options
 from .registry import Registry
 from .retries import likeness, retry_of
 from .service import run_service
 from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
-from .watcher import Watcher
 
 __all__ = ["OnHangup", "Rollout", "check_concurrency"]
 

@@ -25,8 +25,8 @@ from typing import Any, final
 import trio
 
 from .._checks import check_number
-from .._rollout.group import Agent, Ending, birth
-from .._rollout.watcher import Watcher, open_watcher
+from .._process.group import Ending, ProcessTree, birth
+from .._process.watcher import Watcher, open_watcher
 from ..errors import TunnelError
 from .asyncio_thread import AsyncioThread, open_asyncio
 from .base import Scheme, Tunnel, lost
@@ -186,7 +186,7 @@ class _Client:
         self._watcher = watcher
         self._body = body
         self._token = secrets.token_hex(16)
-        self._frpc: Agent | None = None
+        self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
         """Every `frpc` that was seen: the package leaves their pipes open."""
         self._tunnel: Any = None
@@ -266,7 +266,7 @@ class _Client:
                 with trio.move_on_after(CLOSE_TIMEOUT):
                     await self._loop.call(self._tunnel._cleanup)
             if self._frpc is not None:
-                Ending([self._frpc]).strike(signal.SIGKILL, await self._watcher.processes())
+                Ending([self._frpc]).send(signal.SIGKILL, await self._watcher.processes())
             with trio.move_on_after(CLOSE_TIMEOUT):
                 await trio.to_thread.run_sync(self._close_pipes, abandon_on_cancel=True)
         self._watcher.unregister_nowait(self._token)
@@ -283,5 +283,5 @@ class _Client:
         process = getattr(self._tunnel, "_process", None)  # the package has no public name for it
         if process is not None and (self._frpc is None or self._frpc.pid != process.pid):
             self._processes.append(process)
-            self._frpc = Agent(self._token, process.pid, birth(process.pid))
+            self._frpc = ProcessTree(self._token, process.pid, birth(process.pid))
             self._watcher.started_nowait(self._frpc)

@@ -19,10 +19,10 @@ from typing import final
 
 import trio
 
-from .._rollout.environment import secret_values
-from .._rollout.output import redact
-from .._rollout.process import AgentProcess, open_process
-from .._rollout.watcher import open_watcher
+from .._process.environment import secret_values
+from .._process.output import redact
+from .._process.process import AgentProcess, open_process
+from .._process.watcher import open_watcher
 from ..errors import AgentFailed, TunnelError
 
 __all__ = ["open_program"]

@@ -13,7 +13,7 @@ import trio
 
 from ..errors import AgentFailed
 
-__all__ = ["AgentResult", "BinaryWriter", "OutputBuffer", "OutputReader", "Sink", "redact"]
+__all__ = ["AgentResult", "BinaryWriter", "OutputBuffer", "OutputReader", "Tee", "redact"]
 
 STDERR_TAIL = 2000
 """Characters of stderr in the text of an error: a screen."""
@@ -123,7 +123,7 @@ class OutputBuffer:
 
 
 @final
-class Sink:
+class Tee:
     """A file that gets every byte, in worker threads: a slow disk or a stopped terminal holds up only its agent."""
 
     def __init__(self, file: BinaryWriter) -> None:
@@ -147,21 +147,21 @@ class Sink:
 
 @final
 class OutputReader:
-    """Takes one stream of an agent to its end, into the buffer and the sinks."""
+    """Takes one stream of an agent to its end, into the buffer and the tees."""
 
-    def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, sinks: Sequence[Sink]) -> None:
+    def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
         self.buffer = OutputBuffer(limit)
         self.error: Exception | None = None
-        """What the first sink raised that could not take it."""
+        """What the first tee raised that could not take it."""
         self._stream = stream
-        self._sinks = sinks
+        self._sinks = tees
 
     @trio.lowlevel.enable_ki_protection
     async def read(self, on_error: Callable[[], None]) -> None:
-        """Read to the end, whatever a sink does: an agent must not hang on a full pipe, nor die of a broken one.
+        """Read to the end, whatever a tee does: an agent must not hang on a full pipe, nor die of a broken one.
 
         Args:
-            on_error: called when a sink cannot take it.
+            on_error: called when a tee cannot take it.
 
         Cancellation: immediate; what was read is in the buffer.
         """
@@ -176,8 +176,8 @@ class OutputReader:
 
     async def _pass_on(self, data: bytes) -> bool:
         try:
-            for sink in self._sinks:
-                await sink.write(data)
+            for tee in self._sinks:
+                await tee.write(data)
         except Exception as exc:  # the caller's object may raise anything; the caller gets it
             self.error = exc
         return self.error is None

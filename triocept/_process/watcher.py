@@ -26,7 +26,7 @@ import trio
 
 from .._contexts import protected_context
 from . import group
-from .group import Agent, ProcessInfo, birth, read_processes
+from .group import ProcessInfo, ProcessTree, birth, read_processes
 
 __all__ = ["Watcher", "open_watcher"]
 
@@ -88,18 +88,18 @@ class Watcher:
         Cancellation: the token is not registered. A watcher that was being started is ended.
 
         Raises:
-            trio.ClosedResourceError: it was closed: its endpoint has ended, which a rollout of a pool may outlive.
+            trio.ClosedResourceError: its endpoint has ended.
         """
         async with self._lock:
             self._check_open()
             if self._process is not None and self._process.poll() is not None:
-                self._mourn()
+                self._on_died()
             if self._process is None:
                 await self._start()
             self._agents[token] = b"+ %s\n" % token.encode()
             self._tell(self._agents[token])
 
-    def started_nowait(self, agent: Agent) -> None:
+    def started_nowait(self, agent: ProcessTree) -> None:
         """The agent runs; its group is worth knowing, for what hides its environment."""
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
@@ -139,9 +139,7 @@ class Watcher:
     def _check_open(self) -> None:
         """Nobody would end a process that is started behind the end, or was being started at it."""
         if self._closed:
-            raise trio.ClosedResourceError(
-                "the endpoint of this rollout has ended: no agent can be run on it"
-            )
+            raise trio.ClosedResourceError("its endpoint has ended: no agent can be run on it")
 
     @trio.lowlevel.enable_ki_protection
     async def _start(self) -> None:
@@ -184,9 +182,9 @@ class Watcher:
         try:
             os.write(self._pipe, line)  # shorter than PIPE_BUF: all or nothing
         except OSError:  # dead, or stopped for so long that the pipe is full
-            self._mourn()
+            self._on_died()
 
-    def _mourn(self) -> None:
+    def _on_died(self) -> None:
         """It is gone, or as good as gone. Say so; the next agent brings a new one, which gets to know all agents."""
         log.warning(
             "the watcher (process %s) has died: until the next agent starts, agents would outlive this program "

@@ -32,8 +32,8 @@ from .._failures import keeping, keeping_each, raise_all
 from ..errors import AgentFailed
 from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
-from .group import MARK, Agent, Ending, birth, limit_mark, open_handle, read_processes
-from .output import AgentResult, BinaryWriter, OutputReader, Sink, redact
+from .group import MARK, Ending, ProcessTree, birth, limit_mark, open_handle, read_processes
+from .output import AgentResult, BinaryWriter, OutputReader, Tee, redact
 from .watcher import Watcher
 
 __all__ = ["AgentProcess", "OutputFile", "OutputMode", "open_process"]
@@ -113,7 +113,7 @@ async def open_process(
     agent: AgentProcess | None = None
     with keeping_each(errors):
         async with AsyncExitStack() as stack:
-            stdout_sinks, stderr_sinks = _open_sinks(stack, output, stdout_file, stderr_file)
+            stdout_tees, stderr_tees = _open_tees(stack, output, stdout_file, stderr_file)
             await watcher.register(token)
             stack.callback(lambda: agent._leave() if agent is not None else watcher.unregister_nowait(token))
             started = trio.current_time()
@@ -129,11 +129,11 @@ async def open_process(
                 process=process,
                 argv=command,
                 started=started,
-                agent=Agent(token, process.pid, birth(process.pid)),
+                agent=ProcessTree(token, process.pid, birth(process.pid)),
                 watcher=watcher,
                 grace=terminate_grace,
-                stdout=OutputReader(process.stdout, output_limit, stdout_sinks),
-                stderr=OutputReader(process.stderr, output_limit, stderr_sinks),
+                stdout=OutputReader(process.stdout, output_limit, stdout_tees),
+                stderr=OutputReader(process.stderr, output_limit, stderr_tees),
                 secrets=secret_values(environment),
             )
             async with trio.open_nursery() as nursery:
@@ -159,7 +159,7 @@ class AgentProcess:
         process: trio.Process,
         argv: tuple[str, ...],
         started: float,
-        agent: Agent,
+        agent: ProcessTree,
         watcher: Watcher,
         grace: float,
         stdout: OutputReader,
@@ -316,23 +316,23 @@ class AgentProcess:
         ending = Ending([self._agent])
         if natural:
             grace = min(self._grace, LEFTOVER_GRACE)
-            if await self._strike(ending, 0, LEFTOVER_PATIENCE):
+            if await self._signal(ending, 0, LEFTOVER_PATIENCE):
                 return
         else:
             grace = self._grace
-        if await self._strike(ending, signal.SIGTERM, grace):
+        if await self._signal(ending, signal.SIGTERM, grace):
             return
-        if not await self._strike(ending, signal.SIGKILL, KILL_TIMEOUT):
+        if not await self._signal(ending, signal.SIGKILL, KILL_TIMEOUT):
             log.warning("agent %r (process %s) lives on after SIGKILL", self.argv[0], self.pid)
 
-    async def _strike(self, ending: Ending, signum: int, seconds: float) -> bool:
+    async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
         """Whether all are dead before the time is over."""
         if signum == signal.SIGKILL:  # first, and without a look at /proc: that can hang
             self._kill_group()
         with trio.move_on_after(seconds):
             while True:
                 processes = await self._watcher.processes()
-                lives = ending.strike(signum, processes)
+                lives = ending.send(signum, processes)
                 self._blind = processes is None and self._watcher.sees
                 if self._exited.is_set() and (self._blind or not lives):
                     return True
@@ -357,7 +357,7 @@ class AgentProcess:
         """The same without a checkpoint, for who cannot wait."""
         deadline, ending = time.monotonic() + 1.0, Ending([self._agent])
         self._kill_group()
-        while ending.strike(signal.SIGKILL, read_processes()) and time.monotonic() < deadline:
+        while ending.send(signal.SIGKILL, read_processes()) and time.monotonic() < deadline:
             time.sleep(0.01)
         while self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -422,21 +422,21 @@ def _read_returncode(pid: int) -> int | None:
     return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
 
 
-def _open_sinks(
+def _open_tees(
     stack: AsyncExitStack, output: OutputMode, stdout: OutputFile | None, stderr: OutputFile | None
-) -> tuple[list[Sink], list[Sink]]:
+) -> tuple[list[Tee], list[Tee]]:
     """Where the two streams go beside memory. One file for both is opened once."""
-    sinks: list[list[Sink]] = [[], []]
+    tees: list[list[Tee]] = [[], []]
     if output == "echo":
-        sinks = [[Sink(sys.stdout.buffer)], [Sink(sys.stderr.buffer)]]
-    opened: dict[OutputFile, Sink] = {}
+        tees = [[Tee(sys.stdout.buffer)], [Tee(sys.stderr.buffer)]]
+    opened: dict[OutputFile, Tee] = {}
     for place, file in enumerate((stdout, stderr)):
         if file is not None:
             key = os.path.abspath(file) if isinstance(file, str | os.PathLike) else file
             if key not in opened:
-                opened[key] = Sink(_open_file(stack, file))
-            sinks[place].append(opened[key])
-    return sinks[0], sinks[1]
+                opened[key] = Tee(_open_file(stack, file))
+            tees[place].append(opened[key])
+    return tees[0], tees[1]
 
 
 def _open_file(stack: AsyncExitStack, file: OutputFile) -> BinaryWriter:

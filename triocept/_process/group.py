@@ -24,9 +24,9 @@ import time
 
 __all__ = [
     "MARK",
-    "Agent",
     "Ending",
     "ProcessInfo",
+    "ProcessTree",
     "birth",
     "limit_mark",
     "open_handle",
@@ -49,8 +49,8 @@ PAUSE = 0.05
 """Seconds between two looks."""
 
 
-class Agent:
-    """What is known of one agent. Before it runs, that is its token."""
+class ProcessTree:
+    """What is known of one agent and all that it starts. Before it runs, that is its token."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token = token.encode()
@@ -120,21 +120,21 @@ def open_handle(pid: int) -> int | None:
 class Ending:
     """The end of some agents: round by round, until nothing of them lives."""
 
-    def __init__(self, agents: list[Agent]) -> None:
+    def __init__(self, agents: list[ProcessTree]) -> None:
         self._agents = agents
-        self._told: set[tuple[int, int]] = set()
+        self._signalled: set[tuple[int, int]] = set()
 
-    def strike(self, signum: int, processes: dict[int, ProcessInfo] | None) -> int:
+    def send(self, signum: int, processes: dict[int, ProcessInfo] | None) -> int:
         """Signal what lives of the agents; returns how many that were. 0 signals nothing.
 
         SIGTERM comes once to each process (many take a second one as "drop everything"), SIGKILL in every round.
         """
         if processes is None:
-            return sum(self._strike_group(agent, signum) for agent in self._agents)
+            return sum(self._signal_group(agent, signum) for agent in self._agents)
         living = self._members(processes)
         for process in living:
-            if signum == signal.SIGKILL or (signum and process.identity not in self._told):
-                self._told.add(process.identity)
+            if signum == signal.SIGKILL or (signum and process.identity not in self._signalled):
+                self._signalled.add(process.identity)
                 _send(process, signum)
         if signum == signal.SIGKILL:
             # All of a group at one stroke: a group that forks faster than we look has no other end.
@@ -175,17 +175,17 @@ class Ending:
             and (agent.pid not in processes or processes[agent.pid].born == agent.born)
         }
 
-    def _strike_group(self, agent: Agent, signum: int) -> bool:
+    def _signal_group(self, agent: ProcessTree, signum: int) -> bool:
         if agent.pid is None:
             return False
         identity = (agent.pid, 0)
-        first = identity not in self._told
+        first = identity not in self._signalled
         try:
             os.killpg(agent.pid, signum if first or signum == signal.SIGKILL else 0)
         except OSError:  # nobody is left; on macOS, EPERM where all that is left are zombies
             return False
         if signum:
-            self._told.add(identity)
+            self._signalled.add(identity)
         return True
 
 
@@ -258,10 +258,10 @@ def watch(program: int, since: int) -> None:
     os.write(1, b"ready\n")
     os.close(1)
     while not listener.over:
-        listener.hear()
+        listener.poll()
         if listener.doomed:
             _end(listener.take_doomed(), listener, since)
-    listener.hear(0)
+    listener.poll(0)
     if listener.agents or listener.doomed:
         _end([*listener.agents.values(), *listener.take_doomed()], listener, since, gone=True)
 
@@ -270,8 +270,8 @@ class _Listener:
     """What the program says, and whether it still lives."""
 
     def __init__(self, program: int) -> None:
-        self.agents: dict[str, Agent] = {}
-        self.doomed: list[Agent] = []
+        self.agents: dict[str, ProcessTree] = {}
+        self.doomed: list[ProcessTree] = []
         """To be ended now: the program has no descriptor left to look for what they started."""
         self.over = False
         """The program has quit, or it is gone."""
@@ -291,7 +291,7 @@ class _Listener:
             self.over = True
         return handle
 
-    def hear(self, timeout: float | None = None) -> None:
+    def poll(self, timeout: float | None = None) -> None:
         """Wait for news, and take all of it in."""
         if self.closed:
             return
@@ -305,19 +305,19 @@ class _Listener:
                 self.closed = self.over = True
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
-                self._obey(line.decode().split(" "))
+                self._dispatch(line.decode().split(" "))
         if self._program in ready:
             self.over = True
 
-    def take_doomed(self) -> list[Agent]:
+    def take_doomed(self) -> list[ProcessTree]:
         doomed, self.doomed = self.doomed, []
         return doomed
 
-    def _obey(self, words: list[str]) -> None:
+    def _dispatch(self, words: list[str]) -> None:
         if words[0] == "+":
-            self.agents[words[1]] = Agent(words[1])
+            self.agents[words[1]] = ProcessTree(words[1])
         elif words[0] == "=":
-            self.agents[words[1]] = Agent(words[1], int(words[2]), int(words[3]))
+            self.agents[words[1]] = ProcessTree(words[1], int(words[2]), int(words[3]))
         elif words[0] == "-":
             self.agents.pop(words[1], None)
         elif words[0] == "!" and words[1] in self.agents:
@@ -327,7 +327,7 @@ class _Listener:
             self.closed = self.over = True
 
 
-def _end(agents: list[Agent], listener: _Listener, since: int, *, gone: bool = False) -> None:
+def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, gone: bool = False) -> None:
     """End them. `gone`: so is the program, and what holds its pipe may be an agent before its exec."""
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (gone and not listener.closed):
@@ -335,10 +335,10 @@ def _end(agents: list[Agent], listener: _Listener, since: int, *, gone: bool = F
         if elapsed > SEARCH:
             return
         signum = signal.SIGTERM if elapsed < TERM_GRACE else signal.SIGKILL
-        quiet = 0 if ending.strike(signum, read_processes(since)) else quiet + 1
+        quiet = 0 if ending.send(signum, read_processes(since)) else quiet + 1
         time.sleep(PAUSE)
         if not listener.closed:
-            listener.hear(0)
+            listener.poll(0)
 
 
 if __name__ == "__main__":
