@@ -20,7 +20,7 @@ from triocept._canonical.given import given_response
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
-from triocept._server.reply import failure_of
+from triocept._server.failure import failure_of
 from triocept.dialects import DIALECTS, Dialect, decode_json, encode_json
 from triocept.dialects.base import Target
 from triocept.errors import DialectError

@@ -25,7 +25,7 @@ from triocept import (
 from triocept._rollout.log import EventLog
 from triocept._rollout.outcome import Answered, Refused
 from triocept._server.answer import HEAD_AFTER, KEEPALIVE_EVERY, write_answer
-from triocept._server.reply import Reply
+from triocept._server.transport import Reply
 from triocept.dialects import DIALECTS, dialect
 
 pytestmark = pytest.mark.not_over_http2("it has no connection but its own")

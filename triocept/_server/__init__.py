@@ -13,7 +13,8 @@
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
 * `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart.
-* `answer`: from an outcome to status, headers, JSON or SSE. `reply`: its value, and what is told of a failure.
+* `transport`: what a connection is to a model call, whatever it speaks.
+* `answer`: from an outcome to status, headers, JSON or SSE. `failure`: what an agent is told of one.
 * `routes`: which path is whose.
 * `waiting`: the bytes of bodies that wait, over all connections. `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies. `many_items`: what very large ones say.

@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 import trio
@@ -24,17 +24,14 @@ import trio
 from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
-from .._rollout.log import REST, SILENCE, ClientGone, Entry, EventReader, Relayed
+from .._rollout.log import REST, SILENCE, Entry, EventReader, Relayed
 from .._rollout.outcome import Answered, Refused
 from ..dialects.base import Dialect, Failure
 from ..errors import DialectError
-from .reply import Reply, failure_of_fault, failure_of_outcome, failure_reply, identified
-
-if TYPE_CHECKING:
-    from .intake import Transport
+from .failure import failure_of_fault, failure_of_outcome, failure_reply, identified
+from .transport import GONE, Reply, Transport
 
 __all__ = [
-    "GONE",
     "Sink",
     "follow",
     "write_answer",
@@ -44,8 +41,6 @@ __all__ = [
 HEAD_AFTER = 30.0
 """Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
 clients 300 s. Until then a refusal has its HTTP status."""
-GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""How a connection ends whose client has left, or that was closed here."""
 KEEPALIVE_EVERY = 10.0
 """Seconds of silence after which a no-op is sent: of the dialect in a stream, a space before a whole document."""
 

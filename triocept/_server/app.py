@@ -17,16 +17,18 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
+from .._rollout.log import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Failure
 from ..errors import DialectError, Refusal
+from .failure import failure_of, failure_reply
 from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
-from .intake import BodyTooLarge, ClientGone, authenticate, authenticate_state
+from .intake import authenticate, authenticate_state
 from .model_views import add_model_views, add_responses_views, asking_dialect
 from .notices import Notices, shown
-from .reply import failure_of, failure_reply
 from .service_views import add_service_views
+from .transport import BodyTooLarge
 
 __all__ = ["make_app"]
 

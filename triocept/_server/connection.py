@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .admission import Admission
     from .fast import FastWay
     from .front import Front
-    from .intake import Head
+    from .transport import Head
 
 __all__ = ["NO_ROOM", "STATE_KEY", "Connection"]
 

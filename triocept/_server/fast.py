@@ -27,10 +27,10 @@ import trio
 
 from .._rollout.log import ClientGone
 from .inbox import Inbox
-from .intake import LINGER, BodyTooLarge, Head, Transport
-from .reply import Reply
+from .intake import LINGER
 from .routes import Route, Routes
 from .slow_reader import send_to_reader
+from .transport import BodyTooLarge, Head, Reply, Transport
 from .waiting import Share
 from .wire import Wire
 

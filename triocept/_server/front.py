@@ -22,19 +22,17 @@ import trio
 
 from .._canonical.content import Json
 from .._failures import split_cancelled
+from .._rollout.log import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission
 from .connection import STATE_KEY, Connection
+from .failure import failure_of, failure_reply
 from .http2_stream import Stream
 from .intake import (
     LINGER,
-    BodyTooLarge,
-    ClientGone,
-    Head,
-    Transport,
     authenticate,
     intake,
     read_document,
@@ -44,8 +42,8 @@ from .intake import (
 )
 from .mcp import serve_mcp
 from .notices import shown
-from .reply import Reply, failure_of, failure_reply
 from .routes import Route, Routes, split_rollout
+from .transport import BodyTooLarge, Head, Reply, Transport
 from .waiting import Share
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket

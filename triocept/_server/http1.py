@@ -25,7 +25,8 @@ from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
-from .intake import Head, text_headers
+from .intake import text_headers
+from .transport import Head
 from .websocket_connection import wants_websocket
 
 if TYPE_CHECKING:

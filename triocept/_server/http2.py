@@ -45,7 +45,7 @@ from .wire import Wire
 if TYPE_CHECKING:
     from .._limits import EndpointLimits
     from .connection import Connection
-    from .intake import Head
+    from .transport import Head
 
 __all__ = ["HTTP2"]
 

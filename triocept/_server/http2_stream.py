@@ -12,7 +12,8 @@ import msgspec
 import trio
 
 from .._rollout.bell import Bell
-from .intake import Head, text_headers
+from .intake import text_headers
+from .transport import Head
 
 if TYPE_CHECKING:
     from .http2 import HTTP2

@@ -7,36 +7,30 @@ wrong on the way is an error in the dialect's own shape, logged once without the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
-
-import msgspec
+from collections.abc import Iterable, Iterator, Mapping
 
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._limits import EndpointLimits
-from .._rollout.log import Alarm, ClientGone, EventReader
+from .._rollout.log import ClientGone, EventReader
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission
-from .answer import GONE, write_answer, write_failure
+from .answer import write_answer, write_failure
 from .documents import read_body
 from .encoding import decoded
+from .failure import failure_of, failure_of_fault
 from .many_items import LARGE, read_large
 from .notices import shown
-from .reply import Reply, failure_of, failure_of_fault
 from .routes import Route
+from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
 from .waiting import Share
 
 __all__ = [
     "OVER_LIMITS",
-    "BodyTooLarge",
-    "ClientGone",
-    "Head",
-    "Transport",
     "authenticate",
     "authenticate_state",
     "intake",
@@ -57,61 +51,6 @@ OVER_LIMITS = frozenset({408, 413, 431, 503})
 """Statuses that a client can have as often as it likes: one line a minute of each in the log."""
 LINGER = 5.0
 """Seconds for which the body of a request that is answered already is read on and thrown away."""
-
-
-class Head(msgspec.Struct, frozen=True, gc=False):
-    """The head of an HTTP request."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    """Names in lower case; of several of one name, the last."""
-
-
-class BodyTooLarge(Exception):
-    """The body is over the cap; what is over it was not read."""
-
-
-class Transport(Protocol):
-    """What a connection gives to `intake`."""
-
-    def admit(self) -> None:
-        """The client has shown a key that opens something here."""
-
-    async def receive_body(self, cap: int, share: Share) -> bytes:
-        """The whole body, weighed by `share` while it waits; `BodyTooLarge` as soon as it is known to be over `cap`
-        bytes, `ClientGone` if it is cut."""
-
-    @property
-    def alarm(self) -> Alarm | None:
-        """The connection's timer, if it has one."""
-
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        """Call this when the client hangs up before the end of the answer is on its way."""
-
-    def interrupt(self) -> None:
-        """End a `send` that waits: the connection is broken off, and the client is gone."""
-
-    async def send(self, reply: Reply) -> None:
-        """Send a head and the first (perhaps only) piece of a body."""
-
-    async def send_more(self, data: bytes, *, last: bool) -> None:
-        """Send more of the body."""
-
-    def reply_now(self, reply: Reply) -> bool:
-        """Send a whole response without waiting. Whether all of it is out: what is not goes with `send`, which must
-        be called with the same reply then."""
-
-    def can_send_now(self) -> bool:
-        """Whether `send_now` may be called: all that was sent is out, and this transport can send without waiting."""
-
-    def send_now(self, data: bytes, *, last: bool) -> bool:
-        """Send more of the body without waiting. Whether all of it is out: what is not goes with the next
-        `send_more`."""
-
-    async def abort(self) -> None:
-        """Break the connection off: the client must see that something is missing."""
 
 
 async def intake(
@@ -263,16 +202,9 @@ def _seen(head: Head) -> str:
     return " (there is an 'Authorization', of another scheme than Bearer)"
 
 
-class Sender(Protocol):
-    """Whoever sends a body."""
-
-    async def receive_body(self, cap: int, share: Share) -> bytes:
-        """As `Transport.receive_body`."""
-
-
 async def read_document(
     head: Head,
-    sender: Sender,
+    sender: BodySource,
     max_body: int,
     limits: EndpointLimits,
     share: Share,

@@ -46,12 +46,13 @@ from ..dialects.base import Failure, Target
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from .admission import Admission
-from .answer import GONE, follow
+from .answer import follow
 from .documents import read_body, read_json
-from .intake import OVER_LIMITS, Head, redacted, whole_request
+from .failure import failure_of, failure_of_fault, failure_of_outcome
+from .intake import OVER_LIMITS, redacted, whole_request
 from .many_items import LARGE, read_large
 from .notices import shown
-from .reply import failure_of, failure_of_fault, failure_of_outcome
+from .transport import GONE, Head
 from .waiting import Share
 from .websocket_connection import Kind, Received, WebSocket
 

@@ -31,13 +31,13 @@ from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from .._rollout.log import ClientGone, acquire
 from .notices import shown
-from .reply import Reply
 from .slow_reader import send_to_reader
+from .transport import Reply
 from .wire import Wire
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .intake import Head
+    from .transport import Head
 
 __all__ = ["Kind", "Received", "WebSocket", "wants_websocket"]
 

@@ -1,4 +1,4 @@
-"""A response's head and body in one value; and what an agent is told of a failure, in its dialect's own shape."""
+"""What an agent is told of a failure, in its dialect's own shape."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import msgspec
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
 from ..dialects.base import Dialect, Failure
 from ..errors import DialectError, Refusal
+from .transport import Reply
 
 __all__ = [
-    "Reply",
     "failure_of",
     "failure_of_fault",
     "failure_of_outcome",
@@ -20,16 +20,6 @@ __all__ = [
 ]
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A response's head, and what of its body is there already."""
-
-    status: int
-    headers: dict[str, str] = {}
-    body: bytes = b""
-    last: bool = True
-    """Whether that is all of the body."""
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
