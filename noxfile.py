@@ -83,11 +83,12 @@ def install(session: nox.Session, *groups: str, project: bool = True) -> None:
 
 @nox.session(python=NEWEST)
 def lint(session: nox.Session) -> None:
-    """ruff, and the floors of the house (import-linter)."""
+    """ruff, the floors of the house (import-linter), and the names of changelog fragments (towncrier)."""
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("towncrier", "build", "--draft", silent=True)
 
 
 @nox.session(python=NEWEST)
