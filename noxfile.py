@@ -9,23 +9,33 @@ Slow suites have sessions of their own: `nox -s agents` (all real agents, from t
 `nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: a random walk, 100,000 exchanges,
 a million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is changed in one place) and
 `nox -s bench` (speed and memory, side by side with others).
+
+Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
+pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are published).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from email import message_from_bytes
+from itertools import chain
 from pathlib import Path
+from zipfile import ZipFile
 
 import nox
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-TESTED = ("3.11", "3.12", "3.13")
+TESTED = ("3.11", "3.12", "3.13", "3.14")
+"""Where a machine has them. None that was tried has had 3.14: pyproject.toml does not promise it."""
 
 
 def find_python(version: str) -> str | None:
@@ -51,6 +61,7 @@ PYTHONS = {version: path for version in TESTED if (path := find_python(version))
 SKIPPED = [version for version in TESTED if version not in PYTHONS]
 for path in PYTHONS.values():  # nox looks for `python3.x` on PATH: let it find the one that runs
     os.environ["PATH"] = os.pathsep.join((str(Path(path).parent), os.environ.get("PATH", "")))
+OLDEST = next(iter(PYTHONS), None)
 NEWEST = list(PYTHONS)[-1] if PYTHONS else None
 BETWEEN = list(PYTHONS)[1:-1]
 LEFT_OUT = [] if os.environ.get("CI") else BETWEEN
@@ -183,6 +194,82 @@ def mutants(session: nox.Session) -> None:
     """
     install(session, "test", "mutants")
     session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def coverage(session: nox.Session) -> None:
+    """The lines and branches that the tests run, in all processes. The heart has to stay above 95 %.
+
+    Arguments go to pytest: `nox -s coverage -- tests/rollout` is quick, and says less.
+    """
+    install(session, "test", "coverage")
+    folder = Path(session.create_tmp()).resolve()
+    session.env["COVERAGE_FILE"] = str(folder / "coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or SIDE_BY_SIDE))
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+    session.run("coverage", "report", "--include", "triocept/_rollout/*", "--fail-under", "95")
+
+
+@nox.session(python=OLDEST)
+def lowest(session: nox.Session) -> None:
+    """The lowest versions that pyproject.toml allows, on the oldest Python: what a user may have installed.
+
+    They are read off the project's dependencies and its extras, and given to pip as constraints; what those bring along
+    is the newest that goes with them. A quick part of the tests meets each; arguments go to pytest instead.
+    """
+    constraints = Path(session.create_tmp()).resolve() / "lowest.txt"
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in lowest_versions()))
+    session.log(", ".join(constraints.read_text().split()))
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""
+    extras = ",".join(PROJECT["project"]["optional-dependencies"])
+    wanted = nox.project.dependency_groups(PROJECT, "test")
+    session.install("--constraint", str(constraints), "-e", f".[{extras}]", *wanted)
+    session.run("pytest", "-n", "0", "-m", "not once", *(session.posargs or QUICK))
+
+
+QUICK = (
+    *("tests/cli", "tests/handlers", "tests/sdk", "tests/server", "tests/services", "tests/upstream"),
+    *("--ignore", "tests/server/test_peers.py"),  # holds us against what the newest `openai` publishes
+)
+"""What meets each dependency: trio and msgspec are everywhere."""
+
+
+def lowest_versions() -> Iterator[tuple[str, str]]:
+    """Each dependency, also of an extra, and the lowest version that is allowed."""
+    project = PROJECT["project"]
+    for line in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        requirement = Requirement(line)
+        for bound in requirement.specifier:
+            if bound.operator == ">=":
+                yield requirement.name, bound.version
+
+
+@nox.session(python=NEWEST)
+def package(session: nox.Session) -> None:
+    """The sdist, and the wheel that is built from it: checked, and the wheel tried where there is nothing else."""
+    install(session, "package", project=False)
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder / "dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"))
+    sdist, wheel = sorted(folder.glob("dist/*"), key=lambda path: path.suffix)  # .gz, .whl
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    if lost := relative_links(wheel):
+        session.error(f"links of the README that lead nowhere from a package: {', '.join(lost)}")
+    session.run("python", "-m", "venv", "--clear", str(folder / "fresh"))
+    programs = folder / "fresh" / ("Scripts" if os.name == "nt" else "bin")
+    session.run(str(programs / "python"), "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    with session.chdir(folder):  # where no `triocept` folder is
+        session.run(str(programs / "triocept"), "demo", external=True)
+
+
+def relative_links(wheel: Path) -> list[str]:
+    """The links of a wheel's description that are no URLs."""
+    with ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        description = str(message_from_bytes(file.read(name)).get_payload())
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", description) if "://" not in link]
 
 
 @nox.session(python=NEWEST)

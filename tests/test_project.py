@@ -1,0 +1,63 @@
+"""What the project's own files say of each other is so: a session, a Python or a page that one names, another has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOXFILE = (ROOT / "noxfile.py").read_text()
+WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+SESSIONS = set(re.findall(r"^@nox\.session.*\ndef (\w+)", NOXFILE, re.MULTILINE))
+PROMISED = re.findall(r"Programming Language :: Python :: (3\.\d+)$", "\n".join(PROJECT["classifiers"]), re.M)
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md"]
+
+
+def test_the_readme_tells_of_every_session_of_nox_that_is_run_by_name() -> None:
+    """`types` and `pythons` are parts of plain nox, which is told of as a whole."""
+    told = set(re.findall(r"`nox -s ([\w-]+)", (ROOT / "README.md").read_text()))
+    assert SESSIONS - told == {"lint", "types", "pythons"}
+    assert told - SESSIONS == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_session_that_a_page_names_is_there(page: str) -> None:
+    named = re.findall(r"`nox -s ([\w .-]+?)(?: --.*?)?`", (ROOT / page).read_text())
+    assert {word.removesuffix("-3.13") for words in named for word in words.split()} <= SESSIONS
+
+
+def test_the_workflow_runs_sessions_that_are_there_and_every_python_that_is_promised() -> None:
+    listed = re.search(r"sessions:\n((?: +- .*\n)+)", WORKFLOW)
+    assert listed is not None
+    words = re.sub(r"#.*|-", "", listed[1]).split()
+    assert set(words) <= SESSIONS
+    assert re.findall(r'"(3\.\d+)"', WORKFLOW) == PROMISED
+
+
+def test_every_python_that_is_promised_is_one_that_nox_tests() -> None:
+    tested = re.search(r"^TESTED = \((.*)\)", NOXFILE, re.MULTILINE)
+    assert tested is not None
+    assert set(PROMISED) <= set(re.findall(r"3\.\d+", tested[1]))
+    assert PROJECT["requires-python"] == f">={PROMISED[0]}"
+
+
+def test_an_action_of_the_workflow_is_pinned_to_a_commit_with_its_version_beside_it() -> None:
+    used = re.findall(r"uses: (.*)", WORKFLOW)
+    assert used
+    assert [line for line in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", line)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_of_a_page_leads_to_a_file(page: str) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_the_changelog_begins_with_the_projects_version() -> None:
+    (newest, *_) = re.findall(r"^## (\S+) \(", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest == PROJECT["version"]
