@@ -293,3 +293,19 @@ async def test_a_rollout_closes_though_an_interrupt_kept_an_outcome_from_being_r
         ("refused", "enough")
     ]
     assert rollout.trace.sealed
+
+
+async def test_a_handlers_fault_is_told_beside_the_recorder_that_could_not_write_it_down() -> None:
+    async def fail(exchange: Exchange) -> None:
+        raise ArithmeticError("the handler's")
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=FullDisk()) as endpoint:
+            with pytest.RaisesGroup(
+                pytest.RaisesExc(ArithmeticError, match="the handler's"),
+                pytest.RaisesExc(OSError, match="No space left"),
+            ):
+                async with endpoint.open_rollout(fail) as rollout:
+                    assert (await ask(rollout)).status_code == 500
+                    await trio.sleep_forever()
+    assert [turn.outcome for turn in rollout.trace] == ["failed"]

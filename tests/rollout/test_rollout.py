@@ -7,6 +7,7 @@ import json
 import weakref
 from contextvars import ContextVar
 from functools import partial
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ import trio.testing
 
 from tests.asking import ask, ask_body, bearer, connected, echo, raw_request, url_of
 from triocept import (
+    AlreadySettled,
     DialectError,
     Exchange,
     ExchangeAbandoned,
@@ -503,3 +505,27 @@ async def test_an_answer_of_every_kind_can_be_given() -> None:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(next_one) as rollout:
             reasons = [(await ask(rollout, str(n))).json()["choices"][0]["finish_reason"] for n in range(4)]
     assert reasons == ["stop", "stop", "tool_calls", "length"]
+
+
+async def test_an_exchange_that_is_being_streamed_takes_no_other_answer_and_no_second_stream() -> None:
+    async def answer(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("the ")
+            with pytest.raises(AlreadySettled, match="is being answered by a stream"):
+                await exchange.respond("another")
+            with pytest.raises(AlreadySettled, match="is being answered by a stream"):
+                async with exchange.open_stream():
+                    pytest.fail("a second stream was opened")
+            await stream.send("first")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            said = (await ask(rollout)).json()["choices"][0]["message"]["content"]
+    assert said == "the first"
+
+
+async def test_there_are_two_ways_to_reach_a_rollout_and_another_is_a_valueerror() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            with pytest.raises(ValueError, match="reach is 'local' or 'public', not 'far'"):
+                rollout.base_url("openai_chat", reach=cast(Any, "far"))

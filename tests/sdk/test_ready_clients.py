@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -76,3 +77,16 @@ async def test_what_has_no_ready_client_has_a_configuration() -> None:
             ValueError, match=r"rollout.config\('gemini'\) has the base_url, the api_key and the model"
         ):
             rollout.client("gemini")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "package"), [("openai_chat", "openai"), ("anthropic_messages", "anthropic")]
+)
+async def test_a_client_whose_sdk_is_not_installed_says_what_to_install(
+    dialect: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            with pytest.raises(ModuleNotFoundError, match=rf"pip install 'triocept\[{package}\]'"):
+                rollout.client(dialect)
