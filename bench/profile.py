@@ -24,8 +24,8 @@ from rich.table import Table
 import triocept
 from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
-from triocept._rollout import arrivals, calls, exchange, log, rollout
-from triocept._server import answer, documents, fast, inbox, intake
+from triocept._rollout import answer, arrivals, calls, exchange, rollout
+from triocept._server import delivery, documents, fast, inbox, intake
 from triocept._trace import trace
 from triocept.dialects.openai_chat import OpenAIChat
 
@@ -42,8 +42,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "HTTP: head, body, framing": [
         (fast.FastWay, "_read"),
         (inbox.Inbox, "take"),
-        (fast._Call, "_whole"),
-        (fast._Call, "reply_now"),
+        (fast._Call, "write"),
     ],
     "the key": [(intake, "authenticate"), (intake, "redacted")],
     "JSON: decode": [(documents, "decode_json")],
@@ -62,12 +61,12 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (exchange.Exchange, "__init__"),
         (arrivals.Arrivals, "put"),
         (exchange.Exchange, "_complete"),
-        (log.EventLog, "end"),
-        (log.EventReader, "close"),
+        (answer.Answer, "end"),
+        (answer.Subscription, "close"),
     ],
     "tokens: estimate": [(tokens.Estimator, "usage")],
     "the turn: build and record": [(exchange.Exchange, "_turn"), (trace.Trace, "_intern"), (trace.Trace, "_append")],
-    "the dialect: write the answer, JSON": [(answer, "_reply")],
+    "the dialect: write the answer, JSON": [(delivery, "_reply")],
 }  # fmt: skip
 REST = "trio: loop, tasks, coroutines"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import trio
@@ -32,7 +32,7 @@ MAX_BODY = 1024 * 1024
 class Connection:
     """What `intake` reads from and writes to."""
 
-    alarm = None
+    full = False
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -49,33 +49,24 @@ class Connection:
         await trio.lowlevel.checkpoint()
         return self._body
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
+    def on_gone(self, callback: Callable[[], None]) -> None:
         """It never is."""
 
-    def interrupt(self) -> None:
-        """Nothing waits."""
-
-    async def send(self, reply: Reply) -> None:
-        self.reply_now(reply)
-        await trio.lowlevel.checkpoint()
-
-    async def send_more(self, data: bytes, *, last: bool) -> None:
-        self.send_now(data, last=last)
-        await trio.lowlevel.checkpoint()
-
-    def reply_now(self, reply: Reply) -> bool:
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
         expect(self.reply is None, "a request is answered twice")
-        self.reply, self.data, self.ended = reply, reply.body, reply.last
-        return True
+        self.reply = Reply(status, dict(headers))
 
-    def can_send_now(self) -> bool:
-        return self.reply is not None and not self.ended
-
-    def send_now(self, data: bytes, *, last: bool) -> bool:
+    def write(self, data: bytes, *, last: bool = False) -> None:
         expect(self.reply is not None and not self.ended, "bytes behind the end of an answer")
         self.data += data
         self.ended = last
-        return True
+
+    def respond(self, reply: Reply) -> None:
+        self.start(reply.status, reply.headers)
+        self.write(reply.body, last=True)
+
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def abort(self) -> None:
         self.aborted = True

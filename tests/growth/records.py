@@ -18,7 +18,8 @@ from triocept import Message, PartDelta, Request, Response, Text, ToolCall, Trac
 from triocept._canonical.tokens import Estimator
 from triocept._cli.screen import visible
 from triocept._process.output import OutputBuffer, redact
-from triocept._rollout.log import EventLog
+from triocept._rollout.answer import Answer
+from triocept._rollout.child import Asking
 from triocept._rollout.outcome import Answered
 from triocept._rollout.retries import likeness, repeats
 from triocept._trace.branch import Branch
@@ -161,22 +162,20 @@ def run_together(n: int) -> Work:
 
 
 def delivered(n: int) -> Work:
-    """The increments of an answer, through its log."""
+    """The increments of an answer, to whoever waits for it."""
 
-    async def read(log: EventLog) -> None:
-        reader = log.open_reader()
-        while await reader.next() is not None:
-            pass
-        reader.delivered = True
-        reader.close()
+    async def read(answer: Answer) -> None:
+        subscription = answer.subscribe()
+        await subscription.follow(Asking())
+        subscription.close()
 
     async def main() -> None:
-        log = EventLog()
+        answer = Answer()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read, log)
+            nursery.start_soon(read, answer)
             for _ in range(n):
-                await log.put(PartDelta(0, "x"))
-            log.end(Answered(Response.of("x" * n)))
+                await answer.put(PartDelta(0, "x"))
+            answer.end(Answered(Response.of("x" * n)))
 
     return partial(trio.run, main)
 

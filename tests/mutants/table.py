@@ -56,7 +56,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout/environment.py": ("tests/agent/test_environment.py", *_AGENT),
     "triocept/_process/group.py": ("tests/agent/test_ending.py", *_AGENT, "tests/agent/test_watcher.py"),
     "triocept/_process/launch.py": (*_AGENT, *_WRONG),
-    "triocept/_rollout/log.py": (*_CALLS, *_ROLLOUT),
+    "triocept/_rollout/answer.py": (*_CALLS, *_ROLLOUT),
     "triocept/_process/output.py": ("tests/agent/test_output.py", *_AGENT),
     "triocept/_process/process.py": (*_AGENT, "tests/agent/test_output.py"),
     "triocept/_rollout/retries.py": ("tests/rollout/test_likeness.py", "tests/rollout/test_retries.py"),

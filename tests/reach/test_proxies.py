@@ -204,8 +204,8 @@ async def test_a_stream_arrives_event_by_event(
 async def test_keepalives_pass_while_the_program_is_silent(
     name: str, tmp_path: Path, path: str, beat: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._server.answer.KEEPALIVE_EVERY", 0.2)
-    monkeypatch.setattr("triocept._server.answer.HEAD_AFTER", 0.2)
+    monkeypatch.setattr("triocept._server.delivery.KEEPALIVE_EVERY", 0.2)
+    monkeypatch.setattr("triocept._server.delivery.HEAD_AFTER", 0.2)
     go = trio.Event()
 
     async def answer(exchange: Exchange) -> None:

@@ -96,8 +96,8 @@ def plays(sdks_dir: Path, request: pytest.FixtureRequest) -> Plays:
     chosen = [item.callspec.params for item in request.session.items if "plays" in item.fixturenames]
     wanted = {tuple(params[name] for name in PARAMETERS) for params in chosen}
     with pytest.MonkeyPatch.context() as patch:  # silences are short here: the endpoint fills them sooner
-        patch.setattr("triocept._server.answer.HEAD_AFTER", 0.2)
-        patch.setattr("triocept._server.answer.KEEPALIVE_EVERY", 0.1)
+        patch.setattr("triocept._server.delivery.HEAD_AFTER", 0.2)
+        patch.setattr("triocept._server.delivery.KEEPALIVE_EVERY", 0.1)
         return trio.run(
             play_all, wanted, (partial(install_javascript, sdks_dir), partial(install_libraries, sdks_dir))
         )

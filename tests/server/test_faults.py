@@ -16,7 +16,7 @@ from tests.server.test_websocket import Frame, dialled
 from triocept import Endpoint, Exchange, Limits, Rollout, serve_endpoint
 from triocept._rollout.budget import Budget
 from triocept._server import websocket
-from triocept._server.answer import _Stream
+from triocept._server.delivery import _Streamed
 from triocept.dialects import DIALECTS
 
 pytestmark = pytest.mark.usefixtures("every_way")
@@ -88,9 +88,9 @@ async def test_a_fault_in_one_call_is_a_500_for_its_agent_and_an_error_for_its_o
 async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    render = _Stream._bytes
+    render = _Streamed._bytes
 
-    def failing(self: _Stream, entry: Any) -> bytes:
+    def failing(self: _Streamed, entry: Any) -> bytes:
         return fail() if "two" in repr(entry) else render(self, entry)
 
     async def in_pieces(exchange: Exchange) -> None:
@@ -109,7 +109,7 @@ async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner
                         got += piece
         return got.decode()
 
-    monkeypatch.setattr(_Stream, "_bytes", failing)
+    monkeypatch.setattr(_Streamed, "_bytes", failing)
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint:
             (got,), heard = await both(endpoint, in_pieces, agent)

@@ -26,6 +26,7 @@ from tests.server.watching import watched
 from triocept import Endpoint, Exchange, Refusal, Response, Rollout, run_endpoint, serve_endpoint
 from triocept._limits import EndpointLimits
 from triocept._server import front, http2, http2_frames
+from triocept._server.outbox import Outbox
 
 INITIAL_WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 Headers = list[tuple[str, str]]
@@ -453,7 +454,7 @@ async def test_who_takes_nothing_is_read_no_further_than_its_answers_have_room(
 
     made: list[int] = []
     stream_class = http2.Stream
-    monkeypatch.setattr(http2, "send_to_reader", send_nothing)
+    monkeypatch.setattr(Outbox, "flush", send_nothing)
     monkeypatch.setattr(http2, "MAX_OUT", 500)
     monkeypatch.setattr(http2, "Stream", make)
     with trio.fail_after(10):

@@ -64,7 +64,7 @@ async def test_responses_go_on_from_an_earlier_one_and_are_told_again() -> None:
 async def test_an_answer_that_was_silent_at_first_can_be_gone_on_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("triocept._server.answer.HEAD_AFTER", 0.01)
+    monkeypatch.setattr("triocept._server.delivery.HEAD_AFTER", 0.01)
     noticed = trio.Event()
 
     async def answer(exchange: Exchange) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 import pytest
@@ -22,10 +22,11 @@ from triocept import (
     ResponseStart,
     Text,
 )
-from triocept._rollout.log import EventLog
+from triocept._rollout.answer import Answer
 from triocept._rollout.outcome import Answered, Refused
-from triocept._server.answer import HEAD_AFTER, KEEPALIVE_EVERY, write_answer
+from triocept._server.delivery import HEAD_AFTER, KEEPALIVE_EVERY, deliver
 from triocept._server.transport import Reply
+from triocept._server.waiting import Share
 from triocept.dialects import DIALECTS, dialect
 
 pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
@@ -39,46 +40,37 @@ class Heard:
         self.pieces: list[tuple[float, bytes]] = []
         self.ended = False
         self.aborted = False
-        self.at_once = True
 
-    async def send(self, reply: Reply) -> None:
-        self.status = reply.status
-        await self.send_more(reply.body, last=reply.last)
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        assert self.status is None
+        self.status = status
 
-    async def send_more(self, data: bytes, *, last: bool) -> None:
+    def write(self, data: bytes, *, last: bool = False) -> None:
         assert not self.ended
         self.pieces.append((trio.current_time(), data))
         self.ended = last
 
-    def can_send_now(self) -> bool:
-        return self.at_once
+    def respond(self, reply: Reply) -> None:
+        self.start(reply.status, reply.headers)
+        self.write(reply.body, last=True)
 
-    def send_now(self, data: bytes, *, last: bool) -> bool:
-        assert not self.ended
-        self.pieces.append((trio.current_time(), data))
-        self.ended = last
-        return True
+    @property
+    def full(self) -> bool:
+        return False
 
-    def reply_now(self, reply: Reply) -> bool:
-        if self.at_once:
-            self.status = reply.status
-            self.send_now(reply.body, last=True)
-        return self.at_once
+    async def flush(self) -> None:
+        raise AssertionError
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """It never is."""
+
+    def admit(self) -> None:
+        raise AssertionError
 
     async def abort(self) -> None:
         self.aborted = True
 
-    async def receive_body(self, cap: int) -> bytes:
-        raise AssertionError
-
-    @property
-    def alarm(self) -> None:
-        return None
-
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        raise AssertionError
-
-    def interrupt(self) -> None:
+    async def receive_body(self, cap: int, share: Share) -> bytes:
         raise AssertionError
 
     @property
@@ -97,18 +89,20 @@ async def play(
     name: str, *, stream: bool, silence: float, outcome: Answered | Refused, events: bool
 ) -> Heard:
     """An answer that comes after `silence` seconds: as events, or whole."""
-    heard, log, request = Heard(), EventLog(), request_in(name, stream=stream)
-    reader = log.open_reader()
+    heard, answer, request = Heard(), Answer(), request_in(name, stream=stream)
+    subscription = answer.subscribe()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(write_answer, reader, request, dialect(name), heard)
+        nursery.start_soon(deliver, subscription, request, dialect(name), heard)
         await trio.sleep(silence)
         if events:
             for event in (ResponseStart("r", "m"), PartStart(0, Text("")), PartDelta(0, "hel")):
-                await log.put(event)
+                await answer.put(event)
             await trio.sleep(25)
-            await log.put(PartDelta(0, "lo"))
-            await log.put(PartEnd(0))
-        log.end(outcome, ResponseEnd(stop_reason="end") if events and isinstance(outcome, Answered) else None)
+            await answer.put(PartDelta(0, "lo"))
+            await answer.put(PartEnd(0))
+        answer.end(
+            outcome, ResponseEnd(stop_reason="end") if events and isinstance(outcome, Answered) else None
+        )
     return heard
 
 
@@ -138,9 +132,9 @@ async def test_a_silent_stream_is_kept_alive_by_the_dialects_own_no_ops(
 async def test_a_late_document_has_white_space_before_it(
     name: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    heard = await play(name, stream=False, silence=300, outcome=Answered(ANSWER), events=False)
+    heard = await play(name, stream=False, silence=305, outcome=Answered(ANSWER), events=False)
     assert heard.status == 200
-    assert len(heard.pieces) == 1 + (300 - HEAD_AFTER) // KEEPALIVE_EVERY + 1
+    assert len(heard.pieces) == 1 + (305 - HEAD_AFTER) // KEEPALIVE_EVERY + 1
     assert set(b"".join(data for _, data in heard.pieces[:-1])) == {ord(" ")}
     assert "hello" in json.dumps(msgspec.json.decode(heard.body))
 

@@ -285,7 +285,7 @@ async def test_a_stream_that_fails_in_the_middle_ends_with_an_error_frame_that_c
 async def test_a_silence_is_filled_with_events_which_is_what_codex_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("triocept._server.answer.KEEPALIVE_EVERY", 0.02)
+    monkeypatch.setattr("triocept._server.delivery.KEEPALIVE_EVERY", 0.02)
     enough = trio.Event()
 
     async def wait(exchange: Exchange) -> None:

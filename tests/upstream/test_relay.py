@@ -27,7 +27,7 @@ from triocept import (
     open_upstream,
     serve_endpoint,
 )
-from triocept._server.answer import _Stream
+from triocept._server.delivery import _Streamed
 from triocept._upstream import relay
 from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.relay import Frames, Relay
@@ -235,7 +235,7 @@ async def test_a_stream_that_began_with_a_no_op_of_ours_goes_on_in_our_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An id that the agent was told stays: OpenAI's SDK takes chunks of one id for one answer."""
-    monkeypatch.setattr("triocept._server.answer.HEAD_AFTER", 0.05)
+    monkeypatch.setattr("triocept._server.delivery.HEAD_AFTER", 0.05)
     silent = trio.Event()
 
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
@@ -322,14 +322,14 @@ async def test_an_event_reaches_the_agent_before_the_provider_sends_the_next_one
 def early(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What agents were given before it was read."""
     given: list[bytes] = []
-    write_early = _Stream.write_early
+    write_early = _Streamed.write_early
 
-    def spy(stream: _Stream, data: bytes) -> bool:
+    def spy(stream: _Streamed, data: bytes) -> bool:
         done = write_early(stream, data)
         given.extend([data] if done else [])
         return done
 
-    monkeypatch.setattr(_Stream, "write_early", spy)
+    monkeypatch.setattr(_Streamed, "write_early", spy)
     return given
 
 

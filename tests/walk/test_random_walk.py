@@ -102,7 +102,7 @@ def test_a_walk_sees_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None
     settle = Exchange._settle
 
     async def too_early(self: Exchange, outcome: object, last: object = None) -> None:
-        self._log.end(outcome, last)  # type: ignore[arg-type]
+        self._answer.end(outcome, last)  # type: ignore[arg-type]
         await settle(self, outcome, last)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Exchange, "_settle", too_early)

@@ -1,7 +1,8 @@
 """The heart: rollouts, their exchanges, their agents. trio, and no HTTP.
 
 * `outcome`: the four ways in which an exchange can end.
-* `log`: an answer on its way: one producer, many readers, each from the start. `bell`: what waits for that.
+* `answer`: an answer on its way: one producer, many subscriptions, each from the start. `condition`: what waits for
+  that.
 * `exchange`: one caught model call, live.
 * `stream`: an answer given piece by piece.
 * `rollout`: one agent run: its key, its trace, its stream of exchanges. `life`: how it runs and ends.

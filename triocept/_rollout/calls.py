@@ -14,7 +14,7 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -22,8 +22,8 @@ import trio
 
 from .._canonical.request import Request
 from .._trace.turn import Turn
-from .bell import Bell
-from .log import EventLog, EventReader
+from .answer import Answer, Subscription
+from .condition import Condition
 from .outcome import Answered
 from .retries import Retry, repeats
 
@@ -42,17 +42,11 @@ KEPT_ANSWERS = 64
 class Caller(Protocol):
     """The connection that waits for an answer."""
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        """Call this when the client hangs up before the end of the answer is on its way."""
-
-    def interrupt(self) -> None:
-        """End whatever `deliver` waits for, but for its reader: the connection is broken off."""
-
-    async def deliver(self, reader: EventReader) -> None:
+    async def deliver(self, subscription: Subscription) -> None:
         """Write the answer. Leaving without having delivered the end means that the client has hung up.
 
         Raises:
-            ClientGone: it has, and `reader` was told.
+            ClientGone: it has.
         """
 
 
@@ -61,7 +55,7 @@ class _Ended:
     """The last exchange of its likeness that has ended."""
 
     request: Request
-    log: EventLog
+    answer: Answer
 
 
 class Calls:
@@ -73,8 +67,8 @@ class Calls:
         self._lost: set[Exchange] = set()
         """Those of them that some connection has left."""
         self._ended: dict[Hashable, _Ended] = {}
-        self._readers: set[EventReader] = set()
-        self._left = Bell()
+        self._subscriptions: set[Subscription] = set()
+        self._left = Condition()
 
     @property
     def open(self) -> tuple[Exchange, ...]:
@@ -84,11 +78,11 @@ class Calls:
     @property
     def connections(self) -> int:
         """How many connections wait."""
-        return len(self._readers)
+        return len(self._subscriptions)
 
     def find(
         self, request: Request, likeness: Hashable, retry: Retry, *, named: bool
-    ) -> Exchange | EventLog | None:
+    ) -> Exchange | Answer | None:
         """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
 
         `named`: whether the agent has said which conversation it belongs to.
@@ -97,18 +91,18 @@ class Calls:
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
         alike = self._open.get(likeness, {})
-        lost = [exchange for exchange in self._lost if exchange in alike and not exchange._log.attended]
+        lost = [exchange for exchange in self._lost if exchange in alike and not exchange._answer.attended]
         for other in (*lost, *alike) if proven else lost:
             if (not other.settled or isinstance(other._outcome, Answered)) and repeats(
                 request, other.request
             ):
                 return other
         ended = self._ended.get(likeness)
-        if ended is None or not isinstance(ended.log.outcome, Answered):
+        if ended is None or not isinstance(ended.answer.outcome, Answered):
             return None
-        undelivered = not ended.log.delivered and (proven or not ended.log.attended)
+        undelivered = not ended.answer.delivered and (proven or not ended.answer.attended)
         wanted = undelivered or retry is Retry.MARKED
-        return ended.log if wanted and repeats(request, ended.request) else None
+        return ended.answer if wanted and repeats(request, ended.request) else None
 
     def add(self, exchange: Exchange) -> None:
         """It begins."""
@@ -123,29 +117,29 @@ class Calls:
         self._lost.discard(exchange)
         self._ended.pop(exchange._likeness, None)
         if turn is not None and self.on_retry == "join":
-            self._ended[exchange._likeness] = _Ended(turn.request, exchange._log)
+            self._ended[exchange._likeness] = _Ended(turn.request, exchange._answer)
             if len(self._ended) > KEPT_ANSWERS:
                 del self._ended[next(iter(self._ended))]
 
-    def enter(self, reader: EventReader) -> None:
-        """One more connection waits, with this reader."""
-        self._readers.add(reader)
+    def enter(self, subscription: Subscription) -> None:
+        """One more connection waits, with this subscription."""
+        self._subscriptions.add(subscription)
 
-    def leave(self, reader: EventReader, exchange: Exchange | None) -> None:
+    def leave(self, subscription: Subscription, exchange: Exchange | None) -> None:
         """The wait is over; that for `exchange`, if it was for one that had not ended."""
-        self._readers.discard(reader)
+        self._subscriptions.discard(subscription)
         if exchange is not None and exchange in self._open.get(exchange._likeness, ()):
             self._lost.add(exchange)
-        self._left.ring()
+        self._left.notify_all()
 
     async def see_out(self, seconds: float) -> None:
         """Wait until no connection waits any more; break off what still does after so long."""
         with trio.move_on_after(seconds):
             await self._wait()
-        for reader in self._readers:
-            reader.hang_up()
+        for subscription in self._subscriptions:
+            subscription.hang_up()
         await self._wait()
 
     async def _wait(self) -> None:
-        while self._readers:
+        while self._subscriptions:
             await self._left.wait()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,7 +19,7 @@ from .._contexts import protected_context
 from .._failures import raise_all, run_each
 from .._trace.branch import Branch
 from ..errors import LimitReached, Refusal, RolloutClosed
-from .log import EventReader
+from .answer import Entry, Subscription
 from .outcome import Answered, Failed, Outcome, Refused
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .rollout import Rollout
 
-__all__ = ["Family", "ask", "request_of"]
+__all__ = ["Asking", "Family", "ask", "request_of"]
 
 
 class Family:
@@ -115,22 +116,32 @@ class Family:
         raise_all(errors)
 
 
-class _Asking:
-    """The program's own code, which waits for an answer; a `Caller`."""
+class Asking:
+    """The program's own code, which waits for an answer; a `Caller` and a `Delivery`."""
+
+    full = False
+    due = inf
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        """It never is: its task may be cancelled."""
+    async def deliver(self, subscription: Subscription) -> None:
+        await subscription.follow(self)
 
-    def interrupt(self) -> None:
-        """It waits for nothing else."""
+    def write(self, entry: Entry) -> None:
+        """It wants the whole."""
 
-    async def deliver(self, reader: EventReader) -> None:
-        while await reader.next() is not None:
-            pass
-        self.outcome, reader.delivered = reader.outcome, True
+    def write_early(self, data: bytes) -> bool:
+        return False
+
+    def end(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    def break_silence(self, response_id: str) -> None:
+        """It is in no hurry."""
+
+    async def flush(self) -> None:
+        """Nothing is ever to be sent."""
 
 
 def request_of(rollout: Rollout, given: object) -> Request:
@@ -148,7 +159,7 @@ def request_of(rollout: Rollout, given: object) -> Request:
 @trio.lowlevel.enable_ki_protection
 async def ask(rollout: Rollout, request: Request) -> Response:
     """See `Rollout.ask`."""
-    asking = _Asking()
+    asking = Asking()
     await rollout._answer_call(request, asking, raw=None, headers={}, kind="tool")
     match asking.outcome:
         case Answered(response=response):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, final
 
@@ -34,7 +34,7 @@ from .._trace.conversation import CallKind, Conversation
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
-from .log import Entry, EventLog, Relayed, weight_of
+from .answer import Answer, Entry, Relayed, weight_of
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
 from .retries import attempt_of
 from .stream import ResponseStream
@@ -116,9 +116,10 @@ class Exchange:
         """Whether somebody has begun to record its turn."""
         self._cause: BaseException | None = None
         self._fold: Fold | None = None
+        self._on_wait: Callable[[bool], None] | None = None
         self._weight = 0
         """Bytes of the answer that is being streamed, about as much as is kept of it."""
-        self._log = EventLog(response_id(request.dialect), f"req_{self.id[2:]}")
+        self._answer = Answer(response_id(request.dialect), f"req_{self.id[2:]}")
         self._hold_calls = True
         """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
         self._held = HeldCalls()
@@ -187,10 +188,9 @@ class Exchange:
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
         await self._settle(Answered(self._complete(response), document))
-        await self._log.wait_delivered()
+        await self._answer.wait_delivered()
 
-    @protected_context
-    async def open_stream(self) -> AsyncIterator[ResponseStream]:
+    def open_stream(self) -> AbstractAsyncContextManager[ResponseStream, bool | None]:
         """Answer piece by piece: `async with exchange.open_stream() as stream: await stream.send("hel")`.
 
         An agent that did not ask for a stream gets the whole when it is whole.
@@ -203,12 +203,19 @@ class Exchange:
             AlreadySettled: it has its outcome, or a stream already.
             ExchangeAbandoned: the agent has hung up.
         """
+        return self._open_stream()
+
+    @protected_context
+    async def _open_stream(
+        self, on_wait: Callable[[bool], None] | None = None
+    ) -> AsyncIterator[ResponseStream]:
+        """`open_stream`; `on_wait` is told when an increment begins to wait for the agent, and when that is over."""
         if not self._is_over:
             self._check_open()
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
         self.rollout._ledger.check_free()
-        self._fold = Fold()
+        self._fold, self._on_wait = Fold(), on_wait
         stream = ResponseStream(self._send)
         try:
             yield stream
@@ -265,7 +272,7 @@ class Exchange:
         if await self._begin_outcome():
             return
         await self._settle(Refused(refusal))
-        await self._log.wait_delivered()
+        await self._answer.wait_delivered()
 
     async def forward(self, upstream: Callable[[Exchange], Awaitable[None]]) -> None:
         """Let `upstream` (any handler) answer."""
@@ -308,7 +315,7 @@ class Exchange:
     @trio.lowlevel.enable_ki_protection
     async def _hang_up(self) -> None:
         """Nobody reads its answer any more."""
-        if self.settled or self._log.attended:
+        if self.settled or self._answer.attended:
             return
         if self.rollout.on_hangup == "finish" and self._handed_over:
             return
@@ -401,12 +408,12 @@ class Exchange:
     def _write_early(self, data: bytes) -> bool:
         """Give the agent a provider's bytes now, if that can be done. They are the whole data of the piece that is sent
         next, which says what is in them."""
-        return self._outcome is None and not self._held.any and self._log.write_early(data)
+        return self._outcome is None and not self._held.any and self._answer.write_early(data)
 
     async def _put(self, entry: Entry) -> None:
         if self._first_event is None:
             self._first_event = trio.current_time() - self._start
-        await self._log.put(entry)
+        await self._answer.put(entry, self._on_wait)
 
     async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
         assert self._fold is not None
@@ -419,7 +426,7 @@ class Exchange:
         else:
             entry = Relayed(None, (*held, last)) if held else last
         await self._settle(Answered(response), entry)
-        await self._log.wait_delivered()
+        await self._answer.wait_delivered()
 
     def _complete_event(self, event: Event) -> Event:
         """The event with the ids and the name that nobody bothered to give."""
@@ -435,7 +442,7 @@ class Exchange:
 
     def _response_id(self, given: str) -> str:
         """The one id of the answer: what the agent was told already, else what is given, else ours."""
-        return self._log.response_id if self._log.announced or not given else given
+        return self._answer.response_id if self._answer.announced or not given else given
 
     def _complete(self, response: Response) -> Response:
         """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
@@ -469,10 +476,10 @@ class Exchange:
             self._outcome, self._recording = outcome, True
             turn = await self.rollout._ledger.record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
-            self._log.end(Failed(exc))
+            self._answer.end(Failed(exc))
             raise
         else:
-            self._log.end(outcome, last)
+            self._answer.end(outcome, last)
         finally:
             self.rollout._calls.end(self, turn)
             for budget in self._budgets:

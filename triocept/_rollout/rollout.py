@@ -33,6 +33,7 @@ from .._trace.trace import Trace
 from ..errors import AgentFailed, LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .agent import Agent, open_agent
+from .answer import Answer, ClientGone
 from .arrivals import Arrivals
 from .budget import Budget, Limits
 from .calls import Caller, Calls, OnRetry
@@ -43,7 +44,6 @@ from .exchange import Exchange
 from .handler import Handler, awaiting, check_handler, told_model
 from .ledger import Ledger
 from .life import open_rollout
-from .log import ClientGone, EventLog
 from .outcome import Failed, Outcome, Refused
 from .registry import Registry
 from .retries import likeness, retry_of
@@ -552,31 +552,29 @@ class Rollout:
                 self, request, raw=raw, headers=headers, said=said, likeness=key, query=query, kind=kind
             )
             self._calls.add(found)
-        exchange, events = (found, found._log) if isinstance(found, Exchange) else (None, found)
-        reader = events.open_reader()
-        reader.interrupt = caller.interrupt
-        self._calls.enter(reader)
+        exchange, answer = (found, found._answer) if isinstance(found, Exchange) else (None, found)
+        subscription = answer.subscribe()
+        self._calls.enter(subscription)
         try:
-            caller.when_gone(reader.hang_up)
             if (
                 new
                 and exchange is not None
                 and (self._budget is None or await self._admit(exchange, self._budget))
             ):
                 self._arrivals.put(exchange)
-            await caller.deliver(reader)
+            await caller.deliver(subscription)
         except ClientGone:
             pass
         finally:
-            if reader.fault is not None:
-                self._take_fault(reader.fault)
-            reader.close()
+            if subscription.fault is not None:
+                self._take_fault(subscription.fault)
+            subscription.close()
             try:
                 if exchange is not None and not exchange.settled:
                     with trio.CancelScope(shield=True):
                         await self._told(exchange._hang_up)
             finally:
-                self._calls.leave(reader, exchange)
+                self._calls.leave(subscription, exchange)
 
     async def _admit(self, exchange: Exchange, budget: Budget) -> bool:
         """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""
@@ -719,9 +717,9 @@ class Rollout:
 
 async def _end_call(caller: Caller, outcome: Outcome) -> None:
     """Tell a call that becomes no exchange, one that comes too late say, and record nothing."""
-    events = EventLog()
-    events.end(outcome)
-    await caller.deliver(events.open_reader())
+    answer = Answer()
+    answer.end(outcome)
+    await caller.deliver(answer.subscribe())
 
 
 def check_concurrency(concurrency: int | None) -> None:

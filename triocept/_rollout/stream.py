@@ -12,7 +12,7 @@ from .._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEn
 from .._canonical.fold import part_events
 from .._canonical.given import Seams, given_event, given_increment
 from .._canonical.response import ResponsePart, StopReason, Usage
-from .log import Entry, Relayed
+from .answer import Entry, Relayed
 
 __all__ = ["ResponseStream"]
 

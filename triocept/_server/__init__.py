@@ -9,12 +9,12 @@
 * `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.
 * `websocket_connection`: a websocket's handshake, messages and end.
 * `websocket`: Responses, spoken over one.
-* `slow_reader`: sending to a client that may have stopped reading.
+* `outbox`: what a connection has still to send, to a client that may have stopped reading.
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
 * `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart.
 * `transport`: what a connection is to a model call, whatever it speaks.
-* `answer`: from an outcome to status, headers, JSON or SSE. `failure`: what an agent is told of one.
+* `delivery`: from an outcome to status, headers, JSON or SSE. `failure`: what an agent is told of one.
 * `routes`: which path is whose.
 * `waiting`: the bytes of bodies that wait, over all connections. `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies. `many_items`: what very large ones say.

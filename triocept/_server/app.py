@@ -17,7 +17,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
-from .._rollout.log import ClientGone
+from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Failure

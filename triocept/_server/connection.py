@@ -33,10 +33,9 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from .._bare_socket import BareSocket
-from .._rollout.log import acquire
 from .http1 import HTTP1, HungUp
 from .http2 import HTTP2
-from .slow_reader import send_to_reader
+from .outbox import Outbox, acquire
 from .websocket_connection import WebSocket
 from .wire import MAX_RECEIVE, STRANGERS_PIECE, Wire
 
@@ -112,7 +111,9 @@ class Connection(TCPServer):
         """Whether it has not shown a key of this endpoint yet."""
         self._admission = admission
         self.offers_http2 = http2
-        self._wire = Wire(stream)
+        self.wire = Wire(stream)
+        self.outbox = Outbox(stream, self.wire, admission.limits.reader_seconds)
+        """What it has still to send; whoever has the connection writes to it, and flushes it."""
         self._fast = fast
         self._front = front
         self._max_body = max_body
@@ -214,9 +215,7 @@ class Connection(TCPServer):
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:
         """Speak websocket from here on, to its end; `rest` came behind the request that asked for it."""
-        socket = WebSocket(
-            self, head, rest, max_message=self._max_body, reader_seconds=self.limits.reader_seconds
-        )
+        socket = WebSocket(self, head, rest, max_message=self._max_body)
         await self._front.websocket(head, socket)
 
     async def _read_data(self) -> None:
@@ -243,7 +242,7 @@ class Connection(TCPServer):
 
     async def receive_in_turn(self, held: int, most: int = STRANGERS_PIECE) -> bytes:
         """Some bytes of a client that has shown no key, when it is its turn; `held` are held of it already."""
-        return await self._wire.receive_of_stranger(most, self._admission.turns, held, self.hold)
+        return await self.wire.receive_of_stranger(most, self._admission.turns, held, self.hold)
 
     @property
     def _http1(self) -> HTTP1 | None:
@@ -351,7 +350,8 @@ class Connection(TCPServer):
             return
         await acquire(self.send_lock)
         try:
-            await send_to_reader(self.stream, self._wire, bytes(data), self.limits.reader_seconds)
+            self.outbox.write(bytes(data))
+            await self.outbox.flush()
         except trio.Cancelled:
             await self.abort()
             raise
@@ -408,7 +408,7 @@ class Connection(TCPServer):
         else:
             if late:
                 with suppress(trio.BrokenResourceError):
-                    self._wire.send_now(_TOO_LATE)
+                    self.wire.send_now(_TOO_LATE)
             self._socket.close()
         self._drop()  # now: its tasks end later
 

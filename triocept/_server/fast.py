@@ -7,7 +7,7 @@ Rules:
    goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is answered there is
    answered as if this module were not there.
 2. A connection has two tasks for as long as it lives, and none for a request: one reads, the other answers. The one
-   that reads sees the hang-up, whatever the other does, and is its timer.
+   that reads sees the hang-up, whatever the other does.
 3. The key is checked, and the declared size, before the body is read.
 4. A response and its head go out in one send.
 5. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
@@ -19,20 +19,18 @@ httptools would parse a head no faster than one regular expression, and would ac
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import trio
 
-from .._rollout.log import ClientGone
+from .._rollout.answer import ClientGone
 from .inbox import Inbox
 from .intake import LINGER
 from .routes import Route, Routes
-from .slow_reader import send_to_reader
 from .transport import BodyTooLarge, Head, Reply, Transport
 from .waiting import Share
-from .wire import Wire
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -62,8 +60,7 @@ class FastWay:
         self._connection = connection
         self._routes = routes
         self._intake = intake
-        self._wire = Wire(connection.stream)
-        self._inbox = Inbox(self._wire, connection)
+        self._inbox = Inbox(connection)
         self._most_lines = connection.limits.head_lines + 2  # with the first line, and the blank one
 
     async def run(self) -> bool:
@@ -130,25 +127,26 @@ class _Call:
     def __init__(self, way: FastWay, route: Route, head: Head, length: int, *, closes: bool) -> None:
         self._connection = way._connection
         self._inbox = way._inbox
-        self._wire = way._wire
+        self._outbox = way._connection.outbox
         self._route = route
         self._head = head
         self._unread = length
         self._closes = closes
+        self._start: tuple[int, Mapping[str, str]] | None = None
+        """The head of the response, which waits for the first piece of the body."""
         self._chunked = False
         self._ended = False
-        self._rest = b""  # of what was sent without waiting
-        self._blocked: trio.CancelScope | None = None
-        self._gone: Callable[[], None] | None = None
+        """Whether the end of the response was written."""
 
     async def run(self, intake: Intake) -> bool:
         """Answer. Whether the connection goes on: a call that is not answered to its end takes it along."""
         try:
             with suppress(ClientGone):  # while it was told of an error
                 await intake(self._route, self._head, self)
+                if self._ended and self._unread:
+                    await self._linger()
         finally:
-            self._inbox.call = self._gone = None
-            self._inbox.clear()
+            self._inbox.on_gone(None)
             if not self._ended:
                 await self._connection.abort()
         return self._ended and not self._closes and not self._inbox.gone
@@ -174,121 +172,71 @@ class _Call:
             share.add(len(piece))
         return b"".join(pieces)
 
-    @property
-    def alarm(self) -> Inbox:
-        return self._inbox
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        self._inbox.on_gone(callback)
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        self._gone = callback
-        self._inbox.call = self
-        if self._inbox.gone:
-            self.hang_up()
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        self._start = status, headers
 
-    def hang_up(self) -> None:
-        """The client is gone."""
-        if self._gone is not None:
-            self._gone()
-
-    def interrupt(self) -> None:
-        if self._blocked is not None:
-            self._blocked.cancel()
-
-    async def send(self, reply: Reply) -> None:
-        if self._rest:  # of this very reply
-            rest, self._rest = self._rest, b""
-            await self._write(rest, last=True)
-            return
-        early = bool(self._unread)
-        await self._write(self._whole(reply), last=reply.last)
-        if early:
-            await self._linger()
-
-    def reply_now(self, reply: Reply) -> bool:
-        if self._unread or self._inbox.gone:
-            return False
-        self._end()
-        return self._write_now(self._whole(reply))
-
-    def _whole(self, reply: Reply) -> bytes:
-        """Head and first piece."""
-        self._closes = self._closes or bool(self._unread) or self._connection.ending
-        head = [f"HTTP/1.1 {reply.status} \r\n"]
-        head += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
-        if reply.last:
-            head.append(f"content-length: {len(reply.body)}\r\n")
+    def write(self, data: bytes, *, last: bool = False) -> None:
+        if self._start is not None:
+            (status, headers), self._start = self._start, None
+            self._chunked = not last
+            data = self._head_of(status, headers, len(data)) + self._framed(data, last=last)
         else:
-            self._chunked = True
-            head.append("transfer-encoding: chunked\r\n")
-        if self._closes:
-            head.append("connection: close\r\n")
-        head.append(f"date: {self._connection.date()}\r\n\r\n")
-        return "".join(head).encode("latin-1", "replace") + self._framed(reply.body, last=reply.last)
+            data = self._framed(data, last=last)
+        if last:  # from here on a hang-up means nothing
+            self._ended = True
+            self._inbox.on_gone(None)
+        self._outbox.write(data)
 
-    async def send_more(self, data: bytes, *, last: bool) -> None:
-        rest, self._rest = self._rest, b""
-        await self._write(rest + self._framed(data, last=last), last=last)
+    def respond(self, reply: Reply) -> None:
+        self.start(reply.status, reply.headers)
+        self.write(reply.body, last=True)
 
-    def can_send_now(self) -> bool:
-        return self._chunked and not self._rest and not self._inbox.gone
+    @property
+    def full(self) -> bool:
+        return self._outbox.full
 
-    def send_now(self, data: bytes, *, last: bool) -> bool:
-        if last:
-            self._end()
-        return self._write_now(self._framed(data, last=last))
-
-    def _write_now(self, data: bytes) -> bool:
+    async def flush(self) -> None:
+        if not self._outbox.full:
+            return
+        self._connection.hold(len(self._inbox.data))
         try:
-            sent = self._wire.send_now(data)
-        except trio.BrokenResourceError:
-            sent = 0  # whoever sends the rest will see
-        self._rest = data[sent:]
-        return not self._rest
+            await self._outbox.flush()
+        except trio.Cancelled:
+            await self._break_off()
+            raise
+        except trio.TooSlowError as exc:
+            self._connection.note_slow_reader()
+            await self._break_off()
+            raise ClientGone from exc
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            await self._break_off()
+            raise ClientGone from exc
 
     async def abort(self) -> None:
         await self._connection.abort()
+
+    async def _break_off(self) -> None:
+        self._ended = False
+        await self._connection.abort()
+
+    def _head_of(self, status: int, headers: Mapping[str, str], length: int) -> bytes:
+        self._closes = self._closes or bool(self._unread) or self._connection.ending
+        head = [f"HTTP/1.1 {status} \r\n"]
+        head += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        head.append("transfer-encoding: chunked\r\n" if self._chunked else f"content-length: {length}\r\n")
+        if self._closes:
+            head.append("connection: close\r\n")
+        head.append(f"date: {self._connection.date()}\r\n\r\n")
+        return "".join(head).encode("latin-1", "replace")
 
     def _framed(self, data: bytes, *, last: bool) -> bytes:
         if not self._chunked:
             return data
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         return chunk + b"0\r\n\r\n" if last else chunk
-
-    async def _write(self, data: bytes, *, last: bool) -> None:
-        """Send all of it."""
-        if last:
-            self._end()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._write_now(data):
-            return
-        rest, self._rest = self._rest, b""
-        self._connection.hold(len(self._inbox.data))
-        self._blocked = scope = trio.CancelScope()
-        try:
-            with scope:
-                await send_to_reader(
-                    self._connection.stream, self._wire, rest, self._connection.limits.reader_seconds
-                )
-        except trio.Cancelled:
-            await self._connection.abort()
-            raise
-        except trio.TooSlowError as exc:
-            self._ended = False
-            self._connection.note_slow_reader()
-            await self._connection.abort()
-            raise ClientGone from exc
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._ended = False
-            self._inbox.hang_up()
-            await trio.lowlevel.checkpoint()
-        if scope.cancelled_caught:
-            self._ended = False
-            await self._connection.abort()
-            raise ClientGone
-
-    def _end(self) -> None:
-        """The end is on its way: from here on a hang-up means nothing."""
-        self._ended = True
-        self._inbox.call = None
 
     async def _linger(self) -> None:
         with trio.move_on_after(LINGER):

@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -22,13 +22,14 @@ import trio
 
 from .._canonical.content import Json
 from .._failures import split_cancelled
-from .._rollout.log import ClientGone
+from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission
 from .connection import STATE_KEY, Connection
+from .delivery import write_failure
 from .failure import failure_of, failure_reply
 from .http2_stream import Stream
 from .intake import (
@@ -164,12 +165,13 @@ class Front:
         if route is not None:
             async with trio.open_nursery() as nursery:
                 cycle.nursery = nursery
-                with cycle.scope, suppress(ClientGone):  # here too: the nursery would wrap it
+                with suppress(ClientGone):  # here too: the nursery would wrap it
                     await self.intake(route, head, cycle)
                 nursery.cancel_scope.cancel()
         elif wants_both_lengths(head.headers):
             with suppress(ClientGone):
-                await cycle.send(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
+                cycle.respond(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
+                await cycle.flush()
         else:
             rollout_id, path = split_rollout(head.path)
             if path.rstrip("/") == "/mcp":
@@ -215,7 +217,7 @@ class Front:
                 said = (shown(head.path), failure.status, shown(failure.message))
                 self._admission.notices.warn(f"refused {failure.status}", "%s: %s %s", *said)
             with suppress(ClientGone):
-                await cycle.send(failure_reply(failure, dialect_named("openai_chat")))
+                await write_failure(failure, dialect_named("openai_chat"), cycle)
         finally:
             share.release()
 
@@ -239,8 +241,6 @@ class HTTPCycle:
         self._send = send
         self.nursery: trio.Nursery | None = None
         """Where to watch for a hang-up; set while `intake` is at work."""
-        self.scope = trio.CancelScope()
-        """Around `intake`."""
         self._asked = False
         """Whether the body was asked for."""
         self._read = trio.Event()
@@ -253,6 +253,14 @@ class HTTPCycle:
         """Whether the response has begun before the body was read."""
         self._lingering: trio.CancelScope | None = None
         self._ending = False
+        self._start: Message | None = None
+        """The head of the response, which waits for the first piece of the body."""
+        self._pieces: list[bytes] = []
+        """Of the body, which wait to be sent."""
+        self._last = False
+        """Whether the last of them is the last of all."""
+        self._is_sent = False
+        """Whether that was sent."""
 
     async def receive(self) -> Message:
         """For an ASGI application: the next message, but no disconnect once the response is ending."""
@@ -325,7 +333,7 @@ class HTTPCycle:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
+    def on_gone(self, callback: Callable[[], None]) -> None:
         assert self.nursery is not None
         self.nursery.start_soon(self._watch, callback)
 
@@ -335,39 +343,49 @@ class HTTPCycle:
             pass
         callback()
 
-    def interrupt(self) -> None:
-        self.scope.cancel()
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        self._start = {"type": "http.response.start", "status": status, "headers": encoded}
 
-    async def send(self, reply: Reply) -> None:
-        headers = [
-            (name.encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()
-        ]
-        if reply.last:
-            headers.append((b"content-length", str(len(reply.body)).encode()))
-        self._connection.cork()
-        await self.forward({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await self.send_more(reply.body, last=False)
-        await self._connection.uncork()
-        if reply.last:
-            await self.send_more(b"", last=True)
+    def write(self, data: bytes, *, last: bool = False) -> None:
+        if last and self._start is not None and not self._pieces:
+            self._start["headers"].append((b"content-length", str(len(data)).encode()))
+        self._pieces.append(data)
+        self._last = last
 
-    async def send_more(self, data: bytes, *, last: bool) -> None:
-        await self.forward({"type": "http.response.body", "body": data, "more_body": not last})
-        if self._connection.gone:
-            raise ClientGone
+    def respond(self, reply: Reply) -> None:
+        self.start(reply.status, reply.headers)
+        self.write(reply.body, last=True)
 
     @property
-    def alarm(self) -> None:
-        """ASGI has no such thing, nor the next two."""
+    def full(self) -> bool:
+        return bool(self._pieces) or (self._last and not self._is_sent)
 
-    def reply_now(self, reply: Reply) -> bool:
-        return False
+    async def flush(self) -> None:
+        while self.full:
+            await self._send_pieces()
+            if self._connection.gone:
+                raise ClientGone
 
-    def can_send_now(self) -> bool:
-        return False
+    async def _send_pieces(self) -> None:
+        """What was written up to now; the head and the first of it in one send, and the end by itself."""
+        pieces, start, last = len(self._pieces), self._start, self._last
+        data = b"".join(self._pieces)
+        if start is not None:
+            self._start = None
+            self._connection.cork()
+            await self.forward(start)
+        whole = last and start is None
+        await self._send_body(data, more=not whole)
+        if start is not None:
+            await self._connection.uncork()
+        del self._pieces[:pieces]
+        if last and not whole:
+            await self._send_body(b"", more=False)
+        self._is_sent = last
 
-    def send_now(self, data: bytes, *, last: bool) -> bool:
-        raise NotImplementedError("see `can_send_now`")
+    async def _send_body(self, data: bytes, *, more: bool) -> None:
+        await self.forward({"type": "http.response.body", "body": data, "more_body": more})
 
     async def abort(self) -> None:
         await self._connection.abort()

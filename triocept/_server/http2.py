@@ -36,11 +36,10 @@ import h2.exceptions
 import trio
 
 from .._failures import split_cancelled
+from .._rollout.condition import Condition
 from .http2_frames import Frames
 from .http2_stream import Malformed, Stream, read_head
 from .notices import shown
-from .slow_reader import send_to_reader
-from .wire import Wire
 
 if TYPE_CHECKING:
     from .._limits import EndpointLimits
@@ -96,14 +95,13 @@ class HTTP2:
         self.limits = limits
         self._app = app
         self._shows_key = shows_key
-        self._wire = Wire(connection.stream)
+        self._wire = connection.wire
         self._streams: dict[int, Stream] = {}
-        self._out = bytearray()
-        self._unsent = trio.Event()
+        self._outbox = connection.outbox
+        self._unsent = Condition()
         self._room = trio.lowlevel.ParkingLot()
         self._keyless_until = trio.current_time() + limits.keyless_seconds
         self._head_until = inf
-        self._writing = False
         self._says_eof = False
         self._over = trio.Event()
 
@@ -148,7 +146,7 @@ class HTTP2:
                 self._take(piece)
                 start += len(piece)
                 await trio.lowlevel.checkpoint()
-            while len(self._out) > 4 * MAX_OUT:
+            while self._outbox.size > 4 * MAX_OUT:
                 await self._room.park()
             try:
                 data = await self._receive()
@@ -196,7 +194,7 @@ class HTTP2:
         """Say what is held for it, which matters while it has shown no key."""
         if self.h2.keyless:
             bodies = sum([stream.waiting for stream in self._streams.values()])
-            self.connection.hold(self.h2.begun + len(self._out) + bodies)
+            self.connection.hold(self.h2.begun + self._outbox.size + bodies)
 
     def _handle(self, event: h2.events.Event) -> None:
         match event:
@@ -278,28 +276,25 @@ class HTTP2:
         await self.connection.abort()
 
     async def _flushed(self) -> None:
-        while (self._out or self._writing) and not self._over.is_set():
+        while self._outbox.full and not self._over.is_set():
             await self._room.park()
 
     # What goes
 
     def flush(self) -> None:
         """Have sent what h2 has written."""
-        self._out += self.h2.data_to_send()
-        if self._out:
-            self._unsent.set()
+        self._outbox.keep(self.h2.data_to_send())
+        if self._outbox.full:
+            self._unsent.notify_all()
 
     @trio.lowlevel.enable_ki_protection
     async def _write(self, scope: trio.CancelScope) -> None:
         """Send what is there, until the connection is over."""
         try:
             while True:
-                await self._unsent.wait()
-                self._unsent = trio.Event()
-                data, self._out = bytes(self._out), bytearray()
-                self._writing = True
-                await send_to_reader(self.connection.stream, self._wire, data, self.limits.reader_seconds)
-                self._writing = False
+                if not self._outbox.full:
+                    await self._unsent.wait()
+                await self._outbox.flush()
                 self._room.unpark_all()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             scope.cancel()
@@ -312,7 +307,7 @@ class HTTP2:
     def room(self, number: int) -> int:
         """Bytes that a stream may send now."""
         window = self.h2.local_flow_control_window(number)
-        return max(0, min(window, self.h2.max_outbound_frame_size, MAX_OUT - len(self._out)))
+        return max(0, min(window, self.h2.max_outbound_frame_size, MAX_OUT - self._outbox.size))
 
     async def wait_room(self) -> bool:
         """Wait until there may be more room. False: there was none for too long."""

@@ -11,7 +11,7 @@ import h2.exceptions
 import msgspec
 import trio
 
-from .._rollout.bell import Bell
+from .._rollout.condition import Condition
 from .intake import text_headers
 from .transport import Head
 
@@ -97,7 +97,7 @@ class Stream:
         self._begun = False
         self._ended = False
         self._continues = (b"expect", b"100-continue") in head.headers
-        self._bell = Bell()
+        self._news = Condition()
 
     @property
     def scope(self) -> Message:
@@ -130,17 +130,17 @@ class Stream:
             return
         self._pieces.append(data)
         self.waiting += length
-        self._bell.ring()
+        self._news.notify_all()
 
     def end_body(self) -> None:
         """The body is whole."""
         self._body_ended = True
-        self._bell.ring()
+        self._news.notify_all()
 
     def hang_up(self) -> None:
         """The client is gone, or does not want this any more."""
         self.gone = True
-        self._bell.ring()
+        self._news.notify_all()
 
     # For the application
 
@@ -158,7 +158,7 @@ class Stream:
                 }
             if self._ended and self._body_read:
                 break
-            await self._bell.wait()
+            await self._news.wait()
         await trio.lowlevel.checkpoint()
         return {"type": "http.disconnect"}
 

@@ -1,19 +1,14 @@
-"""What a client has sent on one connection of the fast way, and whether it is still there.
-
-It is the connection's timer, too: the task that reads is one that waits for a deadline anyway.
-"""
+"""What a client has sent on one connection of the fast way, and whether it is still there."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from math import inf
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, final
 
 import trio
 
-from .._rollout.bell import Bell
-from .wire import Wire
+from .._rollout.condition import Condition
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -31,56 +26,31 @@ _READ_AHEAD = 256 * 1024
 waits, which are read for the sake of the hang-up."""
 
 
-class Reader(Protocol):
-    """Whoever reads from it."""
-
-    def hang_up(self) -> None:
-        """The client is gone."""
-
-
 @final
 class Inbox:
-    """What the client has sent and nobody has taken, and whether it is still there. An `Alarm`, too."""
+    """What the client has sent and nobody has taken, and whether it is still there."""
 
-    def __init__(self, wire: Wire, connection: Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.data = connection.ahead
         self.gone = False
-        self.call: Reader | None = None
-        """To be told when the client hangs up."""
-        self._nap = trio.CancelScope()
-        self._due = inf
-        self._ring: Callable[[], None] | None = None
-        self._wire = wire
+        self._callback: Callable[[], None] | None = None
         self._connection = connection
-        self._arrival = Bell()
-        self._room = Bell()
+        self._arrival = Condition()
+        self._room = Condition()
 
     @trio.lowlevel.enable_ki_protection
     async def read(self) -> None:
         """Read until the client hangs up."""
         try:
-            while not self.gone:
-                with trio.CancelScope(deadline=self._due) as self._nap:
-                    await self._read_on()
-                self._wake()
+            await self._read_on()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.hang_up()
 
-    def set(self, seconds: float, ring: Callable[[], None]) -> None:
-        self._due = trio.current_time() + seconds
-        self._ring = ring
-        if self._due < self._nap.deadline:  # else it wakes too early, and naps again: that is cheaper
-            self._nap.deadline = self._due
-
-    def clear(self) -> None:
-        """Forget what was set."""
-        self._due, self._ring = inf, None
-
-    def _wake(self) -> None:
-        if self._ring is not None and self._due <= trio.current_time():
-            ring = self._ring
-            self.clear()
-            ring()
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Call this when the client hangs up, or now if it has; None: nobody wants to know any more."""
+        self._callback = callback
+        if self.gone and callback is not None:
+            callback()
 
     async def _read_on(self) -> None:
         """Read until the client hangs up. Cancellation: nothing is lost."""
@@ -90,12 +60,12 @@ class Inbox:
             if not await self._read_more():
                 self.hang_up()
                 return
-            self._arrival.ring()
+            self._arrival.notify_all()
 
     async def _read_more(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
         if not self._connection.keyless:
-            data = await self._wire.receive()
+            data = await self._connection.wire.receive()
             self.data += data
             return bool(data)
         data = await self._connection.receive_in_turn(len(self.data))
@@ -105,13 +75,13 @@ class Inbox:
     def hang_up(self) -> None:
         """The client is gone."""
         self.gone = True
-        self._arrival.ring()
-        if self.call is not None:
-            self.call.hang_up()
+        self._arrival.notify_all()
+        if self._callback is not None:
+            self._callback()
 
     async def arrival(self) -> None:
         """Until more has come, or the client is gone."""
-        self._room.ring()
+        self._room.notify_all()
         await self._arrival.wait()
 
     async def take_head(self) -> bytes | None:

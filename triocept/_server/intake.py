@@ -13,13 +13,13 @@ from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._limits import EndpointLimits
-from .._rollout.log import ClientGone, EventReader
+from .._rollout.answer import ClientGone, Subscription
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission
-from .answer import write_answer, write_failure
+from .delivery import deliver, write_failure
 from .documents import read_body
 from .encoding import decoded
 from .failure import failure_of, failure_of_fault
@@ -111,14 +111,12 @@ class _Call:
     """The call that a transport has brought; a `Caller`."""
 
     def __init__(self, request: Request, dialect: Dialect, transport: Transport) -> None:
-        self.when_gone = transport.when_gone
-        self.interrupt = transport.interrupt
         self._request = request
         self._dialect = dialect
         self._transport = transport
 
-    async def deliver(self, reader: EventReader) -> None:
-        await write_answer(reader, self._request, self._dialect, self._transport)
+    async def deliver(self, subscription: Subscription) -> None:
+        await deliver(subscription, self._request, self._dialect, self._transport)
 
 
 def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from .._rollout.log import Alarm, ClientGone
+from .._rollout.answer import ClientGone
 from .waiting import Share
 
 __all__ = ["GONE", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
@@ -28,13 +28,11 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A response's head, and what of its body is there already."""
+    """A whole response."""
 
     status: int
     headers: dict[str, str] = {}
     body: bytes = b""
-    last: bool = True
-    """Whether that is all of the body."""
 
 
 class BodyTooLarge(Exception):
@@ -49,7 +47,7 @@ class BodySource(Protocol):
 
 
 class Transport(Protocol):
-    """What a connection gives to `intake`."""
+    """A connection, as one model call sees it. What is written is sent at once as far as that can be, and kept else."""
 
     def admit(self) -> None:
         """The client has shown a key that opens something here."""
@@ -58,32 +56,30 @@ class Transport(Protocol):
         """The whole body, weighed by `share` while it waits; `BodyTooLarge` as soon as it is known to be over `cap`
         bytes, `ClientGone` if it is cut."""
 
-    @property
-    def alarm(self) -> Alarm | None:
-        """The connection's timer, if it has one."""
-
-    def when_gone(self, callback: Callable[[], None]) -> None:
+    def on_gone(self, callback: Callable[[], None]) -> None:
         """Call this when the client hangs up before the end of the answer is on its way."""
 
-    def interrupt(self) -> None:
-        """End a `send` that waits: the connection is broken off, and the client is gone."""
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Begin the response: its head goes out with the first piece of the body."""
 
-    async def send(self, reply: Reply) -> None:
-        """Send a head and the first (perhaps only) piece of a body."""
+    def write(self, data: bytes, *, last: bool = False) -> None:
+        """A piece of the body."""
 
-    async def send_more(self, data: bytes, *, last: bool) -> None:
-        """Send more of the body."""
+    def respond(self, reply: Reply) -> None:
+        """A whole response: `start`, and all of the body."""
 
-    def reply_now(self, reply: Reply) -> bool:
-        """Send a whole response without waiting. Whether all of it is out: what is not goes with `send`, which must
-        be called with the same reply then."""
+    @property
+    def full(self) -> bool:
+        """Whether something is still to be sent: nothing more is to be written before."""
 
-    def can_send_now(self) -> bool:
-        """Whether `send_now` may be called: all that was sent is out, and this transport can send without waiting."""
+    async def flush(self) -> None:
+        """Send what is still to be sent.
 
-    def send_now(self, data: bytes, *, last: bool) -> bool:
-        """Send more of the body without waiting. Whether all of it is out: what is not goes with the next
-        `send_more`."""
+        Raises:
+            ClientGone: the client has hung up, or takes nothing any more: the connection was broken off.
+
+        Cancellation: breaks the connection off.
+        """
 
     async def abort(self) -> None:
         """Break the connection off: the client must see that something is missing."""

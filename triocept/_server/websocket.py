@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -37,16 +36,16 @@ from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
 from .._limits import EndpointLimits
-from .._rollout.bell import Bell
-from .._rollout.log import ClientGone, Entry, EventReader, Relayed
-from .._rollout.outcome import Answered
+from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
+from .._rollout.condition import Condition
+from .._rollout.outcome import Answered, Outcome
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
 from ..dialects.base import Failure, Target
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
+from . import delivery
 from .admission import Admission
-from .answer import follow
 from .documents import read_body, read_json
 from .failure import failure_of, failure_of_fault, failure_of_outcome
 from .intake import OVER_LIMITS, redacted, whole_request
@@ -132,7 +131,7 @@ class _Socket:
         self._max_items = limits.document_items
         self._lanes: dict[str | None, deque[_Frame]] = {}
         self._warm: dict[str, Request] = {}
-        self._room = Bell()
+        self._room = Condition()
         self._gone = False
 
     async def run(self) -> bool:
@@ -213,7 +212,7 @@ class _Socket:
             while waiting:
                 await self._answer(waiting[0], lane)
                 waiting.popleft()
-                self._room.ring()
+                self._room.notify_all()
             del self._lanes[lane]
         except ClientGone:
             pass  # `send` has told everybody
@@ -238,14 +237,13 @@ class _Socket:
             return
         finally:
             frame.share.release()
-        out = _Answer(self, request, lane)
+        out = _Response(self, request, lane)
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
-        with out.scope:
-            await self._rollout._answer_call(
-                request, out, raw=document, headers=redacted(self._head.headers), query=self._head.query
-            )
+        await self._rollout._answer_call(
+            request, out, raw=document, headers=redacted(self._head.headers), query=self._head.query
+        )
 
     async def _request(self, document: Json, size: int) -> Request:
         """The request whole: with the conversation that it goes on from."""
@@ -259,22 +257,27 @@ class _Socket:
             return RESPONSES.continued(request, warm, Response(()))
         return whole_request(request, RESPONSES, self._rollout)
 
-    async def _warm_up(self, request: Request, out: _Answer) -> None:
+    async def _warm_up(self, request: Request, out: _Response) -> None:
         usage = Usage(input_tokens=estimate_input_tokens(request), output_tokens=0, estimated=True)
-        await out.write(ResponseStart(model=request.model))
+        out.write(ResponseStart(model=request.model))
         self._warm[out.response_id] = request
         if len(self._warm) > MAX_WARM:
             del self._warm[next(iter(self._warm))]
-        await out.write(ResponseEnd("end", usage=usage))
+        out.write(ResponseEnd("end", usage=usage))
+        await out.flush()
 
     async def fail(self, failure: Failure, lane: str | None) -> None:
         """Send an error frame."""
+        await self.send(self.failed(failure), lane)
+
+    def failed(self, failure: Failure) -> bytes:
+        """The document of an error frame; and a line in the log."""
         said = ("websocket %s: %s %s", shown(self._head.path), failure.status, shown(failure.message))
         if failure.status in OVER_LIMITS:
             self._notices.warn(f"websocket {failure.status}", *said)
         else:
             log.warning(*said)
-        await self.send(msgspec.json.encode(render_ws_error(failure)), lane)
+        return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:
         """Send a frame: an event or an error, with its lane's name where it has one."""
@@ -292,55 +295,67 @@ class _Socket:
         self._answers.cancel_scope.cancel()
 
 
-class _Answer:
-    """One response on its way; a `Sink` and a `Caller`."""
+class _Response:
+    """One response on its way; a `Caller` and a `Delivery`."""
 
     def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
         self._socket = socket
         self._documents = Documents(request)
         self._lane = lane
-        self.scope = trio.CancelScope()
+        self._frames: deque[bytes] = deque()
+        """What is still to be sent."""
+        self._begun = False
+        self._written_at = trio.current_time()
 
     @property
     def response_id(self) -> str:
         """The id that the agent was told."""
         return self._documents.response_id
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        """A hang-up cancels all of a socket's answers at once."""
-
-    def interrupt(self) -> None:
-        self.scope.cancel()
-
-    async def deliver(self, reader: EventReader) -> None:
+    async def deliver(self, subscription: Subscription) -> None:
         try:
-            await self._follow(reader)
+            await subscription.follow(self)
         except GONE:
             raise
         except Exception as exc:
-            reader.fault = exc
+            subscription.fault = exc
             await self._socket.fail(failure_of_fault(exc), self._lane)
-        reader.delivered = True
+        subscription.delivered = True
 
-    async def _follow(self, reader: EventReader) -> None:
-        await follow(reader, self)
-        outcome = reader.outcome
-        if not isinstance(outcome, Answered):
-            await self._socket.fail(failure_of_outcome(outcome), self._lane)
-        elif not reader.at:  # it was given whole
-            for event in events_of(outcome.response):
-                await self.write(event)
+    @property
+    def full(self) -> bool:
+        return bool(self._frames)
 
-    async def write(self, entry: Entry) -> None:
+    @property
+    def due(self) -> float:
+        return self._written_at + delivery.KEEPALIVE_EVERY
+
+    def write(self, entry: Entry) -> None:
+        self._begun = True
         for event in entry.events if isinstance(entry, Relayed) else (entry,):
-            await self._send(self._documents.render(event))
+            self._keep(self._documents.render(event))
 
-    async def break_silence(self, response_id: str) -> None:
-        await self._send(self._documents.keepalive(response_id))
+    def write_early(self, data: bytes) -> bool:
+        return False
 
-    async def _send(self, events: list[WireEvent]) -> None:
-        for event in events:
-            await self._socket.send(event.data, self._lane)
+    def end(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Answered):
+            self._frames.append(self._socket.failed(failure_of_outcome(outcome)))
+        elif not self._begun:  # it was given whole
+            for event in events_of(outcome.response):
+                self._keep(self._documents.render(event))
+
+    def break_silence(self, response_id: str) -> None:
+        self._keep(self._documents.keepalive(response_id))
+
+    async def flush(self) -> None:
+        while self._frames:
+            await self._socket.send(self._frames[0], self._lane)
+            self._frames.popleft()
+
+    def _keep(self, events: list[WireEvent]) -> None:
+        self._written_at = trio.current_time()
+        self._frames += [event.data for event in events]
 
 
 def _envelope_of(data: bytes) -> _Envelope:

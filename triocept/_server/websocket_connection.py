@@ -29,11 +29,10 @@ from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, generate_accept_token
 
-from .._rollout.log import ClientGone, acquire
+from .._rollout.answer import ClientGone
 from .notices import shown
-from .slow_reader import send_to_reader
+from .outbox import acquire
 from .transport import Reply
-from .wire import Wire
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -79,19 +78,15 @@ class WebSocket:
         head: the request that asked for it.
         rest: what came behind that request.
         max_message: bytes of a message that are kept.
-        reader_seconds: in which the client has to take something of what is sent.
     """
 
-    def __init__(
-        self, connection: Connection, head: Head, rest: bytes, *, max_message: int, reader_seconds: float
-    ) -> None:
+    def __init__(self, connection: Connection, head: Head, rest: bytes, *, max_message: int) -> None:
         self._connection = connection
         self._head = head
-        self._wire = Wire(connection.stream)
+        self._wire = connection.wire
         self._frames = Frames(ConnectionType.SERVER, trailing_data=rest)
         self._events: Iterator[Event] = self._frames.events()
         self._max_message = max_message
-        self._reader_seconds = reader_seconds
         self._message = bytearray()
         self._length = 0
         self._sending = trio.Lock()
@@ -225,14 +220,15 @@ class WebSocket:
 
     async def _transmit(self, data: bytes) -> None:
         try:
-            await send_to_reader(self._connection.stream, self._wire, data, self._reader_seconds)
+            self._connection.outbox.write(data)
+            await self._connection.outbox.flush()
         except trio.Cancelled:
             await self._connection.abort()
             raise
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ClientGone from exc
         except trio.TooSlowError as exc:
-            path, seconds = shown(self._head.path), self._reader_seconds
+            path, seconds = shown(self._head.path), self._connection.limits.reader_seconds
             said = ("websocket %s: not a byte was taken for %g s", path, seconds)
             self._connection.note("websocket reader", *said)
             await self._connection.abort()

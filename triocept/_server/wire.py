@@ -73,19 +73,6 @@ class Wire:
             if taken is not None:
                 return taken
 
-    async def send(self, data: bytes) -> None:
-        """Send all of it. A checkpoint only where it has to wait.
-
-        Raises:
-            trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.
-
-        Cancellation: who knows how much was sent.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        sent = self.send_now(data)
-        if sent < len(data):
-            await self._stream.send_all(memoryview(data)[sent:])
-
     def send_now(self, data: bytes) -> int:
         """Send what the socket takes now; how many bytes that was.
 

@@ -25,7 +25,7 @@ import trio
 
 from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.held import begins_call
-from .._rollout.log import Relayed
+from .._rollout.answer import Relayed
 from .._sse import MAX_EVENT
 from ..dialects._tool_names import ToolNames
 from ..dialects.base import StreamParser

@@ -34,9 +34,9 @@ from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
 from .._checks import check_str
+from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange
-from .._rollout.log import Relayed
 from .._rollout.rollout import Rollout
 from .._rollout.stream import ResponseStream
 from .._trace.tokens import Tokens
@@ -163,7 +163,7 @@ class Upstream:
 
     async def _answer(self, exchange: Exchange, call: Call, version: str | None) -> None:
         async with self._open(call, exchange) as reply:
-            exchange._log.headers = passed_down(reply.headers)
+            exchange._answer.headers = passed_down(reply.headers)
             exchange.annotate(**{NOTE: self._note(reply)})
             if not call.stream or reply.media_type == "application/json":
                 await self._answer_whole(exchange, reply, call, version)
@@ -345,8 +345,7 @@ class Upstream:
         own, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if own else None)
         piece = await pieces.next()
-        exchange._log.on_wait = reply.patience.pause
-        async with exchange.open_stream() as stream:
+        async with exchange._open_stream(reply.patience.pause) as stream:
             while piece is not None:
                 if piece.last:
                     reply.patience.stop()

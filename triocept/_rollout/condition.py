@@ -1,6 +1,7 @@
-"""What tasks wait at until something has happened.
+"""What tasks wait for until something has happened.
 
-trio's `ParkingLot` with less in it: every call has two of these, and making a lot costs as much as using it.
+trio's own `Condition` without its lock (between a look and a wait nothing runs here), and `ParkingLot` with less in it:
+every call has two of these, and making a lot costs as much as using it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from typing import Any, final
 
 import trio
 
-__all__ = ["Bell"]
+__all__ = ["Condition"]
 
 
 @final
-class Bell:
-    """Tasks wait at it, and all go on when it rings."""
+class Condition:
+    """Tasks wait for it, and all go on when it is notified."""
 
     __slots__ = ("_tasks",)
 
@@ -22,9 +23,9 @@ class Bell:
         self._tasks: list[trio.lowlevel.Task] = []
 
     async def wait(self) -> None:
-        """Wait until it rings.
+        """Wait until it is notified.
 
-        Cancellation: immediate, unless it has rung.
+        Cancellation: immediate, unless it has been.
         """
         task = trio.lowlevel.current_task()
         self._tasks.append(task)
@@ -35,7 +36,7 @@ class Bell:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def ring(self) -> None:
+    def notify_all(self) -> None:
         """Let all go on that wait now."""
         if self._tasks:
             tasks, self._tasks = self._tasks, []

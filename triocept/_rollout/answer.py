@@ -1,0 +1,333 @@
+"""An answer on its way from whoever gives it to the connections that wait for it.
+
+One producer, many subscriptions, each from the start: an agent that re-sends its call while the answer still runs
+reads the same answer.
+
+Rules:
+
+1. Nobody asks whether something can be sent now. What is put is rendered for each connection on the spot, unless that
+   one is full: then it is, by the connection's own task, when what it has is sent (`advance`).
+2. Back-pressure: `put` waits until one connection has taken all. Without any it does not wait.
+3. The outcome comes last, once, and without a wait. It is what ends every subscription.
+4. The increments of an answer that was delivered are dropped with its last subscription: the outcome has the whole.
+5. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
+   Such a connection may be given them before anybody has read them (`write_early`); the increment follows at once.
+6. What cannot be said in one connection's dialect is that subscription's error, never the producer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias, final
+
+import msgspec
+import trio
+
+from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, ResponseEnd, ResponseStart
+from .condition import Condition
+from .outcome import Outcome
+
+__all__ = ["Answer", "ClientGone", "Delivery", "Entry", "Relayed", "Subscription", "weight_of"]
+
+
+class ClientGone(Exception):
+    """The client has hung up."""
+
+
+class Relayed(msgspec.Struct, frozen=True, gc=False):
+    """Several increments that go on as one: a piece of a provider's stream, or what was held back until the end."""
+
+    data: bytes | None
+    """Whole frames in the agent's own dialect, as the provider sent them: for a connection that asked for a stream.
+    None: nobody has written it yet."""
+    events: tuple[Event, ...]
+    """What it says: perhaps nothing."""
+
+    @property
+    def last(self) -> bool:
+        """Whether the answer ends with it."""
+        return bool(self.events) and isinstance(self.events[-1], ResponseEnd)
+
+    @property
+    def start(self) -> ResponseStart | None:
+        """The beginning of the answer, if it is in here."""
+        return next((event for event in self.events if isinstance(event, ResponseStart)), None)
+
+
+Entry: TypeAlias = Event | Relayed
+
+_encode = msgspec.json.Encoder().encode
+_EVENT = 200
+"""Bytes that an event takes in memory, beside its text: a token is often four of them."""
+
+
+def weight_of(entry: Entry) -> int:
+    """About how many bytes an increment keeps."""
+    match entry:
+        case PartDelta():
+            return _EVENT + len(entry.text)
+        case PartBlob():
+            return _EVENT + len(entry.blob.data)
+        case Relayed(data=data):
+            return _EVENT * len(entry.events) + len(data) if data else sum(map(weight_of, entry.events))
+        case PartEnd():
+            return _EVENT
+        case _:  # one of a part, or of an answer; all of an opaque part is in its start
+            return _EVENT + len(_encode(entry))
+
+
+class Delivery(Protocol):
+    """What one connection makes of an answer, and what of that it has still to send. Only `flush` waits."""
+
+    @property
+    def full(self) -> bool:
+        """Whether something of it is still to be sent: it takes no more before."""
+
+    @property
+    def due(self) -> float:
+        """When, by trio's clock, its client will have waited in silence for too long."""
+
+    def write(self, entry: Entry) -> None:
+        """An increment.
+
+        Raises:
+            DialectError: this connection's dialect cannot say it.
+        """
+
+    def write_early(self, data: bytes) -> bool:
+        """The bytes of an increment that is not known yet; whether this connection can be given them."""
+
+    def end(self, outcome: Outcome) -> None:
+        """How it ended; what is still to be written of it."""
+
+    def break_silence(self, response_id: str) -> None:
+        """A no-op; the answer will have this id."""
+
+    async def flush(self) -> None:
+        """Send what is still to be sent. Called by the connection's own task alone.
+
+        Raises:
+            ClientGone: the client has hung up, or takes nothing any more.
+
+        Cancellation: breaks the connection off.
+        """
+
+
+class Answer:
+    """The increments of one answer, then its outcome.
+
+    Args:
+        response_id: the id that the answer has unless whoever gives it says otherwise in time.
+        request_id: the id of the call, which the head of its answer has.
+    """
+
+    def __init__(self, response_id: str = "", request_id: str = "") -> None:
+        self.response_id = response_id
+        self.request_id = request_id
+        self.announced = False
+        """Whether some agent was told `response_id` already: the answer must have it then."""
+        self.entries: list[Entry] = []
+        self.headers: Mapping[str, str] = {}
+        """What the head of the answer says beside: a provider's request id, its rate limits; set before the first
+        entry."""
+        self.outcome: Outcome | None = None
+        self.delivered = False
+        """Whether all of it was written to some connection."""
+        self._subscriptions: set[Subscription] = set()
+        self._progress = Condition()
+
+    @property
+    def attended(self) -> bool:
+        """Whether anybody reads."""
+        return bool(self._subscriptions)
+
+    def subscribe(self) -> Subscription:
+        """A place in it for one more connection, at its beginning."""
+        subscription = Subscription(self)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    async def put(self, entry: Entry, on_wait: Callable[[bool], None] | None = None) -> None:
+        """Add an increment, and wait until a connection has taken it.
+
+        Args:
+            entry: the increment.
+            on_wait: told when it begins to wait for a connection, and when that is over.
+
+        Cancellation: the increment stays; only the wait is cut short.
+        """
+        self.entries.append(entry)
+        for subscription in self._subscriptions:
+            subscription.advance()
+        await self._until(self._is_taken, on_wait)
+
+    def write_early(self, data: bytes) -> bool:
+        """Give the one connection that reads the bytes of the increment that is put next; whether it has them."""
+        if len(self._subscriptions) != 1:
+            return False
+        return next(iter(self._subscriptions)).write_early(data)
+
+    def end(self, outcome: Outcome, last: Entry | None = None) -> None:
+        """The outcome, after one last increment."""
+        if last is not None:
+            self.entries.append(last)
+        self.outcome = outcome
+        for subscription in self._subscriptions:
+            subscription.advance()
+            self.delivered |= subscription.delivered
+        self._progress.notify_all()
+
+    async def wait_delivered(self) -> None:
+        """Until the answer was written to a connection, or nobody waits for it any more."""
+        await self._until(lambda: self.delivered)
+
+    def _is_taken(self) -> bool:
+        count = len(self.entries)
+        return any(subscription.at == count for subscription in self._subscriptions)
+
+    async def _until(self, done: Callable[[], bool], on_wait: Callable[[bool], None] | None = None) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if done() or not self._subscriptions:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        if on_wait is not None:
+            on_wait(True)
+        try:
+            while not done() and self._subscriptions:
+                await self._progress.wait()
+        finally:
+            if on_wait is not None:
+                on_wait(False)
+
+
+@final
+class Subscription:
+    """One connection's place in the answer. Its own task runs `follow`; whoever answers, `advance`."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.at = 0
+        """How many increments were written."""
+        self.ended = False
+        """Whether the outcome was, too."""
+        self.delivered = False
+        """Whether all of it was sent."""
+        self.fault: Exception | None = None
+        """Set by a connection that could not write the answer, through no fault of its client."""
+        self._answer = answer
+        self._delivery: Delivery | None = None
+        self._early = False  # whether the increment that is put next was written
+        self._gone = False
+        self._error: Exception | None = None
+        self._news = Condition()
+        self._flushing: trio.CancelScope | None = None
+
+    @property
+    def request_id(self) -> str:
+        """The id of the call; empty where no exchange has it."""
+        return self._answer.request_id
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the head of the answer says beside."""
+        return self._answer.headers
+
+    async def follow(self, delivery: Delivery) -> None:
+        """Give the connection all of the answer, and let it break each silence, until everything is sent.
+
+        Raises:
+            ClientGone: by `hang_up`, or from the connection.
+            Exception: from the connection: it cannot say this answer.
+
+        Cancellation: of a flush breaks the connection off, of a wait does nothing.
+        """
+        self._delivery = delivery
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            self.advance()
+            if delivery.full:
+                await self._flush(delivery)
+                continue
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                break
+            if self._gone:
+                raise ClientGone
+            if (due := delivery.due) <= trio.current_time():
+                delivery.break_silence(self._announce())
+                continue
+            with trio.CancelScope(deadline=due):
+                await self._news.wait()
+        self.delivered = True
+
+    def advance(self) -> None:
+        """Write what is there, while the connection is not full; then the outcome."""
+        delivery, entries = self._delivery, self._answer.entries
+        if delivery is None or self._gone or self._error is not None:
+            return
+        try:
+            while self.at < len(entries) and not delivery.full:
+                self.at += 1
+                if self._early:
+                    self._early = False
+                else:
+                    delivery.write(entries[self.at - 1])
+            outcome = self._answer.outcome
+            if outcome is not None and not self.ended and self.at == len(entries) and not delivery.full:
+                self.ended = True
+                delivery.end(outcome)
+                self.delivered = not delivery.full
+        except Exception as exc:
+            self._error = exc
+        self._wake(delivery)
+        self._answer._progress.notify_all()
+
+    def write_early(self, data: bytes) -> bool:
+        """Write the bytes of the increment that is put next, if that is the one that the connection waits for."""
+        delivery = self._delivery
+        if delivery is None or self._gone or self._error is not None or delivery.full:
+            return False
+        self._early = self.at == len(self._answer.entries) and delivery.write_early(data)
+        self._wake(delivery)
+        return self._early
+
+    def hang_up(self) -> None:
+        """The client has hung up, or will not be waited for any longer."""
+        self._gone = True
+        self._news.notify_all()
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    def close(self) -> None:
+        """This connection is done with the answer, whether all of it was written or not.
+
+        It lets go of the connection, too: a cycle would keep a whole request until the garbage collector comes.
+        """
+        self._delivery = None
+        answer = self._answer
+        answer.delivered |= self.delivered
+        answer._subscriptions.discard(self)
+        if answer.delivered and not answer._subscriptions:
+            answer.entries.clear()
+        answer._progress.notify_all()
+
+    def _wake(self, delivery: Delivery) -> None:
+        """Let the connection's own task go on, if there is something for it to do."""
+        if delivery.full or self.ended or self._error is not None:
+            self._news.notify_all()
+
+    async def _flush(self, delivery: Delivery) -> None:
+        if self._gone:
+            raise ClientGone
+        self._flushing = scope = trio.CancelScope()
+        with scope:
+            await delivery.flush()
+        self._flushing = None
+        if scope.cancelled_caught:
+            raise ClientGone
+
+    def _announce(self) -> str:
+        """The id that the answer will have, for an agent that must be told before it has begun."""
+        answer = self._answer
+        answer.announced = answer.announced or not answer.entries
+        return answer.response_id

@@ -1,0 +1,275 @@
+"""From the outcome of an exchange to status, headers, JSON or SSE.
+
+Rules:
+
+1. The head goes out with the first increment, or after `HEAD_AFTER` seconds without one: a refusal that comes
+   before has its HTTP status.
+2. Silence is filled with what the dialect ignores: its own no-op events (SSE comments kill gemini-cli, and do not
+   count for Codex), or white space before a JSON document.
+3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: nobody can
+   take it for whole.
+4. A provider's own bytes, in the agent's dialect, are written as they came; to a connection that asked for another form
+   of the answer they are rendered anew.
+5. An answer is delivered when its last byte is sent, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import msgspec
+import trio
+
+from .._canonical.events import ResponseEnd
+from .._canonical.fold import events_of
+from .._canonical.request import Request
+from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
+from .._rollout.outcome import Answered, Outcome, Refused
+from ..dialects.base import Dialect, Failure, StreamRenderer
+from ..errors import DialectError
+from .failure import failure_of_fault, failure_of_outcome, failure_reply, identified
+from .transport import GONE, Reply, Transport
+
+__all__ = ["deliver", "write_failure"]
+
+HEAD_AFTER = 30.0
+"""Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
+clients 300 s. Until then a refusal has its HTTP status."""
+KEEPALIVE_EVERY = 10.0
+"""Seconds of silence after which a no-op is sent: of the dialect in a stream, a space before a whole document."""
+
+log = logging.getLogger("triocept.endpoint")
+_encode = msgspec.json.Encoder().encode
+
+
+async def deliver(
+    subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
+) -> None:
+    """Write an answer as `request` wants it, whole or as a stream, to its end.
+
+    Raises:
+        ClientGone: the client has hung up before that.
+    """
+    form = _Streamed if request.stream else _Whole
+    await form(subscription, request, dialect, transport).run()
+
+
+async def write_failure(failure: Failure, dialect: Dialect, transport: Transport) -> None:
+    """Write an error in the dialect's own shape."""
+    transport.respond(failure_reply(failure, dialect))
+    await transport.flush()
+
+
+class _HTTPDelivery(ABC):
+    """An answer on its way to a client of HTTP; a `Delivery`."""
+
+    def __init__(
+        self, subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
+    ) -> None:
+        self._subscription = subscription
+        self._request = request
+        self._dialect = dialect
+        self._transport = transport
+        self._begun = False
+        self._breaks = False
+        """Whether its connection is to be broken off: what was sent is no answer."""
+        self._written_at = trio.current_time()
+
+    async def run(self) -> None:
+        """Deliver it."""
+        transport, subscription = self._transport, self._subscription
+        transport.on_gone(subscription.hang_up)
+        try:
+            await subscription.follow(self)
+        except ClientGone:
+            await transport.abort()
+            raise
+        except GONE:
+            raise
+        except Exception as exc:
+            self._fail(_unsayable(exc, self._dialect, subscription))
+            await transport.flush()
+        if self._breaks:
+            await transport.abort()
+        subscription.delivered = True
+
+    @property
+    def full(self) -> bool:
+        return self._transport.full
+
+    @property
+    def due(self) -> float:
+        return self._written_at + (KEEPALIVE_EVERY if self._begun else HEAD_AFTER)
+
+    async def flush(self) -> None:
+        await self._transport.flush()
+
+    def _begin(self, headers: dict[str, str]) -> None:
+        self._begun = True
+        self._transport.start(200, headers | _head_of(self._subscription, self._dialect))
+
+    def _send(self, data: bytes, *, last: bool) -> None:
+        self._written_at = trio.current_time()
+        self._transport.write(data, last=last)
+
+    @abstractmethod
+    def write(self, entry: Entry) -> None: ...
+
+    @abstractmethod
+    def write_early(self, data: bytes) -> bool: ...
+
+    @abstractmethod
+    def end(self, outcome: Outcome) -> None: ...
+
+    @abstractmethod
+    def break_silence(self, response_id: str) -> None: ...
+
+    @abstractmethod
+    def _fail(self, failure: Failure) -> None:
+        """The error in the place of the answer, or in the middle of it; and no clean end."""
+
+
+def _reply(outcome: Outcome, subscription: Subscription, request: Request, dialect: Dialect) -> Reply:
+    if not isinstance(outcome, Answered):
+        failure = failure_of_outcome(outcome)
+        reply = failure_reply(failure, dialect, subscription.request_id)
+        document = outcome.document if isinstance(outcome, Refused) else None
+        return reply if document is None else msgspec.structs.replace(reply, body=document)
+    try:
+        reply = _whole(outcome, request, dialect)
+        return msgspec.structs.replace(reply, headers=reply.headers | _head_of(subscription, dialect))
+    except Exception as exc:
+        return failure_reply(_unsayable(exc, dialect, subscription), dialect, subscription.request_id)
+
+
+def _head_of(subscription: Subscription, dialect: Dialect) -> dict[str, str]:
+    """What the head of an answer says beside: the id of its call, and what a provider said."""
+    name = dialect.request_id_header
+    return {name: subscription.request_id, **subscription.headers} if name else dict(subscription.headers)
+
+
+def _unsayable(exc: Exception, dialect: Dialect, subscription: Subscription) -> Failure:
+    """A tool call for an agent of text completions, say: its wire has no word for it. Or a fault of ours."""
+    if not isinstance(exc, DialectError):
+        subscription.fault = exc
+        return failure_of_fault(exc)
+    log.error("an answer cannot be said in %s: %s", dialect.name, exc)
+    return Failure(status=500, message=str(exc), should_retry=False)
+
+
+def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
+    if not request.stream:
+        document = answer.document or _encode(dialect.render_response(answer.response, request))
+        return Reply(200, {"content-type": "application/json"}, document)
+    renderer = dialect.stream_renderer(request)
+    body = b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
+    return Reply(200, _stream_headers(request, dialect), body)
+
+
+class _Streamed(_HTTPDelivery):
+    """A streamed answer."""
+
+    _ended = False
+    _as_it_came: bool
+    """Whether a provider's own bytes go on as they are."""
+
+    @cached_property
+    def _renderer(self) -> StreamRenderer:
+        self._as_it_came = self._request.framing == "sse"
+        return self._dialect.stream_renderer(self._request)
+
+    def write(self, entry: Entry) -> None:
+        renderer = self._renderer
+        if isinstance(entry, Relayed) and self._begun and self._subscription.at == 1:
+            self._as_it_came = False  # a no-op came first, with an id of ours, which stays
+        data = self._bytes(entry, renderer)
+        last = self._ended = _is_last(entry)
+        if not self._begun:
+            self._begin(_stream_headers(self._request, self._dialect))
+        elif not data and not last:
+            return
+        self._send(data, last=last)
+
+    def write_early(self, data: bytes) -> bool:
+        if not self._begun or not self._subscription.at or not self._as_it_came:
+            return False
+        self._send(data, last=False)
+        return True
+
+    def end(self, outcome: Outcome) -> None:
+        if self._ended:
+            return
+        if not self._begun:
+            self._transport.respond(_reply(outcome, self._subscription, self._request, self._dialect))
+        elif not isinstance(outcome, Answered):
+            self._fail(failure_of_outcome(outcome))
+        else:  # nothing but no-ops so far: the answer was given whole
+            events = events_of(self._dialect.streamed(outcome.response))
+            self._send(b"".join([self._renderer.render(event) for event in events]), last=True)
+
+    def break_silence(self, response_id: str) -> None:
+        data = self._renderer.keepalive(response_id)
+        if not self._begun:
+            self._begin(_stream_headers(self._request, self._dialect))
+        self._send(data, last=False)
+
+    def _fail(self, failure: Failure) -> None:
+        if not self._begun:
+            self._transport.respond(failure_reply(failure, self._dialect, self._subscription.request_id))
+            return
+        failure = identified(failure, self._dialect, self._subscription.request_id)
+        self._send(self._renderer.fail(failure), last=False)
+        self._breaks = True
+
+    def _bytes(self, entry: Entry, renderer: StreamRenderer) -> bytes:
+        """What the agent gets of an increment."""
+        if not isinstance(entry, Relayed):
+            return renderer.render(entry)
+        if entry.data is None or not self._as_it_came:
+            return b"".join([renderer.render(event) for event in entry.events])
+        if entry.start is not None:
+            renderer.render(entry.start)  # for the no-ops and the error that it may have to write
+        return entry.data
+
+
+def _is_last(entry: Entry) -> bool:
+    return entry.last if isinstance(entry, Relayed) else isinstance(entry, ResponseEnd)
+
+
+class _Whole(_HTTPDelivery):
+    """A whole answer, with white space before it if it is late."""
+
+    def write(self, entry: Entry) -> None:
+        """Nothing is written of it before the end."""
+
+    def write_early(self, data: bytes) -> bool:
+        return False
+
+    def end(self, outcome: Outcome) -> None:
+        reply = _reply(outcome, self._subscription, self._request, self._dialect)
+        if not self._begun:
+            self._transport.respond(reply)
+        elif reply.status == 200:
+            self._send(reply.body, last=True)
+        else:  # its status is gone: what is sent now would be taken for an answer
+            self._breaks = True
+
+    def break_silence(self, response_id: str) -> None:
+        if not self._begun:
+            self._begin({"content-type": "application/json"})
+        self._send(b" ", last=False)
+
+    def _fail(self, failure: Failure) -> None:
+        if not self._begun:
+            self._transport.respond(failure_reply(failure, self._dialect, self._subscription.request_id))
+        self._breaks = self._begun
+
+
+def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:
+    return {
+        "content-type": dialect.stream_type(request),
+        "cache-control": "no-cache",
+        "x-accel-buffering": "no",  # nginx and its kin hold events back without it
+    }
