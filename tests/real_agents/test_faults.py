@@ -18,7 +18,7 @@ import trio
 from tests.real_agents.cases import CASES, Case, cases
 from tests.real_agents.play import Calls, Played, check_done, check_turns, play
 from triocept import Exchange, PartDelta, PartStart, Refusal, ResponseStart, ToolCall
-from triocept._server import answer
+from triocept._server import delivery
 
 Executables = Callable[[str], Path]
 RETRY_AFTER = 2.0
@@ -224,8 +224,8 @@ async def test_a_silence_longer_than_its_patience_is_filled_so_that_it_waits(
 ) -> None:
     patience = PATIENCE.get(case.name, ANY)
     print(f"{case.name}: {patience.what}, cut to {patience.limit} s")
-    monkeypatch.setattr(answer, "HEAD_AFTER", 1.0)  # 30 s and
-    monkeypatch.setattr(answer, "KEEPALIVE_EVERY", 1.0)  # 10 s otherwise
+    monkeypatch.setattr(delivery, "HEAD_AFTER", 1.0)  # 30 s and
+    monkeypatch.setattr(delivery, "KEEPALIVE_EVERY", 1.0)  # 10 s otherwise
     played = await play_silent(case, executable_of, tmp_path, patience, patience.limit + 4)
     check_turns(played)
     assert calls.main == len(case.replies)
@@ -242,8 +242,8 @@ async def test_without_what_fills_it_the_same_silence_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     patience = PATIENCE[case.name]
-    monkeypatch.setattr(answer, "HEAD_AFTER", inf if patience.for_head else 1.0)
-    monkeypatch.setattr(answer, "KEEPALIVE_EVERY", inf)
+    monkeypatch.setattr(delivery, "HEAD_AFTER", inf if patience.for_head else 1.0)
+    monkeypatch.setattr(delivery, "KEEPALIVE_EVERY", inf)
     played = await play_silent(case, executable_of, tmp_path, patience, 60)
     check_turns(played, "abandoned")
     assert calls.main == len(case.replies) + 1
@@ -315,7 +315,7 @@ async def test_a_stop_in_a_silence_that_was_being_filled_ends_it_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The head of the answer is out, and with it the status 404: some ask once more, and are told then."""
-    monkeypatch.setattr(answer, "HEAD_AFTER", 0.5)
+    monkeypatch.setattr(delivery, "HEAD_AFTER", 0.5)
     played = await play(case, executable_of(case.agent), tmp_path, fault=stop_late)
     check_stopped(played)
     assert calls.main <= 2, [

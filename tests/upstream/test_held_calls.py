@@ -25,7 +25,7 @@ from triocept import (
     UpstreamError,
     events_of,
 )
-from triocept._server import answer as answering
+from triocept._server import delivery
 from triocept._upstream.relay import Relay
 from triocept.dialects import DIALECTS
 
@@ -172,7 +172,7 @@ async def test_a_handlers_own_call_waits_for_the_end_too(agent: str) -> None:
 async def test_the_silence_of_a_call_that_is_held_is_filled(
     agent: str, relayed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "KEEPALIVE_EVERY", 0.05)
+    monkeypatch.setattr(delivery, "KEEPALIVE_EVERY", 0.05)
     before, calling = cut(wire_stream(agent, answer_of(agent)))
     filled = trio.Event()
 
@@ -207,8 +207,8 @@ async def test_a_call_is_held_too_where_a_filling_was_sent_before_the_answer_beg
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The agent gets no bytes of the provider then, for it knows the answer by another id."""
-    monkeypatch.setattr(answering, "HEAD_AFTER", 0.05)
-    monkeypatch.setattr(answering, "KEEPALIVE_EVERY", 0.05)
+    monkeypatch.setattr(delivery, "HEAD_AFTER", 0.05)
+    monkeypatch.setattr(delivery, "KEEPALIVE_EVERY", 0.05)
     before, calling = cut(wire_stream(MESSAGES, answer_of(MESSAGES)))
     filled, data = trio.Event(), b""
 
