@@ -3,7 +3,8 @@
 * `listen`: the one socket, bound once and held.
 * `serve`: start, run, end. `admission`: who is let in, and for how long without a key. `turns`: those that have
   shown none are read a few at a time.
-* `connection`: hypercorn's TCPServer, one fault domain each. `wire`: its bytes.
+* `base_connection`: what every protocol needs of the connection that it is spoken on. `wire`: its bytes.
+* `connection`: hypercorn's TCPServer, one fault domain each; speaks what its client speaks.
 * `fast`: model calls over HTTP/1.1, without hypercorn. `inbox`: what their clients have sent.
 * `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.

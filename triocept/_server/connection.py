@@ -17,10 +17,7 @@ the same in 0.17.3 and 0.18.0.
 from __future__ import annotations
 
 import ssl
-import time
 from contextlib import suppress
-from email.utils import formatdate
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -33,11 +30,13 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from .._bare_socket import BareSocket
-from .http1 import HTTP1, HungUp
+from .base_connection import BaseConnection
+from .http1 import HTTP1, HTTP1Connection, HungUp
 from .http2 import HTTP2
-from .outbox import Outbox, acquire
+from .outbox import acquire
+from .transport import STATE_KEY
 from .websocket_connection import WebSocket
-from .wire import MAX_RECEIVE, STRANGERS_PIECE, Wire
+from .wire import MAX_RECEIVE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,10 +50,8 @@ if TYPE_CHECKING:
     from .front import Front
     from .transport import Head
 
-__all__ = ["NO_ROOM", "STATE_KEY", "Connection"]
+__all__ = ["NO_ROOM", "Connection"]
 
-STATE_KEY = "triocept.connection"
-"""Where an ASGI scope's `state` holds the connection that it came on."""
 READ_AHEAD = 256 * 1024
 """Bytes that are read of the requests behind one that waits, for the sake of the hang-up."""
 _REFUSED_SECONDS = 1.0
@@ -75,7 +72,7 @@ NO_ROOM = _last_words(503, "no room for a further connection").replace(
 """What a connection is told that is not let in."""
 
 
-class Connection(TCPServer):
+class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn says `stream` otherwise
     """One connection, from its first byte to its close.
 
     Args:
@@ -100,29 +97,13 @@ class Connection(TCPServer):
         http2: bool,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
-        self.idle = True
-        """Whether it waits for a request, and nothing is lost by closing it."""
-        self.limits = admission.limits
-        self.gone = False
-        """Whether its client has left, or it was broken off: no further request of it is served."""
-        self.times_itself = False
-        """Whether another protocol has the whole connection, and ends it after `keyless_seconds` itself."""
-        self.keyless = True
-        """Whether it has not shown a key of this endpoint yet."""
-        self._admission = admission
+        BaseConnection.__init__(self, stream, admission)  # hypercorn's own calls nobody's
         self.offers_http2 = http2
-        self.wire = Wire(stream)
-        self.outbox = Outbox(stream, self.wire, admission.limits.reader_seconds)
-        """What it has still to send; whoever has the connection writes to it, and flushes it."""
         self._fast = fast
         self._front = front
         self._max_body = max_body
         self._corked: bytearray | None = None
         self._work = trio.CancelScope()
-        self.queued = 0
-        """Bytes of a body that wait for an application to take them."""
-        self.ahead = bytearray()
-        """What was received, and is still to be read."""
 
     async def run(self) -> None:
         alpn, secure = "http/1.1", isinstance(self.stream, trio.SSLStream)
@@ -240,10 +221,6 @@ class Connection(TCPServer):
             return await self.receive_in_turn(held)
         return bytes(await self.stream.receive_some(MAX_RECEIVE))
 
-    async def receive_in_turn(self, held: int, most: int = STRANGERS_PIECE) -> bytes:
-        """Some bytes of a client that has shown no key, when it is its turn; `held` are held of it already."""
-        return await self.wire.receive_of_stranger(most, self._admission.turns, held, self.hold)
-
     @property
     def _http1(self) -> HTTP1 | None:
         protocol = getattr(self, "protocol", None)  # there is none before hypercorn has it
@@ -259,6 +236,11 @@ class Connection(TCPServer):
         if message is not None:
             self.queued += len(message.get("body", b""))
         await put(message)
+
+    @property
+    def awaits_body(self) -> bool:
+        """Its requests say so in their heads."""
+        return True
 
     def note_taken(self, count: int) -> None:
         """The application has so many bytes of the body now."""
@@ -327,10 +309,6 @@ class Connection(TCPServer):
         """Whether the server stops, and this connection ends with its response."""
         return bool(self.context.terminated.is_set())
 
-    def date(self) -> str:
-        """The value of a `Date` header."""
-        return _date(int(time.time()))
-
     def cork(self) -> None:
         """Hold back what is sent, until `uncork`."""
         self._corked = bytearray()
@@ -365,39 +343,11 @@ class Connection(TCPServer):
         finally:
             self.send_lock.release()
 
-    def admit(self) -> None:
-        """It has shown a key that opens something here."""
-        if self.keyless:
-            self.keyless = False
-            self._admission.admit(self)
-
-    def hold(self, count: int) -> None:
-        """So many bytes of it are held that nobody takes: it matters where it has shown no key."""
-        if self.keyless:
-            self._admission.hold(self, count + self.queued)
-
-    def begin_head(self) -> None:
-        """The beginning of a head is there."""
-        self._admission.begin_head(self)
-
-    def end_head(self) -> None:
-        """All of it is there."""
-        self._admission.end_head(self)
-
     def _look_for_head(self) -> None:
         """See whether the beginning of a head is left, behind what was read."""
         if self._http1 is not None and self._http1.head_begun:
             self.begin_head()
         self.hold(self._buffered)
-
-    def note(self, kind: str, text: str, *args: object) -> None:
-        """Log what a client has done: one line a minute of each kind, over all connections."""
-        self._admission.notices.warn(kind, text, *args)
-
-    def note_slow_reader(self) -> None:
-        """Say that it is broken off because its client took nothing."""
-        seconds = self.limits.reader_seconds
-        self.note("reader", "a client took nothing of its answer for %g s: it is broken off", seconds)
 
     def cut(self, *, late: bool = False) -> None:
         """Close it at once; `late`: in the middle of a head, with 408."""
@@ -411,13 +361,3 @@ class Connection(TCPServer):
                     self.wire.send_now(_TOO_LATE)
             self._socket.close()
         self._drop()  # now: its tasks end later
-
-    async def abort(self) -> None:
-        """Break the connection off: no further byte, no clean end."""
-        self.gone = True
-        await trio.aclose_forcefully(self.stream)
-
-
-@lru_cache(maxsize=2)
-def _date(seconds: int) -> str:
-    return formatdate(seconds, usegmt=True)

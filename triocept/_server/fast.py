@@ -21,19 +21,17 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TypeAlias, final
 
 import trio
 
 from .._rollout.answer import ClientGone
+from .base_connection import BaseConnection
 from .inbox import Inbox
 from .intake import LINGER
 from .routes import Route, Routes
 from .transport import BodyTooLarge, Head, Reply, Transport
 from .waiting import Share
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 __all__ = ["FastWay", "Intake"]
 
@@ -56,7 +54,7 @@ class FastWay:
         intake: what answers them.
     """
 
-    def __init__(self, connection: Connection, routes: Routes, intake: Intake) -> None:
+    def __init__(self, connection: BaseConnection, routes: Routes, intake: Intake) -> None:
         self._connection = connection
         self._routes = routes
         self._intake = intake

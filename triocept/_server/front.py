@@ -28,10 +28,8 @@ from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission
-from .connection import STATE_KEY, Connection
 from .delivery import write_failure
 from .failure import failure_of, failure_reply
-from .http2_stream import Stream
 from .intake import (
     LINGER,
     authenticate,
@@ -44,7 +42,7 @@ from .intake import (
 from .mcp import serve_mcp
 from .notices import shown
 from .routes import Route, Routes, split_rollout
-from .transport import BodyTooLarge, Head, Reply, Transport
+from .transport import STATE_KEY, ASGIConnection, BodyTooLarge, Head, Reply, Transport
 from .waiting import Share
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
@@ -236,7 +234,7 @@ class HTTPCycle:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self._connection: Connection | Stream = scope["state"][STATE_KEY]
+        self._connection: ASGIConnection = scope["state"][STATE_KEY]
         self._receive = receive
         self._send = send
         self.nursery: trio.Nursery | None = None
@@ -245,7 +243,7 @@ class HTTPCycle:
         """Whether the body was asked for."""
         self._read = trio.Event()
         """Set once the body was read."""
-        if not (self._connection.awaits_body if scope["http_version"] == "2" else _has_body(self._headers)):
+        if not (self._connection.awaits_body and (scope["http_version"] == "2" or _has_body(self._headers))):
             self._read.set()
         self._told = False
         """Whether Quart was told that there is no body."""

@@ -15,8 +15,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import h11
@@ -25,13 +27,11 @@ from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
+from .._limits import EndpointLimits
+from .base_connection import BaseConnection
 from .intake import text_headers
 from .transport import Head
 from .websocket_connection import wants_websocket
-
-if TYPE_CHECKING:
-    from .._limits import EndpointLimits
-    from .connection import Connection
 
 __all__ = ["HTTP1", "HungUp"]
 
@@ -43,10 +43,40 @@ class HungUp(Exception):
     """The connection is over: the client hung up while its request waited, or another protocol has ended it."""
 
 
+class HTTP1Connection(BaseConnection):
+    """What it asks of its connection."""
+
+    offers_http2: bool
+    """Whether HTTP/2 is spoken on plain TCP to whoever begins with it."""
+
+    @abstractmethod
+    async def run_http2(self, data: bytes = b"") -> None:
+        """Speak HTTP/2 from here on, to its end; `data` was read already."""
+
+    @abstractmethod
+    async def run_websocket(self, head: Head, rest: bytes) -> None:
+        """Speak websocket from here on, to its end; `rest` came behind the request that asked for it."""
+
+    @abstractmethod
+    async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
+        """Let an application have a message, when it asks; what of a body waits for that is weighed."""
+
+    @abstractmethod
+    async def read_ahead(self) -> None:
+        """Read on, to see the client hang up; what comes is kept for later. Returns when it has.
+
+        Cancellation: nothing that was read is lost.
+        """
+
+    @abstractmethod
+    async def throw_away(self) -> None:
+        """Read what is still to come of a head that was refused: for a moment, and no more than a few heads."""
+
+
 class HTTP1(H11Protocol):
     """Speaks HTTP/1.1 on `connection`, in place of `other`, which hypercorn has made."""
 
-    def __init__(self, other: H11Protocol, connection: Connection) -> None:
+    def __init__(self, other: H11Protocol, connection: HTTP1Connection) -> None:
         super().__init__(
             other.app,
             other.config,
@@ -181,7 +211,7 @@ class _Received(ReceiveBuffer):
 class _Pause:
     """hypercorn's event that says whether it may read on; whoever waits for it keeps an eye on the client."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HTTP1Connection) -> None:
         self._connection = connection
         self._event = trio.Event()
 

@@ -37,13 +37,13 @@ import trio
 
 from .._failures import split_cancelled
 from .._rollout.condition import Condition
+from .base_connection import BaseConnection
 from .http2_frames import Frames
 from .http2_stream import Malformed, Stream, read_head
 from .notices import shown
 
 if TYPE_CHECKING:
     from .._limits import EndpointLimits
-    from .connection import Connection
     from .transport import Head
 
 __all__ = ["HTTP2"]
@@ -84,7 +84,7 @@ class HTTP2:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: BaseConnection,
         app: Callable[..., Awaitable[None]],
         *,
         limits: EndpointLimits,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 from urllib.parse import unquote
 
 import h2.exceptions
@@ -12,11 +12,10 @@ import msgspec
 import trio
 
 from .._rollout.condition import Condition
+from .base_connection import BaseConnection
+from .http2_frames import Frames
 from .intake import text_headers
-from .transport import Head
-
-if TYPE_CHECKING:
-    from .http2 import HTTP2
+from .transport import STATE_KEY, Head
 
 __all__ = ["Malformed", "RequestHead", "Stream", "read_head"]
 
@@ -78,11 +77,36 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
     return RequestHead(method.decode().upper(), bytes(target), plain)
 
 
+class Session(Protocol):
+    """The connection of a stream."""
+
+    connection: BaseConnection
+    h2: Frames
+
+    def flush(self) -> None:
+        """Have sent what h2 has written."""
+
+    def room(self, number: int) -> int:
+        """Bytes that a stream may send now."""
+
+    async def wait_room(self) -> bool:
+        """Wait until there may be more room. False: there was none for too long."""
+
+    def acknowledge(self, length: int | None, number: int) -> None:
+        """So many bytes of a body need no room any more."""
+
+    def give_up(self, number: int) -> None:
+        """End a stream whose client takes nothing."""
+
+    def reset(self, number: int, code: int) -> None:
+        """End a stream."""
+
+
 @final
 class Stream:
     """One stream. Its own task calls `receive` and `send`, the connection's reader everything else."""
 
-    def __init__(self, http2: HTTP2, number: int, head: RequestHead) -> None:
+    def __init__(self, http2: Session, number: int, head: RequestHead) -> None:
         self.number = number
         self.gone = False
         """Whether it was reset, by either side, or its connection has ended."""
@@ -117,7 +141,7 @@ class Stream:
             "headers": self._head.headers,
             "client": None,
             "server": None,
-            "state": {"triocept.connection": self},
+            "state": {STATE_KEY: self},
             "extensions": {},
         }
 

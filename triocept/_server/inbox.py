@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import trio
 
 from .._rollout.condition import Condition
-
-if TYPE_CHECKING:
-    from .connection import Connection
+from .base_connection import BaseConnection
 
 __all__ = ["Inbox"]
 
@@ -30,7 +28,7 @@ waits, which are read for the sake of the hang-up."""
 class Inbox:
     """What the client has sent and nobody has taken, and whether it is still there."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: BaseConnection) -> None:
         self.data = connection.ahead
         self.gone = False
         self._callback: Callable[[], None] | None = None

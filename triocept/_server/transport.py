@@ -11,7 +11,10 @@ import trio
 from .._rollout.answer import ClientGone
 from .waiting import Share
 
-__all__ = ["GONE", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
+__all__ = ["GONE", "STATE_KEY", "ASGIConnection", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
+
+STATE_KEY = "triocept.connection"
+"""Where an ASGI scope's `state` holds what it came on, an `ASGIConnection`."""
 
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """How a connection ends whose client has left, or that was closed here."""
@@ -83,3 +86,32 @@ class Transport(Protocol):
 
     async def abort(self) -> None:
         """Break the connection off: the client must see that something is missing."""
+
+
+class ASGIConnection(Protocol):
+    """What a request and its response by ASGI ask of what they came on: a connection, or a stream of HTTP/2."""
+
+    gone: bool
+    """Whether nothing can be sent any more."""
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether something of the request's body is still to come, as far as it knows."""
+
+    def admit(self) -> None:
+        """The client has shown a key that opens something here."""
+
+    async def go_on(self) -> None:
+        """Ask for the body, if the client waits to be asked (`Expect: 100-continue`)."""
+
+    def note_taken(self, count: int) -> None:
+        """The application has so many bytes of the body now."""
+
+    def cork(self) -> None:
+        """Hold back what is sent, until `uncork`."""
+
+    async def uncork(self) -> None:
+        """Send what was held back, in one piece."""
+
+    async def abort(self) -> None:
+        """End it: the client must see that something is missing."""

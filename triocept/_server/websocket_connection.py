@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import msgspec
 import trio
@@ -30,13 +30,10 @@ from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from .._rollout.answer import ClientGone
+from .base_connection import BaseConnection
 from .notices import shown
 from .outbox import acquire
-from .transport import Reply
-
-if TYPE_CHECKING:
-    from .connection import Connection
-    from .transport import Head
+from .transport import Head, Reply
 
 __all__ = ["Kind", "Received", "WebSocket", "wants_websocket"]
 
@@ -80,7 +77,7 @@ class WebSocket:
         max_message: bytes of a message that are kept.
     """
 
-    def __init__(self, connection: Connection, head: Head, rest: bytes, *, max_message: int) -> None:
+    def __init__(self, connection: BaseConnection, head: Head, rest: bytes, *, max_message: int) -> None:
         self._connection = connection
         self._head = head
         self._wire = connection.wire
