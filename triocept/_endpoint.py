@@ -9,7 +9,7 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, NoReturn, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, final
 
 import trio
 
@@ -29,17 +29,15 @@ from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout, check_concurrency
 from ._rollout.services import Services, StopCondition, UserSimulator
 from ._rollout.tools import ToolLike
-from ._server.admission import Admission
-from ._server.app import make_app
-from ._server.front import Front
 from ._server.listen import dialable_host, open_listener
-from ._server.routes import Routes
-from ._server.serve import Server
 from ._trace.recorder import Recorder
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
 from ._tunnel.health import Keeper, TunnelHealth
 from .dialects import DIALECTS
 from .errors import EndpointCrashed, TunnelError
+
+if TYPE_CHECKING:
+    from ._server.serve import Server
 
 __all__ = ["TLS", "Endpoint", "run_endpoint", "serve_endpoint"]
 
@@ -305,6 +303,8 @@ async def serve_endpoint(
     Cancellation: as an exception of the body.
     """
     check_loop("serve_endpoint")
+    from ._server.composition import compose_server  # Quart and hypercorn, which take half a second to load
+
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
     ssl_context = _ssl_context(tls, http2=http2)
@@ -328,28 +328,17 @@ async def serve_endpoint(
                 advertise=advertise,
                 limits=limits,
             )
-            admission = Admission(limits)
-            server = Server(
+            server, front, app = compose_server(
                 listener,
-                ssl_context=ssl_context,
-                grace=grace,
-                refuse_waiting=registry.close,
-                fast=fast,
-                max_body=max_body,
-                admission=admission,
-                http2=http2,
-            )
-            app: Any = make_app(
-                registry, notices=admission.notices, max_body=max_body, endpoint_id=endpoint.id
-            )
-            front = Front(
-                app,
-                Routes(DIALECTS.values()),
                 registry,
-                admission=admission,
+                endpoint_id=endpoint.id,
+                ssl_context=ssl_context,
+                limits=limits,
+                grace=grace,
                 max_body=max_body,
+                fast=fast,
+                http2=http2,
                 websocket=websocket,
-                on_fatal=server.on_fatal,
             )
             with keeping_each(errors):
                 async with trio.open_nursery() as nursery:

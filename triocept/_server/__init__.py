@@ -1,6 +1,6 @@
 """From the socket to the exchange and back: hypercorn, Quart-Trio, and what they need to be trusted.
 
-* `listen`: the one socket, bound once and held.
+* `listen`: the one socket, bound once and held. `composition`: a server with all that belongs to it.
 * `serve`: start, run, end. `admission`: who is let in, and for how long without a key. `turns`: those that have
   shown none are read a few at a time.
 * `base_connection`: what every protocol needs of the connection that it is spoken on. `wire`: its bytes.

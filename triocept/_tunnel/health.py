@@ -18,16 +18,18 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 from urllib.parse import urlsplit
 
-import httpx2
 import msgspec
 import trio
 
 from .._checks import NamesItself, check_count, check_number
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_url, lost
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["Keeper", "TunnelHealth", "probe"]
 
@@ -79,6 +81,8 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
     Raises:
         TunnelError: it does not; the text says what it does instead.
     """
+    import httpx2  # it takes a while to load
+
     body = bytearray()
     try:
         with trio.fail_after(timeout):
@@ -300,6 +304,8 @@ def _checked(url: Any, tunnel: Tunnel) -> str:
 
 def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
     """One that makes a new connection each time, and goes the way that an agent would go."""
+    import httpx2  # it takes a while to load
+
     return httpx2.AsyncClient(
         timeout=health.timeout,
         verify=health.verify,

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import httpx2
-
 from .._checks import check_str
 
 __all__ = ["Address", "parse_address"]
@@ -71,6 +69,8 @@ def parse_address(base_url: str) -> Address:
     if "@" in parts.netloc:
         raise ValueError("an upstream's base_url holds no user or password: a key is given as api_key")
     shown = base_url.partition("?")[0]  # a key may stand in a query
+    import httpx2  # it takes a while to load
+
     try:
         httpx2.URL(base_url.strip())
         _ = parts.port

@@ -13,15 +13,18 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from .._canonical.content import Json
 from .._canonical.request import Request
 from ..dialects._json import decode_json, encode_json
 from ..errors import DialectError, UpstreamError
 from .patience import Patience
+from .provider_request import ProviderRequest
 from .request import Requests
-from .transport import Call, Transport
+
+if TYPE_CHECKING:
+    from .transport import Transport
 
 __all__ = ["Counter"]
 
@@ -60,7 +63,7 @@ class Counter:
             return await self._count(call, document, patience)
         return None
 
-    async def _count(self, call: Call, document: Json, patience: Patience) -> int | None:
+    async def _count(self, call: ProviderRequest, document: Json, patience: Patience) -> int | None:
         match self._dialect:
             case "anthropic_messages":
                 asked = _only(document, _COUNTED)
@@ -94,12 +97,12 @@ class Counter:
         tokens = told.get("tokens") if isinstance(told, dict) else None
         return len(tokens) if isinstance(tokens, list) else None
 
-    async def _ask(self, call: Call, patience: Patience, name: str) -> int | None:
+    async def _ask(self, call: ProviderRequest, patience: Patience, name: str) -> int | None:
         answer = await self._answer(call, patience)
         count = answer.get(name) if isinstance(answer, dict) else None
         return count if isinstance(count, int) and not isinstance(count, bool) else None
 
-    async def _answer(self, call: Call, patience: Patience) -> Json:
+    async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
         """What the provider says; None where that is not an answer, or there is no such call."""
         if call.address in self._absent:
             return None
@@ -117,7 +120,7 @@ def _only(document: Json, names: frozenset[str]) -> dict[str, Json]:
     return {name: value for name, value in document.items() if name in names}
 
 
-def _at(call: Call, path: str, document: Json) -> Call:
+def _at(call: ProviderRequest, path: str, document: Json) -> ProviderRequest:
     address, _, query = call.url.partition("?")
     url = f"{address}{path}?{query}" if query else f"{address}{path}"
     return replace(call, url=url, body=encode_json(document))

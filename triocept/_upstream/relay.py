@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import trio
 
@@ -31,7 +31,10 @@ from ..dialects._tool_names import ToolNames
 from ..dialects.base import StreamParser
 from ..errors import DialectError, UpstreamError
 from .failures import Reader
-from .transport import MAX_DOCUMENT, Reply
+from .provider_request import MAX_DOCUMENT
+
+if TYPE_CHECKING:
+    from .transport import Reply
 
 __all__ = ["Frames", "Pieces", "Relay"]
 

@@ -30,8 +30,8 @@ from .address import Address
 from .ceiling import Ceiling, asked_output, capped
 from .headers import default_headers, key_headers, passed_up
 from .history import restored
+from .provider_request import ProviderRequest
 from .tokens import Profile
-from .transport import Call
 
 __all__ = ["Overrides", "Requests"]
 
@@ -79,7 +79,7 @@ class Requests:
         }
         self._defaults = default_headers(dialect.name)
 
-    def of_exchange(self, exchange: Exchange) -> Call:
+    def of_exchange(self, exchange: Exchange) -> ProviderRequest:
         """The call that answers an exchange; notes in its turn what of the history had to be dropped.
 
         Raises:
@@ -101,7 +101,7 @@ class Requests:
         prompt = partial(exchange.rollout._estimator.input_tokens, request)
         return self._call(request, document, passed_up(exchange.headers, own=own), query, names, prompt)
 
-    def of_request(self, request: Request, *, stream: bool) -> Call:
+    def of_request(self, request: Request, *, stream: bool) -> ProviderRequest:
         """The call that asks for a request of the program's own.
 
         Raises:
@@ -112,14 +112,14 @@ class Requests:
         document = self._dialect.render_request(_named(request, names))
         return self._call(request, document, {}, "", names, partial(estimate_input_tokens, request))
 
-    def beside(self, path: str, document: Json) -> Call:
+    def beside(self, path: str, document: Json) -> ProviderRequest:
         """A call of the server's own, beside those of its dialect."""
         headers = {"accept": "application/json", **self._headers}
-        return Call(
+        return ProviderRequest(
             url=f"{self._address.root}{path}", headers=headers, body=encode_json(document), stream=False
         )
 
-    def lowered(self, call: Call, error: UpstreamError) -> Call | None:
+    def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
         """The call, asking for as many tokens as its refusal says that it may; None: that was not the reason."""
         if error.status not in _REFUSED:
             return None
@@ -186,7 +186,7 @@ class Requests:
         query: str,
         names: ToolNames | None,
         prompt: Callable[[], int],
-    ) -> Call:
+    ) -> ProviderRequest:
         for name, value in self._overrides.extra_body.items():
             document = {**document}
             if value is None:
@@ -199,7 +199,7 @@ class Requests:
             document, collector = self._profile.ask(document, chat=self._dialect.name == "openai_chat")
         stream = request.stream and not (self._profile is not None and self._profile.whole)
         accept = "text/event-stream" if stream else "application/json"
-        return Call(
+        return ProviderRequest(
             url=self._address.at(self._dialect.path(request), query),
             headers={"accept": accept, **self._defaults, **headers, **self._headers},
             body=encode_json(document),

@@ -12,9 +12,8 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from urllib.request import getproxies
 
 import httpcore2
@@ -22,50 +21,20 @@ import httpx2
 import msgspec
 import trio
 
-from ..dialects._tool_names import ToolNames
 from ..errors import UpstreamError, UpstreamTruncated
 from .address import Address
 from .patience import Patience
 from .pool import TappedPool
+from .provider_request import MAX_DOCUMENT, ProviderRequest
 from .tap import take_body
-from .tokens import Collector
 
-__all__ = ["Call", "Reply", "Transport", "open_transport"]
+__all__ = ["Reply", "Transport", "open_transport"]
 
-MAX_DOCUMENT = 256 * 1024 * 1024
-"""Bytes of a whole answer; what the endpoint takes as a request."""
 IDLE = 3.0
 """Seconds for which an idle connection is kept: under the 5 s after which Node and uvicorn close theirs, so that no
 call meets a connection that is just closing."""
 DRAIN = 0.5
 """Seconds that an answered call waits for the end of the bytes, so that its connection can be used again."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request to a provider."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-    stream: bool
-    """Whether it asks for a stream."""
-    collector: Collector | None = None
-    """Takes the tokens out of the answer."""
-    names: ToolNames | None = None
-    """Gives the tools in the answer their own names back; None: the provider knows them by these."""
-    model: str = ""
-    """That it asks for."""
-    prompt: Callable[[], int] = int
-    """About how many tokens its prompt has."""
-
-    @property
-    def address(self) -> str:
-        """Its URL without a query, which may hold a key."""
-        return self.url.partition("?")[0]
-
-    def __repr__(self) -> str:  # its headers hold a key
-        return f"<Call {self.address}: {len(self.body)} bytes>"
 
 
 class Reply:
@@ -161,7 +130,7 @@ class Transport:
         self.closed = False
 
     @asynccontextmanager
-    async def open(self, call: Call, patience: Patience) -> AsyncIterator[Reply]:
+    async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[Reply]:
         """Send `call`, and wait for the head of its answer, both with `patience`.
 
         Closing: an answer that was not read to its end takes its connection along.

@@ -22,7 +22,7 @@ from contextlib import (
     contextmanager,
 )
 from functools import partial
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import msgspec
 import trio
@@ -51,11 +51,14 @@ from .headers import passed_down
 from .history import NOTE
 from .limiter import Limiter
 from .patience import Patience
+from .provider_request import ProviderRequest
 from .relay import Pieces, Relay
 from .request import Overrides, Requests
 from .retry import Retries
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
-from .transport import Call, Reply, Transport, open_transport
+
+if TYPE_CHECKING:
+    from .transport import Reply, Transport
 
 __all__ = ["Upstream", "open_upstream"]
 
@@ -161,7 +164,7 @@ class Upstream:
         """See `told_model`."""
         return self._model
 
-    async def _answer(self, exchange: Exchange, call: Call, version: str | None) -> None:
+    async def _answer(self, exchange: Exchange, call: ProviderRequest, version: str | None) -> None:
         async with self._open(call, exchange) as reply:
             exchange._answer.headers = passed_down(reply.headers)
             exchange.annotate(**{NOTE: self._note(reply)})
@@ -231,7 +234,7 @@ class Upstream:
     # From the call to the head of its answer
 
     @asynccontextmanager
-    async def _open(self, call: Call, exchange: Exchange | None = None) -> AsyncIterator[Reply]:
+    async def _open(self, call: ProviderRequest, exchange: Exchange | None = None) -> AsyncIterator[Reply]:
         """The provider's answer to `call`, if it is one; tried again as far as that is allowed.
 
         Args:
@@ -280,7 +283,7 @@ class Upstream:
             idle = limits.upstream_idle_seconds if idle is None else idle
         return Patience(total, idle)
 
-    async def _check(self, reply: Reply, call: Call) -> None:
+    async def _check(self, reply: Reply, call: ProviderRequest) -> None:
         if not 200 <= reply.status < 300:
             body = await reply.read(MAX_ERROR)
             raise self._reader.failure(reply.status, body, reply.headers, call.address)
@@ -329,7 +332,9 @@ class Upstream:
 
     # From the head to the agent
 
-    async def _answer_whole(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
+    async def _answer_whole(
+        self, exchange: Exchange, reply: Reply, call: ProviderRequest, version: str | None
+    ) -> None:
         response, body = await self._read_whole(reply, call)
         if call.collector is not None:
             exchange._tokens = partial(call.collector.tokens, response.usage, version)
@@ -341,7 +346,9 @@ class Upstream:
                 msgspec.structs.replace(response, model="")
             )  # the name that the agent knows
 
-    async def _answer_stream(self, exchange: Exchange, reply: Reply, call: Call, version: str | None) -> None:
+    async def _answer_stream(
+        self, exchange: Exchange, reply: Reply, call: ProviderRequest, version: str | None
+    ) -> None:
         own, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if own else None)
         piece = await pieces.next()
@@ -365,7 +372,7 @@ class Upstream:
         except DialectError as exc:  # events in an order that no answer has
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
-    async def _read_whole(self, reply: Reply, call: Call) -> tuple[Response, bytes | None]:
+    async def _read_whole(self, reply: Reply, call: ProviderRequest) -> tuple[Response, bytes | None]:
         """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
         if reply.media_type == "text/event-stream":  # transformers serve's Responses, unless told otherwise
             rewrite = None if call.collector is None else call.collector.frame
@@ -386,7 +393,7 @@ class Upstream:
         except DialectError as exc:
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
-    def _parse_whole(self, body: bytes, reply: Reply, call: Call) -> tuple[Response, bytes]:
+    def _parse_whole(self, body: bytes, reply: Reply, call: ProviderRequest) -> tuple[Response, bytes]:
         """The response in a whole body, and the body as the agent gets it."""
         if call.collector is not None:
             body = call.collector.document(body)
@@ -406,7 +413,9 @@ class Upstream:
             return
         collector.take_prompt(document.get("tokens") if isinstance(document, dict) else None)
 
-    async def _pieces(self, reply: Reply, call: Call, own: Exchange | None = None) -> Pieces | _Whole:
+    async def _pieces(
+        self, reply: Reply, call: ProviderRequest, own: Exchange | None = None
+    ) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
 
         Args:
@@ -543,6 +552,8 @@ async def open_upstream(
         max_output_tokens=max_output_tokens,
     )
     limiter, tries = Limiter(concurrency), Retries(retries)
+    from .transport import open_transport  # httpx2, which takes a fifth of a second to load
+
     async with open_transport(
         connect_timeout=connect_timeout,
         tls=tls,

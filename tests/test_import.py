@@ -1,0 +1,32 @@
+"""What `import triocept` loads, and what waits for the first endpoint or upstream: a program that only reads a trace,
+and a shell that completes a command, need no web server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("quart", "quart_trio", "flask", "jinja2", "hypercorn", "h2", "wsproto", "h11", "httpx2", "httpcore2")
+PROGRAMS = {
+    "the library": "import triocept",
+    "all names of the library": "from triocept import *",
+    "the command line": "import triocept._cli",
+    "a trace that is read": "import triocept, sys; list(triocept.read_traces(sys.argv[1]))",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))
+def test_no_web_server_and_no_http_client_are_loaded_before_they_are_used(
+    program: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    trace = tmp_path_factory.mktemp("import") / "trace.jsonl"
+    trace.write_text("")
+    said = (
+        f"{program}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}} & {set(HEAVY)!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", said, str(trace)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []
