@@ -17,7 +17,7 @@ from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept._canonical.tokens import Estimator
-from triocept._rollout.retries import likeness
+from triocept._rollout.retries import retry_key
 from triocept._trace.trace import Trace
 from triocept._trace.turn import Turn
 from triocept.dialects import dialect
@@ -76,7 +76,7 @@ def _marked(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(request: Request, estimator: Estimator, trace: Trace) -> None:
-    likeness(request, None)
+    retry_key(request, None)
     estimator.usage(request, _ANSWER)
     turn = Turn(
         id=f"x{len(trace)}",

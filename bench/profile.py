@@ -40,7 +40,7 @@ ROLLOUTS = 32
 LAYERS: dict[str, list[tuple[Any, str]]] = {
     "the kernel: recv and send": [(BareSocket, "take"), (BareSocket, "send_now")],
     "HTTP: head, body, framing": [
-        (fast.FastWay, "_read"),
+        (fast.HTTP11, "_read"),
         (inbox.Inbox, "take"),
         (fast._Call, "write"),
     ],
@@ -48,8 +48,8 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "JSON: decode": [(documents, "decode_json")],
     "the dialect: read the request": [(OpenAIChat, "parse_request"), (intake, "whole_request")],
     "whose call, and is it a retry": [
-        (rollout, "conversation_said"),
-        (rollout, "likeness"),
+        (rollout, "claimed_conversation"),
+        (rollout, "retry_key"),
         (rollout, "retry_of"),
         (calls.Calls, "find"),
         (calls.Calls, "add"),

@@ -54,10 +54,10 @@ from ._rollout.budget import Limits
 from ._rollout.clients import ClientConfig
 from ._rollout.exchange import Exchange
 from ._rollout.rollout import Rollout
-from ._rollout.service import Handler
 from ._rollout.services import StopCondition, UserSimulator
 from ._rollout.stream import ResponseStream
 from ._rollout.tools import HostTool
+from ._rollout.workers import Handler
 from ._trace.branch import Branch
 from ._trace.conversation import Conversation
 from ._trace.jsonl import JSONLRecorder

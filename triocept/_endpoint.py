@@ -23,8 +23,8 @@ from ._rollout.budget import Limits
 from ._rollout.calls import OnRetry
 from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, awaiting, check_handler
-from ._rollout.ledger import recording
 from ._rollout.life import open_rollout
+from ._rollout.record_writer import recording
 from ._rollout.registry import Registry
 from ._rollout.rollout import OnHangup, Rollout, check_concurrency
 from ._rollout.services import Services, StopCondition, UserSimulator
@@ -32,7 +32,7 @@ from ._rollout.tools import ToolLike
 from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
-from ._tunnel.health import Keeper, TunnelHealth
+from ._tunnel.health import Supervisor, TunnelHealth
 from .dialects import DIALECTS
 from .errors import EndpointCrashed, TunnelError
 
@@ -81,7 +81,7 @@ class Endpoint:
         self._dialable = dialable_host(host, listener.socket)
         self._scheme: Scheme = "https" if secure else "http"
         self._advertise = advertise
-        self._keeper: Keeper | None = None
+        self._supervisor: Supervisor | None = None
         self._on_reach: Callable[[], None] = lambda: None
         """Called when the tunnel is up again, or down."""
         self._registry = registry
@@ -101,10 +101,10 @@ class Endpoint:
         Raises:
             TunnelError: there is none, or the tunnel is down and is being opened again (`wait_reachable`).
         """
-        if self._keeper is not None:
-            if self._keeper.url is None:
-                raise TunnelError(f"the tunnel is down, and is being opened again: {self._keeper.error}")
-            return self._keeper.url
+        if self._supervisor is not None:
+            if self._supervisor.url is None:
+                raise TunnelError(f"the tunnel is down, and is being opened again: {self._supervisor.error}")
+            return self._supervisor.url
         name = self._advertise or (self._dialable if _is_elsewhere(self.host) else None)
         if name is None:
             raise TunnelError(
@@ -116,7 +116,7 @@ class Endpoint:
     @property
     def reachable(self) -> bool:
         """False while a tunnel is down. It says nothing of what `advertise` promises."""
-        return self._keeper is None or self._keeper.url is not None
+        return self._supervisor is None or self._supervisor.url is not None
 
     async def wait_reachable(self) -> str:
         """Wait until the tunnel is up; the public URL.
@@ -126,8 +126,8 @@ class Endpoint:
 
         Cancellation: immediate.
         """
-        if self._keeper is not None:
-            return await self._keeper.wait_up()
+        if self._supervisor is not None:
+            return await self._supervisor.wait_up()
         await trio.lowlevel.checkpoint()
         return self.public_url
 
@@ -346,17 +346,19 @@ async def serve_endpoint(
                         await nursery.start(server.run, front, app, nursery)
                         with server.body_scope:
                             if tunnel is not None:
-                                keeper = _make_keeper(endpoint, tunnel, tunnel_health, registry, on_lost_url)
-                                endpoint._keeper = keeper
-                                await nursery.start(_keep, keeper, server, nursery)
+                                supervisor = _make_supervisor(
+                                    endpoint, tunnel, tunnel_health, registry, on_lost_url
+                                )
+                                endpoint._supervisor = supervisor
+                                await nursery.start(_supervise, supervisor, server, nursery)
                             yield endpoint
                     try:
                         await server.stop()  # before the tunnel, through which the last answers go
                     except BaseException as exc:  # a second Ctrl-C
                         errors[:] = [exc]
                     registry.closing = True  # a crash has not said so
-                    if endpoint._keeper is not None:
-                        endpoint._keeper.stop()
+                    if endpoint._supervisor is not None:
+                        endpoint._supervisor.stop()
     _keep_end_of(server, errors)
     raise_all(errors)
 
@@ -407,19 +409,19 @@ async def run_endpoint(
     raise AssertionError("unreachable")
 
 
-def _make_keeper(
+def _make_supervisor(
     endpoint: Endpoint,
     tunnel: Tunnel,
     health: TunnelHealth | None,
     registry: Registry,
     on_lost_url: OnLostURL,
-) -> Keeper:
+) -> Supervisor:
     def on_lost(url: str, error: TunnelError) -> None:
         if on_lost_url == "raise":
             for rollout in registry:
-                rollout._lose(url, error)
+                rollout._on_url_lost(url, error)
 
-    return Keeper(
+    return Supervisor(
         tunnel,
         port=endpoint.port,
         host=endpoint._dialable,
@@ -431,10 +433,10 @@ def _make_keeper(
     )
 
 
-async def _keep(
-    keeper: Keeper, server: Server, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
+async def _supervise(
+    supervisor: Supervisor, server: Server, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """The keeper's task. Once it has started, what goes wrong in it is the body's to hear, as of the server."""
+    """The supervisor's task. Once it has started, what goes wrong in it is the body's to hear, as of the server."""
     started = False
 
     class Status:
@@ -444,7 +446,7 @@ async def _keep(
             task_status.started(value)
 
     try:
-        await keeper.run(nursery, task_status=Status())
+        await supervisor.run(nursery, task_status=Status())
     except BaseException as exc:
         cancelled, error = split_cancelled(exc)
         if not started:

@@ -25,8 +25,8 @@ from ._endpoint import Endpoint, serve_endpoint
 from ._failures import keeping, keeping_each, raise_all, split_cancelled
 from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler, awaiting, check_handler
-from ._rollout.ledger import recording
 from ._rollout.life import open_rollout
+from ._rollout.record_writer import recording
 from ._rollout.rollout import Rollout, check_concurrency
 from ._trace.recorder import Recorder
 from .errors import EndpointCrashed
@@ -72,7 +72,7 @@ class Pool:
         self._moves = on_lost_endpoint == "move"
         self._recorder = recorder
         self._members: list[_Member] = []
-        self._homeless: list[_Place] = []
+        self._unplaced: list[_Assignment] = []
         self._opening = 0
         self._waiting = 0
         self._delay = 0.0
@@ -96,7 +96,7 @@ class Pool:
     @property
     def loads(self) -> tuple[int, ...]:
         """How many rollouts each of them has, in the same order."""
-        return tuple(len(member.places) for member in self._members)
+        return tuple(len(member.assignments) for member in self._members)
 
     def __repr__(self) -> str:
         return f"<Pool: {len(self._members)} endpoints, {sum(self.loads)} rollouts>"
@@ -121,24 +121,24 @@ class Pool:
             handler = awaiting(handler)
         check_concurrency(concurrency)
         options.setdefault("recorder", self._recorder)
-        place = await self._find_place()
+        assignment = await self._assign()
         try:
-            # Its place knows it before it is open: its endpoint may die while its recorder is being opened.
-            place.rollout = place.member.endpoint._make_rollout(**options)
-            with place.scope:
-                async with open_rollout(place.rollout, handler, concurrency) as rollout:
+            # Its assignment knows it before it is open: its endpoint may die while its recorder is being opened.
+            assignment.rollout = assignment.member.endpoint._make_rollout(**options)
+            with assignment.scope:
+                async with open_rollout(assignment.rollout, handler, concurrency) as rollout:
                     yield rollout
-            if place.error is not None:
-                raise place.error
+            if assignment.error is not None:
+                raise assignment.error
         finally:
-            place.leave()
-            if place in self._homeless:
-                self._homeless.remove(place)
+            assignment.leave()
+            if assignment in self._unplaced:
+                self._unplaced.remove(assignment)
             self._wake()
 
     # Where a rollout goes
 
-    async def _find_place(self) -> _Place:
+    async def _assign(self) -> _Assignment:
         await trio.lowlevel.checkpoint()
         while self._ended or (member := self._least_loaded(self._per_endpoint)) is None:
             if self._ended:
@@ -153,16 +153,16 @@ class Pool:
                 await self._changed.wait()
             finally:
                 self._waiting -= 1
-        return _Place(member)
+        return _Assignment(member)
 
     def _least_loaded(self, limit: float) -> _Member | None:
-        open_ones = [m for m in self._members if m.endpoint.reachable and len(m.places) < limit]
-        return min(open_ones, key=lambda member: len(member.places), default=None)
+        open_ones = [m for m in self._members if m.endpoint.reachable and len(m.assignments) < limit]
+        return min(open_ones, key=lambda member: len(member.assignments), default=None)
 
     def _grow(self) -> None:
         if not self._grows or self._paused:
             return
-        wanted = math.ceil((self._waiting + len(self._homeless)) / self._per_endpoint) - self._opening
+        wanted = math.ceil((self._waiting + len(self._unplaced)) / self._per_endpoint) - self._opening
         room = self._max - len(self._members) - self._opening
         for _ in range(int(min(wanted, room))):
             self._opening += 1
@@ -265,18 +265,18 @@ class Pool:
         member.endpoint._on_reach = self._wake
         self._members.append(member)
         self._delay = 0.0
-        homeless, self._homeless = self._homeless, []
-        for place in homeless:
-            place.move(member)
+        unplaced, self._unplaced = self._unplaced, []
+        for assignment in unplaced:
+            assignment.move(member)
         self._wake()
         try:
             while True:
                 await member.idle.wait()
                 with trio.move_on_after(self._shrink_after):
                     await member.busy.wait()
-                if not member.places and self._grows and len(self._members) > 1:
+                if not member.assignments and self._grows and len(self._members) > 1:
                     return
-                if not member.places:
+                if not member.assignments:
                     await member.busy.wait()
         finally:
             self._members.remove(member)
@@ -285,14 +285,16 @@ class Pool:
 
     def _give_up(self, member: _Member) -> None:
         """It has died: its rollouts go elsewhere, or fail."""
-        for place in tuple(member.places):
+        for assignment in tuple(member.assignments):
             if not self._moves:
-                place.fail(EndpointCrashed(f"the endpoint at {member.endpoint.url}, one of a pool, has died"))
+                assignment.fail(
+                    EndpointCrashed(f"the endpoint at {member.endpoint.url}, one of a pool, has died")
+                )
             elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
-                place.move(target)
+                assignment.move(target)
             else:
-                place.depart()
-                self._homeless.append(place)
+                assignment.depart()
+                self._unplaced.append(assignment)
         self._grow()
 
     async def _pause(self) -> None:
@@ -326,24 +328,24 @@ class _Member:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.places: set[_Place] = set()
+        self.assignments: set[_Assignment] = set()
         self.idle, self.busy = trio.Event(), trio.Event()
         self.idle.set()
 
-    def add(self, place: _Place) -> None:
-        self.places.add(place)
+    def add(self, assignment: _Assignment) -> None:
+        self.assignments.add(assignment)
         self.idle = trio.Event()
         self.busy.set()
 
-    def discard(self, place: _Place) -> None:
-        self.places.discard(place)
-        if not self.places:
+    def discard(self, assignment: _Assignment) -> None:
+        self.assignments.discard(assignment)
+        if not self.assignments:
             self.busy = trio.Event()
             self.idle.set()
 
 
 @final
-class _Place:
+class _Assignment:
     """One rollout's place on a member."""
 
     def __init__(self, member: _Member) -> None:
@@ -364,7 +366,7 @@ class _Place:
         if self.rollout is None:
             return
         try:
-            self.rollout._move(member.endpoint, member.endpoint._registry, member.endpoint._watcher)
+            self.rollout._rebind(member.endpoint, member.endpoint._registry, member.endpoint._watcher)
         except ValueError as exc:
             self.fail(exc)
 

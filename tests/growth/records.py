@@ -19,9 +19,9 @@ from triocept._canonical.tokens import Estimator
 from triocept._cli.screen import visible
 from triocept._process.output import OutputBuffer, redact
 from triocept._rollout.answer import Answer
-from triocept._rollout.child import Asking
+from triocept._rollout.children import Asking
 from triocept._rollout.outcome import Answered
-from triocept._rollout.retries import likeness, repeats
+from triocept._rollout.retries import retry_key, same_request
 from triocept._trace.branch import Branch
 from triocept._trace.conversations import Conversations
 from triocept._trace.jsonl import JSONLRecorder
@@ -75,7 +75,7 @@ def kept(shape: str, n: int) -> Work:
 
     def work() -> None:
         Estimator().input_tokens(request)
-        likeness(request, None)
+        retry_key(request, None)
         _ = request.tool_results, request.system
         MessageTable().intern(request.messages)
         Conversations().add(turn(0, list(request.messages)))
@@ -87,7 +87,7 @@ def again(shape: str, n: int) -> Work:
     """A conversation that comes again, all of it made anew."""
     table, requests = MessageTable(), [request_of(ALIKE[shape](n)) for _ in range(2)]
     table.intern(requests[0].messages)
-    return lambda: (table.intern(requests[1].messages), repeats(*requests))
+    return lambda: (table.intern(requests[1].messages), same_request(*requests))
 
 
 def many(n: int, messages: Callable[[int], list[Message]]) -> Trace:

@@ -45,7 +45,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout": (*_WRONG, *_ROLLOUT, *_CALLS),
     "triocept/_rollout/agent.py": (*_AGENT, *_WRONG),
     "triocept/_rollout/budget.py": ("tests/rollout/test_budget.py", *_WRONG, *_ROLLOUT),
-    "triocept/_rollout/child.py": (
+    "triocept/_rollout/children.py": (
         "tests/rollout/test_children.py",
         "tests/rollout/test_budget.py",
         *_ROLLOUT,
@@ -59,8 +59,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout/answer.py": (*_CALLS, *_ROLLOUT),
     "triocept/_process/output.py": ("tests/agent/test_output.py", *_AGENT),
     "triocept/_process/process.py": (*_AGENT, "tests/agent/test_output.py"),
-    "triocept/_rollout/retries.py": ("tests/rollout/test_likeness.py", "tests/rollout/test_retries.py"),
-    "triocept/_rollout/service.py": (*_SERVICES,),
+    "triocept/_rollout/retries.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
+    "triocept/_rollout/workers.py": (*_ROLLOUT, *_CALLS),
     "triocept/_rollout/service_calls.py": (*_SERVICES, *_ROLLOUT),
     "triocept/_rollout/services.py": (*_SERVICES,),
     "triocept/_rollout/tools.py": (*_SERVICES,),

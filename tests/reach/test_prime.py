@@ -100,7 +100,7 @@ async def test_a_tunnel_that_expires_is_replaced_and_the_rollouts_that_hold_its_
                     rollout.environ(reach="public")
                     await service.expire(old.id)
                     await trio.sleep_forever()
-            assert "tunnel is inactive" in str(endpoint._keeper and endpoint._keeper.error)
+            assert "tunnel is inactive" in str(endpoint._supervisor and endpoint._supervisor.error)
             assert await endpoint.wait_reachable() != old.url
             async with endpoint.open_rollout(echo) as rollout:
                 assert await asked(rollout, "on") == "on"

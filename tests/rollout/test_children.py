@@ -54,7 +54,7 @@ async def test_a_child_is_opened_where_its_parent_is_by_then() -> None:
     with trio.fail_after(30):
         async with serve_endpoint() as first, serve_endpoint() as second, first.open_rollout() as parent:
             made = parent.open_child(echo, id="made")
-            parent._move(second, second._registry, second._watcher)
+            parent._rebind(second, second._registry, second._watcher)
             async with made as child:
                 assert child in second._registry
                 assert child not in first._registry
@@ -68,7 +68,7 @@ async def test_a_child_is_opened_where_its_parent_is_by_then() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(open_another)
                 await recorder.opening.wait()
-                parent._move(first, first._registry, first._watcher)
+                parent._rebind(first, first._registry, first._watcher)
                 recorder.go.set()
 
 

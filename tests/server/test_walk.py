@@ -143,7 +143,7 @@ INTERRUPT_AT_LINES = """
     from tests.server.test_walk import answer
     from triocept import JSONLRecorder, serve_endpoint, serve_pool
 
-    OURS = "_contexts _failures _endpoint _pool life rollout exchange service ledger calls".split()
+    OURS = "_contexts _failures _endpoint _pool life rollout exchange workers record_writer calls".split()
     FILES = tuple(f"{name}.py" for name in OURS)
 
     async def alone():

@@ -10,7 +10,7 @@ from shutil import which
 import click
 
 from .._rollout.budget import Limits
-from .._rollout.service import Handler
+from .._rollout.workers import Handler
 from ..agents import AGENTS
 from ..agents import agent as find_agent
 from .demo import run_demo

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from .._canonical.request import Sampling
-from .._rollout.service import Handler
+from .._rollout.workers import Handler
 from .._upstream import open_upstream
 from .._upstream.tokens import PROFILES
 from ..dialects import DIALECTS

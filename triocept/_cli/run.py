@@ -14,7 +14,7 @@ from .._endpoint import serve_endpoint
 from .._rollout.budget import Limits
 from .._rollout.exchange import Exchange
 from .._rollout.rollout import Rollout
-from .._rollout.service import Handler
+from .._rollout.workers import Handler
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..agents import Launch, agent

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from .._rollout.service import Handler
+from .._rollout.workers import Handler
 from ..handlers import ScriptedModel, read_script
 
 __all__ = ["Script"]

@@ -14,7 +14,7 @@ import trio
 from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
 from .._rollout.rollout import Rollout
-from .._rollout.service import Handler
+from .._rollout.workers import Handler
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..dialects import DIALECTS

@@ -6,10 +6,10 @@
 * `exchange`: one caught model call, live.
 * `stream`: an answer given piece by piece.
 * `rollout`: one agent run: its key, its trace, its stream of exchanges. `life`: how it runs and ends.
-* `child`: rollouts in rollouts, and the model calls of the program's own tools.
-* `ledger`: what a rollout writes down: its trace, and its recorder.
+* `children`: rollouts in rollouts, and the model calls of the program's own tools.
+* `record_writer`: what a rollout writes down: its trace, and its recorder.
 * `handler`: what a handler is, and what is none.
-* `service`: a handler at work on a rollout's exchanges.
+* `workers`: a handler at work on a rollout's exchanges.
 * `budget`: what a rollout may spend: `Limits`.
 * `registry`: which key belongs to which rollout. `addresses`: where a rollout can be reached.
 * `arrivals`: exchanges that nobody has taken yet. `calls`: the connections that wait for them.

@@ -25,7 +25,7 @@ from .._trace.turn import Turn
 from .answer import Answer, Subscription
 from .condition import Condition
 from .outcome import Answered
-from .retries import Retry, repeats
+from .retries import Retry, same_request
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -52,7 +52,7 @@ class Caller(Protocol):
 
 @dataclass(frozen=True)
 class _Ended:
-    """The last exchange of its likeness that has ended."""
+    """The last exchange of its retry_key that has ended."""
 
     request: Request
     answer: Answer
@@ -81,7 +81,7 @@ class Calls:
         return len(self._subscriptions)
 
     def find(
-        self, request: Request, likeness: Hashable, retry: Retry, *, named: bool
+        self, request: Request, retry_key: Hashable, retry: Retry, *, named: bool
     ) -> Exchange | Answer | None:
         """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
 
@@ -90,34 +90,34 @@ class Calls:
         if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
-        alike = self._open.get(likeness, {})
+        alike = self._open.get(retry_key, {})
         lost = [exchange for exchange in self._lost if exchange in alike and not exchange._answer.attended]
         for other in (*lost, *alike) if proven else lost:
-            if (not other.settled or isinstance(other._outcome, Answered)) and repeats(
+            if (not other.settled or isinstance(other._outcome, Answered)) and same_request(
                 request, other.request
             ):
                 return other
-        ended = self._ended.get(likeness)
+        ended = self._ended.get(retry_key)
         if ended is None or not isinstance(ended.answer.outcome, Answered):
             return None
         undelivered = not ended.answer.delivered and (proven or not ended.answer.attended)
         wanted = undelivered or retry is Retry.MARKED
-        return ended.answer if wanted and repeats(request, ended.request) else None
+        return ended.answer if wanted and same_request(request, ended.request) else None
 
     def add(self, exchange: Exchange) -> None:
         """It begins."""
-        self._open.setdefault(exchange._likeness, {})[exchange] = None
+        self._open.setdefault(exchange._retry_key, {})[exchange] = None
 
     def end(self, exchange: Exchange, turn: Turn | None) -> None:
         """It has its outcome, and this turn, unless it could not be recorded."""
-        alike = self._open[exchange._likeness]
+        alike = self._open[exchange._retry_key]
         del alike[exchange]
         if not alike:
-            del self._open[exchange._likeness]
+            del self._open[exchange._retry_key]
         self._lost.discard(exchange)
-        self._ended.pop(exchange._likeness, None)
+        self._ended.pop(exchange._retry_key, None)
         if turn is not None and self.on_retry == "join":
-            self._ended[exchange._likeness] = _Ended(turn.request, exchange._answer)
+            self._ended[exchange._retry_key] = _Ended(turn.request, exchange._answer)
             if len(self._ended) > KEPT_ANSWERS:
                 del self._ended[next(iter(self._ended))]
 
@@ -128,7 +128,7 @@ class Calls:
     def leave(self, subscription: Subscription, exchange: Exchange | None) -> None:
         """The wait is over; that for `exchange`, if it was for one that had not ended."""
         self._subscriptions.discard(subscription)
-        if exchange is not None and exchange in self._open.get(exchange._likeness, ()):
+        if exchange is not None and exchange in self._open.get(exchange._retry_key, ()):
             self._lost.add(exchange)
         self._left.notify_all()
 

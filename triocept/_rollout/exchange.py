@@ -84,8 +84,8 @@ class Exchange:
         *,
         raw: Json,
         headers: Mapping[str, str],
-        said: Conversation | None,
-        likeness: Hashable,
+        claimed: Conversation | None,
+        retry_key: Hashable,
         query: str = "",
         kind: CallKind | None = None,
     ) -> None:
@@ -103,8 +103,8 @@ class Exchange:
         """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
         self.attempt = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
-        self._said = Conversation(id=(said and said.id) or self.id, kind=kind) if kind else said
-        self._likeness = likeness
+        self._claimed = Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
+        self._retry_key = retry_key
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
         self._start = trio.current_time()
@@ -147,8 +147,8 @@ class Exchange:
 
         As the agent says; where it says nothing, by the messages, which takes a look at the whole trace.
         """
-        if self._said is not None and self._said.id:
-            return self._said
+        if self._claimed is not None and self._claimed.id:
+            return self._claimed
         return self.rollout.trace._conversation_of(self._turn(Abandoned(), len(self.rollout.trace)))
 
     @property
@@ -214,7 +214,7 @@ class Exchange:
             self._check_open()
         if self._fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
-        self.rollout._ledger.check_free()
+        self.rollout._records.check_free()
         self._fold, self._on_wait = Fold(), on_wait
         stream = ResponseStream(self._send)
         try:
@@ -305,7 +305,7 @@ class Exchange:
     async def _begin_outcome(self) -> bool:
         """The checkpoint before an outcome; whether there is nothing left to do."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        self.rollout._ledger.check_free()
+        self.rollout._records.check_free()
         if self._is_over:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return True
@@ -474,7 +474,7 @@ class Exchange:
         turn: Turn | None = None
         try:
             self._outcome, self._recording = outcome, True
-            turn = await self.rollout._ledger.record(lambda number: self._turn(outcome, number))
+            turn = await self.rollout._records.record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
             self._answer.end(Failed(exc))
             raise
@@ -501,7 +501,7 @@ class Exchange:
             outcome=kind_of(outcome),
             response=response,
             error=error_of(outcome),
-            conversation=self._said,
+            conversation=self._claimed,
             attempt=self.attempt,
             started_at=self._started_at,
             first_event=self._first_event,

@@ -14,7 +14,7 @@ import trio
 from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from .event_loop import check_loop
-from .service import Handler, run_service
+from .workers import Handler, run_workers
 
 if TYPE_CHECKING:
     from .rollout import Rollout
@@ -33,7 +33,7 @@ async def open_rollout(
     check_loop("open_rollout")
     rollout._registry.add(rollout)
     try:
-        await rollout._ledger.open()
+        await rollout._records.open()
     except BaseException:
         rollout._registry.discard(rollout)
         raise
@@ -50,7 +50,7 @@ async def open_rollout(
         assert handler is not None
         with service:  # shielded: it answers until the body has unwound, cancelled or not
             try:
-                await run_service(rollout, handler, concurrency, fail)
+                await run_workers(rollout, handler, concurrency, fail)
             except BaseException as exc:  # a Ctrl-C that landed in it
                 cancelled, error = split_cancelled(exc)
                 if error is not None:

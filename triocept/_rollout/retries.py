@@ -17,7 +17,7 @@ from .._canonical.content import Json, ToolResult
 from .._canonical.request import Request
 from .._trace.conversation import Conversation
 
-__all__ = ["Retry", "attempt_of", "likeness", "repeats", "retry_of"]
+__all__ = ["Retry", "attempt_of", "retry_key", "retry_of", "same_request"]
 
 _MEANINGLESS = frozenset(
     {"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"}
@@ -51,21 +51,21 @@ def retry_of(headers: Mapping[str, str]) -> Retry:
     return Retry.FIRST if _COUNT in headers and _CLAUDE not in headers else Retry.UNKNOWN
 
 
-def likeness(request: Request, said: Conversation | None) -> Hashable:
+def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
     """Equal for calls of which one may repeat the other; cheap, and of most that do not it differs."""
     last = request.last
     results = tuple(part.id for part in last.content if isinstance(part, ToolResult)) if last else ()
     return (
         request.dialect,
         request.model,
-        said and said.id,
+        claimed and claimed.id,
         len(request.messages),
         last.text if last else "",
         results,
     )
 
 
-def repeats(request: Request, other: Request) -> bool:
+def same_request(request: Request, other: Request) -> bool:
     """Whether `request` says the same to the model as `other`."""
     return bool(_meaning(request) == _meaning(other))
 

@@ -27,7 +27,7 @@ from .._process.output import AgentResult
 from .._process.process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode, check_options
 from .._process.watcher import Watcher
 from .._trace.branch import Branch
-from .._trace.conversation import CallKind, conversation_said
+from .._trace.conversation import CallKind, claimed_conversation
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.trace import Trace
 from ..errors import AgentFailed, LimitReached, MissingPrice, Refusal
@@ -37,19 +37,19 @@ from .answer import Answer, ClientGone
 from .arrivals import Arrivals
 from .budget import Budget, Limits
 from .calls import Caller, Calls, OnRetry
-from .child import Family, ask, request_of
+from .children import Children, ask, request_of
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange
 from .handler import Handler, awaiting, check_handler, told_model
-from .ledger import Ledger
 from .life import open_rollout
 from .outcome import Failed, Outcome, Refused
+from .record_writer import RecordWriter
 from .registry import Registry
-from .retries import likeness, retry_of
-from .service import run_service
+from .retries import retry_key, retry_of
 from .services import Services, StopCondition, UserSimulator
 from .tools import HostTool, ToolLike
+from .workers import run_workers
 
 __all__ = ["OnHangup", "Rollout", "check_concurrency"]
 
@@ -116,8 +116,8 @@ class Rollout:
         self._addresses = addresses
         self._registry = registry
         self._watcher = watcher
-        self._ledger: Ledger = Ledger(
-            self.trace, recorder, parent=parent._ledger if parent is not None else None
+        self._records: RecordWriter = RecordWriter(
+            self.trace, recorder, parent=parent._records if parent is not None else None
         )
         self._arrivals = Arrivals()
         self._lacks_price = False
@@ -128,7 +128,7 @@ class Rollout:
         """It ends by a limit: what is on its way is finished."""
         self._calls = Calls(on_retry)
         self._services = services if services is not None else Services()
-        self._family = Family(self)
+        self._children = Children(self)
         self._closing = trio.Event()
         self._ended = trio.Event()
         """Nothing is answered any more, and what waits is refused."""
@@ -279,7 +279,7 @@ class Rollout:
             asked = request_of(self, request)
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the line of interest is the caller's
-        self._ledger.check_free()
+        self._records.check_free()
         return await ask(self, asked)
 
     def open_child(
@@ -316,7 +316,7 @@ class Rollout:
             check_handler(handler)
             handler = awaiting(handler)
         check_concurrency(concurrency)
-        self._family.check_open()
+        self._children.check_open()
         child = Rollout(
             self._addresses,
             self._registry,
@@ -325,13 +325,13 @@ class Rollout:
             model=model if model is not None else self.model,
             on_hangup=on_hangup if on_hangup is not None else self.on_hangup,
             on_retry=on_retry if on_retry is not None else self._calls.on_retry,
-            recorder=recorder or self._ledger.recorder,
+            recorder=recorder or self._records.recorder,
             services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
-            branch=self._family.branch(),
+            branch=self._children.branch(),
             limits=limits,
             parent=self,
         )
-        return self._family.open(child, open_rollout(child, handler, concurrency))
+        return self._children.open(child, open_rollout(child, handler, concurrency))
 
     # What the program does with its exchanges
 
@@ -373,7 +373,7 @@ class Rollout:
         check_concurrency(concurrency)
         errors: list[BaseException] = []
         try:
-            await run_service(self, awaiting(handler), concurrency, errors.append)
+            await run_workers(self, awaiting(handler), concurrency, errors.append)
         finally:
             raise_all(errors)
 
@@ -536,9 +536,9 @@ class Rollout:
             await _end_call(caller, Refused(self._ending))
             return
         try:
-            said = conversation_said(headers, request, raw)
-            key = (kind, likeness(request, said))
-            found = self._calls.find(request, key, retry_of(headers), named=bool(said and said.id))
+            claimed = claimed_conversation(headers, request, raw)
+            key = (kind, retry_key(request, claimed))
+            found = self._calls.find(request, key, retry_of(headers), named=bool(claimed and claimed.id))
         except Exception as exc:
             self._take_fault(exc)
             await _end_call(caller, Failed(exc))
@@ -549,7 +549,14 @@ class Rollout:
             return
         if found is None:
             found = Exchange(
-                self, request, raw=raw, headers=headers, said=said, likeness=key, query=query, kind=kind
+                self,
+                request,
+                raw=raw,
+                headers=headers,
+                claimed=claimed,
+                retry_key=key,
+                query=query,
+                kind=kind,
             )
             self._calls.add(found)
         exchange, answer = (found, found._answer) if isinstance(found, Exchange) else (None, found)
@@ -603,7 +610,7 @@ class Rollout:
 
     # What its endpoint asks of it
 
-    def _lose(self, url: str, error: BaseException) -> None:
+    def _on_url_lost(self, url: str, error: BaseException) -> None:
         """The public URL will not come back: end the body, if an agent was given that URL."""
         if self._held_url == url and self._fail is not None:
             self._fail(error)
@@ -611,9 +618,9 @@ class Rollout:
     def _depart(self) -> None:
         """The endpoint ends, and this rollout does not: it waits for another. So do its children, and those that it
         opens meanwhile."""
-        self._move(self._addresses, Registry(), self._watcher)
+        self._rebind(self._addresses, Registry(), self._watcher)
 
-    def _move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
+    def _rebind(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
         """Live on, on another endpoint; one that is being left has no key any more, and gets none there.
 
         Raises:
@@ -623,7 +630,7 @@ class Rollout:
             self._registry.discard(self)
             registry.add(self)
         self._addresses, self._registry, self._watcher = addresses, registry, watcher
-        self._family.move(addresses, registry, watcher)
+        self._children.rebind(addresses, registry, watcher)
 
     # Its end
 
@@ -663,12 +670,12 @@ class Rollout:
             partial(exchange._settle, exchange._outcome or exchange._fix_from_outside(outcome))
             for exchange in waiting
         ]
-        return [*steps, *(step for child in self._family for step in child._refuse_open(refusal))]
+        return [*steps, *(step for child in self._children for step in child._refuse_open(refusal))]
 
     def _check_recorder_is_free(self) -> None:
         """See that it is not the recorder that asks, of this rollout or a child."""
-        self._ledger.check_free()
-        for child in self._family:
+        self._records.check_free()
+        for child in self._children:
             child._check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
@@ -685,7 +692,7 @@ class Rollout:
             self._begin_end(reached)
             self._finishes = True
             self._arrivals.finish()
-            self._family.finish(reached)
+            self._children.finish(reached)
 
     async def _time_out(self, seconds: float) -> None:
         """Wait for the end of its time, and end it."""
@@ -705,12 +712,12 @@ class Rollout:
             self._registry.discard(self)
             self._closing.set()
             errors = await run_each(
-                self._family.close,
+                self._children.close,
                 self._services.calls.close,
                 partial(self._end, refusal),
-                self._ledger.see_through,
+                self._records.see_through,
                 partial(self._calls.see_out, DELIVERY_GRACE),
-                self._ledger.seal,
+                self._records.seal,
             )
         raise_all(errors)
 

@@ -126,7 +126,7 @@ class ServiceCalls:
             with call.scope:
                 await self._attempt(rollout, call)
             call.refusal = call.refusal or (_over(rollout) if call.outcome == "abandoned" else None)
-            await rollout._ledger.record_service(
+            await rollout._records.record_service(
                 lambda number: ServiceCall(
                     id=call.id,
                     rollout=rollout.id,

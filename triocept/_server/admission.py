@@ -63,7 +63,7 @@ class Admission:
         self._held: dict[Guest, int] = {}
         """Bytes; of those that have sent any, in the order of their first."""
         self._bytes_held = 0
-        self._nap = trio.CancelScope()
+        self._timer = trio.CancelScope()
 
     def make_room(self) -> bool:
         """Whether one more may come; if need be another one goes."""
@@ -127,7 +127,7 @@ class Admission:
     async def watch(self) -> None:
         """Close what is overdue, until cancelled."""
         while True:
-            with trio.CancelScope(deadline=self._next_due()) as self._nap:
+            with trio.CancelScope(deadline=self._next_due()) as self._timer:
                 await trio.sleep_forever()
             self._cut_overdue()
 
@@ -136,8 +136,8 @@ class Admission:
         return min(keyless, next(iter(self._heads.values()), inf) + self.limits.head_seconds)
 
     def _be_awake_at(self, time: float) -> None:
-        if time < self._nap.deadline:  # else it wakes too early, and naps again: that is cheaper
-            self._nap.deadline = time
+        if time < self._timer.deadline:  # else it wakes too early, and naps again: that is cheaper
+            self._timer.deadline = time
 
     def _cut_overdue(self) -> None:
         now = trio.current_time()

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from hypercorn.typing import AppWrapper
 
     from .admission import Admission
-    from .fast import FastWay
     from .front import Front
+    from .http11 import HTTP11
     from .transport import Head
 
 __all__ = ["NO_ROOM", "Connection"]
@@ -91,7 +91,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
         *,
         admission: Admission,
-        fast: Callable[[Connection], FastWay] | None,
+        fast: Callable[[Connection], HTTP11] | None,
         front: Front,
         max_body: int,
         http2: bool,

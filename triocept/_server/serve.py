@@ -27,8 +27,8 @@ from hypercorn.utils import wrap_app
 from .._failures import split_cancelled
 from .admission import Admission
 from .connection import NO_ROOM, Connection
-from .fast import FastWay
 from .front import App, Front, fatal_of
+from .http11 import HTTP11
 from .lifespan import run_lifespan
 
 __all__ = ["Server"]
@@ -219,7 +219,7 @@ class Server:
         if self._ssl_context is not None:
             stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
-        fast = partial(FastWay, routes=front.routes, intake=front.intake) if self._fast else None
+        fast = partial(HTTP11, routes=front.routes, intake=front.intake) if self._fast else None
         return Connection(
             app,
             self._config,

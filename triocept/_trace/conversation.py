@@ -27,7 +27,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 
-__all__ = ["CallKind", "Conversation", "conversation_said", "is_router", "is_side_call"]
+__all__ = ["CallKind", "Conversation", "claimed_conversation", "is_router", "is_side_call"]
 
 CallKind: TypeAlias = Literal["main", "sub_agent", "side", "tool"]
 
@@ -51,7 +51,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     program made it (`POST …/model`, `rollout.ask`), not the agent."""
 
 
-def conversation_said(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
+def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
     """What the agent itself says; None where it says nothing, an empty id where it says only of what kind the call is.
 
     Args:

@@ -31,7 +31,7 @@ from .base import Scheme, Tunnel, check_url, lost
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Keeper", "TunnelHealth", "probe"]
+__all__ = ["Supervisor", "TunnelHealth", "probe"]
 
 log = logging.getLogger("triocept.tunnel")
 
@@ -109,7 +109,7 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
 
 
 @final
-class Keeper:
+class Supervisor:
     """Keeps the tunnel of one endpoint open.
 
     Args:

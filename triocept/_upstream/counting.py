@@ -24,7 +24,7 @@ from .provider_request import ProviderRequest
 from .request import Requests
 
 if TYPE_CHECKING:
-    from .transport import Transport
+    from .transport import ProviderClient
 
 __all__ = ["Counter"]
 
@@ -42,7 +42,7 @@ _OF_GEMINI = frozenset({"contents", "systemInstruction", "tools", "toolConfig"})
 class Counter:
     """Counts the tokens of prompts for one upstream."""
 
-    def __init__(self, requests: Requests, transport: Transport, dialect: str) -> None:
+    def __init__(self, requests: Requests, transport: ProviderClient, dialect: str) -> None:
         self._requests = requests
         self._transport = transport
         self._dialect = dialect

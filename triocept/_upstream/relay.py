@@ -34,7 +34,7 @@ from .failures import Reader
 from .provider_request import MAX_DOCUMENT
 
 if TYPE_CHECKING:
-    from .transport import Reply
+    from .transport import ProviderReply
 
 __all__ = ["Frames", "Pieces", "Relay"]
 
@@ -245,7 +245,7 @@ class Pieces:
 
     def __init__(
         self,
-        reply: Reply,
+        reply: ProviderReply,
         relay: Relay,
         reader: Reader,
         *,

@@ -28,7 +28,7 @@ from .pool import TappedPool
 from .provider_request import MAX_DOCUMENT, ProviderRequest
 from .tap import take_body
 
-__all__ = ["Reply", "Transport", "open_transport"]
+__all__ = ["ProviderReply", "ProviderClient", "open_provider_client"]
 
 IDLE = 3.0
 """Seconds for which an idle connection is kept: under the 5 s after which Node and uvicorn close theirs, so that no
@@ -37,7 +37,7 @@ DRAIN = 0.5
 """Seconds that an answered call waits for the end of the bytes, so that its connection can be used again."""
 
 
-class Reply:
+class ProviderReply:
     """A provider's answer: its head is here, its body comes.
 
     Args:
@@ -121,7 +121,7 @@ class Reply:
             pass
 
 
-class Transport:
+class ProviderClient:
     """The connections of one upstream."""
 
     def __init__(self, client: httpx2.AsyncClient, *, proxied: bool) -> None:
@@ -130,7 +130,7 @@ class Transport:
         self.closed = False
 
     @asynccontextmanager
-    async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[Reply]:
+    async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[ProviderReply]:
         """Send `call`, and wait for the head of its answer, both with `patience`.
 
         Closing: an answer that was not read to its end takes its connection along.
@@ -148,7 +148,7 @@ class Transport:
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
             raise _mapped(exc, begun=False, address=f"{call.address}{self._way}") from exc
-        reply = Reply(response, patience, stream=call.stream)
+        reply = ProviderReply(response, patience, stream=call.stream)
         try:
             yield reply
         finally:
@@ -156,12 +156,12 @@ class Transport:
 
 
 @asynccontextmanager
-async def open_transport(
+async def open_provider_client(
     *,
     connect_timeout: float | None,
     tls: ssl.SSLContext | None,
     address: Address,
-) -> AsyncIterator[Transport]:
+) -> AsyncIterator[ProviderClient]:
     """Open the connections of one upstream; none is made before there is a call.
 
     Args:
@@ -180,7 +180,7 @@ async def open_transport(
         transport=None if proxied else TappedPool(keepalive=IDLE, ssl_context=tls),
         follow_redirects=False,
     ) as client:
-        transport = Transport(client, proxied=proxied)
+        transport = ProviderClient(client, proxied=proxied)
         try:
             yield transport
         finally:

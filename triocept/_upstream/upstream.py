@@ -58,7 +58,7 @@ from .retry import Retries
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 
 if TYPE_CHECKING:
-    from .transport import Reply, Transport
+    from .transport import ProviderClient, ProviderReply
 
 __all__ = ["Upstream", "open_upstream"]
 
@@ -92,7 +92,7 @@ class Upstream:
         address: Address,
         dialect: str,
         *,
-        transport: Transport,
+        transport: ProviderClient,
         api_key: str | None,
         overrides: Overrides,
         limiter: Limiter,
@@ -234,7 +234,9 @@ class Upstream:
     # From the call to the head of its answer
 
     @asynccontextmanager
-    async def _open(self, call: ProviderRequest, exchange: Exchange | None = None) -> AsyncIterator[Reply]:
+    async def _open(
+        self, call: ProviderRequest, exchange: Exchange | None = None
+    ) -> AsyncIterator[ProviderReply]:
         """The provider's answer to `call`, if it is one; tried again as far as that is allowed.
 
         Args:
@@ -283,7 +285,7 @@ class Upstream:
             idle = limits.upstream_idle_seconds if idle is None else idle
         return Patience(total, idle)
 
-    async def _check(self, reply: Reply, call: ProviderRequest) -> None:
+    async def _check(self, reply: ProviderReply, call: ProviderRequest) -> None:
         if not 200 <= reply.status < 300:
             body = await reply.read(MAX_ERROR)
             raise self._reader.failure(reply.status, body, reply.headers, call.address)
@@ -297,7 +299,7 @@ class Upstream:
             exc.upstream, exc.rollout = exc.upstream or self.url, exc.rollout or rollout
             raise
 
-    def _note(self, reply: Reply | None = None) -> Json:
+    def _note(self, reply: ProviderReply | None = None) -> Json:
         """What the turn says of the upstream."""
         note = {"url": self.url, "dialect": self.dialect}
         if self._model is not None:
@@ -333,7 +335,7 @@ class Upstream:
     # From the head to the agent
 
     async def _answer_whole(
-        self, exchange: Exchange, reply: Reply, call: ProviderRequest, version: str | None
+        self, exchange: Exchange, reply: ProviderReply, call: ProviderRequest, version: str | None
     ) -> None:
         response, body = await self._read_whole(reply, call)
         if call.collector is not None:
@@ -347,7 +349,7 @@ class Upstream:
             )  # the name that the agent knows
 
     async def _answer_stream(
-        self, exchange: Exchange, reply: Reply, call: ProviderRequest, version: str | None
+        self, exchange: Exchange, reply: ProviderReply, call: ProviderRequest, version: str | None
     ) -> None:
         own, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if own else None)
@@ -361,7 +363,7 @@ class Upstream:
                 await self._pass(piece, stream, reply, own=own)
                 piece = await pieces.next()
 
-    async def _pass(self, piece: Relayed, stream: ResponseStream, reply: Reply, *, own: bool) -> None:
+    async def _pass(self, piece: Relayed, stream: ResponseStream, reply: ProviderReply, *, own: bool) -> None:
         """One piece, to the agent."""
         try:
             if own:
@@ -372,7 +374,7 @@ class Upstream:
         except DialectError as exc:  # events in an order that no answer has
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
-    async def _read_whole(self, reply: Reply, call: ProviderRequest) -> tuple[Response, bytes | None]:
+    async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
         """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
         if reply.media_type == "text/event-stream":  # transformers serve's Responses, unless told otherwise
             rewrite = None if call.collector is None else call.collector.frame
@@ -387,13 +389,15 @@ class Upstream:
             await self._find_prompt(call.collector, reply.patience)
         return response, body
 
-    def _assembled(self, events: list[Event], reply: Reply) -> Response:
+    def _assembled(self, events: list[Event], reply: ProviderReply) -> Response:
         try:
             return assemble(events)
         except DialectError as exc:
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
-    def _parse_whole(self, body: bytes, reply: Reply, call: ProviderRequest) -> tuple[Response, bytes]:
+    def _parse_whole(
+        self, body: bytes, reply: ProviderReply, call: ProviderRequest
+    ) -> tuple[Response, bytes]:
         """The response in a whole body, and the body as the agent gets it."""
         if call.collector is not None:
             body = call.collector.document(body)
@@ -414,7 +418,7 @@ class Upstream:
         collector.take_prompt(document.get("tokens") if isinstance(document, dict) else None)
 
     async def _pieces(
-        self, reply: Reply, call: ProviderRequest, own: Exchange | None = None
+        self, reply: ProviderReply, call: ProviderRequest, own: Exchange | None = None
     ) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
 
@@ -552,9 +556,9 @@ async def open_upstream(
         max_output_tokens=max_output_tokens,
     )
     limiter, tries = Limiter(concurrency), Retries(retries)
-    from .transport import open_transport  # httpx2, which takes a fifth of a second to load
+    from .transport import open_provider_client  # httpx2, which takes a fifth of a second to load
 
-    async with open_transport(
+    async with open_provider_client(
         connect_timeout=connect_timeout,
         tls=tls,
         address=address,

@@ -30,14 +30,14 @@ from .outcome import judge
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Handler", "run_service"]
+__all__ = ["Handler", "run_workers"]
 
 _MOST_IDLE = 128
 """Tasks that wait for an exchange."""
 
 
 @trio.lowlevel.enable_ki_protection
-async def run_service(
+async def run_workers(
     rollout: Rollout, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
 ) -> None:
     """Hand every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed.

@@ -33,7 +33,7 @@ from .routes import Route, Routes
 from .transport import BodyTooLarge, Head, Reply, Transport
 from .waiting import Share
 
-__all__ = ["FastWay", "Intake"]
+__all__ = ["HTTP11", "Intake"]
 
 Intake: TypeAlias = Callable[[Route, Head, Transport], Awaitable[None]]
 """Answers one model call."""
@@ -45,7 +45,7 @@ _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "traile
 
 
 @final
-class FastWay:
+class HTTP11:
     """The fast way of one connection.
 
     Args:
@@ -122,7 +122,7 @@ def _is_length(text: str) -> bool:
 class _Call:
     """One model call and its answer; a `Transport` for `intake`."""
 
-    def __init__(self, way: FastWay, route: Route, head: Head, length: int, *, closes: bool) -> None:
+    def __init__(self, way: HTTP11, route: Route, head: Head, length: int, *, closes: bool) -> None:
         self._connection = way._connection
         self._inbox = way._inbox
         self._outbox = way._connection.outbox

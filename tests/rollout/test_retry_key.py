@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from triocept import Message, Request, Text
-from triocept._rollout.retries import attempt_of, likeness, repeats
+from triocept._rollout.retries import attempt_of, retry_key, same_request
 
 COUNT = "x-stainless-retry-count"
 
@@ -20,18 +20,18 @@ def request(text: str = "fix it", **more: object) -> Request:
 )
 def test_how_a_call_is_told_and_delivered_is_no_part_of_what_it_says(more: dict[str, object]) -> None:
     """The history may be sent whole the second time, where the first named the earlier answer."""
-    assert repeats(request(**more), request())
-    assert repeats(request(), request(**more))
+    assert same_request(request(**more), request())
+    assert same_request(request(), request(**more))
 
 
 def test_what_a_call_says_to_the_model_makes_it_another() -> None:
-    assert not repeats(request(), request("mend it"))
-    assert not repeats(request(previous_response="resp_1"), request())
+    assert not same_request(request(), request("mend it"))
+    assert not same_request(request(previous_response="resp_1"), request())
 
 
 def test_calls_with_other_last_words_are_not_even_alike() -> None:
-    assert likeness(request(), None) == likeness(request(continued_from="resp_1"), None)
-    assert likeness(request(), None) != likeness(request("mend it"), None)
+    assert retry_key(request(), None) == retry_key(request(continued_from="resp_1"), None)
+    assert retry_key(request(), None) != retry_key(request("mend it"), None)
 
 
 @pytest.mark.parametrize(

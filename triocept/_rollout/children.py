@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .rollout import Rollout
 
-__all__ = ["Asking", "Family", "ask", "request_of"]
+__all__ = ["Asking", "Children", "ask", "request_of"]
 
 
-class Family:
+class Children:
     """The children of one rollout: those that are open, and those that are being opened, which takes as long as their
     recorder likes. A child ends with its parent at the latest."""
 
@@ -62,7 +62,7 @@ class Family:
         self.check_open()
         parent = self._rollout
         # It may have moved since the child was made.
-        child._move(parent._addresses, parent._registry, parent._watcher)
+        child._rebind(parent._addresses, parent._registry, parent._watcher)
         with trio.CancelScope() as scope:
             self._opening[child] = scope
             try:
@@ -91,10 +91,10 @@ class Family:
         for child in self:
             child._finish(reached)
 
-    def move(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
+    def rebind(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
         """Where the parent goes, the children go."""
         for child in self:
-            child._move(addresses, registry, watcher)
+            child._rebind(addresses, registry, watcher)
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:

@@ -24,10 +24,10 @@ from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 
-__all__ = ["Ledger", "recording"]
+__all__ = ["RecordWriter", "recording"]
 
 
-class Ledger:
+class RecordWriter:
     """The record of one rollout.
 
     Args:
@@ -36,7 +36,9 @@ class Ledger:
         parent: the ledger of the parent rollout, whose owner hears the child's errors too.
     """
 
-    def __init__(self, trace: Trace, recorder: Recorder | None, *, parent: Ledger | None = None) -> None:
+    def __init__(
+        self, trace: Trace, recorder: Recorder | None, *, parent: RecordWriter | None = None
+    ) -> None:
         self._trace = trace
         self.recorder = recorder
         self._lock = trio.Lock()
