@@ -12,6 +12,7 @@ from triocept import Endpoint, EndpointLimits, Exchange, Response, Rollout, serv
 from triocept._canonical.events import ResponseEnd
 from triocept._canonical.fold import assemble
 from triocept._canonical.request import Request
+from triocept._rollout.condition import Condition
 from triocept._server.admission import Admission
 from triocept._server.intake import intake
 from triocept._server.routes import Routes
@@ -56,14 +57,19 @@ class Connection:
         expect(self.reply is None, "a request is answered twice")
         self.reply = Reply(status, dict(headers))
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
+    def write(self, data: bytes, *, last: bool = False) -> bool:
         expect(self.reply is not None and not self.ended, "bytes behind the end of an answer")
         self.data += data
         self.ended = last
+        return True
 
-    def respond(self, reply: Reply) -> None:
+    def respond(self, reply: Reply) -> bool:
         self.start(reply.status, reply.headers)
-        self.write(reply.body, last=True)
+        return self.write(reply.body, last=True)
+
+    async def wait(self, news: Condition, until: float) -> None:
+        with trio.CancelScope(deadline=until):
+            await news.wait()
 
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint()

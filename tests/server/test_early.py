@@ -33,10 +33,11 @@ class HalfTaking(Heard):
     def full(self) -> bool:
         return bool(self.rest)
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
+    def write(self, data: bytes, *, last: bool = False) -> bool:
         assert not self.rest
         super().write(data[: len(data) // 2], last=False)
         self.rest, self.last = data[len(data) // 2 :], last
+        return False
 
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -23,6 +23,7 @@ from triocept import (
     Text,
 )
 from triocept._rollout.answer import Answer
+from triocept._rollout.condition import Condition
 from triocept._rollout.outcome import Answered, Refused
 from triocept._server.delivery import HEAD_AFTER, KEEPALIVE_EVERY, deliver
 from triocept._server.transport import Reply
@@ -45,14 +46,19 @@ class Heard:
         assert self.status is None
         self.status = status
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
+    def write(self, data: bytes, *, last: bool = False) -> bool:
         assert not self.ended
         self.pieces.append((trio.current_time(), data))
         self.ended = last
+        return True
 
-    def respond(self, reply: Reply) -> None:
+    def respond(self, reply: Reply) -> bool:
         self.start(reply.status, reply.headers)
-        self.write(reply.body, last=True)
+        return self.write(reply.body, last=True)
+
+    async def wait(self, news: Condition, until: float) -> None:
+        with trio.CancelScope(deadline=until):
+            await news.wait()
 
     @property
     def full(self) -> bool:

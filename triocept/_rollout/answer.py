@@ -87,8 +87,8 @@ class Delivery(Protocol):
     def due(self) -> float:
         """When, by trio's clock, its client will have waited in silence for too long."""
 
-    def write(self, entry: Entry) -> None:
-        """An increment.
+    def write(self, entry: Entry) -> bool:
+        """An increment. Whether all is sent, and it takes more.
 
         Raises:
             DialectError: this connection's dialect cannot say it.
@@ -97,11 +97,17 @@ class Delivery(Protocol):
     def write_early(self, data: bytes) -> bool:
         """The bytes of an increment that is not known yet; whether this connection can be given them."""
 
-    def end(self, outcome: Outcome) -> None:
-        """How it ended; what is still to be written of it."""
+    def end(self, outcome: Outcome) -> bool:
+        """How it ended; what is still to be written of it. Whether all is sent."""
 
-    def break_silence(self, response_id: str) -> None:
-        """A no-op; the answer will have this id."""
+    def break_silence(self, response_id: str) -> bool:
+        """A no-op; the answer will have this id. Whether all is sent."""
+
+    async def wait(self, news: Condition) -> None:
+        """Until there is news, or it is `due`.
+
+        Cancellation: immediate.
+        """
 
     async def flush(self) -> None:
         """Send what is still to be sent. Called by the connection's own task alone.
@@ -157,9 +163,14 @@ class Answer:
         Cancellation: the increment stays; only the wait is cut short.
         """
         self.entries.append(entry)
+        taken = not self._subscriptions
         for subscription in self._subscriptions:
-            subscription.advance()
-        await self._until(self._is_taken, on_wait)
+            taken = subscription.advance() or taken
+        if taken:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._until(self._is_taken, on_wait)
 
     def write_early(self, data: bytes) -> bool:
         """Give the one connection that reads the bytes of the increment that is put next; whether it has them."""
@@ -174,22 +185,22 @@ class Answer:
         self.outcome = outcome
         for subscription in self._subscriptions:
             subscription.advance()
-            self.delivered |= subscription.delivered
+            self.delivered = self.delivered or subscription.delivered
         self._progress.notify_all()
 
     async def wait_delivered(self) -> None:
         """Until the answer was written to a connection, or nobody waits for it any more."""
-        await self._until(lambda: self.delivered)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.delivered or not self._subscriptions:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self._until(lambda: self.delivered)
 
     def _is_taken(self) -> bool:
         count = len(self.entries)
         return any(subscription.at == count for subscription in self._subscriptions)
 
     async def _until(self, done: Callable[[], bool], on_wait: Callable[[bool], None] | None = None) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if done() or not self._subscriptions:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
         if on_wait is not None:
             on_wait(True)
         try:
@@ -215,6 +226,7 @@ class Subscription:
         """Set by a connection that could not write the answer, through no fault of its client."""
         self._answer = answer
         self._delivery: Delivery | None = None
+        self._full = False  # whether the connection has something to flush
         self._early = False  # whether the increment that is put next was written
         self._gone = False
         self._error: Exception | None = None
@@ -244,51 +256,53 @@ class Subscription:
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             self.advance()
-            if delivery.full:
+            self._answer._progress.notify_all()
+            if self._full:
                 await self._flush(delivery)
-                continue
-            if self._error is not None:
+            elif self._error is not None:
                 raise self._error
-            if self.ended:
+            elif self.ended:
                 break
-            if self._gone:
+            elif self._gone:
                 raise ClientGone
-            if (due := delivery.due) <= trio.current_time():
-                delivery.break_silence(self._announce())
-                continue
-            with trio.CancelScope(deadline=due):
-                await self._news.wait()
+            elif delivery.due > trio.current_time():
+                await delivery.wait(self._news)
+            else:
+                self._full = not delivery.break_silence(self._announce())
         self.delivered = True
 
-    def advance(self) -> None:
-        """Write what is there, while the connection is not full; then the outcome."""
-        delivery, entries = self._delivery, self._answer.entries
-        if delivery is None or self._gone or self._error is not None:
-            return
+    def advance(self) -> bool:
+        """Write what is there, while the connection takes more; then the outcome. Whether all increments are taken."""
+        delivery, answer = self._delivery, self._answer
+        if delivery is None or self._full or self._gone or self._error is not None:
+            return False
+        entries = answer.entries
         try:
-            while self.at < len(entries) and not delivery.full:
+            while self.at < len(entries) and not self._full:
                 self.at += 1
                 if self._early:
                     self._early = False
                 else:
-                    delivery.write(entries[self.at - 1])
-            outcome = self._answer.outcome
-            if outcome is not None and not self.ended and self.at == len(entries) and not delivery.full:
+                    self._full = not delivery.write(entries[self.at - 1])
+            if answer.outcome is not None and not self.ended and self.at == len(entries) and not self._full:
                 self.ended = True
-                delivery.end(outcome)
-                self.delivered = not delivery.full
+                self._full = not delivery.end(answer.outcome)
+                self.delivered = not self._full
         except Exception as exc:
             self._error = exc
-        self._wake(delivery)
-        self._answer._progress.notify_all()
+        if self._full or self.ended or self._error is not None:
+            self._news.notify_all()
+        return self.at == len(entries)
 
     def write_early(self, data: bytes) -> bool:
         """Write the bytes of the increment that is put next, if that is the one that the connection waits for."""
         delivery = self._delivery
-        if delivery is None or self._gone or self._error is not None or delivery.full:
+        if delivery is None or self._full or self._gone or self._error is not None:
             return False
         self._early = self.at == len(self._answer.entries) and delivery.write_early(data)
-        self._wake(delivery)
+        if delivery.full:
+            self._full = True
+            self._news.notify_all()
         return self._early
 
     def hang_up(self) -> None:
@@ -311,17 +325,13 @@ class Subscription:
             answer.entries.clear()
         answer._progress.notify_all()
 
-    def _wake(self, delivery: Delivery) -> None:
-        """Let the connection's own task go on, if there is something for it to do."""
-        if delivery.full or self.ended or self._error is not None:
-            self._news.notify_all()
-
     async def _flush(self, delivery: Delivery) -> None:
         if self._gone:
             raise ClientGone
         self._flushing = scope = trio.CancelScope()
         with scope:
             await delivery.flush()
+            self._full = False
         self._flushing = None
         if scope.cancelled_caught:
             raise ClientGone

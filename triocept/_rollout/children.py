@@ -20,6 +20,7 @@ from .._failures import raise_all, run_each
 from .._trace.branch import Branch
 from ..errors import LimitReached, Refusal, RolloutClosed
 from .answer import Entry, Subscription
+from .condition import Condition
 from .outcome import Answered, Failed, Outcome, Refused
 
 if TYPE_CHECKING:
@@ -128,17 +129,23 @@ class Asking:
     async def deliver(self, subscription: Subscription) -> None:
         await subscription.follow(self)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: Entry) -> bool:
         """It wants the whole."""
+        return True
 
     def write_early(self, data: bytes) -> bool:
         return False
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome) -> bool:
         self.outcome = outcome
+        return True
 
-    def break_silence(self, response_id: str) -> None:
+    def break_silence(self, response_id: str) -> bool:
         """It is in no hurry."""
+        return True
+
+    async def wait(self, news: Condition) -> None:
+        await news.wait()
 
     async def flush(self) -> None:
         """Nothing is ever to be sent."""

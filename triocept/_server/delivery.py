@@ -26,6 +26,7 @@ from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
+from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome, Refused
 from ..dialects.base import Dialect, Failure, StreamRenderer
 from ..errors import DialectError
@@ -103,6 +104,9 @@ class _HTTPDelivery(ABC):
     def due(self) -> float:
         return self._written_at + (KEEPALIVE_EVERY if self._begun else HEAD_AFTER)
 
+    async def wait(self, news: Condition) -> None:
+        await self._transport.wait(news, self.due)
+
     async def flush(self) -> None:
         await self._transport.flush()
 
@@ -110,24 +114,25 @@ class _HTTPDelivery(ABC):
         self._begun = True
         self._transport.start(200, headers | _head_of(self._subscription, self._dialect))
 
-    def _send(self, data: bytes, *, last: bool) -> None:
+    def _send(self, data: bytes, *, last: bool) -> bool:
+        """Whether all is sent."""
         self._written_at = trio.current_time()
-        self._transport.write(data, last=last)
+        return self._transport.write(data, last=last)
 
     @abstractmethod
-    def write(self, entry: Entry) -> None: ...
+    def write(self, entry: Entry) -> bool: ...
 
     @abstractmethod
     def write_early(self, data: bytes) -> bool: ...
 
     @abstractmethod
-    def end(self, outcome: Outcome) -> None: ...
+    def end(self, outcome: Outcome) -> bool: ...
 
     @abstractmethod
-    def break_silence(self, response_id: str) -> None: ...
+    def break_silence(self, response_id: str) -> bool: ...
 
     @abstractmethod
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: Failure) -> bool:
         """The error in the place of the answer, or in the middle of it; and no clean end."""
 
 
@@ -180,7 +185,7 @@ class _Streamed(_HTTPDelivery):
         self._as_it_came = self._request.framing == "sse"
         return self._dialect.stream_renderer(self._request)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: Entry) -> bool:
         renderer = self._renderer
         if isinstance(entry, Relayed) and self._begun and self._subscription.at == 1:
             self._as_it_came = False  # a no-op came first, with an id of ours, which stays
@@ -189,8 +194,8 @@ class _Streamed(_HTTPDelivery):
         if not self._begun:
             self._begin(_stream_headers(self._request, self._dialect))
         elif not data and not last:
-            return
-        self._send(data, last=last)
+            return True
+        return self._send(data, last=last)
 
     def write_early(self, data: bytes) -> bool:
         if not self._begun or not self._subscription.at or not self._as_it_came:
@@ -198,30 +203,31 @@ class _Streamed(_HTTPDelivery):
         self._send(data, last=False)
         return True
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome) -> bool:
         if self._ended:
-            return
+            return True
         if not self._begun:
-            self._transport.respond(_reply(outcome, self._subscription, self._request, self._dialect))
-        elif not isinstance(outcome, Answered):
-            self._fail(failure_of_outcome(outcome))
-        else:  # nothing but no-ops so far: the answer was given whole
-            events = events_of(self._dialect.streamed(outcome.response))
-            self._send(b"".join([self._renderer.render(event) for event in events]), last=True)
+            return self._transport.respond(_reply(outcome, self._subscription, self._request, self._dialect))
+        if not isinstance(outcome, Answered):
+            return self._fail(failure_of_outcome(outcome))
+        # nothing but no-ops so far: the answer was given whole
+        events = events_of(self._dialect.streamed(outcome.response))
+        return self._send(b"".join([self._renderer.render(event) for event in events]), last=True)
 
-    def break_silence(self, response_id: str) -> None:
+    def break_silence(self, response_id: str) -> bool:
         data = self._renderer.keepalive(response_id)
         if not self._begun:
             self._begin(_stream_headers(self._request, self._dialect))
-        self._send(data, last=False)
+        return self._send(data, last=False)
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: Failure) -> bool:
         if not self._begun:
-            self._transport.respond(failure_reply(failure, self._dialect, self._subscription.request_id))
-            return
+            return self._transport.respond(
+                failure_reply(failure, self._dialect, self._subscription.request_id)
+            )
         failure = identified(failure, self._dialect, self._subscription.request_id)
-        self._send(self._renderer.fail(failure), last=False)
         self._breaks = True
+        return self._send(self._renderer.fail(failure), last=False)
 
     def _bytes(self, entry: Entry, renderer: StreamRenderer) -> bytes:
         """What the agent gets of an increment."""
@@ -241,30 +247,32 @@ def _is_last(entry: Entry) -> bool:
 class _Whole(_HTTPDelivery):
     """A whole answer, with white space before it if it is late."""
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: Entry) -> bool:
         """Nothing is written of it before the end."""
+        return True
 
     def write_early(self, data: bytes) -> bool:
         return False
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome) -> bool:
         reply = _reply(outcome, self._subscription, self._request, self._dialect)
         if not self._begun:
-            self._transport.respond(reply)
-        elif reply.status == 200:
-            self._send(reply.body, last=True)
-        else:  # its status is gone: what is sent now would be taken for an answer
-            self._breaks = True
+            return self._transport.respond(reply)
+        if reply.status == 200:
+            return self._send(reply.body, last=True)
+        self._breaks = True  # its status is gone: what is sent now would be taken for an answer
+        return True
 
-    def break_silence(self, response_id: str) -> None:
+    def break_silence(self, response_id: str) -> bool:
         if not self._begun:
             self._begin({"content-type": "application/json"})
-        self._send(b" ", last=False)
+        return self._send(b" ", last=False)
 
-    def _fail(self, failure: Failure) -> None:
-        if not self._begun:
-            self._transport.respond(failure_reply(failure, self._dialect, self._subscription.request_id))
+    def _fail(self, failure: Failure) -> bool:
         self._breaks = self._begun
+        if self._begun:
+            return True
+        return self._transport.respond(failure_reply(failure, self._dialect, self._subscription.request_id))
 
 
 def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:

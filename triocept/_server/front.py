@@ -23,6 +23,7 @@ import trio
 from .._canonical.content import Json
 from .._failures import split_cancelled
 from .._rollout.answer import ClientGone
+from .._rollout.condition import Condition
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects import dialect as dialect_named
@@ -345,19 +346,24 @@ class HTTPCycle:
         encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         self._start = {"type": "http.response.start", "status": status, "headers": encoded}
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
+    def write(self, data: bytes, *, last: bool = False) -> bool:
         if last and self._start is not None and not self._pieces:
             self._start["headers"].append((b"content-length", str(len(data)).encode()))
         self._pieces.append(data)
         self._last = last
+        return False
 
-    def respond(self, reply: Reply) -> None:
+    def respond(self, reply: Reply) -> bool:
         self.start(reply.status, reply.headers)
-        self.write(reply.body, last=True)
+        return self.write(reply.body, last=True)
 
     @property
     def full(self) -> bool:
         return bool(self._pieces) or (self._last and not self._is_sent)
+
+    async def wait(self, news: Condition, until: float) -> None:
+        with trio.CancelScope(deadline=until):
+            await news.wait()
 
     async def flush(self) -> None:
         while self.full:

@@ -7,7 +7,7 @@ Rules:
    goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is answered there is
    answered as if this module were not there.
 2. A connection has two tasks for as long as it lives, and none for a request: one reads, the other answers. The one
-   that reads sees the hang-up, whatever the other does.
+   that reads sees the hang-up, whatever the other does, and is its timer.
 3. The key is checked, and the declared size, before the body is read.
 4. A response and its head go out in one send.
 5. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
@@ -21,11 +21,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from math import inf
 from typing import TypeAlias, final
 
 import trio
 
 from .._rollout.answer import ClientGone
+from .._rollout.condition import Condition
 from .base_connection import BaseConnection
 from .inbox import Inbox
 from .intake import LINGER
@@ -145,6 +147,7 @@ class _Call:
                     await self._linger()
         finally:
             self._inbox.on_gone(None)
+            self._inbox.call_at(inf)
             if not self._ended:
                 await self._connection.abort()
         return self._ended and not self._closes and not self._inbox.gone
@@ -176,7 +179,7 @@ class _Call:
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self._start = status, headers
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
+    def write(self, data: bytes, *, last: bool = False) -> bool:
         if self._start is not None:
             (status, headers), self._start = self._start, None
             self._chunked = not last
@@ -186,15 +189,19 @@ class _Call:
         if last:  # from here on a hang-up means nothing
             self._ended = True
             self._inbox.on_gone(None)
-        self._outbox.write(data)
+        return self._outbox.write(data)
 
-    def respond(self, reply: Reply) -> None:
+    def respond(self, reply: Reply) -> bool:
         self.start(reply.status, reply.headers)
-        self.write(reply.body, last=True)
+        return self.write(reply.body, last=True)
 
     @property
     def full(self) -> bool:
         return self._outbox.full
+
+    async def wait(self, news: Condition, until: float) -> None:
+        self._inbox.call_at(until, news.notify_all)
+        await news.wait()
 
     async def flush(self) -> None:
         if not self._outbox.full:

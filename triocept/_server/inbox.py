@@ -1,9 +1,14 @@
-"""What a client has sent on one connection of the fast way, and whether it is still there."""
+"""What a client has sent on one connection of the fast way, and whether it is still there.
+
+It is the connection's timer, too: the task that reads is one that waits for a deadline anyway. A scope for each wait
+would cost a call three times as much.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import inf
 from typing import final
 
 import trio
@@ -32,6 +37,9 @@ class Inbox:
         self.data = connection.ahead
         self.gone = False
         self._callback: Callable[[], None] | None = None
+        self._timer = trio.CancelScope()
+        self._due = inf
+        self._at_due: Callable[[], None] | None = None
         self._connection = connection
         self._arrival = Condition()
         self._room = Condition()
@@ -40,9 +48,20 @@ class Inbox:
     async def read(self) -> None:
         """Read until the client hangs up."""
         try:
-            await self._read_on()
+            while not self.gone:
+                with trio.CancelScope(deadline=self._due) as self._timer:
+                    await self._read_on()
+                if self._at_due is not None and self._due <= trio.current_time():
+                    self._at_due()
+                    self.call_at(inf)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.hang_up()
+
+    def call_at(self, due: float, callback: Callable[[], None] | None = None) -> None:
+        """Call this at that time, by trio's clock, and forget what was to be called before."""
+        self._due, self._at_due = due, callback
+        if due < self._timer.deadline:  # else it wakes too early, and waits again: that is cheaper
+            self._timer.deadline = due
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
         """Call this when the client hangs up, or now if it has; None: nobody wants to know any more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import final
 
 import trio
@@ -49,14 +48,19 @@ class Outbox:
         """Whether something is still to be sent."""
         return bool(self._on_its_way or self._rest)
 
-    def write(self, data: bytes) -> None:
-        """Send it, or keep what is to be sent later. A connection that has broken is seen by `flush`."""
+    def write(self, data: bytes) -> bool:
+        """Send it, or keep what is to be sent later. Whether all is sent; a connection that has broken is seen by
+        `flush`."""
         sent = 0
         if not self._on_its_way and not self._rest:
-            with suppress(trio.BrokenResourceError):
+            try:
                 sent = self._wire.send_now(data)
-        if sent < len(data):
-            self._rest += memoryview(data)[sent:]
+            except trio.BrokenResourceError:
+                sent = 0
+            if sent == len(data):
+                return True
+        self._rest += memoryview(data)[sent:]
+        return False
 
     def keep(self, data: bytes) -> None:
         """Leave it to `flush`, which sends in one piece what comes in many."""

@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from .._rollout.answer import ClientGone
+from .._rollout.condition import Condition
 from .waiting import Share
 
 __all__ = ["GONE", "STATE_KEY", "ASGIConnection", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
@@ -65,15 +66,21 @@ class Transport(Protocol):
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Begin the response: its head goes out with the first piece of the body."""
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
-        """A piece of the body."""
+    def write(self, data: bytes, *, last: bool = False) -> bool:
+        """A piece of the body. Whether all is sent: nothing more is to be written else, before `flush`."""
 
-    def respond(self, reply: Reply) -> None:
+    def respond(self, reply: Reply) -> bool:
         """A whole response: `start`, and all of the body."""
 
     @property
     def full(self) -> bool:
-        """Whether something is still to be sent: nothing more is to be written before."""
+        """Whether something is still to be sent."""
+
+    async def wait(self, news: Condition, until: float) -> None:
+        """Until there is news, or it is so late by trio's clock.
+
+        Cancellation: immediate.
+        """
 
     async def flush(self) -> None:
         """Send what is still to be sent.

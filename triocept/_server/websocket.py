@@ -330,23 +330,30 @@ class _Response:
     def due(self) -> float:
         return self._written_at + delivery.KEEPALIVE_EVERY
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: Entry) -> bool:
         self._begun = True
         for event in entry.events if isinstance(entry, Relayed) else (entry,):
             self._keep(self._documents.render(event))
+        return not self._frames
 
     def write_early(self, data: bytes) -> bool:
         return False
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome) -> bool:
         if not isinstance(outcome, Answered):
             self._frames.append(self._socket.failed(failure_of_outcome(outcome)))
         elif not self._begun:  # it was given whole
             for event in events_of(outcome.response):
                 self._keep(self._documents.render(event))
+        return not self._frames
 
-    def break_silence(self, response_id: str) -> None:
+    def break_silence(self, response_id: str) -> bool:
         self._keep(self._documents.keepalive(response_id))
+        return not self._frames
+
+    async def wait(self, news: Condition) -> None:
+        with trio.CancelScope(deadline=self.due):
+            await news.wait()
 
     async def flush(self) -> None:
         while self._frames:
