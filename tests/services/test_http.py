@@ -774,7 +774,7 @@ async def test_a_child_goes_where_its_parent_goes() -> None:
                 parent.open_child(echo_kind, id="child") as child,
             ):
                 assert child.service_url("tools") == f"{first.url}/rollout/child/tools"
-                parent._move(second, second._registry, second._watcher)
+                parent._rebind(second, second._registry, second._watcher)
                 assert child.service_url("tools") == f"{second.url}/rollout/child/tools"
                 async with httpx2.AsyncClient() as http:
                     answer = await http.post(url_of(child), json=ask_body("hi"), headers=bearer(child))
