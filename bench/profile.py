@@ -25,7 +25,7 @@ import triocept
 from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
 from triocept._rollout import answer, arrivals, calls, exchange, rollout
-from triocept._server import delivery, documents, fast, inbox, intake
+from triocept._server import delivery, documents, http11, inbox, intake
 from triocept._trace import trace
 from triocept.dialects.openai_chat import OpenAIChat
 
@@ -40,9 +40,9 @@ ROLLOUTS = 32
 LAYERS: dict[str, list[tuple[Any, str]]] = {
     "the kernel: recv and send": [(BareSocket, "take"), (BareSocket, "send_now")],
     "HTTP: head, body, framing": [
-        (fast.HTTP11, "_read"),
+        (http11.HTTP11, "_read"),
         (inbox.Inbox, "take"),
-        (fast._Call, "write"),
+        (http11._Cycle, "write"),
     ],
     "the key": [(intake, "authenticate"), (intake, "redacted")],
     "JSON: decode": [(documents, "decode_json")],

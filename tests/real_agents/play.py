@@ -58,13 +58,13 @@ class Calls:
         """Count from here on."""
         original = Rollout._answer_call
 
-        async def counted(rollout: Rollout, request: Request, caller: Any, **rest: Any) -> None:
+        async def counted(rollout: Rollout, request: Request, deliver: Any, **rest: Any) -> None:
             if is_side_call(request, rest["raw"]):
                 self.side += 1
             else:
                 self.requests.append(request)
                 self.times.append(trio.current_time())
-            await original(rollout, request, caller, **rest)
+            await original(rollout, request, deliver, **rest)
 
         monkeypatch.setattr(Rollout, "_answer_call", counted)
         return self

@@ -14,9 +14,9 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
@@ -30,24 +30,15 @@ from .retries import Retry, same_request
 if TYPE_CHECKING:
     from .exchange import Exchange
 
-__all__ = ["Caller", "Calls", "OnRetry"]
+__all__ = ["Calls", "Deliver", "OnRetry"]
 
 OnRetry: TypeAlias = Literal["join", "new"]
 """What becomes of a call that repeats another."""
+Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
+"""Writes an answer to the connection that waits for it, to its end; ClientGone if the client has hung up before."""
 
 KEPT_ANSWERS = 64
 """How many of the last answers a retry can get again. They are those of the trace, not copies."""
-
-
-class Caller(Protocol):
-    """The connection that waits for an answer."""
-
-    async def deliver(self, subscription: Subscription) -> None:
-        """Write the answer. Leaving without having delivered the end means that the client has hung up.
-
-        Raises:
-            ClientGone: it has.
-        """
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .._contexts import protected_context
 from .._failures import raise_all, run_each
 from .._trace.branch import Branch
 from ..errors import LimitReached, Refusal, RolloutClosed
-from .answer import Entry, Subscription
+from .answer import Entry
 from .condition import Condition
 from .outcome import Answered, Failed, Outcome, Refused
 
@@ -118,16 +118,13 @@ class Children:
 
 
 class Asking:
-    """The program's own code, which waits for an answer; a `Caller` and a `Delivery`."""
+    """The program's own code, which waits for an answer; a `Delivery`."""
 
     full = False
     due = inf
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
-
-    async def deliver(self, subscription: Subscription) -> None:
-        await subscription.follow(self)
 
     def write(self, entry: Entry) -> bool:
         """It wants the whole."""
@@ -167,7 +164,9 @@ def request_of(rollout: Rollout, given: object) -> Request:
 async def ask(rollout: Rollout, request: Request) -> Response:
     """See `Rollout.ask`."""
     asking = Asking()
-    await rollout._answer_call(request, asking, raw=None, headers={}, kind="tool")
+    await rollout._answer_call(
+        request, lambda subscription: subscription.follow(asking), raw=None, headers={}, kind="tool"
+    )
     match asking.outcome:
         case Answered(response=response):
             return response

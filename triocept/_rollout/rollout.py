@@ -36,7 +36,7 @@ from .agent import Agent, open_agent
 from .answer import Answer, ClientGone
 from .arrivals import Arrivals
 from .budget import Budget, Limits
-from .calls import Caller, Calls, OnRetry
+from .calls import Calls, Deliver, OnRetry
 from .children import Children, ask, request_of
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
@@ -516,7 +516,7 @@ class Rollout:
     async def _answer_call(
         self,
         request: Request,
-        caller: Caller,
+        deliver: Deliver,
         *,
         raw: Json,
         headers: Mapping[str, str],
@@ -528,12 +528,12 @@ class Rollout:
 
         Args:
             request: the call.
-            caller: the connection that waits for the answer.
+            deliver: writes the answer to the connection that waits for it.
             raw, headers, query: how it came.
             kind: whose call it is, where the path said so.
         """
         if self._ending is not None and not self._finishes:
-            await _end_call(caller, Refused(self._ending))
+            await _end_call(deliver, Refused(self._ending))
             return
         try:
             claimed = claimed_conversation(headers, request, raw)
@@ -541,11 +541,11 @@ class Rollout:
             found = self._calls.find(request, key, retry_of(headers), named=bool(claimed and claimed.id))
         except Exception as exc:
             self._take_fault(exc)
-            await _end_call(caller, Failed(exc))
+            await _end_call(deliver, Failed(exc))
             return
         new = found is None
         if new and self._ending is not None:
-            await _end_call(caller, Refused(self._ending))
+            await _end_call(deliver, Refused(self._ending))
             return
         if found is None:
             found = Exchange(
@@ -569,7 +569,7 @@ class Rollout:
                 and (self._budget is None or await self._admit(exchange, self._budget))
             ):
                 self._arrivals.put(exchange)
-            await caller.deliver(subscription)
+            await deliver(subscription)
         except ClientGone:
             pass
         finally:
@@ -722,11 +722,11 @@ class Rollout:
         raise_all(errors)
 
 
-async def _end_call(caller: Caller, outcome: Outcome) -> None:
+async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
     """Tell a call that becomes no exchange, one that comes too late say, and record nothing."""
     answer = Answer()
     answer.end(outcome)
-    await caller.deliver(answer.subscribe())
+    await deliver(answer.subscribe())
 
 
 def check_concurrency(concurrency: int | None) -> None:

@@ -88,7 +88,7 @@ class HTTP11:
             if not await call.run(self._intake):
                 return False
 
-    def _read(self, raw: bytes) -> _Call | None:
+    def _read(self, raw: bytes) -> _Cycle | None:
         """The call that begins with this head; None: it is none, or it is not beyond doubt."""
         match = _HEAD.fullmatch(raw) if raw.count(b"\n") <= self._most_lines else None
         if match is None:
@@ -113,7 +113,7 @@ class HTTP11:
         ):
             return None
         head = Head("POST", path, query, headers)
-        return _Call(self, route, head, int(length), closes=closes == "close")
+        return _Cycle(self, route, head, int(length), closes=closes == "close")
 
 
 def _is_length(text: str) -> bool:
@@ -121,8 +121,8 @@ def _is_length(text: str) -> bool:
 
 
 @final
-class _Call:
-    """One model call and its answer; a `Transport` for `intake`."""
+class _Cycle:
+    """One request and its response; a `Transport` for `intake`."""
 
     def __init__(self, way: HTTP11, route: Route, head: Head, length: int, *, closes: bool) -> None:
         self._connection = way._connection

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._limits import EndpointLimits
-from .._rollout.answer import ClientGone, Subscription
+from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
 from ..dialects.base import Dialect
@@ -99,24 +100,12 @@ async def intake(
         share.release()
     await rollout._answer_call(
         request,
-        _Call(request, route.dialect, transport),
+        partial(deliver, request=request, dialect=route.dialect, transport=transport),
         raw=document,
         headers=redacted(head.headers),
         query=head.query,
         kind=route.kind,
     )
-
-
-class _Call:
-    """The call that a transport has brought; a `Caller`."""
-
-    def __init__(self, request: Request, dialect: Dialect, transport: Transport) -> None:
-        self._request = request
-        self._dialect = dialect
-        self._transport = transport
-
-    async def deliver(self, subscription: Subscription) -> None:
-        await deliver(subscription, self._request, self._dialect, self._transport)
 
 
 def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:

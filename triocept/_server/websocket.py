@@ -242,7 +242,7 @@ class _Socket:
             await self._warm_up(request, out)
             return
         await self._rollout._answer_call(
-            request, out, raw=document, headers=redacted(self._head.headers), query=self._head.query
+            request, out.deliver, raw=document, headers=redacted(self._head.headers), query=self._head.query
         )
 
     async def _request(self, document: Json, size: int) -> Request:
@@ -296,7 +296,7 @@ class _Socket:
 
 
 class _Response:
-    """One response on its way; a `Caller` and a `Delivery`."""
+    """One response on its way; a `Delivery`."""
 
     def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
         self._socket = socket
