@@ -98,6 +98,8 @@ class Stream:
         self._ended = False
         self._continues = (b"expect", b"100-continue") in head.headers
         self._bell = Bell()
+        self.room = Bell()
+        """Rings when there may be room for what it has to send, and when nobody wants that any more."""
 
     @property
     def scope(self) -> Message:
@@ -141,6 +143,11 @@ class Stream:
         """The client is gone, or does not want this any more."""
         self.gone = True
         self._bell.ring()
+        self.room.ring()
+
+    def let_on(self) -> None:
+        """There may be more room."""
+        self.room.ring()
 
     # For the application
 
@@ -215,14 +222,17 @@ class Stream:
             self._left -= len(data)
             last = last or self._left <= 0
         view = memoryview(data)
-        while not self.gone and (view or last):
-            room = self._room()
-            if view and not room:
-                await self._wait()
-                continue
-            self._put(bytes(view[:room]), last=last and len(view) <= room)
-            view = view[room:]
-            last = last and not self._ended
+        try:
+            while not self.gone and (view or last):
+                room = self._room()
+                if view and not room:
+                    await self._wait()
+                    continue
+                self._put(bytes(view[:room]), last=last and len(view) <= room)
+                view = view[room:]
+                last = last and not self._ended
+        finally:
+            self._http2.let_next_on()
         await trio.lowlevel.checkpoint()
 
     def _room(self) -> int:
@@ -243,7 +253,7 @@ class Stream:
         self._http2.flush()
 
     async def _wait(self) -> None:
-        if not self.gone and not await self._http2.wait_room():
+        if not self.gone and not await self._http2.wait_room(self):
             self._http2.give_up(self.number)
             self.hang_up()
 
