@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 
 from ..._canonical.content import Json, RefusalText, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
@@ -47,7 +47,9 @@ class Renderer(StreamRenderer):
         self._number = 0  # of the next block on the wire
         self._current: int | None = None  # the part whose turn it is
         self._writer: Writer | None = None
-        self._held: dict[int, deque[Event]] = {}  # parts that came early, in the order of their starts
+        self._held: OrderedDict[int, deque[Event]] = (
+            OrderedDict()
+        )  # parts that came early, in the order of their starts
         self._calls = False
         self._refusal = False
         self._characters = 0
@@ -99,10 +101,10 @@ class Renderer(StreamRenderer):
                 self._held[event.index] = deque()
         if self._current not in (None, event.index):
             return self._hold(event)
-        data = self._write(event)
+        written = [self._write(event)]
         while self._current is None and self._held:
-            data += self._release()
-        return data
+            written.append(self._release())
+        return b"".join(written)
 
     def _hold(self, event: PartStart | PartDelta | PartBlob | PartEnd) -> bytes:
         if event.index in self._held:
@@ -111,7 +113,7 @@ class Renderer(StreamRenderer):
 
     def _release(self) -> bytes:
         """The next part's turn: what it has so far."""
-        events = self._held.pop(next(iter(self._held)))
+        _, events = self._held.popitem(last=False)
         return b"".join(self._write(event) for event in events)
 
     def _write(self, event: Event) -> bytes:
