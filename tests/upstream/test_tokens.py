@@ -45,14 +45,23 @@ def entries(ids: list[int], logprobs: list[float], *, named: bool = False) -> di
 class Server:
     """An inference server with its own words for tokens."""
 
+    rendered: str | None = "<hi .>"
+    """What it makes of messages; None: it has no call for that."""
+    tokenized = "<hi .>"
+    """What it is to be asked the ids of. What it tells of its prompt is "<hi.>"."""
+
     def __init__(self, engine: str, *, lose: str = "") -> None:
         self.engine = engine
         self.lose = lose
 
     async def __call__(self, asked: Asked, stream: trio.SocketStream) -> None:
         document = asked.document
+        if asked.target == "/apply-template":
+            assert document["messages"]
+            await stream.send_all(whole(json.dumps({"prompt": self.rendered}).encode()))
+            return
         if asked.target == "/tokenize":
-            assert document == {"content": "<hi>", "add_special": True, "parse_special": True}
+            assert document == {"content": self.tokenized, "add_special": True, "parse_special": True}
             assert asked.headers["authorization"] == f"Bearer {KEY}"
             await stream.send_all(whole(json.dumps({"tokens": PROMPT}).encode()))
             return
@@ -103,7 +112,7 @@ class Server:
             root["sglext"] = {"input_ids": PROMPT, "output_ids": [self._ids(0, count)]}
             root["metadata"] = {"weight_version": "w7"}
         if self.engine == "llama_cpp":
-            root["__verbose"] = {"tokens": self._ids(0, count), "prompt": "<hi>", "content": "t9"}
+            root["__verbose"] = {"tokens": self._ids(0, count), "prompt": "<hi.>", "content": "t9"}
         return {**root, "choices": [choice]}
 
     def chunks(self, document: dict[str, Any], count: int = 3) -> list[dict[str, Any]]:
@@ -316,6 +325,20 @@ async def test_a_server_that_takes_no_tools_is_asked_without() -> None:
             assert (await stage.ask(CHAT, stream=True)).status_code == 200
     assert ["tools" in asked.document for asked in stage.provider.asked] == [True, False, False]
     assert all(is_stream(asked) for asked in stage.provider.asked)
+
+
+@pytest.mark.parametrize("rendered", [None, "<hi . It is 10:04.>"])
+async def test_a_prompt_that_cannot_be_rendered_again_or_not_to_the_same_is_what_llama_cpp_tells_of_it(
+    rendered: str | None,
+) -> None:
+    server = Server("llama_cpp")
+    server.rendered, server.tokenized = rendered, "<hi.>"
+    with trio.fail_after(5):
+        async with staged(server, CHAT, tokens="llama_cpp", model="m") as stage:
+            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    (turn,) = stage.rollout.trace
+    assert turn.tokens is not None
+    assert turn.tokens.prompt_ids.tolist() == PROMPT
 
 
 async def test_a_prompt_whose_ids_cannot_be_had_is_a_gap() -> None:

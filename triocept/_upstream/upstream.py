@@ -377,8 +377,8 @@ class Upstream:
                 events += piece.events
             return self._assembled(events, reply), None
         response, body = self._parse_whole(await reply.read(), reply, call)
-        if call.collector is not None:
-            await self._find_prompt(call.collector, reply.patience)
+        if call.collector is not None and call.collector.prompt_text is not None:
+            await self._find_prompt(call, call.collector, call.collector.prompt_text, reply.patience)
         return response, body
 
     def _assembled(self, events: list[Event], reply: Reply) -> Response:
@@ -394,18 +394,27 @@ class Upstream:
         response = self._reader.response(body, reply.headers)
         return response if call.names is None else call.names.response(response), body
 
-    async def _find_prompt(self, collector: Collector, patience: Patience) -> None:
-        """Ask for the ids of the prompt, where the server told it as text; without an answer they are missing."""
-        if collector.prompt_text is None:
-            return
-        asked = {"content": collector.prompt_text, "add_special": True, "parse_special": True}
+    async def _find_prompt(self, call: Call, collector: Collector, told: str, patience: Patience) -> None:
+        """Ask for the ids of the prompt, where the server told it as text; without an answer they are missing.
+
+        What llama.cpp tells is its ids written out, and for some tokenizers tidied up (`find .` becomes `find.`), which
+        is other ids. So it renders the messages once more, and what was told is for want of that, or of the same.
+        """
+        rendered = await self._beside("/apply-template", decode_json(call.body), patience)
+        prompt = rendered.get("prompt")
+        if not isinstance(prompt, str) or _without_blanks(prompt) != _without_blanks(told):
+            prompt = told
+        asked = {"content": prompt, "add_special": True, "parse_special": True}
+        collector.take_prompt((await self._beside("/tokenize", asked, patience)).get("tokens"))
+
+    async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
+        """What a call of the server's own is answered with; empty where that is nothing."""
         try:
-            call = self._requests.beside("/tokenize", asked)
-            async with self._transport.open(call, patience) as reply:
-                document = decode_json(await reply.read())
+            async with self._transport.open(self._requests.beside(path, document), patience) as reply:
+                answer = decode_json(await reply.read())
         except (UpstreamError, DialectError):
-            return
-        collector.take_prompt(document.get("tokens") if isinstance(document, dict) else None)
+            return {}
+        return answer if isinstance(answer, dict) else {}
 
     async def _pieces(self, reply: Reply, call: Call, own: Exchange | None = None) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
@@ -588,6 +597,10 @@ async def _flat(
 def _unnamed(event: Event) -> Event:
     """The event, without the name that the provider has for its model: the agent gets the one that it asked for."""
     return msgspec.structs.replace(event, model="") if isinstance(event, ResponseStart) else event
+
+
+def _without_blanks(text: str) -> str:
+    return "".join(text.split())
 
 
 def _usage_of(piece: Relayed) -> Usage | None:

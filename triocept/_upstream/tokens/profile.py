@@ -4,7 +4,8 @@ Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 
 serving_chat.py: the headers `x-sglext-return-*` (an `sglext` object, in streams too); its fields in the body of the
 same purpose refuse streams. llama.cpp's server, run (xllamacpp 2026.10): it refuses log probabilities in a stream with
 tools, and a stream without has none of its last token, so the whole is asked for; `verbose` tells the ids and the
-rendered prompt, /tokenize the prompt's ids, and `top_logprobs: 1` keeps it from telling 20 alternatives a token.
+prompt, which is tidied up for some tokenizers: /apply-template renders it, and /tokenize has its ids. `top_logprobs: 1`
+keeps it from telling 20 alternatives a token.
 """
 
 from __future__ import annotations
