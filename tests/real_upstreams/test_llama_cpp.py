@@ -37,6 +37,7 @@ from .forwarding import (
     answered,
     ask,
     base_of,
+    first_pieces,
     forwarding,
     listening,
     requested,
@@ -176,7 +177,7 @@ async def test_an_agent_that_hangs_up_in_mid_stream_stops_the_server(
     """It would babble until its context is full, for half a minute."""
     async with forwarding(llama_cpp, provider, model="scripted") as rollout:
         async with listening(rollout, agent, "babble") as events:
-            heard = [event async for event in events_until(events, 5)]
+            heard = [event async for event in first_pieces(events, 5)]
             (working,) = [slot["id"] for slot in await slots(llama_cpp) if slot["is_processing"]]
         assert len(heard) == 5
         with trio.fail_after(10):
@@ -233,7 +234,7 @@ async def killed_while_listening(server: LlamaCpp, rollout: Rollout) -> dict[str
     async def agent_of(dialect: str) -> None:
         with pytest.raises(UpstreamError) as caught:
             async with listening(rollout, dialect, "babble") as events:
-                async for _ in events_until(events, 5):
+                async for _ in first_pieces(events, 5):
                     pass
                 listen.send_nowait(dialect)
                 async for _ in events:
@@ -256,16 +257,6 @@ def check_broken(turn: Turn) -> None:
     assert turn.error.type == "UpstreamTruncated"
     assert turn.response is not None
     assert turn.response.text != ""
-
-
-async def events_until(events: Any, pieces: int) -> Any:
-    """The first so many pieces of an answer."""
-    async for event in events:
-        if isinstance(event, PartDelta):
-            yield event
-            pieces -= 1
-        if not pieces:
-            return
 
 
 async def slots(url: str) -> list[dict[str, Any]]:
