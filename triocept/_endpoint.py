@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
@@ -38,7 +38,7 @@ from ._server.serve import Server
 from ._trace.recorder import Recorder
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
 from ._tunnel.health import Keeper, TunnelHealth
-from .dialects import DIALECTS
+from .dialects import DIALECTS, Dialect
 from .errors import EndpointCrashed, TunnelError
 
 __all__ = ["TLS", "Endpoint", "run_endpoint", "serve_endpoint"]
@@ -67,6 +67,7 @@ class Endpoint:
         *,
         secure: bool,
         registry: Registry,
+        dialects: Mapping[str, Dialect],
         watcher: Watcher,
         recorder: Recorder | None,
         advertise: str | None = None,
@@ -80,6 +81,8 @@ class Endpoint:
         """The live port, read back from the socket: never 0."""
         self.limits = limits
         """What it puts up with."""
+        self.dialects = dialects
+        """What it speaks, by name."""
         self._dialable = dialable_host(host, listener.socket)
         self._scheme: Scheme = "https" if secure else "http"
         self._advertise = advertise
@@ -139,9 +142,9 @@ class Endpoint:
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
         """The URL of a rollout as the SDK of `dialect` takes it; ValueError for an unknown dialect."""
-        if dialect not in DIALECTS:
-            raise ValueError(f"no dialect {dialect!r}: there are {', '.join(DIALECTS)}")
-        return f"{self.root_url(rollout_id, reach)}{DIALECTS[dialect].base_path}"
+        if dialect not in self.dialects:
+            raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")
+        return f"{self.root_url(rollout_id, reach)}{self.dialects[dialect].base_path}"
 
     def _url(self, name: str) -> str:
         return f"{self._scheme}://{in_url(name)}:{self.port}"
@@ -323,6 +326,7 @@ async def serve_endpoint(
                 host,
                 secure=tls is not None,
                 registry=registry,
+                dialects=DIALECTS,
                 watcher=watcher,
                 recorder=recorder,
                 advertise=advertise,
@@ -340,11 +344,15 @@ async def serve_endpoint(
                 http2=http2,
             )
             app: Any = make_app(
-                registry, notices=admission.notices, max_body=max_body, endpoint_id=endpoint.id
+                registry,
+                endpoint.dialects,
+                notices=admission.notices,
+                max_body=max_body,
+                endpoint_id=endpoint.id,
             )
             front = Front(
                 app,
-                Routes(DIALECTS.values()),
+                Routes(endpoint.dialects.values()),
                 registry,
                 admission=admission,
                 max_body=max_body,

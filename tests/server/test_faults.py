@@ -31,11 +31,11 @@ def fail(*args: object, **options: object) -> Any:
 
 
 PLACES: dict[str, Callable[[pytest.MonkeyPatch, str], None]] = {
-    "parsing": lambda patch, name: patch.setattr(type(DIALECTS[name]), "parse_request", fail),
+    "parsing": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "parse_request", fail),
     "likeness": lambda patch, name: patch.setattr("triocept._rollout.rollout.likeness", fail),
     "admission": lambda patch, name: patch.setattr(Budget, "admit", fail),
-    "rendering": lambda patch, name: patch.setattr(type(DIALECTS[name]), "render_response", fail),
-    "rendering a stream": lambda patch, name: patch.setattr(type(DIALECTS[name]), "stream_renderer", fail),
+    "rendering": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "render_response", fail),
+    "rendering a stream": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "stream_renderer", fail),
 }
 SAID = "the program that answers failed (Fault)"
 

@@ -282,7 +282,7 @@ async def test_a_server_that_refuses_the_question_is_found_out_at_the_start() ->
 
 
 def test_completions_of_vllm_have_their_ids_in_the_choice() -> None:
-    document, collector = profile_named("vllm", COMPLETIONS).ask({"model": "m", "prompt": "x"}, chat=False)
+    document, collector = profile_named("vllm", COMPLETIONS).ask({"model": "m", "prompt": "x"}, logprobs=1)
     assert document["logprobs"] == 1
     choice = {
         "index": 0,
@@ -301,7 +301,7 @@ def test_completions_of_vllm_have_their_ids_in_the_choice() -> None:
 
 def test_an_agent_that_asks_for_no_alternatives_has_asked() -> None:
     """0 is a number of alternatives to a text completion, and no False."""
-    document, collector = profile_named("vllm", COMPLETIONS).ask({"prompt": "x", "logprobs": 0}, chat=False)
+    document, collector = profile_named("vllm", COMPLETIONS).ask({"prompt": "x", "logprobs": 0}, logprobs=1)
     assert document["logprobs"] == 0
     assert document["logprobs"] is not False
     logprobs = {"tokens": ["a"], "token_logprobs": [-0.5]}

@@ -26,7 +26,7 @@ from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._rollout.log import REST, SILENCE, Entry, EventReader, Relayed
 from .._rollout.outcome import Answered, Refused
-from ..dialects.base import Dialect, Failure
+from ..dialects import Dialect, Failure
 from ..errors import DialectError
 from .failure import failure_of_fault, failure_of_outcome, failure_reply, identified
 from .transport import GONE, Reply, Transport

@@ -16,7 +16,7 @@ from .._limits import EndpointLimits
 from .._rollout.log import ClientGone, EventReader
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
-from ..dialects.base import Dialect
+from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission
 from .answer import write_answer, write_failure

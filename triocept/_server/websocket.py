@@ -41,8 +41,8 @@ from .._rollout.bell import Bell
 from .._rollout.log import ClientGone, Entry, EventReader, Relayed
 from .._rollout.outcome import Answered
 from .._rollout.rollout import Rollout
+from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
-from ..dialects.base import Failure, Target
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from .admission import Admission

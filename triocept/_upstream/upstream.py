@@ -106,7 +106,7 @@ class Upstream:
         self._codec = dialect_named(dialect)
         self._transport = transport
         self._requests = Requests(address, self._codec, api_key, overrides, profile)
-        self._counter = Counter(self._requests, transport, dialect)
+        self._counter = Counter(self._requests, transport, self._codec)
         self._reader = Reader(self._codec, api_key)
         self._model = overrides.model
         self._limiter = limiter
@@ -315,7 +315,7 @@ class Upstream:
             check_probe(await self._tokens_of(msgspec.structs.replace(_PROBE, tools=())))
 
     async def _tokens_of(self, request: Request) -> Tokens:
-        if self.dialect == "openai_completions":
+        if not self._codec.tools:
             request = msgspec.structs.replace(request, tools=())
         call = self._requests.of_request(request, stream=True)
         assert call.collector is not None
@@ -368,7 +368,9 @@ class Upstream:
 
     async def _read_whole(self, reply: Reply, call: Call) -> tuple[Response, bytes | None]:
         """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
-        if reply.media_type == "text/event-stream":  # transformers serve's Responses, unless told otherwise
+        if (
+            reply.media_type == self._codec.stream_types[0]
+        ):  # transformers serve's Responses, unless told otherwise
             rewrite = None if call.collector is None else call.collector.frame
             relay = Relay(self._codec.stream_parser(), rewrite)
             pieces = Pieces(reply, relay, self._reader, names=call.names)
@@ -424,7 +426,7 @@ class Upstream:
             call: what it answers.
             own: the exchange whose agent gets the bytes themselves.
         """
-        if reply.media_type == "application/json" and self.dialect != "gemini":
+        if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
             return _Whole(Relayed(b"", tuple(events_of(response))))
         rewrite = None if call.collector is None else call.collector.frame

@@ -9,12 +9,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import final
+
+import msgspec
 
 from .._canonical.content import Json
 from ..errors import ContextLengthError, UpstreamError
-from .base import Failure
 
-__all__ = ["OVERFLOW", "error_of", "is_overflow", "overflow_counts", "status_of"]
+__all__ = ["OVERFLOW", "Failure", "error_of", "is_overflow", "overflow_counts", "status_of"]
+
+
+@final
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an agent is not answered, in one form for all dialects."""
+
+    status: int
+    """The HTTP status, 400 to 599: what an SDK acts on."""
+    message: str
+    code: str | None = None
+    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: chosen by status."""
+    param: str | None = None
+    """The path of the offending field, where one is to blame."""
+    retry_after: float | None = None
+    """Seconds."""
+    should_retry: bool | None = None
+    """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    headers: dict[str, str] = {}
+    """Further response headers (rate limits), names in lower case."""
+
 
 OVERFLOW = "context_length_exceeded"
 """The `Failure.code` of an overflow, in every dialect."""

@@ -40,17 +40,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False
     """Whether it gives them with whole answers only: a stream is then played from one."""
 
-    def ask(self, document: dict[str, Json], *, chat: bool) -> tuple[dict[str, Json], Collector]:
+    def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
         """The document that asks for tokens too, and what takes them out of the answer.
 
         What the agent asked for itself stays as it was, and stays in the answer.
+
+        Args:
+            document: of the server's dialect.
+            logprobs: what asks for log probabilities in it, without alternatives.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
         added = dict(self.fields)
         asked = document.get("logprobs")
         if asked is None or asked is False:  # 0 asks for them, without alternatives
-            added["logprobs"] = True if chat else 1
+            added["logprobs"] = logprobs
         else:
             added.pop("top_logprobs", None)
         options = document.get("stream_options")

@@ -20,6 +20,7 @@ from ..._canonical.request import OutputFormat, Request, Sampling
 from ...errors import DialectError
 from .._fields import Fields, merged
 from .._refusals import refuse_token_ids
+from ..base import HERE, Target
 from .messages import parse_message, parse_system, render_messages
 from .names import NAME
 from .thinking import parse_ask, render_ask
@@ -32,7 +33,7 @@ _MAX_TOKENS = 64_000
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
-def parse_request(document: Json, memory: Memory | None = None) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:

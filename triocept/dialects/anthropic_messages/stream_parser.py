@@ -23,7 +23,7 @@ from ...errors import UpstreamTruncated
 from .._failures import error_of
 from .._fields import Fields
 from .._json import decode_json
-from ..base import StreamParser
+from ..streams import StreamParser
 from .blocks import Blocks
 from .error import parse_error
 from .finish import parse_finish

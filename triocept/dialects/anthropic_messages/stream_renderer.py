@@ -21,10 +21,11 @@ from ..._canonical.request import Request
 from ..._canonical.response import Usage
 from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
 from ..._sse import encode_sse
+from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
-from ..base import Failure, StreamRenderer
+from ..streams import StreamRenderer
 from .error import render_error
 from .finish import render_finish
 from .names import is_own

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 
 from ..._canonical.content import Json
-from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
+from .._failures import OVERFLOW, Failure, is_overflow, overflow_counts, status_of
 from .._json import encode_json
-from ..base import Failure
 
 __all__ = ["find_error", "parse_error", "render_error"]
 

@@ -19,11 +19,12 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import Usage
 from ..._canonical.tokens import estimate_streamed
+from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
 from .._sequence import PartEvent, PartSequence
-from ..base import Failure, StreamRenderer
+from ..streams import StreamRenderer
 from .error import render_error
 from .finish import render_finish
 from .names import is_own

@@ -31,7 +31,7 @@ from .._fields import Fields
 from .._gather import gather
 from .._ids import fresh_id
 from .._json import decode_json, encode_json
-from ..base import StreamParser, StreamRenderer
+from ..streams import StreamParser, StreamRenderer
 from .error import find_error, parse_error
 from .response import MATCHED
 from .usage import parse_usage, render_usage

@@ -8,9 +8,8 @@ FastAPI servers say `{"detail": ...}`.
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
+from .._failures import OVERFLOW, Failure, is_overflow, overflow_counts, status_of
 from .._json import encode_json
-from ..base import Failure
 
 __all__ = ["find_error", "parse_error", "render_error"]
 

@@ -21,6 +21,7 @@ from .._efforts import effort_for
 from .._fields import Fields, merged
 from .._portable import portable
 from .._refusals import refuse_token_ids
+from ..base import HERE, Target
 from .formats import parse_format, render_format
 from .messages import parse_message, render_messages
 from .names import NAME
@@ -33,7 +34,7 @@ _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
-def parse_request(document: Json, memory: Memory | None = None) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:

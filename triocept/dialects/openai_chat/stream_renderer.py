@@ -17,10 +17,10 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
 from .._custom import custom_names, fitted_call
+from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, encode_text
-from ..base import Failure
 from .chunks import ChunkRenderer
 from .error import render_error
 from .finish import render_finish

@@ -13,9 +13,11 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json
+from ..._canonical.memory import Memory
 from ..._canonical.request import Request
 from ...errors import DialectError
 from .._fields import Fields, merged
+from ..base import HERE, Target
 from ..openai_chat.sampling import parse_include_usage, parse_sampling, render_sampling
 from .names import NAME
 from .prompts import parse_prompt, render_prompt
@@ -26,7 +28,7 @@ _MAX_TOKENS = 4096
 _MAX_USER = 64  # characters
 
 
-def parse_request(document: Json) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:

@@ -20,12 +20,12 @@ from ...errors import DialectError
 from .._failures import error_of
 from .._fields import Fields, merged
 from .._ids import fresh_id
+from ..openai_chat.error import find_error, parse_error
 from ..openai_chat.response import MATCHED, first_choice
-from .error import find_error, parse_error
+from ..openai_chat.usage import parse_usage, render_usage
 from .finish import parse_finish, render_finish
 from .names import NAME, is_own
 from .prompts import text_of
-from .usage import parse_usage, render_usage
 
 __all__ = ["echo_of", "parse_response", "render_part", "render_response"]
 

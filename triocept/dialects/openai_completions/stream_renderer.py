@@ -13,9 +13,9 @@ from ..._canonical.content import Json, RefusalText, Text
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
+from .._failures import Failure
 from .._fields import merged
 from .._json import encode_json, encode_text
-from ..base import Failure
 from ..openai_chat.chunks import ChunkRenderer
 from ..openai_chat.response import MATCHED
 from .error import render_error

@@ -20,8 +20,8 @@ from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
 from .._custom import custom_names
+from .._failures import Failure
 from .._fields import merged
-from ..base import Failure
 from .error import render_event_error
 from .finish import is_cut
 from .items import goes_on
