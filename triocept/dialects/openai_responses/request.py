@@ -25,7 +25,7 @@ from .._efforts import effort_for
 from .._fields import Fields, merged
 from .._refusals import refuse_token_ids
 from ..base import HERE, Target
-from ..openai_chat.sampling import parse_sampling, render_sampling
+from ..openai_chat.sampling import parse_sampling, render_sampling, render_user
 from .formats import parse_format, render_format
 from .messages import parse_input, parse_instructions, render_input
 from .names import NAME
@@ -37,7 +37,6 @@ __all__ = ["NOT_POSTED", "as_it_came", "parse_request", "render_request"]
 NOT_POSTED = frozenset({"type", "generate", "stream_id"})
 """Fields of a websocket's frames."""
 _FRAME = "response.create"
-_MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 _SAMPLING = ("temperature", "top_p")
 _SOURCES = ("conversation", "prompt")  # what a conversation may go on from beside an earlier response
 
@@ -165,14 +164,10 @@ def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
 
 
 def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
-    document: dict[str, Json] = {}
-    if request.stream:
-        document["stream"] = True
+    document: dict[str, Json] = {"stream": True} if request.stream else {}
     effort = effort_for(request.reasoning)
     if effort:
         document["reasoning"] = {"effort": effort}
     if request.output_format:
         document["text"] = {"format": render_format(request.output_format, own=own)}
-    if request.user is not None and (own or len(request.user) <= _MAX_USER):
-        document["user"] = request.user
-    return document
+    return document | render_user(request, own=own)
