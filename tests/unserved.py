@@ -12,6 +12,7 @@ import trio
 from triocept import EndpointLimits, Handler, Limits, Refusal, Rollout
 from triocept._rollout.life import open_rollout
 from triocept._rollout.registry import Registry
+from triocept.dialects import DIALECTS
 
 
 @asynccontextmanager
@@ -19,7 +20,7 @@ async def opened(
     handler: Handler | None = None, limits: Limits | None = None, *, within: float = 30, **options: Any
 ) -> AsyncIterator[Rollout]:
     """A rollout that no agent can reach, for so many seconds at the most; the options are those of `Rollout`."""
-    endpoint = cast(Any, SimpleNamespace(limits=EndpointLimits()))
+    endpoint = cast(Any, SimpleNamespace(limits=EndpointLimits(), dialects=DIALECTS))
     rollout = Rollout(endpoint, Registry(), cast(Any, None), limits=limits, **options)
     with trio.fail_after(within):
         async with open_rollout(rollout, handler, None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
@@ -33,7 +33,7 @@ from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
 from ._tunnel.health import Supervisor, TunnelHealth
-from .dialects import DIALECTS
+from .dialects import DIALECTS, Dialect
 from .errors import EndpointCrashed, TunnelError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Endpoint:
         *,
         secure: bool,
         registry: Registry,
+        dialects: Mapping[str, Dialect],
         watcher: Watcher,
         recorder: Recorder | None,
         advertise: str | None = None,
@@ -78,6 +79,8 @@ class Endpoint:
         """The live port, read back from the socket: never 0."""
         self.limits = limits
         """What it puts up with."""
+        self.dialects = dialects
+        """What it speaks, by name."""
         self._dialable = dialable_host(host, listener.socket)
         self._scheme: Scheme = "https" if secure else "http"
         self._advertise = advertise
@@ -137,9 +140,9 @@ class Endpoint:
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
         """The URL of a rollout as the SDK of `dialect` takes it; ValueError for an unknown dialect."""
-        if dialect not in DIALECTS:
-            raise ValueError(f"no dialect {dialect!r}: there are {', '.join(DIALECTS)}")
-        return f"{self.root_url(rollout_id, reach)}{DIALECTS[dialect].base_path}"
+        if dialect not in self.dialects:
+            raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")
+        return f"{self.root_url(rollout_id, reach)}{self.dialects[dialect].base_path}"
 
     def _url(self, name: str) -> str:
         return f"{self._scheme}://{in_url(name)}:{self.port}"
@@ -323,6 +326,7 @@ async def serve_endpoint(
                 host,
                 secure=tls is not None,
                 registry=registry,
+                dialects=DIALECTS,
                 watcher=watcher,
                 recorder=recorder,
                 advertise=advertise,
@@ -331,6 +335,7 @@ async def serve_endpoint(
             server, front, app = compose_server(
                 listener,
                 registry,
+                endpoint.dialects,
                 endpoint_id=endpoint.id,
                 ssl_context=ssl_context,
                 limits=limits,

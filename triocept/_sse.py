@@ -18,10 +18,30 @@ import msgspec
 
 from .errors import DialectError
 
-__all__ = ["MAX_EVENT", "SSE", "SSEDecoder", "encode_sse", "events_pattern"]
+__all__ = ["MAX_EVENT", "SSE", "SSE_FRAMES", "FrameEnd", "SSEDecoder", "encode_sse", "events_pattern"]
 
 MAX_EVENT = 64 * 1024 * 1024
 """The cap on one event: twice the 32 MiB that Anthropic allows a whole request."""
+
+
+class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Where bytes of a stream may be cut: behind each match."""
+
+    pattern: re.Pattern[bytes]
+    longest: int
+    """Bytes of an end that may have come before the last of it."""
+    last: re.Pattern[bytes]
+    """What an end looks like that nothing follows, where `pattern` would wait for more."""
+
+
+SSE_FRAMES = FrameEnd(
+    pattern=re.compile(
+        rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))"
+    ),  # a CR at the end may be half of a CR LF
+    longest=3,
+    last=re.compile(rb"(?:\r\n|\n|\r(?!\n))\r\Z"),
+)
+"""Behind an empty line."""
 
 _BOM = b"\xef\xbb\xbf"
 

@@ -6,13 +6,12 @@ import pytest
 
 from triocept._process.environment import agent_environment, secret_values
 from triocept._rollout.environment import provider_environment
+from triocept.dialects import DIALECTS
 
 ROLLOUT = provider_environment(
-    openai_base_url="http://10.1.2.3:4567/rollout/r1/v1",
-    anthropic_base_url="http://10.1.2.3:4567/rollout/r1",
-    gemini_base_url="http://10.1.2.3:4567/rollout/r1",
-    api_key="sk-rollout-0123456789",
-    model="my-model",
+    each.environment(f"http://10.1.2.3:4567/rollout/r1{each.base_path}", "sk-rollout-0123456789", "my-model")
+    for each in DIALECTS.values()
+    if each.environment is not None
 )
 OPENAI = "http://10.1.2.3:4567/rollout/r1/v1"
 KEY = "sk-rollout-0123456789"

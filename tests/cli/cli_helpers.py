@@ -20,7 +20,7 @@ for text in sys.argv[2:]:
 sys.exit(int(sys.argv[1]))
 """
 
-PATIENCE = 30
+PATIENCE = 90
 """Seconds for whatever takes one, on a machine that has other things to do."""
 
 STARTER = """

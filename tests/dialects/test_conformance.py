@@ -233,7 +233,7 @@ def test_what_may_go_on_before_it_is_read_neither_ends_nor_fails(
     body = streamed(dialect, events_of(response), asked(dialect))
     body = body.replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r", b"\r\n"])))
     parser = dialect.stream_parser()
-    for frame in Frames().feed(body):
+    for frame in Frames(parser.frame_end).feed(body):
         passes = parser.passes(frame) and not parser.ending
         assert parser.passes(frame) == parser.passes(frame + frame)  # each is looked at
         events = parser.feed(frame)
@@ -260,7 +260,7 @@ def test_what_is_no_whole_content_may_not_go_on_before_it_is_read(dialect: Diale
     renderer, parser = dialect.stream_renderer(asked(dialect)), dialect.stream_parser()
     renderer.render(ResponseStart(id="i", model="m"))
     renderer.render(PartStart(0, Text("")))
-    *_, frame = Frames().feed(renderer.render(PartDelta(0, "a")))
+    *_, frame = Frames(parser.frame_end).feed(renderer.render(PartDelta(0, "a")))
     error = renderer.fail(Failure(status=500, message="it broke"))
     assert not any(parser.passes(frame[:size]) for size in range(len(frame)))
     assert not any(
@@ -283,7 +283,7 @@ def test_what_is_no_whole_content_may_not_go_on_before_it_is_read(dialect: Diale
 
 def test_content_with_an_error_in_it_may_not_go_on_before_it_is_read(dialect: Dialect) -> None:
     events = [ResponseStart(id="i", model="m"), PartStart(0, Text("")), PartDelta(0, "a")]
-    *before, frame = Frames().feed(streamed(dialect, events, asked(dialect)))
+    *before, frame = Frames(dialect.stream_parser().frame_end).feed(streamed(dialect, events, asked(dialect)))
     failing = frame.removesuffix(b"}\n\n") + b',"error":{"message":"it broke"}}\n\n'
     parser = dialect.stream_parser()
     parser.feed(b"".join(before))

@@ -145,9 +145,9 @@ def test_the_documents_of_the_side_routes_are_complete() -> None:
     from anthropic.types import MessageTokensCount, ModelInfo
     from openai.types import Model
 
-    from triocept.dialects import anthropic_messages, openai_chat
+    from triocept.dialects import anthropic_messages, render_models
 
-    chat: Any = openai_chat.render_models(["a", "b"], created=5)
+    chat: Any = render_models(["a", "b"], created=5)
     assert [Model.model_validate(each).id for each in chat["data"]] == ["a", "b"]
     messages: Any = anthropic_messages.render_models(["a", "b"])
     assert [ModelInfo.model_validate(each).id for each in messages["data"]] == ["a", "b"]

@@ -260,7 +260,7 @@ def test_a_tools_name_is_another_only_where_it_is_not_allowed(
         tool_choice=ToolChoice(mode="tool", name=name),
     )
     for dialect, allowed in (("gemini", at_gemini), (CHAT, elsewhere), (ANTHROPIC, elsewhere)):
-        names = ToolNames(request, dialect)
+        names = ToolNames(request, DIALECTS[dialect])
         told = names.request(request)
         assert (told == request) == allowed
         there = told.tools[0].name
@@ -276,7 +276,7 @@ def test_a_tools_name_is_another_only_where_it_is_not_allowed(
 def test_two_long_names_do_not_become_one() -> None:
     tools = tuple(Tool(name="x" * 70 + end) for end in "ab")
     request = Request(dialect="", model="m", messages=(Message("user", (Text("hi"),)),), tools=tools)
-    first, second = ToolNames(request, CHAT).request(request).tools
+    first, second = ToolNames(request, DIALECTS[CHAT]).request(request).tools
     assert first.name != second.name
 
 

@@ -300,7 +300,7 @@ def _are_answered(events: list[Any], model: Model) -> None:
     for message in model.messages:
         try:
             asked = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):  # Python 3.11 reads no thousand lists in one another
             continue
         if not isinstance(asked, dict) or asked != _create(str(asked.get("input")), asked.get("stream_id")):
             continue

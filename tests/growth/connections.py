@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from contextlib import suppress
 from functools import partial
 
 import h11
 import trio
+import zstandard
 from wsproto.connection import Connection, ConnectionType
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from tests.growth.measured import Make, Work
 from triocept import EndpointLimits, Refusal
 from triocept._server.encoding import decoded
-from triocept._server.http1 import _Parser
+from triocept._server.http1 import _Parser, _Received
 from triocept._server.routes import Routes
 from triocept._sse import encode_sse
 from triocept.dialects import DIALECTS
@@ -38,10 +40,31 @@ def heads(pieces: list[bytes]) -> Work:
     return work
 
 
-def unpacked(body: bytes, cap: int = 1 << 40) -> Work:
+def unpacked(body: bytes, cap: int = 1 << 40, *, encoding: str = "gzip") -> Work:
     def work() -> None:
         with suppress(Refusal):
-            trio.run(decoded, body, "gzip", cap)
+            trio.run(decoded, body, encoding, cap)
+
+    return work
+
+
+def numbered(n: int) -> bytes:
+    return b",".join(b"%d" % (k * 7919) for k in range(n))
+
+
+def frames_of(data: bytes, n: int) -> bytes:
+    """As many frames of zstd, each with these bytes."""
+    return zstandard.ZstdCompressor().compress(data) * n
+
+
+def buffered(heads: bytes) -> Work:
+    """Heads that came at once, cut one behind the other."""
+
+    def work() -> None:
+        buffer = _Received(1 << 40)
+        buffer += heads
+        while buffer.maybe_extract_lines() is not None:
+            pass
 
     return work
 
@@ -85,9 +108,19 @@ CONNECTIONS: dict[str, Make] = {
     "pieces of one message": lambda n: framed([frames(Opcode.BINARY, n, whole=False)]),
     "a frame in single bytes": lambda n: framed(bytes_of(frames(Opcode.BINARY, n, whole=True))),
     "pings of a websocket": lambda n: framed([frames(Opcode.PING, n, whole=True)]),
-    "a body of gzip": lambda n: unpacked(gzip.compress(b",".join(b"%d" % (k * 7919) for k in range(n)), 1)),
+    "heads, one behind the other": lambda n: buffered((START + b"\r\n") * n),
+    "a body of gzip": lambda n: unpacked(gzip.compress(numbered(n), 1)),
+    "a body of deflate": lambda n: unpacked(zlib.compress(numbered(n), 1), encoding="deflate"),
+    "a body of zstd": lambda n: unpacked(frames_of(numbered(n), 1), encoding="zstd"),
     "members of gzip": lambda n: unpacked(gzip.compress(b"x", 1) * n),
+    "frames of zstd": lambda n: unpacked(frames_of(b"x", n), encoding="zstd"),
+    "empty frames of zstd": lambda n: unpacked(frames_of(b"", n), encoding="zstd"),
+    "what is skipped of zstd": lambda n: unpacked(
+        (b"\x50\x2a\x4d\x18" + bytes(4)) * n + frames_of(b"x", 1), encoding="zstd"
+    ),
     "a bomb of gzip": lambda n: unpacked(gzip.compress(bytes(100 * n), 1), cap=1 << 18),
+    "a bomb of deflate": lambda n: unpacked(zlib.compress(bytes(100 * n)), cap=1 << 18, encoding="deflate"),
+    "a bomb of zstd": lambda n: unpacked(frames_of(bytes(100 * n), 1), cap=1 << 18, encoding="zstd"),
     "a path": lambda n: partial(Routes(DIALECTS.values()).match, "/v1" + "/models/x" * n, "a=b&" * n),
     "lines of an event that is written": lambda n: partial(encode_sse, "x\r\n" * n, "e"),
 }

@@ -134,7 +134,7 @@ def offered(dialect: str, n: int) -> Work:
     codec = DIALECTS[dialect]
 
     def work() -> None:
-        codec.parse_request(codec.render_request(ToolNames(request, dialect).request(request)))
+        codec.parse_request(codec.render_request(ToolNames(request, codec).request(request)))
 
     return work
 

@@ -8,6 +8,8 @@ Rules:
 3. What is over the bound is looked at once more at three times the size: between n and 2n may lie the end of a cache
    of the processor, which other programs make smaller; what is quadratic is over it there, too.
 4. The garbage collector is off, as its rounds belong to whatever else the process holds.
+5. n is so much that a few times what hardly anything takes is little beside it: an event loop's beginning and end would
+   else hide what is quadratic behind them.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ ENOUGH = 0.003
 LITTLE = 0.0003
 """Seconds that anything may take, whatever its size: what takes less at `LARGEST` does not grow."""
 LARGEST = 50_000
+MORE_THAN_NOTHING = 5
+"""Times what next to no work takes."""
 ROUNDS = 3
 MOST_ROUNDS = 12
 NOISE = 32 * 1024
@@ -77,9 +81,10 @@ def memory_growth(make: Make, n: int) -> Growth:
 
 
 def _size(make: Make) -> int:
-    n = 64
-    while (taken := _seconds(make(n))) < ENOUGH and n < LARGEST:
-        n = min(int(n * max(1.5, min(1.2 * ENOUGH / max(taken, 1e-6), 32))), LARGEST)
+    n, nothing = 64, make(1)
+    enough = max(ENOUGH, MORE_THAN_NOTHING * min(_seconds(nothing) for _ in range(ROUNDS)))
+    while (taken := _seconds(make(n))) < enough and n < LARGEST:
+        n = min(int(n * max(1.5, min(1.2 * enough / max(taken, 1e-6), 32))), LARGEST)
     return n
 
 

@@ -6,7 +6,9 @@ from tests.growth.connections import CONNECTIONS, STEADY_CONNECTIONS
 from tests.growth.documents import DOCUMENTS
 from tests.growth.measured import Make
 from tests.growth.records import RECORDS, STEADY_RECORDS
+from tests.growth.served import SERVED, STEADY_SERVED
 from tests.growth.streams import STEADY_STREAMS, STREAMS
+from tests.growth.tables import STEADY_TABLES, TABLES
 
 __all__ = ["ROOMS", "ROWS", "STEADY"]
 
@@ -15,7 +17,15 @@ ROOMS: dict[str, dict[str, Make]] = {
     "What an agent sends and gets": DOCUMENTS,
     "What is kept of a run": RECORDS,
     "What comes over a connection": CONNECTIONS,
+    "What comes over a whole connection": SERVED,
+    "What waits in an endpoint": TABLES,
 }
 ROWS: dict[str, Make] = {name: make for rows in ROOMS.values() for name, make in rows.items()}
-STEADY: dict[str, Make] = {**STEADY_STREAMS, **STEADY_RECORDS, **STEADY_CONNECTIONS}
+STEADY: dict[str, Make] = {
+    **STEADY_STREAMS,
+    **STEADY_RECORDS,
+    **STEADY_CONNECTIONS,
+    **STEADY_SERVED,
+    **STEADY_TABLES,
+}
 """What keeps nothing of what is through, and takes as much memory for n as for 2n."""

@@ -245,6 +245,12 @@ def overlapping(n: int) -> list[Event]:
     return [event for at in range(3) for event in events[at::3]]
 
 
+def behind_an_open_one(n: int) -> list[Event]:
+    """The same, whole each, while the first is open: an increment of another one may release them all."""
+    events = calls_of(n)[1:-1]
+    return [*events[:2], *events[3:], events[2]]
+
+
 STREAMS: dict[str, Make] = {
     **{
         f"{name}, {how}": lambda n, dialect=dialect, make=make, read=read: read(dialect, make(n))
@@ -275,7 +281,11 @@ STREAMS: dict[str, Make] = {
     **{
         f"{kind} written in {dialect}": lambda n, dialect=dialect, make=make: rendered(dialect, make(n))
         for dialect in (CHAT, RESPONSES, MESSAGES, GEMINI)
-        for kind, make in (("calls", calls_of), ("overlapping calls", overlapping))
+        for kind, make in (
+            ("calls", calls_of),
+            ("overlapping calls", overlapping),
+            ("calls behind an open one", behind_an_open_one),
+        )
     },
 }
 

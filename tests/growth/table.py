@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def row(name: str, make: Make) -> str:
 
 
 def main() -> None:
+    logging.disable()  # floods are told there
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(f"{before}{BEGIN}{''.join(table())}{END}{after}")

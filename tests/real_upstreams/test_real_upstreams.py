@@ -1,4 +1,4 @@
-"""Agents of every dialect on servers that this project did not write, whole and streamed.
+"""Agents of every dialect on aimock and transformers serve, whole and streamed.
 
 The agent is played by our own reader of its dialect; what real agents and SDKs make of these answers is tested
 elsewhere.
@@ -6,70 +6,27 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import httpx2
 import pytest
 import trio
 
-from triocept import (
-    Message,
-    PartDelta,
-    Reasoning,
-    Request,
-    Response,
-    Rollout,
-    Sampling,
-    Text,
-    Tool,
-    ToolResult,
-    UpstreamError,
-    assemble,
-    open_upstream,
-    serve_endpoint,
-)
+from triocept import Message, PartDelta, Reasoning, Request, Sampling, Text, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
 
-CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
-MESSAGES, GEMINI = "anthropic_messages", "gemini"
-OF_AIMOCK = (CHAT, RESPONSES, MESSAGES, GEMINI)
-TALKING = OF_AIMOCK
-HELLO = "Hello from aimock, in a few words \u00e9."
-BOTH = pytest.mark.parametrize("stream", [False, True])
-TOOLS = (
-    Tool(
-        name="ls",
-        description="list",
-        parameters={"type": "object", "properties": {"path": {"type": "string"}}},
-    ),
+from .forwarding import (
+    CALLED,
+    CHAT,
+    COMPLETIONS,
+    TALKING,
+    TOOLS,
+    answered,
+    ask,
+    forwarding,
 )
 
-
-def base_of(url: str, dialect: str) -> str:
-    return url if dialect in (MESSAGES, GEMINI) else f"{url}/v1"
-
-
-@asynccontextmanager
-async def forwarding(url: str, dialect: str, **options: Any) -> AsyncIterator[Rollout]:
-    with trio.fail_after(60):
-        async with open_upstream(
-            base_of(url, dialect), dialect=dialect, api_key="sk-test", **options
-        ) as upstream:
-            async with serve_endpoint() as endpoint, endpoint.open_rollout(upstream) as rollout:
-                yield rollout
-
-
-async def ask(rollout: Rollout, agent: str, *messages: Message | str, stream: bool, **more: Any) -> Response:
-    """What an agent of this dialect reads."""
-    said = tuple(Message("user", (Text(each),)) if isinstance(each, str) else each for each in messages)
-    request = Request(dialect=agent, model="any-model", messages=said, stream=stream, **more)
-    async with open_upstream(rollout.base_url(agent), dialect=agent, api_key=rollout.api_key) as ear:
-        if not stream:
-            return await ear.fetch(request)
-        async with ear.open_response(request) as events:
-            return assemble([event async for event in events])
+OF_AIMOCK = TALKING
+HELLO = "Hello from aimock, in a few words \u00e9."
+BOTH = pytest.mark.parametrize("stream", [False, True])
 
 
 @pytest.mark.parametrize("provider", OF_AIMOCK)
@@ -94,15 +51,9 @@ async def test_parallel_tools_and_their_results_pass_through_aimock(
 ) -> None:
     async with forwarding(aimock, provider) as rollout:
         told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS)
-        assert [call.parsed() for call in told.tool_calls] == [{"path": "a \u00e9"}, {"path": "b"}]
+        assert [call.parsed() for call in told.tool_calls] == CALLED
         assert told.stop_reason == "tool_use"
-        results = tuple(ToolResult(id=call.id, content=(Text("x"),), name="ls") for call in told.tool_calls)
-        history = (
-            Message("user", (Text("look"),)),
-            Message("assistant", told.content),
-            Message("user" if agent == MESSAGES else "tool", results),
-        )
-        told = await ask(rollout, agent, *history, stream=stream, tools=TOOLS)
+        told = await ask(rollout, agent, *answered(agent, told), stream=stream, tools=TOOLS)
         assert told.text == "I have looked."
 
 
@@ -214,79 +165,3 @@ async def test_a_real_inference_servers_refusal_reaches_the_agent_and_a_field_ca
             await ask(rollout, agent, "say hello", stream=True)
     assert caught.value.status == 422
     assert rollout.trace[0].outcome == "refused"
-
-
-@pytest.mark.parametrize("agent", TALKING)
-@BOTH
-@pytest.mark.parametrize("cap", [None, 5])
-async def test_llama_cpp_gives_the_tokens_of_a_call_with_tools_without_a_gap(
-    llama_cpp: str, agent: str, stream: bool, cap: int | None
-) -> None:
-    async with forwarding(llama_cpp, CHAT, model="scripted", tokens="llama_cpp") as rollout:
-        sampling = Sampling(max_output_tokens=cap)
-        told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS, sampling=sampling)
-        if cap is None:
-            assert [call.parsed() for call in told.tool_calls] == [{"path": "a \u00e9"}, {"path": "b"}]
-            results = tuple(
-                ToolResult(id=call.id, content=(Text("x"),), name="ls") for call in told.tool_calls
-            )
-            history = (
-                Message("user", (Text("look"),)),
-                Message("assistant", told.content),
-                Message("user" if agent == MESSAGES else "tool", results),
-            )
-            told = await ask(rollout, agent, *history, stream=stream, tools=TOOLS)
-            assert "I have looked" in told.text
-    for turn in rollout.trace:
-        assert turn.tokens is not None
-        assert turn.tokens.gaps == ()
-        assert (
-            len(turn.tokens.completion_ids) == len(turn.tokens.logprobs) == (cap or len(turn.tokens.logprobs))
-        )
-        assert turn.response is not None
-        assert turn.response.usage is not None
-        assert len(turn.tokens.prompt_ids) == turn.response.usage.input_tokens > 10
-
-
-@BOTH
-async def test_llama_cpp_gives_the_tokens_of_a_text_completion_without_a_gap(
-    llama_cpp: str, stream: bool
-) -> None:
-    async with forwarding(llama_cpp, CHAT, model="scripted", tokens="llama_cpp") as rollout:
-        assert "tiny script" in (await ask(rollout, COMPLETIONS, "script", stream=stream)).text
-    assert [turn.tokens.gaps if turn.tokens else None for turn in rollout.trace] == [()]
-
-
-@pytest.mark.parametrize("provider", [CHAT, RESPONSES, MESSAGES])
-@pytest.mark.parametrize("agent", TALKING)
-@BOTH
-async def test_agents_of_every_dialect_run_their_tools_on_llama_cpp(
-    llama_cpp: str, agent: str, provider: str, stream: bool
-) -> None:
-    async with forwarding(llama_cpp, provider, model="scripted") as rollout:
-        told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS)
-    assert [call.parsed() for call in told.tool_calls] == [{"path": "a \u00e9"}, {"path": "b"}]
-    assert rollout.trace[0].outcome == "answered"
-
-
-@pytest.mark.parametrize("provider", [CHAT, MESSAGES])
-async def test_llama_cpp_counts_the_tokens_of_a_prompt(llama_cpp: str, provider: str) -> None:
-    request = Request(dialect="", model="scripted", messages=(Message("user", (Text("look"),)),), tools=TOOLS)
-    async with open_upstream(base_of(llama_cpp, provider), dialect=provider) as upstream:
-        counted = await upstream.count_input_tokens(request)
-        answered = await upstream.fetch(request)
-    assert answered.usage is not None
-    assert counted == answered.usage.input_tokens
-
-
-@BOTH
-async def test_llama_cpp_leaves_out_the_probabilities_of_a_stop_string_and_the_turn_says_so(
-    llama_cpp: str, stream: bool
-) -> None:
-    async with forwarding(llama_cpp, CHAT, model="scripted", tokens="llama_cpp") as rollout:
-        sampling = Sampling(stop=(" tiny",))
-        told = await ask(rollout, CHAT, "script", stream=stream, sampling=sampling)
-    assert told.text == "Hello from the"
-    (turn,) = rollout.trace
-    assert turn.tokens is not None
-    assert turn.tokens.gaps == ("logprob_count",)

@@ -22,6 +22,7 @@ import trio.testing
 from hyperframe import frame as frames
 
 from tests.asking import CHAT, ask_body, echo
+from tests.fuzz.left import tasks
 from tests.server.watching import watched
 from triocept import Endpoint, Exchange, Refusal, Response, Rollout, run_endpoint, serve_endpoint
 from triocept._limits import EndpointLimits
@@ -327,6 +328,62 @@ async def test_a_window_that_stays_shut_is_broken_off_after_its_time_and_no_othe
     assert client.reset == {number: 8}
     assert [turn.outcome for turn in slow.trace] == ["abandoned"]
     assert len(caplog.records) == 1
+
+
+async def say_much(exchange: Exchange) -> None:
+    await exchange.respond("x" * 12_000)
+
+
+async def test_who_waits_for_the_connections_window_is_not_overdue_while_others_have_their_turn() -> None:
+    """Twelve answers, and a window that opens for one of them at a time."""
+    with trio.fail_after(20):
+        async with serve_endpoint(http2=True, limits=EndpointLimits(reader_seconds=0.3)) as endpoint:
+            async with endpoint.open_rollout(say_much) as rollout, opened(endpoint, window=2**30) as client:
+                numbers = [await client.ask(rollout) for _ in range(12)]
+                while len(client.ended | set(client.reset)) < 12:
+                    client.h2.increment_flow_control_window(5_000)
+                    await client.flush()
+                    await client.see()
+                    await trio.sleep(0.1)
+    assert (client.ended, client.reset) == (set(numbers), {})
+
+
+async def test_one_frame_opens_the_connections_window_for_all_that_wait_though_the_first_of_them_leaves() -> (
+    None
+):
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint:
+            async with endpoint.open_rollout(say_much) as rollout, opened(endpoint, window=2**30) as client:
+                numbers = [await client.ask(rollout) for _ in range(12)]
+                await client.until(lambda: sum(map(len, client.bodies.values())) == 65_535)
+                await trio.testing.wait_all_tasks_blocked()
+                first = min(set(numbers) - client.ended)
+                client.h2.increment_flow_control_window(2**20)
+                client.h2.reset_stream(first)
+                await client.flush()
+                await client.until(lambda: client.ended >= set(numbers) - {first})
+    assert first not in client.ended
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/nowhere", "/mcp"])
+async def test_a_refusal_that_is_held_by_a_window_ends_with_its_stream(path: str) -> None:
+    """Nobody watches such a request for its hang-up."""
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint, window=0) as client:
+                await trio.testing.wait_all_tasks_blocked()
+                before = tasks()
+                client.h2.send_headers(
+                    1, head(path, "GET" if path == "/v1/models" else "POST"), end_stream=True
+                )
+                await client.flush()
+                await client.until(lambda: 1 in client.heads)
+                await trio.testing.wait_all_tasks_blocked()
+                assert tasks() > before
+                client.h2.reset_stream(1)
+                await client.flush()
+                await settled(lambda: tasks() == before)
+    assert len(rollout.trace) == 0
 
 
 async def test_a_socket_that_takes_nothing_is_broken_off_after_its_time(

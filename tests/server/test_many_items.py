@@ -14,7 +14,7 @@ from triocept import serve_endpoint
 from triocept._canonical.memory import Memory
 from triocept._server import intake, many_items
 from triocept.dialects import DIALECTS
-from triocept.dialects.openai_chat import OpenAIChat
+from triocept.dialects.openai_chat import OPENAI_CHAT
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -30,14 +30,14 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_others_are_answered_while_a_request_of_many_items_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parse, answered = OpenAIChat.parse_request, threading.Event()
+    parse, answered = OPENAI_CHAT.parse_request, threading.Event()
 
-    def slow(codec: OpenAIChat, wire: Any, *args: Any, **more: Any) -> Any:
+    def slow(wire: Any, *args: Any, **more: Any) -> Any:
         if len(wire["messages"]) > 7:
             assert answered.wait(20), "nobody else was answered meanwhile"
-        return parse(codec, wire, *args, **more)
+        return parse(wire, *args, **more)
 
-    monkeypatch.setattr(OpenAIChat, "parse_request", slow)
+    monkeypatch.setitem(vars(OPENAI_CHAT), "parse_request", slow)
     with trio.fail_after(60):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             async with trio.open_nursery() as nursery:
@@ -76,15 +76,15 @@ def test_a_look_at_the_lists_tells_whether_there_are_many() -> None:
 
 
 async def test_who_reads_beside_the_loop_has_a_memory_for_himself(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse, all_there = OpenAIChat.parse_request, threading.Barrier(3)
+    parse, all_there = OPENAI_CHAT.parse_request, threading.Barrier(3)
     seen: list[tuple[int, Memory]] = []
 
-    def spy(codec: OpenAIChat, wire: Any, target: Any, memory: Memory) -> Any:
+    def spy(wire: Any, target: Any, memory: Memory) -> Any:
         seen.append((threading.get_ident(), memory))
         all_there.wait(20)
-        return parse(codec, wire, target, memory)
+        return parse(wire, target, memory)
 
-    monkeypatch.setattr(OpenAIChat, "parse_request", spy)
+    monkeypatch.setitem(vars(OPENAI_CHAT), "parse_request", spy)
     with trio.fail_after(60):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             async with trio.open_nursery() as nursery:

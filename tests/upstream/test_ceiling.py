@@ -12,6 +12,7 @@ from triocept import ContextLengthError, Request, Text, UpstreamError, open_upst
 from triocept import Message as Said
 from triocept._upstream import ceiling
 from triocept._upstream.ceiling import Ceiling, asked_output, capped
+from triocept.dialects import DIALECTS
 
 from .conftest import base_of, staged
 from .provider import (
@@ -45,7 +46,7 @@ def refusing(dialect: str, words: str, *, most: int) -> Answer:
     answer = answers(dialect)
 
     async def refuse(asked: Asked, stream: trio.SocketStream) -> None:
-        number = asked_output(asked.document, dialect)
+        number = asked_output(asked.document, DIALECTS[dialect].caps)
         if number is not None and number > most:
             document = {
                 "error": {"message": words.format(asked=number), "type": "BadRequestError", "code": 400}
@@ -66,7 +67,7 @@ async def test_a_number_that_is_refused_is_asked_for_once(dialect: str) -> None:
         async with staged(provider, dialect) as stage:
             for _ in range(2):
                 assert (await stage.ask(dialect, **ASKS[dialect])).status_code == 200
-    numbers = [asked_output(asked.document, dialect) or 0 for asked in stage.provider.asked]
+    numbers = [asked_output(asked.document, DIALECTS[dialect].caps) or 0 for asked in stage.provider.asked]
     assert numbers[0] == 64_000
     assert len(numbers) == 3
     assert all(1024 < number <= WINDOW for number in numbers[1:])
@@ -151,7 +152,7 @@ async def test_a_ceiling_that_is_said_holds_for_every_call(dialect: str) -> None
             await stage.upstream.fetch(
                 Request(dialect="", model="m", messages=(Said("user", (Text("hi"),)),))
             )
-    numbers = [asked_output(asked.document, dialect) for asked in stage.provider.asked]
+    numbers = [asked_output(asked.document, DIALECTS[dialect].caps) for asked in stage.provider.asked]
     assert numbers == [1000, 7 if dialect in (CHAT, COMPLETIONS, MESSAGES) else 1000, 1000]
 
 
@@ -161,9 +162,9 @@ def test_thinking_stays_under_the_ceiling() -> None:
         "max_tokens": 64_000,
         "thinking": {"type": "enabled", "budget_tokens": 32_000},
     }
-    assert capped(document, MESSAGES, 8000, always=False)["thinking"]["budget_tokens"] == 4000
-    assert "thinking" not in capped(document, MESSAGES, 1000, always=False)
-    assert capped(document, MESSAGES, 40_000, always=False)["thinking"] == document["thinking"]
+    assert capped(document, DIALECTS[MESSAGES].caps, 8000, always=False)["thinking"]["budget_tokens"] == 4000
+    assert "thinking" not in capped(document, DIALECTS[MESSAGES].caps, 1000, always=False)
+    assert capped(document, DIALECTS[MESSAGES].caps, 40_000, always=False)["thinking"] == document["thinking"]
 
 
 async def test_a_provider_that_refuses_every_number_is_not_asked_for_ever() -> None:
@@ -197,14 +198,14 @@ async def test_an_error_of_a_wrong_base_url_says_what_was_asked(body: bytes) -> 
 
 async def test_a_provider_that_refuses_each_number_that_it_named_is_asked_three_times_more() -> None:
     async def refuse(asked: Asked, stream: trio.SocketStream) -> None:
-        most = (asked_output(asked.document, CHAT) or 0) - 1
+        most = (asked_output(asked.document, DIALECTS[CHAT].caps) or 0) - 1
         document = {"error": {"message": f"max_tokens is [1, {most}]", "code": 400}}
         await stream.send_all(whole(json.dumps(document).encode(), 400))
 
     with trio.fail_after(5):
         async with staged(refuse, CHAT) as stage:
             assert (await stage.ask(CHAT, **ASKS[CHAT])).status_code == 400
-    numbers = [asked_output(asked.document, CHAT) for asked in stage.provider.asked]
+    numbers = [asked_output(asked.document, DIALECTS[CHAT].caps) for asked in stage.provider.asked]
     assert numbers == [64_000, 63_999, 63_998, 63_997]
 
 

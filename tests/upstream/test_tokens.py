@@ -45,14 +45,23 @@ def entries(ids: list[int], logprobs: list[float], *, named: bool = False) -> di
 class Server:
     """An inference server with its own words for tokens."""
 
+    rendered: str | None = "<hi .>"
+    """What it makes of messages; None: it has no call for that."""
+    tokenized = "<hi .>"
+    """What it is to be asked the ids of. What it tells of its prompt is "<hi.>"."""
+
     def __init__(self, engine: str, *, lose: str = "") -> None:
         self.engine = engine
         self.lose = lose
 
     async def __call__(self, asked: Asked, stream: trio.SocketStream) -> None:
         document = asked.document
+        if asked.target == "/apply-template":
+            assert document["messages"]
+            await stream.send_all(whole(json.dumps({"prompt": self.rendered}).encode()))
+            return
         if asked.target == "/tokenize":
-            assert document == {"content": "<hi>", "add_special": True, "parse_special": True}
+            assert document == {"content": self.tokenized, "add_special": True, "parse_special": True}
             assert asked.headers["authorization"] == f"Bearer {KEY}"
             await stream.send_all(whole(json.dumps({"tokens": PROMPT}).encode()))
             return
@@ -103,7 +112,7 @@ class Server:
             root["sglext"] = {"input_ids": PROMPT, "output_ids": [self._ids(0, count)]}
             root["metadata"] = {"weight_version": "w7"}
         if self.engine == "llama_cpp":
-            root["__verbose"] = {"tokens": self._ids(0, count), "prompt": "<hi>", "content": "t9"}
+            root["__verbose"] = {"tokens": self._ids(0, count), "prompt": "<hi.>", "content": "t9"}
         return {**root, "choices": [choice]}
 
     def chunks(self, document: dict[str, Any], count: int = 3) -> list[dict[str, Any]]:
@@ -273,7 +282,7 @@ async def test_a_server_that_refuses_the_question_is_found_out_at_the_start() ->
 
 
 def test_completions_of_vllm_have_their_ids_in_the_choice() -> None:
-    document, collector = profile_named("vllm", COMPLETIONS).ask({"model": "m", "prompt": "x"}, chat=False)
+    document, collector = profile_named("vllm", COMPLETIONS).ask({"model": "m", "prompt": "x"}, logprobs=1)
     assert document["logprobs"] == 1
     choice = {
         "index": 0,
@@ -292,7 +301,7 @@ def test_completions_of_vllm_have_their_ids_in_the_choice() -> None:
 
 def test_an_agent_that_asks_for_no_alternatives_has_asked() -> None:
     """0 is a number of alternatives to a text completion, and no False."""
-    document, collector = profile_named("vllm", COMPLETIONS).ask({"prompt": "x", "logprobs": 0}, chat=False)
+    document, collector = profile_named("vllm", COMPLETIONS).ask({"prompt": "x", "logprobs": 0}, logprobs=1)
     assert document["logprobs"] == 0
     assert document["logprobs"] is not False
     logprobs = {"tokens": ["a"], "token_logprobs": [-0.5]}
@@ -316,6 +325,20 @@ async def test_a_server_that_takes_no_tools_is_asked_without() -> None:
             assert (await stage.ask(CHAT, stream=True)).status_code == 200
     assert ["tools" in asked.document for asked in stage.provider.asked] == [True, False, False]
     assert all(is_stream(asked) for asked in stage.provider.asked)
+
+
+@pytest.mark.parametrize("rendered", [None, "<hi . It is 10:04.>"])
+async def test_a_prompt_that_cannot_be_rendered_again_or_not_to_the_same_is_what_llama_cpp_tells_of_it(
+    rendered: str | None,
+) -> None:
+    server = Server("llama_cpp")
+    server.rendered, server.tokenized = rendered, "<hi.>"
+    with trio.fail_after(5):
+        async with staged(server, CHAT, tokens="llama_cpp", model="m") as stage:
+            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    (turn,) = stage.rollout.trace
+    assert turn.tokens is not None
+    assert turn.tokens.prompt_ids.tolist() == PROMPT
 
 
 async def test_a_prompt_whose_ids_cannot_be_had_is_a_gap() -> None:

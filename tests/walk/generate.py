@@ -295,7 +295,7 @@ class _Generator:
             self.call()
 
     def held_up(self) -> None:
-        """An answer over HTTP/2 that is held up by a shut window when its client goes."""
+        """An answer or a refusal over HTTP/2 that is held up by a shut window when its client goes."""
         chance, rollout = self.chance, self.rollout()
         self.calls += 1
         dialect = chance.choice(DIALECTS)
@@ -310,6 +310,7 @@ class _Generator:
                 leaves=chance.choice(["waiting", "streaming"]),
                 turns=chance.choice([QUIET, QUIET, 30]),
                 how=chance.choice(["reset", "reset", "close", "half"]),
+                bad=chance.choice(["", "", "", "key", "json", "path"]),
                 plan=Plan(
                     does=chance.choice(["respond", "stream", "hold"]), size=chance.choice([90_000, 200_000])
                 ),

@@ -54,6 +54,7 @@ from .http2 import Connection2
 from .ledger import draw_up
 from .recorders import Recorders
 from .rollouts import Home, Place, leaves_of
+from .tasks import outlived_streams, stacks
 from .websocket import ConnectionW
 from .wire import turns
 
@@ -246,7 +247,7 @@ class World:
         account.violate(
             "hangs",
             f"{what}\n  clients: {'; '.join(waiting)}\n  at work on: {'; '.join(working)}\n"
-            f"  rollouts open: {open_ones}\n{_stacks()}",
+            f"  rollouts open: {open_ones}\n{stacks()}",
         )
         raise _Hangs
 
@@ -341,6 +342,7 @@ class World:
         await self._see_handlers_gone()
         self._let_go()
         await self._within(self._see_clients_out, "the end: clients that are still there")
+        await self._see_streams_gone()
         for home in reversed(tuple(self.rollouts.values())):
             self._leave(home, "returns")
             await turns(1)
@@ -378,6 +380,15 @@ class World:
         for nonce in left:
             plan = self.account.plans[nonce]
             self.account.violate("outlives its client", f"{nonce}: its handler is at work, {plan!r}")
+
+    async def _see_streams_gone(self) -> None:
+        """A stream of HTTP/2 that was reset has taken its request along, though its connection goes on."""
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        deadline = trio.current_time() + 5
+        while (left := outlived_streams()) and trio.current_time() < deadline:
+            await trio.sleep(0.01)
+        for request in left:
+            self.account.violate("outlives its client", f"{request}, over HTTP/2, is still being answered")
 
     def _without_clients(self) -> list[str]:
         """What is being answered though its clients have hung up, and that means something."""
@@ -536,23 +547,3 @@ def _see_nothing_left(
             if each is not alive
         ]
         account.violate("objects", f"{dict(kinds)} are left: {alive[0]!r}, held by {holders[:5]}")
-
-
-def _stacks() -> str:
-    """Where every task is, those that wait in one place as one."""
-    places: Counter[str] = Counter()
-    todo = [trio.lowlevel.current_root_task()]
-    while todo:
-        task = todo.pop()
-        if task is None:
-            continue
-        frames = [
-            f"{Path(frame.f_code.co_filename).name}:{number} {frame.f_code.co_name}"
-            for frame, number in task.iter_await_frames()
-            if "/trio/" not in frame.f_code.co_filename
-        ]
-        if frames:
-            places[" > ".join(frames[-7:])] += 1
-        for nursery in task.child_nurseries:
-            todo.extend(nursery.child_tasks)
-    return "\n".join(f"  {count} at {place}" for place, count in places.most_common())

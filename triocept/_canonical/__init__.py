@@ -6,7 +6,6 @@
 * `events`: the increments of a response.
 * `given`: what a program gives, checked where it comes in; `given_request`: what it asks.
 * `fold`: from the one to the other: `assemble(events)` and `events_of(response)`.
-* `ids`: the ids of answers and calls that have none.
 * `price`: what tokens cost, as the program says.
 * `held`: tool calls of an answer that may still fail, held back.
 * `tokens`: an honest guess of token counts, where nobody counted.

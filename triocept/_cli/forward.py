@@ -24,8 +24,7 @@ __all__ = ["Forward", "forward_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_HOSTS = {"api.anthropic.com": "anthropic_messages", "generativelanguage.googleapis.com": "gemini"}
-_KEYS = {"anthropic_messages": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
+_HOSTS = {host: name for name, dialect in DIALECTS.items() for host in dialect.hosts}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Forward:
             raise click.UsageError(
                 "--tokens asks the server at once whether it gives them: say its --model, too"
             )
-        variable = api_key_env or _KEYS.get(name, "OPENAI_API_KEY")
+        variable = api_key_env or DIALECTS[name].key_variable
         return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
 
     @property

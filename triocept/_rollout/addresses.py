@@ -1,15 +1,52 @@
-"""Where a rollout can be reached."""
+"""Where a rollout can be reached, and what is known of the dialects that are spoken there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from secrets import token_hex
 from typing import Literal, Protocol, TypeAlias
 
 from .._limits import EndpointLimits
 
-__all__ = ["Addresses", "Reach"]
+__all__ = ["SDK", "Addresses", "DialectFacts", "Reach", "call_id", "response_id"]
 
 Reach: TypeAlias = Literal["local", "public"]
 """From where an agent calls: from this machine, or from elsewhere."""
+
+
+class SDK(Protocol):
+    """The package with the official client of a dialect's provider."""
+
+    @property
+    def package(self) -> str: ...
+    @property
+    def sync(self) -> str:
+        """The name of its blocking client."""
+
+    @property
+    def asynchronous(self) -> str: ...
+
+
+class DialectFacts(Protocol):
+    """What the heart knows of a dialect: facts of its record, and none of its code."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def response_prefix(self) -> str:
+        """How the id of an answer begins."""
+
+    @property
+    def call_prefix(self) -> str:
+        """How the id of a tool call begins."""
+
+    @property
+    def environment(self) -> Callable[[str, str, str], Mapping[str, str]] | None:
+        """The variables in which agents look for a provider: of a base URL, a key and the name of a model."""
+
+    @property
+    def sdk(self) -> SDK | None:
+        """The official client."""
 
 
 class Addresses(Protocol):
@@ -20,6 +57,10 @@ class Addresses(Protocol):
         """What the endpoint puts up with."""
 
     @property
+    def dialects(self) -> Mapping[str, DialectFacts]:
+        """What it speaks, by name."""
+
+    @property
     def public_url(self) -> str:
         """The URL of the endpoint for agents elsewhere; TunnelError where there is none."""
 
@@ -28,3 +69,13 @@ class Addresses(Protocol):
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
         """The same as the dialect's own SDK takes it; ValueError for an unknown dialect."""
+
+
+def response_id(dialect: DialectFacts | None) -> str:
+    """An id for an answer in this dialect."""
+    return (dialect.response_prefix if dialect is not None else "") + token_hex(12)
+
+
+def call_id(dialect: DialectFacts | None) -> str:
+    """An id for a tool call: of letters that every dialect allows, and recognisable when it comes back."""
+    return (dialect.call_prefix if dialect is not None else "call_") + token_hex(12)

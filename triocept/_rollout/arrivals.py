@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ class Arrivals:
     """A queue without an end of its own: what waits in it are connections, each with one exchange."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Exchange, None] = {}
+        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+        """In order; of a dict the first is not found at once where many before it were taken."""
         self._closed = False
         self._last = False
         """No exchange comes any more; those that wait are still to be taken."""
@@ -62,8 +64,7 @@ class Arrivals:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while not self._closed:
             if self._waiting:
-                exchange = next(iter(self._waiting))
-                del self._waiting[exchange]
+                exchange, _ = self._waiting.popitem(last=False)
                 exchange._handed_over = True
                 return exchange
             if self._last:

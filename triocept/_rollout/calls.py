@@ -25,7 +25,7 @@ from .._trace.turn import Turn
 from .answer import Answer, Subscription
 from .condition import Condition
 from .outcome import Answered
-from .retries import Retry, same_request
+from .retries import Retry, meaning, same_request
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -41,9 +41,65 @@ KEPT_ANSWERS = 64
 """How many of the last answers a retry can get again. They are those of the trace, not copies."""
 
 
+class _Alike:
+    """The exchanges of one retry key that are not recorded yet.
+
+    There may be thousands, of agents that sample: what one says is read once, and no sooner than somebody asks.
+    """
+
+    __slots__ = ("_lost", "_meanings", "_saying", "_unread", "_unread_lost", "exchanges")
+
+    def __init__(self) -> None:
+        self.exchanges: dict[Exchange, None] = {}
+        self._lost: dict[Exchange, None] = {}
+        """Those of them that some connection has left."""
+        self._unread: dict[Exchange, None] = {}
+        self._unread_lost: dict[Exchange, None] = {}
+        self._meanings: dict[Exchange, bytes] = {}
+        self._saying: dict[bytes, dict[Exchange, None]] = {}
+        """By what they say, those that were read."""
+
+    def add(self, exchange: Exchange) -> None:
+        self.exchanges[exchange] = self._unread[exchange] = None
+
+    def lose(self, exchange: Exchange) -> None:
+        """A connection has left it."""
+        self._lost[exchange] = None
+        if exchange in self._unread:
+            del self._unread[exchange]
+            self._unread_lost[exchange] = None
+
+    def discard(self, exchange: Exchange) -> None:
+        del self.exchanges[exchange]
+        for some in (self._lost, self._unread, self._unread_lost):
+            some.pop(exchange, None)
+        if (read := self._meanings.pop(exchange, None)) is not None:
+            del self._saying[read][exchange]
+            if not self._saying[read]:
+                del self._saying[read]
+
+    def find(self, request: Request, *, proven: bool) -> Exchange | None:
+        """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
+        if not (proven or self._lost):
+            return None
+        self._read(self._unread_lost)
+        if proven:
+            self._read(self._unread)
+        same = self._saying.get(meaning(request), {})
+        useful = [other for other in same if not other.settled or isinstance(other._outcome, Answered)]
+        lost = (other for other in useful if other in self._lost and not other._answer.attended)
+        return next(lost, useful[0] if proven and useful else None)
+
+    def _read(self, unread: dict[Exchange, None]) -> None:
+        for exchange in unread:
+            read = self._meanings[exchange] = meaning(exchange.request)
+            self._saying.setdefault(read, {})[exchange] = None
+        unread.clear()
+
+
 @dataclass(frozen=True)
 class _Ended:
-    """The last exchange of its retry_key that has ended."""
+    """The last exchange of its retry key that has ended."""
 
     request: Request
     answer: Answer
@@ -54,9 +110,7 @@ class Calls:
 
     def __init__(self, on_retry: OnRetry) -> None:
         self.on_retry: OnRetry = on_retry
-        self._open: dict[Hashable, dict[Exchange, None]] = {}
-        self._lost: set[Exchange] = set()
-        """Those of them that some connection has left."""
+        self._open: dict[Hashable, _Alike] = {}
         self._ended: dict[Hashable, _Ended] = {}
         self._subscriptions: set[Subscription] = set()
         self._left = Condition()
@@ -64,7 +118,7 @@ class Calls:
     @property
     def open(self) -> tuple[Exchange, ...]:
         """The exchanges that are not recorded yet."""
-        return tuple(exchange for alike in self._open.values() for exchange in alike)
+        return tuple(exchange for alike in self._open.values() for exchange in alike.exchanges)
 
     @property
     def connections(self) -> int:
@@ -81,13 +135,9 @@ class Calls:
         if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
-        alike = self._open.get(retry_key, {})
-        lost = [exchange for exchange in self._lost if exchange in alike and not exchange._answer.attended]
-        for other in (*lost, *alike) if proven else lost:
-            if (not other.settled or isinstance(other._outcome, Answered)) and same_request(
-                request, other.request
-            ):
-                return other
+        alike = self._open.get(retry_key)
+        if alike is not None and (other := alike.find(request, proven=proven)) is not None:
+            return other
         ended = self._ended.get(retry_key)
         if ended is None or not isinstance(ended.answer.outcome, Answered):
             return None
@@ -97,15 +147,16 @@ class Calls:
 
     def add(self, exchange: Exchange) -> None:
         """It begins."""
-        self._open.setdefault(exchange._retry_key, {})[exchange] = None
+        if (alike := self._open.get(exchange._retry_key)) is None:
+            alike = self._open[exchange._retry_key] = _Alike()
+        alike.add(exchange)
 
     def end(self, exchange: Exchange, turn: Turn | None) -> None:
         """It has its outcome, and this turn, unless it could not be recorded."""
         alike = self._open[exchange._retry_key]
-        del alike[exchange]
-        if not alike:
+        alike.discard(exchange)
+        if not alike.exchanges:
             del self._open[exchange._retry_key]
-        self._lost.discard(exchange)
         self._ended.pop(exchange._retry_key, None)
         if turn is not None and self.on_retry == "join":
             self._ended[exchange._retry_key] = _Ended(turn.request, exchange._answer)
@@ -119,8 +170,9 @@ class Calls:
     def leave(self, subscription: Subscription, exchange: Exchange | None) -> None:
         """The wait is over; that for `exchange`, if it was for one that had not ended."""
         self._subscriptions.discard(subscription)
-        if exchange is not None and exchange in self._open.get(exchange._retry_key, ()):
-            self._lost.add(exchange)
+        alike = self._open.get(exchange._retry_key) if exchange is not None else None
+        if alike is not None and exchange in alike.exchanges:
+            alike.lose(exchange)
         self._left.notify_all()
 
     async def see_out(self, seconds: float) -> None:

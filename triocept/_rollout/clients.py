@@ -16,6 +16,8 @@ from urllib.request import getproxies
 import msgspec
 import trio
 
+from .addresses import DialectFacts
+
 if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
@@ -38,7 +40,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_client(
-    dialect: str, config: ClientConfig, *, sync: bool, options: dict[str, Any]
+    dialect: DialectFacts, config: ClientConfig, *, sync: bool, options: dict[str, Any]
 ) -> OpenAI | AsyncOpenAI | Anthropic | AsyncAnthropic:
     """The official client of `dialect`'s provider.
 
@@ -47,17 +49,13 @@ def open_client(
         ValueError: no official SDK speaks this dialect, or we do not know it.
     """
     arguments = {"base_url": config.base_url, "api_key": config.api_key, **options}
-    if dialect.startswith("openai_"):
-        sdk = _imported("openai")
-        kind = sdk.OpenAI if sync else sdk.AsyncOpenAI
-    elif dialect == "anthropic_messages":
-        sdk = _imported("anthropic")
-        kind = sdk.Anthropic if sync else sdk.AsyncAnthropic
-    else:
+    if dialect.sdk is None:
         raise ValueError(
-            f"there is no ready-made client for the dialect {dialect!r}: "
-            f"rollout.config({dialect!r}) has the base_url, the api_key and the model for one"
+            f"there is no ready-made client for the dialect {dialect.name!r}: "
+            f"rollout.config({dialect.name!r}) has the base_url, the api_key and the model for one"
         )
+    sdk = _imported(dialect.sdk.package)
+    kind = getattr(sdk, dialect.sdk.sync if sync else dialect.sdk.asynchronous)
     if "http_client" not in options and getproxies():
         arguments["http_client"] = _direct(sdk, config.base_url, sync=sync, options=options)
     return (_elsewhere(kind) if sync else kind)(**arguments)  # type: ignore[no-any-return]

@@ -26,7 +26,6 @@ from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
 from .._canonical.fold import Fold
 from .._canonical.given import fit_notes, given_response
 from .._canonical.held import HeldCalls
-from .._canonical.ids import call_id, response_id
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage
 from .._contexts import protected_context
@@ -34,6 +33,7 @@ from .._trace.conversation import CallKind, Conversation
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
+from .addresses import call_id, response_id
 from .answer import Answer, Entry, Relayed, weight_of
 from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
 from .retries import attempt_of
@@ -119,7 +119,8 @@ class Exchange:
         self._on_wait: Callable[[bool], None] | None = None
         self._weight = 0
         """Bytes of the answer that is being streamed, about as much as is kept of it."""
-        self._answer = Answer(response_id(request.dialect), f"req_{self.id[2:]}")
+        self._facts = rollout._addresses.dialects.get(request.dialect)
+        self._answer = Answer(response_id(self._facts), f"req_{self.id[2:]}")
         self._hold_calls = True
         """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
         self._held = HeldCalls()
@@ -436,7 +437,7 @@ class Exchange:
                     event, id=self._response_id(event.id), model=event.model or self.request.model
                 )
             case PartStart(part=ToolCall(id="") as call):
-                return PartStart(event.index, msgspec.structs.replace(call, id=call_id(self.dialect)))
+                return PartStart(event.index, msgspec.structs.replace(call, id=call_id(self._facts)))
             case _:
                 return event
 
@@ -457,7 +458,7 @@ class Exchange:
 
     def _with_id(self, part: ResponsePart) -> ResponsePart:
         if type(part) is ToolCall and not part.id:
-            return msgspec.structs.replace(part, id=call_id(self.dialect))
+            return msgspec.structs.replace(part, id=call_id(self._facts))
         return part
 
     async def _settle_by(self, exc: BaseException) -> None:

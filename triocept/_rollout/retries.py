@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from enum import Enum
+from hashlib import blake2b
 
 import msgspec
 
@@ -17,7 +18,7 @@ from .._canonical.content import Json, ToolResult
 from .._canonical.request import Request
 from .._trace.conversation import Conversation
 
-__all__ = ["Retry", "attempt_of", "retry_key", "retry_of", "same_request"]
+__all__ = ["Retry", "attempt_of", "retry_key", "meaning", "retry_of", "same_request"]
 
 _MEANINGLESS = frozenset(
     {"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"}
@@ -67,12 +68,14 @@ def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
 
 def same_request(request: Request, other: Request) -> bool:
     """Whether `request` says the same to the model as `other`."""
-    return bool(_meaning(request) == _meaning(other))
+    return meaning(request) == meaning(other)
 
 
-def _meaning(request: Request) -> Json:
+def meaning(request: Request) -> bytes:
+    """A digest of what it says to the model: equal for calls of which one repeats the other. Not cheap."""
     plain = msgspec.structs.replace(request, stream=False, include_usage=True, user=None, continued_from=None)
-    return _stripped(msgspec.to_builtins(plain))
+    said = msgspec.json.encode(_stripped(msgspec.to_builtins(plain)), order="sorted")
+    return blake2b(said, digest_size=16).digest()
 
 
 def _stripped(value: Json) -> Json:

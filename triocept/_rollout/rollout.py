@@ -195,7 +195,8 @@ class Rollout:
             ModuleNotFoundError: the SDK is not installed.
             ValueError: no official SDK speaks this dialect.
         """
-        return open_client(dialect, self.config(dialect), sync=sync, options=options)
+        config = self.config(dialect)
+        return open_client(self._addresses.dialects[dialect], config, sync=sync, options=options)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
         """The environment variables that point agents at this rollout, and give them patience.
@@ -207,13 +208,12 @@ class Rollout:
         """
         self._hold(reach)
         own = {"TRIOCEPT_URL": self._addresses.root_url(self.id, reach), "TRIOCEPT_API_KEY": self.api_key}
-        return own | provider_environment(
-            openai_base_url=self.base_url("openai_chat", reach=reach),
-            anthropic_base_url=self.base_url("anthropic_messages", reach=reach),
-            gemini_base_url=self._addresses.root_url(self.id, reach),
-            api_key=self.api_key,
-            model=self.model,
+        providers = (
+            facts.environment(self.base_url(name, reach=reach), self.api_key, self.model)
+            for name, facts in self._addresses.dialects.items()
+            if facts.environment is not None
         )
+        return own | provider_environment(providers)
 
     def _hold(self, reach: Reach) -> None:
         if reach not in ("local", "public"):

@@ -6,8 +6,8 @@ left, a 404 or a 405 in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from secrets import token_hex
 from typing import Any, TypeAlias
 
@@ -20,12 +20,12 @@ from .._canonical.content import Json
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
-from ..dialects.base import Failure
+from ..dialects import Dialect, Failure
 from ..errors import DialectError, Refusal
 from .failure import failure_of, failure_reply
 from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
 from .intake import authenticate, authenticate_state
-from .model_views import add_model_views, add_responses_views, asking_dialect
+from .model_views import add_model_views, add_side_views, asking_dialect, side_views
 from .notices import Notices, shown
 from .service_views import add_service_views
 from .transport import BodyTooLarge
@@ -35,12 +35,23 @@ __all__ = ["make_app"]
 View: TypeAlias = Callable[..., Awaitable[Response]]
 
 
-def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id: str) -> QuartTrio:
+def make_app(
+    registry: Registry,
+    dialects: Mapping[str, Dialect],
+    *,
+    notices: Notices,
+    max_body: int,
+    endpoint_id: str,
+) -> QuartTrio:
     """The Quart-Trio application of one endpoint. `Front` has cut a rollout's prefix off its paths."""
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, and a body (which it is not given: see `Front`) at 16 MiB.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
-    app.url_map = _url_map()
+    app.url_map = _url_map(
+        tuple(
+            (path, name, route.method) for name, route in side_views(dialects).items() for path in route.paths
+        )
+    )
 
     def view(function: View) -> View:
         app.view_functions[function.__name__] = function
@@ -74,13 +85,13 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
         scope: Any = request.scope
         return await scope[READ_DOCUMENT](optional)
 
-    add_model_views(view, _rollout, document)
-    add_responses_views(view, _rollout, document)
-    add_service_views(view, _rollout, _rollout_of_state, document)
+    add_model_views(view, _rollout, dialects)
+    add_side_views(app.view_functions.__setitem__, _rollout, document, dialects)
+    add_service_views(view, _rollout, _rollout_of_state, document, dialects)
 
     @app.after_request
     async def identify(response: Response) -> Response:
-        if (name := asking_dialect().request_id_header) and name not in response.headers:
+        if (name := asking_dialect(dialects).request_id_header) and name not in response.headers:
             response.headers[name] = f"req_{token_hex(8)}"
         return response
 
@@ -88,7 +99,7 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
     @app.errorhandler(DialectError)
     @app.errorhandler(BodyTooLarge)
     async def refused(exc: Exception) -> Response:
-        return _failed(notices, failure_of(exc, max_body))
+        return _failed(notices, asking_dialect(dialects), failure_of(exc, max_body))
 
     @app.errorhandler(ClientGone)
     async def gone(exc: ClientGone) -> Response:
@@ -96,7 +107,7 @@ def make_app(registry: Registry, *, notices: Notices, max_body: int, endpoint_id
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
-        return _failed(notices, _failure_of_http(exc, max_body), exc)
+        return _failed(notices, asking_dialect(dialects), _failure_of_http(exc, max_body), exc)
 
     return app
 
@@ -111,30 +122,21 @@ _ROUTES = (
     ("/models", "models", "GET"),
     (f"{_VERSION}/models/<path:name>", "model", "GET"),
     ("/models/<path:name>", "model", "GET"),
-    ("/v1/messages/count_tokens", "count_tokens", "POST"),
-    ("/messages/count_tokens", "count_tokens", "POST"),
-    ("/v1/responses/<response_id>", "stored", "GET"),
-    ("/v1/responses/<response_id>/input_items", "input_items", "GET"),
-    ("/v1/responses/input_tokens", "input_tokens", "POST"),
-    ("/responses/input_tokens", "input_tokens", "POST"),
-    ("/v1/responses/compact", "compact", "POST"),
-    ("/responses/compact", "compact", "POST"),
     ("/tools", "list_tools", "GET"),
     ("/tools/<name>", "call_tool", "POST"),
     ("/user", "ask_user", "POST"),
     ("/stop", "ask_stop", "POST"),
     ("/state", "get_state", "GET"),
     ("/state", "put_state", "PUT"),
-    (f"{_VERSION}/models/<path:model>:countTokens", "gemini_count_tokens", "POST"),
 )
 
 
-@cache
-def _url_map() -> Any:
-    """The routes, the same for every endpoint: werkzeug takes 0.3 ms to compile each."""
+@lru_cache(maxsize=8)
+def _url_map(beside: tuple[tuple[str, str, str], ...]) -> Any:
+    """The routes, with those of these dialects, the same for every endpoint: werkzeug takes 0.3 ms to compile each."""
     url_map = QuartTrio.url_map_class(host_matching=False)
     url_map.strict_slashes = False
-    for path, name, method in _ROUTES:
+    for path, name, method in (*_ROUTES, *beside):
         url_map.add(QuartTrio.url_rule_class(path, endpoint=name, methods={method, "OPTIONS"}))
     return url_map
 
@@ -158,7 +160,9 @@ def _why_not_here(path: str) -> str:
     return ""
 
 
-def _failed(notices: Notices, failure: Failure, exc: HTTPException | None = None) -> Response:
+def _failed(
+    notices: Notices, dialect: Dialect, failure: Failure, exc: HTTPException | None = None
+) -> Response:
     notices.warn(
         f"refused {failure.status}",
         "%s %s: %s %s",
@@ -167,9 +171,8 @@ def _failed(notices: Notices, failure: Failure, exc: HTTPException | None = None
         failure.status,
         shown(failure.message),
     )
-    dialect = asking_dialect()
-    if failure.status == 404 and failure.code is None and exc is not None and dialect.name == "openai_chat":
-        failure = msgspec.structs.replace(failure, code="unknown_url")  # else it says `model_not_found`
+    if failure.status == 404 and failure.code is None and exc is not None:
+        failure = msgspec.structs.replace(failure, code=dialect.no_route)
     reply = failure_reply(failure, dialect)
     headers = dict(reply.headers)
     if failure.status == 405 and exc is not None:

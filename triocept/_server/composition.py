@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from typing import Any
 
 import trio
 
 from .._limits import EndpointLimits
 from .._rollout.registry import Registry
-from ..dialects import DIALECTS
+from ..dialects import Dialect
 from .admission import Admission
 from .app import make_app
 from .front import Front
@@ -22,6 +23,7 @@ __all__ = ["compose_server"]
 def compose_server(
     listener: trio.SocketListener,
     registry: Registry,
+    dialects: Mapping[str, Dialect],
     *,
     endpoint_id: str,
     ssl_context: ssl.SSLContext | None,
@@ -44,10 +46,12 @@ def compose_server(
         admission=admission,
         http2=http2,
     )
-    app: Any = make_app(registry, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id)
+    app: Any = make_app(
+        registry, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
+    )
     front = Front(
         app,
-        Routes(DIALECTS.values()),
+        Routes(dialects.values()),
         registry,
         admission=admission,
         max_body=max_body,

@@ -28,7 +28,7 @@ from .._canonical.request import Request
 from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
 from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome, Refused
-from ..dialects.base import Dialect, Failure, StreamRenderer
+from ..dialects import Dialect, Failure, StreamRenderer
 from ..errors import DialectError
 from .failure import failure_of_fault, failure_of_outcome, failure_reply, identified
 from .transport import GONE, Reply, Transport

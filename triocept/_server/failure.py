@@ -7,7 +7,7 @@ from secrets import token_hex
 import msgspec
 
 from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
-from ..dialects.base import Dialect, Failure
+from ..dialects import Dialect, Failure
 from ..errors import DialectError, Refusal
 from .transport import Reply
 

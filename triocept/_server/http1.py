@@ -200,8 +200,11 @@ class _Received(ReceiveBuffer):
             raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)
 
     def _extract(self, count: int) -> bytearray:
-        self._lines = self._counted = 0
-        return super()._extract(count)
+        taken = super()._extract(count)
+        # What is left stays counted: thousands of requests may be behind this one.
+        self._lines -= taken.count(b"\n", 0, self._counted)
+        self._counted = max(0, self._counted - count)
+        return taken
 
     def drop(self) -> None:
         """Forget everything."""

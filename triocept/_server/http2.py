@@ -10,7 +10,8 @@ Rules:
 2. Whoever has something to send waits itself, until its stream's window, the connection's and the socket have room:
    nothing is put aside that could outlive its stream.
 3. What ends a stream (RST_STREAM, the end of the connection) wakes whoever waits for it. A stream that is not answered
-   to its end is reset; no other stream is touched.
+   to its end is reset; no other stream is touched. A frame of 13 bytes wakes one stream, and not a thousand: who waits
+   for what all share (the connection's window, the socket) is in a queue, and lets the next one on when it is through.
 4. A request that is answered before its body was read has its answer whole. The rest of its body is thrown away for a
    while, which keeps the windows open; then the stream is reset with NO_ERROR (RFC 9113, 8.1).
 5. Frames that cost their sender nothing (PRIORITY, PING, SETTINGS, RST_STREAM, empty DATA) have an allowance. Over it,
@@ -25,6 +26,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
@@ -33,6 +35,7 @@ from typing import TYPE_CHECKING, Any, final
 import h2.errors
 import h2.events
 import h2.exceptions
+import h2.settings
 import trio
 
 from .._failures import split_cancelled
@@ -62,6 +65,8 @@ KEYLESS_PIECE = 512
 """The same before a request has shown a key. One of 32 bytes that is told 404 takes a millisecond."""
 CLOSE_WITHIN = 2.0
 """Seconds for a GOAWAY and what is before it."""
+
+WINDOW_SIZE = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 
 log = logging.getLogger("triocept.endpoint")
 Codes = h2.errors.ErrorCodes
@@ -96,10 +101,14 @@ class HTTP2:
         self._app = app
         self._shows_key = shows_key
         self._wire = connection.wire
-        self._streams: dict[int, Stream] = {}
         self._outbox = connection.outbox
+        self._streams: dict[int, Stream] = {}
         self._unsent = Condition()
-        self._room = trio.lowlevel.ParkingLot()
+        self._queue: OrderedDict[Stream, None] = OrderedDict()
+        """Streams that wait for what all share."""
+        self._moved_at = trio.current_time()
+        """When there was last more of that."""
+        self._sent = trio.lowlevel.ParkingLot()
         self._keyless_until = trio.current_time() + limits.keyless_seconds
         self._head_until = inf
         self._says_eof = False
@@ -128,7 +137,7 @@ class HTTP2:
     def _hang_up(self) -> None:
         for stream in tuple(self._streams.values()):
             stream.hang_up()
-        self._room.unpark_all()
+        self._sent.unpark_all()
 
     # What comes
 
@@ -147,7 +156,7 @@ class HTTP2:
                 start += len(piece)
                 await trio.lowlevel.checkpoint()
             while self._outbox.size > 4 * MAX_OUT:
-                await self._room.park()
+                await self._sent.park()
             try:
                 data = await self._receive()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -210,9 +219,13 @@ class HTTP2:
                 self._streams[number].end_body()
             case h2.events.StreamReset(stream_id=int(number)) if number in self._streams:
                 self._streams[number].hang_up()
-                self._room.unpark_all()
-            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
-                self._room.unpark_all()
+            case h2.events.WindowUpdated(stream_id=0):
+                self._share_more()
+            case h2.events.WindowUpdated(stream_id=int(number)) if number in self._streams:
+                self._maybe_let_on(self._streams[number])
+            case h2.events.RemoteSettingsChanged(changed_settings=changed) if WINDOW_SIZE in changed:
+                for stream in tuple(self._streams.values()):
+                    self._maybe_let_on(stream)
             case h2.events.ConnectionTerminated():  # h2 can send nothing any more
                 raise _Ended
 
@@ -277,7 +290,7 @@ class HTTP2:
 
     async def _flushed(self) -> None:
         while self._outbox.full and not self._over.is_set():
-            await self._room.park()
+            await self._sent.park()
 
     # What goes
 
@@ -295,7 +308,8 @@ class HTTP2:
                 if not self._outbox.full:
                     await self._unsent.wait()
                 await self._outbox.flush()
-                self._room.unpark_all()
+                self._sent.unpark_all()
+                self._share_more()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             scope.cancel()
         except trio.TooSlowError:
@@ -307,14 +321,47 @@ class HTTP2:
     def room(self, number: int) -> int:
         """Bytes that a stream may send now."""
         window = self.h2.local_flow_control_window(number)
-        return max(0, min(window, self.h2.max_outbound_frame_size, MAX_OUT - self._outbox.size))
+        return max(0, min(window, self.h2.max_outbound_frame_size, self._shared_room))
 
-    async def wait_room(self) -> bool:
-        """Wait until there may be more room. False: there was none for too long."""
-        with trio.move_on_after(self.limits.reader_seconds):
-            await self._room.park()
-            return True
-        return False
+    @property
+    def _shared_room(self) -> int:
+        """Bytes that some stream may send now."""
+        return min(self.h2.outbound_flow_control_window, MAX_OUT - self._outbox.size)
+
+    async def wait_room(self, stream: Stream) -> bool:
+        """Wait until there may be more room for a stream. False: there was none for too long."""
+        begun = trio.current_time()
+        if queues := self._shared_room <= 0:
+            self._queue[stream] = None
+        else:
+            self.let_next_on()
+        try:
+            while (due := self._overdue_at(begun, queues=queues)) > trio.current_time():
+                with trio.CancelScope(deadline=due):
+                    await stream.room.wait()
+                    return True
+            return False
+        finally:
+            self._queue.pop(stream, None)
+
+    def _overdue_at(self, begun: float, *, queues: bool) -> float:
+        """Who stands in the queue is not overdue while it moves."""
+        return (max(begun, self._moved_at) if queues else begun) + self.limits.reader_seconds
+
+    def _maybe_let_on(self, stream: Stream) -> None:
+        """Its window may be larger now. Who is in the queue waits for something else."""
+        if stream not in self._queue and self.h2.window(stream.number) > 0:
+            stream.let_on()
+
+    def _share_more(self) -> None:
+        self._moved_at = trio.current_time()
+        self.let_next_on()
+
+    def let_next_on(self) -> None:
+        """Let a stream go on that waits for what all share, if there is some of that. It does the same in its turn."""
+        if self._queue and self._shared_room > 0:
+            stream, _ = self._queue.popitem(last=False)
+            stream.let_on()
 
     def acknowledge(self, length: int | None, number: int) -> None:
         """So many bytes of a body need no room any more."""

@@ -27,6 +27,8 @@ RESET = 20
 """Frames of the allowance for a RST_STREAM, before a request has shown a key: a hundred of them, and ten a second."""
 _FRAME_HEAD = 9
 """Bytes."""
+_LARGEST_SETTING = 2**32 - 1
+"""RFC 9113, 6.5.1."""
 
 
 class _NoHeaders(logging.Filter):
@@ -77,7 +79,7 @@ class Frames(h2.connection.H2Connection):
             client=False,
             initial_values={
                 h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
-                h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
+                h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: min(head_bytes, _LARGEST_SETTING),
                 h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             },
         )
@@ -98,6 +100,11 @@ class Frames(h2.connection.H2Connection):
         self.allowance = min(FRAMES, self.allowance + (now - self._counted_at) * FRAMES_PER_SECOND)
         self._counted_at = now
         return self.allowance < 0
+
+    def window(self, number: int) -> int:
+        """Bytes for which a stream's own window is open, whatever the connection's."""
+        stream = self.streams.get(number)
+        return stream.outbound_flow_control_window if stream is not None else 0
 
     @property
     def begun(self) -> int:

@@ -89,8 +89,11 @@ class Session(Protocol):
     def room(self, number: int) -> int:
         """Bytes that a stream may send now."""
 
-    async def wait_room(self) -> bool:
-        """Wait until there may be more room. False: there was none for too long."""
+    async def wait_room(self, stream: Stream) -> bool:
+        """Wait until there may be more room for a stream. False: there was none for too long."""
+
+    def let_next_on(self) -> None:
+        """Let a stream go on that waits for what all share, if there is some of that."""
 
     def acknowledge(self, length: int | None, number: int) -> None:
         """So many bytes of a body need no room any more."""
@@ -122,6 +125,8 @@ class Stream:
         self._ended = False
         self._continues = (b"expect", b"100-continue") in head.headers
         self._news = Condition()
+        self.room = Condition()
+        """Notified when there may be room for what it has to send, and when nobody wants that any more."""
 
     @property
     def scope(self) -> Message:
@@ -165,6 +170,11 @@ class Stream:
         """The client is gone, or does not want this any more."""
         self.gone = True
         self._news.notify_all()
+        self.room.notify_all()
+
+    def let_on(self) -> None:
+        """There may be more room."""
+        self.room.notify_all()
 
     # For the application
 
@@ -239,14 +249,17 @@ class Stream:
             self._left -= len(data)
             last = last or self._left <= 0
         view = memoryview(data)
-        while not self.gone and (view or last):
-            room = self._room()
-            if view and not room:
-                await self._wait()
-                continue
-            self._put(bytes(view[:room]), last=last and len(view) <= room)
-            view = view[room:]
-            last = last and not self._ended
+        try:
+            while not self.gone and (view or last):
+                room = self._room()
+                if view and not room:
+                    await self._wait()
+                    continue
+                self._put(bytes(view[:room]), last=last and len(view) <= room)
+                view = view[room:]
+                last = last and not self._ended
+        finally:
+            self._http2.let_next_on()
         await trio.lowlevel.checkpoint()
 
     def _room(self) -> int:
@@ -267,7 +280,7 @@ class Stream:
         self._http2.flush()
 
     async def _wait(self) -> None:
-        if not self.gone and not await self._http2.wait_room():
+        if not self.gone and not await self._http2.wait_room(self):
             self._http2.give_up(self.number)
             self.hang_up()
 

@@ -104,14 +104,17 @@ class Inbox:
     async def take_head(self) -> bytes | None:
         """The bytes up to a blank line; None where there is none, or none that could be ours."""
         data, seen, begun = self.data, 0, False
+        lines = counted = 0
         while True:
             end = data.find(b"\r\n\r\n", seen)
             ours = data.startswith(_START[: len(data)]) and (end if end >= 0 else len(data)) <= _MAX_HEAD
             blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
             if blank is not None and blank.start() != end + 1:
                 return None
-            if not ours and (blank is not None or not self._may_wait()):
-                return None
+            if not ours:
+                lines, counted = lines + data.count(b"\n", counted), len(data)
+                if blank is not None or not self._may_wait(lines):
+                    return None
             if end >= 0:
                 if begun:
                     self._connection.end_head()
@@ -125,7 +128,7 @@ class Inbox:
                 self._connection.hold(len(data))
             await self.arrival()
 
-    def _may_wait(self) -> bool:
+    def _may_wait(self, lines: int) -> bool:
         """Whether the head of a stranger, though hypercorn's, may wait here for its end, where that costs a tenth: it
         is no longer than hypercorn allows, which would not refuse it for its beginning either."""
         data, limits = self.data, self._connection.limits
@@ -133,7 +136,7 @@ class Inbox:
             self._connection.keyless
             and len(data) <= min(limits.head_bytes, _READ_AHEAD)
             and data[0] > _CONTROLS
-            and data.count(b"\n") <= limits.head_lines
+            and lines <= limits.head_lines
         )
 
     def take(self, most: int) -> bytes:

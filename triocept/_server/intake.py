@@ -17,7 +17,7 @@ from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout import Rollout
-from ..dialects.base import Dialect
+from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission
 from .delivery import deliver, write_failure

@@ -18,7 +18,7 @@ from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._rollout.rollout import Rollout
-from ..dialects.base import Dialect, Target
+from ..dialects import Dialect, Target
 
 __all__ = ["LARGE", "read_large"]
 

@@ -1,135 +1,100 @@
-"""What agents ask beside a model call: which models there are, how many tokens something has, and of OpenAI's Responses
-what was answered before.
-"""
+"""What agents ask beside a model call: which models there are, and what their dialects answer with a document."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 import msgspec
 from quart import Response, request
 
 from .._canonical.content import Json
-from .._canonical.response import Response as Answer
 from .._rollout.rollout import Rollout
-from .._trace.turn import Turn
-from ..dialects import dialect as dialect_named
-from ..dialects import gemini
-from ..dialects import openai_responses as responses
-from ..dialects.anthropic_messages import extras as anthropic_extras
-from ..dialects.base import Dialect, Target
-from ..dialects.openai_chat import extras as openai_extras
+from ..dialects import Dialect, Earlier, SideBody, SideCall, SideRoute, TokenCount
 from ..errors import Refusal
 
-__all__ = ["add_model_views", "add_responses_views", "asking_dialect"]
+__all__ = ["add_model_views", "add_side_views", "asking_dialect", "side_views"]
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
+
+USUAL = "openai_chat"
+"""What is spoken to a client that does not show what it speaks."""
 
 
 def add_model_views(
     view: Callable[[View], View],
     rollout_of: Callable[[], Rollout],
-    read_document: Callable[[bool], Awaitable[Json]],
+    dialects: Mapping[str, Dialect],
 ) -> None:
-    """Give `view` the functions of models and token counts; its arguments are those of `add_service_views`."""
+    """Give `view` the functions of the list of models."""
 
     @view
     async def models(version: str = "") -> Response:
-        return _json(_models([rollout_of().model]))
+        return _json(asking_dialect(dialects).render_models([rollout_of().model]))
 
     @view
     async def model(name: str, version: str = "") -> Response:
         rollout_of()
-        listed = _models([name])  # agents may ask for any
+        listed = asking_dialect(dialects).render_models([name])  # agents may ask for any
         return _json(next(value for value in listed.values() if isinstance(value, list))[0])
 
-    @view
-    async def gemini_count_tokens(model: str, version: str) -> Response:
-        rollout = rollout_of()
-        counted = gemini.parse_count_request(await read_document(False), Target(model=model))
-        return _json(gemini.render_token_count(await rollout._count_input_tokens(counted)))
 
-    @view
-    async def count_tokens() -> Response:
-        rollout = rollout_of()
-        asked = await read_document(False)
-        if isinstance(asked, dict):
-            asked.setdefault("max_tokens", 1)  # not asked for here, where nothing is written
-        counted = dialect_named("anthropic_messages").parse_request(asked)
-        return _json(anthropic_extras.render_token_count(await rollout._count_input_tokens(counted)))
+def side_views(dialects: Mapping[str, Dialect]) -> dict[str, SideRoute]:
+    """What dialects answer beside model calls, by a name for each."""
+    return {
+        f"{dialect.name} {number}": route
+        for dialect in dialects.values()
+        for number, route in enumerate(dialect.side_routes)
+    }
 
 
-def add_responses_views(
-    view: Callable[[View], View],
+def add_side_views(
+    add: Callable[[str, View], None],
     rollout_of: Callable[[], Rollout],
     read_document: Callable[[bool], Awaitable[Json]],
+    dialects: Mapping[str, Dialect],
 ) -> None:
-    """The same of those that only Responses has."""
+    """Give `add` a function for each of `side_views`, under its name; the other arguments are those of
+    `add_service_views`."""
+    for name, route in side_views(dialects).items():
+        add(name, _side_view(route, rollout_of, read_document))
 
-    @view
-    async def stored(response_id: str) -> Response:
-        turn, response = _answered(response_id)
-        if request.args.get("stream") == "true":
-            after = request.args.get("starting_after", -1, type=int)
-            body = responses.render_stored_events(response, turn.request, after=after)
-            return Response(body, headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
-        return _json(responses.render_stored(response, turn.request, created=int(turn.started_at)))
 
-    @view
-    async def input_items(response_id: str) -> Response:
-        turn, _ = _answered(response_id)
-        order: Literal["asc", "desc"] = "asc" if request.args.get("order") == "asc" else "desc"
-        return _json(responses.render_input_items(turn.request, order=order))
-
-    def _answered(response_id: str) -> tuple[Turn, Answer]:
-        turn = rollout_of().trace.answer(response_id)
-        if turn is None or turn.response is None:
-            raise Refusal(
-                404, f"this rollout has answered with no response {response_id!r}", should_retry=False
-            )
-        return turn, turn.response
-
-    @view
-    async def input_tokens() -> Response:
-        rollout_of()
-        counted = dialect_named("openai_responses").parse_request(await read_document(False))
-        return _json(responses.render_token_count(counted))
-
-    @view
-    async def compact() -> Response:
-        rollout_of()
-        raise Refusal(
-            404,
-            "there is no compaction here, for it is opaque state of a provider's own model: have the conversation "
-            "summarised by a model call",
-            should_retry=False,
-            code="unknown_url",
+def _side_view(
+    route: SideRoute, rollout_of: Callable[[], Rollout], read_document: Callable[[bool], Awaitable[Json]]
+) -> View:
+    async def answer(**names: str) -> Response:
+        rollout = rollout_of()
+        asked = SideCall(
+            names=names,
+            query=request.args,
+            document=await read_document(False) if route.method == "POST" else None,
+            model=rollout.model,
+            earlier=lambda response_id: _earlier(rollout, response_id),
         )
+        told = route.answer(asked)
+        if isinstance(told, TokenCount):
+            told = told.render(await rollout._count_input_tokens(told.request))
+        if isinstance(told, SideBody):
+            headers = {"content-type": told.content_type, "cache-control": "no-cache"}
+            return Response(told.body, headers=headers)
+        return _json(told)
+
+    return answer
 
 
-def asking_dialect() -> Dialect:
-    if _asks_in_gemini():
-        return dialect_named("gemini")
-    return dialect_named("anthropic_messages" if _asks_in_anthropic() else "openai_chat")
+def _earlier(rollout: Rollout, response_id: str) -> Earlier:
+    turn = rollout.trace.answer(response_id)
+    if turn is None or turn.response is None:
+        raise Refusal(404, f"this rollout has answered with no response {response_id!r}", should_retry=False)
+    return Earlier(request=turn.request, response=turn.response, started_at=turn.started_at)
 
 
-def _models(names: list[str]) -> Json:
-    if _asks_in_gemini():
-        return gemini.render_models(names)
-    if _asks_in_anthropic():
-        return anthropic_extras.render_models(names)
-    return openai_extras.render_models(names)
-
-
-def _asks_in_gemini() -> bool:
-    """Whether the client speaks to Google: its key has a header of its own, and so have its versions."""
-    return "x-goog-api-key" in request.headers or request.path.startswith(("/v1beta/", "/v1alpha/"))
-
-
-def _asks_in_anthropic() -> bool:
-    """Whether the client speaks to Anthropic: its SDKs say so in a header, and only it has /messages."""
-    return "anthropic-version" in request.headers or "/messages" in request.path
+def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
+    """What the client of the running request speaks; of several that it may be, the one that came last."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    found = (each for each in reversed(tuple(dialects.values())) if each.speaks(request.path, headers))
+    return next(found, dialects[USUAL])
 
 
 def _json(document: Json) -> Response:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from urllib.parse import parse_qs
 
 from .._trace.conversation import CallKind
-from ..dialects.base import Dialect, Target
+from ..dialects import Dialect, Target
 
 __all__ = ["Route", "Routes", "asked_dialect", "split_rollout"]
 

@@ -17,7 +17,7 @@ What is refused or failed has its status, and is said in the asking dialect's fo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -26,16 +26,13 @@ from quart import Response, request
 from .._canonical.content import Json, Message
 from .._canonical.request import Request, Tool
 from .._rollout.rollout import Rollout
-from ..dialects import DIALECTS
-from ..dialects.base import Dialect
+from ..dialects import Dialect
 from ..errors import DialectError, Refusal
+from .model_views import USUAL
 
 __all__ = ["add_service_views", "asking_dialect"]
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
-
-_TRANSCRIPT = {"openai_responses": "input", "gemini": "contents", "openai_completions": "prompt"}
-"""Where a dialect's model call has its conversation, if not in `messages`."""
 
 
 def add_service_views(
@@ -43,6 +40,7 @@ def add_service_views(
     rollout_of: Callable[[], Rollout],
     rollout_of_state: Callable[[], Rollout],
     read_document: Callable[[bool], Awaitable[Json]],
+    dialects: Mapping[str, Dialect],
 ) -> None:
     """Give `view` the functions of all host services.
 
@@ -56,7 +54,7 @@ def add_service_views(
     @view
     async def list_tools() -> Response:
         tools = (made.tool for made in rollout_of().tools)
-        return _json({"tools": render_tools(tools, asking_dialect())})
+        return _json({"tools": render_tools(tools, asking_dialect(dialects))})
 
     @view
     async def call_tool(name: str) -> Response:
@@ -66,13 +64,13 @@ def add_service_views(
 
     @view
     async def ask_user() -> Response:
-        rollout, dialect = rollout_of(), asking_dialect()
+        rollout, dialect = rollout_of(), asking_dialect(dialects)
         said = await rollout._services.ask_user(rollout, _transcript(await _document(), dialect, rollout))
         return _json({"messages": render_messages(said, dialect)})
 
     @view
     async def ask_stop() -> Response:
-        rollout, dialect = rollout_of(), asking_dialect()
+        rollout, dialect = rollout_of(), asking_dialect(dialects)
         messages = _transcript(await _document(), dialect, rollout)
         reason = await rollout._services.ask_stop(rollout, messages)
         return _json({"done": reason is not None, "reason": reason})
@@ -88,17 +86,18 @@ def add_service_views(
         return _json(await rollout._services.put_state(rollout, await _document()))
 
 
-def asking_dialect() -> Dialect:
+def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
     """The dialect that the running request wants to be answered in.
 
     Raises:
         Refusal: 400, it names one that there is not.
     """
-    default = "anthropic_messages" if "anthropic-version" in request.headers else "openai_chat"
-    name = request.args.get("dialect", default)
-    if name not in DIALECTS:
-        raise Refusal(400, f"no dialect {name!r}: there are {', '.join(DIALECTS)}", should_retry=False)
-    return DIALECTS[name]
+    always = (each for each in dialects.values() if each.default_headers)
+    known = (each.name for each in always if all(name in request.headers for name in each.default_headers))
+    name = request.args.get("dialect", next(known, USUAL))
+    if name not in dialects:
+        raise Refusal(400, f"no dialect {name!r}: there are {', '.join(dialects)}", should_retry=False)
+    return dialects[name]
 
 
 def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
@@ -110,7 +109,7 @@ def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
 def render_messages(messages: Iterable[Message], dialect: Dialect) -> Json:
     """Messages as a model call of `dialect` has them."""
     said = Request(dialect=dialect.name, model="m", messages=tuple(messages))
-    return _part_of(dialect.render_request(said), _TRANSCRIPT.get(dialect.name, "messages"))
+    return _part_of(dialect.render_request(said), dialect.transcript)
 
 
 def _part_of(document: Json, name: str) -> Json:
@@ -121,11 +120,10 @@ def _transcript(document: Json, dialect: Dialect, rollout: Rollout) -> tuple[Mes
     """The conversation in the body: as in a model call, where only the messages matter."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body is not an object")
-    name = _TRANSCRIPT.get(dialect.name, "messages")
+    name = dialect.transcript
     if not document or not document.get(name):  # nothing was said yet
         return ()
-    filled = {"max_tokens": 1, **document} if dialect.name == "anthropic_messages" else document
-    return dialect.parse_request({"model": rollout.model, **filled}).messages
+    return dialect.parse_request({"model": rollout.model, **dialect.required, **document}).messages
 
 
 def _arguments(document: Json) -> Json:

@@ -40,8 +40,8 @@ from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
 from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome
 from .._rollout.rollout import Rollout
+from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
-from ..dialects.base import Failure, Target
 from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from . import delivery

@@ -12,6 +12,8 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from .._canonical.content import Json
 from ..dialects._fields import merged
@@ -39,13 +41,8 @@ _WINDOW = [  # all tokens that there is room for, and those of the prompt
     rf"exceed context limit: (?P<in>{_N}) \+ \d+ > (?P<all>{_N})",  # Anthropic
     rf"cannot be greater than (?:max_model_len=)?(?:max_total_tokens=)?(?P<all>{_N})",  # vLLM
 ]
-_PLACES: dict[str, tuple[str, ...]] = {
-    "openai_chat": ("max_completion_tokens", "max_tokens"),
-    "openai_completions": ("max_tokens",),
-    "openai_responses": ("max_output_tokens",),
-    "anthropic_messages": ("max_tokens",),
-}
-_GEMINI = (("generationConfig", "maxOutputTokens"), ("generation_config", "max_output_tokens"))
+Places: TypeAlias = Sequence[tuple[str, ...]]
+"""Where a document says how many tokens are asked for: `Dialect.caps`."""
 
 
 class Ceiling:
@@ -94,35 +91,39 @@ class Ceiling:
         return None
 
 
-def asked_output(document: Json, dialect: str) -> int | None:
+def asked_output(document: Json, places: Places) -> int | None:
     """The number of tokens that a document asks for; None: it asks for none."""
-    if dialect == "gemini":
-        values = [(document.get(place) or {}).get(name) for place, name in _GEMINI]
-    else:
-        values = [document.get(name) for name in _PLACES.get(dialect, ())]
+    values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 
 
-def capped(document: dict[str, Json], dialect: str, most: int, *, always: bool) -> dict[str, Json]:
+def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
     """The document, asking for no more than so many tokens.
 
     Args:
         document: in the provider's dialect.
-        dialect: that of the provider.
+        places: its dialect's.
         most: tokens.
         always: whether it is to name a number though it does not yet.
     """
-    asked = asked_output(document, dialect)
+    asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):
         return document
-    if dialect == "gemini":
-        places = [(place, name) for place, name in _GEMINI if name in (document.get(place) or {})]
-        for place, name in places or _GEMINI[:1]:
-            document = merged(document, {place: {name: most}})
-        return document
-    places_of = _PLACES.get(dialect, ())
-    names = [name for name in places_of if document.get(name) is not None] or places_of[:1]
-    return _with_less_thinking({**document, **dict.fromkeys(names, most)}, most)
+    for place in [place for place in places if _at(document, place) is not None] or places[:1]:
+        document = merged(document, _placed(most, place))
+    return _with_less_thinking(document, most)
+
+
+def _at(document: Json, place: tuple[str, ...]) -> Json:
+    for name in place:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _placed(value: Json, place: tuple[str, ...]) -> Json:
+    for name in reversed(place):
+        value = {name: value}
+    return value
 
 
 def _with_less_thinking(document: dict[str, Json], most: int) -> dict[str, Json]:

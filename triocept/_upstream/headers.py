@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["ANTHROPIC_VERSION", "default_headers", "key_headers", "passed_down", "passed_up"]
-
-ANTHROPIC_VERSION = "2023-06-01"
-"""What is said where no agent says it: the version that every Messages server knows."""
+__all__ = ["passed_down", "passed_up"]
 
 _UP = frozenset(
     {
@@ -56,21 +53,3 @@ def passed_down(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in headers.items() if name in _DOWN or name.startswith(_DOWN_PREFIXES)
     }
-
-
-def default_headers(dialect: str) -> dict[str, str]:
-    """The headers that the dialect's providers want, where the agent does not say them."""
-    return {"anthropic-version": ANTHROPIC_VERSION} if dialect == "anthropic_messages" else {}
-
-
-def key_headers(dialect: str, api_key: str | None) -> dict[str, str]:
-    """The headers that hold the key, as the dialect's provider wants it."""
-    if api_key is None:
-        return {}
-    match dialect:
-        case "anthropic_messages":
-            return {"x-api-key": api_key}
-        case "gemini":
-            return {"x-goog-api-key": api_key}
-        case _:
-            return {"authorization": f"Bearer {api_key}"}

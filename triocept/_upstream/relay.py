@@ -17,7 +17,6 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, final
 
@@ -26,9 +25,9 @@ import trio
 from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.held import begins_call
 from .._rollout.answer import Relayed
-from .._sse import MAX_EVENT
+from .._sse import MAX_EVENT, SSE_FRAMES, FrameEnd
 from ..dialects._tool_names import ToolNames
-from ..dialects.base import StreamParser
+from ..dialects.streams import StreamParser
 from ..errors import DialectError, UpstreamError
 from .failures import Reader
 from .provider_request import MAX_DOCUMENT
@@ -41,20 +40,12 @@ __all__ = ["Frames", "Pieces", "Relay"]
 END_PATIENCE = 1.0
 """Seconds."""
 
-_FRAME_END = re.compile(
-    rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))"
-)  # a CR at the end may be half of a CR LF
-
-_LAST_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))\r\Z")
-
-_LONGEST_END = 3
-"""Bytes of an end that may have come before the last of it."""
-
 
 class Frames:
-    """Cuts bytes behind every empty line. What was searched once is not searched again."""
+    """Cuts bytes behind every frame. What was searched once is not searched again."""
 
-    def __init__(self) -> None:
+    def __init__(self, end: FrameEnd = SSE_FRAMES) -> None:
+        self._end = end
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -70,7 +61,7 @@ class Frames:
             whole = self._rest
         frames: list[bytes] = []
         start = 0
-        for found in _FRAME_END.finditer(whole, max(0, searched - _LONGEST_END)):
+        for found in self._end.pattern.finditer(whole, max(0, searched - self._end.longest)):
             frames.append(bytes(whole[start : found.end()]))
             start = found.end()
         if searched:
@@ -87,7 +78,7 @@ class Frames:
         return not self._rest
 
     def rest(self) -> bytes:
-        """What has no empty line behind it, but that a CR at the end of all bytes may be one."""
+        """What has no end behind it, but that a CR at the end of all bytes may be one."""
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
@@ -116,7 +107,7 @@ class Relay:
         self._most_held = most_held
         self._held_size = 0
         self._holding = False
-        self._frames = Frames()
+        self._frames = Frames(parser.frame_end)
         self._ready = _Gathered()
         self._held = _Gathered()
         self._begun = False
@@ -176,7 +167,7 @@ class Relay:
             return
         rest, end = self._frames.rest(), self._parser.left_out
         if rest and (
-            not end or _LAST_END.search(rest)
+            not end or self._parser.frame_end.last.search(rest)
         ):  # a frame in pieces says nothing, and would spoil the end behind it
             self._take(rest)
         if not self.ended:

@@ -17,28 +17,26 @@ from functools import partial
 
 import msgspec
 
-from .._canonical.content import Json, Reasoning
+from .._canonical.content import Json
 from .._canonical.request import Request, Sampling
 from .._canonical.tokens import estimate_input_tokens
 from .._rollout.exchange import Exchange
+from ..dialects import Dialect, ProviderCall
 from ..dialects._fields import merged
 from ..dialects._json import decode_json, encode_json
 from ..dialects._tool_names import ToolNames
-from ..dialects.base import Dialect
 from ..errors import DialectError, Refusal, UpstreamError
 from .address import Address
 from .ceiling import Ceiling, asked_output, capped
-from .headers import default_headers, key_headers, passed_up
+from .headers import passed_up
 from .history import restored
 from .provider_request import ProviderRequest
 from .tokens import Profile
 
 __all__ = ["Overrides", "Requests"]
 
-_FRAME = "response.create"
 _REFUSED = frozenset({400, 413, 422})
 """What a number of tokens that is too large is refused with."""
-_FOR_WEBSOCKETS = ("type", "generate", "stream_id")
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +73,9 @@ class Requests:
             "accept-encoding": "identity",  # what comes compressed comes late
             **{name.lower(): value for name, value in overrides.extra_headers.items()},
             **(profile.headers if profile is not None else {}),
-            **key_headers(dialect.name, api_key),
+            **(dialect.key_headers(api_key) if api_key is not None else {}),
         }
-        self._defaults = default_headers(dialect.name)
+        self._defaults = dialect.default_headers
 
     def of_exchange(self, exchange: Exchange) -> ProviderRequest:
         """The call that answers an exchange; notes in its turn what of the history had to be dropped.
@@ -119,21 +117,33 @@ class Requests:
             url=f"{self._address.root}{path}", headers=headers, body=encode_json(document), stream=False
         )
 
+    def of_provider(self, asked: ProviderCall) -> ProviderRequest:
+        """A call that the dialect makes beside model calls."""
+        if asked.at_root:
+            return self.beside(asked.path, asked.document)
+        headers = {"accept": "application/json", **self._defaults, **self._headers}
+        return ProviderRequest(
+            url=self._address.at(asked.path, ""),
+            headers=headers,
+            body=encode_json(asked.document),
+            stream=False,
+        )
+
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
         """The call, asking for as many tokens as its refusal says that it may; None: that was not the reason."""
         if error.status not in _REFUSED:
             return None
         most = self._ceiling.learn(call.model, error.message, call.prompt())
         document = decode_json(call.body)
-        asked = asked_output(document, self._dialect.name)
+        asked = asked_output(document, self._dialect.caps)
         if most is None or asked is None or asked <= most:
             return None
-        document = capped(document, self._dialect.name, most, always=False)
+        document = capped(document, self._dialect.caps, most, always=False)
         return replace(call, body=encode_json(document))
 
     def _names(self, request: Request) -> ToolNames | None:
         own = request.dialect == self._dialect.name
-        return None if own else ToolNames(request, self._dialect.name)
+        return None if own else ToolNames(request, self._dialect)
 
     def _overridden(self, request: Request) -> Request:
         model, sampling = self._overrides.model or request.model, request.sampling
@@ -150,15 +160,7 @@ class Requests:
         raw, request = exchange.raw, exchange.request
         if not isinstance(raw, dict) or self._overrides.sampling is not None:
             return False
-        if request.framing != "sse" or "previous_response_id" in raw or raw.get("type") == _FRAME:
-            return False
-        if self._dialect.name != "gemini" and bool(raw.get("stream")) != request.stream:
-            return False  # a frame of a websocket, whose answer is a stream without saying so
-        return self._dialect.name not in _SIGNING or not any(
-            isinstance(part, Reasoning) and not part.blobs
-            for message in request.messages
-            for part in message.content
-        )
+        return request.framing == "sse" and self._dialect.as_it_came(raw, request)
 
     def _changed(self, raw: dict[str, Json]) -> Json:
         if self._overrides.model is None or "model" not in raw:
@@ -174,9 +176,9 @@ class Requests:
                 f"this cannot be asked of a model that speaks {self._dialect.name}: {exc}",
                 should_retry=False,
             ) from exc
-        if self._dialect.name != "openai_responses":
+        if not (left_out := self._dialect.not_posted):
             return document
-        return {name: value for name, value in document.items() if name not in _FOR_WEBSOCKETS}
+        return {name: value for name, value in document.items() if name not in left_out}
 
     def _call(
         self,
@@ -196,9 +198,9 @@ class Requests:
         document = self._capped(document, request.model, prompt)
         collector = None
         if self._profile is not None:
-            document, collector = self._profile.ask(document, chat=self._dialect.name == "openai_chat")
+            document, collector = self._profile.ask(document, self._dialect.logprobs)
         stream = request.stream and not (self._profile is not None and self._profile.whole)
-        accept = "text/event-stream" if stream else "application/json"
+        accept = self._dialect.stream_types[0] if stream else "application/json"
         return ProviderRequest(
             url=self._address.at(self._dialect.path(request), query),
             headers={"accept": accept, **self._defaults, **headers, **self._headers},
@@ -212,15 +214,11 @@ class Requests:
 
     def _capped(self, document: Json, model: str, prompt: Callable[[], int]) -> Json:
         if (said := self._ceiling.said) is not None:
-            document = capped(document, self._dialect.name, said, always=True)
+            document = capped(document, self._dialect.caps, said, always=True)
         if self._ceiling.knows(model) and (most := self._ceiling.of(model, prompt())) is not None:
-            document = capped(document, self._dialect.name, most, always=False)
+            document = capped(document, self._dialect.caps, most, always=False)
         return document
 
 
 def _named(request: Request, names: ToolNames | None) -> Request:
     return request if names is None else names.request(request)
-
-
-_SIGNING = frozenset({"anthropic_messages"})
-"""Dialects in which an agent sends back thinking that nobody signed as if it were signed (by us)."""

@@ -109,7 +109,7 @@ class Upstream:
         self._codec = dialect_named(dialect)
         self._transport = transport
         self._requests = Requests(address, self._codec, api_key, overrides, profile)
-        self._counter = Counter(self._requests, transport, dialect)
+        self._counter = Counter(self._requests, transport, self._codec)
         self._reader = Reader(self._codec, api_key)
         self._model = overrides.model
         self._limiter = limiter
@@ -320,7 +320,7 @@ class Upstream:
             check_probe(await self._tokens_of(msgspec.structs.replace(_PROBE, tools=())))
 
     async def _tokens_of(self, request: Request) -> Tokens:
-        if self.dialect == "openai_completions":
+        if not self._codec.tools:
             request = msgspec.structs.replace(request, tools=())
         call = self._requests.of_request(request, stream=True)
         assert call.collector is not None
@@ -376,7 +376,9 @@ class Upstream:
 
     async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
         """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
-        if reply.media_type == "text/event-stream":  # transformers serve's Responses, unless told otherwise
+        if (
+            reply.media_type == self._codec.stream_types[0]
+        ):  # transformers serve's Responses, unless told otherwise
             rewrite = None if call.collector is None else call.collector.frame
             relay = Relay(self._codec.stream_parser(), rewrite)
             pieces = Pieces(reply, relay, self._reader, names=call.names)
@@ -385,8 +387,8 @@ class Upstream:
                 events += piece.events
             return self._assembled(events, reply), None
         response, body = self._parse_whole(await reply.read(), reply, call)
-        if call.collector is not None:
-            await self._find_prompt(call.collector, reply.patience)
+        if call.collector is not None and call.collector.prompt_text is not None:
+            await self._find_prompt(call, call.collector, call.collector.prompt_text, reply.patience)
         return response, body
 
     def _assembled(self, events: list[Event], reply: ProviderReply) -> Response:
@@ -404,18 +406,29 @@ class Upstream:
         response = self._reader.response(body, reply.headers)
         return response if call.names is None else call.names.response(response), body
 
-    async def _find_prompt(self, collector: Collector, patience: Patience) -> None:
-        """Ask for the ids of the prompt, where the server told it as text; without an answer they are missing."""
-        if collector.prompt_text is None:
-            return
-        asked = {"content": collector.prompt_text, "add_special": True, "parse_special": True}
+    async def _find_prompt(
+        self, call: ProviderRequest, collector: Collector, told: str, patience: Patience
+    ) -> None:
+        """Ask for the ids of the prompt, where the server told it as text; without an answer they are missing.
+
+        What llama.cpp tells is its ids written out, and for some tokenizers tidied up (`find .` becomes `find.`), which
+        is other ids. So it renders the messages once more, and what was told is for want of that, or of the same.
+        """
+        rendered = await self._beside("/apply-template", decode_json(call.body), patience)
+        prompt = rendered.get("prompt")
+        if not isinstance(prompt, str) or _without_blanks(prompt) != _without_blanks(told):
+            prompt = told
+        asked = {"content": prompt, "add_special": True, "parse_special": True}
+        collector.take_prompt((await self._beside("/tokenize", asked, patience)).get("tokens"))
+
+    async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
+        """What a call of the server's own is answered with; empty where that is nothing."""
         try:
-            call = self._requests.beside("/tokenize", asked)
-            async with self._transport.open(call, patience) as reply:
-                document = decode_json(await reply.read())
+            async with self._transport.open(self._requests.beside(path, document), patience) as reply:
+                answer = decode_json(await reply.read())
         except (UpstreamError, DialectError):
-            return
-        collector.take_prompt(document.get("tokens") if isinstance(document, dict) else None)
+            return {}
+        return answer if isinstance(answer, dict) else {}
 
     async def _pieces(
         self, reply: ProviderReply, call: ProviderRequest, own: Exchange | None = None
@@ -427,7 +440,7 @@ class Upstream:
             call: what it answers.
             own: the exchange whose agent gets the bytes themselves.
         """
-        if reply.media_type == "application/json" and self.dialect != "gemini":
+        if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
             return _Whole(Relayed(b"", tuple(events_of(response))))
         rewrite = None if call.collector is None else call.collector.frame
@@ -602,6 +615,10 @@ async def _flat(
 def _unnamed(event: Event) -> Event:
     """The event, without the name that the provider has for its model: the agent gets the one that it asked for."""
     return msgspec.structs.replace(event, model="") if isinstance(event, ResponseStart) else event
+
+
+def _without_blanks(text: str) -> str:
+    return "".join(text.split())
 
 
 def _usage_of(piece: Relayed) -> Usage | None:

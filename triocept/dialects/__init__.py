@@ -1,10 +1,11 @@
 """The wire formats that triocept speaks, and how to write one more.
 
 A dialect is sans-IO: decoded JSON documents and bytes go in, canonical values come out, and the reverse. It
-speaks both ways, as a server to an agent and as a client to a provider. To write one, subclass `Dialect`:
+speaks both ways, as a server to an agent and as a client to a provider. It is one record, a `Dialect`:
 
 1. `parse_request` and `render_response` (and `stream_renderer`, `render_error`) make the server.
 2. `render_request` and `parse_response` (and `stream_parser`, `parse_error`) make the client.
+3. Its other fields are the facts that somebody asks for by the dialect's name: paths, heads, variables, and so on.
 
 Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
 
@@ -21,22 +22,52 @@ Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
 
 from __future__ import annotations
 
-from ._failures import OVERFLOW, error_of
+from ._failures import OVERFLOW, Failure, error_of
 from ._fields import Fields
 from ._json import decode_json, encode_json
+from ._models import render_models
 from ._registry import DIALECTS, dialect
-from .base import Dialect, Failure, StreamParser, StreamRenderer
+from .base import HERE, SDK, Dialect, ParseRequest, Target, bearer
+from .side import (
+    CountCalls,
+    Earlier,
+    ProviderCall,
+    SideBody,
+    SideCall,
+    SideRoute,
+    TokenCount,
+    counted,
+    counted_by,
+    only,
+)
+from .streams import StreamParser, StreamRenderer
 
 __all__ = [
     "DIALECTS",
+    "HERE",
     "OVERFLOW",
+    "SDK",
+    "CountCalls",
     "Dialect",
+    "Earlier",
     "Failure",
     "Fields",
+    "ParseRequest",
+    "ProviderCall",
+    "SideBody",
+    "SideCall",
+    "SideRoute",
     "StreamParser",
     "StreamRenderer",
+    "Target",
+    "TokenCount",
+    "bearer",
+    "counted",
+    "counted_by",
     "decode_json",
     "dialect",
     "encode_json",
     "error_of",
+    "only",
+    "render_models",
 ]

@@ -11,7 +11,7 @@ from .._canonical.request import Request
 from ..errors import DialectError
 from ._json import decode_json, encode_json
 
-__all__ = ["INPUT", "SCHEMA", "custom_names", "fitted_call", "unwrapped", "wrapped"]
+__all__ = ["INPUT", "SCHEMA", "FittedCall", "custom_names", "fitted_call", "unwrapped", "wrapped"]
 
 INPUT = "input"
 SCHEMA: dict[str, Json] = {
@@ -53,3 +53,34 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
     if call.kind == "text" and call.name not in customs:
         return wrapped(call)
     return call
+
+
+class FittedCall:
+    """A call of a stream, in the kind that the agent declared the tool in: one that must change it is held back until
+    it is whole.
+
+    Args:
+        call: as it begins.
+        customs: the names of the tools that take free text.
+    """
+
+    def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:
+        self.call = call
+        self._customs = customs
+        self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
+
+    def hold(self, text: str) -> bool:
+        """Whether more of its arguments is held back, and not written yet."""
+        if self._held is not None:
+            self._held.append(text)
+        return self._held is not None
+
+    @property
+    def held(self) -> bool:
+        return self._held is not None
+
+    def release(self) -> ToolCall:
+        """The call, whole, which was held back until now."""
+        whole = msgspec.structs.replace(self.call, arguments="".join(self._held or ()))
+        self.call, self._held = fitted_call(whole, self._customs), None
+        return self.call

@@ -9,12 +9,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import final
+
+import msgspec
 
 from .._canonical.content import Json
 from ..errors import ContextLengthError, UpstreamError
-from .base import Failure
+from ._json import encode_json
 
-__all__ = ["OVERFLOW", "error_of", "is_overflow", "overflow_counts", "status_of"]
+__all__ = [
+    "OVERFLOW",
+    "Failure",
+    "error_of",
+    "error_text",
+    "is_overflow",
+    "overflow_counts",
+    "overflow_words",
+    "says_overflow",
+    "status_of",
+]
+
+
+@final
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an agent is not answered, in one form for all dialects."""
+
+    status: int
+    """The HTTP status, 400 to 599: what an SDK acts on."""
+    message: str
+    code: str | None = None
+    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: chosen by status."""
+    param: str | None = None
+    """The path of the offending field, where one is to blame."""
+    retry_after: float | None = None
+    """Seconds."""
+    should_retry: bool | None = None
+    """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    headers: dict[str, str] = {}
+    """Further response headers (rate limits), names in lower case."""
+
 
 OVERFLOW = "context_length_exceeded"
 """The `Failure.code` of an overflow, in every dialect."""
@@ -61,6 +94,39 @@ def overflow_counts(message: str) -> tuple[int, int] | None:
         return int(found[1]) + int(found[2]), int(found[3])
     numbers = [int(number) for number in _NUMBER.findall(message.replace(",", ""))[:2]]
     return (max(numbers), min(numbers)) if len(numbers) == 2 else None
+
+
+def says_overflow(failure: Failure) -> bool:
+    """Whether a failure is an overflow, whoever it comes from."""
+    return failure.code == OVERFLOW or (failure.status == 400 and is_overflow(failure.message, failure.code))
+
+
+def overflow_words(message: str, *, known: str, counted: str, uncounted: str) -> str:
+    """The words of an overflow that the agents of a dialect know.
+
+    Args:
+        message: the provider's.
+        known: a phrase of theirs, in lower case: a message that has it stays as it is.
+        counted: what is said, of `tokens` and `most`, where the message tells them.
+        uncounted: what stands before the message where it does not.
+    """
+    if known in message.lower():
+        return message
+    counts = overflow_counts(message)
+    return f"{uncounted}: {message}" if counts is None else counted.format(tokens=counts[0], most=counts[1])
+
+
+def error_text(error: Json, document: Json, status: int) -> str:
+    """The words of an error that is in a document, or is the document."""
+    said: Json = None
+    if isinstance(error, dict):
+        said = error.get("message") or error.get("detail")
+    elif isinstance(error, str):
+        said = error
+    if isinstance(said, str):
+        return said
+    text = encode_json(said or document).decode("utf-8", "replace") if said or document else ""
+    return text or f"the provider answered {status}"
 
 
 def status_of(value: Json, otherwise: int = 502) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from .._canonical.content import Json
 from ..errors import DialectError
 
-__all__ = ["Fields", "kind_of", "merged", "read_list", "read_text"]
+__all__ = ["Fields", "kind_of", "known_of", "merged", "read_list", "read_text"]
 
 _MOST_COUNTED = 2**53
 """What every JSON reader takes for a whole number (RFC 8259, 6); sums of a few of it fit a file's 64 bits."""
@@ -171,3 +171,8 @@ def merged(document: Json, extra: Json) -> Json:
         pairs = [merged(ours, theirs) for ours, theirs in zip(document, extra, strict=False)]
         return pairs + document[len(extra) :]
     return extra
+
+
+def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
+    """The fields without those that are null, which most wires write for a field that is not there."""
+    return {name: value for name, value in (fields or {}).items() if value is not None}

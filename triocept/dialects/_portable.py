@@ -1,4 +1,4 @@
-"""A conversation as a provider of another dialect can be told it."""
+"""What of a value may be written into which dialect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterable
 
 from .._canonical.content import Message, Opaque
 
-__all__ = ["portable"]
+__all__ = ["is_own", "portable"]
+
+
+def is_own(dialect: str, here: str) -> bool:
+    """Whether the `extra` of a response of this dialect may be written in the one `here`; a program's own ("") may."""
+    return dialect in ("", here)
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:

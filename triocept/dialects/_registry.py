@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .anthropic_messages import AnthropicMessages
+from .anthropic_messages import ANTHROPIC_MESSAGES
 from .base import Dialect
-from .gemini import Gemini
-from .openai_chat import OpenAIChat
-from .openai_completions import OpenAICompletions
-from .openai_responses import OpenAIResponses
+from .gemini import GEMINI
+from .openai_chat import OPENAI_CHAT
+from .openai_completions import OPENAI_COMPLETIONS
+from .openai_responses import OPENAI_RESPONSES
 
 __all__ = ["DIALECTS", "dialect"]
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         each.name: each
-        for each in (OpenAIChat(), AnthropicMessages(), OpenAIResponses(), Gemini(), OpenAICompletions())
+        for each in (OPENAI_CHAT, ANTHROPIC_MESSAGES, OPENAI_RESPONSES, GEMINI, OPENAI_COMPLETIONS)
     }
 )
 """Every dialect, by its name."""

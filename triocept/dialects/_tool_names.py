@@ -22,14 +22,13 @@ from .._canonical.content import Message, Part, ToolCall, ToolResult
 from .._canonical.events import Event, PartStart
 from .._canonical.request import Request, Tool
 from .._canonical.response import Response
+from .base import Dialect
 
 __all__ = ["ToolNames"]
 
 T = TypeVar("T", Tool, ToolCall, ToolResult)
 
 _LENGTH, _HASH = 64, 8
-_ALLOWED = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_RULES = {"gemini": re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")}
 _OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -41,9 +40,9 @@ class ToolNames:
         dialect: what the provider speaks.
     """
 
-    def __init__(self, request: Request, dialect: str) -> None:
-        allowed = _RULES.get(dialect, _ALLOWED)
-        self._there = {name: _fitted(name) for name in _names_of(request) if not allowed.fullmatch(name)}
+    def __init__(self, request: Request, dialect: Dialect) -> None:
+        allowed = re.compile(dialect.tool_names).fullmatch
+        self._there = {name: _fitted(name) for name in _names_of(request) if not allowed(name)}
         self._here = {there: name for name, there in self._there.items()}
 
     def request(self, request: Request) -> Request:

@@ -129,7 +129,7 @@ def _sent_back(answer: Response, agent: Dialect, asked: Request) -> Request:
 def _sent_up(request: Request, provider: Dialect) -> Request:
     """As an upstream sends it."""
     own = request.dialect == provider.name
-    return request if own else ToolNames(request, provider.name).request(request)
+    return request if own else ToolNames(request, provider).request(request)
 
 
 def _tried(cross: Callable[..., Any], *arguments: Any) -> Any:

@@ -4,7 +4,8 @@ Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 
 serving_chat.py: the headers `x-sglext-return-*` (an `sglext` object, in streams too); its fields in the body of the
 same purpose refuse streams. llama.cpp's server, run (xllamacpp 2026.10): it refuses log probabilities in a stream with
 tools, and a stream without has none of its last token, so the whole is asked for; `verbose` tells the ids and the
-rendered prompt, /tokenize the prompt's ids, and `top_logprobs: 1` keeps it from telling 20 alternatives a token.
+prompt, which is tidied up for some tokenizers: /apply-template renders it, and /tokenize has its ids. `top_logprobs: 1`
+keeps it from telling 20 alternatives a token.
 """
 
 from __future__ import annotations
@@ -39,17 +40,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False
     """Whether it gives them with whole answers only: a stream is then played from one."""
 
-    def ask(self, document: dict[str, Json], *, chat: bool) -> tuple[dict[str, Json], Collector]:
+    def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
         """The document that asks for tokens too, and what takes them out of the answer.
 
         What the agent asked for itself stays as it was, and stays in the answer.
+
+        Args:
+            document: of the server's dialect.
+            logprobs: what asks for log probabilities in it, without alternatives.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
         added = dict(self.fields)
         asked = document.get("logprobs")
         if asked is None or asked is False:  # 0 asks for them, without alternatives
-            added["logprobs"] = True if chat else 1
+            added["logprobs"] = logprobs
         else:
             added.pop("top_logprobs", None)
         options = document.get("stream_options")

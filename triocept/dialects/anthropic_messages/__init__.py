@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dialect import AnthropicMessages
-from .extras import render_models, render_token_count
+from .dialect import ANTHROPIC_MESSAGES
+from .side import render_models, render_token_count
 
-__all__ = ["AnthropicMessages", "render_models", "render_token_count"]
+__all__ = ["ANTHROPIC_MESSAGES", "render_models", "render_token_count"]

@@ -7,7 +7,7 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
 from ..._canonical.response import ResponsePart
 from ...errors import DialectError
 from .._arguments import object_of
-from .._fields import Fields
+from .._fields import Fields, known_of
 from .._json import encode_json
 from .names import NAME
 from .parts import parse_block
@@ -57,7 +57,7 @@ class Blocks:
                 start = ToolCall(part.name, "", part.id, extra=part.extra)
                 events.append(PartStart(block.index, start))
             case Text(text=text, extra=extra):
-                known = {name: value for name, value in (extra or {}).items() if value is not None}
+                known = known_of(extra)
                 citations = known.pop(CITATIONS, None) or ()
                 events.append(PartStart(block.index, Text("", known or None)))
                 self._write(block, text, events)

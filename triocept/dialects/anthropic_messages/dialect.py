@@ -1,63 +1,54 @@
-"""Messages as a `Dialect`: every method is one function of this package."""
+"""Messages as a `Dialect`: `POST /v1/messages`."""
 
 from __future__ import annotations
 
-from ..._canonical.content import Json
-from ..._canonical.memory import Memory
-from ..._canonical.request import Request
-from ..._canonical.response import Response
-from ..base import Dialect, Failure, StreamParser, StreamRenderer, Target
+from ..base import SDK, Dialect
 from .error import parse_error, render_error
 from .names import NAME
+from .reasoning import as_it_came
 from .request import parse_request, render_request
 from .response import parse_response, render_response
-from .stream import Parser, Renderer
+from .side import REQUIRED, SIDE_ROUTES, count_tokens, environment, is_client, render_models
+from .stream_parser import Parser
+from .stream_renderer import Renderer
 from .threads import continued
 from .tools import with_whole_arguments
 
-__all__ = ["AnthropicMessages"]
+__all__ = ["ANTHROPIC_MESSAGES"]
 
 
-class AnthropicMessages(Dialect):
-    """`POST /v1/messages`."""
+def _key_headers(api_key: str) -> dict[str, str]:
+    return {"x-api-key": api_key}
 
-    name = NAME
-    route = "/messages"
-    base_path = ""
-    request_id_header = "request-id"
-    lost_status = 404
 
-    def parse_request(
-        self,
-        document: Json,
-        target: Target = Target(),  # noqa: B008 - it is frozen
-        memory: Memory | None = None,
-    ) -> Request:
-        return parse_request(document, memory)
-
-    def continued(self, request: Request, earlier: Request, answer: Response) -> Request:
-        return continued(request, earlier, answer)
-
-    def render_request(self, request: Request) -> Json:
-        return render_request(request)
-
-    def parse_response(self, document: Json) -> Response:
-        return parse_response(document)
-
-    def render_response(self, response: Response, request: Request) -> Json:
-        return render_response(response, request)
-
-    def stream_parser(self) -> StreamParser:
-        return Parser()
-
-    def stream_renderer(self, request: Request) -> StreamRenderer:
-        return Renderer(request)
-
-    def streamed(self, response: Response) -> Response:
-        return with_whole_arguments(response)
-
-    def render_error(self, failure: Failure) -> Json:
-        return render_error(failure)
-
-    def parse_error(self, status: int, document: Json) -> Failure:
-        return parse_error(status, document)
+ANTHROPIC_MESSAGES = Dialect(
+    name=NAME,
+    route="/messages",
+    hosts=("api.anthropic.com",),
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    streamed=with_whole_arguments,
+    parse_error=parse_error,
+    render_error=render_error,
+    continued=continued,
+    required=REQUIRED,
+    caps=(("max_tokens",),),
+    as_it_came=as_it_came,
+    response_prefix="msg_",
+    call_prefix="toolu_",
+    key_headers=_key_headers,
+    default_headers={"anthropic-version": "2023-06-01"},  # the version that every Messages server knows
+    request_id_header="request-id",
+    lost_status=404,
+    is_client=is_client,
+    render_models=render_models,
+    side_routes=SIDE_ROUTES,
+    count_tokens=count_tokens,
+    environment=environment,
+    key_variable="ANTHROPIC_API_KEY",
+    sdk=SDK(package="anthropic", sync="Anthropic", asynchronous="AsyncAnthropic"),
+)

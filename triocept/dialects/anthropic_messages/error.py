@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
+from .._failures import (
+    OVERFLOW,
+    Failure,
+    error_text,
+    is_overflow,
+    overflow_words,
+    says_overflow,
+    status_of,
+)
 from .._ids import fresh_id
-from .._json import encode_json
-from ..base import Failure
 
 __all__ = ["find_error", "parse_error", "render_error"]
 
@@ -35,8 +41,13 @@ def render_error(failure: Failure) -> Json:
     otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
     details = _DETAILS.get(failure.code or "")
     kind = (None if details else failure.code) or _BY_STATUS.get(failure.status, otherwise)
-    if failure.code == OVERFLOW or (failure.status == 400 and is_overflow(message, failure.code)):
-        kind, message = "invalid_request_error", _overflow_words(message)
+    if says_overflow(failure):
+        kind = "invalid_request_error"
+        # The words that make Claude Code compact its history; it reads the numbers.
+        words = "prompt is too long"
+        message = overflow_words(
+            message, known=words, counted=f"{words}: {{tokens}} tokens > {{most}} maximum", uncounted=words
+        )
     error: dict[str, Json] = {"type": kind, "message": message}
     if details:
         error["details"] = details
@@ -53,15 +64,9 @@ def parse_error(status: int, document: Json) -> Failure:
     A status below 400 (an error inside a stream) is replaced by that of the error's type.
     """
     error = find_error(document) or document
-    kind = message = None
-    if isinstance(error, dict):
-        kind, message = error.get("type"), error.get("message") or error.get("detail")
-    elif isinstance(error, str):
-        message = error
+    kind = error.get("type") if isinstance(error, dict) else None
     kind = kind if isinstance(kind, str) and kind != "error" else None
-    if not isinstance(message, str):
-        text = encode_json(message or document).decode("utf-8", "replace") if message or document else ""
-        message = text or f"the provider answered {status}"
+    message = error_text(error, document, status)
     if is_overflow(message, kind):
         return Failure(status=400, message=message, code=OVERFLOW)
     return Failure(status=status_of(status, _BY_TYPE.get(kind or "", 502)), message=message, code=kind)
@@ -74,13 +79,3 @@ def find_error(document: Json) -> Json:
     if document.get("error"):
         return document["error"]
     return document if document.get("type") == "error" else None
-
-
-def _overflow_words(message: str) -> str:
-    """In the words that make Claude Code compact its history; it reads the numbers."""
-    if "prompt is too long" in message.lower():
-        return message
-    counts = overflow_counts(message)
-    if counts is None:
-        return f"prompt is too long: {message}"
-    return f"prompt is too long: {counts[0]} tokens > {counts[1]} maximum"

@@ -26,8 +26,9 @@ from ...errors import DialectError
 from .._distinct import distinct_calls
 from .._fields import Fields, merged
 from .._ids import legal_id
+from .._parts import as_content
 from .._portable import portable
-from .parts import as_content, parse_content, render_block, render_result
+from .parts import parse_content, render_block, render_result
 from .reasoning import render_reasoning
 from .tools import render_call
 

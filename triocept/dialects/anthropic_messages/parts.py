@@ -14,26 +14,23 @@ import binascii
 from collections.abc import Callable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
-from .._fields import Fields, merged, read_text
+from .._fields import Fields, merged
 from .._ids import legal_id
 from .._media import media_type_of
+from .._parts import as_content, in_result
+from .._parts import parse_content as content_of
 from .names import NAME
 from .reasoning import parse_redacted, parse_thinking
 from .tools import parse_call
 
-__all__ = ["as_content", "parse_block", "parse_content", "render_block", "render_result"]
+__all__ = ["parse_block", "parse_content", "render_block", "render_result"]
 
 _TEXT = "text/plain"
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
     """The blocks of a `content` or a `system`, which may be missing, a string or a list."""
-    if value is None:
-        return ()
-    if isinstance(value, list):
-        return tuple(parse_block(item, f"{path}[{number}]") for number, item in enumerate(value))
-    text = read_text(value, path)
-    return (Text(text),) if text else ()
+    return content_of(value, path, parse_block)
 
 
 def parse_block(value: Json, path: str) -> Part:
@@ -41,13 +38,6 @@ def parse_block(value: Json, path: str) -> Part:
     fields = Fields(value, path)
     reader = _READERS.get(fields.need_text("type"))
     return (reader(fields) if reader else None) or Opaque(NAME, value)
-
-
-def as_content(blocks: list[Json]) -> Json:
-    """The blocks as `content`: a string where they are only one plain text."""
-    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} and blocks[0]["type"] == "text":
-        return blocks[0]["text"]
-    return blocks
 
 
 def render_block(part: Part, *, own: bool, blank: bool = False) -> Json | None:
@@ -126,11 +116,7 @@ def _parse_source(fields: Fields, kind: str) -> Part | None:
 def _parse_result(fields: Fields) -> Part:
     identity = fields.need_text("tool_use_id")
     value = fields.take("content")
-    content = parse_content(value, fields.at("content"))
-    inner = tuple(
-        part if isinstance(part, Text | Media | Opaque) else Opaque(NAME, value[number])
-        for number, part in enumerate(content)
-    )
+    inner = in_result(parse_content(value, fields.at("content")), value, NAME)
     is_error = fields.flag("is_error") or False
     return ToolResult(id=identity, content=inner, is_error=is_error, extra=fields.rest())
 

@@ -12,7 +12,10 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..._canonical.content import Blob, Json, Reasoning
+from ..._canonical.request import Request
 from .._fields import Fields, merged
 from .._packed import pack, unpack
 from .names import NAME
@@ -21,6 +24,7 @@ __all__ = [
     "REDACTED",
     "SIGNATURE",
     "UNSIGNED",
+    "as_it_came",
     "parse_redacted",
     "parse_thinking",
     "redacted_of",
@@ -87,3 +91,13 @@ def told_signature(blobs: tuple[Blob, ...]) -> str:
 def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
     """The redacted thinking of this dialect."""
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED]
+
+
+def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
+    """Whether a provider takes the document as it is: not with thinking that nobody signed, which an agent sends back
+    as if it were signed (by us)."""
+    return bool(document.get("stream")) == request.stream and not any(
+        isinstance(part, Reasoning) and not part.blobs
+        for message in request.messages
+        for part in message.content
+    )

@@ -18,8 +18,9 @@ from ..._canonical.content import Json, Message, Text
 from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, Request, Sampling
 from ...errors import DialectError
-from .._fields import Fields, merged
+from .._fields import Fields, known_of, merged
 from .._refusals import refuse_token_ids
+from ..base import HERE, Target
 from .messages import parse_message, parse_system, render_messages
 from .names import NAME
 from .thinking import parse_ask, render_ask
@@ -32,7 +33,7 @@ _MAX_TOKENS = 64_000
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
-def parse_request(document: Json, memory: Memory | None = None) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
@@ -145,7 +146,7 @@ def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
         "top_k": sampling.top_k,
         "stop_sequences": [stop for stop in sampling.stop if own or stop.strip()] or None,  # blank: refused
     }
-    return {name: value for name, value in document.items() if value is not None}
+    return known_of(document)
 
 
 def _render_format(output: OutputFormat, *, own: bool) -> Json:

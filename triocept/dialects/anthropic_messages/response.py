@@ -14,11 +14,12 @@ from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ..._canonical.tokens import estimate_usage
 from .._failures import error_of
-from .._fields import Fields, merged
+from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
+from .._portable import is_own
 from .error import find_error, parse_error
 from .finish import parse_finish, render_finish
-from .names import NAME, is_own
+from .names import NAME
 from .parts import parse_content, render_block
 from .reasoning import render_reasoning
 from .tools import render_call
@@ -60,7 +61,7 @@ def parse_response(document: Json) -> Response:
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect)
+    own = is_own(response.dialect, NAME)
     refusal = any(isinstance(part, RefusalText) for part in response.content)
     usage = response.usage or estimate_usage(request, response)
     document: dict[str, Json] = {
@@ -74,11 +75,6 @@ def render_response(response: Response, request: Request) -> Json:
         "usage": render_usage(usage, own=own),
     }
     return merged(document, response.extra) if own and response.extra else document
-
-
-def known_of(extra: dict[str, Json] | None) -> dict[str, Json]:
-    """Without what is null: the wire writes null for every optional field."""
-    return {name: value for name, value in (extra or {}).items() if value is not None}
 
 
 def _render_part(part: ResponsePart, *, own: bool) -> list[Json]:

@@ -21,14 +21,13 @@ from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._sse import SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
-from .._fields import Fields
+from .._fields import Fields, known_of
 from .._json import decode_json
-from ..base import StreamParser
+from ..streams import StreamParser
 from .blocks import Blocks
 from .error import parse_error
 from .finish import parse_finish
 from .names import NAME
-from .response import known_of
 from .usage import parse_usage
 
 __all__ = ["Parser"]

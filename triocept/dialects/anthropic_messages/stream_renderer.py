@@ -13,21 +13,22 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
-
 from ..._canonical.content import Json, RefusalText, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import Usage
 from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
 from ..._sse import encode_sse
+from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
-from ..base import Failure, StreamRenderer
+from .._portable import is_own
+from .._sequence import PartEvent, PartSequence
+from ..streams import StreamRenderer
 from .error import render_error
 from .finish import render_finish
-from .names import is_own
+from .names import NAME
 from .usage import render_usage
 from .writers import Writer, writer_of
 
@@ -47,7 +48,7 @@ class Renderer(StreamRenderer):
         self._number = 0  # of the next block on the wire
         self._current: int | None = None  # the part whose turn it is
         self._writer: Writer | None = None
-        self._held: dict[int, deque[Event]] = {}  # parts that came early, in the order of their starts
+        self._sequence = PartSequence()
         self._calls = False
         self._refusal = False
         self._characters = 0
@@ -56,9 +57,9 @@ class Renderer(StreamRenderer):
         match event:
             case PartDelta(index=index, text=text):
                 self._characters += len(text)
-                return (
-                    self._writer.text(text) if self._writer and index == self._current else self._hold(event)
-                )
+                if self._writer and index == self._current:
+                    return self._writer.text(text)
+                return self._part(event)
             case PartStart() | PartEnd() | PartBlob():
                 return self._part(event)
             case ResponseStart():
@@ -73,7 +74,7 @@ class Renderer(StreamRenderer):
         return _PING
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect)
+        self._own = is_own(event.dialect, NAME)
         self._usage = event.usage or self._estimate()
         message: dict[str, Json] = {
             "id": event.id or fresh_id("msg_"),
@@ -89,32 +90,15 @@ class Renderer(StreamRenderer):
             message = merged(message, event.extra)
         return _event({"type": "message_start", "message": message})
 
-    def _part(self, event: PartStart | PartEnd | PartBlob) -> bytes:
+    def _part(self, event: PartEvent) -> bytes:
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
                 self._characters += len(event.part.name)
             self._refusal = self._refusal or isinstance(event.part, RefusalText)
-            if self._current is not None:
-                self._held[event.index] = deque()
-        if self._current not in (None, event.index):
-            return self._hold(event)
-        data = self._write(event)
-        while self._current is None and self._held:
-            data += self._release()
-        return data
+        return b"".join([self._write(each) for each in self._sequence.add(event)])
 
-    def _hold(self, event: PartStart | PartDelta | PartBlob | PartEnd) -> bytes:
-        if event.index in self._held:
-            self._held[event.index].append(event)
-        return b""
-
-    def _release(self) -> bytes:
-        """The next part's turn: what it has so far."""
-        events = self._held.pop(next(iter(self._held)))
-        return b"".join(self._write(event) for event in events)
-
-    def _write(self, event: Event) -> bytes:
+    def _write(self, event: PartEvent) -> bytes:
         match event:
             case PartStart(index=index, part=part):
                 self._current = index

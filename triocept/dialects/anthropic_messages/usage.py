@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.response import Usage
-from .._fields import Fields, merged
+from .._fields import Fields, known_of, merged
 
 __all__ = ["parse_usage", "render_usage"]
 
@@ -33,7 +33,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
         cached_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=thinking,
-        extra={name: value for name, value in (fields.rest() or {}).items() if value is not None} or None,
+        extra=known_of(fields.rest()) or None,
     )
 
 

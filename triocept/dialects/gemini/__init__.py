@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dialect import Gemini
-from .extras import match_count, parse_count_request, render_models, render_token_count
+from .dialect import GEMINI
+from .side import match_count, parse_count_request, render_models, render_token_count
 
-__all__ = ["Gemini", "match_count", "parse_count_request", "render_models", "render_token_count"]
+__all__ = ["GEMINI", "match_count", "parse_count_request", "render_models", "render_token_count"]

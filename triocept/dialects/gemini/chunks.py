@@ -15,11 +15,12 @@ from __future__ import annotations
 import msgspec
 
 from ..._canonical.content import Json, Opaque, Reasoning, Text, ToolCall
-from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from ..._canonical.fold import part_events
+from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.response import ResponsePart, Usage
 from ...errors import UpstreamTruncated
+from .._fields import known_of
 from .._gather import gather
+from .._increments import Increments
 from .fields import ProtoFields
 from .finish import parse_finish
 from .names import NAME
@@ -36,8 +37,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self._started = False
-        self._next = 0
-        self._open: tuple[int, ResponsePart] | None = None
+        self._parts = Increments()
         self._calls = False
         self._finish: Json = None
         self._words: Json = None
@@ -57,7 +57,7 @@ class Chunks:
         feedback = fields.peek("promptFeedback")
         reason = ProtoFields(feedback).peek("blockReason") if isinstance(feedback, dict) else None
         self._blocked = self._blocked or bool(reason)
-        self._extra |= {name: value for name, value in (fields.rest() or {}).items() if value is not None}
+        self._extra |= known_of(fields.rest())
 
     @property
     def ending(self) -> bool:
@@ -73,7 +73,7 @@ class Chunks:
         """
         if self._finish is None and not self._blocked:
             raise UpstreamTruncated("the provider's answer ended without a finish reason")
-        self._close(events)
+        self._parts.close(events)
         reason = "SAFETY" if self._finish is None else self._finish
         stop, kept = parse_finish(reason, self._words, calls=self._calls)
         beside = {**self._beside, **kept}
@@ -95,7 +95,7 @@ class Chunks:
         self._finish = candidate.take("finishReason") or None
         self._words = candidate.peek("finishMessage")
         if self._finish is not None:
-            self._close(events)
+            self._parts.close(events)
         for name, value in (candidate.rest() or {}).items():
             if name == _LOGPROBS:
                 gather(self._beside, {name: value})
@@ -105,7 +105,7 @@ class Chunks:
     def _part(self, part: object, raw: Json, events: list[Event]) -> None:
         match part:
             case Text(text=text, extra=None):
-                self._go_on(Text(""), text, events)
+                self._parts.text(Text(""), text, events)
             case Reasoning(extra=None) if self._goes_on(part):
                 self._thought(part, events)
             case Text() | Reasoning() | ToolCall():
@@ -114,39 +114,21 @@ class Chunks:
                 self._alone(Opaque(NAME, raw), events)
 
     def _goes_on(self, part: Reasoning) -> bool:
-        return not part.blobs or (self._open is not None and isinstance(self._open[1], Reasoning))
+        return not part.blobs or isinstance(self._parts.open, Reasoning)
 
     def _thought(self, part: Reasoning, events: list[Event]) -> None:
-        self._go_on(Reasoning(), part.text, events)
-        if part.blobs and self._open is not None:
-            index = self._open[0]
-            events += [PartBlob(index, blob) for blob in part.blobs]
-            self._close(events)
-
-    def _go_on(self, empty: Text | Reasoning, text: str, events: list[Event]) -> None:
-        if not text:
-            return
-        if self._open is None or type(self._open[1]) is not type(empty):
-            self._close(events)
-            self._open = (self._new_index(), empty)
-            events.append(PartStart(*self._open))
-        events.append(PartDelta(self._open[0], text))
+        self._parts.text(Reasoning(), part.text, events)
+        if part.blobs:
+            for blob in part.blobs:
+                self._parts.blob(Reasoning(), blob, events)
+            self._parts.close(events)
 
     def _alone(self, part: ResponsePart, events: list[Event]) -> None:
-        self._close(events)
         self._calls = self._calls or isinstance(part, ToolCall)
-        index = self._new_index()
         if isinstance(part, Reasoning):  # its signature is known from the start: it is that of this very part
+            self._parts.close(events)
+            index = self._parts.new_index()
             start = PartStart(index, msgspec.structs.replace(part, text=""))
             events += [start, *([PartDelta(index, part.text)] if part.text else ()), PartEnd(index)]
         else:
-            events += part_events(index, part)
-
-    def _new_index(self) -> int:
-        self._next += 1
-        return self._next - 1
-
-    def _close(self, events: list[Event]) -> None:
-        if self._open is not None:
-            events.append(PartEnd(self._open[0]))
-            self._open = None
+            self._parts.whole(part, events)

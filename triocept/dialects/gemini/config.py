@@ -16,6 +16,7 @@ from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ...errors import DialectError
 from .._efforts import budget_for
+from .._fields import known_of
 from .fields import ProtoFields
 from .schemas import json_schema_of
 
@@ -68,7 +69,7 @@ def render_config(request: Request, *, own: bool) -> dict[str, Json]:
     }
     if request.output_format is not None:
         document |= _render_format(request.output_format, own=own)
-    return {name: value for name, value in document.items() if value is not None}
+    return known_of(document)
 
 
 def _parse_thinking(config: ProtoFields) -> ReasoningAsk | None:

@@ -9,9 +9,15 @@ from __future__ import annotations
 import re
 
 from ..._canonical.content import Json
-from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
-from .._json import encode_json
-from ..base import Failure
+from .._failures import (
+    OVERFLOW,
+    Failure,
+    error_text,
+    is_overflow,
+    overflow_words,
+    says_overflow,
+    status_of,
+)
 
 __all__ = ["find_error", "parse_error", "render_error"]
 
@@ -33,14 +39,20 @@ _BY_NAME = {name: status for status, name in reversed(_BY_STATUS.items())} | {"F
 _NAME = re.compile(r"[A-Z]+(_[A-Z]+)*")
 _TYPES = "type.googleapis.com/google.rpc."
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
+_TOO_MANY = "exceeds the maximum number of tokens allowed"
 _NEVER = re.compile(r"\blimit: 0\b")  # of a quota: a model that this account does not have
 
 
 def render_error(failure: Failure) -> Json:
     """The document that says `failure`."""
     message, code = failure.message, failure.code or ""
-    if code == OVERFLOW or (failure.status == 400 and is_overflow(message, failure.code)):
-        message = _overflow_words(message)
+    if says_overflow(failure):  # Google's own words, which pi, Claude Code and litellm know too
+        message = overflow_words(
+            message,
+            known=_TOO_MANY,
+            counted=f"The input token count ({{tokens}}) {_TOO_MANY} ({{most}}).",
+            uncounted=f"The input token count {_TOO_MANY}",
+        )
     otherwise = "INTERNAL" if failure.status >= 500 else "INVALID_ARGUMENT"
     name = code if _NAME.fullmatch(code) else _BY_STATUS.get(failure.status, otherwise)
     error = {"code": failure.status, "message": message, "status": name, "details": _details(failure)}
@@ -53,17 +65,11 @@ def parse_error(status: int, document: Json) -> Failure:
     A status below 400 (an error in place of an answer) is replaced by the error's own.
     """
     error = find_error(document) or document
-    code = message = None
-    if isinstance(error, dict):
-        code, message = error.get("status"), error.get("message") or error.get("detail")
-    elif isinstance(error, str):
-        error, message = {}, error
-    if not isinstance(message, str):
-        text = encode_json(message or document).decode("utf-8", "replace") if message or document else ""
-        message = text or f"the provider answered {status}"
+    message = error_text(error, document, status)
     if is_overflow(message):
         return Failure(status=400, message=message, code=OVERFLOW)
     fields = error if isinstance(error, dict) else {}
+    code = fields.get("status")
     code = code if isinstance(code, str) else None
     told = status_of(fields.get("code"), _BY_NAME.get(code or "", 502))
     return Failure(
@@ -99,13 +105,3 @@ def _retry_after(details: Json) -> float | None:
         if found:
             return float(found[1])
     return None
-
-
-def _overflow_words(message: str) -> str:
-    """In Google's own words, which pi, Claude Code and litellm know too."""
-    if "exceeds the maximum number of tokens allowed" in message:
-        return message
-    counts = overflow_counts(message)
-    if counts is None:
-        return f"The input token count exceeds the maximum number of tokens allowed: {message}"
-    return f"The input token count ({counts[0]}) exceeds the maximum number of tokens allowed ({counts[1]})."

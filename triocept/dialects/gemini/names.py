@@ -1,12 +1,7 @@
-"""The dialect's name, and what of a value is in its words."""
+"""The dialect's name."""
 
 from __future__ import annotations
 
-__all__ = ["NAME", "is_own"]
+__all__ = ["NAME"]
 
 NAME = "gemini"
-
-
-def is_own(dialect: str) -> bool:
-    """Whether the `extra` of a response of this dialect may be written here; a program's own ("") may."""
-    return dialect in ("", NAME)

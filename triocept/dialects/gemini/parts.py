@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..._canonical.content import Blob, Json, Media, Opaque, Part, Reasoning, RefusalText, Text
-from .._fields import merged
+from .._fields import known_of, merged
 from .._media import media_type_of, split_data_url
 from .._packed import pack, unpack
 from .fields import ProtoFields
@@ -102,7 +102,7 @@ def render_media(media: Media, *, own: bool) -> dict[str, Json]:
     guessed = mimetypes.guess_type(media.url.partition("?")[0])[0]
     media_type = media.media_type or guessed or (media_type_of(media) if media.kind != "file" else None)
     file = {"fileUri": media.url, "mimeType": media_type}
-    return {"fileData": {name: value for name, value in file.items() if value is not None}}
+    return {"fileData": known_of(file)}
 
 
 def _parse_text(fields: ProtoFields) -> Part:

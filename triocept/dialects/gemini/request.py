@@ -22,7 +22,7 @@ from ...errors import DialectError
 from .._fields import merged
 from .._portable import portable
 from .._refusals import refuse_token_ids
-from ..base import Target
+from ..base import HERE, Target
 from .config import CONFIG, parse_config, render_config
 from .fields import ProtoFields
 from .messages import parse_content, parse_system, parted, render_messages
@@ -34,7 +34,7 @@ from .tools import parse_choice, parse_tool, render_choice, render_tools
 __all__ = ["parse_request", "read_request", "render_request"]
 
 
-def parse_request(document: Json, target: Target, memory: Memory | None = None) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:

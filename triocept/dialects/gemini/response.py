@@ -21,10 +21,11 @@ from ..._canonical.tokens import estimate_usage
 from .._failures import error_of
 from .._fields import merged
 from .._ids import fresh_id
+from .._portable import is_own
 from .chunks import Chunks
 from .error import find_error, parse_error
 from .finish import render_finish
-from .names import is_own
+from .names import NAME
 from .parts import render_part, render_reasoning
 from .tools import render_call, with_id
 from .usage import render_usage
@@ -50,7 +51,7 @@ def parse_response(document: Json) -> Response:
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect)
+    own = is_own(response.dialect, NAME)
     extra = (response.extra or {}) if own else {}
     refusal = any(isinstance(part, RefusalText) for part in response.content)
     parts = [document for part in response.content for document in _render_part(part, own=own)]

@@ -20,7 +20,7 @@ from ..._canonical.events import Event
 from ..._sse import events_pattern
 from .._failures import error_of
 from .._json import decode_json
-from ..base import StreamParser
+from ..streams import StreamParser
 from .chunks import Chunks
 from .error import find_error, parse_error
 from .framing import Framing

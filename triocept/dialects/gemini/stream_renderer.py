@@ -19,14 +19,16 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import Usage
 from ..._canonical.tokens import estimate_streamed
+from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
+from .._portable import is_own
 from .._sequence import PartEvent, PartSequence
-from ..base import Failure, StreamRenderer
+from ..streams import StreamRenderer
 from .error import render_error
 from .finish import render_finish
-from .names import is_own
+from .names import NAME
 from .response import is_blocked
 from .usage import render_usage
 from .writers import Writer, writer_of
@@ -73,7 +75,7 @@ class Renderer(StreamRenderer):
         return b"\n" if self._array else self._item(_EMPTY)
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect)
+        self._own = is_own(event.dialect, NAME)
         self._usage = event.usage
         self._extra = dict(event.extra or {}) if self._own else {}
         self._about = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .dialect import OpenAIChat
-from .extras import render_models
+from .dialect import OPENAI_CHAT
 
-__all__ = ["OpenAIChat", "render_models"]
+__all__ = ["OPENAI_CHAT"]

@@ -27,11 +27,11 @@ from ..._canonical.tokens import estimate_streamed
 from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
-from .._fields import Fields
+from .._fields import Fields, known_of
 from .._gather import gather
 from .._ids import fresh_id
 from .._json import decode_json, encode_json
-from ..base import StreamParser, StreamRenderer
+from ..streams import StreamParser, StreamRenderer
 from .error import find_error, parse_error
 from .response import MATCHED
 from .usage import parse_usage, render_usage
@@ -143,7 +143,7 @@ class ChunkParser(StreamParser):
         if reason:  # old Ollama writes "" for null
             self._finish = str(reason)
             self._close_parts(events)
-        left = {name: value for name, value in (choice.rest() or {}).items() if value is not None}
+        left = known_of(choice.rest())
         if left:
             self._beside(left)
 

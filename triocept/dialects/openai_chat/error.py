@@ -8,9 +8,8 @@ FastAPI servers say `{"detail": ...}`.
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from .._failures import OVERFLOW, is_overflow, overflow_counts, status_of
+from .._failures import OVERFLOW, Failure, is_overflow, overflow_words, says_overflow, status_of
 from .._json import encode_json
-from ..base import Failure
 
 __all__ = ["find_error", "parse_error", "render_error"]
 
@@ -23,6 +22,13 @@ _BY_STATUS: dict[int, tuple[str, str | None]] = {
     429: ("rate_limit_error", "rate_limit_exceeded"),
     503: ("server_error", "server_is_overloaded"),
 }
+# In words that opencode, pi, qwen-code, Claude Code and litellm all take for an overflow.
+_TOO_LONG = "maximum context length is"
+_COUNTED = (
+    f"This model's {_TOO_LONG} {{most}} tokens. However, your messages resulted in {{tokens}} tokens. "
+    "Please reduce the length of the messages."
+)
+_UNCOUNTED = "The prompt exceeds the maximum context length of this model"
 _TYPES = {"insufficient_quota": "insufficient_quota"}
 
 
@@ -31,10 +37,9 @@ def render_error(failure: Failure) -> Json:
     message = failure.message
     server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
     kind, code = _BY_STATUS.get(failure.status, server)
-    if failure.code == OVERFLOW or (failure.status == 400 and is_overflow(message, failure.code)):
-        return _error(
-            _overflow_words(message), "invalid_request_error", failure.param or "messages", OVERFLOW
-        )
+    if says_overflow(failure):
+        message = overflow_words(message, known=_TOO_LONG, counted=_COUNTED, uncounted=_UNCOUNTED)
+        return _error(message, "invalid_request_error", failure.param or "messages", OVERFLOW)
     code = failure.code or code
     return _error(message, _TYPES.get(code or "", kind), failure.param, code)
 
@@ -79,20 +84,6 @@ def _message(error: dict[str, Json]) -> str:
 
 def _error(message: str, kind: str, param: str | None, code: str | None) -> Json:
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def _overflow_words(message: str) -> str:
-    """In words that opencode, pi, qwen-code, Claude Code and litellm all take for an overflow."""
-    if "maximum context length is" in message:
-        return message
-    counts = overflow_counts(message)
-    if counts is None:
-        return f"The prompt exceeds the maximum context length of this model: {message}"
-    tokens, maximum = counts
-    return (
-        f"This model's maximum context length is {maximum} tokens. However, your messages resulted in "
-        f"{tokens} tokens. Please reduce the length of the messages."
-    )
 
 
 def _as_text(value: Json) -> str:

@@ -7,38 +7,49 @@ from reprlib import repr as short
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat
 from ...errors import DialectError
-from .._fields import Fields, merged
+from .._fields import Fields, known_of, merged
 
-__all__ = ["KINDS", "parse_format", "render_format"]
+__all__ = ["parse_format", "read_format", "render_format"]
 
-KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
+_KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
 """OpenAI's three, and what servers add: vLLM and SGLang `structural_tag`, others `grammar`, `regex`, `ebnf`."""
 
 
 def parse_format(fields: Fields) -> OutputFormat | None:
-    """The shape that is asked for; servers' own types stay among the unknown fields.
+    """The shape that is asked for."""
+    return read_format(fields, "response_format", "json_schema")
+
+
+def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
+    """The shape that a field asks for; servers' own types stay among the unknown fields.
+
+    Args:
+        fields: those of the request, or of the object that has the field.
+        name: the field's.
+        inside: the field of it that holds the schema and what goes with it; None: it does so itself.
 
     Raises:
         DialectError: no server has such a type.
     """
-    form = fields.object("response_format")
+    form = fields.object(name)
     if form is None:
         return None
     kind = form.need_text("type")
     if kind == "json_object":
         return OutputFormat(kind="json_object", extra=form.rest())
-    if kind not in KINDS:
+    if kind not in _KINDS:
         raise DialectError(
-            f"there is no format {short(kind)}: there are {', '.join(KINDS)}", path=form.at("type")
+            f"there is no format {short(kind)}: there are {', '.join(_KINDS)}", path=form.at("type")
         )
     if kind != "json_schema":
         rest = {"type": kind, **(form.rest() or {})}
-        fields.keep("response_format", None if rest == {"type": "text"} else rest)
+        fields.keep(name, None if rest == {"type": "text"} else rest)
         return None
-    inner = form.need_object("json_schema")
-    name, schema, strict = inner.text("name"), inner.mapping("schema"), inner.flag("strict")
-    form.keep("json_schema", inner.rest())
-    return OutputFormat(kind="json_schema", name=name, schema=schema, strict=strict, extra=form.rest())
+    inner = form if inside is None else form.need_object(inside)
+    title, schema, strict = inner.text("name"), inner.mapping("schema"), inner.flag("strict")
+    if inside is not None:
+        form.keep(inside, inner.rest())
+    return OutputFormat(kind="json_schema", name=title, schema=schema, strict=strict, extra=form.rest())
 
 
 def render_format(output: OutputFormat, *, own: bool) -> Json:
@@ -46,5 +57,5 @@ def render_format(output: OutputFormat, *, own: bool) -> Json:
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
-        document["json_schema"] = {name: value for name, value in inner.items() if value is not None}
+        document["json_schema"] = known_of(inner)
     return merged(document, output.extra) if own and output.extra else document

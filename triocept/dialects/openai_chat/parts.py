@@ -8,42 +8,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
-from .._fields import Fields, merged, read_text
+from .._fields import Fields, known_of, merged
 from .._media import data_url, media_type_of, split_data_url
+from .._parts import as_content, in_result
+from .._parts import parse_content as content_of
 from .names import NAME
 
-__all__ = ["parse_content", "parse_result_content", "render_content", "render_part"]
+__all__ = [
+    "image_at",
+    "parse_audio",
+    "parse_content",
+    "parse_result_content",
+    "render_audio",
+    "render_content",
+    "render_part",
+]
 
 _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
     """The parts of a message's `content`, which may be missing, a string or a list."""
-    if value is None:
-        return ()
-    if isinstance(value, list):
-        return tuple(_parse_part(item, f"{path}[{number}]") for number, item in enumerate(value))
-    text = read_text(value, path)
-    return (Text(text),) if text else ()
+    return content_of(value, path, _parse_part)
 
 
 def parse_result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
     """The content of a tool's result: what cannot be in one stays as it is."""
-    parts = parse_content(value, path)
-    return tuple(
-        part if isinstance(part, Text | Media | Opaque) else Opaque(NAME, value[number])
-        for number, part in enumerate(parts)
-    )
+    return in_result(parse_content(value, path), value, NAME)
 
 
 def render_content(parts: Iterable[Part], *, own: bool) -> Json:
     """The `content` of a message: a string where it is only plain text."""
-    rendered = [document for part in parts if (document := render_part(part, own=own)) is not None]
-    if not rendered:
-        return ""
-    if len(rendered) == 1 and rendered[0].keys() == {"type", "text"} and rendered[0]["type"] == "text":
-        return rendered[0]["text"]
-    return rendered
+    return as_content([document for part in parts if (document := render_part(part, own=own)) is not None])
 
 
 def render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
@@ -86,13 +82,19 @@ def _parse_image(fields: Fields) -> Part:
         image = fields.need_object("image_url")
         url = image.need_text("url")
         fields.keep("image_url", image.rest())
-    inline = split_data_url(url)
+    return image_at(url, fields)
+
+
+def image_at(url: str | None, fields: Fields) -> Media:
+    """An image by its address, or in it; what is left of its fields is beside."""
+    inline = split_data_url(url) if url is not None else None
     if inline is None:
         return Media(kind="image", url=url, extra=fields.rest())
     return Media(kind="image", media_type=inline[0], data=inline[1], extra=fields.rest())
 
 
-def _parse_audio(fields: Fields) -> Part:
+def parse_audio(fields: Fields) -> Part:
+    """An `input_audio` part, without its type."""
     audio = fields.need_object("input_audio")
     data, form = audio.need_text("data"), audio.text("format")
     fields.keep("input_audio", audio.rest())
@@ -112,19 +114,24 @@ def _render_media(media: Media) -> dict[str, Json]:
     if media.kind == "image":
         return {"type": "image_url", "image_url": {"url": data_url(media) or ""}}
     if media.kind == "audio" and media.data is not None:
-        kind = media_type_of(media)
-        form = _FORMATS.get(kind) or kind.removeprefix("audio/")
-        return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
+        return render_audio(media)
     if media.data is None and media.url is not None:
         return {"type": "text", "text": f"[{media.kind}: {media.url}]"}  # the wire has no files by address
     file = {"file_data": data_url(media), "filename": media.name}
-    return {"type": "file", "file": {name: value for name, value in file.items() if value is not None}}
+    return {"type": "file", "file": known_of(file)}
+
+
+def render_audio(media: Media) -> dict[str, Json]:
+    """An `input_audio` part."""
+    kind = media_type_of(media)
+    form = _FORMATS.get(kind) or kind.removeprefix("audio/")
+    return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
 
 
 _READERS: dict[str, Callable[[Fields], Part]] = {
     "text": _parse_text,
     "image_url": _parse_image,
-    "input_audio": _parse_audio,
+    "input_audio": parse_audio,
     "file": _parse_file,
     "refusal": _parse_refusal,
 }

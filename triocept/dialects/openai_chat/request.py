@@ -21,19 +21,19 @@ from .._efforts import effort_for
 from .._fields import Fields, merged
 from .._portable import portable
 from .._refusals import refuse_token_ids
+from ..base import HERE, Target
 from .formats import parse_format, render_format
 from .messages import parse_message, render_messages
 from .names import NAME
-from .sampling import parse_include_usage, parse_sampling, render_sampling
+from .sampling import parse_include_usage, parse_sampling, render_sampling, render_stream, render_user
 from .tools import parse_choice, parse_tool, render_choice, render_tool
 
 __all__ = ["parse_request", "render_request"]
 
 _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
-_MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
-def parse_request(document: Json, memory: Memory | None = None) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
@@ -141,16 +141,10 @@ def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
 
 
 def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
-    document: dict[str, Json] = {}
-    if request.stream:
-        document["stream"] = True
-        if request.include_usage:
-            document["stream_options"] = {"include_usage": True}
+    document = render_stream(request)
     effort = effort_for(request.reasoning)
     if effort:
         document["reasoning_effort"] = effort
     if request.output_format:
         document["response_format"] = render_format(request.output_format, own=own)
-    if request.user is not None and (own or len(request.user) <= _MAX_USER):
-        document["user"] = request.user
-    return document
+    return document | render_user(request, own=own)

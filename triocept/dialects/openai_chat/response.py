@@ -17,21 +17,30 @@ import msgspec
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
-from ..._canonical.response import Response, ResponsePart
+from ..._canonical.response import Response, ResponsePart, StopReason
 from ...errors import DialectError
 from .._custom import custom_names, fitted_call
 from .._failures import error_of
 from .._fields import Fields, merged
 from .._ids import fresh_id
+from .._portable import is_own
 from .error import find_error, parse_error
 from .finish import parse_finish, render_finish
 from .messages import assistant_parts
-from .names import NAME, is_own
+from .names import NAME
 from .reasoning import render_reasoning
 from .tools import render_call
 from .usage import parse_usage, render_usage
 
-__all__ = ["MATCHED", "first_choice", "parse_response", "render_response"]
+__all__ = [
+    "MATCHED",
+    "closed_answer",
+    "open_answer",
+    "parse_response",
+    "render_answer",
+    "render_response",
+    "take_stop",
+]
 
 MATCHED = ("stop_reason", "matched_stop")
 
@@ -43,38 +52,25 @@ def parse_response(document: Json) -> Response:
         DialectError: with the path in the document.
         UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
     """
-    if find_error(document) is not None:
-        raise error_of(parse_error(0, document))
-    fields = Fields(document)
-    choice = first_choice(fields)
+    fields, choice = open_answer(document)
     message = choice.need_object("message")
     message.take("role")
     content: tuple[ResponsePart, ...] = tuple(
         part for part in assistant_parts(message) if isinstance(part, ResponsePart)
     )
-    stop, sequence = _parse_stop(choice, content)
+    calls = any(isinstance(part, ToolCall) for part in content)
+    refusal = any(isinstance(part, RefusalText) for part in content)
+    stop, sequence = take_stop(choice, calls=calls, refusal=refusal)
+    if choice.peek("logprobs") is None:
+        choice.take("logprobs")
     choice.keep("message", message.rest())
-    identity, model = fields.text("id"), fields.text("model")
-    usage = parse_usage(fields.take("usage"), "usage")
-    for known in ("object", "created"):
-        fields.take(known)
     left = choice.rest()
-    fields.keep("choices", left and [left])
-    return Response(
-        content,
-        stop_reason=stop,
-        stop_sequence=sequence,
-        usage=usage,
-        model=model or "",
-        id=identity or "",
-        extra=fields.rest(),
-        dialect=NAME,
-    )
+    return closed_answer(fields, left, content, stop, sequence, NAME)
 
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect)
+    own = is_own(response.dialect, NAME)
     calls, refusal = bool(response.tool_calls), any(isinstance(p, RefusalText) for p in response.content)
     choice: dict[str, Json] = {
         "index": 0,
@@ -82,11 +78,61 @@ def render_response(response: Response, request: Request) -> Json:
         "logprobs": None,
         "finish_reason": render_finish(response.stop_reason, calls=calls, refusal=refusal),
     }
+    return render_answer(response, request, choice, "chat.completion", "chatcmpl-", own=own)
+
+
+def open_answer(document: Json) -> tuple[Fields, Fields]:
+    """The fields of an answer, and those of its choice; errors as of `parse_response`."""
+    if find_error(document) is not None:
+        raise error_of(parse_error(0, document))
+    fields = Fields(document)
+    return fields, _first_choice(fields)
+
+
+def take_stop(choice: Fields, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
+    """Stop reason and stop sequence of a choice."""
+    matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
+    stop, sequence = parse_finish(choice.take("finish_reason"), matched, calls=calls, refusal=refusal)
+    for name in MATCHED if sequence is not None else ():
+        if choice.peek(name) == sequence:
+            choice.take(name)
+    return stop, sequence
+
+
+def closed_answer(
+    fields: Fields,
+    left: dict[str, Json] | None,
+    content: tuple[ResponsePart, ...],
+    stop: StopReason,
+    sequence: str | None,
+    dialect: str,
+) -> Response:
+    """The response, of whose choice so much is left that nobody took."""
+    for known in ("object", "created"):
+        fields.take(known)
+    usage = parse_usage(fields.take("usage"), "usage")
+    fields.keep("choices", left and [left])
+    return Response(
+        content,
+        stop_reason=stop,
+        stop_sequence=sequence,
+        usage=usage,
+        model=fields.text("model") or "",
+        id=fields.text("id") or "",
+        extra=fields.rest(),
+        dialect=dialect,
+    )
+
+
+def render_answer(
+    response: Response, request: Request, choice: dict[str, Json], kind: str, prefix: str, *, own: bool
+) -> Json:
+    """The document of an answer with this choice; `kind` is its `object`, `prefix` that of a made id."""
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
     document: dict[str, Json] = {
-        "id": response.id or fresh_id("chatcmpl-"),
-        "object": "chat.completion",
+        "id": response.id or fresh_id(prefix),
+        "object": kind,
         "created": int(time.time()),
         "model": response.model or request.model,
         "choices": [choice],
@@ -96,26 +142,12 @@ def render_response(response: Response, request: Request) -> Json:
     return merged(document, response.extra) if own and response.extra else document
 
 
-def first_choice(fields: Fields) -> Fields:
+def _first_choice(fields: Fields) -> Fields:
     """The choice of index 0, or the one nearest to it: several were not asked for."""
     choices = [Fields(item, path) for path, item in fields.items("choices")]
     if not choices:
         raise DialectError("there is no choice", path="choices")
     return min(choices, key=lambda choice: choice.integer("index") or 0)
-
-
-def _parse_stop(choice: Fields, content: tuple[ResponsePart, ...]) -> tuple[Json, str | None]:
-    calls = any(isinstance(part, ToolCall) for part in content)
-    refusal = any(isinstance(part, RefusalText) for part in content)
-    matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
-    stop, sequence = parse_finish(choice.take("finish_reason"), matched, calls=calls, refusal=refusal)
-    if sequence is not None:
-        for name in MATCHED:
-            if choice.peek(name) == sequence:
-                choice.take(name)
-    if choice.peek("logprobs") is None:
-        choice.take("logprobs")
-    return stop, sequence
 
 
 def _render_message(response: Response, request: Request, *, own: bool) -> dict[str, Json]:

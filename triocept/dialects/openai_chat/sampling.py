@@ -1,12 +1,14 @@
-"""The fields that OpenAI's three dialects have under the same names: sampling, and the options of a stream."""
+"""The fields that OpenAI's three dialects have under the same names: sampling, the options of a stream, the user."""
 
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.request import Sampling
-from .._fields import Fields
+from ..._canonical.request import Request, Sampling
+from .._fields import Fields, known_of
 
-__all__ = ["parse_include_usage", "parse_sampling", "render_sampling"]
+__all__ = ["parse_include_usage", "parse_sampling", "render_sampling", "render_stream", "render_user"]
+
+_MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
 def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
@@ -34,7 +36,7 @@ def render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
     }
-    return {name: value for name, value in document.items() if value is not None}
+    return known_of(document)
 
 
 def parse_include_usage(fields: Fields) -> bool:
@@ -45,6 +47,19 @@ def parse_include_usage(fields: Fields) -> bool:
     asked = options.flag("include_usage")
     fields.keep("stream_options", options.rest())
     return asked or False
+
+
+def render_stream(request: Request) -> dict[str, Json]:
+    """The fields that ask for a stream, and for the usage in it."""
+    if not request.stream:
+        return {}
+    return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}
+
+
+def render_user(request: Request, *, own: bool) -> dict[str, Json]:
+    """The `user`; one that OpenAI refuses is left out."""
+    fits = request.user is not None and (own or len(request.user) <= _MAX_USER)
+    return {"user": request.user} if fits else {}
 
 
 def _parse_stop(fields: Fields) -> tuple[str, ...]:

@@ -16,15 +16,16 @@ from ..._canonical.content import Blob, Json, Reasoning, RefusalText, Text, Tool
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
-from .._custom import custom_names, fitted_call
+from .._custom import FittedCall, custom_names
+from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, encode_text
-from ..base import Failure
+from .._portable import is_own
 from .chunks import ChunkRenderer
 from .error import render_error
 from .finish import render_finish
-from .names import NAME, is_own
+from .names import NAME
 from .reasoning import DETAILS, field_of, render_detail
 from .response import MATCHED
 from .tools import render_call
@@ -34,14 +35,13 @@ __all__ = ["Renderer"]
 _NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
 
-class _OpenCall:
+class _OpenCall(FittedCall):
     """A tool call that is being written."""
 
-    def __init__(self, number: int, call: ToolCall) -> None:
+    def __init__(self, number: int, call: ToolCall, customs: frozenset[str]) -> None:
+        super().__init__(call, customs)
         self.number = number
-        self.call = call
         self.written = False
-        self.held: list[str] | None = None
 
 
 class Renderer(ChunkRenderer):
@@ -80,7 +80,7 @@ class Renderer(ChunkRenderer):
         return self._chunk({})
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect)
+        self._own = is_own(event.dialect, NAME)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
         extra = (event.extra or {}) if self._own else {}
@@ -107,11 +107,10 @@ class Renderer(ChunkRenderer):
                 return b""
 
     def _call(self, index: int, call: ToolCall) -> bytes:
-        self._open_calls[index] = opened = _OpenCall(self._calls, call)
+        self._open_calls[index] = opened = _OpenCall(self._calls, call, self._customs)
         self._calls += 1
         self._characters += len(call.name)
-        if (call.kind == "text") != (call.name in self._customs):
-            opened.held = [call.arguments]
+        if opened.held:
             return b""
         return self._call_head(opened, call, index) + self._delta(index, call.arguments)
 
@@ -131,10 +130,8 @@ class Renderer(ChunkRenderer):
             if index in self._open_calls:
                 self._open_calls[index].written = True
             return frame[0] + encode_text(text) + frame[1]
-        if text and index in self._open_calls:
-            held = self._open_calls[index].held
-            if held is not None:
-                held.append(text)
+        if index in self._open_calls:
+            self._open_calls[index].hold(text)
         return b""
 
     def _blob(self, blob: Blob) -> bytes:
@@ -148,11 +145,9 @@ class Renderer(ChunkRenderer):
     def _part_end(self, index: int) -> bytes:
         data = b""
         opened = self._open_calls.get(index)
-        if opened is not None and opened.held is not None:
-            whole = msgspec.structs.replace(opened.call, arguments="".join(opened.held))
-            fitted = fitted_call(whole, self._customs)
+        if opened is not None and opened.held:
+            fitted = opened.release()
             data = self._call_head(opened, fitted, index) + self._delta(index, fitted.arguments)
-            opened.call = fitted
         if opened is not None and not opened.written and opened.call.kind == "json":
             data += self._delta(index, "{}")
         self._frames.pop(index, None)

@@ -5,36 +5,60 @@ What servers add beside (`cost`, `audio_tokens`, …) is kept, under its own nam
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..._canonical.content import Json
 from ..._canonical.response import Usage
-from .._fields import Fields, merged
+from .._fields import Fields, known_of, merged
 
-__all__ = ["parse_usage", "render_usage"]
+__all__ = ["UsageNames", "parse_usage", "render_usage"]
 
 
-def parse_usage(value: Json, path: str) -> Usage | None:
+@dataclass(frozen=True)
+class UsageNames:
+    """What the wire calls the numbers."""
+
+    inputs: str
+    outputs: str
+    cached: str = ""
+    """Where one server has the cached tokens, beside the place of all others."""
+    reasoning: str = ""
+    """The same of the reasoning."""
+
+    @property
+    def details(self) -> tuple[str, str]:
+        """The objects that say what the numbers are made of."""
+        return f"{self.inputs}_details", f"{self.outputs}_details"
+
+
+_CHAT = UsageNames(
+    "prompt_tokens",
+    "completion_tokens",
+    cached="prompt_cache_hit_tokens",  # DeepSeek
+    reasoning="reasoning_tokens",  # SGLang
+)
+
+
+def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
     """The usage; None where there is none, or no number in it."""
     if not value:
         return None
     fields = Fields(value, path)
-    prompt, completion = fields.count("prompt_tokens"), fields.count("completion_tokens")
-    total = fields.count("total_tokens")
-    if prompt is None and completion is None:
+    inputs, outputs, total = (fields.count(name) for name in (names.inputs, names.outputs, "total_tokens"))
+    if inputs is None and outputs is None:
         return None
-    inputs, outputs = Fields({}), Fields({})
-    inputs = fields.object("prompt_tokens_details") or inputs
-    outputs = fields.object("completion_tokens_details") or outputs
-    cached, written = inputs.count("cached_tokens"), inputs.count("cache_write_tokens")
-    reasoning = outputs.count("reasoning_tokens")
-    if cached is None:
-        cached = fields.count("prompt_cache_hit_tokens")  # DeepSeek
-    if reasoning is None:
-        reasoning = fields.count("reasoning_tokens")  # SGLang
-    fields.keep("prompt_tokens_details", inputs.rest())
-    fields.keep("completion_tokens_details", outputs.rest())
+    read, wrote = (fields.object(name) or Fields({}) for name in names.details)
+    cached, written = read.count("cached_tokens"), read.count("cache_write_tokens")
+    reasoning = wrote.count("reasoning_tokens")
+    if cached is None and names.cached:
+        cached = fields.count(names.cached)
+    if reasoning is None and names.reasoning:
+        reasoning = fields.count(names.reasoning)
+    for name, left in zip(names.details, (read, wrote), strict=True):
+        fields.keep(name, left.rest())
     return Usage(
-        input_tokens=max(0, (total or 0) - (completion or 0)) if prompt is None else prompt,
-        output_tokens=max(0, (total or 0) - (prompt or 0)) if completion is None else completion,
+        input_tokens=max(0, (total or 0) - (outputs or 0)) if inputs is None else inputs,
+        output_tokens=max(0, (total or 0) - (inputs or 0)) if outputs is None else outputs,
         cached_tokens=cached,
         cache_write_tokens=written,
         reasoning_tokens=reasoning,
@@ -50,7 +74,7 @@ def render_usage(usage: Usage, *, own: bool) -> Json:
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
     inputs = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
-    known = {name: value for name, value in inputs.items() if value is not None}
+    known = known_of(inputs)
     if known:
         document["prompt_tokens_details"] = known
     if usage.reasoning_tokens is not None:

@@ -1,8 +1,7 @@
-"""OpenAI's legacy completions: a text that goes on. The wire of base models and of evaluations by log probability."""
+"""OpenAI's completions: text in, text out; the wire of base models."""
 
 from __future__ import annotations
 
-from .dialect import OpenAICompletions
-from .extras import render_models
+from .dialect import OPENAI_COMPLETIONS
 
-__all__ = ["OpenAICompletions", "render_models"]
+__all__ = ["OPENAI_COMPLETIONS"]

@@ -1,53 +1,35 @@
-"""Completions as a `Dialect`: every method is one function of this package."""
+"""Completions as a `Dialect`: `POST /v1/completions`."""
 
 from __future__ import annotations
 
-from ..._canonical.content import Json
-from ..._canonical.memory import Memory
-from ..._canonical.request import Request
-from ..._canonical.response import Response
-from ..base import Dialect, Failure, StreamParser, StreamRenderer, Target
-from .error import parse_error, render_error
+from ..base import Dialect
+from ..openai_chat.dialect import OPENAI
+from ..openai_chat.error import parse_error
+from .error import render_error
 from .names import NAME
 from .request import parse_request, render_request
 from .response import parse_response, render_response
-from .stream import Parser, Renderer
+from .stream_parser import Parser
+from .stream_renderer import Renderer
 
-__all__ = ["OpenAICompletions"]
+__all__ = ["OPENAI_COMPLETIONS"]
 
-
-class OpenAICompletions(Dialect):
-    """`POST /v1/completions`."""
-
-    name = NAME
-    route = "/completions"
-    base_path = "/v1"
-
-    def parse_request(
-        self,
-        document: Json,
-        target: Target = Target(),  # noqa: B008 - it is frozen
-        memory: Memory | None = None,
-    ) -> Request:
-        return parse_request(document)
-
-    def render_request(self, request: Request) -> Json:
-        return render_request(request)
-
-    def parse_response(self, document: Json) -> Response:
-        return parse_response(document)
-
-    def render_response(self, response: Response, request: Request) -> Json:
-        return render_response(response, request)
-
-    def stream_parser(self) -> StreamParser:
-        return Parser()
-
-    def stream_renderer(self, request: Request) -> StreamRenderer:
-        return Renderer(request)
-
-    def render_error(self, failure: Failure) -> Json:
-        return render_error(failure)
-
-    def parse_error(self, status: int, document: Json) -> Failure:
-        return parse_error(status, document)
+OPENAI_COMPLETIONS = Dialect(
+    name=NAME,
+    route="/completions",
+    base_path="/v1",
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    parse_error=parse_error,
+    render_error=render_error,
+    transcript="prompt",
+    caps=(("max_tokens",),),
+    logprobs=1,
+    tools=False,
+    response_prefix="cmpl-",
+    sdk=OPENAI,
+)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from .._failures import OVERFLOW
-from ..base import Failure
+from .._failures import OVERFLOW, Failure
 from ..openai_chat import error as chat
-from ..openai_chat.error import find_error, parse_error
 
-__all__ = ["find_error", "parse_error", "render_error"]
+__all__ = ["render_error"]
 
 
 def render_error(failure: Failure) -> Json:

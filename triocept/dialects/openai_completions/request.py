@@ -13,20 +13,27 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json
+from ..._canonical.memory import Memory
 from ..._canonical.request import Request
 from ...errors import DialectError
 from .._fields import Fields, merged
-from ..openai_chat.sampling import parse_include_usage, parse_sampling, render_sampling
+from ..base import HERE, Target
+from ..openai_chat.sampling import (
+    parse_include_usage,
+    parse_sampling,
+    render_sampling,
+    render_stream,
+    render_user,
+)
 from .names import NAME
 from .prompts import parse_prompt, render_prompt
 
 __all__ = ["parse_request", "render_request"]
 
 _MAX_TOKENS = 4096
-_MAX_USER = 64  # characters
 
 
-def parse_request(document: Json) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
@@ -65,10 +72,5 @@ def render_request(request: Request) -> Json:
     if cap is not None or not own:
         document["max_tokens"] = _MAX_TOKENS if cap is None else cap
     document |= render_sampling(request.sampling, own=own)
-    if request.stream:
-        document["stream"] = True
-        if request.include_usage:
-            document["stream_options"] = {"include_usage": True}
-    if request.user is not None and (own or len(request.user) <= _MAX_USER):
-        document["user"] = request.user
+    document |= render_stream(request) | render_user(request, own=own)
     return merged(document, request.extra) if own and request.extra else document

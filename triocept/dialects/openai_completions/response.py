@@ -11,21 +11,16 @@ Rules:
 
 from __future__ import annotations
 
-import time
-
 from ..._canonical.content import Json, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ...errors import DialectError
-from .._failures import error_of
-from .._fields import Fields, merged
-from .._ids import fresh_id
-from ..openai_chat.response import MATCHED, first_choice
-from .error import find_error, parse_error
-from .finish import parse_finish, render_finish
-from .names import NAME, is_own
+from .._fields import known_of
+from .._portable import is_own
+from ..openai_chat.response import closed_answer, open_answer, render_answer, take_stop
+from .finish import render_finish
+from .names import NAME
 from .prompts import text_of
-from .usage import parse_usage, render_usage
 
 __all__ = ["echo_of", "parse_response", "render_part", "render_response"]
 
@@ -37,31 +32,11 @@ def parse_response(document: Json) -> Response:
         DialectError: with the path in the document.
         UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
     """
-    if find_error(document) is not None:
-        raise error_of(parse_error(0, document))
-    fields = Fields(document)
-    choice = first_choice(fields)
+    fields, choice = open_answer(document)
     text = choice.text("text")
-    matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
-    stop, sequence = parse_finish(choice.take("finish_reason"), matched)
-    for name in MATCHED if sequence is not None else ():
-        if choice.peek(name) == sequence:
-            choice.take(name)
-    for known in ("object", "created"):
-        fields.take(known)
-    left = {name: value for name, value in (choice.rest() or {}).items() if value is not None}
-    usage = parse_usage(fields.take("usage"), "usage")
-    fields.keep("choices", left and [left])
-    return Response(
-        (Text(text),) if text else (),
-        stop_reason=stop,
-        stop_sequence=sequence,
-        usage=usage,
-        model=fields.text("model") or "",
-        id=fields.text("id") or "",
-        extra=fields.rest(),
-        dialect=NAME,
-    )
+    stop, sequence = take_stop(choice, calls=False, refusal=False)
+    left = known_of(choice.rest())
+    return closed_answer(fields, left, (Text(text),) if text else (), stop, sequence, NAME)
 
 
 def render_response(response: Response, request: Request) -> Json:
@@ -70,7 +45,6 @@ def render_response(response: Response, request: Request) -> Json:
     Raises:
         DialectError: it calls a tool.
     """
-    own = is_own(response.dialect)
     text = "".join(render_part(part) for part in response.content)
     choice: dict[str, Json] = {
         "text": echo_of(request, response.dialect) + text,
@@ -78,18 +52,8 @@ def render_response(response: Response, request: Request) -> Json:
         "logprobs": None,
         "finish_reason": render_finish(response.stop_reason),
     }
-    if response.stop_sequence is not None:
-        choice[MATCHED[0]] = response.stop_sequence
-    document: dict[str, Json] = {
-        "id": response.id or fresh_id("cmpl-"),
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": response.model or request.model,
-        "choices": [choice],
-    }
-    if response.usage is not None:
-        document["usage"] = render_usage(response.usage, own=own)
-    return merged(document, response.extra) if own and response.extra else document
+    own = is_own(response.dialect, NAME)
+    return render_answer(response, request, choice, "text_completion", "cmpl-", own=own)
 
 
 def echo_of(request: Request, dialect: str) -> str:

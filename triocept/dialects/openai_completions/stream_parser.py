@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..._canonical.content import Text
-from ..._canonical.events import Event, PartDelta, PartEnd, PartStart
+from ..._canonical.events import Event
 from ..._canonical.response import StopReason
 from .._fields import Fields
+from .._increments import Increments
 from ..openai_chat.chunks import ChunkParser
 from .finish import parse_finish
 from .names import NAME
@@ -18,23 +19,13 @@ class Parser(ChunkParser):
 
     def __init__(self) -> None:
         super().__init__(NAME)
-        self._index = 0  # of the part that is open, or that is next
-        self._open = False
+        self._parts = Increments()
 
     def _content(self, choice: Fields, events: list[Event]) -> None:
-        text = choice.text("text")
-        if not text:
-            return
-        if not self._open:
-            self._open = True
-            events.append(PartStart(self._index, Text("")))
-        events.append(PartDelta(self._index, text))
+        self._parts.text(Text(""), choice.text("text") or "", events)
 
     def _close_parts(self, events: list[Event]) -> None:
-        if self._open:
-            self._open = False
-            events.append(PartEnd(self._index))
-            self._index += 1
+        self._parts.close(events)
 
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
         return parse_finish(finish, matched)

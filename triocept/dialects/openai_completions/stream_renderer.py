@@ -13,14 +13,15 @@ from ..._canonical.content import Json, RefusalText, Text
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
+from .._failures import Failure
 from .._fields import merged
 from .._json import encode_json, encode_text
-from ..base import Failure
+from .._portable import is_own
 from ..openai_chat.chunks import ChunkRenderer
 from ..openai_chat.response import MATCHED
 from .error import render_error
 from .finish import render_finish
-from .names import is_own
+from .names import NAME
 from .response import echo_of, render_part
 
 __all__ = ["Renderer"]
@@ -65,7 +66,7 @@ class Renderer(ChunkRenderer):
         return self._chunk("")
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect)
+        self._own = is_own(event.dialect, NAME)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
         echo = echo_of(self._request, event.dialect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dialect import OpenAIResponses
+from .dialect import OPENAI_RESPONSES
 from .error import render_steer_failed, render_ws_error
 from .extras import (
     continued,
@@ -13,11 +13,12 @@ from .extras import (
     render_stored_events,
     render_token_count,
 )
-from .stream import Documents, Renderer, WireEvent
+from .stream_documents import Documents, WireEvent
+from .stream_renderer import Renderer
 
 __all__ = [
+    "OPENAI_RESPONSES",
     "Documents",
-    "OpenAIResponses",
     "Renderer",
     "WireEvent",
     "continued",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from ..._canonical.content import ToolCall
-from .._custom import fitted_call
+from .._custom import FittedCall
 from .calls import render_call
 from .namespaces import Names
 from .response import is_whole
@@ -27,30 +27,20 @@ class CallWriter(Writer):
         self, item: Item, call: ToolCall, customs: frozenset[str], names: Names, *, own: bool
     ) -> None:
         super().__init__(item, own=own)
-        self._call = call
-        self._customs = customs
+        self._fitted = FittedCall(call, customs)
         self._names = names
-        self._held = (call.kind == "text") != (call.name in customs)
 
     def start(self, *, first: bool) -> list[WireEvent]:
-        if self._held:
-            self.texts.append(self._call.arguments)
-            return []
-        return [*self._begin(), *self.text(self._call.arguments)]
+        return [] if self._fitted.held else [*self._begin(), *self.text(self._call.arguments)]
 
     def text(self, text: str) -> list[WireEvent]:
-        if self._held:
-            self.texts.append(text)
-            return []
-        return super().text(text)
+        return [] if self._fitted.hold(text) else super().text(text)
 
     def end(self) -> list[WireEvent]:
         events: list[WireEvent] = []
-        if self._held:
-            whole = msgspec.structs.replace(self._call, arguments="".join(self.texts))
-            self._call = fitted_call(whole, self._customs)
-            self._held, self.texts = False, []
-            events = [*self._begin(), *self.text(self._call.arguments)]
+        if self._fitted.held:
+            call = self._fitted.release()
+            events = [*self._begin(), *self.text(call.arguments)]
         if not self.texts and self._call.kind == "json":
             events += self.text("{}")
         self.item.document[self._field] = "".join(self.texts)
@@ -65,6 +55,10 @@ class CallWriter(Writer):
 
     def is_whole(self) -> bool:
         return is_whole(msgspec.structs.replace(self._call, arguments="".join(self.texts)))
+
+    @property
+    def _call(self) -> ToolCall:
+        return self._fitted.call
 
     @property
     def _field(self) -> str:

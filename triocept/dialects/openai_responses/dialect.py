@@ -1,62 +1,40 @@
-"""Responses as a `Dialect`: every method is one function of this package."""
+"""Responses as a `Dialect`: `POST /v1/responses`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from ..._canonical.content import Json
-from ..._canonical.memory import Memory
-from ..._canonical.request import Request
-from ..._canonical.response import Response
-from ..base import Dialect, Failure, StreamParser, StreamRenderer, Target
+from ..base import Dialect
+from ..openai_chat.dialect import OPENAI
 from .error import parse_error, render_error
 from .extras import continued, referenced
 from .names import NAME
-from .request import parse_request, render_request
+from .request import NOT_POSTED, as_it_came, parse_request, render_request
 from .response import parse_response, render_response
-from .stream import Parser, Renderer
+from .side import SIDE_ROUTES, count_tokens
+from .stream_parser import Parser
+from .stream_renderer import Renderer
 
-__all__ = ["OpenAIResponses"]
+__all__ = ["OPENAI_RESPONSES"]
 
-
-class OpenAIResponses(Dialect):
-    """`POST /v1/responses`."""
-
-    name = NAME
-    route = "/responses"
-    base_path = "/v1"
-
-    def parse_request(
-        self,
-        document: Json,
-        target: Target = Target(),  # noqa: B008 - it is frozen
-        memory: Memory | None = None,
-    ) -> Request:
-        return parse_request(document, memory)
-
-    def continued(self, request: Request, earlier: Request, answer: Response) -> Request:
-        return continued(request, earlier, answer)
-
-    def referenced(self, request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
-        return referenced(request, answers)
-
-    def render_request(self, request: Request) -> Json:
-        return render_request(request)
-
-    def parse_response(self, document: Json) -> Response:
-        return parse_response(document)
-
-    def render_response(self, response: Response, request: Request) -> Json:
-        return render_response(response, request)
-
-    def stream_parser(self) -> StreamParser:
-        return Parser()
-
-    def stream_renderer(self, request: Request) -> StreamRenderer:
-        return Renderer(request)
-
-    def render_error(self, failure: Failure) -> Json:
-        return render_error(failure)
-
-    def parse_error(self, status: int, document: Json) -> Failure:
-        return parse_error(status, document)
+OPENAI_RESPONSES = Dialect(
+    name=NAME,
+    route="/responses",
+    base_path="/v1",
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    parse_error=parse_error,
+    render_error=render_error,
+    continued=continued,
+    referenced=referenced,
+    transcript="input",
+    caps=(("max_output_tokens",),),
+    not_posted=NOT_POSTED,
+    as_it_came=as_it_came,
+    response_prefix="resp_",
+    side_routes=SIDE_ROUTES,
+    count_tokens=count_tokens,
+    sdk=OPENAI,
+)

@@ -11,7 +11,7 @@ import math
 import msgspec
 
 from ..._canonical.content import Json
-from ..base import Failure
+from .._failures import Failure
 from ..openai_chat.error import parse_error as parse_chat_error
 from ..openai_chat.error import render_error as render_chat_error
 

@@ -23,10 +23,11 @@ from ..._canonical.memory import Memory
 from ...errors import DialectError
 from .._fields import Fields, kind_of
 from .._ids import short_id
+from .._parts import as_content
 from .items import parse_item, render_history
 from .names import NAME
 from .namespaces import Names
-from .parts import as_content, parse_content, render_parts, result_content
+from .parts import parse_content, render_parts, result_content
 
 __all__ = ["INSTRUCTIONS", "parse_input", "parse_instructions", "render_input", "render_instructions"]
 
@@ -201,13 +202,13 @@ def _render_message(message: Message, *, own: bool) -> Iterable[Json]:
     if not parts and message.content:
         return []
     role = "system" if own and message.extra == INSTRUCTIONS else message.role
-    content = as_content(render_parts(parts, own=own))
+    content = as_content(render_parts(parts, own=own), "input_text")
     document = {"type": "message", "role": role, "content": content}
     return [{**document, **extra} if own and message.extra != INSTRUCTIONS else document]
 
 
 def _render_result(result: ToolResult, customs: set[str], *, own: bool) -> Json:
-    output = as_content(render_parts(result.content, own=own))
+    output = as_content(render_parts(result.content, own=own), "input_text")
     if result.is_error:
         output = (
             f"Error: {output}"

@@ -1,17 +1,12 @@
-"""The dialect's name, what of a value is in its words, and who must be spoken to with care."""
+"""The dialect's name, and who must be spoken to with care."""
 
 from __future__ import annotations
 
 from ..._canonical.request import Request
 
-__all__ = ["NAME", "asks_as_codex", "is_own"]
+__all__ = ["NAME", "asks_as_codex"]
 
 NAME = "openai_responses"
-
-
-def is_own(dialect: str) -> bool:
-    """Whether the `extra` of a response of this dialect may be written here; a program's own ("") may."""
-    return dialect in ("", NAME)
 
 
 def asks_as_codex(request: Request) -> bool:

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
-from .._fields import Fields, merged, read_text
-from .._media import data_url, media_type_of, split_data_url
+from .._fields import Fields, known_of, merged
+from .._media import data_url, split_data_url
+from .._parts import in_result
+from .._parts import parse_content as content_of
+from ..openai_chat.parts import image_at, parse_audio, render_audio
 from .names import NAME
 
 __all__ = [
-    "as_content",
     "output_text",
     "parse_content",
     "parse_output_text",
@@ -25,27 +27,17 @@ __all__ = [
     "result_content",
 ]
 
-_FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 _LISTS = ("annotations", "logprobs")
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
     """The parts of an input message's `content`, which may be missing, a string or a list."""
-    if value is None:
-        return ()
-    if isinstance(value, list):
-        return tuple(_parse_part(item, f"{path}[{number}]") for number, item in enumerate(value))
-    text = read_text(value, path)
-    return (Text(text),) if text else ()
+    return content_of(value, path, _parse_part)
 
 
 def result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
     """The output of a tool: what cannot be in one stays as it is."""
-    parts = parse_content(value, path)
-    return tuple(
-        part if isinstance(part, Text | Media | Opaque) else Opaque(NAME, value[number])
-        for number, part in enumerate(parts)
-    )
+    return in_result(parse_content(value, path), value, NAME)
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
@@ -70,19 +62,6 @@ def render_parts(parts: Iterable[Part], *, own: bool) -> list[dict[str, Json]]:
         own: whether their `extra` is in this dialect's words.
     """
     return [document for part in parts if (document := _render_part(part, own=own)) is not None]
-
-
-def as_content(documents: list[dict[str, Json]]) -> Json:
-    """The parts as `content`: a string where they are only one plain text, or nothing."""
-    if not documents:
-        return ""
-    if (
-        len(documents) == 1
-        and documents[0].keys() == {"type", "text"}
-        and documents[0]["type"] == "input_text"
-    ):
-        return documents[0]["text"]
-    return documents
 
 
 def output_text(part: Text | RefusalText, *, own: bool, answer: bool) -> dict[str, Json]:
@@ -119,10 +98,7 @@ def _parse_image(fields: Fields, value: Json) -> Part:
         fields.keep("image_url", image.rest())
     else:
         url = fields.text("image_url")
-    inline = split_data_url(url) if url is not None else None
-    if inline is None:
-        return Media(kind="image", url=url, extra=fields.rest())
-    return Media(kind="image", media_type=inline[0], data=inline[1], extra=fields.rest())
+    return image_at(url, fields)
 
 
 def _parse_file(fields: Fields, value: Json) -> Part:
@@ -130,13 +106,6 @@ def _parse_file(fields: Fields, value: Json) -> Part:
     inline = split_data_url(content) if content is not None else (None, None)
     media_type, data = inline or (None, content)  # bare base64 is seen too
     return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
-
-
-def _parse_audio(fields: Fields, value: Json) -> Part:
-    audio = fields.need_object("input_audio")
-    data, form = audio.need_text("data"), audio.text("format")
-    fields.keep("input_audio", audio.rest())
-    return Media(kind="audio", data=data, media_type=form and f"audio/{form}", extra=fields.rest())
 
 
 def _render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
@@ -162,13 +131,11 @@ def _render_media(media: Media, *, own: bool) -> dict[str, Json]:
         return {"type": "input_text", "text": f"[{media.name or media.kind}: not shown]"}
     if media.kind == "image":
         image = {"type": "input_image", "image_url": url, "detail": None if own else "auto"}
-        return {name: value for name, value in image.items() if value is not None}
+        return known_of(image)
     if media.kind == "audio" and media.data is not None:
-        kind = media_type_of(media)
-        form = _FORMATS.get(kind) or kind.removeprefix("audio/")
-        return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
+        return render_audio(media)
     file = {"file_url": media.url, "file_data": url if media.url is None else None, "filename": media.name}
-    return {"type": "input_file", **{name: value for name, value in file.items() if value is not None}}
+    return {"type": "input_file", **known_of(file)}
 
 
 _READERS: dict[str, Callable[[Fields, Json], Part]] = {
@@ -178,5 +145,5 @@ _READERS: dict[str, Callable[[Fields, Json], Part]] = {
     "refusal": _parse_text,
     "input_image": _parse_image,
     "input_file": _parse_file,
-    "input_audio": _parse_audio,
+    "input_audio": lambda fields, _: parse_audio(fields),
 }

@@ -14,6 +14,8 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling
@@ -22,22 +24,24 @@ from .._distinct import distinct_calls
 from .._efforts import effort_for
 from .._fields import Fields, merged
 from .._refusals import refuse_token_ids
-from ..openai_chat.sampling import parse_sampling, render_sampling
+from ..base import HERE, Target
+from ..openai_chat.sampling import parse_sampling, render_sampling, render_user
 from .formats import parse_format, render_format
 from .messages import parse_input, parse_instructions, render_input
 from .names import NAME
 from .namespaces import Names
 from .tools import DECLARING, parse_choice, parse_tools, render_choice, render_tools
 
-__all__ = ["parse_request", "render_request"]
+__all__ = ["NOT_POSTED", "as_it_came", "parse_request", "render_request"]
 
+NOT_POSTED = frozenset({"type", "generate", "stream_id"})
+"""Fields of a websocket's frames."""
 _FRAME = "response.create"
-_MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 _SAMPLING = ("temperature", "top_p")
 _SOURCES = ("conversation", "prompt")  # what a conversation may go on from beside an earlier response
 
 
-def parse_request(document: Json, memory: Memory | None = None) -> Request:
+def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.
 
     Raises:
@@ -51,6 +55,14 @@ def parse_request(document: Json, memory: Memory | None = None) -> Request:
         return parse_input(items, Names(()), memory)
 
     return memory.request(document, "input", lambda whole: _parse(whole, memory), read, NAME)
+
+
+def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
+    """Whether a provider takes the document as it is: not one that goes on from what only this endpoint has answered,
+    and no frame of a websocket, whose answer is a stream without its saying so."""
+    if "previous_response_id" in document or document.get("type") == _FRAME:
+        return False
+    return bool(document.get("stream")) == request.stream
 
 
 def _is_list_alone(document: Json) -> bool:
@@ -152,14 +164,10 @@ def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
 
 
 def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
-    document: dict[str, Json] = {}
-    if request.stream:
-        document["stream"] = True
+    document: dict[str, Json] = {"stream": True} if request.stream else {}
     effort = effort_for(request.reasoning)
     if effort:
         document["reasoning"] = {"effort": effort}
     if request.output_format:
         document["text"] = {"format": render_format(request.output_format, own=own)}
-    if request.user is not None and (own or len(request.user) <= _MAX_USER):
-        document["user"] = request.user
-    return document
+    return document | render_user(request, own=own)

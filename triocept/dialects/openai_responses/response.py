@@ -24,20 +24,29 @@ from ...errors import DialectError
 from .._custom import custom_names, fitted_call
 from .._efforts import effort_for
 from .._failures import error_of
-from .._fields import Fields, merged
+from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
 from .._json import decode_json
+from .._portable import is_own
 from .error import find_error, parse_error
 from .finish import is_cut, parse_finish, render_finish
 from .formats import render_format
 from .items import parse_item, render_answer
 from .messages import render_instructions
-from .names import NAME, asks_as_codex, is_own
+from .names import NAME, asks_as_codex
 from .namespaces import Names
 from .tools import render_choice, render_tools
 from .usage import parse_usage, render_usage
 
-__all__ = ["ending", "envelope", "is_whole", "known_of", "parse_ending", "parse_response", "render_response"]
+__all__ = [
+    "answer_extra",
+    "ending",
+    "envelope",
+    "is_whole",
+    "parse_ending",
+    "parse_response",
+    "render_response",
+]
 
 _ECHOED = (
     "object",
@@ -91,7 +100,7 @@ def parse_response(document: Json) -> Response:
     stop, kept = parse_ending(fields, content)
     usage = parse_usage(fields.take("usage"), "usage")
     identity, model = fields.text("id") or "", fields.text("model") or ""
-    extra = {**known_of(fields), **kept}
+    extra = {**answer_extra(fields), **kept}
     return Response(
         content, stop_reason=stop, usage=usage, model=model, id=identity, extra=extra or None, dialect=NAME
     )
@@ -105,18 +114,18 @@ def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopR
     return parse_finish(fields.take("status"), details, calls=calls, refusal=refusal)
 
 
-def known_of(fields: Fields) -> dict[str, Json]:
+def answer_extra(fields: Fields) -> dict[str, Json]:
     """What an answer has beside, without nulls and without what it repeats of its request."""
     for name in _ECHOED:
         fields.take(name)
     if fields.peek("service_tier") == _TIER:
         fields.take("service_tier")
-    return {name: value for name, value in (fields.rest() or {}).items() if value is not None}
+    return known_of(fields.rest())
 
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect)
+    own = is_own(response.dialect, NAME)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
     document = envelope(request, response.id, response.model, int(time.time()))

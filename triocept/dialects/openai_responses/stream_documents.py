@@ -20,12 +20,13 @@ from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
 from .._custom import custom_names
+from .._failures import Failure
 from .._fields import merged
-from ..base import Failure
+from .._portable import is_own
 from .error import render_event_error
 from .finish import is_cut
 from .items import goes_on
-from .names import is_own
+from .names import NAME
 from .namespaces import Names
 from .response import ending, envelope
 from .stream_items import Counter, Item, WireEvent, Writer
@@ -86,7 +87,7 @@ class Documents:
         return [*begun, self._counter.event("keepalive", {})]
 
     def _start(self, event: ResponseStart) -> list[WireEvent]:
-        self._own = is_own(event.dialect)
+        self._own = is_own(event.dialect, NAME)
         self._start_usage = event.usage
         if self._envelope:  # a keepalive came first, and its id stays
             return []

@@ -22,11 +22,11 @@ from ...errors import UpstreamTruncated
 from .._failures import error_of
 from .._fields import Fields
 from .._json import decode_json
-from ..base import StreamParser
+from ..streams import StreamParser
 from .error import find_error, parse_error
 from .finish import parse_finish
 from .names import NAME
-from .response import known_of
+from .response import answer_extra
 from .stream_parts import Parts
 from .usage import parse_usage
 
@@ -128,6 +128,6 @@ class Parser(StreamParser):
         usage = parse_usage(response.take("usage"), "response.usage")
         for known in ("id", "model"):
             response.take(known)
-        extra: dict[str, Json] = {**known_of(response), **kept}
+        extra: dict[str, Json] = {**answer_extra(response), **kept}
         self._done = True
         events.append(ResponseEnd(stop_reason=stop, usage=usage, extra=extra or None))

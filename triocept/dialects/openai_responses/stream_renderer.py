@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from ..._canonical.events import Event
 from ..._canonical.request import Request
 from ..._sse import encode_sse
-from ..base import Failure, StreamRenderer
+from .._failures import Failure
+from ..streams import StreamRenderer
 from .stream_documents import Documents
 from .stream_items import WireEvent
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.response import Usage
-from .._fields import Fields, merged
+from .._fields import known_of, merged
+from ..openai_chat.usage import UsageNames
+from ..openai_chat.usage import parse_usage as parse_openai_usage
 
 __all__ = ["parse_usage", "render_usage"]
 
@@ -16,27 +18,12 @@ _INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """The usage; None where there is none, or no number in it."""
-    if not value:
-        return None
-    fields = Fields(value, path)
-    inputs, outputs = fields.count("input_tokens"), fields.count("output_tokens")
-    total = fields.count("total_tokens")
-    if inputs is None and outputs is None:
-        return None
-    read, wrote = fields.object(_INPUTS) or Fields({}), fields.object(_OUTPUTS) or Fields({})
-    cached, written = read.count("cached_tokens"), read.count("cache_write_tokens")
-    reasoning = wrote.count("reasoning_tokens")
-    fields.keep(_INPUTS, _told(read))
-    fields.keep(_OUTPUTS, _told(wrote))
-    return Usage(
-        input_tokens=max(0, (total or 0) - (outputs or 0)) if inputs is None else inputs,
-        output_tokens=max(0, (total or 0) - (inputs or 0)) if outputs is None else outputs,
-        cached_tokens=cached,
-        cache_write_tokens=written,
-        reasoning_tokens=reasoning,
-        extra=_told(fields),
-    )
+    """The usage; None where there is none, or no number in it. A null beside the numbers is no number."""
+    if isinstance(value, dict):
+        value = known_of(
+            {name: known_of(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
+        )
+    return parse_openai_usage(value, path, UsageNames("input_tokens", "output_tokens"))
 
 
 def render_usage(usage: Usage, *, own: bool) -> dict[str, Json]:
@@ -55,7 +42,3 @@ def render_usage(usage: Usage, *, own: bool) -> dict[str, Json]:
         both: dict[str, Json] = merged(document, usage.extra)
         return both
     return document
-
-
-def _told(fields: Fields) -> dict[str, Json] | None:
-    return {name: value for name, value in (fields.rest() or {}).items() if value is not None} or None

@@ -1,11 +1,11 @@
-"""The documents of the side routes: `GET /v1/models`."""
+"""`GET /v1/models`, as OpenAI answers it: what is told in a dialect that has no list of its own."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 
-from ..._canonical.content import Json
+from .._canonical.content import Json
 
 __all__ = ["render_models"]
 

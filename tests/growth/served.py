@@ -1,0 +1,369 @@
+"""What comes over a whole connection, in all sizes: the three protocols, from the socket's bytes to the application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import hpack
+import trio
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
+
+from tests.growth.connections import NO_BOUNDS, bytes_of
+from tests.growth.measured import Make, Work
+from triocept import EndpointLimits
+from triocept._server.admission import Admission
+from triocept._server.connection import Connection
+from triocept._server.http11 import HTTP11
+from triocept._server.routes import Route, Routes
+from triocept._server.serve import _config
+from triocept._server.transport import Head, Reply, Transport
+from triocept._server.waiting import Share
+from triocept._server.websocket_connection import WebSocket
+from triocept.dialects import DIALECTS
+
+__all__ = ["SERVED", "STEADY_SERVED", "Client", "served"]
+
+ROUTES = Routes(DIALECTS.values())
+CALL = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n"
+OTHER = b"POST /other HTTP/1.1\r\nhost: a\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
+END_STREAM, END_HEADERS = 1, 4
+WINDOW_SIZE = 4
+"""The setting INITIAL_WINDOW_SIZE."""
+
+
+class Client(trio.abc.Stream):
+    """A client whose bytes are there already, and that takes all it is sent. It hangs up once it has its answers.
+
+    Args:
+        pieces: what it sends, each in a segment of its own.
+        answers: how many it waits for before it hangs up.
+        one_by_one: a piece waits for the answer to the one before.
+    """
+
+    def __init__(self, pieces: Iterable[bytes], *, answers: int = 0, one_by_one: bool = False) -> None:
+        self.socket = self
+        self.family = 0
+        self._pieces = iter(pieces)
+        self._given = 0
+        self._piece = memoryview(b"")
+        self._answers = answers
+        self._one_by_one = one_by_one
+        self._answered = 0
+        self._news = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if not self._piece:
+            await self._wait_for(self._given - 1 if self._one_by_one else 0)
+            self._piece = memoryview(next(self._pieces, b""))
+            self._given += 1
+            if not self._piece:
+                await self._wait_for(self._answers)
+        data, self._piece = self._piece[:max_bytes], self._piece[max_bytes or len(self._piece) :]
+        return bytes(data)
+
+    def answer(self) -> None:
+        """It has one answer more."""
+        self._answered += 1
+        self._news.set()
+
+    async def _wait_for(self, count: int) -> None:
+        while self._answered < count:
+            self._news = trio.Event()
+            await self._news.wait()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        self._answered = 1 << 40
+        self._news.set()
+
+    def getpeername(self) -> None:
+        """It has no address."""
+
+    getsockname = getpeername
+
+
+class Answers:
+    """The application: reads a request to its end, and says something.
+
+    Args:
+        client: who is told of an answer.
+        key: whether each request has a key.
+        holds: whether a request is answered when its client hangs up, and no sooner.
+        size: bytes of an answer.
+    """
+
+    def __init__(self, client: Client, *, key: bool, holds: bool, size: int) -> None:
+        self._client = client
+        self._key = key
+        self._holds = holds
+        self._size = size
+
+    def shows_key(self, head: Head) -> bool:
+        return self._key
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        while message["type"] == "http.request" and (self._holds or message.get("more_body")):
+            message = await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * self._size})
+        self._client.answer()
+
+    async def intake(self, route: Route, head: Head, transport: Transport, *, admission: Admission) -> None:
+        share = Share(admission.waiting)
+        if self._key:
+            transport.admit()
+        await transport.receive_body(1 << 40, share)
+        share.release()
+        transport.respond(Reply(200, body=b"x" * self._size))
+        await transport.flush()
+        self._client.answer()
+
+    async def websocket(self, head: Head, socket: WebSocket) -> None:
+        await socket.accept()
+        while await socket.receive() is not None:
+            self._client.answer()
+
+
+def served(
+    pieces: Sequence[bytes],
+    answers: int = 0,
+    *,
+    one_by_one: bool = False,
+    key: bool = True,
+    holds: bool = False,
+    size: int = 1,
+    limits: EndpointLimits = NO_BOUNDS,
+) -> Work:
+    """A connection, from its first byte to its end."""
+
+    async def main() -> None:
+        client = Client(pieces, answers=answers, one_by_one=one_by_one)
+        front: Any = Answers(client, key=key, holds=holds, size=size)
+        admission = Admission(limits)
+        stream: Any = client
+        connection = Connection(
+            wrap_app(front, 1 << 40, "asgi"),
+            _config(),
+            WorkerContext(None),
+            stream,
+            admission=admission,
+            fast=partial(HTTP11, routes=ROUTES, intake=partial(front.intake, admission=admission)),
+            front=front,
+            max_body=1 << 40,
+            http2=True,
+        )
+        admission.enter(connection)
+        await connection.run()
+
+    return partial(trio.run, main)
+
+
+# HTTP/1.1
+
+
+def with_body(start: bytes, body: bytes = b"{}") -> bytes:
+    return start + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def over_http1(name: str, start: bytes) -> dict[str, Make]:
+    """The same to the path of a model call, and to another one."""
+    request = with_body(start)
+    chunked = start + b"transfer-encoding: chunked\r\n\r\n"
+    return {
+        f"headers of {name}": lambda n: served(
+            [with_body(start + b"".join([b"a%d: b\r\n" % k for k in range(n)]))], 1
+        ),
+        f"a long header of {name}": lambda n: served(
+            [with_body(start + b"a: " + b"b" * 100 * n + b"\r\n")], 1
+        ),
+        f"a long path of {name}": lambda n: served(
+            [request.replace(b" HTTP", b"/%b HTTP" % (b"a" * 100 * n))], 1
+        ),
+        f"a head of {name} in single bytes": lambda n: served(
+            bytes_of(with_body(start + b"a: " + b"b" * n + b"\r\n")), 1
+        ),
+        f"the same without a key, {name}": lambda n: served(
+            bytes_of(with_body(start + b"a: " + b"b" * n + b"\r\n")), 1, key=False
+        ),
+        f"a head of {name} in pieces, without a key": lambda n: served(
+            bytes_of(with_body(start + b"a: " + b"b" * 300 * n + b"\r\n"), 300), 1, key=False
+        ),
+        f"a body of {name} in single bytes": lambda n: served(bytes_of(with_body(start, b"x" * n), 1), 1),
+        f"{name}, one behind the other": lambda n: served([request * n], n),
+        f"{name}, one after the other": lambda n: served([request] * n, n, one_by_one=True),
+        f"{name} with a chunked body, one behind the other": lambda n: served(
+            [(chunked + b"1\r\nx\r\n0\r\n\r\n") * n], n
+        ),
+        f"chunks of a body of {name}": lambda n: served([chunked, b"1\r\nx\r\n" * n + b"0\r\n\r\n"], 1),
+        f"chunks of a body of {name}, one by one": lambda n: served(
+            [chunked, *[b"1\r\nx\r\n"] * n, b"0\r\n\r\n"], 1
+        ),
+        f"chunks of a body of {name} in single bytes": lambda n: served(
+            [chunked, *bytes_of(b"1\r\nx\r\n" * n), b"0\r\n\r\n"], 1
+        ),
+    }
+
+
+# HTTP/2
+
+
+def frame(kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0) -> bytes:
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+def block(*more: tuple[str, str], huffman: bool = True) -> bytes:
+    """The head of a request, that no table is needed for."""
+    pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/other")]
+    encoder = hpack.Encoder()
+    encoder.header_table_size = 0
+    return encoder.encode([*pseudo, *more], huffman=huffman)
+
+
+def literal(value: bytes) -> bytes:
+    """A header `a`, its value in Huffman's code already (to write that takes hpack longer than to read it)."""
+    length = bytearray(hpack.hpack.encode_integer(len(value), 7))
+    length[0] |= 0x80
+    return b"\x00\x01a%b%b" % (length, value)
+
+
+BLOCK = block()
+BBBB = b"\x8e\x38\xe3"
+"""Four times `b`."""
+
+
+def head(stream: int, data: bytes = BLOCK, flags: int = END_STREAM) -> bytes:
+    """Its frames: as many as it needs."""
+    pieces = bytes_of(data, 16_000)
+    kinds = [HEADERS, *[CONTINUATION] * (len(pieces) - 1)]
+    ends = [flags, *[0] * (len(pieces) - 1)]
+    ends[-1] |= END_HEADERS
+    return b"".join(map(frame, kinds, [stream] * len(pieces), pieces, ends))
+
+
+def settings(**values: int) -> bytes:
+    codes = {"window": WINDOW_SIZE}
+    return frame(
+        SETTINGS, payload=b"".join([codes[k].to_bytes(2) + v.to_bytes(4) for k, v in values.items()])
+    )
+
+
+def window(stream: int, count: int) -> bytes:
+    return frame(WINDOW_UPDATE, stream, count.to_bytes(4))
+
+
+START = PREFACE + settings()
+SHUT = PREFACE + settings(window=0)
+"""A client that takes nothing until it says so."""
+
+
+def numbers(n: int) -> range:
+    """The streams of n requests."""
+    return range(1, 2 * n, 2)
+
+
+def over_http2(frames: Iterable[bytes], answers: int = 0, **how: Any) -> Work:
+    """Frames, in one segment."""
+    return served([START + b"".join(frames)], answers, **how)
+
+
+def one_by_one(frames: Iterable[bytes], answers: int = 0, start: bytes = START, **how: Any) -> Work:
+    """Frames, in a segment each."""
+    return served([start, *frames], answers, **how)
+
+
+def flood(*frames: bytes) -> dict[str, Make]:
+    """So many of them, with a request on its way that nobody answers."""
+    return {
+        "": lambda n: over_http2([head(1), *frames * n], holds=True),
+        ", one by one": lambda n: one_by_one([head(1), *frames * n], holds=True),
+    }
+
+
+FLOODS: dict[str, Callable[[], dict[str, Make]]] = {
+    "SETTINGS": lambda: flood(settings(window=1 << 16)),
+    "PINGs": lambda: flood(frame(PING, payload=bytes(8))),
+    "PRIORITYs": lambda: flood(frame(PRIORITY, 1, bytes(5))),
+    "WINDOW_UPDATEs": lambda: flood(window(0, 1)),
+    "frames that nobody knows": lambda: flood(frame(0x77, 1, b"x")),
+}
+
+HTTP2: dict[str, Make] = {
+    "requests": lambda n: over_http2([head(k) for k in numbers(n)], n),
+    "requests, one after the other": lambda n: served(
+        [START + head(1), *[head(k) for k in numbers(n)[1:]]], n, one_by_one=True
+    ),
+    "requests at once": lambda n: over_http2([head(k) for k in numbers(min(4 * n, 1000))], holds=True),
+    "requests without a key at once": lambda n: over_http2(
+        [head(k) for k in numbers(min(4 * n, 1000))], holds=True, key=False
+    ),
+    "requests that are reset": lambda n: over_http2(
+        [head(k) + frame(RST_STREAM, k, bytes(4)) for k in numbers(n)], holds=True
+    ),
+    "headers": lambda n: over_http2([head(1, block(*[(f"a{k}", "b") for k in range(n)]))], 1),
+    "cookies": lambda n: over_http2([head(1, block(*[("cookie", f"{k}") for k in range(n)]))], 1),
+    "a long header": lambda n: over_http2([head(1, BLOCK + literal(BBBB * 5 * n))], 1),
+    "a long header, plain": lambda n: over_http2([head(1, block(("a", "b" * 100 * n), huffman=False))], 1),
+    "headers out of the table": lambda n: over_http2([head(1, BLOCK + b"\x90" * n)], 1),
+    "CONTINUATIONs": lambda n: over_http2(
+        [frame(HEADERS, 1, BLOCK, END_STREAM), *[frame(CONTINUATION, 1)] * n]
+    ),
+    "a head in single bytes": lambda n: served(
+        [START, *bytes_of(head(1, block(("a", "b" * n), huffman=False)))], 1
+    ),
+    "DATA of a body": lambda n: over_http2(
+        [head(1, flags=0), *[frame(DATA, 1, b"x")] * n, frame(DATA, 1, flags=END_STREAM)], 1
+    ),
+    "DATA of a body in single bytes": lambda n: served(
+        [START, *bytes_of(head(1, flags=0) + frame(DATA, 1, b"x") * n + frame(DATA, 1, flags=END_STREAM))], 1
+    ),
+    "DATA of a body without a key": lambda n: over_http2(
+        [head(1, flags=0), *[frame(DATA, 1, b"x")] * n, frame(DATA, 1, flags=END_STREAM)], 1, key=False
+    ),
+    "DATA of many bodies": lambda n: over_http2(
+        [
+            *[head(k, flags=0) for k in numbers(n)],
+            *[frame(DATA, k, b"x") for k in numbers(n)] * 3,
+            *[frame(DATA, k, flags=END_STREAM) for k in numbers(n)],
+        ],
+        n,
+    ),
+    "empty DATA": lambda n: over_http2([head(1, flags=0), *[frame(DATA, 1)] * n], holds=True),
+    "an answer through a small window": lambda n: one_by_one([head(1), *[window(1, 1)] * n], 1, SHUT, size=n),
+    "answers that wait for their windows": lambda n: one_by_one(
+        [*[head(k) for k in numbers(n)], *[window(k, 1) for k in numbers(n)]], n, SHUT
+    ),
+    "answers that wait for their windows and are reset": lambda n: one_by_one(
+        [*[head(k) for k in numbers(n)], *[frame(RST_STREAM, k, bytes(4)) for k in numbers(n)]], 0, SHUT
+    ),
+    "answers that wait for the connection's window": lambda n: one_by_one(
+        [b"".join([head(k) for k in numbers(min(n, 1000))]), *[window(0, 2)] * n], size=1 << 12
+    ),
+    **{f"a flood of {name}{how}": make for name, of in FLOODS.items() for how, make in of().items()},
+}
+
+SERVED: dict[str, Make] = {
+    **over_http1("a model call", CALL),
+    **over_http1("another request", OTHER),
+    **{f"HTTP/2: {name}": make for name, make in HTTP2.items()},
+}
+
+STEADY_SERVED: dict[str, Make] = {
+    "model calls, one after the other": SERVED["a model call, one after the other"]
+}
+"""What takes as much memory for n as for 2n."""

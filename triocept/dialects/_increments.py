@@ -1,0 +1,56 @@
+"""The parts of a streamed answer that come one after the other, as events: for parsers."""
+
+from __future__ import annotations
+
+from .._canonical.content import Blob, Reasoning, RefusalText, Text
+from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
+from .._canonical.fold import part_events
+from .._canonical.response import ResponsePart
+
+__all__ = ["Increments"]
+
+
+class Increments:
+    """Takes what a wire says, appends the events of it."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._open: tuple[int, ResponsePart] | None = None
+
+    @property
+    def open(self) -> ResponsePart | None:
+        """The part that may go on, as it began."""
+        return None if self._open is None else self._open[1]
+
+    def text(self, empty: Text | RefusalText | Reasoning, text: str, events: list[Event]) -> None:
+        """More of a text; where the open part is of another kind, that ends, and `empty` begins."""
+        if text:
+            events.append(PartDelta(self.index_of(empty, events), text))
+
+    def blob(self, empty: ResponsePart, blob: Blob, events: list[Event]) -> None:
+        """An opaque piece of the open part, or of `empty`, as `text`."""
+        events.append(PartBlob(self.index_of(empty, events), blob))
+
+    def whole(self, part: ResponsePart, events: list[Event]) -> None:
+        """A part that comes in one piece."""
+        self.close(events)
+        events += part_events(self.new_index(), part)
+
+    def index_of(self, empty: ResponsePart, events: list[Event]) -> int:
+        """The index of the open part of this kind; if another is open, it ends, and `empty` begins."""
+        if self._open is None or type(self._open[1]) is not type(empty):
+            self.close(events)
+            self._open = (self.new_index(), empty)
+            events.append(PartStart(*self._open))
+        return self._open[0]
+
+    def new_index(self) -> int:
+        """An index that no part has yet: for a part whose events are made elsewhere."""
+        self._next += 1
+        return self._next - 1
+
+    def close(self, events: list[Event]) -> None:
+        """The open part, if there is one, is whole."""
+        if self._open is not None:
+            events.append(PartEnd(self._open[0]))
+            self._open = None

@@ -1,0 +1,95 @@
+"""What is asked beside model calls: `GET /v1beta/models`, `POST /v1beta/models/{model}:countTokens`; and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+from ..._canonical.content import Json
+from ..._canonical.request import Request
+from ..base import Target
+from ..side import CountCalls, SideCall, SideRoute, TokenCount, counted_by, only
+from .fields import ProtoFields
+from .paths import full_model, model_at
+from .request import read_request
+
+__all__ = [
+    "SIDE_ROUTES",
+    "count_tokens",
+    "environment",
+    "is_client",
+    "match_count",
+    "parse_count_request",
+    "render_models",
+    "render_token_count",
+]
+
+# google-genai 3 says v1 where no version is asked for, gemini-cli v1beta.
+_VERSION = "/<any(v1, v1beta, v1alpha):version>"
+_COUNTED = ("contents", "systemInstruction", "tools", "toolConfig")
+
+_METHODS = ["generateContent", "countTokens"]
+_INPUT_LIMIT, _OUTPUT_LIMIT = 1_048_576, 65_536  # of Gemini 2.5 and 3
+
+
+def render_models(names: Iterable[str]) -> Json:
+    """The list of models."""
+    models = [
+        {
+            "name": full_model(name),
+            "version": "001",
+            "displayName": name,
+            "inputTokenLimit": _INPUT_LIMIT,
+            "outputTokenLimit": _OUTPUT_LIMIT,
+            "supportedGenerationMethods": _METHODS,
+        }
+        for name in names
+    ]
+    return {"models": models}
+
+
+def render_token_count(count: int) -> Json:
+    """How many tokens the prompt has."""
+    return {"totalTokens": count}
+
+
+def match_count(path: str) -> str | None:
+    """The model whose tokens are to be counted; None where the path is another."""
+    return model_at(path, "countTokens")
+
+
+def parse_count_request(document: Json, target: Target) -> Request:
+    """The request whose tokens are to be counted: the document itself, or its `generateContentRequest`.
+
+    Raises:
+        DialectError: with the path in the document.
+    """
+    fields = ProtoFields(document)
+    return read_request(fields.object("generateContentRequest") or fields, target)
+
+
+def is_client(path: str, headers: Mapping[str, str]) -> bool:
+    """Whether the client speaks to Google: its key has a header of its own, and so have its versions."""
+    return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/"))
+
+
+def count_tokens(model: str, document: Json) -> CountCalls:
+    """The call that counts; see `Dialect.count_tokens`."""
+    name = full_model(model)
+    asked = {"generateContentRequest": {"model": name, **only(document, _COUNTED)}}
+    return counted_by(f"/v1beta/{quote(name)}:countTokens", asked, "totalTokens")
+
+
+def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
+    """Where agents look for Google; see `Dialect.environment`."""
+    return {"GOOGLE_GEMINI_BASE_URL": base_url, "GEMINI_API_KEY": api_key, "GOOGLE_API_KEY": api_key}
+
+
+def _count(call: SideCall) -> TokenCount:
+    request = parse_count_request(call.document, Target(model=call.names["model"]))
+    return TokenCount(request=request, render=render_token_count)
+
+
+SIDE_ROUTES = (
+    SideRoute(paths=(f"{_VERSION}/models/<path:model>:countTokens",), method="POST", answer=_count),
+)

@@ -1,0 +1,113 @@
+"""What is asked beside the model calls: by agents of a server, and of a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Generator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .._canonical.response import Response
+
+__all__ = [
+    "CountCalls",
+    "Earlier",
+    "ProviderCall",
+    "SideBody",
+    "SideCall",
+    "SideRoute",
+    "TokenCount",
+    "counted",
+    "counted_by",
+    "only",
+]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A call that was answered before."""
+
+    request: Request
+    response: Response
+    started_at: float
+    """Unix seconds."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SideCall:
+    """What an agent asks beside its model calls."""
+
+    names: Mapping[str, str]
+    """What stands in the path where its `SideRoute` has names."""
+    query: Mapping[str, str]
+    document: Json
+    """The body; None where the method has none."""
+    model: str
+    """The name that the rollout gives its model."""
+    earlier: Callable[[str], Earlier]
+    """The call that was answered with a response of this id; it raises `Refusal` (404) where there is none."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TokenCount:
+    """An answer that is made of how many tokens a prompt has: the rollout's upstream is asked, or it is estimated."""
+
+    request: Request
+    render: Callable[[int], Json]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SideBody:
+    """An answer that is no JSON document."""
+
+    body: bytes
+    content_type: str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SideRoute:
+    """A call that agents make beside their model calls, and that is answered with a document."""
+
+    paths: tuple[str, ...]
+    """Behind the base. `<name>` is one step of the path, `<path:name>` all that is left of it."""
+    method: str = "GET"
+    answer: Callable[[SideCall], Json | TokenCount | SideBody]
+    """Its answer; it raises `Refusal` or `DialectError`."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ProviderCall:
+    """A call that is made at a provider beside its model calls."""
+
+    path: str
+    """Behind a base URL as the provider's own SDK takes it."""
+    document: Json
+    at_root: bool = False
+    """The path is behind the provider's root, where servers have what is not of the dialect."""
+
+
+CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]
+"""How a prompt is counted: each call that is given is answered with what the provider said, or with None."""
+
+
+def counted_by(path: str, document: Json, name: str) -> CountCalls:
+    """A count that is the field `name` of what one call is answered with."""
+    return counted((yield ProviderCall(path=path, document=document)), name)
+
+
+def counted(document: Json, name: str) -> int | None:
+    """The count in this field of a document; None where there is none."""
+    count = document.get(name) if isinstance(document, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) else None
+
+
+def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]:
+    """The document without any fields but these."""
+    return {name: value for name, value in document.items() if name in names}
