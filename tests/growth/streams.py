@@ -222,7 +222,7 @@ def held(events: list[Event]) -> Work:
 
 def collected(pieces: list[bytes]) -> Work:
     def work() -> None:
-        _, collector = profile_named("vllm", CHAT).ask({"stream": True}, chat=True)
+        _, collector = profile_named("vllm", CHAT).ask({"stream": True}, DIALECTS[CHAT].logprobs)
         for piece in pieces:
             collector.frame(piece)
         collector.tokens(None)

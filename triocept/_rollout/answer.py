@@ -103,6 +103,9 @@ class Delivery(Protocol):
     def break_silence(self, response_id: str) -> bool:
         """A no-op; the answer will have this id. Whether all is sent."""
 
+    def fail(self, error: Exception) -> bool:
+        """What its client is told, and the program, when it cannot say this answer. Whether all is sent."""
+
     async def wait(self, news: Condition) -> None:
         """Until there is news, or it is `due`.
 
@@ -114,6 +117,7 @@ class Delivery(Protocol):
 
         Raises:
             ClientGone: the client has hung up, or takes nothing any more.
+            DialectError: this connection's dialect cannot say what was written.
 
         Cancellation: breaks the connection off.
         """
@@ -229,9 +233,15 @@ class Subscription:
         self._full = False  # whether the connection has something to flush
         self._early = False  # whether the increment that is put next was written
         self._gone = False
-        self._error: Exception | None = None
+        self._error: Exception | None = None  # why the connection cannot say this answer; not told yet
+        self._failed = False  # whether it was
         self._news = Condition()
         self._flushing: trio.CancelScope | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all of the answer is there."""
+        return self._answer.outcome is not None
 
     @property
     def request_id(self) -> str:
@@ -248,7 +258,6 @@ class Subscription:
 
         Raises:
             ClientGone: by `hang_up`, or from the connection.
-            Exception: from the connection: it cannot say this answer.
 
         Cancellation: of a flush breaks the connection off, of a wait does nothing.
         """
@@ -257,10 +266,12 @@ class Subscription:
         while True:
             self.advance()
             self._answer._progress.notify_all()
+            if self._error is not None:
+                self._fail(delivery)
             if self._full:
                 await self._flush(delivery)
-            elif self._error is not None:
-                raise self._error
+            elif self._failed:
+                return
             elif self.ended:
                 break
             elif self._gone:
@@ -268,15 +279,15 @@ class Subscription:
             elif delivery.due > trio.current_time():
                 await delivery.wait(self._news)
             else:
-                self._full = not delivery.break_silence(self._announce())
+                self._break_silence(delivery)
         self.delivered = True
 
     def advance(self) -> bool:
         """Write what is there, while the connection takes more; then the outcome. Whether all increments are taken."""
         delivery, answer = self._delivery, self._answer
-        if delivery is None or self._full or self._gone or self._error is not None:
+        if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
-        entries = answer.entries
+        entries, begins = answer.entries, not self.at
         try:
             while self.at < len(entries) and not self._full:
                 self.at += 1
@@ -290,14 +301,15 @@ class Subscription:
                 self.delivered = not self._full
         except Exception as exc:
             self._error = exc
-        if self._full or self.ended or self._error is not None:
+        # What has begun may be silent for less long: it is `due` sooner.
+        if self._full or self.ended or self._error is not None or (begins and self.at):
             self._news.notify_all()
         return self.at == len(entries)
 
     def write_early(self, data: bytes) -> bool:
         """Write the bytes of the increment that is put next, if that is the one that the connection waits for."""
         delivery = self._delivery
-        if delivery is None or self._full or self._gone or self._error is not None:
+        if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
         self._early = self.at == len(self._answer.entries) and delivery.write_early(data)
         if delivery.full:
@@ -318,6 +330,7 @@ class Subscription:
         It lets go of the connection, too: a cycle would keep a whole request until the garbage collector comes.
         """
         self._delivery = None
+        self.fault = self._error = None
         answer = self._answer
         answer.delivered |= self.delivered
         answer._subscriptions.discard(self)
@@ -329,12 +342,32 @@ class Subscription:
         if self._gone:
             raise ClientGone
         self._flushing = scope = trio.CancelScope()
-        with scope:
-            await delivery.flush()
-            self._full = False
-        self._flushing = None
+        try:
+            with scope:
+                await delivery.flush()
+                self._full = False
+        except ClientGone:
+            raise
+        except Exception as exc:
+            if self._failed:
+                raise
+            self._error = exc
+        finally:
+            self._flushing = None
         if scope.cancelled_caught:
             raise ClientGone
+
+    def _break_silence(self, delivery: Delivery) -> None:
+        try:
+            self._full = not delivery.break_silence(self._announce())
+        except Exception as exc:
+            self._error = exc
+
+    def _fail(self, delivery: Delivery) -> None:
+        """Let the connection say that it cannot say this answer; that is all it says of it."""
+        error, self._error, self._failed = self._error, None, True
+        assert error is not None
+        self._full = not delivery.fail(error)
 
     def _announce(self) -> str:
         """The id that the answer will have, for an agent that must be told before it has begun."""

@@ -141,6 +141,10 @@ class Asking:
         """It is in no hurry."""
         return True
 
+    def fail(self, error: Exception) -> bool:
+        """It can be told everything."""
+        return True
+
     async def wait(self, news: Condition) -> None:
         await news.wait()
 

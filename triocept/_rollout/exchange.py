@@ -3,7 +3,7 @@
 Rules:
 
 1. One exchange, one outcome: `_settle` is the only place that fixes it, and it fixes it before its first checkpoint.
-2. Recorded before released: every recorder and the trace have the turn before the log gets its end, and so before
+2. Recorded before released: every recorder and the trace have the turn before the answer gets its end, and so before
    the agent can see the terminal event.
 3. An outcome is never lost by cancellation: what was fixed is recorded and released, shielded.
 4. Whoever is at work on an exchange that is settled from outside (a hang-up, the end of its rollout) is stopped first,

@@ -726,7 +726,11 @@ async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
     """Tell a call that becomes no exchange, one that comes too late say, and record nothing."""
     answer = Answer()
     answer.end(outcome)
-    await deliver(answer.subscribe())
+    subscription = answer.subscribe()
+    try:
+        await deliver(subscription)
+    finally:
+        subscription.close()
 
 
 def check_concurrency(concurrency: int | None) -> None:

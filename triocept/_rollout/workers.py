@@ -144,6 +144,7 @@ class _Workers:
             if cancelled is not None:
                 raise cancelled from None
         finally:
+            cancelled = error = None  # they hold this frame, and with it the exchange
             exchange._worker = None
             if self._limit is not None:
                 self._limit.release()

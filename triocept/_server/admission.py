@@ -88,9 +88,6 @@ class Admission:
         self._keyless.pop(guest, None)
         self._bytes_held -= self._held.pop(guest, 0)
 
-    def is_keyless(self, guest: Guest) -> bool:
-        return guest in self._keyless
-
     def begin_head(self, guest: Guest) -> None:
         """A head has begun, if it had not, and its end was not there."""
         if guest not in self._heads:

@@ -31,7 +31,7 @@ from .._rollout.outcome import Answered, Outcome, Refused
 from ..dialects import Dialect, Failure, StreamRenderer
 from ..errors import DialectError
 from .failure import failure_of_fault, failure_of_outcome, failure_reply, identified
-from .transport import GONE, Reply, Transport
+from .transport import Reply, Transport
 
 __all__ = ["deliver", "write_failure"]
 
@@ -81,20 +81,20 @@ class _HTTPDelivery(ABC):
     async def run(self) -> None:
         """Deliver it."""
         transport, subscription = self._transport, self._subscription
-        transport.on_gone(subscription.hang_up)
+        if (
+            not subscription.is_over
+        ):  # else it is written at once, and a half-closed connection can still read it
+            transport.on_gone(subscription.hang_up)
         try:
             await subscription.follow(self)
         except ClientGone:
             await transport.abort()
             raise
-        except GONE:
-            raise
-        except Exception as exc:
-            self._fail(_unsayable(exc, self._dialect, subscription))
-            await transport.flush()
         if self._breaks:
             await transport.abort()
-        subscription.delivered = True
+
+    def fail(self, error: Exception) -> bool:
+        return self._fail(_unsayable(error, self._dialect, self._subscription))
 
     @property
     def full(self) -> bool:

@@ -254,12 +254,11 @@ class HTTPCycle:
         self._ending = False
         self._start: Message | None = None
         """The head of the response, which waits for the first piece of the body."""
-        self._pieces: list[bytes] = []
-        """Of the body, which wait to be sent."""
+        self._piece = b""
+        """Of the body, which waits to be sent."""
         self._last = False
-        """Whether the last of them is the last of all."""
-        self._is_sent = False
-        """Whether that was sent."""
+        """Whether it is the last."""
+        self._unsent = False
 
     async def receive(self) -> Message:
         """For an ASGI application: the next message, but no disconnect once the response is ending."""
@@ -347,10 +346,9 @@ class HTTPCycle:
         self._start = {"type": "http.response.start", "status": status, "headers": encoded}
 
     def write(self, data: bytes, *, last: bool = False) -> bool:
-        if last and self._start is not None and not self._pieces:
+        if last and self._start is not None:
             self._start["headers"].append((b"content-length", str(len(data)).encode()))
-        self._pieces.append(data)
-        self._last = last
+        self._piece, self._last, self._unsent = data, last, True
         return False
 
     def respond(self, reply: Reply) -> bool:
@@ -359,37 +357,33 @@ class HTTPCycle:
 
     @property
     def full(self) -> bool:
-        return bool(self._pieces) or (self._last and not self._is_sent)
+        return self._unsent
 
     async def wait(self, news: Condition, until: float) -> None:
         with trio.CancelScope(deadline=until):
             await news.wait()
 
     async def flush(self) -> None:
-        while self.full:
-            await self._send_pieces()
-            if self._connection.gone:
-                raise ClientGone
+        if self._unsent:
+            await self._send_piece()
+            self._unsent = False
+        if self._connection.gone:
+            raise ClientGone
 
-    async def _send_pieces(self) -> None:
-        """What was written up to now; the head and the first of it in one send, and the end by itself."""
-        pieces, start, last = len(self._pieces), self._start, self._last
-        data = b"".join(self._pieces)
+    async def _send_piece(self) -> None:
+        """The head and the first piece in one send, and the end by itself."""
+        start, self._start = self._start, None
+        more = start is not None or not self._last
         if start is not None:
-            self._start = None
             self._connection.cork()
             await self.forward(start)
-        whole = last and start is None
-        await self._send_body(data, more=not whole)
+        data, self._piece = self._piece, b""  # no further hold on it: a client may take its time
+        await self.forward({"type": "http.response.body", "body": data, "more_body": more})
+        del data
         if start is not None:
             await self._connection.uncork()
-        del self._pieces[:pieces]
-        if last and not whole:
-            await self._send_body(b"", more=False)
-        self._is_sent = last
-
-    async def _send_body(self, data: bytes, *, more: bool) -> None:
-        await self.forward({"type": "http.response.body", "body": data, "more_body": more})
+        if more and self._last:
+            await self.forward({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def abort(self) -> None:
         await self._connection.abort()

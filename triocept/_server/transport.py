@@ -1,4 +1,4 @@
-"""What a connection is to a model call, whatever protocol it speaks: the contract of all four transports."""
+"""What a connection is to a model call, whatever protocol it speaks: the contract of both transports of HTTP."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import ResponseEnd, ResponseStart
+from .._canonical.events import Event, ResponseEnd, ResponseStart
 from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
@@ -42,7 +42,7 @@ from .._rollout.outcome import Answered, Outcome
 from .._rollout.rollout import Rollout
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
-from ..dialects.openai_responses import Documents, WireEvent, is_warm_up, render_steer_failed, render_ws_error
+from ..dialects.openai_responses import Documents, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from . import delivery
 from .admission import Admission
@@ -296,16 +296,18 @@ class _Socket:
 
 
 class _Response:
-    """One response on its way; a `Delivery`."""
+    """One response on its way; a `Delivery`. Its events are rendered one by one, as they can be sent: each of the last
+    few has the whole text."""
 
     def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
         self._socket = socket
         self._documents = Documents(request)
         self._lane = lane
-        self._frames: deque[bytes] = deque()
-        """What is still to be sent."""
+        self._unsent: deque[Event | bytes] = deque()
+        """What is still to be sent: events, and documents."""
         self._begun = False
         self._written_at = trio.current_time()
+        self._subscription: Subscription | None = None
 
     @property
     def response_id(self) -> str:
@@ -313,18 +315,12 @@ class _Response:
         return self._documents.response_id
 
     async def deliver(self, subscription: Subscription) -> None:
-        try:
-            await subscription.follow(self)
-        except GONE:
-            raise
-        except Exception as exc:
-            subscription.fault = exc
-            await self._socket.fail(failure_of_fault(exc), self._lane)
-        subscription.delivered = True
+        self._subscription = subscription
+        await subscription.follow(self)
 
     @property
     def full(self) -> bool:
-        return bool(self._frames)
+        return bool(self._unsent)
 
     @property
     def due(self) -> float:
@@ -332,37 +328,45 @@ class _Response:
 
     def write(self, entry: Entry) -> bool:
         self._begun = True
-        for event in entry.events if isinstance(entry, Relayed) else (entry,):
-            self._keep(self._documents.render(event))
-        return not self._frames
+        self._unsent += entry.events if isinstance(entry, Relayed) else (entry,)
+        return not self._unsent
 
     def write_early(self, data: bytes) -> bool:
         return False
 
     def end(self, outcome: Outcome) -> bool:
         if not isinstance(outcome, Answered):
-            self._frames.append(self._socket.failed(failure_of_outcome(outcome)))
+            self._unsent.append(self._socket.failed(failure_of_outcome(outcome)))
         elif not self._begun:  # it was given whole
-            for event in events_of(outcome.response):
-                self._keep(self._documents.render(event))
-        return not self._frames
+            self._unsent += events_of(outcome.response)
+        return not self._unsent
 
     def break_silence(self, response_id: str) -> bool:
-        self._keep(self._documents.keepalive(response_id))
-        return not self._frames
+        self._unsent += [event.data for event in self._documents.keepalive(response_id)]
+        return not self._unsent
+
+    def fail(self, error: Exception) -> bool:
+        assert self._subscription is not None
+        self._subscription.fault = error
+        self._unsent.clear()
+        self._unsent.append(self._socket.failed(failure_of_fault(error)))
+        return False
 
     async def wait(self, news: Condition) -> None:
         with trio.CancelScope(deadline=self.due):
             await news.wait()
 
     async def flush(self) -> None:
-        while self._frames:
-            await self._socket.send(self._frames[0], self._lane)
-            self._frames.popleft()
-
-    def _keep(self, events: list[WireEvent]) -> None:
+        while self._unsent:
+            for document in self._rendered(self._unsent[0]):
+                await self._socket.send(document, self._lane)
+            self._unsent.popleft()
         self._written_at = trio.current_time()
-        self._frames += [event.data for event in events]
+
+    def _rendered(self, item: Event | bytes) -> list[bytes]:
+        if isinstance(item, bytes):
+            return [item]
+        return [event.data for event in self._documents.render(item)]
 
 
 def _envelope_of(data: bytes) -> _Envelope:
