@@ -186,10 +186,16 @@ def upstreams_ci(session: nox.Session) -> None:
 
 
 def run_upstreams(session: nox.Session, select: str = "") -> None:
-    """Install the agents, and run the tests, which install their servers; arguments go to pytest."""
+    """Install the agents, and run the tests; arguments go to pytest.
+
+    The first test of a server installs it, which takes longer than a test may otherwise (vLLM brings 6 GB); every test
+    has its own limit for what it does itself.
+    """
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "mini_swe_agent")
-    session.run("pytest", "-n", "0", "-m", select, "tests/real_upstreams", *session.posargs)
+    session.run(
+        *("pytest", "-n", "0", "--timeout", "3600", "-m", select, "tests/real_upstreams", *session.posargs)
+    )
 
 
 @nox.session(python=NEWEST)

@@ -33,7 +33,7 @@ from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
 from ._tunnel.health import Supervisor, TunnelHealth
-from .dialects import DIALECTS, Dialect
+from .dialects import Dialect, known_dialects
 from .errors import EndpointCrashed, TunnelError
 
 if TYPE_CHECKING:
@@ -259,6 +259,7 @@ async def serve_endpoint(
     tunnel_health: TunnelHealth | None = HEALTH,
     on_lost_url: OnLostURL = "raise",
     limits: EndpointLimits = LIMITS,
+    dialects: Iterable[Dialect] = (),
     fast: bool = True,
     http2: bool = False,
     websocket: bool = True,
@@ -286,6 +287,8 @@ async def serve_endpoint(
         fast: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI, as
             HTTP/2 and every other route: slower, and otherwise the same.
         limits: what the endpoint puts up with: connections, seconds, bytes; each has a default.
+        dialects: spoken beside those of the package, and beside those that installed packages bring (the entry points
+            `triocept.dialects`). `triocept.dialects` says how to write one.
         http2: whether HTTP/2 is spoken beside HTTP/1.1. No known agent needs it.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
@@ -311,6 +314,7 @@ async def serve_endpoint(
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
     ssl_context = _ssl_context(tls, http2=http2)
+    spoken = known_dialects(dialects)
     registry = Registry()
     errors: list[BaseException] = []  # raised where nothing wraps them, and nothing that is closed hides them
     server: Server | None = None
@@ -326,7 +330,7 @@ async def serve_endpoint(
                 host,
                 secure=tls is not None,
                 registry=registry,
-                dialects=DIALECTS,
+                dialects=spoken,
                 watcher=watcher,
                 recorder=recorder,
                 advertise=advertise,
@@ -381,6 +385,7 @@ async def run_endpoint(
     tunnel_health: TunnelHealth | None = HEALTH,
     on_lost_url: OnLostURL = "raise",
     limits: EndpointLimits = LIMITS,
+    dialects: Iterable[Dialect] = (),
     fast: bool = True,
     http2: bool = False,
     websocket: bool = True,
@@ -404,6 +409,7 @@ async def run_endpoint(
         tunnel_health=tunnel_health,
         on_lost_url=on_lost_url,
         limits=limits,
+        dialects=dialects,
         fast=fast,
         http2=http2,
         websocket=websocket,

@@ -18,13 +18,14 @@ from .._canonical.request import Sampling
 from .._rollout.workers import Handler
 from .._upstream import open_upstream
 from .._upstream.tokens import PROFILES
-from ..dialects import DIALECTS
+from ..dialects import known_dialects
 
 __all__ = ["Forward", "forward_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_HOSTS = {host: name for name, dialect in DIALECTS.items() for host in dialect.hosts}
+_DIALECTS = known_dialects()
+_HOSTS = {host: name for name, dialect in _DIALECTS.items() for host in dialect.hosts}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Forward:
             raise click.UsageError(
                 "--tokens asks the server at once whether it gives them: say its --model, too"
             )
-        variable = api_key_env or DIALECTS[name].key_variable
+        variable = api_key_env or _DIALECTS[name].key_variable
         return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
 
     @property
@@ -129,7 +130,7 @@ _OPTIONS = {
     "dialect": click.option(
         "--upstream-dialect",
         "dialect",
-        type=click.Choice([name.replace("_", "-") for name in DIALECTS]),
+        type=click.Choice([name.replace("_", "-") for name in _DIALECTS]),
         show_default="by the URL, else openai-chat",
         help="What it speaks.",
     ),

@@ -17,7 +17,7 @@ from .._rollout.rollout import Rollout
 from .._rollout.workers import Handler
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
-from ..dialects import DIALECTS
+from ..dialects import known_dialects
 from .forward import Forward
 from .script import Script
 from .show import Show
@@ -72,7 +72,7 @@ def _print(text: str) -> None:
 def described(endpoint: Endpoint, rollout: Rollout) -> str:
     """What somebody needs to point an agent there, as lines for a shell."""
     lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C or SIGTERM"]
-    lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in DIALECTS]
+    lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in known_dialects()]
     lines += [f"# key: {rollout.api_key}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in rollout.environ().items()]
     return "\n".join(lines)

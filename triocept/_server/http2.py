@@ -354,7 +354,8 @@ class HTTP2:
             stream.let_on()
 
     def _share_more(self) -> None:
-        self._moved_at = trio.current_time()
+        if self._shared_room > 0:  # not by other traffic, an answered PING say, behind a shut window
+            self._moved_at = trio.current_time()
         self.let_next_on()
 
     def let_next_on(self) -> None:

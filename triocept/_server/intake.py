@@ -66,7 +66,7 @@ async def intake(
     try:
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
-        rollout = authenticate(head, registry, route.rollout_id)
+        rollout = authenticate(head, registry, route.rollout_id, route.dialect)
         transport.admit()
         document = await read_document(head, transport, max_body, rollout._addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
@@ -102,19 +102,21 @@ async def intake(
         request,
         partial(deliver, request=request, dialect=route.dialect, transport=transport),
         raw=document,
-        headers=redacted(head.headers),
+        headers=redacted(head.headers, route.dialect),
         query=head.query,
         kind=route.kind,
     )
 
 
-def authenticate(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
-    """The rollout that the request's key opens.
+def authenticate(
+    head: Head, registry: Registry, rollout_id: str | None, dialect: Dialect | None = None
+) -> Rollout:
+    """The rollout that the request's key opens, wherever keys stand, and where they do in this dialect.
 
     Raises:
         Refusal: 401, for a key that opens nothing here; 503 where the endpoint is stopping.
     """
-    rollout = registry.authenticate(_key(head), rollout_id)
+    rollout = registry.authenticate(_key(head, dialect), rollout_id)
     if rollout is None:
         raise _endpoint_stops() if registry.closing else _wrong_key(head, rollout_id)
     return rollout
@@ -168,12 +170,15 @@ def _why_not(head: Head, rollout_id: str | None) -> str:
     return f"this API key does not open {where} here: it is wrong, or its rollout has ended"
 
 
-def _key(head: Head) -> str | None:
+def _key(head: Head, dialect: Dialect | None = None) -> str | None:
     scheme, _, token = head.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     headers = head.headers
     other = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key")
+    if not other and dialect is not None:
+        named = (headers.get(name) for name in dialect.key_names if name not in KEY_HEADERS)
+        other = next(filter(None, named), other)
     if other or token or scheme.lower() == "bearer":
         return other
     return scheme or None  # the key alone, as curl's first try has it
@@ -253,6 +258,9 @@ def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def redacted(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Headers as a program may see them: those that hold a key say `[redacted]`."""
-    return {name: REDACTED if name in KEY_HEADERS else value for name, value in headers.items()}
+def redacted(headers: Mapping[str, str], dialect: Dialect | None = None) -> Mapping[str, str]:
+    """Headers as a program may see them: those that hold a key, here or in this dialect, say `[redacted]`."""
+    hidden = dialect.key_names if dialect is not None else frozenset()
+    return {
+        name: REDACTED if name in KEY_HEADERS or name in hidden else value for name, value in headers.items()
+    }

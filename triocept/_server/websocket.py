@@ -260,6 +260,7 @@ class _Socket:
     async def _warm_up(self, request: Request, out: _Response) -> None:
         usage = Usage(input_tokens=estimate_input_tokens(request), output_tokens=0, estimated=True)
         out.write(ResponseStart(model=request.model))
+        await out.flush()
         self._warm[out.response_id] = request
         if len(self._warm) > MAX_WARM:
             del self._warm[next(iter(self._warm))]

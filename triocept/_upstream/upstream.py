@@ -40,6 +40,7 @@ from .._rollout.exchange import Exchange
 from .._rollout.rollout import Rollout
 from .._rollout.stream import ResponseStream
 from .._trace.tokens import Tokens
+from ..dialects import Dialect
 from ..dialects import dialect as dialect_named
 from ..dialects._json import decode_json
 from ..errors import ContextLengthError, DialectError, UpstreamError
@@ -90,7 +91,7 @@ class Upstream:
     def __init__(
         self,
         address: Address,
-        dialect: str,
+        dialect: Dialect,
         *,
         transport: ProviderClient,
         api_key: str | None,
@@ -104,9 +105,9 @@ class Upstream:
     ) -> None:
         self.url = address.base
         """Its base URL, without a query."""
-        self.dialect = dialect
+        self.dialect = dialect.name
         """What it speaks."""
-        self._codec = dialect_named(dialect)
+        self._codec = dialect
         self._transport = transport
         self._requests = Requests(address, self._codec, api_key, overrides, profile)
         self._counter = Counter(self._requests, transport, self._codec)
@@ -472,7 +473,7 @@ class _Whole:
 async def open_upstream(
     base_url: str,
     *,
-    dialect: str,
+    dialect: str | Dialect,
     api_key: str | None = None,
     model: str | None = None,
     sampling: Sampling | None = None,
@@ -501,7 +502,7 @@ async def open_upstream(
         base_url: as the provider's own SDK takes it: with `/v1` for OpenAI's dialects, without for Anthropic's and
             Google's. A query in it is sent with every call.
         dialect: what it speaks: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
-            `gemini`.
+            `gemini`; the name that an installed package brings (see `triocept.dialects`), or a `Dialect`.
         api_key: sent as this dialect's providers want it. None: the provider wants none; an empty one is an error. It
             is taken out of what the provider says of an error; one of fewer than 8 characters ("x", "EMPTY") is taken
             for no secret.
@@ -542,7 +543,9 @@ async def open_upstream(
     """
     check_loop("open_upstream")
     address = parse_address(base_url)
-    check_str("dialect", dialect)
+    if not isinstance(dialect, Dialect):
+        check_str("dialect", dialect)
+        dialect = dialect_named(dialect)
     key = key_of(api_key)
     check_overrides(model, sampling)
     check_body(extra_body)
@@ -558,7 +561,7 @@ async def open_upstream(
         hold_calls=hold_calls,
     )
     check_tls(tls)
-    profile = None if tokens is None else profile_named(tokens, dialect)
+    profile = None if tokens is None else profile_named(tokens, dialect.name)
     if profile is not None and model is None:
         raise ValueError("tokens are asked for once at the start, and that needs a model")
     overrides = Overrides(

@@ -1,11 +1,31 @@
 """The wire formats that triocept speaks, and how to write one more.
 
 A dialect is sans-IO: decoded JSON documents and bytes go in, canonical values come out, and the reverse. It
-speaks both ways, as a server to an agent and as a client to a provider. It is one record, a `Dialect`:
+speaks both ways, as a server to an agent and as a client to a provider. It is one record, a `Dialect`::
 
-1. `parse_request` and `render_response` (and `stream_renderer`, `render_error`) make the server.
-2. `render_request` and `parse_response` (and `stream_parser`, `parse_error`) make the client.
-3. Its other fields are the facts that somebody asks for by the dialect's name: paths, heads, variables, and so on.
+    SHOUT = Dialect(
+        name="shout",
+        route="/shout",                     # POST /shout; a rollout's base URL stands before it
+        parse_request=parse_request,        # as a server: what an agent's document asks,
+        render_response=render_response,    # what it is answered, whole
+        stream_renderer=Renderer,           # or streamed: a StreamRenderer for each request,
+        render_error=render_error,          # or why it is not
+        render_request=render_request,      # as a client: the reverse of each
+        parse_response=parse_response,
+        stream_parser=Parser,
+        parse_error=parse_error,
+    )
+
+Its other fields are facts that somebody asks for: paths, heads, content types, caps, variables, side routes. Each says
+what it is good for where it is missing.
+
+To make it known:
+
+* `serve_endpoint(dialects=[SHOUT])`, and `open_upstream(url, dialect=SHOUT)`;
+* or, of a package, as an entry point. Then it is known by its name wherever the package is installed::
+
+      [project.entry-points."triocept.dialects"]
+      shout = "my_package:SHOUT"
 
 Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
 
@@ -14,19 +34,60 @@ Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
   and the error names the path: `messages[3].content[0].type`.
 * Render strictly: every field that the official SDK marks as required is there.
 * What was kept is written again only into the dialect that it came in.
-* A whole response is the fold of its stream; any split of the bytes gives the same events; a stream without
-  its terminal event is a truncation.
+* A whole response is the fold of its stream (`triocept.assemble`, `triocept.events_of`); any split of the bytes gives
+  the same events; a stream without its terminal event is a truncation (`UpstreamTruncated`).
 
-`Fields` reads a document with paths; `error_of` makes the error of a provider's `Failure`.
+What is here to write one with:
+
+* documents: `Fields` reads one with paths, `merged` and `known_of` put one together; `decode_json`, `encode_json`,
+  `encode_text`.
+* streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` of server-sent events; `LineDecoder`,
+  `encode_line` and `LINE_FRAMES` of a document on each line. `Increments` makes the events of parts that follow one
+  another, `PartSequence` gives overlapping parts one after the other, `gather` collects what chunks have beside.
+* content: `parse_content`, `as_content`, `in_result`; `split_data_url`, `data_url`, `media_type_of`.
+* calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, where
+  arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA`, where tools take free text.
+* answers: `settled_stop`; `effort_for` and `budget_for`, between words and tokens of thinking.
+* other dialects' values: `is_own`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps a blob.
+* errors: `Failure`, `error_of`, `error_text`, `status_of`; and of one that agents know by its words, a prompt that is
+  too long: `OVERFLOW`, `is_overflow`, `says_overflow`, `overflow_words`.
 """
 
 from __future__ import annotations
 
-from ._failures import OVERFLOW, Failure, error_of
-from ._fields import Fields
-from ._json import decode_json, encode_json
+from .._canonical.memory import Memory
+from .._sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
+from ._arguments import object_of, text_of
+from ._custom import SCHEMA as CUSTOM_SCHEMA
+from ._custom import FittedCall, custom_names, fitted_call
+from ._efforts import budget_for, effort_for
+from ._failures import (
+    OVERFLOW,
+    Failure,
+    error_of,
+    error_text,
+    is_overflow,
+    overflow_words,
+    says_overflow,
+    status_of,
+)
+from ._fields import Fields, known_of, merged
+from ._gather import gather
+from ._ids import fresh_id, legal_id, short_id
+from ._increments import Increments
+from ._json import decode_json, encode_json, encode_text
+from ._lines import LINE_FRAMES, LineDecoder, encode_line
+from ._media import data_url, media_type_of, split_data_url
 from ._models import render_models
-from ._registry import DIALECTS, dialect
+from ._packed import pack, unpack
+from ._pairing import MADE, Pairing
+from ._parts import as_content, in_result, parse_content
+from ._portable import is_own, portable
+from ._refusals import refuse_token_ids
+from ._registry import DIALECTS, dialect, known_dialects
+from ._sequence import PartEvent, PartSequence
+from ._stops import settled_stop
+from ._tool_names import ToolNames
 from .base import HERE, SDK, Dialect, ParseRequest, Target, bearer
 from .side import (
     CountCalls,
@@ -43,17 +104,31 @@ from .side import (
 from .streams import StreamParser, StreamRenderer
 
 __all__ = [
+    "CUSTOM_SCHEMA",
     "DIALECTS",
     "HERE",
+    "LINE_FRAMES",
+    "MADE",
     "OVERFLOW",
     "SDK",
+    "SSE",
+    "SSE_FRAMES",
     "CountCalls",
     "Dialect",
     "Earlier",
     "Failure",
     "Fields",
+    "FittedCall",
+    "FrameEnd",
+    "Increments",
+    "LineDecoder",
+    "Memory",
+    "Pairing",
     "ParseRequest",
+    "PartEvent",
+    "PartSequence",
     "ProviderCall",
+    "SSEDecoder",
     "SideBody",
     "SideCall",
     "SideRoute",
@@ -61,13 +136,48 @@ __all__ = [
     "StreamRenderer",
     "Target",
     "TokenCount",
+    "ToolNames",
+    "as_content",
     "bearer",
+    "budget_for",
     "counted",
     "counted_by",
+    "custom_names",
+    "data_url",
     "decode_json",
     "dialect",
+    "effort_for",
     "encode_json",
+    "encode_line",
+    "encode_sse",
+    "encode_text",
     "error_of",
+    "error_text",
+    "events_pattern",
+    "fitted_call",
+    "fresh_id",
+    "gather",
+    "in_result",
+    "is_overflow",
+    "is_own",
+    "known_dialects",
+    "known_of",
+    "legal_id",
+    "media_type_of",
+    "merged",
+    "object_of",
     "only",
+    "overflow_words",
+    "pack",
+    "parse_content",
+    "portable",
+    "refuse_token_ids",
     "render_models",
+    "says_overflow",
+    "settled_stop",
+    "short_id",
+    "split_data_url",
+    "status_of",
+    "text_of",
+    "unpack",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, final
 
 import msgspec
@@ -214,6 +215,11 @@ class Dialect:
 
     def __repr__(self) -> str:
         return f"<Dialect {self.name}>"
+
+    @cached_property
+    def key_names(self) -> frozenset[str]:
+        """The names of the headers that may hold a key."""
+        return frozenset(self.key_headers("key"))
 
     def match(self, path: str, query: str) -> Target | None:
         """What the path of a call, without a rollout's prefix, and its query say; None: it is no model call of this

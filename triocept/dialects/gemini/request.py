@@ -20,6 +20,7 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import Request, ToolChoice
 from ...errors import DialectError
 from .._fields import merged
+from .._pairing import Pairing
 from .._portable import portable
 from .._refusals import refuse_token_ids
 from ..base import HERE, Target
@@ -27,7 +28,6 @@ from .config import CONFIG, parse_config, render_config
 from .fields import ProtoFields
 from .messages import parse_content, parse_system, parted, render_messages
 from .names import NAME
-from .pairing import Pairing
 from .paths import bare_model, full_model
 from .tools import parse_choice, parse_tool, render_choice, render_tools
 
@@ -96,7 +96,7 @@ def _aimed(request: Request, target: Target, path: str) -> Request:
 
 
 def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
-    pairing = Pairing()
+    pairing = Pairing(lambda identity: {"functionResponse": {"id": identity}})
     return tuple(message for content in contents for message in parted(pairing.pair(content)))
 
 

@@ -18,9 +18,9 @@ from ..._canonical.content import Json, Media, Opaque, Part, Text, ToolResult
 from ...errors import DialectError
 from .._fields import merged
 from .._json import decode_json, encode_json
+from .._pairing import MADE
 from .fields import ProtoFields
 from .names import NAME
-from .pairing import MADE
 
 __all__ = ["parse_result", "render_result"]
 

@@ -22,8 +22,8 @@ from .._arguments import object_of, text_of
 from .._custom import SCHEMA, wrapped
 from .._fields import Fields, merged
 from .._ids import fresh_id
+from .._pairing import MADE
 from .fields import ProtoFields
-from .pairing import MADE
 from .schemas import json_schema_of
 
 __all__ = [

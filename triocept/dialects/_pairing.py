@@ -1,20 +1,21 @@
-"""Which result belongs to which call.
+"""Which result belongs to which call, on a wire where ids are optional.
 
 Rules:
 
-1. Ids are optional on the wire. A call without one gets one that is the same whenever the same conversation comes
-   again; it is never written to a provider of this dialect.
+1. A call without an id gets one that is the same whenever the same conversation comes
+   again; it begins with `MADE`, and is never written to a provider of the same dialect.
 2. A result belongs to the call of its id; else to the oldest unanswered call of its name.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 
 import msgspec
 
-from ..._canonical.content import Message, Part, ToolCall, ToolResult
-from .._fields import merged
+from .._canonical.content import Json, Message, Part, ToolCall, ToolResult
+from ._fields import merged
 
 __all__ = ["MADE", "Pairing"]
 
@@ -22,9 +23,14 @@ MADE = "triocept_call_"
 
 
 class Pairing:
-    """Takes the calls and results of one conversation in their order, gives them with ids."""
+    """Takes the calls and results of one conversation in their order, gives them with ids.
 
-    def __init__(self) -> None:
+    Args:
+        kept: what a result has beside, that has another id than its call: it is written again.
+    """
+
+    def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
+        self._kept = kept
         self._made = 0
         self._known: set[str] = set()
         self._waiting: dict[str, _Waiting] = {}
@@ -65,7 +71,7 @@ class Pairing:
             waiting.discard(oldest)
             extra = result.extra
             if result.id:  # an id that only the result has: it is written again
-                extra = merged(extra or {}, {"functionResponse": {"id": result.id}})
+                extra = merged(extra or {}, self._kept(result.id))
             return msgspec.structs.replace(result, id=oldest, extra=extra)
         return result if result.id else msgspec.structs.replace(result, id=self._new_id())
 
