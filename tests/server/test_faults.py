@@ -90,8 +90,8 @@ async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner
 ) -> None:
     render = _Streamed._bytes
 
-    def failing(self: _Streamed, entry: Any) -> bytes:
-        return fail() if "two" in repr(entry) else render(self, entry)
+    def failing(self: _Streamed, entry: Any, renderer: Any) -> bytes:
+        return fail() if "two" in repr(entry) else render(self, entry, renderer)
 
     async def in_pieces(exchange: Exchange) -> None:
         async with exchange.open_stream() as stream:
