@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.asking import ask_body, connected, raw_request, read_to_end
+from tests.asking import ask_body, connected, raw_request
 from tests.server.test_silence import Heard, request_in
 from triocept import (
     Exchange,
@@ -156,19 +157,20 @@ async def test_a_no_op_that_a_dialect_cannot_say_is_a_fault_and_nothing_is_writt
         subscription.close()
 
 
-@pytest.mark.not_over_http2("a stream of it is always closed on its client's side")
-async def test_who_comes_too_late_is_told_so_though_it_has_closed_its_half(every_way: str) -> None:
-    async def answer(exchange: Exchange) -> None:
-        raise AssertionError("it is over")
+class HalfClosed(Heard):
+    """A connection whose client has said that it will send no more: it may have gone, or it may be reading."""
 
-    large = ask_body("x" * 200, messages=[{"role": "user", "content": "x" * 40} for _ in range(60_000)])
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            await rollout.stop("enough")
-            async with connected(endpoint.port) as agent:
-                await agent.send_all(raw_request(rollout, json.dumps(large).encode()))
-                await agent.send_eof()
-                assert (await read_to_end(agent)).startswith(b"HTTP/1.1 404")
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        callback()
+
+
+@pytest.mark.not_over_http2("it has no connection but its own")
+async def test_who_has_closed_its_half_is_given_an_answer_that_is_there() -> None:
+    """A call that comes too late, say, is told so."""
+    heard, answer = HalfClosed(), Answer()
+    answer.end(Answered(Response.of("one")))
+    await deliver(answer.subscribe(), request_in(CHAT, stream=False), dialect(CHAT), heard)
+    assert b'"one"' in heard.body
 
 
 @pytest.mark.not_over_http2("it has no connection but its own")
