@@ -193,6 +193,8 @@ def any_request(dialect: str) -> st.SearchStrategy[Request]:
 
 def sayable(request: Request, dialect: str) -> Request:
     """The request, without what `dialect` has no words for in its requests."""
+    if dialect == "ollama":
+        return msgspec.structs.replace(request, user=None, tool_choice=None)
     if dialect == "gemini":
         offered = tuple(msgspec.structs.replace(tool, strict=None) for tool in request.tools)
         return msgspec.structs.replace(request, tools=offered, user=None)
@@ -246,6 +248,9 @@ def sayable_answer(response: Response, dialect: str) -> Response:
     if dialect == "gemini" and response.usage is not None:
         usage = msgspec.structs.replace(response.usage, cache_write_tokens=None)
         return msgspec.structs.replace(response, usage=usage)
+    if dialect == "ollama" and response.usage is not None:
+        counts = Usage(input_tokens=response.usage.input_tokens, output_tokens=response.usage.output_tokens)
+        return msgspec.structs.replace(response, usage=counts)
     if dialect != "openai_completions":
         return response
     said = tuple(part for part in response.content if not isinstance(part, ToolCall))

@@ -1,0 +1,68 @@
+"""Whole answers of `/api/chat`: a stream of one document.
+
+Rules:
+
+1. What the document has beside (`total_duration`, `logprobs`, …) is in `extra`, what its message has in
+   `extra["message"]`. `created_at` is always ours: the time of the answer.
+2. An answer has no id on this wire.
+3. Words of refusal are a text; signatures and what other wires have of their own are left out.
+4. Clients count on the numbers: what nobody counted is estimated.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ..._canonical.content import Json
+from ..._canonical.events import Event
+from ..._canonical.fold import assemble
+from ..._canonical.request import Request
+from ..._canonical.response import Response
+from ..._canonical.tokens import estimate_usage
+from .._failures import error_of
+from .._fields import merged
+from .._portable import is_own
+from .chunks import Chunks
+from .error import find_error, parse_error
+from .finish import render_finish
+from .messages import render_parts
+from .names import NAME
+from .usage import render_usage
+
+__all__ = ["now", "parse_response", "render_response"]
+
+
+def parse_response(document: Json) -> Response:
+    """The whole response that a provider sent.
+
+    Raises:
+        DialectError: with the path in the document.
+        UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
+        UpstreamTruncated: it has not ended.
+    """
+    if find_error(document) is not None:
+        raise error_of(parse_error(0, document))
+    events: list[Event] = []
+    chunks = Chunks()
+    chunks.take(document, events)
+    chunks.close()
+    return assemble(events)
+
+
+def render_response(response: Response, request: Request) -> Json:
+    """The document that answers `request` with `response`."""
+    own = is_own(response.dialect, NAME)
+    document: dict[str, Json] = {
+        "model": response.model or request.model,
+        "created_at": now(),
+        "message": {"role": "assistant", **render_parts(response.content, own=own)},
+        "done": True,
+        "done_reason": render_finish(response.stop_reason),
+        **render_usage(response.usage or estimate_usage(request, response)),
+    }
+    return merged(document, response.extra) if own and response.extra else document
+
+
+def now() -> str:
+    """The time, as Go writes it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

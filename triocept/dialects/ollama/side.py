@@ -1,0 +1,84 @@
+"""What Ollama's clients ask beside model calls: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..._canonical.content import Json
+from .._fields import Fields
+from ..side import SideCall, SideRoute
+
+__all__ = ["SIDE_ROUTES", "environment", "is_client", "render_models"]
+
+_VERSION = "0.12.0"
+"""What is spoken: newer clients look whether their server is too old for them."""
+_EPOCH = "1970-01-01T00:00:00Z"
+_DETAILS: dict[str, Json] = {
+    "parent_model": "",
+    "format": "",
+    "family": "",
+    "families": [],
+    "parameter_size": "",
+    "quantization_level": "",
+}
+_ABILITIES = ["completion", "tools", "thinking", "vision"]
+
+
+def render_models(names: Sequence[str]) -> Json:
+    """The list of models."""
+    return {"models": [_model(name) for name in names]}
+
+
+def is_client(path: str, headers: Mapping[str, str]) -> bool:
+    """Whether the client speaks to Ollama: only it has such paths. (Claude Code asks for `/api/hello`.)"""
+    return path.startswith("/api/") and path != "/api/hello"
+
+
+def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
+    """Where agents look for Ollama; see `Dialect.environment`."""
+    return {"OLLAMA_HOST": base_url, "OLLAMA_API_KEY": api_key}
+
+
+def _model(name: str) -> dict[str, Json]:
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": _EPOCH,
+        "size": 0,
+        "digest": "",
+        "details": _DETAILS,
+    }
+
+
+def _tags(call: SideCall) -> Json:
+    return render_models([call.model])
+
+
+def _running(call: SideCall) -> Json:
+    return {"models": [{**_model(call.model), "expires_at": _EPOCH, "size_vram": 0}]}
+
+
+def _show(call: SideCall) -> Json:
+    fields = Fields(call.document)
+    fields.text("model")  # agents may ask for any
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": _DETAILS,
+        "model_info": {},
+        "capabilities": _ABILITIES,
+        "modified_at": _EPOCH,
+    }
+
+
+def _version(call: SideCall) -> Json:
+    return {"version": _VERSION}
+
+
+SIDE_ROUTES = (
+    SideRoute(paths=("/api/tags",), answer=_tags),
+    SideRoute(paths=("/api/ps",), answer=_running),
+    SideRoute(paths=("/api/show",), method="POST", answer=_show),
+    SideRoute(paths=("/api/version",), answer=_version),
+)

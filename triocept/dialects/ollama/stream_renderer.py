@@ -1,0 +1,132 @@
+"""Streamed answers of `/api/chat`, written: one document on each line.
+
+Rules:
+
+1. There are no empty lines: the official Python client dies of one.
+2. Parts are strictly one after the other. Text goes out as it comes; a call when it is whole, for the wire has no
+   fragments of one.
+3. The last document has the reason, the numbers, estimated if need be, and what the answer has beside.
+4. A keepalive is a document that says nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from ..._canonical.request import Request
+from ..._canonical.response import Usage
+from ..._canonical.tokens import estimate_streamed
+from .._failures import Failure
+from .._fields import merged
+from .._json import encode_json, encode_text
+from .._lines import encode_line
+from .._portable import is_own
+from .._sequence import PartEvent, PartSequence
+from ..streams import StreamRenderer
+from .error import render_error
+from .finish import render_finish
+from .messages import render_parts
+from .names import NAME
+from .response import now
+from .usage import render_usage
+
+__all__ = ["Renderer"]
+
+_TEXT = b'{"role":"assistant","content":'
+_THINKING = b'{"role":"assistant","content":"","thinking":'
+_BEHIND = b'},"done":false}\n'
+
+
+class Renderer(StreamRenderer):
+    """Writes one streamed answer to `request`."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._own = True
+        self._head = b""
+        self._usage: Usage | None = None
+        self._extra: dict[str, Json] = {}
+        self._sequence = PartSequence()
+        self._before: bytes | None = None
+        """What stands before a delta of the part whose turn it is."""
+        self._call: ToolCall | None = None
+        self._held: list[str] = []
+        self._characters = 0
+
+    def render(self, event: Event) -> bytes:
+        match event:
+            case ResponseStart():
+                return self._start(event)
+            case ResponseEnd():
+                return self._end(event)
+            case _:
+                return b"".join([self._part(each) for each in self._sequence.add(event)])
+
+    def fail(self, failure: Failure) -> bytes:
+        return encode_line(render_error(failure))
+
+    def keepalive(self, response_id: str = "") -> bytes:
+        self._open_head("")
+        return self._head + _TEXT + b'""' + _BEHIND
+
+    def _start(self, event: ResponseStart) -> bytes:
+        self._own = is_own(event.dialect, NAME)
+        self._usage = event.usage
+        self._extra = dict(event.extra or {}) if self._own else {}
+        self._open_head(event.model)
+        return b""
+
+    def _open_head(self, model: str) -> None:
+        if not self._head:
+            self._head = encode_json(self._about(model))[:-1] + b',"message":'
+
+    def _about(self, model: str) -> dict[str, Json]:
+        self._model = model or self._request.model
+        return {"model": self._model, "created_at": now()}
+
+    def _part(self, event: PartEvent) -> bytes:
+        match event:
+            case PartDelta(text=text):
+                return self._text(text)
+            case PartStart(part=Text(text=text) | RefusalText(text=text)):
+                self._before = self._head + _TEXT
+                return self._text(text)
+            case PartStart(part=Reasoning(text=text)):
+                self._before = self._head + _THINKING
+                return self._text(text)
+            case PartStart(part=ToolCall() as call):
+                self._call, self._held = call, [call.arguments]
+                self._characters += len(call.name) + len(call.arguments)
+            case PartEnd():
+                return self._close()
+        return b""
+
+    def _text(self, text: str) -> bytes:
+        self._characters += len(text)
+        if self._call is not None:
+            self._held.append(text)
+        if self._before is None or not text:
+            return b""
+        return self._before + encode_text(text) + _BEHIND
+
+    def _close(self) -> bytes:
+        call, self._call, self._before = self._call, None, None
+        if call is None:
+            return b""
+        whole = msgspec.structs.replace(call, arguments="".join(self._held))
+        message = {"role": "assistant", **render_parts([whole], own=self._own)}
+        return self._head + encode_json(message)[:-1] + _BEHIND
+
+    def _end(self, event: ResponseEnd) -> bytes:
+        usage = event.usage or self._usage or estimate_streamed(self._request, self._characters)
+        document: dict[str, Json] = {
+            **self._about(self._model),
+            "message": {"role": "assistant", "content": ""},
+            "done": True,
+            "done_reason": render_finish(event.stop_reason),
+            **render_usage(usage),
+        }
+        extra = {**self._extra, **(event.extra or {})} if self._own else {}
+        return encode_line(merged(document, extra) if extra else document)
