@@ -81,9 +81,7 @@ class _HTTPDelivery(ABC):
     async def run(self) -> None:
         """Deliver it."""
         transport, subscription = self._transport, self._subscription
-        if (
-            not subscription.is_over
-        ):  # else it is written at once, and a half-closed connection can still read it
+        if not subscription.is_over:  # else all is written at once, and who has closed its half can read it
             transport.on_gone(subscription.hang_up)
         try:
             await subscription.follow(self)
