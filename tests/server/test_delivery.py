@@ -53,6 +53,7 @@ async def test_an_answer_that_falls_silent_behind_its_first_word_is_kept_alive_a
                 while heard.count(b"data:") < 5:  # two say the word
                     heard += await agent.receive_some()
                 alive.set()
+    assert b"one" in heard
 
 
 class Blocked(Heard):
