@@ -226,9 +226,9 @@ INTERRUPTED = """
                     class Signalling(str):
                         pass
                     original = intake.redacted
-                    def attempt(headers):
+                    def attempt(*args):
                         interrupt()
-                        return original(headers)
+                        return original(*args)
                     intake.redacted = attempt
                 if where == "quart":
                     from triocept._server import app
