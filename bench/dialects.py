@@ -28,6 +28,7 @@ _PATHS = {
         "/v1beta/models/bench:generateContent",
         "/v1beta/models/bench:streamGenerateContent?alt=sse",
     ),
+    "ollama": ("/api/chat", "/api/chat"),
 }
 _TRIES = 5
 

@@ -21,6 +21,7 @@ PATHS = {
     "openai_responses": "/v1/responses",
     "openai_completions": "/v1/completions",
     "gemini": "/v1beta/models/m:generateContent",
+    "ollama": "/api/chat",
 }
 STREAM_PATHS = PATHS | {"gemini": "/v1beta/models/m:streamGenerateContent?alt=sse"}
 

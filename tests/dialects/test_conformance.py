@@ -30,7 +30,6 @@ from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept._upstream.relay import Frames
 from triocept.dialects import DIALECTS, Dialect, Failure
-from triocept.dialects.ollama import OLLAMA
 from triocept.errors import DialectError, UpstreamError, UpstreamTruncated
 
 from . import strategies as some
@@ -47,12 +46,9 @@ few = settings(
 )
 
 
-SPOKEN = {**DIALECTS, OLLAMA.name: OLLAMA}
-
-
-@pytest.fixture(params=sorted(SPOKEN))
+@pytest.fixture(params=sorted(DIALECTS))
 def dialect(request: pytest.FixtureRequest) -> Dialect:
-    return SPOKEN[request.param]
+    return DIALECTS[request.param]
 
 
 def asked(dialect: Dialect, **fields: Any) -> Request:

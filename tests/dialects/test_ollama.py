@@ -223,7 +223,7 @@ def test_a_prompt_that_is_too_long_is_known_by_its_words_both_ways() -> None:
         OLLAMA.parse_response(words)
 
 
-# Through an endpoint, to which it is given as any other from outside
+# Through an endpoint
 
 
 async def think_aloud(exchange: Exchange) -> None:
@@ -241,18 +241,18 @@ async def chat(rollout: Rollout, **fields: Any) -> httpx2.Response:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("provider", ["ollama", *DIALECTS])
+@pytest.mark.parametrize("provider", DIALECTS)
 async def test_its_agents_are_answered_by_providers_of_every_dialect(provider: str, stream: bool) -> None:
     with trio.fail_after(60):
         async with (
-            serve_endpoint(dialects=[OLLAMA]) as there,
+            serve_endpoint() as there,
             there.open_rollout(think_aloud) as model,
             open_upstream(
                 model.base_url(provider),
-                dialect=OLLAMA if provider == "ollama" else provider,
+                dialect=provider,
                 api_key=model.api_key,
             ) as upstream,
-            serve_endpoint(dialects=[OLLAMA]) as here,
+            serve_endpoint() as here,
             here.open_rollout(upstream) as rollout,
         ):
             answer = await chat(rollout, stream=stream)
@@ -264,15 +264,15 @@ async def test_its_agents_are_answered_by_providers_of_every_dialect(provider: s
     assert documents[-1]["eval_count"] > 0
 
 
-@pytest.mark.parametrize("agent", [*DIALECTS])
+@pytest.mark.parametrize("agent", DIALECTS)
 async def test_it_answers_agents_of_every_dialect_as_a_provider(agent: str) -> None:
     codec = DIALECTS[agent]
     request = Request(dialect=agent, model="m", messages=(Message("user", (Text("hi"),)),))
     with trio.fail_after(60):
         async with (
-            serve_endpoint(dialects=[OLLAMA]) as there,
+            serve_endpoint() as there,
             there.open_rollout(think_aloud) as model,
-            open_upstream(model.base_url("ollama"), dialect=OLLAMA, api_key=model.api_key) as upstream,
+            open_upstream(model.base_url("ollama"), dialect="ollama", api_key=model.api_key) as upstream,
             serve_endpoint() as here,
             here.open_rollout(upstream) as rollout,
         ):
@@ -290,7 +290,7 @@ async def test_a_refusal_has_its_status_and_its_words() -> None:
         await exchange.refuse(429, "slow down", retry_after=3)
 
     with trio.fail_after(30):
-        async with serve_endpoint(dialects=[OLLAMA]) as endpoint, endpoint.open_rollout(refuse) as rollout:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
             answer = await chat(rollout)
             wrong = await chat(rollout, messages=[{"role": "nobody"}])
     assert (answer.status_code, answer.json()) == (429, {"error": "slow down"})
@@ -301,7 +301,7 @@ async def test_a_refusal_has_its_status_and_its_words() -> None:
 
 async def test_what_its_clients_ask_beside_is_answered() -> None:
     with trio.fail_after(30):
-        async with serve_endpoint(dialects=[OLLAMA]) as endpoint:
+        async with serve_endpoint() as endpoint:
             async with endpoint.open_rollout(think_aloud, model="mine") as rollout:
                 headers = {"authorization": f"Bearer {rollout.api_key}"}
                 async with httpx2.AsyncClient(base_url=rollout.base_url("ollama"), headers=headers) as client:

@@ -45,6 +45,7 @@ PATHS = {
         "/v1beta/models/m:streamGenerateContent?alt=sse",
         "/v1beta/models/m:streamGenerateContent",
     ],
+    "ollama": ["/api/chat"],
 }
 NEEDED: dict[str, dict[str, Any]] = {
     "openai_chat": {"messages": [{"role": "user", "content": "hi"}]},
@@ -52,6 +53,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "openai_responses": {"model": "m", "input": "hi"},
     "anthropic_messages": {"messages": [{"role": "user", "content": "hi"}]},
     "gemini": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+    "ollama": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
 }
 FRESH = Target()
 
@@ -187,7 +189,8 @@ def _is_error(dialect: Dialect, exc: DialectError) -> None:
     failure = failure_of(exc, 0)
     document = msgspec.json.decode(msgspec.json.encode(dialect.render_error(failure)))
     error = document["error"]
-    expect(isinstance(error["message"], str) and error["message"], "an error says nothing", document)
+    said = error if dialect.name == "ollama" else error["message"]
+    expect(isinstance(said, str) and said, "an error says nothing", document)
     expect(400 <= failure.status < 500, "an error of the agent is no 4xx", failure)
     expect(len(str(exc)) < 1000, "an error is long", str(exc)[:300])
     if dialect.name == "anthropic_messages":

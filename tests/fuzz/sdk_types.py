@@ -50,6 +50,8 @@ def asked_by(dialect: str) -> Any:
             return open_asked | asked
         case "anthropic_messages":
             from anthropic.types.message_create_params import MessageCreateParamsBase as asked  # type: ignore
+        case "ollama":
+            from ollama._types import ChatRequest as asked  # type: ignore
         case _:
             from tests.fuzz.gemini_types import GenerateContent as asked  # type: ignore
     return asked

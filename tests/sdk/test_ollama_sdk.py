@@ -11,7 +11,6 @@ import pytest
 import trio
 
 from triocept import Exchange, Reasoning, Rollout, ToolCall, serve_endpoint
-from triocept.dialects.ollama import OLLAMA
 
 HI = {"role": "user", "content": "what is here?"}
 
@@ -40,7 +39,7 @@ async def look(exchange: Exchange) -> None:
 @asynccontextmanager
 async def opened(handler: Any = look) -> AsyncIterator[tuple[Rollout, ollama.AsyncClient]]:
     with trio.fail_after(60):
-        async with serve_endpoint(dialects=[OLLAMA]) as endpoint, endpoint.open_rollout(handler) as rollout:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
             headers = {"authorization": f"Bearer {rollout.api_key}"}
             async with ollama.AsyncClient(rollout.base_url("ollama"), headers=headers) as client:
                 yield rollout, client

@@ -71,6 +71,20 @@ BAD_BODIES: dict[str, dict[str, tuple[Any, str]]] = {
         ),
     },
 }
+BAD_BODIES["ollama"] = {
+    "no messages": ({"model": "m"}, "messages"),
+    "an empty conversation": ({"model": "m", "messages": []}, "messages"),
+    "an unknown role": ({"model": "m", "messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+    "a list for content": (
+        {"model": "m", "messages": [{"role": "user", "content": []}]},
+        "messages[0].content",
+    ),
+    "an image that is no text": (
+        {"model": "m", "messages": [{"role": "user", "images": [1]}]},
+        "messages[0].images[0]",
+    ),
+    "a cap that is a word": (ask_body() | {"options": {"num_predict": "x"}}, "options.num_predict"),
+}
 for _name in ("openai_chat", "anthropic_messages"):
     BAD_BODIES[_name] |= {
         "no messages": ({"model": "m", "max_tokens": 1}, "messages"),
@@ -106,6 +120,9 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 def assert_shape(dialect: str, document: Any) -> str:
     """The document is an error of its dialect; its message."""
+    if dialect == "ollama":
+        assert isinstance(document["error"], str)
+        return document["error"]
     if dialect == "anthropic_messages":
         assert document["type"] == "error"
         assert isinstance(document["error"]["type"], str)
@@ -159,7 +176,7 @@ async def test_each_other_fault_has_its_status_in_the_dialects_shape(dialect: st
                     no_key = await client.post(url, json=body)
                     others_key = await client.post(url, json=body, headers=bearer(other))
                     unknown = await client.post(
-                        url.replace("/v1", "/none", 1),
+                        url.replace("/api" if dialect == "ollama" else "/v1", "/none", 1),
                         json=body,
                         headers=bearer(rollout) | {"anthropic-version": "1"},
                     )

@@ -14,7 +14,7 @@ from triocept import Event, PartDelta, Request, Response, Text, Usage, events_of
 from triocept.dialects import DIALECTS
 
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
-MESSAGES, GEMINI = "anthropic_messages", "gemini"
+MESSAGES, GEMINI, OLLAMA = "anthropic_messages", "gemini", "ollama"
 ALL = tuple(DIALECTS)
 USAGE = Usage(input_tokens=11, output_tokens=7)
 
@@ -24,12 +24,15 @@ BODIES: dict[str, dict[str, Any]] = {
     RESPONSES: {"model": "asked", "input": "hi"},
     MESSAGES: {"model": "asked", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]},
     GEMINI: {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+    OLLAMA: {"model": "asked", "messages": [{"role": "user", "content": "hi"}]},
 }
 """The smallest request of each dialect."""
 
 
 def body_of(dialect: str, *, stream: bool = False, **more: Any) -> dict[str, Any]:
     body = {**BODIES[dialect], **more}
+    if dialect == OLLAMA:
+        return {**body, "stream": stream}  # it is on where nothing is said
     return {**body, "stream": True} if stream and dialect != GEMINI else body
 
 
@@ -42,6 +45,7 @@ def path_of(dialect: str, *, stream: bool = False) -> str:
         RESPONSES: "/responses",
         MESSAGES: "/v1/messages",
         GEMINI: f"/v1beta/models/asked:{verb}",
+        OLLAMA: "/api/chat",
     }[dialect]
 
 
@@ -194,7 +198,7 @@ def streams(dialect: str, response: Response | None = None, *, more: str = "") -
     """A provider that streams this answer."""
 
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
-        await stream.send_all(head(more=more))
+        await stream.send_all(head(kind=DIALECTS[dialect].stream_types[0], more=more))
         for piece in wire_stream(dialect, response):
             await stream.send_all(chunk(piece))
         await stream.send_all(END)

@@ -21,6 +21,7 @@ from .provider import (
     COMPLETIONS,
     GEMINI,
     MESSAGES,
+    OLLAMA,
     RESPONSES,
     Answer,
     Asked,
@@ -37,6 +38,7 @@ ASKS: dict[str, dict[str, Any]] = {
     RESPONSES: {"max_output_tokens": 64_000},
     MESSAGES: {"max_tokens": 64_000},
     GEMINI: {"generationConfig": {"maxOutputTokens": 64_000, "topK": 3}},
+    OLLAMA: {"options": {"num_predict": 64_000, "top_k": 3}},
 }
 WINDOW = 32_768
 

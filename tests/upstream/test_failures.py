@@ -31,6 +31,7 @@ from .provider import (
     END,
     GEMINI,
     MESSAGES,
+    OLLAMA,
     RESPONSES,
     Answer,
     Asked,
@@ -163,6 +164,9 @@ def test_a_stream_that_is_cut_at_any_byte_is_never_a_success(dialect: str) -> No
         except UpstreamTruncated:
             continue
         # The reason is there and the end of the bytes was clean: so servers end that say no more.
+        if dialect == OLLAMA:
+            assert not data[at:].strip()
+            continue
         assert dialect in (CHAT, COMPLETIONS, GEMINI)
         assert b'"finish_reason":"stop"' in data[:at] or b'"finishReason":"STOP"' in data[:at]
 

@@ -502,7 +502,7 @@ async def open_upstream(
         base_url: as the provider's own SDK takes it: with `/v1` for OpenAI's dialects, without for Anthropic's and
             Google's. A query in it is sent with every call.
         dialect: what it speaks: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
-            `gemini`; the name that an installed package brings (see `triocept.dialects`), or a `Dialect`.
+            `gemini`, `ollama`; the name that an installed package brings (see `triocept.dialects`), or a `Dialect`.
         api_key: sent as this dialect's providers want it. None: the provider wants none; an empty one is an error. It
             is taken out of what the provider says of an error; one of fewer than 8 characters ("x", "EMPTY") is taken
             for no secret.

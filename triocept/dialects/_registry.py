@@ -10,6 +10,7 @@ from types import MappingProxyType
 from .anthropic_messages import ANTHROPIC_MESSAGES
 from .base import Dialect
 from .gemini import GEMINI
+from .ollama import OLLAMA
 from .openai_chat import OPENAI_CHAT
 from .openai_completions import OPENAI_COMPLETIONS
 from .openai_responses import OPENAI_RESPONSES
@@ -22,7 +23,7 @@ GROUP = "triocept.dialects"
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         each.name: each
-        for each in (OPENAI_CHAT, ANTHROPIC_MESSAGES, OPENAI_RESPONSES, GEMINI, OPENAI_COMPLETIONS)
+        for each in (OPENAI_CHAT, ANTHROPIC_MESSAGES, OPENAI_RESPONSES, GEMINI, OPENAI_COMPLETIONS, OLLAMA)
     }
 )
 """The dialects of the package, by name."""

@@ -25,6 +25,7 @@ _SHORT = {
     "openai_responses": "Responses",
     "anthropic_messages": "Messages",
     "gemini": "Gemini",
+    "ollama": "Ollama",
 }
 _HEAD = """\
 <!-- Made by `python -m tests.dialects.pairs`, and compared by the tests. Do not edit. -->
@@ -42,7 +43,7 @@ Where both sides speak one dialect, everything is kept.
 - Any other word: what becomes of it there.
 
 The dialects: *chat* is `openai_chat`, *completions* `openai_completions`, *Responses* `openai_responses`, *Messages*
-`anthropic_messages`, *Gemini* `gemini`. In none of them can an agent have more
+`anthropic_messages`, *Gemini* `gemini`, *Ollama* `ollama`. In none of them can an agent have more
 than one answer to a request: `n` above 1 is refused.
 """
 _REQUESTS = """

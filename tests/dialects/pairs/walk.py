@@ -28,7 +28,14 @@ from .requests import HI, REQUESTS
 
 __all__ = ["FEATURES", "NAMES", "STREAM_ONLY", "UNSAID", "Feature", "walk"]
 
-NAMES = ("openai_chat", "openai_completions", "openai_responses", "anthropic_messages", "gemini")
+NAMES = (
+    "openai_chat",
+    "openai_completions",
+    "openai_responses",
+    "anthropic_messages",
+    "gemini",
+    "ollama",
+)
 FEATURES: list[Feature] = [*HISTORY, *REQUESTS, *ANSWERS, *FAULTS]
 UNSAID = "-"
 STREAM_ONLY = f"whole: {UNSAID}; streamed: "
@@ -121,6 +128,8 @@ def _sent_back(answer: Response, agent: Dialect, asked: Request) -> Request:
         case "gemini":
             parts = {"role": "user", "parts": [{"text": "hi"}]}
             sent = {"model": "m", "contents": [parts, document["candidates"][0]["content"], parts]}
+        case "ollama":
+            sent = {"model": "m", "messages": [user, document["message"], user]}
         case _:
             sent = {"model": "m", "prompt": document["choices"][0]["text"]}
     return agent.parse_request(sent)
