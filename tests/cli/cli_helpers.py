@@ -35,7 +35,7 @@ def on_a_terminal(*arguments: str, columns: int, kind: str) -> str:
     """What `triocept` shows with these arguments, on a terminal of so many columns; `kind` is its TERM."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "triocept", *arguments]
-    environment = {**os.environ, "TERM": kind, "COLUMNS": str(columns)}
+    environment = {**os.environ, "TERM": kind, "COLUMNS": str(columns), "LINES": "24"}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = b""
