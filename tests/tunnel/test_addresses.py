@@ -33,6 +33,7 @@ async def test_an_advertised_name_is_joined_with_the_live_port() -> None:
                     "ANTHROPIC_BASE_URL",
                     "GOOGLE_GEMINI_BASE_URL",
                     "COPILOT_PROVIDER_BASE_URL",
+                    "OLLAMA_HOST",
                     "GROK_BASE_URL",
                     "LLM_BASE_URL",
                     "TRIOCEPT_URL",
