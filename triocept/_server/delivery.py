@@ -59,6 +59,7 @@ async def deliver(
 
 async def write_failure(failure: Failure, dialect: Dialect, transport: Transport) -> None:
     """Write an error in the dialect's own shape."""
+    await trio.lowlevel.checkpoint_if_cancelled()
     transport.respond(failure_reply(failure, dialect))
     await transport.flush()
 

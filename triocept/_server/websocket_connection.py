@@ -217,6 +217,7 @@ class WebSocket:
 
     async def _transmit(self, data: bytes) -> None:
         try:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._connection.outbox.write(data)
             await self._connection.outbox.flush()
         except trio.Cancelled:
