@@ -61,9 +61,12 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 
 
 def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request is an upgrade to a websocket. Header names are in lower case."""
+    """Whether a request is an upgrade to a websocket: also one with its method in small letters, for hypercorn would take
+    that for one. Header names are in lower case."""
     tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
-    return method == "GET" and headers.get("upgrade", "").lower() == "websocket" and "upgrade" in tokens
+    return (
+        method.upper() == "GET" and headers.get("upgrade", "").lower() == "websocket" and "upgrade" in tokens
+    )
 
 
 @final
