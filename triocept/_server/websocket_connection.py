@@ -61,7 +61,7 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 
 
 def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request is an upgrade to a websocket: also one with its method in small letters, for hypercorn would take
+    """Whether a request is an upgrade to a websocket; also one with its method in small letters, for hypercorn takes
     that for one. Header names are in lower case."""
     tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
     return (
