@@ -83,3 +83,15 @@ async def test_a_parent_that_is_closing_gets_no_more_children() -> None:
             async with endpoint.open_rollout() as parent, parent.open_child():
                 nursery.start_soon(watch)
                 await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_a_child_that_is_entered_when_its_parent_has_ended_opens_nothing() -> None:
+    recorder = SlowToOpen(shielded=False)
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as parent:
+            child = parent.open_child(echo, recorder=recorder)
+            await parent.stop("enough")
+            with pytest.raises(RolloutClosed, match="no child"):
+                async with child:
+                    raise AssertionError("it outlives its parent")
+    assert not recorder.opening.is_set()
