@@ -93,24 +93,28 @@ class Service:
     # The connection of `frpc`
 
     async def _control(self, stream: trio.SocketStream) -> None:
+        tunnel: Registration | None = None
         async with stream:
-            line = await stream.receive_some()
-            id_, _, pid = line.decode().split()
-            tunnel = self.tunnels[id_]
-            if tunnel.status == "expired":
-                await stream.send_all(f"{INACTIVE}\n".encode())
-                return
-            tunnel.frpc, tunnel.control = int(pid), stream
             try:
+                login = (await stream.receive_some()).decode().split()
+                tunnel = self.tunnels.get(login[0]) if login else None
+                if tunnel is None:  # ended before it said who it is, or its tunnel is deleted already
+                    return
+                if tunnel.status == "expired":
+                    await stream.send_all(f"{INACTIVE}\n".encode())
+                    return
+                tunnel.frpc, tunnel.control = int(login[2]), stream
                 if self.connects:
                     tunnel.status = "connected"
-                await stream.send_all(f"{CONNECTED.format(id=id_) if self.connects else NOISE}\n".encode())
+                await stream.send_all(
+                    f"{CONNECTED.format(id=tunnel.id) if self.connects else NOISE}\n".encode()
+                )
                 while await stream.receive_some():
                     pass
             except trio.BrokenResourceError:
                 pass
             finally:
-                if tunnel.control is stream:
+                if tunnel is not None and tunnel.control is stream:
                     tunnel.frpc, tunnel.control = None, None
 
     # The public side
