@@ -27,17 +27,25 @@ CLEAN_UP = 10.0
 async def open_asyncio() -> AsyncIterator[AsyncioThread]:
     """A loop that runs, for as long as the body does.
 
-    Cancellation: of the body; the thread ends all the same, at once.
+    Raises:
+        Exception: there is no thread or no loop to be had.
+
+    Cancellation: of the body, and of the start; the thread ends all the same, at once.
     """
     thread = AsyncioThread()
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(thread._run)
+        nursery.start_soon(thread._run)
         try:
-            yield thread
+            await thread._ready.wait()
+            if thread._error is None:
+                yield thread
         except BaseException as exc:
             error = exc  # re-raised below, outside the nursery: stays bare
+        with trio.CancelScope(shield=True):
+            await thread._ready.wait()  # a loop that is being made cannot be told yet
         thread._stop()
+    error = error or thread._error
     if error is not None:
         raise error
 
@@ -49,6 +57,9 @@ class AsyncioThread:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
+        self._ready = trio.Event()
+        """The loop runs, or will never."""
+        self._error: Exception | None = None
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run it on the loop.
@@ -82,25 +93,23 @@ class AsyncioThread:
             raise RuntimeError("the call was cancelled by nobody here")
         return tasks[0].result()
 
-    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _run(self) -> None:
         """The thread. Shielded: `_stop` ends it."""
-        token, ready = trio.lowlevel.current_trio_token(), trio.Event()
+        token = trio.lowlevel.current_trio_token()
 
         async def serve() -> None:
             self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-            token.run_sync_soon(ready.set)
+            token.run_sync_soon(self._ready.set)
             await self._end.wait()
 
-        async def run() -> None:
-            await trio.to_thread.run_sync(asyncio.run, serve(), limiter=trio.CapacityLimiter(1))
-
         with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run)
-                await ready.wait()
-                task_status.started()
+            try:
+                await trio.to_thread.run_sync(lambda: asyncio.run(serve()), limiter=trio.CapacityLimiter(1))
+            except Exception as exc:
+                self._error = exc
+            finally:
+                self._ready.set()
 
     def _stop(self) -> None:
-        assert self._loop is not None
-        assert self._end is not None
-        self._loop.call_soon_threadsafe(self._end.set)
+        if self._loop is not None and self._end is not None:
+            self._loop.call_soon_threadsafe(self._end.set)
