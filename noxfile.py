@@ -106,9 +106,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
-    """mypy --strict."""
+    """mypy --strict, of the package and of a user's program."""
     install(session, "types")
     session.run("mypy")
+    session.run("mypy", "tests/typing")
 
 
 @nox.session(python=list(PYTHONS))
@@ -283,7 +284,10 @@ def lowest_versions() -> Iterator[tuple[str, str]]:
 
 @nox.session(python=NEWEST)
 def package(session: nox.Session) -> None:
-    """The sdist, and the wheel that is built from it: checked, and the wheel tried where there is nothing else."""
+    """The sdist, and the wheel that is built from it: checked, and the wheel tried where there is nothing else.
+
+    There pyright looks at every type that the package shows, too, and at a user's program.
+    """
     install(session, "package", project=False)
     folder = Path(session.create_tmp()).resolve()
     shutil.rmtree(folder / "dist", ignore_errors=True)
@@ -297,6 +301,14 @@ def package(session: nox.Session) -> None:
     session.run(str(programs / "python"), "-m", "pip", "install", "--quiet", str(wheel), external=True)
     with session.chdir(folder):  # where no `triocept` folder is
         session.run(str(programs / "triocept"), "demo", external=True)
+    for package in ("pyright", "openai", "anthropic"):
+        session.run(str(programs / "python"), "-m", "pip", "install", "--quiet", package, external=True)
+    fresh = {"VIRTUAL_ENV": str(programs.parent), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    program = shutil.copy("tests/typing/user_program.py", folder)
+    with session.chdir(folder):
+        verify = ("--verifytypes", "triocept", "--ignoreexternal")
+        session.run(str(programs / "pyright"), *verify, env=fresh, external=True)
+        session.run(str(programs / "pyright"), program, env=fresh, external=True)
 
 
 def relative_links(wheel: Path) -> list[str]:

@@ -33,7 +33,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # Shown by their names, not by what they stand for.
 autodoc_type_aliases = {
-    name: f"triocept.{name}" for name in ("Event", "Handler", "StopReason", "TLS")
+    "Event": "triocept.events.Event",
+    "Handler": "triocept.Handler",
+    "StopReason": "triocept.nouns.StopReason",
+    "TLS": "triocept.options.TLS",
 }
 
 napoleon_google_docstring = True
@@ -72,7 +75,7 @@ def polish(
         lines[:0] = ["..", ""]
 
 
-ALIAS = re.compile(r"TypeAliasForwardRef\('triocept\.(\w+)'\)")
+ALIAS = re.compile(r"TypeAliasForwardRef\('triocept(?:\.\w+)*?\.(\w+)'\)")
 
 
 def name_aliases(

@@ -54,11 +54,11 @@ async def test_invariant_2_the_port_is_bound_once_and_held() -> None:
 async def test_invariant_3_one_exchange_has_one_outcome() -> None:
     async def twice(exchange: Exchange) -> None:
         await exchange.respond("once")
-        with pytest.raises(triocept.AlreadySettled):
+        with pytest.raises(triocept.errors.AlreadySettled):
             await exchange.respond("twice")
-        with pytest.raises(triocept.AlreadySettled):
+        with pytest.raises(triocept.errors.AlreadySettled):
             await exchange.refuse(429, "no")
-        with pytest.raises(triocept.AlreadySettled):
+        with pytest.raises(triocept.errors.AlreadySettled):
             async with exchange.open_stream():
                 pass
 
@@ -75,7 +75,7 @@ async def test_invariant_3_one_exchange_has_one_outcome() -> None:
             assert [turn.outcome for turn in rollout.trace] == ["answered"]
             replies: list[httpx2.Response] = []
             async with trio.open_nursery() as nursery:
-                with pytest.raises(triocept.Unanswered):
+                with pytest.raises(triocept.errors.Unanswered):
                     async with endpoint.open_rollout(never) as rollout:
                         nursery.start_soon(collect, rollout)
                         await trio.sleep_forever()

@@ -21,7 +21,7 @@ async def opened(
 ) -> AsyncIterator[Rollout]:
     """A rollout that no agent can reach, for so many seconds at the most; the options are those of `Rollout`."""
     endpoint = cast(Any, SimpleNamespace(limits=EndpointLimits(), dialects=DIALECTS))
-    rollout = Rollout(endpoint, Registry(), cast(Any, None), limits=limits, **options)
+    rollout = Rollout(endpoint, Registry(), cast(Any, None), cast(Any, {"limits": limits, **options}))
     with trio.fail_after(within):
         async with open_rollout(rollout, handler, None):
             yield rollout

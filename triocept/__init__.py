@@ -2,7 +2,8 @@
 
 The house; imports only go down:
 
-* F6 `_cli`, `__main__`: the command line.
+* F6 `_cli`, `__main__`: the command line. `nouns`, `events`, `traces`, `tunnels`, `services`, `options`: the public
+  names of the floors below that are not here.
 * F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
   `agents`: how known agents are started.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
@@ -20,78 +21,41 @@ The house; imports only go down:
 from . import agents as agents
 from . import dialects as dialects
 from . import errors as errors
+from . import events as events
 from . import handlers as handlers
-from ._canonical.content import (
-    Blob,
-    Media,
-    Message,
-    Opaque,
-    Reasoning,
-    RefusalText,
-    Text,
-    ToolCall,
-    ToolResult,
-)
-from ._canonical.events import (
-    Event,
-    PartBlob,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    ResponseEnd,
-    ResponseStart,
-)
-from ._canonical.fold import assemble, events_of
+from . import nouns as nouns
+from . import options as options
+from . import services as services
+from . import traces as traces
+from . import tunnels as tunnels
+from ._canonical.content import Message, Text, ToolCall, ToolResult
 from ._canonical.price import Price
-from ._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
-from ._canonical.response import Response, StopReason, Usage
-from ._endpoint import TLS, Endpoint, run_endpoint, serve_endpoint
+from ._canonical.request import Request, Tool
+from ._canonical.response import Response, Usage
+from ._endpoint import Endpoint, run_endpoint, serve_endpoint
 from ._limits import EndpointLimits
 from ._pool import Pool, serve_pool
 from ._process.output import AgentResult
 from ._rollout.agent import Agent
 from ._rollout.budget import Limits
-from ._rollout.clients import ClientConfig
 from ._rollout.exchange import Exchange
 from ._rollout.rollout import Rollout
-from ._rollout.services import StopCondition, UserSimulator
 from ._rollout.stream import ResponseStream
-from ._rollout.tools import HostTool
 from ._rollout.workers import Handler
-from ._trace.branch import Branch
-from ._trace.conversation import Conversation
 from ._trace.jsonl import JSONLRecorder
 from ._trace.reader import read_traces
-from ._trace.recorder import OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
-from ._trace.service import ServiceCall
-from ._trace.tokens import Tokens
 from ._trace.trace import Trace
-from ._trace.turn import Turn, TurnError
-from ._tunnel.base import Tunnel
-from ._tunnel.command import CommandTunnel
-from ._tunnel.fixed import FixedURL
-from ._tunnel.health import TunnelHealth
-from ._tunnel.prime import PrimeTunnel
-from ._tunnel.ssh import SSHTunnel
+from ._trace.turn import Turn
 from ._upstream import Upstream, open_upstream
 from .errors import (
     AgentFailed,
-    AlreadySettled,
-    ContextLengthError,
     DialectError,
-    EndpointCrashed,
     ExchangeAbandoned,
-    ExchangeError,
-    LimitReached,
-    MissingPrice,
     Refusal,
     RolloutClosed,
-    ScriptExhausted,
     TrioceptError,
     TunnelError,
-    Unanswered,
     UpstreamError,
-    UpstreamTruncated,
 )
 from .handlers import ScriptedModel
 
@@ -101,91 +65,41 @@ __all__ = [
     "run_endpoint",
     "Endpoint",
     "EndpointLimits",
-    "TLS",
+    "serve_pool",
+    "Pool",
     "Rollout",
     "Limits",
     "Price",
-    "ClientConfig",
     "Exchange",
     "ResponseStream",
+    "Agent",
+    "AgentResult",
+    # what answers
     "Handler",
     "open_upstream",
     "Upstream",
     "ScriptedModel",
-    "Agent",
-    "AgentResult",
-    # what it offers its agent beside the model
-    "HostTool",
-    "UserSimulator",
-    "StopCondition",
-    # agents in other places
-    "Tunnel",
-    "FixedURL",
-    "SSHTunnel",
-    "CommandTunnel",
-    "PrimeTunnel",
-    "TunnelHealth",
-    "serve_pool",
-    "Pool",
     # the nouns
     "Request",
     "Message",
     "Tool",
-    "ToolChoice",
-    "Sampling",
-    "ReasoningAsk",
-    "OutputFormat",
     "Text",
-    "Reasoning",
-    "Blob",
-    "Media",
     "ToolCall",
     "ToolResult",
-    "RefusalText",
-    "Opaque",
     "Response",
-    "StopReason",
     "Usage",
-    # the increments of a response
-    "Event",
-    "ResponseStart",
-    "PartStart",
-    "PartDelta",
-    "PartBlob",
-    "PartEnd",
-    "ResponseEnd",
-    "assemble",
-    "events_of",
     # what is kept
     "Trace",
     "Turn",
-    "Conversation",
-    "ServiceCall",
-    "Branch",
-    "TurnError",
-    "Tokens",
-    "Recorder",
-    "RecorderGroup",
-    "ServiceRecorder",
-    "OpenedRecorder",
     "JSONLRecorder",
     "read_traces",
     # the errors
     "TrioceptError",
     "DialectError",
     "Refusal",
-    "LimitReached",
     "UpstreamError",
-    "UpstreamTruncated",
-    "ContextLengthError",
-    "ExchangeError",
-    "AlreadySettled",
-    "Unanswered",
     "ExchangeAbandoned",
-    "MissingPrice",
-    "ScriptExhausted",
     "RolloutClosed",
-    "EndpointCrashed",
     "TunnelError",
     "AgentFailed",
 ]

@@ -10,6 +10,7 @@ import dis
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from numbers import Integral, Real
 from reprlib import repr as short
 from types import CodeType
@@ -22,6 +23,7 @@ __all__ = [
     "check_callable",
     "check_choice",
     "check_count",
+    "check_keywords",
     "check_mapping",
     "check_number",
     "check_str",
@@ -63,6 +65,14 @@ def check_choice(name: str, value: object, choices: object) -> None:
     words = [repr(word) for word in get_args(choices)]
     if value not in get_args(choices):
         raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
+
+
+def check_keywords(function: str, given: Mapping[str, object], known: type) -> None:
+    """See whether a function that is typed by `Unpack[known]` knows all that it was given."""
+    for name in given.keys() - known.__annotations__.keys():
+        near = get_close_matches(name, known.__annotations__, 1)
+        hint = f": {near[0]}?" if near else f"; it takes {', '.join(known.__annotations__)}"
+        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
 def check_count(name: str, value: object, *, least: int = 0) -> None:

@@ -5,30 +5,27 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, TypedDict, Unpack, final
 
 import trio
 
-from ._checks import check_count, check_number, check_str, check_type, described
+from ._checks import check_count, check_keywords, check_number, check_str, check_type, described
 from ._contexts import protected_context
 from ._failures import keeping, keeping_each, raise_all, split_cancelled, without
 from ._limits import EndpointLimits
 from ._process.watcher import Watcher, open_watcher
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
-from ._rollout.calls import OnRetry
 from ._rollout.event_loop import check_loop
-from ._rollout.handler import Handler, awaiting, check_handler
+from ._rollout.handler import Handler
 from ._rollout.life import open_rollout
+from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.registry import Registry
-from ._rollout.rollout import OnHangup, Rollout, check_concurrency
-from ._rollout.services import Services, StopCondition, UserSimulator
-from ._rollout.tools import ToolLike
+from ._rollout.rollout import Rollout, check_opening
 from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
@@ -39,7 +36,7 @@ from .errors import EndpointCrashed, TunnelError
 if TYPE_CHECKING:
     from ._server.serve import Server
 
-__all__ = ["TLS", "Endpoint", "run_endpoint", "serve_endpoint"]
+__all__ = ["TLS", "Endpoint", "EndpointOptions", "OnLostURL", "run_endpoint", "serve_endpoint"]
 
 TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
 """A context of one's own, or the paths of a certificate (chain) and of its key, both PEM."""
@@ -71,7 +68,7 @@ class Endpoint:
         advertise: str | None = None,
         limits: EndpointLimits = LIMITS,
     ) -> None:
-        self.id = f"e_{token_hex(8)}"
+        self.id: str = f"e_{token_hex(8)}"
         """What its `/health` says, so that a URL can be seen to lead here. No secret."""
         self.host: str = str(listener.socket.getsockname()[0])
         """The address that the socket is bound to."""
@@ -150,19 +147,7 @@ class Endpoint:
     def open_rollout(
         self,
         handler: Handler | None = None,
-        *,
-        id: str | None = None,  # noqa: A002 - the field's own word
-        model: str = "triocept",
-        on_hangup: OnHangup = "cancel",
-        on_retry: OnRetry = "join",
-        concurrency: int | None = None,
-        recorder: Recorder | None = None,
-        tools: Iterable[ToolLike] = (),
-        user: UserSimulator | None = None,
-        stop: StopCondition | None = None,
-        state: Any = None,
-        state_type: Any = None,
-        limits: Limits | None = None,
+        **options: Unpack[RolloutOptions],
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout: one agent run, with a key and a trace of its own.
 
@@ -170,11 +155,11 @@ class Endpoint:
             handler: answers every exchange, each in a task of its own. None: the body does, with `async for` or
                 `rollout.serve`.
             id: goes into its URLs; None makes one. Unique among the rollouts that are open.
-            model: the name that `/v1/models` lists.
-            on_hangup: what an agent's hang-up does to its exchange: `cancel` its handler (the turn says `abandoned`),
-                or let it `finish` and keep the answer for the agent's retry.
+            model: the name that `/v1/models` lists; `triocept`.
+            on_hangup: what an agent's hang-up does to its exchange: `cancel` its handler, which is the default (the
+                turn says `abandoned`), or let it `finish` and keep the answer for the agent's retry.
             on_retry: whether an agent's re-send of a call that still runs, or whose answer it did not get, shares the
-                answer of the first (`join`, no second turn), or is always an exchange of its own (`new`).
+                answer of the first (`join`, no second turn; the default), or is always an exchange of its own (`new`).
             concurrency: how many exchanges the handler gets at once; None: as many as come.
             recorder: where the turns go; None: where the endpoint's go. It is opened, and not closed: it may be that
                 of other rollouts, too.
@@ -201,45 +186,12 @@ class Endpoint:
             MissingPrice: `limits` has a cost, and a model was asked for that has no price. The body was cancelled.
             TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
         """
-        if handler is not None:
-            check_handler(handler)
-            handler = awaiting(handler)
-        check_concurrency(concurrency)
-        rollout = self._make_rollout(
-            id=id,
-            model=model,
-            on_hangup=on_hangup,
-            on_retry=on_retry,
-            recorder=recorder,
-            tools=tools,
-            user=user,
-            stop=stop,
-            state=state,
-            state_type=state_type,
-            limits=limits,
-        )
-        return open_rollout(rollout, handler, concurrency)
+        handler, concurrency = check_opening("open_rollout", handler, options)
+        return open_rollout(self._make_rollout(options), handler, concurrency)
 
-    def _make_rollout(
-        self,
-        *,
-        recorder: Recorder | None = None,
-        tools: Iterable[ToolLike] = (),
-        user: UserSimulator | None = None,
-        stop: StopCondition | None = None,
-        state: Any = None,
-        state_type: Any = None,
-        **options: Any,
-    ) -> Rollout:
-        """A rollout that is not open yet; the arguments are those of `open_rollout`."""
-        return Rollout(
-            self,
-            self._registry,
-            self._watcher,
-            recorder=recorder or self._recorder,
-            services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
-            **options,
-        )
+    def _make_rollout(self, options: RolloutOptions) -> Rollout:
+        """A rollout that is not open yet."""
+        return Rollout(self, self._registry, self._watcher, options, recorder=self._recorder)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"
@@ -372,49 +324,36 @@ async def serve_endpoint(
     raise_all(errors)
 
 
+class EndpointOptions(TypedDict, total=False):
+    """The keywords of `serve_endpoint` and `run_endpoint`, as `Unpack[EndpointOptions]` types them."""
+
+    host: str
+    port: int
+    recorder: Recorder | None
+    max_body: int
+    grace: float
+    tls: TLS | None
+    advertise: str | None
+    tunnel: Tunnel | None
+    tunnel_health: TunnelHealth | None
+    on_lost_url: OnLostURL
+    limits: EndpointLimits
+    dialects: Iterable[Dialect]
+    fast: bool
+    http2: bool
+    websocket: bool
+
+
 async def run_endpoint(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    recorder: Recorder | None = None,
-    max_body: int = MAX_BODY,
-    grace: float = GRACE,
-    tls: TLS | None = None,
-    advertise: str | None = None,
-    tunnel: Tunnel | None = None,
-    tunnel_health: TunnelHealth | None = HEALTH,
-    on_lost_url: OnLostURL = "raise",
-    limits: EndpointLimits = LIMITS,
-    dialects: Iterable[Dialect] = (),
-    fast: bool = True,
-    http2: bool = False,
-    websocket: bool = True,
-    task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
+    *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED, **options: Unpack[EndpointOptions]
 ) -> NoReturn:
     """Run an endpoint until cancelled, for those who own the nursery: `await nursery.start(run_endpoint)`.
 
     `task_status.started(endpoint)` is called once it accepts. Arguments, errors and end are those of
     `serve_endpoint`.
     """
-    serve = partial(
-        serve_endpoint,
-        host=host,
-        port=port,
-        recorder=recorder,
-        max_body=max_body,
-        grace=grace,
-        tls=tls,
-        advertise=advertise,
-        tunnel=tunnel,
-        tunnel_health=tunnel_health,
-        on_lost_url=on_lost_url,
-        limits=limits,
-        dialects=dialects,
-        fast=fast,
-        http2=http2,
-        websocket=websocket,
-    )
-    async with serve() as endpoint:
+    check_keywords("run_endpoint", options, EndpointOptions)
+    async with serve_endpoint(**options) as endpoint:
         task_status.started(endpoint)
         await trio.sleep_forever()
     raise AssertionError("unreachable")

@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, Unpack, final
 
 import trio
 
@@ -24,10 +24,11 @@ from ._contexts import protected_context
 from ._endpoint import Endpoint, serve_endpoint
 from ._failures import keeping, keeping_each, raise_all, split_cancelled
 from ._rollout.event_loop import check_loop
-from ._rollout.handler import Handler, awaiting, check_handler
+from ._rollout.handler import Handler
 from ._rollout.life import open_rollout
+from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
-from ._rollout.rollout import Rollout, check_concurrency
+from ._rollout.rollout import Rollout, check_opening
 from ._trace.recorder import Recorder
 from .errors import EndpointCrashed
 
@@ -84,7 +85,7 @@ class Pool:
         self._scopes: set[trio.CancelScope] = set()
         """Of the tasks: `end` alone cancels them."""
         self._ended = False
-        self.body = trio.CancelScope()
+        self.body: trio.CancelScope = trio.CancelScope()
         self.fatal: BaseException | None = None
         """A `KeyboardInterrupt` that landed in a task of the pool."""
 
@@ -103,7 +104,7 @@ class Pool:
 
     @protected_context
     async def open_rollout(
-        self, handler: Handler | None = None, *, concurrency: int | None = None, **options: Any
+        self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AsyncIterator[Rollout]:
         """Open a rollout on the endpoint that has the fewest; wait for one where all are full.
 
@@ -116,15 +117,13 @@ class Pool:
 
         Cancellation: a wait is left at once; otherwise as `Endpoint.open_rollout`.
         """
-        if handler is not None:
-            check_handler(handler)
-            handler = awaiting(handler)
-        check_concurrency(concurrency)
-        options.setdefault("recorder", self._recorder)
+        handler, concurrency = check_opening("open_rollout", handler, options)
+        if options.get("recorder") is None:
+            options["recorder"] = self._recorder
         assignment = await self._assign()
         try:
             # Its assignment knows it before it is open: its endpoint may die while its recorder is being opened.
-            assignment.rollout = assignment.member.endpoint._make_rollout(**options)
+            assignment.rollout = assignment.member.endpoint._make_rollout(options)
             with assignment.scope:
                 async with open_rollout(assignment.rollout, handler, concurrency) as rollout:
                     yield rollout

@@ -119,8 +119,8 @@ class Refusal(TrioceptError):
         self.message = message
         self.retry_after = retry_after
         self.should_retry = should_retry
-        self.code = _mended_code(code)
-        self.headers = dict(_checked(name, value) for name, value in (headers or {}).items())
+        self.code: str | None = _mended_code(code)
+        self.headers: dict[str, str] = dict(_checked(name, value) for name, value in (headers or {}).items())
 
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -191,9 +191,9 @@ class UpstreamError(TrioceptError):
         super().__init__(message)
         self.message = message
         self.status = status
-        self.body = mended_text(body)
-        self.headers = dict(headers or {})
-        self.code = _mended_code(code)
+        self.body: str = mended_text(body)
+        self.headers: dict[str, str] = dict(headers or {})
+        self.code: str | None = _mended_code(code)
         self.dialect = dialect
         self.upstream = upstream
         self.rollout = rollout

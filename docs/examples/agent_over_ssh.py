@@ -8,7 +8,7 @@ import triocept
 
 async def main(destination: str, options: Sequence[str]) -> None:
     model = triocept.ScriptedModel(["The bug is fixed."])
-    tunnel = triocept.SSHTunnel(destination, options=options)
+    tunnel = triocept.tunnels.SSHTunnel(destination, options=options)
     async with triocept.serve_endpoint(tunnel=tunnel) as endpoint:
         async with endpoint.open_rollout(model) as rollout:
             environ = rollout.environ(reach="public")

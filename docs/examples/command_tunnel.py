@@ -6,11 +6,13 @@ PROGRAM = ["sh", "-c", "echo 'Visit it at {url}'; exec sleep 3600"]
 
 
 async def main() -> None:
-    tunnel = triocept.CommandTunnel(PROGRAM, pattern=r"Visit it at (\S+)")
+    tunnel = triocept.tunnels.CommandTunnel(PROGRAM, pattern=r"Visit it at (\S+)")
     async with triocept.serve_endpoint(tunnel=tunnel) as endpoint:
         print("up:", endpoint.public_url)
 
-    broken = triocept.CommandTunnel(["sh", "-c", "echo 'account suspended'; exit 1"])
+    broken = triocept.tunnels.CommandTunnel(
+        ["sh", "-c", "echo 'account suspended'; exit 1"]
+    )
     try:
         async with triocept.serve_endpoint(tunnel=broken):
             print("never printed")

@@ -1,6 +1,7 @@
 import trio
 import triocept
-from triocept import Reasoning, ToolCall, Usage
+from triocept import ToolCall, Usage
+from triocept.nouns import Reasoning
 
 
 async def answer(exchange: triocept.Exchange) -> None:

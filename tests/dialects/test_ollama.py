@@ -8,11 +8,12 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+from triocept.events import assemble
+from triocept.nouns import Reasoning
 
 from triocept import (
     Exchange,
     Message,
-    Reasoning,
     Request,
     Response,
     Rollout,
@@ -21,7 +22,6 @@ from triocept import (
     ToolCall,
     ToolResult,
     Usage,
-    assemble,
     open_upstream,
     serve_endpoint,
 )

@@ -15,18 +15,9 @@ import openresponses_types.types as types
 import pytest
 import trio
 from pydantic import BaseModel
+from triocept.nouns import Reasoning, RefusalText
 
-from triocept import (
-    Exchange,
-    Reasoning,
-    Refusal,
-    RefusalText,
-    Response,
-    Rollout,
-    Text,
-    ToolCall,
-    serve_endpoint,
-)
+from triocept import Exchange, Refusal, Response, Rollout, Text, ToolCall, serve_endpoint
 
 EVENTS = {
     kind.value: model

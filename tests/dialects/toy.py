@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from triocept import Message, PartDelta, Request, Response, ResponseEnd, ResponseStart, Text
+from triocept.events import PartDelta, ResponseEnd, ResponseStart
+
+from triocept import Message, Request, Response, Text
 from triocept.dialects import (
     HERE,
     LINE_FRAMES,

@@ -7,8 +7,9 @@ from random import Random
 from typing import Any, TypeAlias
 
 import msgspec
+from triocept.nouns import Reasoning, RefusalText
 
-from triocept import Reasoning, RefusalText, Response, Text, ToolCall, Usage
+from triocept import Response, Text, ToolCall, Usage
 from triocept._canonical.response import ResponsePart
 
 from .kind import Unfit

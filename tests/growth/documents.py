@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 import trio
+from triocept.nouns import Media, Reasoning
 
 from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, COMPLETIONS, GEMINI, MESSAGES, RESPONSES
-from triocept import Media, Message, Reasoning, Request, Response, Text, Tool, ToolCall, ToolResult
+from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult
 from triocept._canonical.content import Blob, Part
 from triocept._canonical.memory import Memory
 from triocept._server.documents import read_body

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import trio
+from triocept.events import PartDelta
 
 from tests.growth.documents import SHAPES, thought
 from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, MESSAGES
-from triocept import Message, PartDelta, Request, Response, Text, ToolCall, Trace, Turn, read_traces
+from triocept import Message, Request, Response, Text, ToolCall, Trace, Turn, read_traces
 from triocept._canonical.tokens import Estimator
 from triocept._cli.screen import visible
 from triocept._process.output import OutputBuffer, redact

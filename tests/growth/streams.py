@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from triocept.events import Event, events_of
+
 from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, COMPLETIONS, GEMINI, MESSAGES, RESPONSES, chunk
-from triocept import Event, Request, Response, ToolCall, events_of
+from triocept import Request, Response, ToolCall
 from triocept._canonical.fold import Fold
 from triocept._canonical.held import HeldCalls
 from triocept._sse import SSEDecoder

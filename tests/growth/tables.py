@@ -9,9 +9,10 @@ from typing import Any
 
 import trio
 import trio.testing
+from triocept.events import PartDelta
 
 from tests.growth.measured import Make, Work
-from triocept import EndpointLimits, Limits, Message, PartDelta, Request, Response, Text
+from triocept import EndpointLimits, Limits, Message, Request, Response, Text
 from triocept._rollout.answer import Answer
 from triocept._rollout.arrivals import Arrivals
 from triocept._rollout.budget import Budget

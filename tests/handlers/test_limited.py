@@ -8,19 +8,11 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from triocept.nouns import Price
 
 from tests.unserved import opened, outcome, outcomes
-from triocept import (
-    Exchange,
-    LimitReached,
-    MissingPrice,
-    Price,
-    Refusal,
-    Response,
-    Text,
-    UpstreamError,
-    Usage,
-)
+from triocept import Exchange, Refusal, Response, Text, UpstreamError, Usage
+from triocept.errors import LimitReached, MissingPrice
 from triocept.handlers import fallback, limits
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.asking import ask
-from triocept import ContextLengthError, Exchange, Handler, Refusal, UpstreamError, serve_endpoint
+from triocept import Exchange, Handler, Refusal, UpstreamError, serve_endpoint
+from triocept.errors import ContextLengthError
 from triocept.handlers import fallback, route
 
 

@@ -10,16 +10,8 @@ import pytest
 import trio
 
 from tests.asking import ask, bearer
-from triocept import (
-    DialectError,
-    Refusal,
-    Request,
-    Response,
-    ScriptedModel,
-    ScriptExhausted,
-    ToolCall,
-    serve_endpoint,
-)
+from triocept import DialectError, Refusal, Request, Response, ScriptedModel, ToolCall, serve_endpoint
+from triocept.errors import ScriptExhausted
 from triocept.handlers import read_script
 
 

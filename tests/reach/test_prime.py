@@ -10,11 +10,12 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
+from triocept.tunnels import PrimeTunnel, TunnelHealth
 
 from tests.agent.agent_helpers import CancelAt, open_program, until
 from tests.asking import CHAT, ask_body, bearer, echo
 from tests.reach.prime_service import Service, frpc_processes, open_service
-from triocept import PrimeTunnel, Rollout, TunnelError, TunnelHealth, serve_endpoint
+from triocept import Rollout, TunnelError, serve_endpoint
 
 pytest.importorskip("prime_tunnel", reason="the package prime-tunnel is not installed")
 
@@ -264,7 +265,8 @@ async def test_a_start_can_be_cancelled_at_any_time(service: Service, delay: flo
 
 PROGRAM = """
 import trio
-from triocept import PrimeTunnel, serve_endpoint
+from triocept import serve_endpoint
+from triocept.tunnels import PrimeTunnel
 
 async def main():
     async with serve_endpoint(tunnel=PrimeTunnel()):

@@ -17,12 +17,13 @@ import openai
 import pytest
 import trio
 import trustme
+from triocept.tunnels import SSHTunnel, TunnelHealth
 
 from tests.agent.agent_helpers import CancelAt, open_program, until
 from tests.asking import connected, echo
 from tests.ports import refusing_port
 from tests.reach.programs import SSHD, each_process, open_sshd
-from triocept import Exchange, Rollout, SSHTunnel, TunnelError, TunnelHealth, serve_endpoint
+from triocept import Exchange, Rollout, TunnelError, serve_endpoint
 
 # The SDK leaves its async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = pytest.mark.filterwarnings(
@@ -304,7 +305,8 @@ async def test_a_start_that_is_cancelled_at_any_time_leaves_no_ssh(sshd: SSHD, d
 
 PROGRAM = """
 import json, sys, trio
-from triocept import SSHTunnel, serve_endpoint
+from triocept import serve_endpoint
+from triocept.tunnels import SSHTunnel
 
 async def main():
     destination, options = sys.argv[1], json.loads(sys.argv[2])

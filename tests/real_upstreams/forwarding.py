@@ -8,18 +8,16 @@ from typing import Any
 
 import pytest
 import trio
+from triocept.events import Event, PartDelta, assemble
 
 from triocept import (
-    Event,
     Message,
-    PartDelta,
     Request,
     Response,
     Rollout,
     Text,
     Tool,
     ToolResult,
-    assemble,
     open_upstream,
     serve_endpoint,
 )

@@ -10,20 +10,12 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+from triocept.events import PartDelta
+from triocept.nouns import Sampling
 
-from triocept import (
-    ContextLengthError,
-    Message,
-    PartDelta,
-    Request,
-    Rollout,
-    Sampling,
-    Text,
-    Turn,
-    UpstreamError,
-    open_upstream,
-)
+from triocept import Message, Request, Rollout, Text, Turn, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
+from triocept.errors import ContextLengthError
 
 from .forwarding import (
     BOTH,

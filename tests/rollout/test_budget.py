@@ -13,6 +13,7 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from triocept.nouns import Price
 
 from tests.asking import STREAM_PATHS, ask, ask_body, bearer, document, echo, url_of
 from tests.unserved import opened, outcomes
@@ -21,8 +22,6 @@ from triocept import (
     Handler,
     JSONLRecorder,
     Limits,
-    MissingPrice,
-    Price,
     Refusal,
     Response,
     Rollout,
@@ -33,6 +32,7 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
+from triocept.errors import MissingPrice
 from triocept.handlers import limits as within
 
 PRICES = {"dear": Price(input=10, output=100, cached_input=1, cache_write=20), "*": Price(input=1, output=2)}

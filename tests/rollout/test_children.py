@@ -8,7 +8,8 @@ import trio.testing
 
 from tests.asking import echo
 from tests.slow_to_open import SlowToOpen
-from triocept import LimitReached, Limits, RolloutClosed, serve_endpoint
+from triocept import Limits, RolloutClosed, serve_endpoint
+from triocept.errors import LimitReached
 
 
 @pytest.mark.parametrize("shielded", [False, True])

@@ -14,36 +14,28 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from triocept.nouns import Blob, Media, Opaque, Reasoning
 
 from tests.asking import PATHS, STREAM_PATHS, ask, bearer, document, echo
 from triocept import (
-    Blob,
     Exchange,
     JSONLRecorder,
-    Media,
     Message,
-    Opaque,
-    PartBlob,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Reasoning,
     Refusal,
     Request,
     Response,
-    ResponseEnd,
-    ResponseStart,
     Rollout,
     ScriptedModel,
     Text,
     ToolCall,
-    Unanswered,
     UpstreamError,
     Usage,
     read_traces,
     serve_endpoint,
     serve_pool,
 )
+from triocept.errors import Unanswered
 from triocept.handlers import fallback, route
 
 

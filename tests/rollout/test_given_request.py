@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from triocept.nouns import Blob, Sampling
 
 from triocept import (
-    Blob,
     Endpoint,
     Exchange,
     Message,
     Request,
-    Sampling,
     Text,
     Tool,
     ToolCall,

@@ -25,11 +25,9 @@ import trio.testing
 from tests.asking import ask, ask_body, raw_request
 from tests.rollout.outcomes import ACTIONS, BEGIN, CELLS, END, EVENTS, PAGE, Cell, table, told, turn_of
 from triocept import (
-    AlreadySettled,
     Endpoint,
     Exchange,
     ExchangeAbandoned,
-    LimitReached,
     Limits,
     Refusal,
     Rollout,
@@ -40,6 +38,7 @@ from triocept import (
     serve_endpoint,
     serve_pool,
 )
+from triocept.errors import AlreadySettled, LimitReached
 
 
 class Agent:

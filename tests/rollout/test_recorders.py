@@ -9,20 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+from triocept.services import HostTool
+from triocept.traces import RecorderGroup, ServiceCall
 
 from tests.asking import ask, bearer
-from triocept import (
-    Exchange,
-    HostTool,
-    RecorderGroup,
-    Refusal,
-    Rollout,
-    ServiceCall,
-    Trace,
-    Turn,
-    serve_endpoint,
-    serve_pool,
-)
+from triocept import Exchange, Refusal, Rollout, Trace, Turn, serve_endpoint, serve_pool
 from triocept._rollout.outcome import Refused
 
 

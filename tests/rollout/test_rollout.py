@@ -13,17 +13,14 @@ import httpx2
 import pytest
 import trio
 import trio.testing
+from triocept.events import PartDelta, PartEnd, PartStart
+from triocept.nouns import Reasoning
 
 from tests.asking import ask, ask_body, bearer, connected, echo, raw_request, url_of
 from triocept import (
-    AlreadySettled,
     DialectError,
     Exchange,
     ExchangeAbandoned,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Reasoning,
     Refusal,
     Response,
     Rollout,
@@ -32,6 +29,7 @@ from triocept import (
     Usage,
     serve_endpoint,
 )
+from triocept.errors import AlreadySettled
 
 pytestmark = pytest.mark.usefixtures("every_way")
 

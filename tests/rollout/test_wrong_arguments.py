@@ -15,35 +15,32 @@ import httpx2
 import pytest
 import trio
 import trio.testing
+from triocept.nouns import Price, Sampling
+from triocept.services import HostTool
+from triocept.traces import RecorderGroup
+from triocept.tunnels import CommandTunnel, PrimeTunnel, TunnelHealth
 
 from tests.asking import ask, echo
 from triocept import (
     AgentFailed,
-    CommandTunnel,
     Endpoint,
     EndpointLimits,
     Exchange,
-    HostTool,
     JSONLRecorder,
     Limits,
     Message,
-    Price,
-    PrimeTunnel,
-    RecorderGroup,
     Refusal,
     Request,
     Response,
     Rollout,
-    Sampling,
     ScriptedModel,
     Text,
     ToolCall,
-    TunnelHealth,
-    Unanswered,
     open_upstream,
     serve_endpoint,
     serve_pool,
 )
+from triocept.errors import Unanswered
 from triocept.handlers import fallback, limits, route
 from triocept.handlers.script import NotAReply
 

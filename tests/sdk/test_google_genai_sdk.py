@@ -15,11 +15,10 @@ import pytest
 import trio
 from google import genai
 from google.genai import errors, types
+from triocept.nouns import Media, Reasoning
 
 from triocept import (
     Exchange,
-    Media,
-    Reasoning,
     Refusal,
     Response,
     Rollout,

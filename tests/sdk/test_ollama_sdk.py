@@ -9,8 +9,9 @@ from typing import Any
 import ollama
 import pytest
 import trio
+from triocept.nouns import Reasoning
 
-from triocept import Exchange, Reasoning, Rollout, ToolCall, serve_endpoint
+from triocept import Exchange, Rollout, ToolCall, serve_endpoint
 
 HI = {"role": "user", "content": "what is here?"}
 

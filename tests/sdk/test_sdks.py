@@ -12,8 +12,9 @@ import anthropic
 import openai
 import pytest
 import trio
+from triocept.nouns import Reasoning
 
-from triocept import Exchange, Reasoning, Refusal, Response, Rollout, ToolCall, serve_endpoint
+from triocept import Exchange, Refusal, Response, Rollout, ToolCall, serve_endpoint
 from triocept.handlers import ScriptedModel
 
 # The SDKs leave their async generators where a stream ends or fails; trio warns, and closes them.

@@ -10,19 +10,11 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from triocept.events import PartDelta, PartStart, ResponseStart
 
 from tests.asking import ask_body, connected, raw_request
 from tests.server.test_silence import Heard, request_in
-from triocept import (
-    Exchange,
-    PartDelta,
-    PartStart,
-    Response,
-    ResponseStart,
-    Text,
-    ToolCall,
-    serve_endpoint,
-)
+from triocept import Exchange, Response, Text, ToolCall, serve_endpoint
 from triocept._rollout.answer import Answer, ClientGone
 from triocept._rollout.outcome import Answered
 from triocept._server import delivery

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
 from tests.server.test_silence import Heard, request_in
-from triocept import PartDelta, PartEnd, PartStart, Response, ResponseEnd, ResponseStart, Text
+from triocept import Response, Text
 from triocept._rollout.answer import Answer, Relayed
 from triocept._rollout.outcome import Answered
 from triocept._server.delivery import KEEPALIVE_EVERY, deliver

@@ -17,9 +17,10 @@ from hypercorn.trio.tcp_server import TCPServer
 from quart_trio import QuartTrio
 
 from tests.asking import ask, connected, echo, raw_request, read_answer, read_to_end
-from triocept import Endpoint, EndpointCrashed, Exchange, Rollout, Trace, Turn, serve_endpoint
+from triocept import Endpoint, Exchange, Rollout, Trace, Turn, serve_endpoint
 from triocept._server import app as app_module
 from triocept._server.serve import Server
+from triocept.errors import EndpointCrashed
 
 pytestmark = pytest.mark.usefixtures("every_way")
 

@@ -9,19 +9,9 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
-from triocept import (
-    Message,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Refusal,
-    Request,
-    Response,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-)
+from triocept import Message, Refusal, Request, Response, Text
 from triocept._rollout.answer import Answer
 from triocept._rollout.condition import Condition
 from triocept._rollout.outcome import Answered, Refused

@@ -13,14 +13,13 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from triocept.services import HostTool
 
 from tests.asking import ask_body, bearer, connected, raw_request, url_of
 from triocept import (
     EndpointLimits,
     Exchange,
-    HostTool,
     JSONLRecorder,
-    LimitReached,
     Message,
     Refusal,
     Rollout,
@@ -32,6 +31,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.dialects import DIALECTS
+from triocept.errors import LimitReached
 
 pytestmark = pytest.mark.usefixtures("every_way")
 

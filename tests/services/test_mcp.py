@@ -11,9 +11,10 @@ import httpx2
 import msgspec
 import pytest
 import trio
+from triocept.services import HostTool
 
 from tests.asking import bearer
-from triocept import HostTool, Rollout, serve_endpoint
+from triocept import Rollout, serve_endpoint
 
 mcp = pytest.importorskip("mcp")
 streamable_http = pytest.importorskip("mcp.client.streamable_http")

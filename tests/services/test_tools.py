@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+from triocept.services import HostTool
 
-from triocept import HostTool, Refusal, Rollout
+from triocept import Refusal, Rollout
 
 
 class Point(msgspec.Struct):

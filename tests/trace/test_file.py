@@ -21,20 +21,11 @@ from typing import IO
 import msgspec
 import pytest
 import trio
+from triocept.traces import Branch
 
 from tests.asking import ask
 from tests.trace.test_trace import record, turn
-from triocept import (
-    Branch,
-    DialectError,
-    Exchange,
-    JSONLRecorder,
-    Rollout,
-    Trace,
-    Turn,
-    read_traces,
-    serve_endpoint,
-)
+from triocept import DialectError, Exchange, JSONLRecorder, Rollout, Trace, Turn, read_traces, serve_endpoint
 
 ROOT = Path(__file__).parents[2]
 

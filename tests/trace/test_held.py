@@ -6,22 +6,20 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-
-from tests.dialects import strategies
-from triocept import (
+from triocept.events import (
     Event,
-    Opaque,
     PartDelta,
     PartEnd,
     PartStart,
-    Response,
     ResponseEnd,
     ResponseStart,
-    Text,
-    ToolCall,
     assemble,
     events_of,
 )
+from triocept.nouns import Opaque
+
+from tests.dialects import strategies
+from triocept import Response, Text, ToolCall
 from triocept._canonical.held import HeldCalls
 
 CALL = [

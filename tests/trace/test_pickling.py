@@ -15,57 +15,49 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from triocept.nouns import (
+    Blob,
+    Media,
+    Opaque,
+    OutputFormat,
+    Price,
+    Reasoning,
+    ReasoningAsk,
+    RefusalText,
+    Sampling,
+    ToolChoice,
+)
+from triocept.options import ClientConfig
+from triocept.services import HostTool
+from triocept.traces import Branch, Conversation, RecorderGroup, ServiceCall, Tokens, TurnError
+from triocept.tunnels import TunnelHealth
 
 import triocept
 from triocept import (
     AgentFailed,
     AgentResult,
-    Blob,
-    Branch,
-    ClientConfig,
-    Conversation,
     DialectError,
     EndpointLimits,
-    HostTool,
     JSONLRecorder,
-    LimitReached,
     Limits,
-    Media,
     Message,
-    Opaque,
-    OutputFormat,
-    PartBlob,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Price,
-    Reasoning,
-    ReasoningAsk,
-    RecorderGroup,
     Refusal,
-    RefusalText,
     Request,
     Response,
-    ResponseEnd,
-    ResponseStart,
-    Sampling,
-    ServiceCall,
     Text,
-    Tokens,
     Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
     Trace,
     TrioceptError,
-    TunnelHealth,
     Turn,
-    TurnError,
     UpstreamError,
     Usage,
     errors,
     read_traces,
 )
+from triocept.errors import LimitReached
 
 
 class OutOfCredit(Refusal):
@@ -86,7 +78,7 @@ WITH_ARGUMENTS: list[TrioceptError] = [
         kind(
             "no", status=529, body="{}", headers={"a": "b"}, code="c", dialect="d", upstream="u", rollout="r"
         )
-        for kind in (UpstreamError, triocept.UpstreamTruncated, triocept.ContextLengthError)
+        for kind in (UpstreamError, triocept.errors.UpstreamTruncated, triocept.errors.ContextLengthError)
     ),
 ]
 ERRORS = [

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 import trio
+from triocept.traces import RecorderGroup
 
 from tests.asking import ask
 from triocept import (
     Exchange,
     JSONLRecorder,
     Message,
-    RecorderGroup,
     Request,
     Response,
     Text,

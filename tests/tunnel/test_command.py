@@ -7,10 +7,11 @@ import signal
 
 import pytest
 import trio
+from triocept.tunnels import CommandTunnel, TunnelHealth
 
 from tests.agent.agent_helpers import open_program, running, unique_seconds, until, until_sleeping
 from tests.asking import connected
-from triocept import CommandTunnel, TunnelError, TunnelHealth, serve_endpoint
+from triocept import TunnelError, serve_endpoint
 
 PRINTS = "echo 'see https://manual.example/ | {url}'; exec sleep {tag}"
 """What a tunnel that leads to where it came from would do."""
@@ -164,7 +165,8 @@ async def test_a_command_ends_when_its_start_is_cancelled() -> None:
 
 PROGRAM = """
 import sys, trio
-from triocept import CommandTunnel, serve_endpoint
+from triocept import serve_endpoint
+from triocept.tunnels import CommandTunnel
 
 async def main():
     tunnel = CommandTunnel(["sh", "-c", sys.argv[1]], pattern=r"[|] ([^ ]+)")

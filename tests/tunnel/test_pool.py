@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 import trio.testing
+from triocept.tunnels import TunnelHealth
 
 from tests.asking import ask_body, connected, echo, raw_request, read_to_end
 from tests.slow_to_open import SlowToOpen
 from tests.tunnel.relay import Relay
 from triocept import (
     Endpoint,
-    EndpointCrashed,
     Exchange,
     JSONLRecorder,
     Pool,
@@ -26,12 +26,12 @@ from triocept import (
     Rollout,
     Trace,
     TunnelError,
-    TunnelHealth,
     read_traces,
     serve_endpoint,
     serve_pool,
 )
 from triocept._server.serve import Server
+from triocept.errors import EndpointCrashed
 
 ROLLOUTS = 500
 QUICK = TunnelHealth(interval=0.02, failures=1, back_off=0.01, start_timeout=2)

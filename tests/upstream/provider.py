@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import trio
+from triocept.events import Event, PartDelta, events_of
 
-from triocept import Event, PartDelta, Request, Response, Text, Usage, events_of
+from triocept import Request, Response, Text, Usage
 from triocept.dialects import DIALECTS
 
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"

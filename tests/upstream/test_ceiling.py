@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import trio
 
-from triocept import ContextLengthError, Request, Text, UpstreamError, open_upstream
 from triocept import Message as Said
+from triocept import Request, Text, UpstreamError, open_upstream
 from triocept._upstream import ceiling
 from triocept._upstream.ceiling import Ceiling, asked_output, capped
 from triocept.dialects import DIALECTS
+from triocept.errors import ContextLengthError
 
 from .conftest import base_of, staged
 from .provider import (

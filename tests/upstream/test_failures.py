@@ -10,17 +10,10 @@ import pytest
 import trio
 
 from tests.ports import refusing_port
-from triocept import (
-    ContextLengthError,
-    Exchange,
-    Response,
-    Text,
-    UpstreamError,
-    UpstreamTruncated,
-    open_upstream,
-)
+from triocept import Exchange, Response, Text, UpstreamError, open_upstream
 from triocept._upstream.relay import Relay
 from triocept.dialects import DIALECTS
+from triocept.errors import ContextLengthError, UpstreamTruncated
 
 from .conftest import KEY, ask_roughly, base_of, staged
 from .provider import (

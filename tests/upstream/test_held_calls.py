@@ -12,19 +12,9 @@ import httpx2
 import pytest
 import trio
 import trio.testing
+from triocept.events import Event, PartDelta, events_of
 
-from triocept import (
-    EndpointLimits,
-    Event,
-    Exchange,
-    PartDelta,
-    Request,
-    Response,
-    Text,
-    ToolCall,
-    UpstreamError,
-    events_of,
-)
+from triocept import EndpointLimits, Exchange, Request, Response, Text, ToolCall, UpstreamError
 from triocept._server import delivery
 from triocept._upstream.relay import Relay
 from triocept.dialects import DIALECTS

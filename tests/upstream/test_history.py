@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import trio
+from triocept.nouns import Blob, Reasoning
 
-from triocept import Blob, Reasoning, Response, Text, ToolCall, Usage, open_upstream
+from triocept import Response, Text, ToolCall, Usage, open_upstream
 from triocept.handlers import route
 
 from .conftest import base_of, staged

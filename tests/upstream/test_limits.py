@@ -6,9 +6,10 @@ import pytest
 import trio
 import trio.testing
 
-from triocept import ContextLengthError, UpstreamError
+from triocept import UpstreamError
 from triocept._upstream.limiter import Limiter
 from triocept._upstream.retry import Retries, wait_of
+from triocept.errors import ContextLengthError
 
 
 async def test_no_more_hold_a_slot_than_there_are(autojump_clock: trio.testing.MockClock) -> None:

@@ -7,22 +7,19 @@ from typing import Any
 
 import pytest
 import trio
+from triocept.events import PartDelta, assemble
+from triocept.nouns import Reasoning, Sampling, StopReason
 
 from triocept import (
     Exchange,
     Message,
-    PartDelta,
-    Reasoning,
     Request,
     Response,
-    Sampling,
-    StopReason,
     Text,
     Tool,
     ToolCall,
     ToolResult,
     Usage,
-    assemble,
     open_upstream,
     serve_endpoint,
 )

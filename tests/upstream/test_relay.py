@@ -9,21 +9,20 @@ import httpx2
 import pytest
 import trio
 import trio.testing
+from triocept.events import PartDelta, events_of
+from triocept.nouns import Sampling
 
 from tests.asking import ask, raw_request
 from tests.server.test_websocket import create, dialled, said
 from triocept import (
-    PartDelta,
     Request,
     Response,
-    Sampling,
     Text,
     ToolCall,
     Trace,
     Turn,
     UpstreamError,
     Usage,
-    events_of,
     open_upstream,
     serve_endpoint,
 )

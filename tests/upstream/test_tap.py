@@ -10,10 +10,11 @@ import trio
 import trustme
 
 from tests.ports import refusing_port
-from triocept import UpstreamError, UpstreamTruncated, open_upstream
+from triocept import UpstreamError, open_upstream
 from triocept._upstream.address import parse_address
 from triocept._upstream.tap import TappedBody
 from triocept.dialects import DIALECTS
+from triocept.errors import UpstreamTruncated
 
 from .conftest import ask_roughly, base_of, staged
 from .provider import (

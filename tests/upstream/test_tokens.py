@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import trio
+from triocept.traces import Tokens
 
-from triocept import JSONLRecorder, Tokens, Turn, UpstreamError, Usage, open_upstream, read_traces
+from triocept import JSONLRecorder, Turn, UpstreamError, Usage, open_upstream, read_traces
 from triocept._upstream.tokens import Collector, profile_named
 from triocept._upstream.tokens.collector import Wanted
 

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from triocept import (
-    AlreadySettled,
-    Exchange,
-    ExchangeAbandoned,
-    Refusal,
-    ToolCall,
-    UpstreamError,
-)
+from triocept import Exchange, ExchangeAbandoned, Refusal, ToolCall, UpstreamError
+from triocept.errors import AlreadySettled
 
 from .account import Raised
 from .history import OpenRollout, Plan

@@ -11,16 +11,8 @@ import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from triocept import (
-    DialectError,
-    EndpointCrashed,
-    RolloutClosed,
-    Trace,
-    Turn,
-    Unanswered,
-    UpstreamError,
-    read_traces,
-)
+from triocept import DialectError, RolloutClosed, Trace, Turn, UpstreamError, read_traces
+from triocept.errors import EndpointCrashed, Unanswered
 
 from .account import Account, Seen
 from .recorders import RecorderBroken

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 
 import trio
+from triocept.events import Event, PartDelta, events_of
 
 from tests.upstream.provider import END, Asked, chunk, head, is_stream, whole, wire_whole
-from triocept import Event, PartDelta, Request, Response, Text, Usage, events_of
+from triocept import Request, Response, Text, Usage
 from triocept.dialects import DIALECTS
 
 from .account import Account

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import trio
+from triocept.traces import Recorder, RecorderGroup
 
-from triocept import JSONLRecorder, Recorder, RecorderGroup, Trace, Turn
+from triocept import JSONLRecorder, Trace, Turn
 
 from .account import Account, Raised
 from .wire import nonce_in, turns

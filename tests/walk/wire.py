@@ -13,9 +13,9 @@ from typing import Any
 
 import trio
 import trio.testing
+from triocept.events import assemble
 
 from tests.asking import PATHS, STREAM_PATHS, document
-from triocept import assemble
 from triocept.dialects import DIALECTS
 
 from .history import QUIET, Call

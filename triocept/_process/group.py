@@ -53,8 +53,8 @@ class ProcessTree:
     """What is known of one agent and all that it starts. Before it runs, that is its token."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
-        self.token = token.encode()
-        self.mark = limit_mark(token)
+        self.token: bytes = token.encode()
+        self.mark: int | None = limit_mark(token)
         self.pid = pid
         self.born = born
 

@@ -150,7 +150,7 @@ class OutputReader:
     """Takes one stream of an agent to its end, into the buffer and the tees."""
 
     def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
-        self.buffer = OutputBuffer(limit)
+        self.buffer: OutputBuffer = OutputBuffer(limit)
         self.error: Exception | None = None
         """What the first tee raised that could not take it."""
         self._stream = stream

@@ -105,7 +105,7 @@ async def open_process(
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
     data = check_input(input)
-    check_options(output, output_limit, stdout_file, stderr_file, terminate_grace)
+    check_output(output, output_limit, stdout_file, stderr_file, terminate_grace)
     # An agent may itself run agents: what is theirs is its own, too.
     outer = environment.get(MARK) or os.environ.get(MARK)
     environment[MARK] = f"{outer}:{token}" if outer else token
@@ -393,7 +393,7 @@ class AgentProcess:
         return []
 
 
-def check_options(
+def check_output(
     output: str,
     output_limit: object,
     stdout_file: OutputFile | None,

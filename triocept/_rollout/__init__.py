@@ -6,6 +6,7 @@
 * `exchange`: one caught model call, live.
 * `stream`: an answer given piece by piece.
 * `rollout`: one agent run: its key, its trace, its stream of exchanges. `life`: how it runs and ends.
+* `options`: what it may be given.
 * `children`: rollouts in rollouts, and the model calls of the program's own tools.
 * `record_writer`: what a rollout writes down: its trace, and its recorder.
 * `handler`: what a handler is, and what is none.

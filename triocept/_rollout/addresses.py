@@ -8,8 +8,12 @@ from typing import Literal, Protocol, TypeAlias
 
 from .._limits import EndpointLimits
 
-__all__ = ["SDK", "Addresses", "DialectFacts", "Reach", "call_id", "response_id"]
+__all__ = ["SDK", "Addresses", "DialectFacts", "DialectName", "Reach", "call_id", "response_id"]
 
+DialectName: TypeAlias = Literal[
+    "openai_chat", "openai_completions", "openai_responses", "anthropic_messages", "gemini", "ollama"
+]
+"""The dialects of the package; one from outside has any other name."""
 Reach: TypeAlias = Literal["local", "public"]
 """From where an agent calls: from this machine, or from elsewhere."""
 

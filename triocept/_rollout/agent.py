@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import trio
 
+from .._checks import check_keywords, check_type
 from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all
+from .._process.command import check_cwd, check_env, check_input
 from .._process.environment import agent_environment
 from .._process.output import AgentResult
-from .._process.process import AgentProcess, open_process
+from .._process.process import (
+    OUTPUT_LIMIT,
+    TERMINATE_GRACE,
+    AgentProcess,
+    check_output,
+    open_process,
+)
 from ..errors import RolloutClosed
 from .exchange import Exchange
+from .options import AgentOptions
 
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Agent", "open_agent"]
+__all__ = ["Agent", "check_agent_options", "open_agent"]
 
 
 @final
@@ -95,20 +104,38 @@ class Agent:
                 scope.cancel()
 
 
+def check_agent_options(options: AgentOptions) -> AgentOptions:
+    """See whether an agent can be run with them: TypeError, ValueError."""
+    check_keywords("run_agent", options, AgentOptions)
+    env = options.get("env")
+    if env is not None:
+        check_type("env", env, Mapping, "a mapping of names to values")
+        check_env({name: value for name, value in env.items() if value is not None})
+    check_cwd(options.get("cwd"))
+    check_input(options.get("input"))
+    check_output(
+        options.get("output", "capture"),
+        options.get("output_limit", OUTPUT_LIMIT),
+        options.get("stdout_file"),
+        options.get("stderr_file"),
+        options.get("terminate_grace", TERMINATE_GRACE),
+    )
+    return options
+
+
 @protected_context
 async def open_agent(
     rollout: Rollout,
     argv: Sequence[str | os.PathLike[str]],
-    *,
-    env: Mapping[str, str | None] | None,
-    cwd: str | os.PathLike[str] | None,
-    **options: Any,
+    options: AgentOptions,
 ) -> AsyncIterator[Agent]:
     """See `Rollout.open_agent`."""
     if rollout._ending is not None:
         raise RolloutClosed(f"rollout {rollout.id} has ended: no agent can be run in it")
-    environment = agent_environment(os.environ, rollout.environ() | _place(cwd), env)
-    async with open_process(argv, env=environment, watcher=rollout._watcher, cwd=cwd, **options) as process:
+    here = rollout.environ() | _place(options.get("cwd"))
+    environment = agent_environment(os.environ, here, options.get("env"))
+    of_process: dict[str, Any] = {**options, "env": environment}
+    async with open_process(argv, watcher=rollout._watcher, **of_process) as process:
         agent = Agent(rollout, process)
         errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
         with keeping_each(errors):

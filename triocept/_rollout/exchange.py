@@ -89,7 +89,7 @@ class Exchange:
         query: str = "",
         kind: CallKind | None = None,
     ) -> None:
-        self.id = f"x_{token_hex(8)}"
+        self.id: str = f"x_{token_hex(8)}"
         """Its own, and that of its turn."""
         self.rollout = rollout
         """The agent run that it belongs to."""
@@ -101,7 +101,7 @@ class Exchange:
         """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
         self.query = query
         """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
-        self.attempt = attempt_of(headers)
+        self.attempt: int = attempt_of(headers)
         """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
         self._claimed = Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
         self._retry_key = retry_key

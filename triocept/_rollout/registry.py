@@ -31,7 +31,7 @@ class Registry:
         self._by_id: dict[str, Rollout] = {}
         self._by_digest: dict[bytes, Rollout] = {}
         self._by_state_digest: dict[bytes, Rollout] = {}
-        self.closing = False
+        self.closing: bool = False
         """Whether the endpoint stops, or has ended."""
 
     def __len__(self) -> int:

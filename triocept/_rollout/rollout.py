@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from secrets import token_hex, token_urlsafe
-from typing import Any, Literal, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, final, overload
 
 import trio
 
@@ -19,20 +19,19 @@ from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._canonical.tokens import Estimator, estimate_input_tokens
-from .._checks import check_choice, check_count, check_str, check_type
+from .._checks import check_choice, check_count, check_keywords, check_str, check_type
 from .._failures import raise_all, run_each
 from .._limits import EndpointLimits
-from .._process.command import check_argv, check_cwd, check_env, check_input
+from .._process.command import check_argv
 from .._process.output import AgentResult
-from .._process.process import OUTPUT_LIMIT, TERMINATE_GRACE, OutputFile, OutputMode, check_options
 from .._process.watcher import Watcher
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, claimed_conversation
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.trace import Trace
 from ..errors import AgentFailed, LimitReached, MissingPrice, Refusal
-from .addresses import Addresses, Reach
-from .agent import Agent, open_agent
+from .addresses import Addresses, DialectName, Reach
+from .agent import Agent, check_agent_options, open_agent
 from .answer import Answer, ClientGone
 from .arrivals import Arrivals
 from .budget import Budget, Limits
@@ -43,21 +42,26 @@ from .environment import provider_environment
 from .exchange import Exchange
 from .handler import Handler, awaiting, check_handler, told_model
 from .life import open_rollout
+from .options import AgentOptions, OnHangup, RolloutOptions
 from .outcome import Failed, Outcome, Refused
 from .record_writer import RecordWriter
 from .registry import Registry
 from .retries import retry_key, retry_of
-from .services import Services, StopCondition, UserSimulator
-from .tools import HostTool, ToolLike
+from .services import Services
+from .tools import HostTool
 from .workers import run_workers
 
-__all__ = ["OnHangup", "Rollout", "check_concurrency"]
+if TYPE_CHECKING:
+    from anthropic import Anthropic, AsyncAnthropic
+    from openai import AsyncOpenAI, OpenAI
+
+__all__ = ["Rollout", "check_opening"]
+
+T = TypeVar("T")
 
 log = logging.getLogger("triocept.rollout")
 
-OnHangup: TypeAlias = Literal["cancel", "finish"]
-"""What an agent's hang-up does to the exchange that it waits for."""
-
+OpenAIName: TypeAlias = Literal["openai_chat", "openai_completions", "openai_responses"]
 SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
 DELIVERY_GRACE = 1.0
 """Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
@@ -77,17 +81,22 @@ class Rollout:
         addresses: Addresses,
         registry: Registry,
         watcher: Watcher,
+        options: RolloutOptions,
         *,
-        id: str | None = None,  # noqa: A002 - the field's own word
-        model: str = "triocept",
-        on_hangup: OnHangup = "cancel",
-        on_retry: OnRetry = "join",
         recorder: Recorder | None = None,
-        services: Services | None = None,
         branch: Branch | None = None,
-        limits: Limits | None = None,
         parent: Rollout | None = None,
     ) -> None:
+        id = options.get("id")  # noqa: A001 - the field's own word
+        model = _given(options.get("model"), parent.model if parent is not None else "triocept")
+        on_hangup: OnHangup = _given(
+            options.get("on_hangup"), parent.on_hangup if parent is not None else "cancel"
+        )
+        on_retry: OnRetry = _given(
+            options.get("on_retry"), parent._calls.on_retry if parent is not None else "join"
+        )
+        recorder = _given(options.get("recorder"), recorder)
+        limits = options.get("limits")
         check_str("model", model)
         check_choice("on_hangup", on_hangup, OnHangup)
         check_choice("on_retry", on_retry, OnRetry)
@@ -99,21 +108,23 @@ class Rollout:
             check_str("id", id)
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
             raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
-        self.id = id if id is not None else f"r_{token_hex(8)}"
+        self.id: str = id if id is not None else f"r_{token_hex(8)}"
         """It stands in its URLs, and in every turn."""
-        self.api_key = f"sk-triocept-{token_urlsafe(32)}"
+        self.api_key: str = f"sk-triocept-{token_urlsafe(32)}"
         """256 random bits. The agent's key: it opens this rollout, and nothing else."""
-        self.model = model
+        self.model: str = model
         """The name that `/v1/models` lists and `config` gives. Agents may ask for any other."""
         self.on_hangup: OnHangup = on_hangup
         self._budget = self._make_budget(limits, parent)
-        self.trace = Trace(self.id, run=f"run_{token_hex(8)}", branch=branch, prices=_prices(limits, parent))
+        self.trace: Trace = Trace(
+            self.id, run=f"run_{token_hex(8)}", branch=branch, prices=_prices(limits, parent)
+        )
         """The turns so far."""
         self._memory = Memory()
         self._estimator = Estimator()
         self._handler: Handler | None = None
         """What answers its exchanges, where that is a handler."""
-        self._addresses = addresses
+        self._addresses: Addresses = addresses
         self._registry = registry
         self._watcher = watcher
         self._records: RecordWriter = RecordWriter(
@@ -126,8 +137,14 @@ class Rollout:
         self._ending: Refusal | None = None
         self._finishes = False
         """It ends by a limit: what is on its way is finished."""
-        self._calls = Calls(on_retry)
-        self._services = services if services is not None else Services()
+        self._calls: Calls = Calls(on_retry)
+        self._services = Services(
+            options.get("tools", ()),
+            user=options.get("user"),
+            stop=options.get("stop"),
+            state=options.get("state"),
+            state_type=options.get("state_type"),
+        )
         self._children = Children(self)
         self._closing = trio.Event()
         self._ended = trio.Event()
@@ -159,7 +176,7 @@ class Rollout:
 
     # What an agent needs to reach it
 
-    def base_url(self, dialect: str, *, reach: Reach = "local") -> str:
+    def base_url(self, dialect: DialectName | str, *, reach: Reach = "local") -> str:
         """Where the agent's SDK for `dialect` has to be pointed at, as that SDK takes it.
 
         Args:
@@ -174,17 +191,31 @@ class Rollout:
         self._hold(reach)
         return self._addresses.base_url(self.id, dialect, reach)
 
-    def config(self, dialect: str, *, reach: Reach = "local") -> ClientConfig:
+    def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
         """Base URL, key and model for a client of `dialect`; errors as of `base_url`."""
         return ClientConfig(
             base_url=self.base_url(dialect, reach=reach), api_key=self.api_key, model=self.model
         )
 
+    @overload
+    def client(self, dialect: OpenAIName, *, sync: Literal[False] = False, **options: Any) -> AsyncOpenAI: ...
+    @overload
+    def client(self, dialect: OpenAIName, *, sync: Literal[True], **options: Any) -> OpenAI: ...
+    @overload
+    def client(
+        self, dialect: Literal["anthropic_messages"], *, sync: Literal[False] = False, **options: Any
+    ) -> AsyncAnthropic: ...
+    @overload
+    def client(
+        self, dialect: Literal["anthropic_messages"], *, sync: Literal[True], **options: Any
+    ) -> Anthropic: ...
+    @overload
+    def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any: ...
     def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any:
         """The official SDK's client for `dialect`, pointed at this rollout.
 
         Args:
-            dialect: `openai_chat` gives `openai.AsyncOpenAI`, `anthropic_messages` gives `anthropic.AsyncAnthropic`.
+            dialect: those of OpenAI give an `openai.AsyncOpenAI`, `anthropic_messages` an `anthropic.AsyncAnthropic`.
             sync: the blocking client, for a thread or another process: in trio's own thread it would block the
                 endpoint that it waits for.
             options: go to the client's constructor (`max_retries`, `timeout`, …).
@@ -285,25 +316,14 @@ class Rollout:
     def open_child(
         self,
         handler: Handler | None = None,
-        *,
-        id: str | None = None,  # noqa: A002 - the field's own word
-        model: str | None = None,
-        on_hangup: OnHangup | None = None,
-        on_retry: OnRetry | None = None,
-        concurrency: int | None = None,
-        recorder: Recorder | None = None,
-        tools: Iterable[ToolLike] = (),
-        user: UserSimulator | None = None,
-        stop: StopCondition | None = None,
-        state: Any = None,
-        state_type: Any = None,
-        limits: Limits | None = None,
+        **options: Unpack[RolloutOptions],
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout that is part of this one: for a sub-agent, or an agent that runs agents.
 
         It has a key, a trace and services of its own, and knows where it branched off (`child.trace.branch`); the
-        parent's trace has its trace among its `children`. What is None is as the parent has it; the arguments are
-        those of `endpoint.open_rollout`. Its calls count against `limits`, and against those of its parent, too.
+        parent's trace has its trace among its `children`. The arguments are those of `endpoint.open_rollout`; model,
+        recorder, `on_hangup` and `on_retry` are the parent's, where they are left out. Its calls count against
+        `limits`, and against those of its parent, too.
 
         Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
         and a parent that closes closes them and cancels their bodies.
@@ -312,23 +332,15 @@ class Rollout:
             TypeError: the handler is none.
             RolloutClosed: the parent has ended, or did so while the child was being opened, or before this body.
         """
-        if handler is not None:
-            check_handler(handler)
-            handler = awaiting(handler)
-        check_concurrency(concurrency)
+        handler, concurrency = check_opening("open_child", handler, options)
         self._children.check_open()
         child = Rollout(
             self._addresses,
             self._registry,
             self._watcher,
-            id=id,
-            model=model if model is not None else self.model,
-            on_hangup=on_hangup if on_hangup is not None else self.on_hangup,
-            on_retry=on_retry if on_retry is not None else self._calls.on_retry,
-            recorder=recorder or self._records.recorder,
-            services=Services(tools, user=user, stop=stop, state=state, state_type=state_type),
+            options,
+            recorder=self._records.recorder,
             branch=self._children.branch(),
-            limits=limits,
             parent=self,
         )
         return self._children.open(child, open_rollout(child, handler, concurrency))
@@ -370,7 +382,7 @@ class Rollout:
         refuses it.
         """
         check_handler(handler)
-        check_concurrency(concurrency)
+        _check_concurrency(concurrency)
         errors: list[BaseException] = []
         try:
             await run_workers(self, awaiting(handler), concurrency, errors.append)
@@ -387,15 +399,7 @@ class Rollout:
     async def run_agent(
         self,
         argv: Sequence[str | os.PathLike[str]],
-        *,
-        env: Mapping[str, str | None] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        input: bytes | str | None = None,  # noqa: A002 - as subprocess.run names it
-        output: OutputMode = "capture",
-        output_limit: int = OUTPUT_LIMIT,
-        stdout_file: OutputFile | None = None,
-        stderr_file: OutputFile | None = None,
-        terminate_grace: float = TERMINATE_GRACE,
+        **options: Unpack[AgentOptions],
     ) -> AgentResult:
         """Run an agent in this rollout, to its end.
 
@@ -407,12 +411,13 @@ class Rollout:
             env: what is added to the environment, and wins; None as a value takes a variable out.
             cwd: its working directory; None is the program's.
             input: what it reads on stdin, a str as UTF-8; None is an empty stdin.
-            output: `capture` keeps it; `echo` also writes it to this program's own stdout and stderr; `inherit` lets
-                the agent write there itself, and keeps nothing.
-            output_limit: bytes of each stream that are kept in memory, half from its start and half from its end.
+            output: `capture` keeps it, which is the default; `echo` also writes it to this program's own stdout and
+                stderr; `inherit` lets the agent write there itself, and keeps nothing.
+            output_limit: bytes of each stream that are kept in memory, 1 MiB by default: half from its start and half
+                from its end.
             stdout_file: a path or a binary file that gets all of stdout, as it comes.
             stderr_file: likewise.
-            terminate_grace: seconds that it has after SIGTERM.
+            terminate_grace: seconds that it has after SIGTERM, 5 by default.
 
         Returns:
             Its return code (negative is the signal that ended it), output and duration. A return code other than 0
@@ -428,17 +433,7 @@ class Rollout:
         this program itself be killed, its agents end within 2 s.
         """
         try:
-            opened = self.open_agent(
-                argv,
-                env=env,
-                cwd=cwd,
-                input=input,
-                output=output,
-                output_limit=output_limit,
-                stdout_file=stdout_file,
-                stderr_file=stderr_file,
-                terminate_grace=terminate_grace,
-            )
+            opened = self.open_agent(argv, **options)
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the line of interest is the caller's
         try:
@@ -451,15 +446,7 @@ class Rollout:
     def open_agent(
         self,
         argv: Sequence[str | os.PathLike[str]],
-        *,
-        env: Mapping[str, str | None] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        input: bytes | str | None = None,  # noqa: A002 - as subprocess.run names it
-        output: OutputMode = "capture",
-        output_limit: int = OUTPUT_LIMIT,
-        stdout_file: OutputFile | None = None,
-        stderr_file: OutputFile | None = None,
-        terminate_grace: float = TERMINATE_GRACE,
+        **options: Unpack[AgentOptions],
     ) -> AbstractAsyncContextManager[Agent]:
         """Run an agent, and take its calls in a loop that ends with it::
 
@@ -473,27 +460,9 @@ class Rollout:
         Closing: an agent that still runs is ended, as by cancellation; then `agent.result` is there.
         """
         try:
-            command = check_argv(argv)
-            if env is not None:
-                check_type("env", env, Mapping, "a mapping of names to values")
-                check_env({name: value for name, value in env.items() if value is not None})
-            check_cwd(cwd)
-            check_input(input)
-            check_options(output, output_limit, stdout_file, stderr_file, terminate_grace)
+            return open_agent(self, check_argv(argv), check_agent_options(options))
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the line of interest is the caller's
-        return open_agent(
-            self,
-            command,
-            env=env,
-            cwd=cwd,
-            input=input,
-            output=output,
-            output_limit=output_limit,
-            stdout_file=stdout_file,
-            stderr_file=stderr_file,
-            terminate_grace=terminate_grace,
-        )
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self, reason: str) -> None:
@@ -733,10 +702,30 @@ async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
         subscription.close()
 
 
-def check_concurrency(concurrency: int | None) -> None:
-    """How many exchanges a handler gets at once: TypeError, ValueError."""
+def check_opening(
+    function: str, handler: Handler | None, options: RolloutOptions
+) -> tuple[Handler | None, int | None]:
+    """What a rollout's handler is, and how many exchanges it gets at once: looked at before anything is made.
+
+    Raises:
+        TypeError, ValueError: that is no handler, no such number, or a keyword that there is none of.
+    """
+    check_keywords(function, options, RolloutOptions)
+    if handler is not None:
+        check_handler(handler)
+        handler = awaiting(handler)
+    concurrency = options.get("concurrency")
+    _check_concurrency(concurrency)
+    return handler, concurrency
+
+
+def _check_concurrency(concurrency: int | None) -> None:
     if concurrency is not None:
         check_count("concurrency", concurrency, least=1)
+
+
+def _given(value: T | None, otherwise: T) -> T:
+    return value if value is not None else otherwise
 
 
 def _hint(limits: object) -> str:

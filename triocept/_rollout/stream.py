@@ -31,7 +31,7 @@ class ResponseStream:
         self._count = 0
         self._text: int | None = None
         self._seams = Seams()
-        self.ended = False
+        self.ended: bool = False
         """Whether the terminal event was sent."""
 
     async def send(self, item: str | ResponsePart | Event) -> None:

@@ -40,7 +40,7 @@ class JSONLRecorder:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._file = LineFile(self.path.absolute(), fsync=fsync)
         self._runs: dict[tuple[str, str], _Run] = {}
 

@@ -143,7 +143,7 @@ class Trace:
     def __eq__(self, other: object) -> bool:
         return self._content() == other._content() if isinstance(other, Trace) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # it grows
+    __hash__: None = None  # type: ignore[assignment]  # it grows
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (*self._content(), self._sealed, self._stopped, self._prices)

@@ -57,13 +57,13 @@ class CommandTunnel(Tunnel):
             raise TypeError(
                 'argv is a list, ["cloudflared", "tunnel", …], not one str: no shell would split it'
             )
-        self.argv = tuple(os.fspath(argument) for argument in argv)
+        self.argv: tuple[str, ...] = tuple(os.fspath(argument) for argument in argv)
         if not self.argv or not self.argv[0]:
             raise ValueError("argv is empty: its first entry names the program to run")
         check_number("timeout", timeout)
-        self.pattern = _compiled(pattern)
+        self.pattern: re.Pattern[str] = _compiled(pattern)
         self.timeout = timeout
-        self.env = dict(env or {})
+        self.env: dict[str, str] = dict(env or {})
         self._any = pattern == URL
 
     @asynccontextmanager

@@ -25,7 +25,7 @@ class FixedURL(Tunnel):
     """
 
     def __init__(self, url: str) -> None:
-        self.url = check_url(url, whose="FixedURL")
+        self.url: str = check_url(url, whose="FixedURL")
 
     @asynccontextmanager
     async def open(self, port: int, **_: Any) -> AsyncIterator[str]:

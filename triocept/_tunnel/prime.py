@@ -91,7 +91,7 @@ class PrimeTunnel(Tunnel):
             ) from exc
         self.name = name
         self.team_id = team_id
-        self.labels = tuple(labels)
+        self.labels: tuple[str, ...] = tuple(labels)
         self.timeout = timeout
         self._interval = 60 / starts_per_minute
         self._next_start = 0.0

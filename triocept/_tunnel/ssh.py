@@ -78,12 +78,12 @@ class SSHTunnel(Tunnel):
             raise TypeError('SSHTunnel: options is a list, ["-J", "bastion"], not one str')
         self.destination = destination
         self.port = port
-        self.identity = None if identity is None else os.fspath(identity)
-        self.options = tuple(options)
-        self.public_host = (
+        self.identity: str | None = None if identity is None else os.fspath(identity)
+        self.options: tuple[str, ...] = tuple(options)
+        self.public_host: str | None = (
             None if public_host is None else check_host(public_host, whose="SSHTunnel's public_host")
         )
-        self.dialable = public_host is not None
+        self.dialable: bool = public_host is not None
 
     @asynccontextmanager
     async def open(

@@ -103,9 +103,9 @@ class Upstream:
         profile: Profile | None,
         hold_calls: bool,
     ) -> None:
-        self.url = address.base
+        self.url: str = address.base
         """Its base URL, without a query."""
-        self.dialect = dialect.name
+        self.dialect: str = dialect.name
         """What it speaks."""
         self._codec = dialect
         self._transport = transport

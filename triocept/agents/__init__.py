@@ -11,7 +11,7 @@ Any other program is run without this: the environment that every agent gets poi
 """
 
 from ._launch import Launch
-from ._registry import AGENTS, agent
+from ._registry import AGENTS, Prepare, agent
 from .aider import aider
 from .claude_code import claude_code
 from .cline import cline
@@ -32,6 +32,7 @@ from .qwen_code import qwen_code
 __all__ = [
     "AGENTS",
     "Launch",
+    "Prepare",
     "agent",
     "aider",
     "claude_code",

@@ -65,7 +65,7 @@ class FittedCall:
     """
 
     def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:
-        self.call = call
+        self.call: ToolCall = call
         self._customs = customs
         self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
 

@@ -53,7 +53,7 @@ class Fields:
         if not isinstance(value, dict):
             raise DialectError(f"must be an object, not {kind_of(value)}", path=path)
         self._left: dict[str, Json] = dict(value)
-        self.path = path
+        self.path: str = path
 
     def at(self, name: str) -> str:
         """The path of the field `name`."""

@@ -29,8 +29,8 @@ from ..errors import DialectError, Refusal, ScriptExhausted
 
 __all__ = ["NotAReply", "Reply", "ScriptedModel", "read_script"]
 
-Said: TypeAlias = "str | ToolCall | Response | Refusal | Sequence[str | ToolCall]"
-Reply: TypeAlias = "Said | float | Callable[[Request], Said | Awaitable[Said]]"
+Scripted: TypeAlias = str | ToolCall | Response | Refusal | Sequence[str | ToolCall]
+Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[Scripted]]
 """What a script is made of:
 
 * a `str`: text;
@@ -194,7 +194,7 @@ def _check(reply: object, number: int) -> None:
             "a Refusal, a number (a pause), or a function of the request"
         )
     try:
-        given_response(_as_response(cast(Said, reply)))
+        given_response(_as_response(cast(Scripted, reply)))
     except (TypeError, ValueError) as exc:
         raise NotAReply(f"replies[{number}]: {exc}") from None
 
@@ -216,7 +216,7 @@ def _check_function(function: Callable[..., object], number: int) -> None:
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
 
 
-async def _resolve(reply: Reply, request: Request, number: int) -> Said:
+async def _resolve(reply: Reply, request: Request, number: int) -> Scripted:
     if not callable(reply):
         assert not isinstance(reply, (int, float))
         return reply
@@ -227,10 +227,10 @@ async def _resolve(reply: Reply, request: Request, number: int) -> Said:
         raise NotAReply(
             f"replies[{number}] is a function, and gave {said!r}: no pause or function is meant here"
         )
-    return cast(Said, said)
+    return cast(Scripted, said)
 
 
-def _as_response(said: Said) -> Response:
+def _as_response(said: Scripted) -> Response:
     if isinstance(said, Response):
         return said
     parts = [said] if isinstance(said, (str, ToolCall)) else said

@@ -39,7 +39,7 @@ class Blocks:
     def __init__(self) -> None:
         self._open: dict[int, _Block] = {}
         self._next = 0
-        self.calls = False
+        self.calls: bool = False
         """Whether a tool of the agent is called."""
 
     def start(self, fields: Fields, events: list[Event]) -> None:

@@ -36,7 +36,7 @@ class Writer:
     field = ""
 
     def __init__(self, number: int, *, own: bool) -> None:
-        self.number = number
+        self.number: int = number
         """That of the open block, or of the next one."""
         self._own = own
         self._frame: bytes | None = None

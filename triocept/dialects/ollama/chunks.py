@@ -31,7 +31,7 @@ class Chunks:
         self._started = False
         self._calls = False
         self._extra: dict[str, Json] = {}
-        self.done = False
+        self.done: bool = False
         """Whether the last document was there."""
 
     def take(self, document: Json, events: list[Event]) -> None:

@@ -44,7 +44,7 @@ class Calls:
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
         self._open: list[_Call] = []
-        self.any = False
+        self.any: bool = False
         """Whether there was a call at all."""
 
     def add(self, fields: Fields, events: list[Event]) -> None:

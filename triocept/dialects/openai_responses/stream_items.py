@@ -30,7 +30,7 @@ class Counter:
     """Numbers the events of one answer."""
 
     def __init__(self) -> None:
-        self.next = 0
+        self.next: int = 0
         self.answer = ""
         """The answer's id."""
 
@@ -47,11 +47,11 @@ class Item:
     """One item of the output that is being written; several parts may write to it."""
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
-        self.document = document
+        self.document: dict[str, Json] = document
         """As it will be at the end."""
         self.open = 0
         """How many parts are writing to it."""
-        self.done = False
+        self.done: bool = False
         """Whether it has ended."""
         self.blobs: tuple[Blob, ...] = ()
         self.writer: Writer | None = None

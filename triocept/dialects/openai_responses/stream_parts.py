@@ -40,8 +40,8 @@ class _Item:
         self.number = number
         self.open = True
         self.kind = raw.get("type") or "message"
-        self.id = raw.get("id")
-        self.head = _head_of(raw, self.kind)
+        self.id: Json = raw.get("id")
+        self.head: dict[str, Json] = _head_of(raw, self.kind)
         self.parts = 0
         """How many have begun."""
         self.index: int | None = None  # of the open part
@@ -60,11 +60,11 @@ class Parts:
         self._newest: list[_Item] = []  # that are open, the newest last; closed ones may be among them
         self._next_item = 0
         self._next_part = 0
-        self.calls = False
+        self.calls: bool = False
         """Whether a tool of the agent is called."""
-        self.refusal = False
+        self.refusal: bool = False
         """Whether there is a refusal in words."""
-        self.any = False
+        self.any: bool = False
         """Whether there was an item at all."""
 
     def added(self, fields: Fields, events: list[Event]) -> None:

@@ -1,0 +1,112 @@
+"""The public surface: what stands at the top, what in its modules, and that no signature needs more than that."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import triocept
+from triocept.dialects import DIALECTS
+from triocept.options import DialectName, EndpointOptions
+
+MODULES = [triocept] + [
+    module
+    for name, module in vars(triocept).items()
+    if isinstance(module, ModuleType) and not name.startswith("_")
+]
+PUBLIC = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__}
+SEEN = ("__init__", "__aiter__", "__anext__", "__aenter__", "__call__", "__getitem__", "__iter__")
+NAMES = vars(typing) | {name.rpartition(".")[2]: thing for name, thing in PUBLIC.items()}
+
+
+def types_in(hint: object) -> Iterator[type]:
+    """The classes that a hint is made of."""
+    if isinstance(hint, type) and not typing.get_args(hint):
+        yield hint
+    for part in typing.get_args(hint):
+        for one in part if isinstance(part, list | tuple) else [part]:
+            yield from types_in(one)
+
+
+def hints(thing: object) -> Iterator[object]:
+    thing = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
+    if not callable(thing):
+        return
+    function = inspect.unwrap(thing)
+    own = vars(inspect.getmodule(function)) if inspect.getmodule(function) else {}
+    yield from typing.get_type_hints(function, globalns=NAMES | own, localns=NAMES).values()
+
+
+def signature_types(thing: object) -> Iterator[type]:
+    """The classes that whoever uses it has in his hands."""
+    shown: list[object] = []
+    if isinstance(thing, type):
+        made_by_us = "Made by" in (thing.__doc__ or "")
+        own = vars(inspect.getmodule(thing) or typing)
+        shown += [
+            hint
+            for name, hint in typing.get_type_hints(thing, globalns=NAMES | own, localns=NAMES).items()
+            if not name.startswith("_")
+        ]
+        for name, member in vars(thing).items():
+            if not name.startswith("_") or (name in SEEN and not (name == "__init__" and made_by_us)):
+                shown += hints(member)
+    elif inspect.isroutine(thing):
+        shown += hints(thing)
+    for hint in shown:
+        yield from types_in(hint)
+
+
+def test_the_top_level_has_few_names() -> None:
+    assert len(triocept.__all__) <= 38
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_what_a_module_says_that_it_has_it_has(module: ModuleType) -> None:
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
+    for name in module.__all__:
+        assert not name.startswith("_")
+        assert hasattr(module, name)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_class_in_a_public_signature_is_public(name: str) -> None:
+    public = {id(thing) for thing in PUBLIC.values()}
+    ours = {kind for kind in signature_types(PUBLIC[name]) if kind.__module__.startswith("triocept")}
+    assert [kind for kind in ours if id(kind) not in public] == []
+
+
+def test_the_names_of_the_dialects_are_those_of_the_package() -> None:
+    assert set(typing.get_args(DialectName)) == set(DIALECTS)
+
+
+def test_the_options_of_an_endpoint_are_the_keywords_of_serve_endpoint() -> None:
+    signature = inspect.signature(inspect.unwrap(triocept.serve_endpoint))
+    keywords = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    assert keywords == {name: hint.__forward_arg__ for name, hint in EndpointOptions.__annotations__.items()}
+
+
+def test_what_stands_at_the_top_stands_in_its_module_too() -> None:
+    """So that one import can have all that it needs of one kind."""
+    for module in (triocept.nouns, triocept.traces, triocept.errors, triocept.handlers):
+        for name in module.__all__:
+            assert getattr(triocept, name, getattr(module, name)) is getattr(module, name)
+
+
+async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() -> None:
+    async with triocept.serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match=r"open_rollout.*unexpected keyword argument 'modle': model\?"):
+            endpoint.open_rollout(modle="x")  # type: ignore[call-arg]
+        async with endpoint.open_rollout() as rollout:
+            with pytest.raises(
+                TypeError, match=r"open_child.*unexpected keyword argument 'on_hang': on_hangup\?"
+            ):
+                rollout.open_child(on_hang="finish")  # type: ignore[call-arg]
+            with pytest.raises(
+                TypeError, match=r"run_agent.*unexpected keyword argument 'zzz'; it takes env, cwd"
+            ):
+                await rollout.run_agent(["true"], zzz=1)  # type: ignore[call-arg]

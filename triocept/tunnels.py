@@ -1,0 +1,10 @@
+"""How agents in other places reach an endpoint."""
+
+from ._tunnel.base import Scheme, Tunnel
+from ._tunnel.command import CommandTunnel
+from ._tunnel.fixed import FixedURL
+from ._tunnel.health import TunnelHealth
+from ._tunnel.prime import PrimeTunnel
+from ._tunnel.ssh import SSHTunnel
+
+__all__ = ["CommandTunnel", "FixedURL", "PrimeTunnel", "SSHTunnel", "Scheme", "Tunnel", "TunnelHealth"]
