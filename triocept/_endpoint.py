@@ -25,7 +25,8 @@ from ._rollout.life import open_rollout
 from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.registry import Registry
-from ._rollout.rollout import Rollout, check_opening
+from ._rollout.rollout import Rollout, check_opening, make_rollout
+from ._rollout.rollout_core import RolloutCore
 from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
@@ -61,7 +62,7 @@ class Endpoint:
         host: str,
         *,
         secure: bool,
-        registry: Registry,
+        registry: Registry[RolloutCore],
         dialects: Mapping[str, Dialect],
         watcher: Watcher,
         recorder: Recorder | None,
@@ -189,9 +190,9 @@ class Endpoint:
         handler, concurrency = check_opening("open_rollout", handler, options)
         return open_rollout(self._make_rollout(options), handler, concurrency)
 
-    def _make_rollout(self, options: RolloutOptions) -> Rollout:
+    def _make_rollout(self, options: RolloutOptions) -> RolloutCore:
         """A rollout that is not open yet."""
-        return Rollout(self, self._registry, self._watcher, options, recorder=self._recorder)
+        return make_rollout(self, self._registry, self._watcher, options, recorder=self._recorder)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"
@@ -267,7 +268,7 @@ async def serve_endpoint(
     _check_numbers(host, port, max_body, grace, limits)
     ssl_context = _ssl_context(tls, http2=http2)
     spoken = known_dialects(dialects)
-    registry = Registry()
+    registry: Registry[RolloutCore] = Registry()
     errors: list[BaseException] = []  # raised where nothing wraps them, and nothing that is closed hides them
     server: Server | None = None
     with keeping(errors):
@@ -363,13 +364,13 @@ def _make_supervisor(
     endpoint: Endpoint,
     tunnel: Tunnel,
     health: TunnelHealth | None,
-    registry: Registry,
+    registry: Registry[RolloutCore],
     on_lost_url: OnLostURL,
 ) -> Supervisor:
     def on_lost(url: str, error: TunnelError) -> None:
         if on_lost_url == "raise":
             for rollout in registry:
-                rollout._on_url_lost(url, error)
+                rollout.on_url_lost(url, error)
 
     return Supervisor(
         tunnel,

@@ -29,6 +29,7 @@ from ._rollout.life import open_rollout
 from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.rollout import Rollout, check_opening
+from ._rollout.rollout_core import RolloutCore
 from ._trace.recorder import Recorder
 from .errors import EndpointCrashed
 
@@ -349,7 +350,7 @@ class _Assignment:
 
     def __init__(self, member: _Member) -> None:
         self.member = member
-        self.rollout: Rollout | None = None
+        self.rollout: RolloutCore | None = None
         """None only until it is made: there is no checkpoint before."""
         self.scope = trio.CancelScope()
         """Around all of it; cancelled only while the rollout is being opened."""
@@ -365,22 +366,22 @@ class _Assignment:
         if self.rollout is None:
             return
         try:
-            self.rollout._rebind(member.endpoint, member.endpoint._registry, member.endpoint._watcher)
+            self.rollout.rebind(member.endpoint, member.endpoint._registry, member.endpoint._watcher)
         except ValueError as exc:
             self.fail(exc)
 
     def depart(self) -> None:
         """Its endpoint ends, and does not take the rollout along: there will be another."""
         if self.rollout is not None:
-            self.rollout._depart()
+            self.rollout.depart()
 
     def fail(self, error: BaseException) -> None:
         """End its body, or its opening. One that closes is left alone."""
         if self.rollout is None:
             return
-        if self.rollout._fail is not None:
-            self.rollout._fail(error)
-        elif self.rollout._report is None and not self.rollout.trace.sealed:
+        if self.rollout.fail is not None:
+            self.rollout.fail(error)
+        elif self.rollout.report is None and not self.rollout.trace.sealed:
             self.error = error
             self.scope.cancel()
 

@@ -27,6 +27,7 @@ from .options import AgentOptions
 
 if TYPE_CHECKING:
     from .rollout import Rollout
+    from .rollout_core import RolloutCore
 
 __all__ = ["Agent", "check_agent_options", "open_agent"]
 
@@ -39,9 +40,8 @@ class Agent:
     process has ended (or the rollout).
     """
 
-    def __init__(self, rollout: Rollout, process: AgentProcess) -> None:
-        self.rollout = rollout
-        """The one whose calls it makes."""
+    def __init__(self, core: RolloutCore, process: AgentProcess) -> None:
+        self._core = core
         self._process = process
         self._ended = False
         self._waits: set[trio.CancelScope] = set()
@@ -49,6 +49,11 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent of rollout {self.rollout.id}: {self._process!r}>"
+
+    @property
+    def rollout(self) -> Rollout:
+        """The one whose calls it makes."""
+        return self._core.public
 
     @property
     def pid(self) -> int:
@@ -81,16 +86,16 @@ class Agent:
 
     async def __anext__(self) -> Exchange:
         """The next call. RuntimeError: the rollout's handler gets them all. Cancellation: no call is lost."""
-        self.rollout._check_untaken()
+        self._core.check_untaken()
         if not self._ended:
             with trio.CancelScope() as scope:
                 self._waits.add(scope)
                 try:
-                    exchange = await self.rollout._arrivals.next()
+                    exchange = await self._core.arrivals.next()
                 finally:
                     self._waits.discard(scope)
                 if exchange is not None:
-                    return exchange
+                    return self._core.shown(exchange)
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 
@@ -125,18 +130,18 @@ def check_agent_options(options: AgentOptions) -> AgentOptions:
 
 @protected_context
 async def open_agent(
-    rollout: Rollout,
+    core: RolloutCore,
     argv: Sequence[str | os.PathLike[str]],
     options: AgentOptions,
 ) -> AsyncIterator[Agent]:
     """See `Rollout.open_agent`."""
-    if rollout._ending is not None:
-        raise RolloutClosed(f"rollout {rollout.id} has ended: no agent can be run in it")
-    here = rollout.environ() | _place(options.get("cwd"))
+    if core.ending is not None:
+        raise RolloutClosed(f"rollout {core.id} has ended: no agent can be run in it")
+    here = core.public.environ() | _place(options.get("cwd"))
     environment = agent_environment(os.environ, here, options.get("env"))
     of_process: dict[str, Any] = {**options, "env": environment}
-    async with open_process(argv, watcher=rollout._watcher, **of_process) as process:
-        agent = Agent(rollout, process)
+    async with open_process(argv, watcher=core.watcher, **of_process) as process:
+        agent = Agent(core, process)
         errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
         with keeping_each(errors):
             async with trio.open_nursery() as nursery:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import trio
 
-if TYPE_CHECKING:
-    from .exchange import Exchange
+from .exchange_core import ExchangeCore
 
 __all__ = ["Arrivals"]
 
@@ -24,12 +22,12 @@ class Arrivals:
     """A queue without an end of its own: what waits in it are connections, each with one exchange."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+        self._waiting: OrderedDict[ExchangeCore, None] = OrderedDict()
         """In order; of a dict the first is not found at once where many before it were taken."""
         self._closed = False
         self._last = False
         """No exchange comes any more; those that wait are still to be taken."""
-        self._take: Callable[[Exchange], None] | None = None
+        self._take: Callable[[ExchangeCore], None] | None = None
         self._lot = trio.lowlevel.ParkingLot()
         self._asked = False
         """Somebody takes exchanges, or has taken one."""
@@ -37,10 +35,10 @@ class Arrivals:
         """One came that nobody took."""
         self._watch = trio.CancelScope()
 
-    def put(self, exchange: Exchange) -> None:
+    def put(self, exchange: ExchangeCore) -> None:
         """It waits to be taken, or is taken on the spot."""
         if self._take is not None:
-            exchange._handed_over = True
+            exchange.handed_over = True
             self._take(exchange)
         else:
             self._waiting[exchange] = None
@@ -48,12 +46,12 @@ class Arrivals:
             if not self._asked:
                 self._first.set()
 
-    def discard(self, exchange: Exchange) -> None:
+    def discard(self, exchange: ExchangeCore) -> None:
         """It has its outcome, and is not to be taken any more."""
         self._waiting.pop(exchange, None)
 
     @trio.lowlevel.enable_ki_protection
-    async def next(self) -> Exchange | None:
+    async def next(self) -> ExchangeCore | None:
         """The next exchange; None where there will be no more.
 
         Cancellation: nothing is taken.
@@ -65,7 +63,7 @@ class Arrivals:
         while not self._closed:
             if self._waiting:
                 exchange, _ = self._waiting.popitem(last=False)
-                exchange._handed_over = True
+                exchange.handed_over = True
                 return exchange
             if self._last:
                 break
@@ -77,12 +75,12 @@ class Arrivals:
         """Whether `hand_all_to` is at work."""
         return self._take is not None
 
-    async def hand_all_to(self, take: Callable[[Exchange], None]) -> None:
+    async def hand_all_to(self, take: Callable[[ExchangeCore], None]) -> None:
         """Give every exchange to `take`, those that wait first, then each the moment it comes; until the end."""
         self._asked = True
         for exchange in tuple(self._waiting):
             self.discard(exchange)
-            exchange._handed_over = True
+            exchange.handed_over = True
             take(exchange)
         self._take = take
         try:

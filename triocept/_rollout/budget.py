@@ -18,19 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
 from .._canonical.price import Price, price_of
+from .._canonical.request import Request
 from .._canonical.response import Usage
 from .._checks import NamesItself, check_count, check_number, check_type
 from .._trace.cost import models_of, usage_of
 from .._trace.turn import Turn
 from ..errors import LimitReached, MissingPrice
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 __all__ = ["Budget", "Limits"]
 
@@ -96,6 +94,17 @@ class _Sum:
         self.cost += sign * other.cost
 
 
+class Counted(Protocol):
+    """An exchange, as its budgets know it."""
+
+    budgets: tuple[Budget, ...]
+
+    @property
+    def request(self) -> Request: ...
+    def estimate_input(self) -> int:
+        """The tokens of its prompt."""
+
+
 class Budget:
     """What was spent of some limits, and what calls on their way have reserved.
 
@@ -117,18 +126,18 @@ class Budget:
         self._on_reached = on_reached
         self._spent = _Sum()
         self._reserved = _Sum()
-        self._calls: dict[Exchange, _Sum] = {}
+        self._calls: dict[Counted, _Sum] = {}
         """What each call on its way has reserved."""
         self._estimates = any(
             limit is not None for limit in (limits.input_tokens, limits.total_tokens, limits.cost)
         )
         """Whether the input of a call must be known before it is answered."""
 
-    def admit(self, exchange: Exchange, told: str | None) -> LimitReached | None:
+    def admit(self, call: Counted, told: str | None) -> LimitReached | None:
         """Reserve what this call needs, here and above; or say what refuses it, and reserve nothing.
 
         Args:
-            exchange: the call.
+            call: the exchange.
             told: the model that the upstream is told to ask for which will answer; None: that is the agent's, or
                 nobody knows yet who will answer.
 
@@ -138,8 +147,8 @@ class Budget:
         levels = tuple(self._levels())
         tokens = 0
         if any(level._estimates for level in levels):
-            tokens = exchange.rollout._estimator.input_tokens(exchange.request)
-        models = _models_asked(exchange, told)
+            tokens = call.estimate_input()
+        models = _models_asked(call.request.model, told)
         asked = [(level, level._needs(models, tokens)) for level in levels]
         for level, needs in reversed(asked):
             if (reached := level._reached(needs)) is not None:
@@ -147,23 +156,23 @@ class Budget:
                 level._on_reached(refusal)
                 return refusal
         for level, needs in asked:
-            level._calls[exchange] = needs
+            level._calls[call] = needs
             level._reserved.add(needs)
-            exchange._budgets += (level,)
+            call.budgets += (level,)
         return None
 
-    def end(self, exchange: Exchange, turn: Turn | None) -> None:
+    def end(self, call: Counted, turn: Turn | None) -> None:
         """The call has ended, and this is its turn; None: there is none. The second time nothing happens."""
-        if not self._give_back(exchange) or turn is None:
+        if not self._give_back(call) or turn is None:
             return
         self._spent.turns += turn.outcome == "answered"
         if (usage := usage_of(turn)) is not None:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, self._cost(turn, usage)))
 
-    def release(self, exchange: Exchange) -> None:
+    def release(self, call: Counted) -> None:
         """The call is somebody else's from here on: it counts for nothing, here and above."""
         for level in self._levels():
-            level._give_back(exchange)
+            level._give_back(call)
 
     def _levels(self) -> Iterator[Budget]:
         """This one, and those above."""
@@ -172,9 +181,9 @@ class Budget:
             yield level
             level = level._parent
 
-    def _give_back(self, exchange: Exchange) -> bool:
+    def _give_back(self, call: Counted) -> bool:
         """What it has reserved; whether it had."""
-        needs = self._calls.pop(exchange, None)
+        needs = self._calls.pop(call, None)
         if needs is not None:
             self._reserved.add(needs, -1)
         if not self._calls:
@@ -217,9 +226,8 @@ class Budget:
         )
 
 
-def _models_asked(exchange: Exchange, told: str | None) -> tuple[str, ...]:
+def _models_asked(asked: str, told: str | None) -> tuple[str, ...]:
     """As `models_of`, before there is an answer."""
-    asked = exchange.request.model
     return (asked,) if told in (None, asked) else (told, asked)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import trio
 
@@ -24,11 +24,9 @@ from .._canonical.request import Request
 from .._trace.turn import Turn
 from .answer import Answer, Subscription
 from .condition import Condition
+from .exchange_core import ExchangeCore
 from .outcome import Answered
 from .retries import Retry, meaning, same_request
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 __all__ = ["Calls", "Deliver", "OnRetry"]
 
@@ -50,26 +48,26 @@ class _Alike:
     __slots__ = ("_lost", "_meanings", "_saying", "_unread", "_unread_lost", "exchanges")
 
     def __init__(self) -> None:
-        self.exchanges: dict[Exchange, None] = {}
-        self._lost: dict[Exchange, None] = {}
+        self.exchanges: dict[ExchangeCore, None] = {}
+        self._lost: dict[ExchangeCore, None] = {}
         """Those of them that some connection has left."""
-        self._unread: dict[Exchange, None] = {}
-        self._unread_lost: dict[Exchange, None] = {}
-        self._meanings: dict[Exchange, bytes] = {}
-        self._saying: dict[bytes, dict[Exchange, None]] = {}
+        self._unread: dict[ExchangeCore, None] = {}
+        self._unread_lost: dict[ExchangeCore, None] = {}
+        self._meanings: dict[ExchangeCore, bytes] = {}
+        self._saying: dict[bytes, dict[ExchangeCore, None]] = {}
         """By what they say, those that were read."""
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, exchange: ExchangeCore) -> None:
         self.exchanges[exchange] = self._unread[exchange] = None
 
-    def lose(self, exchange: Exchange) -> None:
+    def lose(self, exchange: ExchangeCore) -> None:
         """A connection has left it."""
         self._lost[exchange] = None
         if exchange in self._unread:
             del self._unread[exchange]
             self._unread_lost[exchange] = None
 
-    def discard(self, exchange: Exchange) -> None:
+    def discard(self, exchange: ExchangeCore) -> None:
         del self.exchanges[exchange]
         for some in (self._lost, self._unread, self._unread_lost):
             some.pop(exchange, None)
@@ -78,7 +76,7 @@ class _Alike:
             if not self._saying[read]:
                 del self._saying[read]
 
-    def find(self, request: Request, *, proven: bool) -> Exchange | None:
+    def find(self, request: Request, *, proven: bool) -> ExchangeCore | None:
         """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
         if not (proven or self._lost):
             return None
@@ -86,11 +84,11 @@ class _Alike:
         if proven:
             self._read(self._unread)
         same = self._saying.get(meaning(request), {})
-        useful = [other for other in same if not other.settled or isinstance(other._outcome, Answered)]
-        lost = (other for other in useful if other in self._lost and not other._answer.attended)
+        useful = [other for other in same if not other.settled or isinstance(other.outcome, Answered)]
+        lost = (other for other in useful if other in self._lost and not other.answer.attended)
         return next(lost, useful[0] if proven and useful else None)
 
-    def _read(self, unread: dict[Exchange, None]) -> None:
+    def _read(self, unread: dict[ExchangeCore, None]) -> None:
         for exchange in unread:
             read = self._meanings[exchange] = meaning(exchange.request)
             self._saying.setdefault(read, {})[exchange] = None
@@ -116,7 +114,7 @@ class Calls:
         self._left = Condition()
 
     @property
-    def open(self) -> tuple[Exchange, ...]:
+    def open(self) -> tuple[ExchangeCore, ...]:
         """The exchanges that are not recorded yet."""
         return tuple(exchange for alike in self._open.values() for exchange in alike.exchanges)
 
@@ -127,7 +125,7 @@ class Calls:
 
     def find(
         self, request: Request, retry_key: Hashable, retry: Retry, *, named: bool
-    ) -> Exchange | Answer | None:
+    ) -> ExchangeCore | Answer | None:
         """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
 
         `named`: whether the agent has said which conversation it belongs to.
@@ -145,21 +143,21 @@ class Calls:
         wanted = undelivered or retry is Retry.MARKED
         return ended.answer if wanted and same_request(request, ended.request) else None
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, exchange: ExchangeCore) -> None:
         """It begins."""
-        if (alike := self._open.get(exchange._retry_key)) is None:
-            alike = self._open[exchange._retry_key] = _Alike()
+        if (alike := self._open.get(exchange.retry_key)) is None:
+            alike = self._open[exchange.retry_key] = _Alike()
         alike.add(exchange)
 
-    def end(self, exchange: Exchange, turn: Turn | None) -> None:
+    def end(self, exchange: ExchangeCore, turn: Turn | None) -> None:
         """It has its outcome, and this turn, unless it could not be recorded."""
-        alike = self._open[exchange._retry_key]
+        alike = self._open[exchange.retry_key]
         alike.discard(exchange)
         if not alike.exchanges:
-            del self._open[exchange._retry_key]
-        self._ended.pop(exchange._retry_key, None)
+            del self._open[exchange.retry_key]
+        self._ended.pop(exchange.retry_key, None)
         if turn is not None and self.on_retry == "join":
-            self._ended[exchange._retry_key] = _Ended(turn.request, exchange._answer)
+            self._ended[exchange.retry_key] = _Ended(turn.request, exchange.answer)
             if len(self._ended) > KEPT_ANSWERS:
                 del self._ended[next(iter(self._ended))]
 
@@ -167,10 +165,10 @@ class Calls:
         """One more connection waits, with this subscription."""
         self._subscriptions.add(subscription)
 
-    def leave(self, subscription: Subscription, exchange: Exchange | None) -> None:
+    def leave(self, subscription: Subscription, exchange: ExchangeCore | None) -> None:
         """The wait is over; that for `exchange`, if it was for one that had not ended."""
         self._subscriptions.discard(subscription)
-        alike = self._open.get(exchange._retry_key) if exchange is not None else None
+        alike = self._open.get(exchange.retry_key) if exchange is not None else None
         if alike is not None and exchange in alike.exchanges:
             alike.lose(exchange)
         self._left.notify_all()

@@ -1,45 +1,36 @@
-"""Rollouts in rollouts: what ends with what; and the model calls of the program's own tools."""
+"""Rollouts in rollouts: what ends with what."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
-from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 
-from .._canonical.content import Message, Text
-from .._canonical.given import fit
-from .._canonical.given_request import given_messages, given_request
-from .._canonical.request import Request
-from .._canonical.response import Response
-from .._checks import described
 from .._contexts import protected_context
 from .._failures import raise_all, run_each
 from .._trace.branch import Branch
-from ..errors import LimitReached, Refusal, RolloutClosed
-from .answer import Entry
-from .condition import Condition
-from .outcome import Answered, Failed, Outcome, Refused
+from ..errors import LimitReached, RolloutClosed
 
 if TYPE_CHECKING:
     from .._process.watcher import Watcher
     from .addresses import Addresses
     from .registry import Registry
     from .rollout import Rollout
+    from .rollout_core import RolloutCore
 
-__all__ = ["Asking", "Children", "ask", "request_of"]
+__all__ = ["Children"]
 
 
 class Children:
     """The children of one rollout: those that are open, and those that are being opened, which takes as long as their
     recorder likes. A child ends with its parent at the latest."""
 
-    def __init__(self, rollout: Rollout) -> None:
+    def __init__(self, rollout: RolloutCore) -> None:
         self._rollout = rollout
-        self._opening: dict[Rollout, trio.CancelScope] = {}
-        self._children: dict[Rollout, trio.CancelScope] = {}
+        self._opening: dict[RolloutCore, trio.CancelScope] = {}
+        self._children: dict[RolloutCore, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
         """Where a child that is opened now leaves its parent."""
@@ -48,12 +39,12 @@ class Children:
             rollout=parent.id,
             run=parent.trace.run,
             turns=len(parent.trace),
-            service=parent._services.calls.current(),
+            service=parent.services.calls.current(),
         )
 
     @protected_context
     async def open(
-        self, child: Rollout, opened: AbstractAsyncContextManager[Rollout]
+        self, child: RolloutCore, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
         """Run `child`, with the context that runs it, for as long as the body runs, or its parent.
 
@@ -63,7 +54,7 @@ class Children:
         self.check_open()
         parent = self._rollout
         # It may have moved since the child was made.
-        child._rebind(parent._addresses, parent._registry, parent._watcher)
+        child.rebind(parent.addresses, parent.registry, parent.watcher)
         with trio.CancelScope() as scope:
             self._opening[child] = scope
             try:
@@ -71,8 +62,8 @@ class Children:
                     del self._opening[child]
                     self.check_open()
                     self._children[child] = scope
-                    parent.trace._children.append(child.trace)
-                    yield child
+                    parent.records.add_child(child.trace)
+                    yield child.public
             finally:
                 self._opening.pop(child, None)
                 self._children.pop(child, None)
@@ -81,21 +72,21 @@ class Children:
 
     def check_open(self) -> None:
         """Whether there can be a child: RolloutClosed."""
-        if self._rollout._ending is not None or self._rollout._closing.is_set():
+        if self._rollout.ending is not None or self._rollout.closing.is_set():
             raise RolloutClosed(f"rollout {self._rollout.id} has ended: it can have no child any more")
 
-    def __iter__(self) -> Iterator[Rollout]:
+    def __iter__(self) -> Iterator[RolloutCore]:
         return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
         """A limit of the parent is reached: no call comes any more in the children, either."""
         for child in self:
-            child._finish(reached)
+            child.finish(reached)
 
-    def rebind(self, addresses: Addresses, registry: Registry, watcher: Watcher) -> None:
+    def rebind(self, addresses: Addresses, registry: Registry[RolloutCore], watcher: Watcher) -> None:
         """Where the parent goes, the children go."""
         for child in self:
-            child._rebind(addresses, registry, watcher)
+            child.rebind(addresses, registry, watcher)
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
@@ -106,8 +97,8 @@ class Children:
         errors: list[BaseException] = []
 
         @trio.lowlevel.enable_ki_protection
-        async def close(child: Rollout) -> None:
-            errors.extend(await run_each(child._close))
+        async def close(child: RolloutCore) -> None:
+            errors.extend(await run_each(child.close))
 
         async with (
             trio.open_nursery() as nursery
@@ -115,69 +106,3 @@ class Children:
             for child in children:
                 nursery.start_soon(close, child)
         raise_all(errors)
-
-
-class Asking:
-    """The program's own code, which waits for an answer; a `Delivery`."""
-
-    full = False
-    due = inf
-
-    def __init__(self) -> None:
-        self.outcome: Outcome | None = None
-
-    def write(self, entry: Entry) -> bool:
-        """It wants the whole."""
-        return True
-
-    def write_early(self, data: bytes) -> bool:
-        return False
-
-    def end(self, outcome: Outcome) -> bool:
-        self.outcome = outcome
-        return True
-
-    def break_silence(self, response_id: str) -> bool:
-        """It is in no hurry."""
-        return True
-
-    def fail(self, error: Exception) -> bool:
-        """It can be told everything."""
-        return True
-
-    async def wait(self, news: Condition) -> None:
-        await news.wait()
-
-    async def flush(self) -> None:
-        """Nothing is ever to be sent."""
-
-
-def request_of(rollout: Rollout, given: object) -> Request:
-    """What `ask` was given, as a request; errors as of `given_request`."""
-    if isinstance(given, Request):
-        return given_request("ask", given)
-    if isinstance(given, str):
-        given = (Message("user", (Text(given),)),)
-    if not isinstance(given, Iterable) or isinstance(given, Mapping):
-        raise TypeError(f"ask takes a text, a Request or Messages, not {described(given)}")
-    messages = given_messages("ask: messages", given)
-    return fit(Request(dialect="openai_chat", model=rollout.model, messages=messages))
-
-
-@trio.lowlevel.enable_ki_protection
-async def ask(rollout: Rollout, request: Request) -> Response:
-    """See `Rollout.ask`."""
-    asking = Asking()
-    await rollout._answer_call(
-        request, lambda subscription: subscription.follow(asking), raw=None, headers={}, kind="tool"
-    )
-    match asking.outcome:
-        case Answered(response=response):
-            return response
-        case Refused(refusal=refusal):
-            raise refusal
-        case Failed(error=error):
-            what = f"the program that answers failed ({type(error).__name__})"
-            raise Refusal(500, what, should_retry=False)
-        case _:  # its wait was broken off, because the rollout closes
-            raise Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)

@@ -18,24 +18,25 @@ from .workers import Handler, run_workers
 
 if TYPE_CHECKING:
     from .rollout import Rollout
+    from .rollout_core import RolloutCore
 
 __all__ = ["open_rollout"]
 
 
 @protected_context
 async def open_rollout(
-    rollout: Rollout, handler: Handler | None, concurrency: int | None
+    rollout: RolloutCore, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
     """Run `rollout`, with `handler` at work if there is one, for as long as the body runs.
 
     The body's own exception leaves bare, and so does a handler's (which cancels the body); if both fail, a group.
     """
     check_loop("open_rollout")
-    rollout._registry.add(rollout)
+    rollout.registry.add(rollout)
     try:
-        await rollout._records.open()
+        await rollout.records.open()
     except BaseException:
-        rollout._registry.discard(rollout)
+        rollout.registry.discard(rollout)
         raise
     errors: list[BaseException] = []
     body = trio.CancelScope()
@@ -63,25 +64,25 @@ async def open_rollout(
     @trio.lowlevel.enable_ki_protection
     async def time_out(seconds: float) -> None:
         with timer:
-            await rollout._time_out(seconds)
+            await rollout.time_out(seconds)
 
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:
-            rollout._services.calls.open(nursery, fail)
+            rollout.services.calls.open(nursery, fail)
             if handler is not None:
-                rollout._handler = handler  # from the first line of the body on
+                rollout.handler = handler  # from the first line of the body on
                 nursery.start_soon(serve)
             else:
-                nursery.start_soon(rollout._arrivals.warn_if_forgotten, rollout.id)
-            rollout._fail = rollout._report = fail
-            if rollout._budget is not None and (seconds := rollout._budget.limits.seconds) is not None:
+                nursery.start_soon(rollout.arrivals.warn_if_forgotten, rollout.id)
+            rollout.fail = rollout.report = fail
+            if rollout.budget is not None and (seconds := rollout.budget.limits.seconds) is not None:
                 nursery.start_soon(time_out, seconds)
             with keeping(errors), body:
-                yield rollout
-            rollout._fail = None
+                yield rollout.public
+            rollout.fail = None
             timer.cancel()
-            errors += await run_each(rollout._services.calls.close)
+            errors += await run_each(rollout.services.calls.close)
             service.cancel()
-            errors += await run_each(rollout._close)
-    rollout._report = None
+            errors += await run_each(rollout.close)
+    rollout.report = None
     raise_all(errors)

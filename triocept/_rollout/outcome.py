@@ -25,7 +25,7 @@ not cancelled. Tests walk every cell: `tests/rollout/test_outcomes.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -33,9 +33,6 @@ from .._canonical.response import Response
 from .._trace.turn import OutcomeKind, TurnError
 from .._unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 __all__ = [
     "Abandoned",
@@ -128,14 +125,25 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
             return Failed(exc)
 
 
-def judge(error: BaseException, exchange: Exchange) -> tuple[BaseException | None, BaseException | None]:
+class Judged(Protocol):
+    """An exchange whose handler has raised something."""
+
+    @property
+    def settled(self) -> bool: ...
+    @property
+    def from_outside(self) -> bool: ...
+    @property
+    def cause(self) -> BaseException | None: ...
+
+
+def judge(error: BaseException, exchange: Judged) -> tuple[BaseException | None, BaseException | None]:
     """What a handler's exception (no cancellation) is, by the table above: an answer, a fault, or neither."""
-    if exchange._from_outside:
+    if exchange.from_outside:
         return None, _split(error, lambda exc: isinstance(exc, _TOO_LATE))[1]
     if not exchange.settled:
         answer = _answer_in(error)
         return answer, None if answer else error
-    cause = exchange._cause  # a stream was left by it, and it goes on its way
+    cause = exchange.cause  # a stream was left by it, and it goes on its way
     if cause is None or _answer_in(cause) is None:
         return None, error
     known = {id(exc) for exc in _leaves(cause)}

@@ -18,10 +18,12 @@ from contextlib import asynccontextmanager, contextmanager
 import msgspec
 import trio
 
+from .._canonical.request import Request
 from .._contexts import theirs
+from .._trace.conversation import Conversation
 from .._trace.recorder import Recorder, ServiceRecorder, check_recorder, open_recorder
 from .._trace.service import ServiceCall
-from .._trace.trace import Trace
+from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import Turn, TurnError
 
 __all__ = ["RecordWriter", "recording"]
@@ -40,12 +42,29 @@ class RecordWriter:
         self, trace: Trace, recorder: Recorder | None, *, parent: RecordWriter | None = None
     ) -> None:
         self._trace = trace
+        self._writer = TraceWriter(trace)
         self.recorder = recorder
         self._lock = trio.Lock()
         self._raised: list[Exception] = (
             [] if parent is None or parent.recorder is not recorder else parent._raised
         )
         """What the recorder has raised so far, each once."""
+
+    def intern(self, request: Request) -> Request:
+        """The request, its messages shared with those of earlier turns."""
+        return self._writer.intern(request)
+
+    def conversation_of(self, turn: Turn) -> Conversation:
+        """Whose call this is, that may not have settled yet."""
+        return self._writer.conversation_of(turn)
+
+    def add_child(self, trace: Trace) -> None:
+        """A rollout within this one has begun."""
+        self._writer.add_child(trace)
+
+    def stop(self, reason: str) -> None:
+        """Say why the rollout was stopped."""
+        self._writer.stop(reason)
 
     async def open(self) -> None:
         """Open the recorder; what it raises leaves bare."""
@@ -81,14 +100,14 @@ class RecordWriter:
         """
         if self.recorder is None:
             turn = make_turn(len(self._trace))
-            self._trace._append(turn)
+            self._writer.append(turn)
             return turn
         self.check_free()
         with trio.CancelScope(shield=True):
             async with self._lock:
                 turn = make_turn(len(self._trace))
                 await self._write(turn, self.recorder)
-                self._trace._append(turn)
+                self._writer.append(turn)
         return turn
 
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
@@ -97,7 +116,7 @@ class RecordWriter:
                 await theirs(recorder.record, turn)
         except BaseException as exc:
             error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
-            self._trace._append(msgspec.structs.replace(turn, outcome="failed", error=error))
+            self._writer.append(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
 
     @trio.lowlevel.enable_ki_protection
@@ -111,13 +130,13 @@ class RecordWriter:
                 if isinstance(recorder, ServiceRecorder):
                     with self._telling_once():
                         await theirs(recorder.record_service, call)
-                self._trace._append_service(call)
+                self._writer.append_service(call)
 
     async def seal(self) -> None:
         """The end; the second time it does nothing (a child may be closed by its parent, too)."""
         async with self._lock:
             first = not self._trace.sealed
-            self._trace._seal()
+            self._writer.seal()
         if first and self.recorder is not None:
             with self._telling_once():
                 await theirs(self.recorder.seal, self._trace)

@@ -14,36 +14,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 import trio
-
-if TYPE_CHECKING:
-    from .rollout import Rollout
 
 __all__ = ["Registry"]
 
 
-class Registry:
+class Registered(Protocol):
+    """A rollout, as the registry knows it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def api_key(self) -> str: ...
+    @property
+    def state_key(self) -> str | None: ...
+    async def endpoint_stops(self) -> None:
+        """It ends with its endpoint."""
+
+
+R = TypeVar("R", bound=Registered)
+
+
+class Registry(Generic[R]):
     """The rollouts of one endpoint that are open now."""
 
     def __init__(self) -> None:
-        self._by_id: dict[str, Rollout] = {}
-        self._by_digest: dict[bytes, Rollout] = {}
-        self._by_state_digest: dict[bytes, Rollout] = {}
+        self._by_id: dict[str, R] = {}
+        self._by_digest: dict[bytes, R] = {}
+        self._by_state_digest: dict[bytes, R] = {}
         self.closing: bool = False
         """Whether the endpoint stops, or has ended."""
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __contains__(self, rollout: Rollout) -> bool:
+    def __contains__(self, rollout: R) -> bool:
         return self._by_id.get(rollout.id) is rollout
 
-    def __iter__(self) -> Iterator[Rollout]:
+    def __iter__(self) -> Iterator[R]:
         return iter(tuple(self._by_id.values()))
 
-    def add(self, rollout: Rollout) -> None:
+    def add(self, rollout: R) -> None:
         """Let the rollout's key in.
 
         Raises:
@@ -61,7 +74,7 @@ class Registry:
         if rollout.state_key is not None:
             self._by_state_digest[_digest(rollout.state_key)] = rollout
 
-    def discard(self, rollout: Rollout) -> None:
+    def discard(self, rollout: R) -> None:
         """Revoke the rollout's key."""
         if rollout in self:
             del self._by_id[rollout.id]
@@ -69,12 +82,12 @@ class Registry:
             if rollout.state_key is not None:
                 del self._by_state_digest[_digest(rollout.state_key)]
 
-    def authenticate(self, key: str | None, rollout_id: str | None) -> Rollout | None:
+    def authenticate(self, key: str | None, rollout_id: str | None) -> R | None:
         """The rollout that this key opens, or None; `rollout_id` is that of the path, where it has one."""
         rollout = self._by_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
-    def authenticate_state(self, key: str | None, rollout_id: str | None) -> Rollout | None:
+    def authenticate_state(self, key: str | None, rollout_id: str | None) -> R | None:
         """The rollout whose state this key opens, or None; it is never the key that opens the rollout."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
@@ -84,7 +97,7 @@ class Registry:
         self.closing = True
         async with trio.open_nursery() as nursery:
             for rollout in self:
-                nursery.start_soon(rollout._endpoint_stops)
+                nursery.start_soon(rollout.endpoint_stops)
 
 
 def _digest(key: str) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import trio
@@ -26,20 +26,38 @@ from .._canonical.content import Json
 from .._contexts import theirs
 from .._failures import split_cancelled
 from .._trace.service import ServiceCall, ServiceKind
+from .._trace.trace import Trace
 from .._trace.turn import OutcomeKind, TurnError
 from .._unicode import mended_text
 from ..errors import Refusal
+from .record_writer import RecordWriter
 from .tools import json_of
 
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["ServiceCalls"]
+__all__ = ["Host", "ServiceCalls"]
 
 log = logging.getLogger("triocept.rollout")
 _current: ContextVar[str | None] = ContextVar("triocept_service", default=None)
 """The id of the service call that this task works for."""
 _CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rollout ended")
+
+
+class Host(Protocol):
+    """The rollout whose services are called."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def records(self) -> RecordWriter: ...
+    @property
+    def ending(self) -> Refusal | None: ...
+    @property
+    def public(self) -> Rollout:
+        """What its program holds of it."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -89,7 +107,7 @@ class ServiceCalls:
     @trio.lowlevel.enable_ki_protection
     async def run(
         self,
-        rollout: Rollout,
+        rollout: Host,
         kind: ServiceKind,
         name: str,
         arguments: Any,
@@ -102,7 +120,7 @@ class ServiceCalls:
 
         Cancellation: cancels the work, and waits until it is gone.
         """
-        if rollout._ending is not None or self._nursery is None:
+        if rollout.ending is not None or self._nursery is None:
             raise _over(rollout)
         call = _Call(id=f"s_{token_hex(8)}", kind=kind, name=name, arguments=arguments, work=work)
         self._calls.add(call)
@@ -118,7 +136,7 @@ class ServiceCalls:
         return call.result
 
     @trio.lowlevel.enable_ki_protection
-    async def _work(self, rollout: Rollout, call: _Call) -> None:
+    async def _work(self, rollout: Host, call: _Call) -> None:
         """The task of one call. Shielded but from its own scope: its end is its caller's, or the rollout's."""
         _current.set(call.id)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
@@ -126,7 +144,7 @@ class ServiceCalls:
             with call.scope:
                 await self._attempt(rollout, call)
             call.refusal = call.refusal or (_over(rollout) if call.outcome == "abandoned" else None)
-            await rollout._records.record_service(
+            await rollout.records.record_service(
                 lambda number: ServiceCall(
                     id=call.id,
                     rollout=rollout.id,
@@ -151,7 +169,7 @@ class ServiceCalls:
             self._calls.discard(call)
             call.done.set()
 
-    async def _attempt(self, rollout: Rollout, call: _Call) -> None:
+    async def _attempt(self, rollout: Host, call: _Call) -> None:
         """Do the work; whatever it does, the call has its outcome afterwards."""
         try:
             call.result = json_of(await theirs(call.work), "the result")
@@ -173,8 +191,8 @@ class ServiceCalls:
                 raise cancelled from None
 
 
-def _over(rollout: Rollout) -> Refusal:
+def _over(rollout: Host) -> Refusal:
     """What a call is told that comes too late; a new one for each, for a traceback grows with every raise."""
-    if rollout._ending is None:
+    if rollout.ending is None:
         return Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)
-    return Refusal(rollout._ending.status, rollout._ending.message, should_retry=False)
+    return Refusal(rollout.ending.status, rollout.ending.message, should_retry=False)

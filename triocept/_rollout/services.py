@@ -16,7 +16,7 @@ from .._canonical.content import Json, Message, Text
 from .._canonical.given_request import given_messages
 from .._checks import check_callable, described, is_not_async, named, takes
 from ..errors import Refusal
-from .service_calls import ServiceCalls
+from .service_calls import Host, ServiceCalls
 from .tools import HostTool, ToolLike, json_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Services:
 
     # What the server asks of it
 
-    async def call_tool(self, rollout: Rollout, name: str, arguments: Json) -> Json:
+    async def call_tool(self, rollout: Host, name: str, arguments: Json) -> Json:
         """Call a tool; its result, as JSON has it.
 
         Raises:
@@ -89,37 +89,37 @@ class Services:
             raise Refusal(404, f"there is no tool {name!r} here; there are {known}", should_retry=False)
 
         async def run() -> Json:
-            return await tool.call(tool.bind(arguments), rollout)
+            return await tool.call(tool.bind(arguments), rollout.public)
 
         return await self.calls.run(rollout, "tool", name, arguments, run)
 
-    async def ask_user(self, rollout: Rollout, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    async def ask_user(self, rollout: Host, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """The simulated user's next messages; Refusal 404 if there is none. Otherwise as `call_tool`."""
         user = self.user
         if user is None:
             raise Refusal(404, f"rollout {rollout.id} has no user", should_retry=False)
 
         async def run() -> tuple[Message, ...]:
-            return _messages_of(await _awaited("user", user, user(messages, rollout)))
+            return _messages_of(await _awaited("user", user, user(messages, rollout.public)))
 
         found = await self.calls.run(rollout, "user", "user", messages, run)
         return msgspec.convert(found, tuple[Message, ...])
 
-    async def ask_stop(self, rollout: Rollout, messages: tuple[Message, ...]) -> str | None:
+    async def ask_stop(self, rollout: Host, messages: tuple[Message, ...]) -> str | None:
         """Why the run is done, or None if it is not. Otherwise as `call_tool`."""
-        if rollout._ending is not None:
-            return rollout._ending.message
+        if rollout.ending is not None:
+            return rollout.ending.message
         stop = self.stop
         if stop is None:
             return None
 
         async def run() -> str | None:
-            return _reason_of(await _awaited("stop", stop, stop(messages, rollout)))
+            return _reason_of(await _awaited("stop", stop, stop(messages, rollout.public)))
 
         reason: str | None = await self.calls.run(rollout, "stop", "stop", messages, run)
         return reason
 
-    async def get_state(self, rollout: Rollout) -> Json:
+    async def get_state(self, rollout: Host) -> Json:
         """The state, as JSON has it."""
 
         async def run() -> Json:
@@ -127,7 +127,7 @@ class Services:
 
         return await self.calls.run(rollout, "state", "get", None, run)
 
-    async def put_state(self, rollout: Rollout, document: Json) -> Json:
+    async def put_state(self, rollout: Host, document: Json) -> Json:
         """Replace the state, whole; Refusal 400 if it does not fit its type, and then it is as it was."""
 
         async def run() -> Json:

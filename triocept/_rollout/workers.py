@@ -23,12 +23,13 @@ import trio
 from .._contexts import theirs
 from .._failures import split_cancelled
 from ..errors import Unanswered
-from .exchange import Exchange, Worker
+from .exchange import Exchange
+from .exchange_core import ExchangeCore, Worker
 from .handler import Handler
 from .outcome import judge
 
 if TYPE_CHECKING:
-    from .rollout import Rollout
+    from .rollout_core import RolloutCore
 
 __all__ = ["Handler", "run_workers"]
 
@@ -38,7 +39,7 @@ _MOST_IDLE = 128
 
 @trio.lowlevel.enable_ki_protection
 async def run_workers(
-    rollout: Rollout, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
+    rollout: RolloutCore, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
 ) -> None:
     """Hand every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed.
 
@@ -46,20 +47,20 @@ async def run_workers(
     An agent in the same program that fails in turn must not be taken for the cause, and nobody who is cancelled because
     of it can lose it.
     """
-    before, rollout._handler = rollout._handler, handler
+    before, rollout.handler = rollout.handler, handler
     try:
         await _serve(rollout, handler, concurrency, on_error)
     finally:
-        rollout._handler = before
+        rollout.handler = before
 
 
 async def _serve(
-    rollout: Rollout, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
+    rollout: RolloutCore, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
 ) -> None:
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
-        workers = _Workers(nursery, handler, on_error, limit)
-        arrivals = rollout._arrivals
+        workers = _Workers(nursery, rollout, handler, on_error, limit)
+        arrivals = rollout.arrivals
         if limit is None and not arrivals.taken_at_once:
             await arrivals.hand_all_to(workers.take)
         else:
@@ -84,20 +85,22 @@ class _Workers:
     def __init__(
         self,
         nursery: trio.Nursery,
+        rollout: RolloutCore,
         handler: Handler,
         on_error: Callable[[BaseException], None],
         limit: trio.Semaphore | None,
     ) -> None:
         self._nursery = nursery
+        self._rollout = rollout
         self._handler: Callable[[Exchange], Awaitable[object]] = handler
         self._on_error = on_error
         self._limit = limit
         self._context = copy_context()
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: deque[ExchangeCore] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
 
-    def take(self, exchange: Exchange) -> None:
+    def take(self, exchange: ExchangeCore) -> None:
         """Handle this exchange."""
         self._waiting.append(exchange)
         if self._idle:
@@ -129,12 +132,12 @@ class _Workers:
     def _has_too_many(self) -> bool:
         return not self._waiting and (self._closed or len(self._idle) >= _MOST_IDLE)
 
-    async def _handle(self, exchange: Exchange, worker: Worker) -> None:
+    async def _handle(self, exchange: ExchangeCore, worker: Worker) -> None:
         """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
-        exchange._worker = worker
+        exchange.worker = worker
         try:
             if not exchange.settled:
-                returned = await theirs(self._handler, exchange)
+                returned = await theirs(self._handler, self._rollout.shown(exchange))
                 if not exchange.settled:
                     raise Unanswered(_why_unanswered(exchange, returned))
         except BaseException as exc:
@@ -145,11 +148,11 @@ class _Workers:
                 raise cancelled from None
         finally:
             cancelled = error = None  # they hold this frame, and with it the exchange
-            exchange._worker = None
+            exchange.worker = None
             if self._limit is not None:
                 self._limit.release()
 
-    async def _settle_by(self, exchange: Exchange, error: BaseException) -> None:
+    async def _settle_by(self, exchange: ExchangeCore, error: BaseException) -> None:
         """What its handler raised is its outcome, if it has none; and the owner's, if it is a fault."""
         answer, fault = judge(error, exchange)
         if fault is not None:
@@ -157,7 +160,7 @@ class _Workers:
             _note(fault, exchange)
         try:
             if outcome := fault or answer:
-                await exchange._settle_by(outcome)
+                await exchange.settle_by(outcome)
         except BaseException as exc:
             cancelled, failure = split_cancelled(exc)
             if failure is not None:  # of the recorder
@@ -175,7 +178,7 @@ class _Workers:
 _IN_HANDLER = "in the handler of rollout "
 
 
-def _note(fault: BaseException, exchange: Exchange) -> None:
+def _note(fault: BaseException, exchange: ExchangeCore) -> None:
     """Say in its traceback whose fault it is; of one that is raised again and again, where it came up first."""
     notes = getattr(fault, "__notes__", ())
     if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
@@ -184,7 +187,7 @@ def _note(fault: BaseException, exchange: Exchange) -> None:
         fault.add_note(f"{_IN_HANDLER}{exchange.rollout.id}, exchange {exchange.id}")
 
 
-def _why_unanswered(exchange: Exchange, returned: object) -> str:
+def _why_unanswered(exchange: ExchangeCore, returned: object) -> str:
     if returned is None:
         return (
             f"the handler returned, and {exchange!r} has no outcome: is there an `await exchange.respond(…)`?"

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from .._canonical.content import Json
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect, Failure
 from ..errors import DialectError, Refusal
 from .failure import failure_of, failure_reply
@@ -36,7 +36,7 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 def make_app(
-    registry: Registry,
+    registry: Registry[RolloutCore],
     dialects: Mapping[str, Dialect],
     *,
     notices: Notices,
@@ -69,13 +69,13 @@ def make_app(
     async def hello() -> Response:
         return _json({"message": "hello"})  # Claude Code 2.1.331's `HEAD /api/hello`
 
-    def _rollout() -> Rollout:
+    def _rollout() -> RolloutCore:
         scope: Any = request.scope
         rollout = authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
         scope[ADMIT]()
         return rollout
 
-    def _rollout_of_state() -> Rollout:
+    def _rollout_of_state() -> RolloutCore:
         scope: Any = request.scope
         rollout = authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
         scope[ADMIT]()

@@ -10,6 +10,7 @@ import trio
 
 from .._limits import EndpointLimits
 from .._rollout.registry import Registry
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect
 from .admission import Admission
 from .app import make_app
@@ -22,7 +23,7 @@ __all__ = ["compose_server"]
 
 def compose_server(
     listener: trio.SocketListener,
-    registry: Registry,
+    registry: Registry[RolloutCore],
     dialects: Mapping[str, Dialect],
     *,
     endpoint_id: str,

@@ -25,7 +25,7 @@ from .._failures import split_cancelled
 from .._rollout.answer import ClientGone
 from .._rollout.condition import Condition
 from .._rollout.registry import Registry
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission
@@ -71,7 +71,7 @@ class Front:
         self,
         quart: App,
         routes: Routes,
-        registry: Registry,
+        registry: Registry[RolloutCore],
         *,
         admission: Admission,
         max_body: int,
@@ -138,13 +138,13 @@ class Front:
                 rollout,
                 socket,
                 max_body=self._max_body,
-                limits=rollout._addresses.limits,
+                limits=rollout.addresses.limits,
                 admission=self._admission,
             )
         except BaseException as exc:
             self._raise_unless_fatal(exc)
 
-    def _rollout_of(self, head: Head, socket: WebSocket) -> Rollout:
+    def _rollout_of(self, head: Head, socket: WebSocket) -> RolloutCore:
         rollout_id, path = split_rollout(head.path)
         if path not in RESPONSES:
             raise Refusal(404, "there is no websocket here but at …/v1/responses", should_retry=False)
@@ -154,8 +154,8 @@ class Front:
             raise Refusal(400, socket.fault, should_retry=False)
         rollout = authenticate(head, self._registry, rollout_id)
         socket.admit()
-        if rollout._ending is not None:
-            raise rollout._ending.with_traceback(None)  # it is raised again and again
+        if rollout.ending is not None:
+            raise rollout.ending.with_traceback(None)  # it is raised again and again
         return rollout
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:

@@ -16,7 +16,7 @@ from .._canonical.response import Response
 from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission
@@ -55,24 +55,29 @@ LINGER = 5.0
 
 
 async def intake(
-    route: Route, head: Head, transport: Transport, registry: Registry, max_body: int, admission: Admission
+    route: Route,
+    head: Head,
+    transport: Transport,
+    registry: Registry[RolloutCore],
+    max_body: int,
+    admission: Admission,
 ) -> None:
     """Answer one model call.
 
     Cancellation: the exchange is abandoned, its connection broken off.
     """
     share = Share(admission.waiting)
-    rollout: Rollout | None = None
+    rollout: RolloutCore | None = None
     try:
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id, route.dialect)
         transport.admit()
-        document = await read_document(head, transport, max_body, rollout._addresses.limits, share)
+        document = await read_document(head, transport, max_body, rollout.addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool need not know what the model is called
         if share.bytes <= LARGE:
-            request = route.dialect.parse_request(document, route.target, rollout._memory)
+            request = route.dialect.parse_request(document, route.target, rollout.memory)
         else:
             request = await read_large(route.dialect, document, route.target, rollout)
         request = whole_request(request, route.dialect, rollout)
@@ -93,12 +98,12 @@ async def intake(
         if rollout is None:
             log.exception("%s %s failed", head.method, shown(head.path))
         else:
-            rollout._take_fault(exc)
+            rollout.take_fault(exc)
         await write_failure(failure_of_fault(exc), route.dialect, transport)
         return
     finally:
         share.release()
-    await rollout._answer_call(
+    await rollout.answer_call(
         request,
         partial(deliver, request=request, dialect=route.dialect, transport=transport),
         raw=document,
@@ -109,8 +114,8 @@ async def intake(
 
 
 def authenticate(
-    head: Head, registry: Registry, rollout_id: str | None, dialect: Dialect | None = None
-) -> Rollout:
+    head: Head, registry: Registry[RolloutCore], rollout_id: str | None, dialect: Dialect | None = None
+) -> RolloutCore:
     """The rollout that the request's key opens, wherever keys stand, and where they do in this dialect.
 
     Raises:
@@ -122,7 +127,7 @@ def authenticate(
     return rollout
 
 
-def authenticate_state(head: Head, registry: Registry, rollout_id: str | None) -> Rollout:
+def authenticate_state(head: Head, registry: Registry[RolloutCore], rollout_id: str | None) -> RolloutCore:
     """The rollout whose state the request's key opens.
 
     Raises:
@@ -146,7 +151,7 @@ def authenticate_state(head: Head, registry: Registry, rollout_id: str | None) -
     return rollout
 
 
-def shows_key(head: Head, registry: Registry) -> bool:
+def shows_key(head: Head, registry: Registry[RolloutCore]) -> bool:
     """Whether the request has a key of this endpoint, of whatever kind and wherever it goes."""
     key = _key(head)
     return any(find(key, None) is not None for find in (registry.authenticate, registry.authenticate_state))
@@ -221,7 +226,7 @@ async def read_document(
     return await read_body(body, limits.document_items)
 
 
-def whole_request(request: Request, dialect: Dialect, rollout: Rollout) -> Request:
+def whole_request(request: Request, dialect: Dialect, rollout: RolloutCore) -> Request:
     """The request, with what it names of earlier answers: a conversation that it goes on from, or single items.
 
     Raises:
@@ -241,7 +246,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: Rollout) -> Reque
     return dialect.continued(request, turn.request, turn.response)
 
 
-def _answers(rollout: Rollout, dialect: str) -> Iterator[tuple[Request, Response]]:
+def _answers(rollout: RolloutCore, dialect: str) -> Iterator[tuple[Request, Response]]:
     """What was asked and answered in this dialect, the newest first."""
     for turn in reversed(tuple(rollout.trace)):
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:

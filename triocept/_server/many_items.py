@@ -17,7 +17,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect, Target
 
 __all__ = ["LARGE", "read_large"]
@@ -29,7 +29,7 @@ _MANY = 10_000
 _STEPS = 8
 
 
-async def read_large(dialect: Dialect, document: Json, target: Target, rollout: Rollout) -> Request:
+async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutCore) -> Request:
     """The request that a large body says. A schedule point only where it has very many items.
 
     Args:
@@ -44,12 +44,12 @@ async def read_large(dialect: Dialect, document: Json, target: Target, rollout: 
     Cancellation: the thread is waited for, a second or two.
     """
     if not _has_many(document):
-        return dialect.parse_request(document, target, rollout._memory)
-    memory, rollout._memory = rollout._memory, Memory()
+        return dialect.parse_request(document, target, rollout.memory)
+    memory, rollout.memory = rollout.memory, Memory()
     try:
         request = await trio.to_thread.run_sync(dialect.parse_request, document, target, memory)
     finally:
-        rollout._memory = memory
+        rollout.memory = memory
     await _count(request, rollout)
     return request
 
@@ -66,13 +66,13 @@ def _has_many(document: Json) -> bool:
     return count > _MANY
 
 
-async def _count(request: Request, rollout: Rollout) -> None:
+async def _count(request: Request, rollout: RolloutCore) -> None:
     """Estimate the tokens and keep the messages, as far as they go, a piece at a time."""
     count = len(request.messages)
     step = max(_MANY, count // _STEPS)
     for end in range(step, count + step, step):
         head = msgspec.structs.replace(request, messages=request.messages[:end])
-        rollout._estimator.input_tokens(head)
+        rollout.estimator.input_tokens(head)
         await trio.lowlevel.checkpoint()
-        rollout.trace._intern(head)
+        rollout.records.intern(head)
         await trio.lowlevel.checkpoint()

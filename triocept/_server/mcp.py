@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..errors import Refusal
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 async def serve_mcp(
-    rollout: Rollout,
+    rollout: RolloutCore,
     scope: Scope,
     read_body: Callable[[], Awaitable[bytes]],
     parsed: Callable[[], None],
@@ -83,7 +83,7 @@ async def serve_mcp(
         await manager.handle_request(scope, receive_whole, send)  # type: ignore[arg-type]
 
 
-def _make_manager(rollout: Rollout, max_body: int) -> StreamableHTTPSessionManager:
+def _make_manager(rollout: RolloutCore, max_body: int) -> StreamableHTTPSessionManager:
     """A server that has this rollout's tools, for one request."""
     import mcp_types as types
     from mcp.server.lowlevel import Server
@@ -98,15 +98,15 @@ def _make_manager(rollout: Rollout, max_body: int) -> StreamableHTTPSessionManag
                     description=made.tool.description,
                     input_schema=made.tool.parameters or {"type": "object"},
                 )
-                for made in rollout.tools
+                for made in rollout.public.tools
             ]
         )
 
     async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         try:
-            result = await rollout._services.call_tool(rollout, params.name, params.arguments)
+            result = await rollout.services.call_tool(rollout, params.name, params.arguments)
         except Refusal as refusal:
-            if params.name not in rollout._services.tools:
+            if params.name not in rollout.services.tools:
                 raise MCPError(types.INVALID_PARAMS, refusal.message) from refusal
             return types.CallToolResult(content=[types.TextContent(text=refusal.message)], is_error=True)
         return types.CallToolResult(content=[types.TextContent(text=_text_of(result))])

@@ -9,7 +9,7 @@ import msgspec
 from quart import Response, request
 
 from .._canonical.content import Json
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect, Earlier, SideBody, SideCall, SideRoute, TokenCount
 from ..errors import Refusal
 
@@ -23,7 +23,7 @@ USUAL = "openai_chat"
 
 def add_model_views(
     view: Callable[[View], View],
-    rollout_of: Callable[[], Rollout],
+    rollout_of: Callable[[], RolloutCore],
     dialects: Mapping[str, Dialect],
 ) -> None:
     """Give `view` the functions of the list of models."""
@@ -50,7 +50,7 @@ def side_views(dialects: Mapping[str, Dialect]) -> dict[str, SideRoute]:
 
 def add_side_views(
     add: Callable[[str, View], None],
-    rollout_of: Callable[[], Rollout],
+    rollout_of: Callable[[], RolloutCore],
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
@@ -61,7 +61,7 @@ def add_side_views(
 
 
 def _side_view(
-    route: SideRoute, rollout_of: Callable[[], Rollout], read_document: Callable[[bool], Awaitable[Json]]
+    route: SideRoute, rollout_of: Callable[[], RolloutCore], read_document: Callable[[bool], Awaitable[Json]]
 ) -> View:
     async def answer(**names: str) -> Response:
         rollout = rollout_of()
@@ -74,7 +74,7 @@ def _side_view(
         )
         told = route.answer(asked)
         if isinstance(told, TokenCount):
-            told = told.render(await rollout._count_input_tokens(told.request))
+            told = told.render(await rollout.count_input_tokens(told.request))
         if isinstance(told, SideBody):
             headers = {"content-type": told.content_type, "cache-control": "no-cache"}
             return Response(told.body, headers=headers)
@@ -83,7 +83,7 @@ def _side_view(
     return answer
 
 
-def _earlier(rollout: Rollout, response_id: str) -> Earlier:
+def _earlier(rollout: RolloutCore, response_id: str) -> Earlier:
     turn = rollout.trace.answer(response_id)
     if turn is None or turn.response is None:
         raise Refusal(404, f"this rollout has answered with no response {response_id!r}", should_retry=False)

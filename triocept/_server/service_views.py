@@ -25,7 +25,7 @@ from quart import Response, request
 
 from .._canonical.content import Json, Message
 from .._canonical.request import Request, Tool
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .model_views import USUAL
@@ -37,8 +37,8 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 
 def add_service_views(
     view: Callable[[View], View],
-    rollout_of: Callable[[], Rollout],
-    rollout_of_state: Callable[[], Rollout],
+    rollout_of: Callable[[], RolloutCore],
+    rollout_of_state: Callable[[], RolloutCore],
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
@@ -53,37 +53,37 @@ def add_service_views(
 
     @view
     async def list_tools() -> Response:
-        tools = (made.tool for made in rollout_of().tools)
+        tools = (made.tool for made in rollout_of().public.tools)
         return _json({"tools": render_tools(tools, asking_dialect(dialects))})
 
     @view
     async def call_tool(name: str) -> Response:
         rollout = rollout_of()
-        result = await rollout._services.call_tool(rollout, name, _arguments(await _document()))
+        result = await rollout.services.call_tool(rollout, name, _arguments(await _document()))
         return _json({"result": result})
 
     @view
     async def ask_user() -> Response:
         rollout, dialect = rollout_of(), asking_dialect(dialects)
-        said = await rollout._services.ask_user(rollout, _transcript(await _document(), dialect, rollout))
+        said = await rollout.services.ask_user(rollout, _transcript(await _document(), dialect, rollout))
         return _json({"messages": render_messages(said, dialect)})
 
     @view
     async def ask_stop() -> Response:
         rollout, dialect = rollout_of(), asking_dialect(dialects)
         messages = _transcript(await _document(), dialect, rollout)
-        reason = await rollout._services.ask_stop(rollout, messages)
+        reason = await rollout.services.ask_stop(rollout, messages)
         return _json({"done": reason is not None, "reason": reason})
 
     @view
     async def get_state() -> Response:
         rollout = rollout_of_state()
-        return _json(await rollout._services.get_state(rollout))
+        return _json(await rollout.services.get_state(rollout))
 
     @view
     async def put_state() -> Response:
         rollout = rollout_of_state()
-        return _json(await rollout._services.put_state(rollout, await _document()))
+        return _json(await rollout.services.put_state(rollout, await _document()))
 
 
 def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
@@ -116,7 +116,7 @@ def _part_of(document: Json, name: str) -> Json:
     return document.get(name, []) if isinstance(document, dict) else []
 
 
-def _transcript(document: Json, dialect: Dialect, rollout: Rollout) -> tuple[Message, ...]:
+def _transcript(document: Json, dialect: Dialect, rollout: RolloutCore) -> tuple[Message, ...]:
     """The conversation in the body: as in a model call, where only the messages matter."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body is not an object")

@@ -39,7 +39,7 @@ from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
 from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome
-from .._rollout.rollout import Rollout
+from .._rollout.rollout_core import RolloutCore
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses import Documents, is_warm_up, render_steer_failed, render_ws_error
@@ -73,7 +73,7 @@ log = logging.getLogger("triocept.endpoint")
 
 async def serve_websocket(
     head: Head,
-    rollout: Rollout,
+    rollout: RolloutCore,
     socket: WebSocket,
     *,
     max_body: int,
@@ -115,7 +115,7 @@ class _Socket:
     def __init__(
         self,
         head: Head,
-        rollout: Rollout,
+        rollout: RolloutCore,
         socket: WebSocket,
         max_body: int,
         limits: EndpointLimits,
@@ -145,7 +145,7 @@ class _Socket:
 
             @trio.lowlevel.enable_ki_protection
             async def end_with_rollout() -> None:
-                await self._rollout._ended.wait()
+                await self._rollout.ended.wait()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(end_with_rollout)
@@ -232,7 +232,7 @@ class _Socket:
         except GONE:
             raise
         except Exception as exc:
-            self._rollout._take_fault(exc)
+            self._rollout.take_fault(exc)
             await self.fail(failure_of_fault(exc), lane)
             return
         finally:
@@ -241,14 +241,14 @@ class _Socket:
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
-        await self._rollout._answer_call(
+        await self._rollout.answer_call(
             request, out.deliver, raw=document, headers=redacted(self._head.headers), query=self._head.query
         )
 
     async def _request(self, document: Json, size: int) -> Request:
         """The request whole: with the conversation that it goes on from."""
         if size <= LARGE:
-            request = RESPONSES.parse_request(document, memory=self._rollout._memory)
+            request = RESPONSES.parse_request(document, memory=self._rollout.memory)
         else:
             request = await read_large(RESPONSES, document, Target(), self._rollout)
         request = msgspec.structs.replace(request, stream=True)  # implicit here

@@ -14,7 +14,7 @@ from .._canonical.content import Message
 from ..errors import DialectError
 from .lines import Line, SealLine, ServiceLine, TurnLine, lines_in
 from .service import ServiceCall
-from .trace import Trace
+from .trace import Trace, TraceWriter
 from .turn import Turn
 
 __all__ = ["read_traces"]
@@ -91,7 +91,7 @@ class _File:
         for run in self.runs:
             run.finish()
             if (parent := _parent_of(run, named)) is not None:
-                parent.trace._children.append(run.trace)
+                parent.writer.add_child(run.trace)
         return [run.trace for run in self.runs]
 
     def _run_of(self, record: Turn | ServiceCall | SealLine) -> _Run:
@@ -127,6 +127,7 @@ class _Run:
 
     def __init__(self, trace: Trace, begun: int) -> None:
         self.trace = trace
+        self.writer = TraceWriter(trace)
         self.begun = begun
         """Its place among the lines, as that of its end."""
         self.ended = inf
@@ -158,7 +159,7 @@ class _Run:
             text = f"message {exc} of turn {turn.number} of rollout {turn.rollout} is not in the file"
             raise _Unfit(text) from None
         request = msgspec.structs.replace(turn.request, messages=messages)
-        self.trace._append(msgspec.structs.replace(turn, request=request))
+        self.writer.append(msgspec.structs.replace(turn, request=request))
         self._last_turn = turn.number
 
     def add_call(self, call: ServiceCall) -> None:
@@ -168,16 +169,16 @@ class _Run:
                 f"service call {call.number} of rollout {call.rollout} stands behind call {self._last_call}"
             )
             raise _Unfit(text)
-        self.trace._append_service(call)
+        self.writer.append_service(call)
         self._last_call = call.number
 
     def seal(self, line: SealLine, place: int) -> None:
         """Its end; what comes behind it will not fit the counts."""
         self._seal, self.ended = line, place
-        self.trace._stopped = line.stopped
+        self.writer.stop(line.stopped)
 
     def finish(self) -> None:
         """Seal the trace if nothing of it is missing."""
         seal = self._seal
         if seal is not None and (seal.turns, seal.services) == (len(self.trace), len(self.trace.services)):
-            self.trace._seal()
+            self.writer.seal()

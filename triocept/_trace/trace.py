@@ -17,7 +17,7 @@ from .service import ServiceCall
 from .table import MessageTable
 from .turn import Turn
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "TraceWriter"]
 
 
 @final
@@ -160,13 +160,6 @@ class Trace:
     def _content(self) -> tuple[str, str, Branch | None, list[Turn], list[ServiceCall], list[Trace]]:
         return self.rollout, self.run, self.branch, self._turns, self._services, self._children
 
-    def _intern(self, request: Request) -> Request:
-        """The request, its messages shared with those of earlier turns."""
-        messages = self._table.intern(request.messages)
-        return (
-            request if messages is request.messages else msgspec.structs.replace(request, messages=messages)
-        )
-
     def _told(self) -> Conversations:
         """Whose calls all the turns are."""
         known = self._conversations
@@ -174,23 +167,50 @@ class Trace:
             known.add(self._turns[number])
         return known
 
-    def _conversation_of(self, turn: Turn) -> Conversation:
+
+class TraceWriter:
+    """Writes a trace: whoever has it, and nobody else."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+    def intern(self, request: Request) -> Request:
+        """The request, its messages shared with those of earlier turns."""
+        messages = self.trace._table.intern(request.messages)
+        return (
+            request if messages is request.messages else msgspec.structs.replace(request, messages=messages)
+        )
+
+    def conversation_of(self, turn: Turn) -> Conversation:
         """Whose call this is, that may not have settled yet."""
-        told = self._told()
+        told = self.trace._told()
         return told.all()[turn.id] if turn.id in told.parents else told.tell(turn)
 
-    def _append(self, turn: Turn) -> None:
-        if self._sealed:
-            raise RuntimeError(f"the trace of rollout {self.rollout} is sealed")
-        self._turns.append(turn)
+    def append(self, turn: Turn) -> None:
+        """RuntimeError: it is sealed."""
+        self._check_open()
+        self.trace._turns.append(turn)
 
-    def _append_service(self, call: ServiceCall) -> None:
-        if self._sealed:
-            raise RuntimeError(f"the trace of rollout {self.rollout} is sealed")
-        self._services.append(call)
+    def append_service(self, call: ServiceCall) -> None:
+        """RuntimeError: it is sealed."""
+        self._check_open()
+        self.trace._services.append(call)
 
-    def _seal(self) -> None:
-        self._sealed = True
+    def add_child(self, trace: Trace) -> None:
+        """A rollout within this one has begun."""
+        self.trace._children.append(trace)
+
+    def stop(self, reason: str | None) -> None:
+        """Say why the rollout was stopped."""
+        self.trace._stopped = reason
+
+    def seal(self) -> None:
+        """Nothing is written any more."""
+        self.trace._sealed = True
+
+    def _check_open(self) -> None:
+        if self.trace._sealed:
+            raise RuntimeError(f"the trace of rollout {self.trace.rollout} is sealed")
 
 
 def _restored(
@@ -206,14 +226,16 @@ def _restored(
 ) -> Trace:
     """A trace out of what it held."""
     trace = Trace(rollout, run=run, branch=branch, prices=prices)
-    trace._stopped = stopped
+    writer = TraceWriter(trace)
+    writer.stop(stopped)
     for turn in turns:
-        trace._append(turn)
+        writer.append(turn)
     for call in services:
-        trace._append_service(call)
-    trace._children += children
+        writer.append_service(call)
+    for child in children:
+        writer.add_child(child)
     if sealed:
-        trace._seal()
+        writer.seal()
     return trace
 
 

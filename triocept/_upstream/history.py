@@ -31,7 +31,7 @@ from .._trace.message_key import joined, message_key
 from .._trace.turn import Turn
 
 if TYPE_CHECKING:
-    from .._rollout.rollout import Rollout
+    from .._rollout.exchange_core import Home
 
 __all__ = ["NOTE", "Restored", "restored"]
 
@@ -51,7 +51,7 @@ class Restored(msgspec.Struct, frozen=True):
     """Whether the history differs from what the agent sent."""
 
 
-def restored(request: Request, rollout: Rollout, *, upstream: str, dialect: str) -> Restored:
+def restored(request: Request, rollout: Home, *, upstream: str, dialect: str) -> Restored:
     """The request for this upstream.
 
     Args:
@@ -95,7 +95,7 @@ class _Index:
         """By what was said, and the upstream that said it."""
         self._origins: dict[str, str] = {}
 
-    def update(self, rollout: Rollout) -> None:
+    def update(self, rollout: Home) -> None:
         """Take the turns that came since the last time."""
         trace = rollout.trace
         for number in range(self._seen, len(trace)):
@@ -163,7 +163,7 @@ class _Alike:
         return self._by_place.get(place, only)
 
 
-_indexes: WeakKeyDictionary[Rollout, _Index] = WeakKeyDictionary()
+_indexes: WeakKeyDictionary[Home, _Index] = WeakKeyDictionary()
 
 
 def _name_of(turn: Turn) -> str | None:

@@ -20,7 +20,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request, Sampling
 from .._canonical.tokens import estimate_input_tokens
-from .._rollout.exchange import Exchange
+from .._rollout.exchange_core import ExchangeCore
 from ..dialects import Dialect, ProviderCall
 from ..dialects._fields import merged
 from ..dialects._json import decode_json, encode_json
@@ -77,7 +77,7 @@ class Requests:
         }
         self._defaults = dialect.default_headers
 
-    def of_exchange(self, exchange: Exchange) -> ProviderRequest:
+    def of_exchange(self, exchange: ExchangeCore) -> ProviderRequest:
         """The call that answers an exchange; notes in its turn what of the history had to be dropped.
 
         Raises:
@@ -96,7 +96,7 @@ class Requests:
         names = self._names(request)
         document = self._changed(exchange.raw) if as_it_came else self._rendered(_named(request, names))
         query = exchange.query if own else ""
-        prompt = partial(exchange.rollout._estimator.input_tokens, request)
+        prompt = partial(exchange.rollout.estimator.input_tokens, request)
         return self._call(request, document, passed_up(exchange.headers, own=own), query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool) -> ProviderRequest:
@@ -156,7 +156,7 @@ class Requests:
             sampling = msgspec.structs.replace(sampling, **wanted)
         return msgspec.structs.replace(request, model=model, sampling=sampling)
 
-    def _can_go(self, exchange: Exchange) -> bool:
+    def _can_go(self, exchange: ExchangeCore) -> bool:
         raw, request = exchange.raw, exchange.request
         if not isinstance(raw, dict) or self._overrides.sampling is not None:
             return False

@@ -36,8 +36,8 @@ from .._canonical.response import Response, Usage
 from .._checks import check_str
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
-from .._rollout.exchange import Exchange
-from .._rollout.rollout import Rollout
+from .._rollout.exchange import Exchange, core_of
+from .._rollout.exchange_core import ExchangeCore, Home
 from .._rollout.stream import ResponseStream
 from .._trace.tokens import Tokens
 from ..dialects import Dialect
@@ -138,26 +138,27 @@ class Upstream:
 
         Cancellation: closes the connection to the provider; the exchange stays open, unless it was settled.
         """
+        core = core_of(exchange)
         try:
-            with exchange._work(), self._named(exchange.rollout.id):
-                exchange.annotate(**{NOTE: self._note()})
-                exchange._hold_calls = self._hold_calls
-                call = self._requests.of_exchange(exchange)
+            with core.work(), self._named(core.rollout.id):
+                core.annotate(**{NOTE: self._note()})
+                core.hold_calls = self._hold_calls
+                call = self._requests.of_exchange(core)
                 try:
-                    await self._answer(exchange, call, self.policy_version)
+                    await self._answer(core, call, self.policy_version)
                 except UpstreamError as exc:
-                    if exchange._fold is not None:  # the time ran out in the middle of its stream
-                        await exchange._settle_by(exc)
+                    if core.fold is not None:  # the time ran out in the middle of its stream
+                        await core.settle_by(exc)
                     raise
         except UpstreamError as exc:
-            self._tell(exchange.rollout, exc)
+            self._tell(core.rollout, exc)
             raise
 
-    def _tell(self, rollout: Rollout, error: UpstreamError) -> None:
+    def _tell(self, rollout: Home, error: UpstreamError) -> None:
         """Say once for a rollout that its provider fails: the agent is told each time, the program not at all. A prompt
         that is too long is no failure: agents live by being told so."""
-        if not rollout._upstream_failed and not isinstance(error, ContextLengthError):
-            rollout._upstream_failed = True
+        if not rollout.upstream_failed and not isinstance(error, ContextLengthError):
+            rollout.upstream_failed = True
             log.warning("%s (said once for a rollout; the error of each turn is in its trace)", error)
 
     @property
@@ -165,9 +166,9 @@ class Upstream:
         """See `told_model`."""
         return self._model
 
-    async def _answer(self, exchange: Exchange, call: ProviderRequest, version: str | None) -> None:
+    async def _answer(self, exchange: ExchangeCore, call: ProviderRequest, version: str | None) -> None:
         async with self._open(call, exchange) as reply:
-            exchange._answer.headers = passed_down(reply.headers)
+            exchange.answer.headers = passed_down(reply.headers)
             exchange.annotate(**{NOTE: self._note(reply)})
             if not call.stream or reply.media_type == "application/json":
                 await self._answer_whole(exchange, reply, call, version)
@@ -236,7 +237,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _open(
-        self, call: ProviderRequest, exchange: Exchange | None = None
+        self, call: ProviderRequest, exchange: ExchangeCore | None = None
     ) -> AsyncIterator[ProviderReply]:
         """The provider's answer to `call`, if it is one; tried again as far as that is allowed.
 
@@ -277,11 +278,11 @@ class Upstream:
                 f"{self!r} is closed: use it within the block of its `open_upstream`"
             )
 
-    def _patience(self, exchange: Exchange | None) -> Patience:
+    def _patience(self, exchange: ExchangeCore | None) -> Patience:
         """Its own limits, else those of the endpoint."""
         total, idle = self._total_timeout, self._read_timeout
         if exchange is not None:
-            limits = exchange.rollout._addresses.limits
+            limits = exchange.rollout.addresses.limits
             total = limits.upstream_seconds if total is None else total
             idle = limits.upstream_idle_seconds if idle is None else idle
         return Patience(total, idle)
@@ -336,31 +337,31 @@ class Upstream:
     # From the head to the agent
 
     async def _answer_whole(
-        self, exchange: Exchange, reply: ProviderReply, call: ProviderRequest, version: str | None
+        self, exchange: ExchangeCore, reply: ProviderReply, call: ProviderRequest, version: str | None
     ) -> None:
         response, body = await self._read_whole(reply, call)
         if call.collector is not None:
-            exchange._tokens = partial(call.collector.tokens, response.usage, version)
+            exchange.tokens = partial(call.collector.tokens, response.usage, version)
         reply.patience.stop()
         if exchange.dialect == self.dialect:
-            await exchange._respond(response, None if exchange.request.stream else body)
+            await exchange.respond(response, None if exchange.request.stream else body)
         else:
-            await exchange._respond(
+            await exchange.respond(
                 msgspec.structs.replace(response, model="")
             )  # the name that the agent knows
 
     async def _answer_stream(
-        self, exchange: Exchange, reply: ProviderReply, call: ProviderRequest, version: str | None
+        self, exchange: ExchangeCore, reply: ProviderReply, call: ProviderRequest, version: str | None
     ) -> None:
         own, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if own else None)
         piece = await pieces.next()
-        async with exchange._open_stream(reply.patience.pause) as stream:
+        async with exchange.open_stream(reply.patience.pause) as stream:
             while piece is not None:
                 if piece.last:
                     reply.patience.stop()
                 if collector is not None:
-                    exchange._tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
+                    exchange.tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
                 await self._pass(piece, stream, reply, own=own)
                 piece = await pieces.next()
 
@@ -432,7 +433,7 @@ class Upstream:
         return answer if isinstance(answer, dict) else {}
 
     async def _pieces(
-        self, reply: ProviderReply, call: ProviderRequest, own: Exchange | None = None
+        self, reply: ProviderReply, call: ProviderRequest, own: ExchangeCore | None = None
     ) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
 
@@ -451,9 +452,9 @@ class Upstream:
             self._codec.stream_parser(),
             rewrite,
             hold_calls=self._hold_calls,
-            most_held=own.rollout._addresses.limits.answer_bytes,
+            most_held=own.rollout.addresses.limits.answer_bytes,
         )
-        pass_on = own._write_early
+        pass_on = own.write_early
         return Pieces(reply, relay, self._reader, names=call.names, pass_on=pass_on)
 
 

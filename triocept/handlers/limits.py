@@ -16,7 +16,7 @@ import trio
 
 from .._canonical.price import Price
 from .._rollout.budget import Budget, Limits
-from .._rollout.exchange import Exchange
+from .._rollout.exchange import Exchange, core_of
 from .._rollout.handler import Handler, awaiting, check_handler, told_model
 from ..errors import LimitReached
 
@@ -84,15 +84,16 @@ class _Limited:
             self._deadline = trio.current_time() + self._seconds
         if self._deadline <= trio.current_time():
             raise self._over()
-        refusal = self._budget.admit(exchange, self._told_model)
+        core = core_of(exchange)
+        refusal = self._budget.admit(core, self._told_model)
         if refusal is not None:
             raise refusal
         try:
             with trio.CancelScope(deadline=self._deadline) as scope:
                 await self._handler(exchange)
         finally:
-            if not exchange.settled and exchange._fold is None:  # what has begun to be answered costs
-                self._budget.release(exchange)
+            if not exchange.settled and core.fold is None:  # what has begun to be answered costs
+                self._budget.release(core)
         if scope.cancelled_caught and not exchange.settled:
             raise self._over()
 

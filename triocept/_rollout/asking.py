@@ -1,0 +1,88 @@
+"""The model calls of the program's own tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import inf
+
+import trio
+
+from .._canonical.content import Message, Text
+from .._canonical.given import fit
+from .._canonical.given_request import given_messages, given_request
+from .._canonical.request import Request
+from .._canonical.response import Response
+from .._checks import described
+from ..errors import Refusal
+from .answer import Entry
+from .condition import Condition
+from .outcome import Answered, Failed, Outcome, Refused
+from .rollout_core import RolloutCore
+
+__all__ = ["Asking", "ask", "request_of"]
+
+
+class Asking:
+    """The program's own code, which waits for an answer; a `Delivery`."""
+
+    full = False
+    due = inf
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+
+    def write(self, entry: Entry) -> bool:
+        """It wants the whole."""
+        return True
+
+    def write_early(self, data: bytes) -> bool:
+        return False
+
+    def end(self, outcome: Outcome) -> bool:
+        self.outcome = outcome
+        return True
+
+    def break_silence(self, response_id: str) -> bool:
+        """It is in no hurry."""
+        return True
+
+    def fail(self, error: Exception) -> bool:
+        """It can be told everything."""
+        return True
+
+    async def wait(self, news: Condition) -> None:
+        await news.wait()
+
+    async def flush(self) -> None:
+        """Nothing is ever to be sent."""
+
+
+def request_of(given: object, model: str) -> Request:
+    """What `ask` was given, as a request; errors as of `given_request`."""
+    if isinstance(given, Request):
+        return given_request("ask", given)
+    if isinstance(given, str):
+        given = (Message("user", (Text(given),)),)
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
+        raise TypeError(f"ask takes a text, a Request or Messages, not {described(given)}")
+    messages = given_messages("ask: messages", given)
+    return fit(Request(dialect="openai_chat", model=model, messages=messages))
+
+
+@trio.lowlevel.enable_ki_protection
+async def ask(rollout: RolloutCore, request: Request) -> Response:
+    """See `Rollout.ask`."""
+    asking = Asking()
+    await rollout.answer_call(
+        request, lambda subscription: subscription.follow(asking), raw=None, headers={}, kind="tool"
+    )
+    match asking.outcome:
+        case Answered(response=response):
+            return response
+        case Refused(refusal=refusal):
+            raise refusal
+        case Failed(error=error):
+            what = f"the program that answers failed ({type(error).__name__})"
+            raise Refusal(500, what, should_retry=False)
+        case _:  # its wait was broken off, because the rollout closes
+            raise Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)

@@ -1,0 +1,445 @@
+"""What becomes of one caught model call: `Exchange` is its face.
+
+Rules:
+
+1. One exchange, one outcome: `settle` is the only place that fixes it, and it fixes it before its first checkpoint.
+2. Recorded before released: every recorder and the trace have the turn before the answer gets its end, and so before
+   the agent can see the terminal event.
+3. An outcome is never lost by cancellation: what was fixed is recorded and released, shielded.
+4. Whoever is at work on an exchange that is settled from outside (a hang-up, the end of its rollout) is stopped first,
+   and then the turn is recorded; and it is no fault of theirs. The table of who is told what is in `outcome`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from secrets import token_hex
+from typing import Protocol, final
+
+import msgspec
+import trio
+
+from .._canonical.content import Json, ToolCall
+from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
+from .._canonical.fold import Fold
+from .._canonical.given import fit_notes
+from .._canonical.held import HeldCalls
+from .._canonical.request import Request
+from .._canonical.response import Response, ResponsePart, Usage
+from .._canonical.tokens import Estimator
+from .._contexts import protected_context
+from .._trace.conversation import CallKind, Conversation
+from .._trace.tokens import Tokens
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
+from .addresses import Addresses, call_id, response_id
+from .answer import Answer, Entry, Relayed, weight_of
+from .budget import Budget
+from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
+from .record_writer import RecordWriter
+from .retries import attempt_of
+from .stream import ResponseStream
+
+__all__ = ["ExchangeCore", "Home", "Worker"]
+
+
+class Home(Protocol):
+    """The rollout of an exchange, as the exchange knows it."""
+
+    upstream_failed: bool
+    """A provider's failure was said in the log."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def on_hangup(self) -> str: ...
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def records(self) -> RecordWriter: ...
+    @property
+    def estimator(self) -> Estimator: ...
+    @property
+    def addresses(self) -> Addresses: ...
+    def on_settled(self, exchange: ExchangeCore, turn: Turn | None) -> None:
+        """It has its outcome, and this turn, unless it could not be recorded."""
+
+
+class Worker:
+    """A handler at work on an exchange.
+
+    Args:
+        task: the one that it runs in.
+        scope: around it.
+    """
+
+    __slots__ = ("_scope", "_task")
+
+    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope) -> None:
+        self._task = task
+        self._scope = scope
+
+    def stop(self) -> None:
+        """Cancel it, unless it is the one that asks: a handler may stop its own rollout, and go on."""
+        if trio.lowlevel.current_task() is not self._task:
+            self._scope.cancel()
+
+
+@final
+class ExchangeCore:
+    """What an `Exchange` is about: its call, its outcome, its answer. Its program holds the other.
+
+    Args:
+        rollout: the agent run that it belongs to.
+        request: the call.
+        raw, headers, query: how it came.
+        claimed: the conversation that the agent says it belongs to.
+        retry_key: what a retry of it has, too.
+        kind: whose call it is, where the path said so.
+    """
+
+    def __init__(
+        self,
+        rollout: Home,
+        request: Request,
+        *,
+        raw: Json,
+        headers: Mapping[str, str],
+        claimed: Conversation | None,
+        retry_key: Hashable,
+        query: str = "",
+        kind: CallKind | None = None,
+    ) -> None:
+        self.id: str = f"x_{token_hex(8)}"
+        self.rollout = rollout
+        self.request = request
+        self.raw = raw
+        self.headers = headers
+        self.query = query
+        self.attempt: int = attempt_of(headers)
+        self.claimed = Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
+        self.retry_key = retry_key
+        self._notes: dict[str, Json] = {}
+        self._started_at = time.time()
+        self._start = trio.current_time()
+        self._first_event: float | None = None
+        self.outcome: Outcome | None = None
+        self.from_outside = False
+        """Whether its outcome came from elsewhere than whoever answers."""
+        self.recording = False
+        """Whether somebody has begun to record its turn."""
+        self.cause: BaseException | None = None
+        self.fold: Fold | None = None
+        self._on_wait: Callable[[bool], None] | None = None
+        self._weight = 0
+        """Bytes of the answer that is being streamed, about as much as is kept of it."""
+        self._facts = rollout.addresses.dialects.get(request.dialect)
+        self.answer = Answer(response_id(self._facts), f"req_{self.id[2:]}")
+        self.hold_calls = True
+        """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
+        self._held = HeldCalls()
+        self.worker: Worker | None = None
+        """The handler that is at work on it, where there is one."""
+        self.handed_over = False
+        self._work_scopes: set[trio.CancelScope] = set()
+        self.budgets: tuple[Budget, ...] = ()
+        """What it counts against."""
+        self.tokens: Callable[[], Tokens] | None = None
+        """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
+
+    def __repr__(self) -> str:
+        state = kind_of(self.outcome) if self.outcome else "waiting"
+        return f"<Exchange {self.id} of rollout {self.rollout.id}: {self.dialect} {self.request.model!r}, {state}>"
+
+    @property
+    def dialect(self) -> str:
+        return self.request.dialect
+
+    @property
+    def conversation(self) -> Conversation:
+        """See `Exchange.conversation`."""
+        if self.claimed is not None and self.claimed.id:
+            return self.claimed
+        return self.rollout.records.conversation_of(self._turn(Abandoned(), len(self.rollout.trace)))
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its outcome."""
+        return self.outcome is not None
+
+    async def respond(self, response: Response, document: bytes | None = None) -> None:
+        """Answer, whole; `document` is a provider's own, in the agent's dialect."""
+        if await self._begin_outcome():
+            return
+        if self.fold is not None:
+            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        await self.settle(Answered(self._complete(response), document))
+        await self.answer.wait_delivered()
+
+    @protected_context
+    async def open_stream(
+        self, on_wait: Callable[[bool], None] | None = None
+    ) -> AsyncIterator[ResponseStream]:
+        """See `Exchange.open_stream`; `on_wait` is told when an increment begins to wait for the agent, and when that
+        is over."""
+        if not self._is_over:
+            self.check_open()
+        if self.fold is not None:
+            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        self.rollout.records.check_free()
+        self.fold, self._on_wait = Fold(), on_wait
+        stream = ResponseStream(self._send)
+        try:
+            yield stream
+            if not stream.ended and (self.from_outside or not self.settled):
+                await stream.end()
+        except trio.Cancelled:
+            raise  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper
+        except RolloutClosed:
+            if not self._is_over:
+                raise
+        except BaseException as exc:
+            try:
+                await self.settle_by(exc)
+            except Exception as failure:  # of the recorder: it hides no fault
+                if isinstance(self.outcome, Failed):
+                    both = [exc, failure]
+                    raise BaseExceptionGroup("an answer failed, and could not be recorded", both) from None
+                raise
+            raise
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Refuse."""
+        if await self._begin_outcome():
+            return
+        await self.settle(Refused(refusal))
+        await self.answer.wait_delivered()
+
+    def annotate(self, **data: Json) -> None:
+        """See `Exchange.annotate`."""
+        if self.settled and not self.from_outside:
+            raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
+        notes = fit_notes(data)
+        if not self.settled:  # a turn that is recorded stays as it is
+            self._notes.update(notes)
+
+    def check_open(self) -> None:
+        if isinstance(self.outcome, Abandoned):
+            raise ExchangeAbandoned(f"{self!r}: the agent hung up")
+        if self.outcome is not None:
+            raise AlreadySettled(f"{self!r} has its outcome already")
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the end of its rollout has settled it: it takes no answer, and that is nobody's fault."""
+        return self.from_outside and not isinstance(self.outcome, Abandoned)
+
+    async def _begin_outcome(self) -> bool:
+        """The checkpoint before an outcome; whether there is nothing left to do."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.rollout.records.check_free()
+        if self._is_over:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return True
+        self.check_open()
+        return False
+
+    @trio.lowlevel.enable_ki_protection
+    async def hang_up(self) -> None:
+        """Nobody reads its answer any more."""
+        if self.settled or self.answer.attended:
+            return
+        if self.rollout.on_hangup == "finish" and self.handed_over:
+            return
+        await self.settle(self.fix_from_outside(Abandoned()))
+
+    def fix_from_outside(self, outcome: Outcome) -> Outcome:
+        """Fix its outcome though somebody may be at work on its answer, and stop that work. To be recorded."""
+        self.outcome, self.from_outside = outcome, True
+        for scope in self._work_scopes:
+            scope.cancel()
+        if self.worker is not None:
+            self.worker.stop()
+        return outcome
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Work on its answer, that makes no sense any more once it has its outcome from elsewhere: by the agent's
+        hang-up, or the end of its rollout.
+
+        Raises:
+            AlreadySettled: whoever answers has settled it before.
+            ExchangeAbandoned: the agent has hung up.
+        """
+        scope = trio.CancelScope()
+        if self._is_over:
+            scope.cancel()
+        else:
+            self.check_open()
+        self._work_scopes.add(scope)
+        try:
+            with scope:
+                yield
+        except (AlreadySettled, RolloutClosed, UpstreamError):
+            if not scope.cancel_called:  # else it is no fault of whoever was at work
+                raise
+        finally:
+            self._work_scopes.discard(scope)
+        if scope.cancel_called and isinstance(self.outcome, Abandoned):
+            self.check_open()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _send(self, event: Entry) -> None:
+        """One increment of a streamed answer."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._is_over:
+            raise RolloutClosed(
+                f"{self!r}: its rollout has ended, and nobody waits for the rest of this stream"
+            )
+        self.check_open()
+        assert self.fold is not None
+        self._weigh(event)
+        if isinstance(event, Relayed):
+            await self._pass_on(event, self.fold)
+            return
+        if isinstance(event, ResponseEnd):
+            await self._end_stream(event)
+            return
+        event = self._complete_event(event)
+        self.fold.add(event)
+        if self.hold_calls and self._held.hold(event):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        if isinstance(event, ResponseStart) and event.usage is None:
+            usage = Usage(input_tokens=self.estimate_input(), output_tokens=0, estimated=True)
+            event = msgspec.structs.replace(event, usage=usage)
+        await self._put(event)
+
+    def _weigh(self, entry: Entry) -> None:
+        self._weight += weight_of(entry)
+        if self._weight > (most := self.rollout.addresses.limits.answer_bytes):
+            raise Refusal(502, f"the answer is over {most} bytes", should_retry=False)
+
+    async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
+        """One piece of a provider's stream; its bytes go on as they are."""
+        events = tuple(self._complete_event(event) for event in piece.events)
+        for event in events[:-1] if piece.last else events:
+            fold.add(event)
+        if isinstance(end := events[-1] if events else None, ResponseEnd):
+            await self._end_stream(end, Relayed(piece.data, events))
+            return
+        if self.hold_calls:
+            events = tuple([event for event in events if not self._held.hold(event)])
+        if piece.data or events or not self._held.any:
+            await self._put(Relayed(piece.data, events))
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def write_early(self, data: bytes) -> bool:
+        """Give the agent a provider's bytes now, if that can be done. They are the whole data of the piece that is sent
+        next, which says what is in them."""
+        return self.outcome is None and not self._held.any and self.answer.write_early(data)
+
+    async def _put(self, entry: Entry) -> None:
+        if self._first_event is None:
+            self._first_event = trio.current_time() - self._start
+        await self.answer.put(entry, self._on_wait)
+
+    async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
+        assert self.fold is not None
+        self.fold.add(end)
+        response = self._complete(self.fold.response())
+        last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
+        held = self._held.release()
+        if piece is not None:
+            entry: Entry = Relayed(piece.data, (*held, *piece.events[:-1], last))
+        else:
+            entry = Relayed(None, (*held, last)) if held else last
+        await self.settle(Answered(response), entry)
+        await self.answer.wait_delivered()
+
+    def _complete_event(self, event: Event) -> Event:
+        """The event with the ids and the name that nobody bothered to give."""
+        match event:
+            case ResponseStart():
+                return msgspec.structs.replace(
+                    event, id=self._response_id(event.id), model=event.model or self.request.model
+                )
+            case PartStart(part=ToolCall(id="") as call):
+                return PartStart(event.index, msgspec.structs.replace(call, id=call_id(self._facts)))
+            case _:
+                return event
+
+    def _response_id(self, given: str) -> str:
+        """The one id of the answer: what the agent was told already, else what is given, else ours."""
+        return self.answer.response_id if self.answer.announced or not given else given
+
+    def _complete(self, response: Response) -> Response:
+        """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
+        return msgspec.structs.replace(
+            response,
+            id=self._response_id(response.id),
+            model=response.model or self.request.model,
+            usage=response.usage or self.rollout.estimator.usage(self.request, response),
+            stop_reason=response.stopped,
+            content=tuple([self._with_id(part) for part in response.content]),
+        )
+
+    def _with_id(self, part: ResponsePart) -> ResponsePart:
+        if type(part) is ToolCall and not part.id:
+            return msgspec.structs.replace(part, id=call_id(self._facts))
+        return part
+
+    def estimate_input(self) -> int:
+        """The tokens of its prompt, about."""
+        return self.rollout.estimator.input_tokens(self.request)
+
+    async def settle_by(self, exc: BaseException) -> None:
+        """Fix the outcome that an exception of whoever answers amounts to, if there is none yet."""
+        if not self.settled:
+            self.cause = exc
+            await self.settle(outcome_of(exc, self.dialect))
+
+    @trio.lowlevel.enable_ki_protection
+    async def settle(self, outcome: Outcome, last: Entry | None = None) -> None:
+        """Fix the outcome, record the turn, release the answer. If somebody else is at that, nothing."""
+        if self.recording:
+            return
+        turn: Turn | None = None
+        try:
+            self.outcome, self.recording = outcome, True
+            turn = await self.rollout.records.record(lambda number: self._turn(outcome, number))
+        except BaseException as exc:
+            self.answer.end(Failed(exc))
+            raise
+        else:
+            self.answer.end(outcome, last)
+        finally:
+            self.rollout.on_settled(self, turn)
+
+    def _turn(self, outcome: Outcome, number: int) -> Turn:
+        response = outcome.response if isinstance(outcome, Answered) else None
+        if response is None and self.fold is not None:
+            response = self.fold.response()
+        return Turn(
+            id=self.id,
+            rollout=self.rollout.id,
+            run=self.rollout.trace.run,
+            number=number,
+            dialect=self.dialect,
+            request=self.rollout.records.intern(self.request),
+            outcome=kind_of(outcome),
+            response=response,
+            error=error_of(outcome),
+            conversation=self.claimed,
+            attempt=self.attempt,
+            started_at=self._started_at,
+            first_event=self._first_event,
+            duration=trio.current_time() - self._start,
+            branch=self.rollout.trace.branch,
+            notes=self._notes,
+            tokens=self.tokens() if self.tokens is not None else None,
+        )

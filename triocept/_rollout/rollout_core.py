@@ -1,0 +1,426 @@
+"""What becomes of one agent run: `Rollout` is its face."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from secrets import token_hex, token_urlsafe
+from typing import TYPE_CHECKING, TypeVar, final
+
+import trio
+
+from .._canonical.content import Json
+from .._canonical.memory import Memory
+from .._canonical.price import Price
+from .._canonical.request import Request
+from .._canonical.tokens import Estimator, estimate_input_tokens
+from .._checks import check_choice, check_str, check_type
+from .._failures import raise_all, run_each
+from .._limits import EndpointLimits
+from .._process.watcher import Watcher
+from .._trace.branch import Branch
+from .._trace.conversation import CallKind, claimed_conversation
+from .._trace.recorder import Recorder, check_recorder
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from ..errors import LimitReached, MissingPrice, Refusal
+from .addresses import Addresses, Reach
+from .answer import Answer, ClientGone
+from .arrivals import Arrivals
+from .budget import Budget, Limits
+from .calls import Calls, Deliver, OnRetry
+from .children import Children
+from .exchange import Exchange
+from .exchange_core import ExchangeCore
+from .handler import Handler, told_model
+from .options import OnHangup, RolloutOptions
+from .outcome import Failed, Outcome, Refused
+from .record_writer import RecordWriter
+from .registry import Registry
+from .retries import retry_key, retry_of
+from .services import Services
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["RolloutCore"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("triocept.rollout")
+
+DELIVERY_GRACE = 1.0
+"""Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
+
+
+@final
+class RolloutCore:
+    """What a `Rollout` is about: its exchanges, its connections, its trace, its end. Its program holds the other.
+
+    Args:
+        addresses: where it can be reached.
+        registry: what its key is let in by.
+        watcher: sees to it that its agents do not outlive the program.
+        options: as of `open_rollout`.
+        recorder: where its turns go, if `options` does not say.
+        branch: where it leaves its parent.
+        parent: the rollout that it is part of.
+    """
+
+    public: Rollout
+    """What its program holds; set by that."""
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        registry: Registry[RolloutCore],
+        watcher: Watcher,
+        options: RolloutOptions,
+        *,
+        recorder: Recorder | None = None,
+        branch: Branch | None = None,
+        parent: RolloutCore | None = None,
+    ) -> None:
+        id = options.get("id")  # noqa: A001 - the field's own word
+        model = _given(options.get("model"), parent.model if parent is not None else "triocept")
+        on_hangup: OnHangup = _given(
+            options.get("on_hangup"), parent.on_hangup if parent is not None else "cancel"
+        )
+        on_retry: OnRetry = _given(
+            options.get("on_retry"), parent.calls.on_retry if parent is not None else "join"
+        )
+        recorder = _given(options.get("recorder"), recorder)
+        limits = options.get("limits")
+        check_str("model", model)
+        check_choice("on_hangup", on_hangup, OnHangup)
+        check_choice("on_retry", on_retry, OnRetry)
+        if limits is not None:
+            check_type("limits", limits, Limits, "a Limits", _hint(limits))
+        if recorder is not None:
+            check_recorder(recorder)
+        if id is not None:
+            check_str("id", id)
+        if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
+            raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
+        self.id: str = id if id is not None else f"r_{token_hex(8)}"
+        self.api_key: str = f"sk-triocept-{token_urlsafe(32)}"
+        self.model: str = model
+        self.on_hangup: OnHangup = on_hangup
+        self.budget: Budget | None = self._make_budget(limits, parent)
+        above = parent.prices if parent is not None else None
+        self.prices: Mapping[str, Price] | None = limits.prices if limits and limits.prices else above
+        self.trace: Trace = Trace(self.id, run=f"run_{token_hex(8)}", branch=branch, prices=self.prices)
+        self.memory = Memory()
+        self.estimator = Estimator()
+        self.handler: Handler | None = None
+        """What answers its exchanges, where that is a handler."""
+        self.addresses: Addresses = addresses
+        self.registry: Registry[RolloutCore] = registry
+        self.watcher = watcher
+        self.records: RecordWriter = RecordWriter(
+            self.trace, recorder, parent=parent.records if parent is not None else None
+        )
+        self.arrivals = Arrivals()
+        self._lacks_price = False
+        self.upstream_failed = False
+        """A provider's failure was said in the log."""
+        self.ending: Refusal | None = None
+        self._finishes = False
+        """It ends by a limit: what is on its way is finished."""
+        self.calls: Calls = Calls(on_retry)
+        self.services = Services(
+            options.get("tools", ()),
+            user=options.get("user"),
+            stop=options.get("stop"),
+            state=options.get("state"),
+            state_type=options.get("state_type"),
+        )
+        self.children = Children(self)
+        self.closing = trio.Event()
+        self.ended = trio.Event()
+        """Nothing is answered any more, and what waits is refused."""
+        self._held_url: str | None = None
+        """The public URL that was given to an agent, the last of them."""
+        self.fail: Callable[[BaseException], None] | None = None
+        """Ends the body with an error; set while the body runs."""
+        self.report: Callable[[BaseException], None] | None = None
+        """Takes an error that nobody is there to be told of but the owner; set until the rollout has closed."""
+
+    def _make_budget(self, limits: Limits | None, parent: RolloutCore | None) -> Budget | None:
+        above = parent.budget if parent is not None else None
+        if limits is None and above is None:
+            return None
+        return Budget(limits or Limits(), parent=above, on_reached=self.finish)
+
+    @property
+    def state_key(self) -> str | None:
+        """The key that opens its state."""
+        return self.services.state_key
+
+    def shown(self, exchange: ExchangeCore) -> Exchange:
+        """What its program gets of an exchange."""
+        return Exchange(exchange, self.public)
+
+    def on_settled(self, exchange: ExchangeCore, turn: Turn | None) -> None:
+        """An exchange has its outcome, and this turn, unless it could not be recorded."""
+        self.calls.end(exchange, turn)
+        for budget in exchange.budgets:
+            budget.end(exchange, turn)
+        if not exchange.handed_over:
+            self.arrivals.discard(exchange)
+
+    def hold(self, reach: Reach) -> None:
+        """See that there is such a reach, and keep in mind that its public URL was given away, if it is."""
+        if reach not in ("local", "public"):
+            raise ValueError(f"reach is 'local' or 'public', not {reach!r}")
+        if reach == "public":
+            self._held_url = self.addresses.public_url
+
+    def check_untaken(self) -> None:
+        """See whether a loop can get any exchange."""
+        if self.handler is not None:
+            raise RuntimeError(
+                f"rollout {self.id} has a handler, which gets every exchange: a loop would get none. For a loop, open "
+                "the rollout without a handler"
+            )
+
+    async def count_input_tokens(self, request: Request) -> int:
+        """The tokens of a prompt: as whatever answers counts them, if it can; else an estimate."""
+        count = getattr(self.handler, "count_input_tokens", None)
+        counted = None if count is None else await count(request)
+        return estimate_input_tokens(request) if counted is None else int(counted)
+
+    # What the server asks of it
+
+    @trio.lowlevel.enable_ki_protection
+    async def answer_call(
+        self,
+        request: Request,
+        deliver: Deliver,
+        *,
+        raw: Json,
+        headers: Mapping[str, str],
+        query: str = "",
+        kind: CallKind | None = None,
+    ) -> None:
+        """One connection's call: a new exchange, or one that it repeats. A rollout that has ended refuses, and records
+        nothing.
+
+        Args:
+            request: the call.
+            deliver: writes the answer to the connection that waits for it.
+            raw, headers, query: how it came.
+            kind: whose call it is, where the path said so.
+        """
+        if self.ending is not None and not self._finishes:
+            await _end_call(deliver, Refused(self.ending))
+            return
+        try:
+            claimed = claimed_conversation(headers, request, raw)
+            key = (kind, retry_key(request, claimed))
+            found = self.calls.find(request, key, retry_of(headers), named=bool(claimed and claimed.id))
+        except Exception as exc:
+            self.take_fault(exc)
+            await _end_call(deliver, Failed(exc))
+            return
+        new = found is None
+        if new and self.ending is not None:
+            await _end_call(deliver, Refused(self.ending))
+            return
+        if found is None:
+            found = ExchangeCore(
+                self,
+                request,
+                raw=raw,
+                headers=headers,
+                claimed=claimed,
+                retry_key=key,
+                query=query,
+                kind=kind,
+            )
+            self.calls.add(found)
+        exchange, answer = (found, found.answer) if isinstance(found, ExchangeCore) else (None, found)
+        subscription = answer.subscribe()
+        self.calls.enter(subscription)
+        try:
+            if (
+                new
+                and exchange is not None
+                and (self.budget is None or await self._admit(exchange, self.budget))
+            ):
+                self.arrivals.put(exchange)
+            await deliver(subscription)
+        except ClientGone:
+            pass
+        finally:
+            if subscription.fault is not None:
+                self.take_fault(subscription.fault)
+            subscription.close()
+            try:
+                if exchange is not None and not exchange.settled:
+                    with trio.CancelScope(shield=True):
+                        await self._told(exchange.hang_up)
+            finally:
+                self.calls.leave(subscription, exchange)
+
+    async def _admit(self, exchange: ExchangeCore, budget: Budget) -> bool:
+        """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""
+        try:
+            refusal = budget.admit(exchange, told_model(self.handler))
+        except MissingPrice as exc:
+            if self.fail is not None and not self._lacks_price:
+                self.fail(exc)
+            self._lacks_price = True
+            await self._told(partial(exchange.settle, Failed(exc)))
+            return False
+        except Exception as exc:
+            self.take_fault(exc)
+            await self._told(partial(exchange.settle, Failed(exc)))
+            return False
+        if refusal is not None:
+            await self._told(partial(exchange.settle, Refused(refusal)))
+        return refusal is None
+
+    def take_fault(self, fault: Exception) -> None:
+        """The program, or triocept, went wrong at one of its calls. The agent gets a 500; its owner hears of what."""
+        if self.report is not None:
+            self.report(fault)
+        else:
+            log.error("a call of rollout %s failed, which has closed", self.id, exc_info=fault)
+
+    # What its endpoint asks of it
+
+    def on_url_lost(self, url: str, error: BaseException) -> None:
+        """The public URL will not come back: end the body, if an agent was given that URL."""
+        if self._held_url == url and self.fail is not None:
+            self.fail(error)
+
+    def depart(self) -> None:
+        """The endpoint ends, and this rollout does not: it waits for another. So do its children, and those that it
+        opens meanwhile."""
+        self.rebind(self.addresses, Registry(), self.watcher)
+
+    def rebind(self, addresses: Addresses, registry: Registry[RolloutCore], watcher: Watcher) -> None:
+        """Live on, on another endpoint; one that is being left has no key any more, and gets none there.
+
+        Raises:
+            ValueError: its id, or that of a child, is taken there.
+        """
+        if self in self.registry:
+            self.registry.discard(self)
+            registry.add(self)
+        self.addresses, self.registry, self.watcher = addresses, registry, watcher
+        self.children.rebind(addresses, registry, watcher)
+
+    # Its end
+
+    @trio.lowlevel.enable_ki_protection
+    async def endpoint_stops(self) -> None:
+        self.closing.set()
+        refusal = Refusal(503, "the endpoint is shutting down", should_retry=False)
+        await self._told(partial(self.end, refusal))
+        await self.services.calls.close()
+
+    async def _told(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step for somebody who is not to be told that it failed (a recorder did): the owner is."""
+        for error in await run_each(step):
+            if self.report is None:
+                raise error
+            self.report(error)
+
+    @trio.lowlevel.enable_ki_protection
+    async def end(self, refusal: Refusal) -> None:
+        """No exchange comes any more; those that are open are refused: all at once, then recorded one by one.
+
+        Raises:
+            BaseException: what the recorder raised; the others were refused all the same.
+        """
+        with trio.CancelScope(shield=True):
+            raise_all(await run_each(*self.refuse_open(refusal)))
+
+    def refuse_open(self, refusal: Refusal) -> list[Callable[[], Awaitable[None]]]:
+        """Fix the end of this rollout, of its children, and of what is open in them; what is to be recorded then."""
+        outcome = Refused(self._begin_end(refusal))
+        self._finishes = False
+        self.ended.set()
+        self.arrivals.close()
+        # Those that have an outcome which nobody records yet, too: an interrupt may have come in between.
+        waiting = [exchange for exchange in self.calls.open if not exchange.recording]
+        steps = [
+            partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(outcome))
+            for exchange in waiting
+        ]
+        return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
+
+    def check_recorder_is_free(self) -> None:
+        """See that it is not the recorder that asks, of this rollout or a child."""
+        self.records.check_free()
+        for child in self.children:
+            child.check_recorder_is_free()
+
+    def _begin_end(self, refusal: Refusal) -> Refusal:
+        """Fix how it ends; the first one counts, and is returned."""
+        if self.ending is None:
+            self.ending = refusal
+            if isinstance(refusal, LimitReached):
+                self.records.stop(refusal.message)
+        return self.ending
+
+    def finish(self, reached: LimitReached) -> None:
+        """A limit is reached: no exchange comes any more; those that are open are finished."""
+        if self.ending is None:
+            self._begin_end(reached)
+            self._finishes = True
+            self.arrivals.finish()
+            self.children.finish(reached)
+
+    async def time_out(self, seconds: float) -> None:
+        """Wait for the end of its time, and end it."""
+        await trio.sleep(seconds)
+        over = LimitReached(f"the limit of {seconds:,g} {'second' if seconds == 1 else 'seconds'} is reached")
+        await self._told(partial(self.end, over))
+
+    @trio.lowlevel.enable_ki_protection
+    async def close(self) -> None:
+        """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded.
+
+        Raises:
+            BaseException: what the recorder raised; all the rest was done.
+        """
+        refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
+        with trio.CancelScope(shield=True):
+            self.registry.discard(self)
+            self.closing.set()
+            errors = await run_each(
+                self.children.close,
+                self.services.calls.close,
+                partial(self.end, refusal),
+                self.records.see_through,
+                partial(self.calls.see_out, DELIVERY_GRACE),
+                self.records.seal,
+            )
+        raise_all(errors)
+
+
+async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
+    """Tell a call that becomes no exchange, one that comes too late say, and record nothing."""
+    answer = Answer()
+    answer.end(outcome)
+    subscription = answer.subscribe()
+    try:
+        await deliver(subscription)
+    finally:
+        subscription.close()
+
+
+def _given(value: T | None, otherwise: T) -> T:
+    return value if value is not None else otherwise
+
+
+def _hint(limits: object) -> str:
+    """What was meant by something that is no `Limits`."""
+    if isinstance(limits, EndpointLimits):
+        return "those are serve_endpoint's"
+    return f"Limits(turns={limits})" if isinstance(limits, int) else "Limits(turns=…)"
