@@ -18,7 +18,7 @@ from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept._canonical.tokens import Estimator
 from triocept._rollout.retries import retry_key
-from triocept._trace.trace import Trace
+from triocept._trace.trace import Trace, TraceWriter
 from triocept._trace.turn import Turn
 from triocept.dialects import dialect
 
@@ -83,13 +83,13 @@ def _record(request: Request, estimator: Estimator, trace: Trace) -> None:
         rollout="bench",
         number=len(trace),
         dialect=CHAT,
-        request=trace._intern(request),
+        request=TraceWriter(trace).intern(request),
         outcome="answered",
         response=_ANSWER,
         started_at=0.0,
         duration=0.0,
     )
-    trace._append(turn)
+    TraceWriter(trace).append(turn)
 
 
 if __name__ == "__main__":

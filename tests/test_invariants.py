@@ -22,6 +22,7 @@ import triocept
 from tests.asking import ask, ask_body, bearer, connected, echo, raw_request, read_to_end, url_of
 from triocept import Exchange, JSONLRecorder, Text, Turn, read_traces, run_endpoint, serve_endpoint
 from triocept._canonical.events import ResponseEnd
+from triocept._trace.trace import TraceWriter
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -230,7 +231,7 @@ async def test_invariant_7_leaving_a_rollout_revokes_refuses_and_seals() -> None
             await exchange.respond("too late")  # no fault of whoever does, and nothing is done
             assert [turn.outcome for turn in rollout.trace] == ["refused"]
             with pytest.raises(RuntimeError, match="sealed"):
-                rollout.trace._append(rollout.trace[0])
+                TraceWriter(rollout.trace).append(rollout.trace[0])
 
 
 def ask_in_a_thread(rollout: triocept.Rollout) -> httpx2.Response:
@@ -432,8 +433,8 @@ async def test_invariant_12_memory_is_bounded_nothing_is_kept_of_a_finished_exch
             for _ in range(20):
                 assert (await ask(rollout)).status_code == 200
             await trio.testing.wait_all_tasks_blocked(0.02)
-            assert not rollout._calls.open
-            assert not rollout._calls.connections
+            assert not rollout._core.calls.open
+            assert not rollout._core.calls.connections
             assert (await ask(rollout, "x" * 1000)).status_code == 413
 
 

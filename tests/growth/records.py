@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import trio
-from triocept.events import PartDelta
 
 from tests.growth.documents import SHAPES, thought
 from tests.growth.measured import Make, Work
@@ -20,7 +19,7 @@ from triocept._canonical.tokens import Estimator
 from triocept._cli.screen import visible
 from triocept._process.output import OutputBuffer, redact
 from triocept._rollout.answer import Answer
-from triocept._rollout.children import Asking
+from triocept._rollout.asking import Asking
 from triocept._rollout.outcome import Answered
 from triocept._rollout.retries import retry_key, same_request
 from triocept._trace.branch import Branch
@@ -28,9 +27,11 @@ from triocept._trace.conversations import Conversations
 from triocept._trace.jsonl import JSONLRecorder
 from triocept._trace.lines import lines_in
 from triocept._trace.table import MessageTable
+from triocept._trace.trace import TraceWriter
 from triocept._tunnel.program import Words
 from triocept._upstream.history import NOTE, restored
 from triocept._upstream.redaction import Redaction
+from triocept.events import PartDelta
 
 __all__ = ["RECORDS", "STEADY_RECORDS"]
 
@@ -94,7 +95,7 @@ def again(shape: str, n: int) -> Work:
 def many(n: int, messages: Callable[[int], list[Message]]) -> Trace:
     trace = Trace("r", run="r")
     for number in range(n):
-        trace._append(turn(number, messages(number)))
+        TraceWriter(trace).append(turn(number, messages(number)))
     return trace
 
 
@@ -189,7 +190,9 @@ class Rollout:
         messages: list[Message] = []
         for number in range(n):
             answer = said(number)
-            self.trace._append(turn(number, list(messages[-2:]), answer, notes={NOTE: {"url": "here"}}))
+            TraceWriter(self.trace).append(
+                turn(number, list(messages[-2:]), answer, notes={NOTE: {"url": "here"}})
+            )
             messages += [Message("user", (Text("go on"),)), Message("assistant", answer.content)]
         self.request = request_of(messages, MESSAGES)
 

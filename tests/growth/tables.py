@@ -9,15 +9,14 @@ from typing import Any
 
 import trio
 import trio.testing
-from triocept.events import PartDelta
 
 from tests.growth.measured import Make, Work
 from triocept import EndpointLimits, Limits, Message, Request, Response, Text
 from triocept._rollout.answer import Answer
 from triocept._rollout.arrivals import Arrivals
+from triocept._rollout.asking import Asking
 from triocept._rollout.budget import Budget
 from triocept._rollout.calls import Calls
-from triocept._rollout.children import Asking
 from triocept._rollout.outcome import Answered
 from triocept._rollout.registry import Registry
 from triocept._rollout.retries import Retry, retry_key
@@ -25,6 +24,7 @@ from triocept._server.admission import Admission
 from triocept._server.notices import shown
 from triocept._server.turns import Turns
 from triocept._upstream.limiter import Limiter
+from triocept.events import PartDelta
 
 __all__ = ["STEADY_TABLES", "TABLES"]
 
@@ -136,7 +136,7 @@ class Waiting(SimpleNamespace):
 
     __hash__ = object.__hash__
     settled = False
-    _budgets = ()
+    budgets = ()
 
 
 def asked(number: int, text: str = "go on") -> Request:
@@ -159,12 +159,12 @@ def alike(
             like = retry_key(request, None)
             found = calls.find(request, like, retry, named=False)
             assert found is None
-            exchange: Any = Waiting(request=request, _retry_key=like, _answer=Answer())
+            exchange: Any = Waiting(request=request, retry_key=like, answer=Answer())
             exchanges.append(exchange)
             calls.add(exchange)
             if left:
-                calls.leave(exchange._answer.subscribe(), exchange)
-                exchange._answer._subscriptions.clear()
+                calls.leave(exchange.answer.subscribe(), exchange)
+                exchange.answer._subscriptions.clear()
         for exchange in exchanges:
             calls.end(exchange, turn)
 
@@ -180,7 +180,7 @@ def come_and_go(n: int) -> Work:
         calls, before = Calls("join"), None
         for number in range(n):
             assert calls.find(asked(number), like, Retry.MARKED, named=False) is None
-            exchange: Any = Waiting(request=asked(number), _retry_key=like, _answer=Answer())
+            exchange: Any = Waiting(request=asked(number), retry_key=like, answer=Answer())
             calls.add(exchange)
             if before is not None:
                 calls.end(before, turn)
@@ -213,15 +213,16 @@ def read_by_many(n: int) -> Work:
 
 def spent(n: int) -> Work:
     """Calls that are admitted at once, and end."""
-    rollout = SimpleNamespace(_estimator=SimpleNamespace(input_tokens=lambda request: 1))
 
     def work() -> None:
         budget = Budget(Limits(turns=n, input_tokens=n), parent=Budget(Limits(total_tokens=n)))
-        exchanges: list[Any] = [Waiting(request=asked(number), rollout=rollout) for number in range(n)]
+        exchanges: list[Any] = [
+            Waiting(request=asked(number), estimate_input=lambda: 1) for number in range(n)
+        ]
         for exchange in exchanges:
             assert budget.admit(exchange, None) is None
         for exchange in exchanges:
-            for level in exchange._budgets:
+            for level in exchange.budgets:
                 level.end(exchange, None)
 
     return work

@@ -13,7 +13,6 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from triocept.nouns import Price
 
 from tests.asking import STREAM_PATHS, ask, ask_body, bearer, document, echo, url_of
 from tests.unserved import opened, outcomes
@@ -34,6 +33,7 @@ from triocept import (
 )
 from triocept.errors import MissingPrice
 from triocept.handlers import limits as within
+from triocept.nouns import Price
 
 PRICES = {"dear": Price(input=10, output=100, cached_input=1, cache_write=20), "*": Price(input=1, output=2)}
 MILLION = 1_000_000
@@ -222,7 +222,7 @@ async def test_a_retry_that_shares_an_answer_costs_nothing_even_when_the_limit_i
                     await call("another", {})
                     assert statuses == [404]
                     nursery.start_soon(call, "one", retry)
-                    while rollout._calls.connections < 2:
+                    while rollout._core.calls.connections < 2:
                         await trio.testing.wait_all_tasks_blocked(0.01)
                     held.go.set()
                 assert statuses == [404, 200, 200]
@@ -296,10 +296,10 @@ async def test_fractions_of_a_cost_that_were_reserved_leave_nothing_behind() -> 
             for number in range(1, 6):
                 nursery.start_soon(rollout.ask, "x" * 444 * number)
             await held.wait_for(5)
-            assert rollout._budget is not None
-            assert rollout._budget._reserved.cost > 0
+            assert rollout._core.budget is not None
+            assert rollout._core.budget._reserved.cost > 0
             held.go.set()
-        assert rollout._budget._reserved.cost == 0
+        assert rollout._core.budget._reserved.cost == 0
 
 
 async def test_what_is_on_its_way_when_another_call_spends_the_tokens_is_finished() -> None:
@@ -625,9 +625,9 @@ async def _assert_never_more_answers(steps: list[str], turns: int, with_child: b
             for exchange in taken:
                 await exchange.respond("ok")
             await rollout.stop("over")
-        assert rollout._budget is not None
-        assert rollout._budget._reserved.turns == 0
-        assert _answers(rollout, child) == rollout._budget._spent.turns <= turns
+        assert rollout._core.budget is not None
+        assert rollout._core.budget._reserved.turns == 0
+        assert _answers(rollout, child) == rollout._core.budget._spent.turns <= turns
 
 
 def _answers(*rollouts: Rollout) -> int:

@@ -37,7 +37,7 @@ async def test_a_child_that_is_being_opened_when_its_parent_ends_has_no_body(
                         with pytest.raises(LimitReached):
                             await parent.ask("hi")
                     case "time":
-                        await parent._ended.wait()
+                        await parent._core.ended.wait()
                 if end != "close":
                     recorder.go.set()
                     await gone.wait()
@@ -55,27 +55,27 @@ async def test_a_child_is_opened_where_its_parent_is_by_then() -> None:
     with trio.fail_after(30):
         async with serve_endpoint() as first, serve_endpoint() as second, first.open_rollout() as parent:
             made = parent.open_child(echo, id="made")
-            parent._rebind(second, second._registry, second._watcher)
+            parent._core.rebind(second, second._registry, second._watcher)
             async with made as child:
-                assert child in second._registry
-                assert child not in first._registry
+                assert child._core in second._registry
+                assert child._core not in first._registry
 
             async def open_another() -> None:
                 async with parent.open_child(echo, id="child", recorder=recorder) as another:
                     assert another.service_url("tools") == f"{first.url}/rollout/child/tools"
-                    assert another in first._registry
-                    assert another not in second._registry
+                    assert another._core in first._registry
+                    assert another._core not in second._registry
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(open_another)
                 await recorder.opening.wait()
-                parent._rebind(first, first._registry, first._watcher)
+                parent._core.rebind(first, first._registry, first._watcher)
                 recorder.go.set()
 
 
 async def test_a_parent_that_is_closing_gets_no_more_children() -> None:
     async def watch() -> None:
-        await parent._closing.wait()
+        await parent._core.closing.wait()
         with pytest.raises(RolloutClosed):
             parent.open_child()
 

@@ -14,8 +14,6 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from triocept.nouns import Blob, Media, Opaque, Reasoning
 
 from tests.asking import PATHS, STREAM_PATHS, ask, bearer, document, echo
 from triocept import (
@@ -36,7 +34,9 @@ from triocept import (
     serve_pool,
 )
 from triocept.errors import Unanswered
+from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from triocept.handlers import fallback, route
+from triocept.nouns import Blob, Media, Opaque, Reasoning
 
 
 def _counted(tokens: Any) -> Response:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from triocept.nouns import Blob, Sampling
 
 from triocept import (
     Endpoint,
@@ -24,6 +23,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.errors import Refusal
+from triocept.nouns import Blob, Sampling
 
 ANY: Any = None
 REQUEST = Request(dialect="openai_chat", model="m", messages=(Message("user", (Text("hi"),)),))
@@ -177,6 +177,6 @@ async def test_what_a_simulated_user_says_is_checked_as_a_request_is(endpoint: E
         return said.pop(0)
 
     async with endpoint.open_rollout(last_text, user=user) as rollout:
-        assert (await rollout._services.ask_user(rollout, ()))[0].text == "hello"
+        assert (await rollout._core.services.ask_user(rollout._core, ()))[0].text == "hello"
         with pytest.raises(Refusal, match="there is no role 'usr'"):
-            await rollout._services.ask_user(rollout, ())
+            await rollout._core.services.ask_user(rollout._core, ())

@@ -38,6 +38,7 @@ from triocept import (
     serve_endpoint,
     serve_pool,
 )
+from triocept._rollout.exchange import core_of
 from triocept.errors import AlreadySettled, LimitReached
 
 
@@ -427,7 +428,7 @@ async def test_a_recorder_that_fails_at_the_end_is_told_and_keeps_nobody_from_be
                 async with endpoint.open_rollout(wait) as rollout:
                     for number in range(3):
                         nursery.start_soon(call, rollout, str(number))
-                    await until(lambda: len(rollout._calls.open) == 3)
+                    await until(lambda: len(rollout._core.calls.open) == 3)
     assert statuses == [500] * 3
     assert rollout.trace.sealed
 
@@ -703,7 +704,7 @@ async def test_a_rollout_that_is_left_while_others_settle_its_exchanges_waits_un
             for number, agent in enumerate(agents):
                 body = json.dumps(ask_body(str(number))).encode()
                 await agent.send(endpoint.port, raw_request(child, body))
-            await until(lambda: len(child._calls.open) == 20)
+            await until(lambda: len(child._core.calls.open) == 20)
             match how:
                 case "stop":
                     nursery.start_soon(child.stop, "enough")
@@ -729,9 +730,9 @@ async def test_what_work_fails_of_that_was_stopped_from_outside_is_no_fault(erro
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask, rollout)
                 exchange = await anext(rollout)
-                with pytest.raises(type(error)), exchange._work():
+                with pytest.raises(type(error)), core_of(exchange).work():
                     raise error
-                with exchange._work():
+                with core_of(exchange).work():
                     await rollout.stop("enough")
                     raise error
     assert [turn.outcome for turn in rollout.trace] == ["refused"]

@@ -9,12 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from triocept.services import HostTool
-from triocept.traces import RecorderGroup, ServiceCall
 
 from tests.asking import ask, bearer
 from triocept import Exchange, Refusal, Rollout, Trace, Turn, serve_endpoint, serve_pool
+from triocept._rollout.exchange import core_of
 from triocept._rollout.outcome import Refused
+from triocept.services import HostTool
+from triocept.traces import RecorderGroup, ServiceCall
 
 
 class FullDisk:
@@ -257,7 +258,7 @@ async def test_the_time_that_an_answer_has_to_arrive_begins_when_it_is_recorded(
     async def call() -> None:
         statuses.append((await ask(rollout, "a")).status_code)
 
-    monkeypatch.setattr("triocept._rollout.rollout.DELIVERY_GRACE", 0.05)
+    monkeypatch.setattr("triocept._rollout.rollout_core.DELIVERY_GRACE", 0.05)
     begun, statuses = trio.Event(), list[int]()
     with trio.fail_after(10):
         async with serve_endpoint(recorder=Meddler(take_long)) as endpoint, trio.open_nursery() as nursery:
@@ -278,7 +279,7 @@ async def test_a_rollout_closes_though_an_interrupt_kept_an_outcome_from_being_r
                 async with endpoint.open_rollout() as rollout:
                     nursery.start_soon(ask, rollout, "a")
                     exchange = await anext(rollout)
-                    exchange._fix_from_outside(Refused(Refusal(404, "enough")))
+                    core_of(exchange).fix_from_outside(Refused(Refusal(404, "enough")))
                     raise KeyboardInterrupt
     assert [(turn.outcome, turn.error and turn.error.message) for turn in rollout.trace] == [
         ("refused", "enough")

@@ -160,7 +160,7 @@ async def test_codexs_retry_with_other_keys_and_order_joins_the_call_that_runs()
                 nursery.start_soon(send, first)
                 await handler.caught.wait()
                 nursery.start_soon(send, again)  # the first connection is still there: a proxy holds it
-                while rollout._calls.connections < 2:
+                while rollout._core.calls.connections < 2:
                     await trio.testing.wait_all_tasks_blocked(0.005)
                 handler.go.set()
     assert handler.calls == len(rollout.trace) == 1
@@ -248,7 +248,7 @@ async def test_the_same_call_twice_at_once_is_joined_on_proof_only(
                 nursery.start_soon(whole, rollout, CHAT, one)
                 await handler.caught.wait()
                 nursery.start_soon(whole, rollout, CHAT, other)
-                while rollout._calls.connections < 2 or handler.calls < calls:
+                while rollout._core.calls.connections < 2 or handler.calls < calls:
                     await trio.testing.wait_all_tasks_blocked(0.005)
                 handler.go.set()
     assert handler.calls == len(rollout.trace) == calls
@@ -271,7 +271,7 @@ async def test_an_answer_on_its_way_to_one_that_waits_is_not_given_to_another_th
                 await slow.send_all(raw_request(rollout, json.dumps(CHAT).encode(), path=path))
                 await big_sent.wait()
                 await trio.testing.wait_all_tasks_blocked(0.02)
-                assert rollout._calls.connections == 1, "its answer is on its way"
+                assert rollout._core.calls.connections == 1, "its answer is on its way"
                 assert "small" in await whole(rollout, CHAT, NOBODY)
     assert len(rollout.trace) == 2
 
@@ -295,10 +295,10 @@ async def test_one_of_two_that_wait_for_the_same_answer_may_leave() -> None:
                 async def stay() -> None:
                     texts.append(await whole(rollout, CHAT, CODEX))
 
-                while rollout._calls.connections < 2:
+                while rollout._core.calls.connections < 2:
                     await trio.testing.wait_all_tasks_blocked(0.002)
                 leaving.cancel()
-                while rollout._calls.connections > 1:
+                while rollout._core.calls.connections > 1:
                     await trio.testing.wait_all_tasks_blocked(0.002)
                 handler.go.set()
     assert "answer 1" in texts[0]
@@ -342,7 +342,7 @@ async def test_of_a_stream_that_was_delivered_nothing_is_kept_for_a_retry_but_th
         async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
             assert (await whole(rollout, CHAT | {"stream": True}, SDK)).count("word ") == 3
             await trio.testing.wait_all_tasks_blocked(0.01)
-            (ended,) = rollout._calls._ended.values()
+            (ended,) = rollout._core.calls._ended.values()
             assert ended.answer.entries == []
             assert "word word word " in await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 1

@@ -13,8 +13,6 @@ import httpx2
 import pytest
 import trio
 import trio.testing
-from triocept.events import PartDelta, PartEnd, PartStart
-from triocept.nouns import Reasoning
 
 from tests.asking import ask, ask_body, bearer, connected, echo, raw_request, url_of
 from triocept import (
@@ -30,6 +28,8 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.errors import AlreadySettled
+from triocept.events import PartDelta, PartEnd, PartStart
+from triocept.nouns import Reasoning
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -246,7 +246,7 @@ async def test_an_agent_that_hangs_up_while_it_waits_to_be_taken_is_not_handed_o
         async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
             async with connected(endpoint.port) as stream:
                 await stream.send_all(raw_request(rollout, BODY))
-                while not rollout._calls.open:
+                while not rollout._core.calls.open:
                     await trio.sleep(0.005)
             while not len(rollout.trace):
                 await trio.sleep(0.005)
@@ -437,7 +437,7 @@ async def test_two_open_rollouts_cannot_have_one_id() -> None:
             with pytest.raises(ValueError, match="open already"):
                 async with endpoint.open_rollout(id="mine"):
                     raise AssertionError
-            assert endpoint._registry.authenticate(rollout.api_key, "mine") is rollout
+            assert endpoint._registry.authenticate(rollout.api_key, "mine") is rollout._core
 
 
 async def test_an_endpoint_that_stops_ends_rollouts_that_others_hold_open() -> None:
@@ -460,7 +460,7 @@ async def test_an_endpoint_that_stops_ends_rollouts_that_others_hold_open() -> N
             async with serve_endpoint() as endpoint:
                 rollout = await nursery.start(hold, endpoint)
                 nursery.start_soon(agent, rollout)
-                while not rollout._calls.open:
+                while not rollout._core.calls.open:
                     await trio.sleep(0.005)
             await ended.wait()
     assert replies[0].status_code == 503

@@ -15,10 +15,6 @@ import httpx2
 import pytest
 import trio
 import trio.testing
-from triocept.nouns import Price, Sampling
-from triocept.services import HostTool
-from triocept.traces import RecorderGroup
-from triocept.tunnels import CommandTunnel, PrimeTunnel, TunnelHealth
 
 from tests.asking import ask, echo
 from triocept import (
@@ -43,6 +39,10 @@ from triocept import (
 from triocept.errors import Unanswered
 from triocept.handlers import fallback, limits, route
 from triocept.handlers.script import NotAReply
+from triocept.nouns import Price, Sampling
+from triocept.services import HostTool
+from triocept.traces import RecorderGroup
+from triocept.tunnels import CommandTunnel, PrimeTunnel, TunnelHealth
 
 ANY: Any = None
 
@@ -295,7 +295,7 @@ async def test_what_gives_nothing_to_await_is_named_at_its_first_call(
 ) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, **{name: function}) as rollout:
         with pytest.raises(Refusal, match=text):
-            await getattr(rollout._services, f"ask_{name}")(rollout, ())
+            await getattr(rollout._core.services, f"ask_{name}")(rollout._core, ())
 
 
 async def test_what_a_user_says_that_is_none_is_named() -> None:
@@ -306,7 +306,7 @@ async def test_what_a_user_says_that_is_none_is_named() -> None:
         with pytest.raises(
             Refusal, match="a user says a str, a Message, several of them, or None, not int: 5"
         ):
-            await rollout._services.ask_user(rollout, ())
+            await rollout._core.services.ask_user(rollout._core, ())
 
 
 NUMBERS: dict[str, Callable[[Any], Any]] = {

@@ -125,7 +125,7 @@ async def test_before_its_call_is_whole_it_has_asked_nothing(name: str, policy: 
                         await trio.testing.wait_all_tasks_blocked(0.002)
                         await hang_up(stream)
                         await trio.testing.wait_all_tasks_blocked(0.002)
-                assert not rollout._calls.open
+                assert not rollout._core.calls.open
     assert len(rollout.trace) == 0
 
 
@@ -136,7 +136,7 @@ async def test_before_anybody_has_taken_its_call_it_is_abandoned(name: str, poli
         async with serve_endpoint() as endpoint, endpoint.open_rollout(on_hangup=policy) as rollout:
             async with connected(endpoint.port) as stream:
                 await stream.send_all(call(rollout, name))
-                while not rollout._calls.open:
+                while not rollout._core.calls.open:
                     await trio.testing.wait_all_tasks_blocked(0.002)
             await turns(rollout, 1)
             assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
@@ -255,4 +255,4 @@ async def test_what_is_kept_for_retries_is_bounded() -> None:
                 for number in range(KEPT_ANSWERS + 20):
                     await agent.send_all(call(rollout, "openai_chat", f"call {number}", stream=False))
                     assert await agent.receive_some()
-            assert len(rollout._calls._ended) <= KEPT_ANSWERS
+            assert len(rollout._core.calls._ended) <= KEPT_ANSWERS

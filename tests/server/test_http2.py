@@ -218,7 +218,7 @@ async def test_a_client_that_hangs_up_ends_its_handler_whatever_window_it_has_le
                     await trio.testing.wait_all_tasks_blocked(0.02)
                     await hang_up(client, number)
                     await settled(lambda: held.cancelled[0] > count)  # noqa: B023
-            assert not rollout._calls.connections
+            assert not rollout._core.calls.connections
     assert [turn.outcome for turn in rollout.trace] == ["abandoned"] * 3
 
 
@@ -235,7 +235,7 @@ async def test_an_answer_that_is_held_by_a_window_goes_with_its_client_and_comes
                 number = await client.ask(rollout)
                 await client.until(lambda: len(client.bodies.get(number, b"")) >= 60_000)
                 await hang_up(client, number)
-                await settled(lambda: not rollout._calls.connections)
+                await settled(lambda: not rollout._core.calls.connections)
             async with opened(endpoint, window=100_000) as client:
                 client.h2.increment_flow_control_window(100_000)
                 assert await client.answer(await client.ask(rollout)) == "x" * 80_000
@@ -598,7 +598,7 @@ async def test_resets_in_rapid_succession_end_the_connection_and_leave_no_handle
                     client.h2.send_headers(number, head(CHAT, key=rollout.api_key), end_stream=True)
                     client.h2.reset_stream(number)
                 await client.pour(client.h2.data_to_send())
-            await settled(lambda: not rollout._calls.connections)
+            await settled(lambda: not rollout._core.calls.connections)
     assert client.goaway == 11
     assert held.caught == held.cancelled
     assert [record.message for record in caplog.records if "flood" in record.message]

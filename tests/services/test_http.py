@@ -13,7 +13,6 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from triocept.services import HostTool
 
 from tests.asking import ask_body, bearer, connected, raw_request, url_of
 from triocept import (
@@ -32,6 +31,7 @@ from triocept import (
 )
 from triocept.dialects import DIALECTS
 from triocept.errors import LimitReached
+from triocept.services import HostTool
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -221,7 +221,7 @@ async def test_a_tool_is_cancelled_because_its_rollout_ended_and_its_caller_is_t
                 await stream.send_all(raw_request(rollout, b"{}", path="/rollout/r/tools/hang"))
                 await tools.begun.wait()
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(rollout._close)
+                    nursery.start_soon(rollout._core.close)
                     answer = b""
                     while b"is closed" not in answer:
                         answer += await stream.receive_some()
@@ -248,7 +248,7 @@ async def test_a_tool_whose_clean_up_takes_its_time_is_waited_for() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.post, "/tools/slow_to_go")
             await begun.wait()
-            await rollout._close()
+            await rollout._core.close()
             assert finished.is_set()
             assert len(rollout.trace.services) == 1
 
@@ -774,7 +774,7 @@ async def test_a_child_goes_where_its_parent_goes() -> None:
                 parent.open_child(echo_kind, id="child") as child,
             ):
                 assert child.service_url("tools") == f"{first.url}/rollout/child/tools"
-                parent._rebind(second, second._registry, second._watcher)
+                parent._core.rebind(second, second._registry, second._watcher)
                 assert child.service_url("tools") == f"{second.url}/rollout/child/tools"
                 async with httpx2.AsyncClient() as http:
                     answer = await http.post(url_of(child), json=ask_body("hi"), headers=bearer(child))

@@ -21,11 +21,11 @@ from typing import IO
 import msgspec
 import pytest
 import trio
-from triocept.traces import Branch
 
 from tests.asking import ask
 from tests.trace.test_trace import record, turn
 from triocept import DialectError, Exchange, JSONLRecorder, Rollout, Trace, Turn, read_traces, serve_endpoint
+from triocept.traces import Branch
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,13 +149,14 @@ BIG = """
     import os, sys, trio
     from tests.trace.test_trace import turn
     from triocept import JSONLRecorder, Trace
+    from triocept._trace.trace import TraceWriter
 
     async def main():
         recorder, trace, name = JSONLRecorder(sys.argv[1]), Trace(sys.argv[2]), sys.argv[2]
         for number in range(int(sys.argv[3])):
             each = turn(number, f"{number} " + "x" * 2_000_000, rollout=name)
             await recorder.record(each)
-            trace._append(each)
+            TraceWriter(trace).append(each)
             print(number, flush=True)
         await recorder.seal(trace)
 
@@ -589,6 +590,7 @@ APPENDER = """
     import itertools, signal, sys, time, trio
     from tests.trace.test_trace import turn
     from triocept import JSONLRecorder, Trace
+    from triocept._trace.trace import TraceWriter
 
     async def main():
         recorder, trace, name = JSONLRecorder(sys.argv[1]), Trace(sys.argv[2]), sys.argv[2]
@@ -601,7 +603,7 @@ APPENDER = """
             size = 1 << number % 18
             each = turn(number, name, *(["x" * size] * (number % 3)), f"{number}", rollout=name)
             await recorder.record(each)
-            trace._append(each)
+            TraceWriter(trace).append(each)
         signal.setitimer(signal.ITIMER_REAL, 0)
         await recorder.seal(trace)
         print(len(trace), flush=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._trace import graph
 from triocept._trace.message_key import joined, message_key
+from triocept._trace.trace import TraceWriter
 
 Outcome = Literal["answered", "failed", "abandoned", "refused"]
 
@@ -29,13 +30,13 @@ def make_turn(
         rollout="r",
         number=len(trace),
         dialect="openai_chat",
-        request=trace._intern(request),
+        request=TraceWriter(trace).intern(request),
         outcome=outcome,
         response=Response.of(answer) if isinstance(answer, str) else answer,
         started_at=0.0,
         duration=0.0,
     )
-    trace._append(turn)
+    TraceWriter(trace).append(turn)
     return turn
 
 

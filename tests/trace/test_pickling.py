@@ -15,23 +15,6 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from triocept.nouns import (
-    Blob,
-    Media,
-    Opaque,
-    OutputFormat,
-    Price,
-    Reasoning,
-    ReasoningAsk,
-    RefusalText,
-    Sampling,
-    ToolChoice,
-)
-from triocept.options import ClientConfig
-from triocept.services import HostTool
-from triocept.traces import Branch, Conversation, RecorderGroup, ServiceCall, Tokens, TurnError
-from triocept.tunnels import TunnelHealth
 
 import triocept
 from triocept import (
@@ -57,7 +40,25 @@ from triocept import (
     errors,
     read_traces,
 )
+from triocept._trace.trace import TraceWriter
 from triocept.errors import LimitReached
+from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from triocept.nouns import (
+    Blob,
+    Media,
+    Opaque,
+    OutputFormat,
+    Price,
+    Reasoning,
+    ReasoningAsk,
+    RefusalText,
+    Sampling,
+    ToolChoice,
+)
+from triocept.options import ClientConfig
+from triocept.services import HostTool
+from triocept.traces import Branch, Conversation, RecorderGroup, ServiceCall, Tokens, TurnError
+from triocept.tunnels import TunnelHealth
 
 
 class OutOfCredit(Refusal):
@@ -180,13 +181,14 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 def trace() -> Trace:
     parent = Trace("parent", prices={"*": PRICE})
-    parent._stopped = "enough"
-    child = Trace("r", branch=BRANCH)
-    parent._children.append(child)
-    child._append(TURN)
-    child._append(msgspec.structs.replace(TURN, id="y", number=1))
-    child._append_service(CALL)
-    child._seal()
+    writer = TraceWriter(parent)
+    writer.stop("enough")
+    child = TraceWriter(Trace("r", branch=BRANCH))
+    writer.add_child(child.trace)
+    child.append(TURN)
+    child.append(msgspec.structs.replace(TURN, id="y", number=1))
+    child.append_service(CALL)
+    child.seal()
     return parent
 
 
@@ -253,7 +255,7 @@ def test_a_trace_is_equal_to_its_copy_and_as_sealed(way: Callable[[Any], Any]) -
     assert child.sealed
     assert child.parents == parent.children[0].parents
     with pytest.raises(RuntimeError, match="sealed"):
-        child._append(TURN)
+        TraceWriter(child).append(TURN)
 
 
 def test_traces_are_equal_by_what_they_hold() -> None:

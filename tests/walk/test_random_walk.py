@@ -112,15 +112,15 @@ def test_any_part_of_a_history_can_be_walked() -> None:
 
 def test_a_walk_sees_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is released before it was recorded, say."""
-    from triocept._rollout.exchange import Exchange
+    from triocept._rollout.exchange_core import ExchangeCore
 
-    settle = Exchange._settle
+    settle = ExchangeCore.settle
 
-    async def too_early(self: Exchange, outcome: object, last: object = None) -> None:
-        self._answer.end(outcome, last)  # type: ignore[arg-type]
+    async def too_early(self: ExchangeCore, outcome: object, last: object = None) -> None:
+        self.answer.end(outcome, last)  # type: ignore[arg-type]
         await settle(self, outcome, last)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Exchange, "_settle", too_early)
+    monkeypatch.setattr(ExchangeCore, "settle", too_early)
     steps = (
         OpenEndpoint(number=1),
         OpenRollout(number=2, endpoint=1, recorder="awaiting"),

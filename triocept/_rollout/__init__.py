@@ -3,11 +3,11 @@
 * `outcome`: the four ways in which an exchange can end.
 * `answer`: an answer on its way: one producer, many subscriptions, each from the start. `condition`: what waits for
   that.
-* `exchange`: one caught model call, live.
+* `exchange`: one caught model call, live, as a program holds it. `exchange_core`: what becomes of it.
 * `stream`: an answer given piece by piece.
-* `rollout`: one agent run: its key, its trace, its stream of exchanges. `life`: how it runs and ends.
+* `rollout`: one agent run, as a program holds it. `rollout_core`: what becomes of it. `life`: how it runs and ends.
 * `options`: what it may be given.
-* `children`: rollouts in rollouts, and the model calls of the program's own tools.
+* `children`: rollouts in rollouts. `asking`: the model calls of the program's own tools.
 * `record_writer`: what a rollout writes down: its trace, and its recorder.
 * `handler`: what a handler is, and what is none.
 * `workers`: a handler at work on a rollout's exchanges.
@@ -19,6 +19,8 @@
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model.
 * `agent`: an agent at work, its process and its calls. `environment`: what tells it where its model is.
+
+A program holds faces, everybody in here cores: their names begin with no underscore, and nobody else sees them.
 
 Holds a dialect's name, never its code.
 """

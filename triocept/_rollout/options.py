@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeAlias, TypedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
+from .._canonical.content import Message
 from .._process.process import OutputFile, OutputMode
 from .._trace.recorder import Recorder
 from .budget import Limits
 from .calls import OnRetry
-from .services import StopCondition, UserSimulator
+from .services import Said
 from .tools import ToolLike
 
-__all__ = ["AgentOptions", "OnHangup", "RolloutOptions"]
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["AgentOptions", "OnHangup", "RolloutOptions", "StopCondition", "UserSimulator"]
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
+
+
+UserSimulator: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[Said]]
+"""`async (messages, rollout) -> what the user says next`: the transcript so far, oldest first; nothing ends it."""
+
+StopCondition: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[str | None]]
+"""`async (messages, rollout) -> why it is done`; None: it is not."""
 
 
 class RolloutOptions(TypedDict, total=False):

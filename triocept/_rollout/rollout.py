@@ -32,7 +32,7 @@ from .life import open_rollout
 from .options import AgentOptions, OnHangup, RolloutOptions
 from .registry import Registry
 from .rollout_core import RolloutCore
-from .tools import HostTool
+from .tools import Given, HostTool
 from .workers import run_workers
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
 
 
 @final
-class Rollout:
+class Rollout(Given):
     """One agent run. Made by `endpoint.open_rollout` only.
 
     Iterate over it (`async for exchange in rollout`) to hold the agent's calls in your own hands; the iteration ends

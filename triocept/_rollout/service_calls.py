@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -31,10 +31,7 @@ from .._trace.turn import OutcomeKind, TurnError
 from .._unicode import mended_text
 from ..errors import Refusal
 from .record_writer import RecordWriter
-from .tools import json_of
-
-if TYPE_CHECKING:
-    from .rollout import Rollout
+from .tools import Given, json_of
 
 __all__ = ["Host", "ServiceCalls"]
 
@@ -56,7 +53,7 @@ class Host(Protocol):
     @property
     def ending(self) -> Refusal | None: ...
     @property
-    def public(self) -> Rollout:
+    def public(self) -> Given:
         """What its program holds of it."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -19,19 +19,13 @@ from ..errors import Refusal
 from .service_calls import Host, ServiceCalls
 from .tools import HostTool, ToolLike, json_of
 
-if TYPE_CHECKING:
-    from .rollout import Rollout
-
-__all__ = ["Said", "Services", "StopCondition", "UserSimulator"]
+__all__ = ["Said", "Services"]
 
 Said: TypeAlias = str | Message | Sequence[str | Message] | None
 """What a simulated user says: a text, a message, several of them, or nothing."""
 
-UserSimulator: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[Said]]
-"""`async (messages, rollout) -> what the user says next`: the transcript so far, oldest first; nothing ends it."""
-
-StopCondition: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[str | None]]
-"""`async (messages, rollout) -> why it is done`; None: it is not."""
+MessagesFunction: TypeAlias = Callable[[Sequence[Message], Any], Awaitable[Any]]
+"""A `UserSimulator` or a `StopCondition`, which are told the rollout, too."""
 
 
 class Services:
@@ -53,8 +47,8 @@ class Services:
         self,
         tools: Iterable[ToolLike] = (),
         *,
-        user: UserSimulator | None = None,
-        stop: StopCondition | None = None,
+        user: MessagesFunction | None = None,
+        stop: MessagesFunction | None = None,
         state: Any = None,
         state_type: Any = None,
     ) -> None:

@@ -16,7 +16,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, final, get_type_hints
+from typing import Any, Self, TypeAlias, final, get_type_hints
 
 import msgspec
 import trio
@@ -27,13 +27,14 @@ from .._canonical.request import Tool
 from .._checks import check_number, check_str, described
 from ..errors import Refusal
 
-if TYPE_CHECKING:
-    from .rollout import Rollout
-
-__all__ = ["HostTool", "ToolLike"]
+__all__ = ["Given", "HostTool", "ToolLike"]
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What every dialect allows as a tool's name (OpenAI's and Anthropic's rule)."""
+
+
+class Given:
+    """A parameter of such a type gets what the program knows, and is not the agent's to give: a `Rollout`."""
 
 
 @final
@@ -82,7 +83,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
                 f"a tool's name is 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
             )
         types = _parameter_types(function, name)
-        own = next((parameter for parameter, kind in types.items() if kind is _rollout_type()), None)
+        own = next((parameter for parameter, kind in types.items() if _is_given(kind)), None)
         types.pop(own or "", None)
         defaults = {
             p.name: p.default for p in inspect.signature(function).parameters.values() if p.name in types
@@ -118,7 +119,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         values = ((name, getattr(found, name)) for name in self._arguments.__struct_fields__)
         return {name: value for name, value in values if value is not msgspec.UNSET}
 
-    async def call(self, bound: Mapping[str, Any], rollout: Rollout) -> Json:
+    async def call(self, bound: Mapping[str, Any], rollout: Given) -> Json:
         """Run the function, and give its result as JSON has it.
 
         Raises:
@@ -153,10 +154,8 @@ def json_of(value: Any, what: str) -> Json:
         raise Refusal(500, f"{what} is not JSON: {exc}", should_retry=False) from exc
 
 
-def _rollout_type() -> type:
-    from .rollout import Rollout  # it imports us
-
-    return Rollout
+def _is_given(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Given)
 
 
 def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
