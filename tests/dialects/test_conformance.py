@@ -235,11 +235,13 @@ def test_what_may_go_on_before_it_is_read_neither_ends_nor_fails(
     body = body.replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r", b"\r\n"])))
     parser = dialect.stream_parser()
     for frame in Frames(parser.frame_end).feed(body):
-        passes = parser.passes(frame) and not parser.ending
-        assert parser.passes(frame) == parser.passes(frame + frame)  # each is looked at
+        is_plain_content = parser.is_plain_content(frame) and not parser.ending
+        assert parser.is_plain_content(frame) == parser.is_plain_content(frame + frame)  # each is looked at
         events = parser.feed(frame)
-        assert not passes or not (parser.ending or any(isinstance(event, ResponseEnd) for event in events))
-    assert not parser.passes(body)
+        assert not is_plain_content or not (
+            parser.ending or any(isinstance(event, ResponseEnd) for event in events)
+        )
+    assert not parser.is_plain_content(body)
 
 
 def test_text_may_go_on_before_it_is_read(dialect: Dialect) -> None:
@@ -252,9 +254,9 @@ def test_text_may_go_on_before_it_is_read(dialect: Dialect) -> None:
     renderer = dialect.stream_renderer(asked(dialect))
     *_, frame = [renderer.render(event) for event in events]
     parser = dialect.stream_parser()
-    assert parser.passes(frame)
-    assert parser.passes(frame * 3)
-    assert parser.passes(frame.replace(b"\n", b"\r\n"))
+    assert parser.is_plain_content(frame)
+    assert parser.is_plain_content(frame * 3)
+    assert parser.is_plain_content(frame.replace(b"\n", b"\r\n"))
 
 
 def test_what_is_no_whole_content_may_not_go_on_before_it_is_read(dialect: Dialect) -> None:
@@ -263,9 +265,9 @@ def test_what_is_no_whole_content_may_not_go_on_before_it_is_read(dialect: Diale
     renderer.render(PartStart(0, Text("")))
     *_, frame = Frames(parser.frame_end).feed(renderer.render(PartDelta(0, "a")))
     error = renderer.fail(Failure(status=500, message="it broke"))
-    assert not any(parser.passes(frame[:size]) for size in range(len(frame)))
+    assert not any(parser.is_plain_content(frame[:size]) for size in range(len(frame)))
     assert not any(
-        parser.passes(frame[start:])
+        parser.is_plain_content(frame[start:])
         for start in range(1, len(frame))
         if not frame[start:].startswith(b"data")
     )
@@ -277,9 +279,9 @@ def test_what_is_no_whole_content_may_not_go_on_before_it_is_read(dialect: Diale
         b"retry: 5\n\n",
         b"data: {}\ndata: {}\n\n",
     ):
-        assert not parser.passes(other)
-        assert not parser.passes(frame + other)
-        assert not parser.passes(other + frame)
+        assert not parser.is_plain_content(other)
+        assert not parser.is_plain_content(frame + other)
+        assert not parser.is_plain_content(other + frame)
 
 
 def test_content_with_an_error_in_it_may_not_go_on_before_it_is_read(dialect: Dialect) -> None:
@@ -292,7 +294,7 @@ def test_content_with_an_error_in_it_may_not_go_on_before_it_is_read(dialect: Di
     if dialect.name == "anthropic_messages":  # there the type alone counts
         assert parser.feed(failing) == [PartDelta(0, "a")]
         return
-    assert not parser.passes(failing)
+    assert not parser.is_plain_content(failing)
     with pytest.raises(UpstreamError, match="it broke"):
         parser.feed(failing)
 

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from triocept.events import Event, events_of
-
 from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, COMPLETIONS, GEMINI, MESSAGES, RESPONSES, chunk
 from triocept import Request, Response, ToolCall
@@ -20,6 +18,7 @@ from triocept._upstream.failures import Reader
 from triocept._upstream.relay import Frames, Relay
 from triocept._upstream.tokens import profile_named
 from triocept.dialects import DIALECTS
+from triocept.events import Event, events_of
 
 __all__ = ["STEADY_STREAMS", "STREAMS"]
 
@@ -185,7 +184,7 @@ def relayed(dialect: str, pieces: list[bytes]) -> Work:
     def work() -> None:
         relay = Relay(DIALECTS[dialect].stream_parser(), hold_calls=True)
         for piece in pieces:
-            relay.passes(piece)
+            relay.is_plain_content(piece)
             relay.feed(piece)
         relay.last()
 

@@ -9,8 +9,6 @@ import httpx2
 import pytest
 import trio
 import trio.testing
-from triocept.events import PartDelta, events_of
-from triocept.nouns import Sampling
 
 from tests.asking import ask, raw_request
 from tests.server.test_websocket import create, dialled, said
@@ -32,6 +30,8 @@ from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.relay import Frames, Relay
 from triocept.dialects import DIALECTS
 from triocept.errors import DialectError
+from triocept.events import PartDelta, events_of
+from triocept.nouns import Sampling
 
 from .conftest import KEY, Stage, ask_roughly, begin_to_read, staged
 from .provider import (
@@ -629,22 +629,22 @@ def test_wherever_the_bytes_are_cut_the_pieces_are_the_same(dialect: str, ending
 def test_only_content_of_an_answer_under_way_goes_on_before_it_is_read() -> None:
     first, role, text, *_, finish, _, _ = Frames().feed(b"".join(wire_stream(CHAT)))
     relay = Relay(DIALECTS[CHAT].stream_parser())
-    assert not relay.passes(text), "nothing has begun"
+    assert not relay.is_plain_content(text), "nothing has begun"
     assert relay.feed(first + role) is not None
-    assert relay.passes(text)
+    assert relay.is_plain_content(text)
     relay.feed(text[:9])
-    assert not relay.passes(text), "an event is not whole"
+    assert not relay.is_plain_content(text), "an event is not whole"
     assert relay.feed(text[9:]) is not None
-    assert relay.passes(text)
+    assert relay.is_plain_content(text)
     relay.feed(b": a comment\n\n")
-    assert not relay.passes(text), "something that was read waits"
+    assert not relay.is_plain_content(text), "something that was read waits"
     assert relay.feed(text) is not None
-    assert not relay.passes(finish)
+    assert not relay.is_plain_content(finish)
     relay.feed(finish)
-    assert not relay.passes(text), "the answer has ended"
+    assert not relay.is_plain_content(text), "the answer has ended"
     rewritten = Relay(DIALECTS[CHAT].stream_parser(), lambda frame: (frame, frame))
     assert rewritten.feed(first + role) is not None
-    assert not rewritten.passes(text), "the agent gets other bytes than came"
+    assert not rewritten.is_plain_content(text), "the agent gets other bytes than came"
 
 
 def test_what_came_before_a_failure_goes_on_before_it() -> None:

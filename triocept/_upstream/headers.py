@@ -36,14 +36,14 @@ _DOWN = frozenset(
 _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit-")
 
 
-def passed_up(headers: Mapping[str, str], *, own: bool) -> dict[str, str]:
+def passed_up(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:
     """Of an agent's headers, those that its provider gets.
 
     Args:
         headers: the agent's, names in lower case.
-        own: whether the provider speaks the agent's dialect.
+        same_dialect: whether the provider speaks the agent's dialect.
     """
-    if not own:
+    if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}
     return {name: value for name, value in headers.items() if name in _UP or name.startswith(_UP_PREFIXES)}
 

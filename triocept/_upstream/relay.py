@@ -121,7 +121,7 @@ class Relay:
         """Whether the provider has said why the answer ends."""
         return self._parser.ending
 
-    def passes(self, data: bytes) -> bool:
+    def is_plain_content(self, data: bytes) -> bool:
         """Whether `data` is beyond doubt a piece, and not the last: it may go to the agent before it is fed."""
         return (
             self._begun
@@ -130,7 +130,7 @@ class Relay:
             and self._frames.whole
             and not self._ready.data
             and not self._parser.ending
-            and self._parser.passes(data)
+            and self._parser.is_plain_content(data)
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
@@ -274,7 +274,7 @@ class Pieces:
                 raise relay.failure
             data = b"" if relay.ended else await self._receive()
             if data:
-                passed = self._pass_on is not None and relay.passes(data) and self._pass_on(data)
+                passed = self._pass_on is not None and relay.is_plain_content(data) and self._pass_on(data)
                 if (piece := relay.feed(data, passed=passed)) is not None:
                     if piece.events:
                         self._reply.patience.heard()

@@ -83,21 +83,23 @@ class Requests:
         Raises:
             Refusal: 400, the provider's dialect cannot say it.
         """
-        own = exchange.dialect == self._dialect.name
+        same_dialect = exchange.dialect == self._dialect.name
         history = restored(
             exchange.request, exchange.rollout, upstream=self._address.base, dialect=self._dialect.name
         )
         if history.dropped:
             exchange.annotate(dropped_reasoning=history.dropped)
         request = self._overridden(history.request)
-        if not own:
+        if not same_dialect:
             request = msgspec.structs.replace(request, include_usage=True)
-        as_it_came = own and not history.changed and self._can_go(exchange)
+        as_it_came = same_dialect and not history.changed and self._can_go(exchange)
         names = self._names(request)
         document = self._changed(exchange.raw) if as_it_came else self._rendered(_named(request, names))
-        query = exchange.query if own else ""
+        query = exchange.query if same_dialect else ""
         prompt = partial(exchange.rollout.estimator.input_tokens, request)
-        return self._call(request, document, passed_up(exchange.headers, own=own), query, names, prompt)
+        return self._call(
+            request, document, passed_up(exchange.headers, same_dialect=same_dialect), query, names, prompt
+        )
 
     def of_request(self, request: Request, *, stream: bool) -> ProviderRequest:
         """The call that asks for a request of the program's own.
@@ -142,8 +144,8 @@ class Requests:
         return replace(call, body=encode_json(document))
 
     def _names(self, request: Request) -> ToolNames | None:
-        own = request.dialect == self._dialect.name
-        return None if own else ToolNames(request, self._dialect)
+        same_dialect = request.dialect == self._dialect.name
+        return None if same_dialect else ToolNames(request, self._dialect)
 
     def _overridden(self, request: Request) -> Request:
         model, sampling = self._overrides.model or request.model, request.sampling

@@ -353,8 +353,8 @@ class Upstream:
     async def _answer_stream(
         self, exchange: ExchangeCore, reply: ProviderReply, call: ProviderRequest, version: str | None
     ) -> None:
-        own, collector = exchange.dialect == self.dialect, call.collector
-        pieces = await self._pieces(reply, call, exchange if own else None)
+        same_dialect, collector = exchange.dialect == self.dialect, call.collector
+        pieces = await self._pieces(reply, call, exchange if same_dialect else None)
         piece = await pieces.next()
         async with exchange.open_stream(reply.patience.pause) as stream:
             while piece is not None:
@@ -362,13 +362,15 @@ class Upstream:
                     reply.patience.stop()
                 if collector is not None:
                     exchange.tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
-                await self._pass(piece, stream, reply, own=own)
+                await self._pass(piece, stream, reply, same_dialect=same_dialect)
                 piece = await pieces.next()
 
-    async def _pass(self, piece: Relayed, stream: ResponseStream, reply: ProviderReply, *, own: bool) -> None:
+    async def _pass(
+        self, piece: Relayed, stream: ResponseStream, reply: ProviderReply, *, same_dialect: bool
+    ) -> None:
         """One piece, to the agent."""
         try:
-            if own:
+            if same_dialect:
                 await stream._relay(piece)
                 return
             for event in piece.events:

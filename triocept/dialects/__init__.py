@@ -48,7 +48,7 @@ What is here to write one with:
 * calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, where
   arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA`, where tools take free text.
 * answers: `settled_stop`; `effort_for` and `budget_for`, between words and tokens of thinking.
-* other dialects' values: `is_own`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps a blob.
+* other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps a blob.
 * errors: `Failure`, `error_of`, `error_text`, `status_of`; and of one that agents know by its words, a prompt that is
   too long: `OVERFLOW`, `is_overflow`, `says_overflow`, `overflow_words`.
 """
@@ -82,7 +82,7 @@ from ._models import render_models
 from ._packed import pack, unpack
 from ._pairing import MADE, Pairing
 from ._parts import as_content, in_result, parse_content
-from ._portable import is_own, portable
+from ._portable import is_same_dialect, portable
 from ._refusals import refuse_token_ids
 from ._registry import DIALECTS, dialect, known_dialects
 from ._sequence import PartEvent, PartSequence
@@ -159,7 +159,7 @@ __all__ = [
     "gather",
     "in_result",
     "is_overflow",
-    "is_own",
+    "is_same_dialect",
     "known_dialects",
     "known_of",
     "legal_id",

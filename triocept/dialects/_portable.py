@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from .._canonical.content import Message, Opaque
 
-__all__ = ["is_own", "portable"]
+__all__ = ["is_same_dialect", "portable"]
 
 
-def is_own(dialect: str, here: str) -> bool:
+def is_same_dialect(dialect: str, here: str) -> bool:
     """Whether the `extra` of a response of this dialect may be written in the one `here`; a program's own ("") may."""
     return dialect in ("", here)
 

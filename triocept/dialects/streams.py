@@ -33,7 +33,7 @@ class StreamParser(ABC):
             UpstreamError: the wire holds an error in place of a response.
         """
 
-    def passes(self, data: bytes) -> bool:
+    def is_plain_content(self, data: bytes) -> bool:
         """Whether these are, beyond doubt, whole events that say no more than what an answer under way says next.
 
         A look tells, and a doubt is a no: a relay sends them on before it has them read. No event that begins a call,

@@ -56,23 +56,25 @@ def parse_system(value: Json) -> tuple[Message, ...]:
     return (Message("system", content),) if content else ()
 
 
-def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | None, list[Json]]:
+def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
     """The top-level `system` (None: there is none) and the messages.
 
     Args:
         messages: the conversation.
-        own: whether it came in this dialect.
+        same_dialect: whether it came in this dialect.
     """
     system: list[Json] = []
     documents: list[Json] = []
-    for role, parts, extra in _turns(messages if own else _adapted(distinct_calls(portable(messages)))):
-        blocks = _render_parts(parts, own=own)
+    for role, parts, extra in _turns(
+        messages if same_dialect else _adapted(distinct_calls(portable(messages)))
+    ):
+        blocks = _render_parts(parts, same_dialect=same_dialect)
         if role == "system" and not documents:
             system += blocks
         elif blocks or role == "user":
             document = {"role": role, "content": as_content(blocks) or _NOTHING}
-            documents.append(merged(document, extra) if own and extra else document)
-    if not documents or (not own and documents[0]["role"] == "assistant"):
+            documents.append(merged(document, extra) if same_dialect and extra else document)
+    if not documents or (not same_dialect and documents[0]["role"] == "assistant"):
         documents.insert(0, {"role": "user", "content": _NOTHING})
     return (as_content(system) if system else None), documents
 
@@ -120,8 +122,10 @@ def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[
         yield "user", joined, None
 
 
-def _render_parts(parts: Sequence[Part], *, own: bool) -> list[Json]:
-    blocks: list[Json] = [render_result(part, own=own) for part in parts if isinstance(part, ToolResult)]
+def _render_parts(parts: Sequence[Part], *, same_dialect: bool) -> list[Json]:
+    blocks: list[Json] = [
+        render_result(part, same_dialect=same_dialect) for part in parts if isinstance(part, ToolResult)
+    ]
     for part in parts:
         match part:
             case ToolResult():
@@ -129,11 +133,11 @@ def _render_parts(parts: Sequence[Part], *, own: bool) -> list[Json]:
             case ToolCall():
                 # Without an id, the call and its result have the same made one.
                 named = part if part.id else msgspec.structs.replace(part, id=legal_id("", "toolu_"))
-                blocks.append(render_call(named, own=own))
+                blocks.append(render_call(named, same_dialect=same_dialect))
             case Reasoning():
-                blocks += render_reasoning(part, own=own, signed_only=True)
+                blocks += render_reasoning(part, same_dialect=same_dialect, signed_only=True)
             case _:
-                block = render_block(part, own=own)
+                block = render_block(part, same_dialect=same_dialect)
                 if block is not None:
                     blocks.append(block)
     return blocks

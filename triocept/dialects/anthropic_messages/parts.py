@@ -40,12 +40,12 @@ def parse_block(value: Json, path: str) -> Part:
     return (reader(fields) if reader else None) or Opaque(NAME, value)
 
 
-def render_block(part: Part, *, own: bool, blank: bool = False) -> Json | None:
+def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
     """A block of text, media or something opaque; None for what has no such block.
 
     Args:
         part: what to write.
-        own: whether its `extra` is in this dialect's words.
+        same_dialect: whether its `extra` is in this dialect's words.
         blank: whether text without a visible character is written too, as a model may have written it.
     """
     match part:
@@ -58,18 +58,22 @@ def render_block(part: Part, *, own: bool, blank: bool = False) -> Json | None:
             return raw if dialect == NAME and isinstance(raw, dict) else None
         case _:
             return None
-    return merged(block, part.extra) if own and block and part.extra else block
+    return merged(block, part.extra) if same_dialect and block and part.extra else block
 
 
-def render_result(result: ToolResult, *, own: bool) -> Json:
+def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
     """A `tool_result` block."""
     block: dict[str, Json] = {"type": "tool_result", "tool_use_id": legal_id(result.id, "toolu_")}
-    content = [inner for part in result.content if (inner := render_block(part, own=own)) is not None]
+    content = [
+        inner
+        for part in result.content
+        if (inner := render_block(part, same_dialect=same_dialect)) is not None
+    ]
     if content:
         block["content"] = as_content(content)
     if result.is_error:
         block["is_error"] = True
-    return merged(block, result.extra) if own and result.extra else block
+    return merged(block, result.extra) if same_dialect and result.extra else block
 
 
 def _parse_text(fields: Fields) -> Part:

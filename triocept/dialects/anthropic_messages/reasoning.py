@@ -50,12 +50,12 @@ def parse_redacted(fields: Fields) -> Reasoning:
     return Reasoning("", unpack(data) or (Blob(NAME, REDACTED, data),), fields.rest())
 
 
-def render_reasoning(part: Reasoning, *, own: bool, signed_only: bool) -> list[Json]:
+def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
     """The blocks of this reasoning: perhaps none, perhaps both kinds.
 
     Args:
         part: what to write.
-        own: whether its `extra` is in this dialect's words.
+        same_dialect: whether its `extra` is in this dialect's words.
         signed_only: whether unsigned thinking is left out.
     """
     blocks: list[dict[str, Json]] = []
@@ -66,7 +66,7 @@ def render_reasoning(part: Reasoning, *, own: bool, signed_only: bool) -> list[J
     elif not signed_only and (packed := pack(part.blobs, NAME)):
         redacted.append(packed)
     blocks += [{"type": "redacted_thinking", "data": data} for data in redacted]
-    if own and part.extra and blocks:
+    if same_dialect and part.extra and blocks:
         blocks[0] = merged(blocks[0], part.extra)
     return list(blocks)
 

@@ -93,30 +93,32 @@ def render_request(request: Request) -> Json:
         DialectError: its prompt is token ids, which only completions can say.
     """
     refuse_token_ids(request.messages)
-    own = request.dialect == NAME
-    system, messages = render_messages(_with_format_words(request), own=own)
+    same_dialect = request.dialect == NAME
+    system, messages = render_messages(_with_format_words(request), same_dialect=same_dialect)
     document: dict[str, Json] = {"model": request.model, "messages": messages}
     if system is not None:
         document["system"] = system
     document["max_tokens"] = request.sampling.max_output_tokens or _MAX_TOKENS
-    tools = [wire for tool in request.tools if (wire := render_tool(tool, own=own)) is not None]
+    tools = [
+        wire for tool in request.tools if (wire := render_tool(tool, same_dialect=same_dialect)) is not None
+    ]
     if tools:
         document["tools"] = tools
-    choice = render_choice(request.tool_choice, request.parallel_tool_calls, own=own)
-    if choice is not None and (tools or own):  # refused without tools
+    choice = render_choice(request.tool_choice, request.parallel_tool_calls, same_dialect=same_dialect)
+    if choice is not None and (tools or same_dialect):  # refused without tools
         document["tool_choice"] = choice
     if request.stream:
         document["stream"] = True
-    document |= _render_sampling(request.sampling, own=own)
-    document |= render_ask(request, document, own=own)
+    document |= _render_sampling(request.sampling, same_dialect=same_dialect)
+    document |= render_ask(request, document, same_dialect=same_dialect)
     if request.output_format and request.output_format.schema is not None:
-        form = _render_format(request.output_format, own=own)
+        form = _render_format(request.output_format, same_dialect=same_dialect)
         document["output_config"] = {**document.get("output_config", {}), "format": form}
     if request.previous_response is not None:
         document["thread"] = {"type": "continue", "previous_message_id": request.previous_response}
     if request.user is not None:
         document["metadata"] = {"user_id": request.user}
-    return merged(document, request.extra) if own and request.extra else document
+    return merged(document, request.extra) if same_dialect and request.extra else document
 
 
 def _parse_user(fields: Fields) -> str | None:
@@ -136,19 +138,20 @@ def _with_format_words(request: Request) -> tuple[Message, ...]:
     return (Message("system", (Text(_JSON_ONLY),)), *request.messages)
 
 
-def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
+def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
     temperature = sampling.temperature
-    if temperature is not None and not own:
+    if temperature is not None and not same_dialect:
         temperature = min(1, max(0, temperature))
     document: dict[str, Json] = {
         "temperature": temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
-        "stop_sequences": [stop for stop in sampling.stop if own or stop.strip()] or None,  # blank: refused
+        "stop_sequences": [stop for stop in sampling.stop if same_dialect or stop.strip()]
+        or None,  # blank: refused
     }
     return known_of(document)
 
 
-def _render_format(output: OutputFormat, *, own: bool) -> Json:
+def _render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
     document = {"type": "json_schema", "schema": output.schema}
-    return merged(document, output.extra) if own and output.extra else document
+    return merged(document, output.extra) if same_dialect and output.extra else document

@@ -16,7 +16,7 @@ from ..._canonical.tokens import estimate_usage
 from .._failures import error_of
 from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .error import find_error, parse_error
 from .finish import parse_finish, render_finish
 from .names import NAME
@@ -61,7 +61,7 @@ def parse_response(document: Json) -> Response:
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect, NAME)
+    same_dialect = is_same_dialect(response.dialect, NAME)
     refusal = any(isinstance(part, RefusalText) for part in response.content)
     usage = response.usage or estimate_usage(request, response)
     document: dict[str, Json] = {
@@ -69,20 +69,22 @@ def render_response(response: Response, request: Request) -> Json:
         "type": "message",
         "role": "assistant",
         "model": response.model or request.model,
-        "content": [block for part in response.content for block in _render_part(part, own=own)],
+        "content": [
+            block for part in response.content for block in _render_part(part, same_dialect=same_dialect)
+        ],
         "stop_reason": render_finish(response.stop_reason, calls=bool(response.tool_calls), refusal=refusal),
         "stop_sequence": response.stop_sequence,
-        "usage": render_usage(usage, own=own),
+        "usage": render_usage(usage, same_dialect=same_dialect),
     }
-    return merged(document, response.extra) if own and response.extra else document
+    return merged(document, response.extra) if same_dialect and response.extra else document
 
 
-def _render_part(part: ResponsePart, *, own: bool) -> list[Json]:
+def _render_part(part: ResponsePart, *, same_dialect: bool) -> list[Json]:
     match part:
         case Reasoning():
-            return render_reasoning(part, own=own, signed_only=False)
+            return render_reasoning(part, same_dialect=same_dialect, signed_only=False)
         case ToolCall():
-            return [render_call(part, own=own)]
+            return [render_call(part, same_dialect=same_dialect)]
         case _:
-            block = render_block(part, own=own, blank=True)
+            block = render_block(part, same_dialect=same_dialect, blank=True)
             return [] if block is None else [block]

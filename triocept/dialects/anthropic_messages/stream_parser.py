@@ -54,7 +54,7 @@ class Parser(StreamParser):
                 self._take(decode_json(sse.data), sse.data, events)
         return events
 
-    def passes(self, data: bytes) -> bool:
+    def is_plain_content(self, data: bytes) -> bool:
         return _CONTENT.fullmatch(data) is not None
 
     @property

@@ -23,7 +23,7 @@ from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .._sequence import PartEvent, PartSequence
 from ..streams import StreamRenderer
 from .error import render_error
@@ -74,7 +74,7 @@ class Renderer(StreamRenderer):
         return _PING
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect, NAME)
+        self._own = is_same_dialect(event.dialect, NAME)
         self._usage = event.usage or self._estimate()
         message: dict[str, Json] = {
             "id": event.id or fresh_id("msg_"),
@@ -84,7 +84,7 @@ class Renderer(StreamRenderer):
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": render_usage(self._usage, own=self._own),
+            "usage": render_usage(self._usage, same_dialect=self._own),
         }
         if self._own and event.extra:
             message = merged(message, event.extra)
@@ -102,7 +102,7 @@ class Renderer(StreamRenderer):
         match event:
             case PartStart(index=index, part=part):
                 self._current = index
-                self._writer = writer_of(part, self._number, own=self._own)
+                self._writer = writer_of(part, self._number, same_dialect=self._own)
                 return self._writer.start(part)
             case PartDelta(text=text) if self._writer:
                 return self._writer.text(text)
@@ -126,7 +126,11 @@ class Renderer(StreamRenderer):
         for name in ("stop_reason", "stop_details", "container"):
             if name in extra:
                 delta[name] = extra.pop(name)
-        document = {"type": "message_delta", "delta": delta, "usage": render_usage(usage, own=self._own)}
+        document = {
+            "type": "message_delta",
+            "delta": delta,
+            "usage": render_usage(usage, same_dialect=self._own),
+        }
         return _event(merged(document, extra) if extra else document) + _STOP
 
     def _estimate(self) -> Usage:

@@ -36,13 +36,13 @@ def parse_ask(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]
     return (ReasoningAsk(effort=effort, budget_tokens=budget) if asked else None), output_format
 
 
-def render_ask(request: Request, document: dict[str, Json], *, own: bool) -> dict[str, Json]:
+def render_ask(request: Request, document: dict[str, Json], *, same_dialect: bool) -> dict[str, Json]:
     """The fields that say how much to think, for the request that is rendered so far."""
     ask = request.reasoning
     if ask is None:
         return {}
     fields: dict[str, Json] = {}
-    if not own:
+    if not same_dialect:
         budget = _allowed_budget(request, document)
         return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
     if ask.budget_tokens is not None:

@@ -50,20 +50,20 @@ def parse_tool(value: Json, path: str) -> Tool:
     )
 
 
-def render_tool(tool: Tool, *, own: bool) -> Json | None:
+def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
     """The tool's wire form; None for another provider's own tool."""
     if tool.kind == "server":
-        return tool.extra if own else None
+        return tool.extra if same_dialect else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
-    if not own:
+    if not same_dialect:
         schema = object_schema(schema)
     document: dict[str, Json] = {"name": tool.name}
     if tool.description is not None:
         document["description"] = tool.description
     document["input_schema"] = schema
-    if tool.strict is not None and own:
+    if tool.strict is not None and same_dialect:
         document["strict"] = tool.strict
-    return merged(document, tool.extra) if own and tool.extra else document
+    return merged(document, tool.extra) if same_dialect and tool.extra else document
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
@@ -84,7 +84,7 @@ def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None
     return ToolChoice(extra=rest if kind == "auto" else {**(rest or {}), "type": kind}), parallel
 
 
-def render_choice(choice: ToolChoice | None, parallel: bool | None, *, own: bool) -> Json | None:
+def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
     """The wire form; None where nothing has to be said."""
     if choice is None and parallel is not False:
         return None
@@ -95,7 +95,7 @@ def render_choice(choice: ToolChoice | None, parallel: bool | None, *, own: bool
         document["name"] = choice.name or ""
     if parallel is not None and choice.mode != "none":
         document["disable_parallel_tool_use"] = not parallel
-    return merged(document, choice.extra) if own and choice.extra else document
+    return merged(document, choice.extra) if same_dialect and choice.extra else document
 
 
 def parse_call(fields: Fields) -> ToolCall:
@@ -105,7 +105,7 @@ def parse_call(fields: Fields) -> ToolCall:
     return ToolCall(name, arguments, identity, extra=fields.rest())
 
 
-def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
+def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     """A `tool_use` block."""
     if call.kind == "text":
         call = wrapped(call)
@@ -115,7 +115,7 @@ def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
         "name": call.name,
         "input": object_of(call.arguments),
     }
-    return merged(document, call.extra) if own and call.extra else document
+    return merged(document, call.extra) if same_dialect and call.extra else document
 
 
 def with_whole_arguments(response: Response) -> Response:

@@ -37,7 +37,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
     )
 
 
-def render_usage(usage: Usage, *, own: bool) -> dict[str, Json]:
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
     """The wire form of the usage."""
     cached = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
     document: dict[str, Json] = {"input_tokens": max(0, usage.input_tokens - cached)}
@@ -48,7 +48,7 @@ def render_usage(usage: Usage, *, own: bool) -> dict[str, Json]:
     document["output_tokens"] = usage.output_tokens
     if usage.reasoning_tokens is not None:
         document[_DETAILS] = {"thinking_tokens": usage.reasoning_tokens}
-    if own and usage.extra:
+    if same_dialect and usage.extra:
         both: dict[str, Json] = merged(document, usage.extra)
         return both
     return document

@@ -16,17 +16,17 @@ from .tools import render_call
 __all__ = ["Writer", "writer_of"]
 
 
-def writer_of(part: ResponsePart, number: int, *, own: bool) -> Writer:
+def writer_of(part: ResponsePart, number: int, *, same_dialect: bool) -> Writer:
     """The writer of a part whose first block has this number."""
     match part:
         case ToolCall():
-            return _CallWriter(number, own=own)
+            return _CallWriter(number, same_dialect=same_dialect)
         case Reasoning():
-            return _ThinkingWriter(number, own=own)
+            return _ThinkingWriter(number, same_dialect=same_dialect)
         case Text() | RefusalText():
-            return _TextWriter(number, own=own)
+            return _TextWriter(number, same_dialect=same_dialect)
         case _:
-            return _OpaqueWriter(number, own=own)
+            return _OpaqueWriter(number, same_dialect=same_dialect)
 
 
 class Writer:
@@ -35,10 +35,10 @@ class Writer:
     delta_type = ""
     field = ""
 
-    def __init__(self, number: int, *, own: bool) -> None:
+    def __init__(self, number: int, *, same_dialect: bool) -> None:
         self.number: int = number
         """That of the open block, or of the next one."""
-        self._own = own
+        self._own = same_dialect
         self._frame: bytes | None = None
 
     def start(self, part: ResponsePart) -> bytes:
@@ -137,7 +137,9 @@ class _ThinkingWriter(Writer):
             data += self._delta({"type": "signature_delta", "signature": told_signature(blobs)})
             data += self._close()
             blobs = tuple(blob for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED)
-        for block in render_reasoning(Reasoning("", blobs, self._extra), own=True, signed_only=False):
+        for block in render_reasoning(
+            Reasoning("", blobs, self._extra), same_dialect=True, signed_only=False
+        ):
             data += self._open(block) + self._close()
         return data
 
@@ -156,7 +158,7 @@ class _CallWriter(Writer):
             return b""
         self._call = part
         self._held: list[str] | None = []
-        block = render_call(msgspec.structs.replace(part, arguments="", kind="json"), own=self._own)
+        block = render_call(msgspec.structs.replace(part, arguments="", kind="json"), same_dialect=self._own)
         return self._open(block) + self.text(part.arguments)
 
     def text(self, text: str) -> bytes:
@@ -175,7 +177,7 @@ class _CallWriter(Writer):
         data = b""
         if self._held is not None:
             whole = msgspec.structs.replace(self._call, arguments="".join(self._held))
-            data = super().text(encode_json(render_call(whole, own=False)["input"]).decode())
+            data = super().text(encode_json(render_call(whole, same_dialect=False)["input"]).decode())
         return data + self._close()
 
 

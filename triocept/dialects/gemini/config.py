@@ -53,7 +53,7 @@ def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, Ou
     return sampling, ask, shape
 
 
-def render_config(request: Request, *, own: bool) -> dict[str, Json]:
+def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
     """The config, without what is unknown of it."""
     sampling = request.sampling
     document: dict[str, Json] = {
@@ -63,12 +63,14 @@ def render_config(request: Request, *, own: bool) -> dict[str, Json]:
         "topK": sampling.top_k,
         "stopSequences": list(sampling.stop) or None,
         "seed": sampling.seed,
-        "presencePenalty": sampling.presence_penalty if own else sampling.presence_penalty or None,
-        "frequencyPenalty": sampling.frequency_penalty if own else sampling.frequency_penalty or None,
-        _THINKING: _render_thinking(request.reasoning, own=own),
+        "presencePenalty": sampling.presence_penalty if same_dialect else sampling.presence_penalty or None,
+        "frequencyPenalty": sampling.frequency_penalty
+        if same_dialect
+        else sampling.frequency_penalty or None,
+        _THINKING: _render_thinking(request.reasoning, same_dialect=same_dialect),
     }
     if request.output_format is not None:
-        document |= _render_format(request.output_format, own=own)
+        document |= _render_format(request.output_format, same_dialect=same_dialect)
     return known_of(document)
 
 
@@ -84,10 +86,10 @@ def _parse_thinking(config: ProtoFields) -> ReasoningAsk | None:
     return None if budget is None and effort is None else ReasoningAsk(effort=effort, budget_tokens=budget)
 
 
-def _render_thinking(ask: ReasoningAsk | None, *, own: bool) -> Json | None:
+def _render_thinking(ask: ReasoningAsk | None, *, same_dialect: bool) -> Json | None:
     if ask is None:
         return None
-    if not own:
+    if not same_dialect:
         budget = budget_for(ask)
         if budget is None:
             adaptive = {_BUDGET: _EFFORTS["adaptive"], "includeThoughts": True}
@@ -115,8 +117,8 @@ def _parse_format(config: ProtoFields) -> OutputFormat | None:
     return OutputFormat(kind="json_schema", schema=json_schema_of(raw), extra={_OPENAPI: raw})
 
 
-def _render_format(output: OutputFormat, *, own: bool) -> dict[str, Json]:
-    raw = (output.extra or {}).get(_OPENAPI) if own else None
+def _render_format(output: OutputFormat, *, same_dialect: bool) -> dict[str, Json]:
+    raw = (output.extra or {}).get(_OPENAPI) if same_dialect else None
     if raw is not None and json_schema_of(raw) == output.schema:
         return {_MIME: _JSON, _OPENAPI: raw}
     return {_MIME: _JSON, _JSON_SCHEMA: output.schema}

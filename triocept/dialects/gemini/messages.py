@@ -62,34 +62,34 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
     return (Message("system", parts, extra=fields.rest()),) if parts else ()
 
 
-def render_messages(messages: Sequence[Message], *, own: bool) -> tuple[Json | None, list[Json]]:
+def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
     """The `systemInstruction` (None: there is none) and the contents.
 
     Args:
         messages: the conversation.
-        own: whether it came in this dialect.
+        same_dialect: whether it came in this dialect.
     """
     system: list[Json] = []
     beside: dict[str, Json] = {}
     contents: list[dict[str, Json]] = []
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     for message in messages:
-        parts = _own_parts(message, names) if own else _foreign_parts(message, names)
-        extra = message.extra if own and message.extra else {}
+        parts = _own_parts(message, names) if same_dialect else _foreign_parts(message, names)
+        extra = message.extra if same_dialect and message.extra else {}
         if message.role in ("system", "developer") and not contents:
             if parts:
                 system += parts
                 beside |= extra
             continue
         role = "model" if message.role == "assistant" else "user"
-        if own:
+        if same_dialect:
             contents.append(merged({"role": role, "parts": parts}, extra))
         elif parts or role == "user":
             _append(contents, role, parts or [_NOTHING])
-    if not own:
+    if not same_dialect:
         for content in contents:
             content["parts"].sort(key=_is_no_result)
-    if not contents or (not own and contents[0]["role"] == "model"):
+    if not contents or (not same_dialect and contents[0]["role"] == "model"):
         contents.insert(0, {"role": "user", "parts": [_NOTHING]})
     return merged({"parts": system}, beside) if system else None, list(contents)
 
@@ -99,13 +99,15 @@ def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
     for part in message.content:
         match part:
             case Reasoning():
-                parts += render_reasoning(part, own=True, answer=False)
+                parts += render_reasoning(part, same_dialect=True, answer=False)
             case ToolCall():
-                parts.append(render_call(part, own=True))
+                parts.append(render_call(part, same_dialect=True))
             case ToolResult():
-                parts.append(render_result(part, names.get(part.id), _writer(own=True), own=True))
+                parts.append(
+                    render_result(part, names.get(part.id), _writer(same_dialect=True), same_dialect=True)
+                )
             case _:
-                document = render_part(part, own=True)
+                document = render_part(part, same_dialect=True)
                 parts += [] if document is None else [document]
     return parts
 
@@ -113,7 +115,8 @@ def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
 def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
     results = message.tool_results
     parts: list[Json] = [
-        render_result(each, names.get(each.id), _writer(own=False), own=False) for each in results
+        render_result(each, names.get(each.id), _writer(same_dialect=False), same_dialect=False)
+        for each in results
     ]
     media = [part for each in results for part in each.content if isinstance(part, Media)]
     signed = False
@@ -122,26 +125,29 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
             case ToolResult():
                 continue
             case Reasoning():
-                parts += render_reasoning(part, own=False, answer=False) if _is_signed(part) else []
+                parts += render_reasoning(part, same_dialect=False, answer=False) if _is_signed(part) else []
             case ToolCall():
-                document = render_call(part, own=False)
+                document = render_call(part, same_dialect=False)
                 signature = (part.extra or {}).get("thoughtSignature", None if signed else UNSIGNED)
                 parts.append(document if signature is None else {**document, "thoughtSignature": signature})
                 signed = True  # only the first one of parallel calls has one
             case Text(text=""):
                 continue
             case _:
-                wire = render_part(part, own=False)
+                wire = render_part(part, same_dialect=False)
                 parts += [] if wire is None else [wire]
     return parts
 
 
 def _is_signed(part: Reasoning) -> bool:
-    return any("thoughtSignature" in document for document in render_reasoning(part, own=False, answer=False))
+    return any(
+        "thoughtSignature" in document
+        for document in render_reasoning(part, same_dialect=False, answer=False)
+    )
 
 
-def _writer(*, own: bool) -> Callable[[Part], Json | None]:
-    return lambda part: render_part(part, own=own)
+def _writer(*, same_dialect: bool) -> Callable[[Part], Json | None]:
+    return lambda part: render_part(part, same_dialect=same_dialect)
 
 
 def _append(contents: list[dict[str, Json]], role: str, parts: list[Json]) -> None:

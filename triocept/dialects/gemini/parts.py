@@ -42,32 +42,32 @@ def parse_part(value: Json, path: str) -> Part:
     return Opaque(NAME, value)
 
 
-def render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
+def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
     """A part of text, media or something opaque; None for what is no such part.
 
     Args:
         part: what to write.
-        own: whether its `extra` is in this dialect's words.
+        same_dialect: whether its `extra` is in this dialect's words.
     """
     document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
             document = {"text": text}
         case Media():
-            document = render_media(part, own=own)
+            document = render_media(part, same_dialect=same_dialect)
         case Opaque(dialect=dialect, raw=raw):
             return raw if dialect == NAME and isinstance(raw, dict) else None
         case _:
             return None
-    return merged(document, part.extra) if own and part.extra else document
+    return merged(document, part.extra) if same_dialect and part.extra else document
 
 
-def render_reasoning(part: Reasoning, *, own: bool, answer: bool) -> list[dict[str, Json]]:
+def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
     """The thoughts that this reasoning is: several, where it has several signatures.
 
     Args:
         part: what to write.
-        own: whether its `extra` is in this dialect's words.
+        same_dialect: whether its `extra` is in this dialect's words.
         answer: whether it goes to an agent, not to a provider, which refuses what others signed.
     """
     signatures: list[str | None] = list(_signatures_of(part.blobs))
@@ -81,7 +81,7 @@ def render_reasoning(part: Reasoning, *, own: bool, answer: bool) -> list[dict[s
         if signature is not None:
             document[_WIRE_SIGNATURE] = signature
         parts.append(document)
-    if own and part.extra and parts:
+    if same_dialect and part.extra and parts:
         parts[0] = merged(parts[0], part.extra)
     return parts
 
@@ -91,11 +91,13 @@ def _signatures_of(blobs: tuple[Blob, ...]) -> list[str]:
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == SIGNATURE]
 
 
-def render_media(media: Media, *, own: bool) -> dict[str, Json]:
+def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
     """`inlineData`, or `fileData` for what lies elsewhere."""
     if media.data is not None or media.url is None:
         inline = {"mimeType": media_type_of(media), "data": media.data or ""}
-        return {"inlineData": {**inline, "displayName": media.name} if own and media.name else inline}
+        return {
+            "inlineData": {**inline, "displayName": media.name} if same_dialect and media.name else inline
+        }
     embedded = split_data_url(media.url)
     if embedded is not None:
         return {"inlineData": {"mimeType": embedded[0] or media_type_of(media), "data": embedded[1]}}

@@ -107,22 +107,22 @@ def render_request(request: Request) -> Json:
         DialectError: its prompt is token ids, which only completions can say.
     """
     refuse_token_ids(request.messages)
-    own = request.dialect == NAME
-    messages = request.messages if own else portable(request.messages)
-    system, contents = render_messages(messages, own=own)
+    same_dialect = request.dialect == NAME
+    messages = request.messages if same_dialect else portable(request.messages)
+    system, contents = render_messages(messages, same_dialect=same_dialect)
     document: dict[str, Json] = {"model": full_model(request.model), "contents": contents}
     if system is not None:
         document["systemInstruction"] = system
-    tools = render_tools(request.tools, own=own)
+    tools = render_tools(request.tools, same_dialect=same_dialect)
     if tools:
         document["tools"] = tools
-    if request.tool_choice is not None and (tools or own):
-        document["toolConfig"] = _render_choice(request.tool_choice, own=own)
-    config = render_config(request, own=own)
+    if request.tool_choice is not None and (tools or same_dialect):
+        document["toolConfig"] = _render_choice(request.tool_choice, same_dialect=same_dialect)
+    config = render_config(request, same_dialect=same_dialect)
     if config:
         document[CONFIG] = config
-    return merged(document, request.extra) if own and request.extra else document
+    return merged(document, request.extra) if same_dialect and request.extra else document
 
 
-def _render_choice(choice: ToolChoice, *, own: bool) -> Json:
-    return {"functionCallingConfig": render_choice(choice, own=own)}
+def _render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
+    return {"functionCallingConfig": render_choice(choice, same_dialect=same_dialect)}

@@ -21,7 +21,7 @@ from ..._canonical.tokens import estimate_usage
 from .._failures import error_of
 from .._fields import merged
 from .._ids import fresh_id
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .chunks import Chunks
 from .error import find_error, parse_error
 from .finish import render_finish
@@ -51,10 +51,12 @@ def parse_response(document: Json) -> Response:
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect, NAME)
-    extra = (response.extra or {}) if own else {}
+    same_dialect = is_same_dialect(response.dialect, NAME)
+    extra = (response.extra or {}) if same_dialect else {}
     refusal = any(isinstance(part, RefusalText) for part in response.content)
-    parts = [document for part in response.content for document in _render_part(part, own=own)]
+    parts = [
+        document for part in response.content for document in _render_part(part, same_dialect=same_dialect)
+    ]
     candidate = {
         "content": {"parts": parts, "role": "model"},
         "finishReason": render_finish(response.stop_reason, calls=bool(response.tool_calls), refusal=refusal),
@@ -63,7 +65,7 @@ def render_response(response: Response, request: Request) -> Json:
     usage = response.usage or estimate_usage(request, response)
     document: dict[str, Json] = {} if is_blocked(extra, parts) else {"candidates": [candidate]}
     document |= {
-        "usageMetadata": render_usage(usage, own=own),
+        "usageMetadata": render_usage(usage, same_dialect=same_dialect),
         "modelVersion": response.model or request.model,
         "responseId": response.id or fresh_id(""),
     }
@@ -77,12 +79,12 @@ def is_blocked(extra: dict[str, Json], parts: object) -> bool:
     return bool(blocked) and not parts and "candidates" not in extra
 
 
-def _render_part(part: ResponsePart, *, own: bool) -> list[dict[str, Json]]:
+def _render_part(part: ResponsePart, *, same_dialect: bool) -> list[dict[str, Json]]:
     match part:
         case Reasoning():
-            return render_reasoning(part, own=own, answer=True)
+            return render_reasoning(part, same_dialect=same_dialect, answer=True)
         case ToolCall():
-            return [render_call(with_id(part), own=own)]
+            return [render_call(with_id(part), same_dialect=same_dialect)]
         case _:
-            document = render_part(part, own=own)
+            document = render_part(part, same_dialect=same_dialect)
             return [] if document is None else [document]

@@ -48,7 +48,7 @@ def parse_result(fields: ProtoFields, parse_part: Callable[[Json, str], Part]) -
 
 
 def render_result(
-    result: ToolResult, name: str | None, render: Callable[[Part], Json | None], *, own: bool
+    result: ToolResult, name: str | None, render: Callable[[Part], Json | None], *, same_dialect: bool
 ) -> dict[str, Json]:
     """A `functionResponse` part.
 
@@ -56,15 +56,15 @@ def render_result(
         result: what to write.
         name: that of the tool that was called.
         render: writes a part of it.
-        own: whether its `extra` is in this dialect's words.
+        same_dialect: whether its `extra` is in this dialect's words.
     """
-    extra = dict(result.extra or {}) if own else {}
+    extra = dict(result.extra or {}) if same_dialect else {}
     kept = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
     mark = kept.pop(_RESPONSE, _PLAIN)
     inner: dict[str, Json] = {} if not result.id or result.id.startswith(MADE) else {"id": result.id}
     inner["name"] = result.name or name or _UNNAMED
     inner[_RESPONSE] = _render_response(result, mark)
-    if own:
+    if same_dialect:
         parts = [wire for part in result.content if not isinstance(part, Text) and (wire := render(part))]
         if parts:
             inner["parts"] = parts

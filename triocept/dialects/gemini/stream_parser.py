@@ -48,7 +48,7 @@ class Parser(StreamParser):
             self._take(document, events)
         return events
 
-    def passes(self, data: bytes) -> bool:
+    def is_plain_content(self, data: bytes) -> bool:
         return _CHUNKS.fullmatch(data) is not None and _DOUBT.search(data) is None
 
     @property

@@ -23,7 +23,7 @@ from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .._sequence import PartEvent, PartSequence
 from ..streams import StreamRenderer
 from .error import render_error
@@ -75,7 +75,7 @@ class Renderer(StreamRenderer):
         return b"\n" if self._array else self._item(_EMPTY)
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect, NAME)
+        self._own = is_same_dialect(event.dialect, NAME)
         self._usage = event.usage
         self._extra = dict(event.extra or {}) if self._own else {}
         self._about = {
@@ -96,7 +96,7 @@ class Renderer(StreamRenderer):
                 if isinstance(part, ToolCall):
                     self._calls = True
                     self._characters += len(part.name)
-                self._writer = writer_of(part, own=self._own)
+                self._writer = writer_of(part, same_dialect=self._own)
                 return self._writer.start()
             case PartBlob(blob=blob) if self._writer:
                 return self._writer.blob(blob)
@@ -120,7 +120,7 @@ class Renderer(StreamRenderer):
         }
         usage = event.usage or self._usage or estimate_streamed(self._request, self._characters)
         document: dict[str, Json] = {} if is_blocked(extra, self._parts) else {"candidates": [candidate]}
-        document |= {"usageMetadata": render_usage(usage, own=self._own), **self._about}
+        document |= {"usageMetadata": render_usage(usage, same_dialect=self._own), **self._about}
         last = self._item(encode_json(merged(document, extra) if extra else document))
         return last + b"]" if self._array else last
 

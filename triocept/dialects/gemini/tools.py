@@ -47,18 +47,20 @@ def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
     """The tools that one of the wire is."""
     fields = ProtoFields(value, path)
     functions = [_parse_function(item, where) for where, item in fields.each(_FUNCTIONS)]
-    own = (fields.rest() or {}).items()
+    same_dialect = (fields.rest() or {}).items()
     servers = [
-        Tool(name=name, kind="server", extra={name: inner}) for name, inner in own if inner is not None
+        Tool(name=name, kind="server", extra={name: inner})
+        for name, inner in same_dialect
+        if inner is not None
     ]
     return (*functions, *servers)
 
 
-def render_tools(tools: Iterable[Tool], *, own: bool) -> list[Json]:
+def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
     """The wire's tools; another provider's own are left out."""
-    functions = [_render_function(tool, own=own) for tool in tools if tool.kind != "server"]
+    functions = [_render_function(tool, same_dialect=same_dialect) for tool in tools if tool.kind != "server"]
     documents: list[Json] = [{_FUNCTIONS: functions}] if functions else []
-    return documents + [tool.extra for tool in tools if tool.kind == "server" and own and tool.extra]
+    return documents + [tool.extra for tool in tools if tool.kind == "server" and same_dialect and tool.extra]
 
 
 def parse_choice(fields: ProtoFields) -> ToolChoice | None:
@@ -75,13 +77,13 @@ def parse_choice(fields: ProtoFields) -> ToolChoice | None:
     return choice
 
 
-def render_choice(choice: ToolChoice, *, own: bool) -> Json:
+def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
     """The `functionCallingConfig`."""
     modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
     document: dict[str, Json] = {"mode": modes[choice.mode]}
     if choice.mode == "tool":
         document[_NAMES] = [choice.name or ""]
-    return merged(document, choice.extra) if own and choice.extra else document
+    return merged(document, choice.extra) if same_dialect and choice.extra else document
 
 
 def parse_call(fields: ProtoFields) -> ToolCall:
@@ -95,14 +97,14 @@ def parse_call(fields: ProtoFields) -> ToolCall:
     return ToolCall(name, arguments, identity, extra=fields.rest())
 
 
-def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
+def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     """A `functionCall` part."""
     if call.kind == "text":
         call = wrapped(call)
     inner: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
     inner |= {"name": call.name, "args": object_of(call.arguments)}
     document = {_CALL: inner}
-    return merged(document, call.extra) if own and call.extra else document
+    return merged(document, call.extra) if same_dialect and call.extra else document
 
 
 def with_id(call: ToolCall) -> ToolCall:
@@ -120,17 +122,17 @@ def _parse_function(value: Json, path: str) -> Tool:
     return Tool(name=name, description=description, parameters=schema, extra=fields.rest())
 
 
-def _render_function(tool: Tool, *, own: bool) -> Json:
+def _render_function(tool: Tool, *, same_dialect: bool) -> Json:
     document: dict[str, Json] = {"name": tool.name}
     if tool.description is not None:
         document["description"] = tool.description
     schema = SCHEMA if tool.kind == "custom" else tool.parameters
-    extra = dict(tool.extra or {}) if own and tool.kind == "function" else {}
+    extra = dict(tool.extra or {}) if same_dialect and tool.kind == "function" else {}
     raw = extra.pop(_PARAMETERS, None)
     if raw is not None and json_schema_of(raw) == schema:
         document[_PARAMETERS] = raw
     elif schema is not None:
-        document[_SCHEMA] = schema if own or "type" in schema else {"type": "object", **schema}
+        document[_SCHEMA] = schema if same_dialect or "type" in schema else {"type": "object", **schema}
     return merged(document, extra) if extra else document
 
 

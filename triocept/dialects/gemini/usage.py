@@ -42,9 +42,9 @@ def parse_usage(value: Json, path: str) -> Usage | None:
     )
 
 
-def render_usage(usage: Usage, *, own: bool) -> dict[str, Json]:
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
     """The wire form of the usage."""
-    extra = (usage.extra or {}) if own else {}
+    extra = (usage.extra or {}) if same_dialect else {}
     tools = extra.get(_TOOLS)
     added = tools if isinstance(tools, int) else 0
     document: dict[str, Json] = {

@@ -13,25 +13,25 @@ from .tools import render_call, with_id
 __all__ = ["Writer", "writer_of"]
 
 
-def writer_of(part: ResponsePart, *, own: bool) -> Writer:
+def writer_of(part: ResponsePart, *, same_dialect: bool) -> Writer:
     """The writer of a part that begins."""
     match part:
         case ToolCall():
-            return _CallWriter(part, own=own)
+            return _CallWriter(part, same_dialect=same_dialect)
         case Reasoning():
-            return _ThoughtWriter(part, own=own)
+            return _ThoughtWriter(part, same_dialect=same_dialect)
         case Text() | RefusalText():
-            return _TextWriter(part, own=own)
+            return _TextWriter(part, same_dialect=same_dialect)
         case _:
-            return _OpaqueWriter(part, own=own)
+            return _OpaqueWriter(part, same_dialect=same_dialect)
 
 
 class Writer:
     """What all have in common: each method gives the wire parts of one chunk, comma-separated; empty: no chunk."""
 
-    def __init__(self, part: ResponsePart, *, own: bool) -> None:
+    def __init__(self, part: ResponsePart, *, same_dialect: bool) -> None:
         self._part = part
-        self._own = own
+        self._own = same_dialect
         self._held: list[str] = []
 
     def start(self) -> bytes:
@@ -70,7 +70,7 @@ class _TextWriter(Writer):
     def end(self) -> bytes:
         if not self._extra:
             return b""
-        document = render_part(Text("".join(self._held), self._extra), own=True)
+        document = render_part(Text("".join(self._held), self._extra), same_dialect=True)
         return encode_json(document)
 
 
@@ -98,7 +98,7 @@ class _ThoughtWriter(Writer):
     def end(self) -> bytes:
         whole = Reasoning("".join(self._held), self._blobs, self._extra)
         return b",".join(
-            encode_json(document) for document in render_reasoning(whole, own=self._own, answer=True)
+            encode_json(document) for document in render_reasoning(whole, same_dialect=self._own, answer=True)
         )
 
 
@@ -108,10 +108,12 @@ class _CallWriter(Writer):
         if not isinstance(call, ToolCall):
             return b""
         whole = msgspec.structs.replace(call, arguments=call.arguments + "".join(self._held))
-        return encode_json(render_call(with_id(whole), own=self._own))
+        return encode_json(render_call(with_id(whole), same_dialect=self._own))
 
 
 class _OpaqueWriter(Writer):
     def start(self) -> bytes:
-        document: Json = render_part(self._part, own=self._own) if isinstance(self._part, Opaque) else None
+        document: Json = (
+            render_part(self._part, same_dialect=self._own) if isinstance(self._part, Opaque) else None
+        )
         return b"" if document is None else encode_json(document)

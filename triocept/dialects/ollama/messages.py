@@ -86,12 +86,12 @@ def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(found)
 
 
-def render_messages(messages: Iterable[Message], *, own: bool) -> list[Json]:
+def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
     """The messages of a request.
 
     Args:
         messages: the conversation.
-        own: whether it came in this dialect.
+        same_dialect: whether it came in this dialect.
     """
     documents: list[Json] = []
     waiting: list[Part] = []  # what the results so far show
@@ -99,23 +99,23 @@ def render_messages(messages: Iterable[Message], *, own: bool) -> list[Json]:
     for message in messages:
         names |= {call.id: call.name for call in message.tool_calls}
         results = message.tool_results
-        documents += [_render_result(result, names, own=own) for result in results]
-        if not own:
+        documents += [_render_result(result, names, same_dialect=same_dialect) for result in results]
+        if not same_dialect:
             waiting += [part for result in results for part in result.content if isinstance(part, Media)]
         rest = [part for part in message.content if not isinstance(part, ToolResult)]
         if results and not rest:
             continue
         if waiting and message.role not in ("user", "tool"):
-            documents.append({"role": "user", **render_parts(waiting, own=own)})
+            documents.append({"role": "user", **render_parts(waiting, same_dialect=same_dialect)})
             waiting = []
-        documents.append(_render_message(message, [*waiting, *rest], own=own))
+        documents.append(_render_message(message, [*waiting, *rest], same_dialect=same_dialect))
         waiting = []
     if waiting:
-        documents.append({"role": "user", **render_parts(waiting, own=own)})
+        documents.append({"role": "user", **render_parts(waiting, same_dialect=same_dialect)})
     return documents
 
 
-def render_parts(parts: Sequence[Part], *, own: bool) -> dict[str, Json]:
+def render_parts(parts: Sequence[Part], *, same_dialect: bool) -> dict[str, Json]:
     """The fields of a message that say these parts; those that have no place in one are left out."""
     texts = [text for part in parts if (text := _text_of(part)) is not None]
     document: dict[str, Json] = {"content": "".join(texts)}
@@ -123,22 +123,24 @@ def render_parts(parts: Sequence[Part], *, own: bool) -> dict[str, Json]:
         document["thinking"] = thinking
     if images := [data for part in parts if isinstance(part, Media) and (data := _image_of(part))]:
         document["images"] = images
-    if calls := [render_call(part, own=own) for part in parts if isinstance(part, ToolCall)]:
+    if calls := [
+        render_call(part, same_dialect=same_dialect) for part in parts if isinstance(part, ToolCall)
+    ]:
         document["tool_calls"] = calls
     return document
 
 
-def _render_message(message: Message, parts: Sequence[Part], *, own: bool) -> Json:
+def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bool) -> Json:
     role = "user" if message.role == "tool" else message.role
     unsigned = [part for part in parts if not (isinstance(part, Reasoning) and part.blobs)]
-    document: Json = {"role": _RENDERED.get(role, role), **render_parts(unsigned, own=own)}
-    return merged(document, message.extra) if own and message.extra else document
+    document: Json = {"role": _RENDERED.get(role, role), **render_parts(unsigned, same_dialect=same_dialect)}
+    return merged(document, message.extra) if same_dialect and message.extra else document
 
 
-def _render_result(result: ToolResult, names: dict[str, str], *, own: bool) -> Json:
-    shown = [part for part in result.content if own or not isinstance(part, Media)]
-    said = render_parts(shown, own=own)
-    if not said["content"] and result.content and not own:
+def _render_result(result: ToolResult, names: dict[str, str], *, same_dialect: bool) -> Json:
+    shown = [part for part in result.content if same_dialect or not isinstance(part, Media)]
+    said = render_parts(shown, same_dialect=same_dialect)
+    if not said["content"] and result.content and not same_dialect:
         said["content"] = "(see below)"
     if result.is_error:
         said["content"] = f"Error: {said['content']}"
@@ -147,7 +149,7 @@ def _render_result(result: ToolResult, names: dict[str, str], *, own: bool) -> J
         document["tool_name"] = name
     if result.id and not result.id.startswith(MADE):
         document["tool_call_id"] = result.id
-    return merged(document, result.extra) if own and result.extra else document
+    return merged(document, result.extra) if same_dialect and result.extra else document
 
 
 def _parse_image(text: str) -> Media:

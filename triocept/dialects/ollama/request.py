@@ -62,15 +62,15 @@ def render_request(request: Request) -> Json:
         DialectError: its prompt is token ids, which only completions can say.
     """
     refuse_token_ids(request.messages)
-    own = request.dialect == NAME
-    messages = request.messages if own else portable(request.messages)
+    same_dialect = request.dialect == NAME
+    messages = request.messages if same_dialect else portable(request.messages)
     document: dict[str, Json] = {
         "model": request.model,
-        "messages": render_messages(messages, own=own),
+        "messages": render_messages(messages, same_dialect=same_dialect),
         "stream": request.stream,
     }
-    offered = request.tools if own else _offered(request)
-    tools = [wire for tool in offered if (wire := render_tool(tool, own=own)) is not None]
+    offered = request.tools if same_dialect else _offered(request)
+    tools = [wire for tool in offered if (wire := render_tool(tool, same_dialect=same_dialect)) is not None]
     if tools:
         document["tools"] = tools
     if options := _render_options(request.sampling):
@@ -81,7 +81,7 @@ def render_request(request: Request) -> Json:
     think = _render_think(request.reasoning)
     if think is not None:
         document["think"] = think
-    return merged(document, request.extra) if own and request.extra else document
+    return merged(document, request.extra) if same_dialect and request.extra else document
 
 
 def _parse(document: Json, memory: Memory) -> Request:

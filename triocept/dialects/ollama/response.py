@@ -21,7 +21,7 @@ from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_usage
 from .._failures import error_of
 from .._fields import merged
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .chunks import Chunks
 from .error import find_error, parse_error
 from .finish import render_finish
@@ -51,16 +51,16 @@ def parse_response(document: Json) -> Response:
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect, NAME)
+    same_dialect = is_same_dialect(response.dialect, NAME)
     document: dict[str, Json] = {
         "model": response.model or request.model,
         "created_at": now(),
-        "message": {"role": "assistant", **render_parts(response.content, own=own)},
+        "message": {"role": "assistant", **render_parts(response.content, same_dialect=same_dialect)},
         "done": True,
         "done_reason": render_finish(response.stop_reason),
         **render_usage(response.usage or estimate_usage(request, response)),
     }
-    return merged(document, response.extra) if own and response.extra else document
+    return merged(document, response.extra) if same_dialect and response.extra else document
 
 
 def now() -> str:

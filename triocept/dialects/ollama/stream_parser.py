@@ -41,7 +41,7 @@ class Parser(StreamParser):
             self._take(line, events)
         return events
 
-    def passes(self, data: bytes) -> bool:
+    def is_plain_content(self, data: bytes) -> bool:
         return _LINES.fullmatch(data) is not None and _DOUBT.search(data) is None
 
     @property

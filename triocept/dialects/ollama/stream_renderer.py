@@ -22,7 +22,7 @@ from .._failures import Failure
 from .._fields import merged
 from .._json import encode_json, encode_text
 from .._lines import encode_line
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .._sequence import PartEvent, PartSequence
 from ..streams import StreamRenderer
 from .error import render_error
@@ -72,7 +72,7 @@ class Renderer(StreamRenderer):
         return self._head + _TEXT + b'""' + _BEHIND
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect, NAME)
+        self._own = is_same_dialect(event.dialect, NAME)
         self._usage = event.usage
         self._extra = dict(event.extra or {}) if self._own else {}
         self._open_head(event.model)
@@ -116,7 +116,7 @@ class Renderer(StreamRenderer):
         if call is None:
             return b""
         whole = msgspec.structs.replace(call, arguments="".join(self._held))
-        message = {"role": "assistant", **render_parts([whole], own=self._own)}
+        message = {"role": "assistant", **render_parts([whole], same_dialect=self._own)}
         return self._head + encode_json(message)[:-1] + _BEHIND
 
     def _end(self, event: ResponseEnd) -> bytes:

@@ -33,7 +33,7 @@ def parse_tool(value: Json, path: str) -> Tool:
     return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())
 
 
-def render_tool(tool: Tool, *, own: bool) -> Json | None:
+def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
     """The tool's wire form; None for another provider's own tool."""
     if tool.kind == "server":
         return None
@@ -43,10 +43,10 @@ def render_tool(tool: Tool, *, own: bool) -> Json | None:
     parameters = SCHEMA if tool.kind == "custom" else tool.parameters
     if parameters is not None:
         inner["parameters"] = parameters
-    if own and tool.strict is not None:
+    if same_dialect and tool.strict is not None:
         inner["strict"] = tool.strict
     document: dict[str, Json] = {"type": "function", "function": inner}
-    return merged(document, tool.extra) if own and tool.extra else document
+    return merged(document, tool.extra) if same_dialect and tool.extra else document
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
@@ -62,10 +62,10 @@ def parse_call(value: Json, path: str) -> ToolCall:
     return ToolCall(name, arguments, identity, extra=fields.rest())
 
 
-def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
+def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     """The wire form of a call."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
     document["function"] = {"name": call.name, "arguments": object_of(call.arguments)}
-    return merged(document, call.extra) if own and call.extra else document
+    return merged(document, call.extra) if same_dialect and call.extra else document

@@ -72,7 +72,7 @@ class ChunkParser(StreamParser):
                 self._take(sse, events)
         return events
 
-    def passes(self, data: bytes) -> bool:
+    def is_plain_content(self, data: bytes) -> bool:
         return _CHUNKS.fullmatch(data) is not None and _DOUBT.search(data) is None
 
     @property
@@ -189,4 +189,4 @@ class ChunkRenderer(StreamRenderer):
         if not self._request.include_usage:
             return DONE
         usage = counted or self._start_usage or estimate_streamed(self._request, self._characters)
-        return self._line({"choices": [], "usage": render_usage(usage, own=self._own)}) + DONE
+        return self._line({"choices": [], "usage": render_usage(usage, same_dialect=self._own)}) + DONE

@@ -52,10 +52,10 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
     return OutputFormat(kind="json_schema", name=title, schema=schema, strict=strict, extra=form.rest())
 
 
-def render_format(output: OutputFormat, *, own: bool) -> Json:
+def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
     """The wire form of the shape; its name is required, and is made where the source has none."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
         document["json_schema"] = known_of(inner)
-    return merged(document, output.extra) if own and output.extra else document
+    return merged(document, output.extra) if same_dialect and output.extra else document

@@ -69,30 +69,30 @@ def assistant_parts(fields: Fields) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def render_messages(messages: Iterable[Message], *, own: bool) -> list[Json]:
+def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
     """The messages of a request.
 
     Args:
         messages: the conversation.
-        own: whether it came in this dialect.
+        same_dialect: whether it came in this dialect.
     """
     documents: list[Json] = []
     waiting: list[Part] = []  # media of the results so far
     for message in messages:
         results = message.tool_results
-        documents += [_render_result(result, own=own) for result in results]
-        if not own:
+        documents += [_render_result(result, same_dialect=same_dialect) for result in results]
+        if not same_dialect:
             waiting += [part for result in results for part in _media_of(result)]
         rest = [part for part in message.content if not isinstance(part, ToolResult)]
         if results and not rest:
             continue
         if waiting and message.role not in ("user", "tool"):
-            documents.append({"role": "user", "content": render_content(waiting, own=own)})
+            documents.append({"role": "user", "content": render_content(waiting, same_dialect=same_dialect)})
             waiting = []
-        documents.append(_render_message(message, [*waiting, *rest], own=own))
+        documents.append(_render_message(message, [*waiting, *rest], same_dialect=same_dialect))
         waiting = []
     if waiting:
-        documents.append({"role": "user", "content": render_content(waiting, own=own)})
+        documents.append({"role": "user", "content": render_content(waiting, same_dialect=same_dialect)})
     return documents
 
 
@@ -107,24 +107,24 @@ def _parse_result(fields: Fields, role: str) -> Message:
     return Message("tool", (ToolResult(id=identity, content=content, name=name, extra=fields.rest()),))
 
 
-def _render_message(message: Message, parts: Sequence[Part], *, own: bool) -> Json:
+def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bool) -> Json:
     role = "user" if message.role == "tool" else message.role
     document: dict[str, Json] = {"role": role}
     if role == "assistant":
-        document |= _render_assistant(parts, own=own)
+        document |= _render_assistant(parts, same_dialect=same_dialect)
     else:
-        document["content"] = render_content(parts, own=own)
+        document["content"] = render_content(parts, same_dialect=same_dialect)
     if message.name is not None:
         document["name"] = message.name
-    return merged(document, message.extra) if own and message.extra else document
+    return merged(document, message.extra) if same_dialect and message.extra else document
 
 
-def _render_assistant(parts: Sequence[Part], *, own: bool) -> dict[str, Json]:
-    calls = [render_call(part, own=own) for part in parts if isinstance(part, ToolCall)]
-    content = render_content(parts, own=own)
+def _render_assistant(parts: Sequence[Part], *, same_dialect: bool) -> dict[str, Json]:
+    calls = [render_call(part, same_dialect=same_dialect) for part in parts if isinstance(part, ToolCall)]
+    content = render_content(parts, same_dialect=same_dialect)
     # Strict servers refuse null where there are no calls; others refuse an empty text where there are.
     document: dict[str, Json] = {"content": content if content or not calls else None}
-    document |= render_reasoning(_replayable(parts), own=own)
+    document |= render_reasoning(_replayable(parts), same_dialect=same_dialect)
     refusal = "".join(part.text for part in parts if isinstance(part, RefusalText))
     if refusal:
         document["refusal"] = refusal
@@ -139,10 +139,10 @@ def _replayable(parts: Sequence[Part]) -> list[Reasoning]:
     return [part for part in found if all(blob.dialect == NAME for blob in part.blobs)]
 
 
-def _render_result(result: ToolResult, *, own: bool) -> Json:
-    parts = [part for part in result.content if own or not isinstance(part, Media)]
-    content = render_content(parts, own=own)
-    if not content and result.content and not own:
+def _render_result(result: ToolResult, *, same_dialect: bool) -> Json:
+    parts = [part for part in result.content if same_dialect or not isinstance(part, Media)]
+    content = render_content(parts, same_dialect=same_dialect)
+    if not content and result.content and not same_dialect:
         content = "(see below)"
     if result.is_error:
         content = (
@@ -153,7 +153,7 @@ def _render_result(result: ToolResult, *, own: bool) -> Json:
     document = {"role": "tool", "tool_call_id": result.id or legal_id("", "call_"), "content": content}
     if result.name is not None:
         document["name"] = result.name
-    return merged(document, result.extra) if own and result.extra else document
+    return merged(document, result.extra) if same_dialect and result.extra else document
 
 
 def _media_of(result: ToolResult) -> list[Part]:

@@ -37,17 +37,19 @@ def parse_result_content(value: Json, path: str) -> tuple[Text | Media | Opaque,
     return in_result(parse_content(value, path), value, NAME)
 
 
-def render_content(parts: Iterable[Part], *, own: bool) -> Json:
+def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
     """The `content` of a message: a string where it is only plain text."""
-    return as_content([document for part in parts if (document := render_part(part, own=own)) is not None])
+    return as_content(
+        [document for part in parts if (document := render_part(part, same_dialect=same_dialect)) is not None]
+    )
 
 
-def render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
+def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
     """One content part; None for what has no place in `content`.
 
     Args:
         part: what to write.
-        own: whether its `extra` is in this dialect's words.
+        same_dialect: whether its `extra` is in this dialect's words.
     """
     document: dict[str, Json] | None = None
     match part:
@@ -58,7 +60,7 @@ def render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
         case Opaque(dialect=dialect, raw=raw):
             return raw if dialect == NAME and isinstance(raw, dict) else None
     extra = None if document is None or isinstance(part, ToolResult | Opaque) else part.extra
-    return merged(document, extra) if own and extra else document
+    return merged(document, extra) if same_dialect and extra else document
 
 
 def _parse_part(value: Json, path: str) -> Part:

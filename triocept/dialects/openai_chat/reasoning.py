@@ -45,11 +45,11 @@ def take_reasoning(fields: Fields) -> Reasoning | None:
     return Reasoning(text, blobs, None if name == _DEFAULT else {"field": name})
 
 
-def render_reasoning(parts: Iterable[Reasoning], *, own: bool) -> dict[str, Json]:
+def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[str, Json]:
     """The fields that say this reasoning."""
     document: dict[str, Json] = {}
     for part in parts:
-        name = field_of(part, own=own)
+        name = field_of(part, same_dialect=same_dialect)
         if part.text and name != DETAILS:
             document[name] = document.get(name, "") + part.text
         details = [detail for blob in part.blobs if (detail := render_detail(blob)) is not None]
@@ -58,9 +58,9 @@ def render_reasoning(parts: Iterable[Reasoning], *, own: bool) -> dict[str, Json
     return document
 
 
-def field_of(part: Reasoning, *, own: bool) -> str:
+def field_of(part: Reasoning, *, same_dialect: bool) -> str:
     """The name under which its text is written."""
-    name = (part.extra or {}).get("field") if own else None
+    name = (part.extra or {}).get("field") if same_dialect else None
     return name if name in (*_NAMES, DETAILS) else _DEFAULT
 
 

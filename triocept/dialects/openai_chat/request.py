@@ -78,25 +78,29 @@ def render_request(request: Request) -> Json:
         DialectError: its prompt is token ids, which only completions can say.
     """
     refuse_token_ids(request.messages)
-    own = request.dialect == NAME
+    same_dialect = request.dialect == NAME
     document: dict[str, Json] = {
         "model": request.model,
-        "messages": render_messages(request.messages if own else portable(request.messages), own=own),
+        "messages": render_messages(
+            request.messages if same_dialect else portable(request.messages), same_dialect=same_dialect
+        ),
     }
-    tools = [wire for tool in request.tools if (wire := render_tool(tool, own=own)) is not None]
+    tools = [
+        wire for tool in request.tools if (wire := render_tool(tool, same_dialect=same_dialect)) is not None
+    ]
     if tools:
         document["tools"] = tools
-    if tools or own:  # OpenAI refuses both without tools
+    if tools or same_dialect:  # OpenAI refuses both without tools
         if request.tool_choice is not None:
-            document["tool_choice"] = render_choice(request.tool_choice, own=own)
+            document["tool_choice"] = render_choice(request.tool_choice, same_dialect=same_dialect)
         if request.parallel_tool_calls is not None:
             document["parallel_tool_calls"] = request.parallel_tool_calls
-    extra = dict(request.extra or {}) if own else {}
+    extra = dict(request.extra or {}) if same_dialect else {}
     if request.sampling.max_output_tokens is not None:
         document[_OLD_MAX if _OLD_MAX in extra else _MAX] = request.sampling.max_output_tokens
-    document |= render_sampling(request.sampling, own=own)
+    document |= render_sampling(request.sampling, same_dialect=same_dialect)
     extra.pop(_OLD_MAX, None)
-    document |= _render_asks(request, own=own)
+    document |= _render_asks(request, same_dialect=same_dialect)
     return merged(document, extra) if extra else document
 
 
@@ -140,11 +144,11 @@ def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
     return ReasoningAsk(effort=effort) if effort else None
 
 
-def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
+def _render_asks(request: Request, *, same_dialect: bool) -> dict[str, Json]:
     document = render_stream(request)
     effort = effort_for(request.reasoning)
     if effort:
         document["reasoning_effort"] = effort
     if request.output_format:
-        document["response_format"] = render_format(request.output_format, own=own)
-    return document | render_user(request, own=own)
+        document["response_format"] = render_format(request.output_format, same_dialect=same_dialect)
+    return document | render_user(request, same_dialect=same_dialect)

@@ -23,7 +23,7 @@ from .._custom import custom_names, fitted_call
 from .._failures import error_of
 from .._fields import Fields, merged
 from .._ids import fresh_id
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .error import find_error, parse_error
 from .finish import parse_finish, render_finish
 from .messages import assistant_parts
@@ -70,15 +70,15 @@ def parse_response(document: Json) -> Response:
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect, NAME)
+    same_dialect = is_same_dialect(response.dialect, NAME)
     calls, refusal = bool(response.tool_calls), any(isinstance(p, RefusalText) for p in response.content)
     choice: dict[str, Json] = {
         "index": 0,
-        "message": _render_message(response, request, own=own),
+        "message": _render_message(response, request, same_dialect=same_dialect),
         "logprobs": None,
         "finish_reason": render_finish(response.stop_reason, calls=calls, refusal=refusal),
     }
-    return render_answer(response, request, choice, "chat.completion", "chatcmpl-", own=own)
+    return render_answer(response, request, choice, "chat.completion", "chatcmpl-", same_dialect=same_dialect)
 
 
 def open_answer(document: Json) -> tuple[Fields, Fields]:
@@ -125,7 +125,13 @@ def closed_answer(
 
 
 def render_answer(
-    response: Response, request: Request, choice: dict[str, Json], kind: str, prefix: str, *, own: bool
+    response: Response,
+    request: Request,
+    choice: dict[str, Json],
+    kind: str,
+    prefix: str,
+    *,
+    same_dialect: bool,
 ) -> Json:
     """The document of an answer with this choice; `kind` is its `object`, `prefix` that of a made id."""
     if response.stop_sequence is not None:
@@ -138,8 +144,8 @@ def render_answer(
         "choices": [choice],
     }
     if response.usage is not None:
-        document["usage"] = render_usage(response.usage, own=own)
-    return merged(document, response.extra) if own and response.extra else document
+        document["usage"] = render_usage(response.usage, same_dialect=same_dialect)
+    return merged(document, response.extra) if same_dialect and response.extra else document
 
 
 def _first_choice(fields: Fields) -> Fields:
@@ -150,27 +156,27 @@ def _first_choice(fields: Fields) -> Fields:
     return min(choices, key=lambda choice: choice.integer("index") or 0)
 
 
-def _render_message(response: Response, request: Request, *, own: bool) -> dict[str, Json]:
+def _render_message(response: Response, request: Request, *, same_dialect: bool) -> dict[str, Json]:
     texts = [part.text for part in response.content if isinstance(part, Text)]
     refusal = "".join([part.text for part in response.content if isinstance(part, RefusalText)])
-    calls = [_render_call(call, request, own=own) for call in response.tool_calls]
+    calls = [_render_call(call, request, same_dialect=same_dialect) for call in response.tool_calls]
     message: dict[str, Json] = {
         "role": "assistant",
         "content": "".join(texts) if texts or not calls else None,
         "refusal": refusal or None,
     }
     reasoning = (part for part in response.content if isinstance(part, Reasoning))
-    message |= render_reasoning(reasoning, own=own)
+    message |= render_reasoning(reasoning, same_dialect=same_dialect)
     if calls:
         message["tool_calls"] = calls
-    for part in response.content if own else ():
+    for part in response.content if same_dialect else ():
         if isinstance(part, Text) and part.extra:
             message = merged(message, part.extra)
     return message
 
 
-def _render_call(call: ToolCall, request: Request, *, own: bool) -> dict[str, Json]:
-    return render_call(_with_id(fitted_call(call, custom_names(request))), own=own)
+def _render_call(call: ToolCall, request: Request, *, same_dialect: bool) -> dict[str, Json]:
+    return render_call(_with_id(fitted_call(call, custom_names(request))), same_dialect=same_dialect)
 
 
 def _with_id(call: ToolCall) -> ToolCall:

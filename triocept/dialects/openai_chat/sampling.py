@@ -25,12 +25,12 @@ def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
     )
 
 
-def render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
+def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
     """The fields of it, but for the cap on the output."""
     document: dict[str, Json] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "top_k": sampling.top_k if own else None,  # OpenAI refuses it, vLLM knows it
+        "top_k": sampling.top_k if same_dialect else None,  # OpenAI refuses it, vLLM knows it
         "stop": list(sampling.stop) or None,
         "seed": sampling.seed,
         "presence_penalty": sampling.presence_penalty,
@@ -56,9 +56,9 @@ def render_stream(request: Request) -> dict[str, Json]:
     return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}
 
 
-def render_user(request: Request, *, own: bool) -> dict[str, Json]:
+def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
     """The `user`; one that OpenAI refuses is left out."""
-    fits = request.user is not None and (own or len(request.user) <= _MAX_USER)
+    fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}
 
 

@@ -21,7 +21,7 @@ from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, encode_text
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .chunks import ChunkRenderer
 from .error import render_error
 from .finish import render_finish
@@ -80,7 +80,7 @@ class Renderer(ChunkRenderer):
         return self._chunk({})
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect, NAME)
+        self._own = is_same_dialect(event.dialect, NAME)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
         extra = (event.extra or {}) if self._own else {}
@@ -93,7 +93,7 @@ class Renderer(ChunkRenderer):
                 extra = self._chunk(part.extra) if self._own and part.extra else b""
                 return extra + self._delta(index, text)
             case Reasoning(text=text, blobs=blobs):
-                name = field_of(part, own=self._own)
+                name = field_of(part, same_dialect=self._own)
                 if name != DETAILS:
                     self._frame(index, b'"' + name.encode() + b'":')
                 return self._delta(index, text) + b"".join(map(self._blob, blobs))
@@ -118,7 +118,7 @@ class Renderer(ChunkRenderer):
         inner = b'"custom":{"input":' if call.kind == "text" else b'"function":{"arguments":'
         self._frame(index, b'"tool_calls":[{"index":%d,' % opened.number + inner, b"}}]")
         empty = msgspec.structs.replace(call, id=call.id or fresh_id("call_"))
-        document = render_call(empty, own=self._own)
+        document = render_call(empty, same_dialect=self._own)
         field = "input" if call.kind == "text" else "arguments"
         document["custom" if call.kind == "text" else "function"][field] = ""
         return self._chunk({"tool_calls": [{"index": opened.number, **document}]})

@@ -50,9 +50,9 @@ def parse_tool(value: Json, path: str) -> Tool:
     )
 
 
-def render_tool(tool: Tool, *, own: bool) -> Json | None:
+def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
     """The tool's wire form; None for another provider's own tool."""
-    if tool.kind != "function" and own and tool.extra:
+    if tool.kind != "function" and same_dialect and tool.extra:
         return tool.extra
     if tool.kind == "server":
         return None
@@ -66,7 +66,7 @@ def render_tool(tool: Tool, *, own: bool) -> Json | None:
     if tool.strict is not None:
         inner["strict"] = tool.strict
     document = {"type": "function", "function": inner}
-    return merged(document, tool.extra) if own and tool.extra else document
+    return merged(document, tool.extra) if same_dialect and tool.extra else document
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
@@ -93,9 +93,9 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
     return ToolChoice(mode="required" if required else "auto", extra=value)
 
 
-def render_choice(choice: ToolChoice, *, own: bool) -> Json:
+def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
     """The wire form of a tool choice."""
-    if own and choice.extra:
+    if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     if choice.mode == "tool":
         return {"type": "function", "function": {"name": choice.name or ""}}
@@ -127,7 +127,7 @@ def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
     return (ToolCall(name, _arguments(inner), f"call_{name}"),)
 
 
-def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
+def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     """The wire form of a tool call."""
     document: dict[str, Json]
     identity = call.id or legal_id("", "call_")
@@ -137,7 +137,7 @@ def render_call(call: ToolCall, *, own: bool) -> dict[str, Json]:
     else:
         function = {"name": call.name, "arguments": call.arguments or "{}"}
         document = {"id": identity, "type": "function", "function": function}
-    return merged(document, call.extra) if own and call.extra else document
+    return merged(document, call.extra) if same_dialect and call.extra else document
 
 
 def arguments_text(value: Json, path: str) -> str:

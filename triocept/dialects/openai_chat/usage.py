@@ -66,7 +66,7 @@ def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | No
     )
 
 
-def render_usage(usage: Usage, *, own: bool) -> Json:
+def render_usage(usage: Usage, *, same_dialect: bool) -> Json:
     """The wire form of the usage."""
     document: dict[str, Json] = {
         "prompt_tokens": usage.input_tokens,
@@ -79,4 +79,4 @@ def render_usage(usage: Usage, *, own: bool) -> Json:
         document["prompt_tokens_details"] = known
     if usage.reasoning_tokens is not None:
         document["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return merged(document, usage.extra) if own and usage.extra else document
+    return merged(document, usage.extra) if same_dialect and usage.extra else document

@@ -64,13 +64,13 @@ def render_request(request: Request) -> Json:
     Raises:
         DialectError: it has tools, media or the like, which a prompt cannot say.
     """
-    own = request.dialect == NAME
+    same_dialect = request.dialect == NAME
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):
         raise DialectError("tools cannot be offered in completions", path="tools")
     document: dict[str, Json] = {"model": request.model, "prompt": render_prompt(request.messages)}
     cap = request.sampling.max_output_tokens
-    if cap is not None or not own:
+    if cap is not None or not same_dialect:
         document["max_tokens"] = _MAX_TOKENS if cap is None else cap
-    document |= render_sampling(request.sampling, own=own)
-    document |= render_stream(request) | render_user(request, own=own)
-    return merged(document, request.extra) if own and request.extra else document
+    document |= render_sampling(request.sampling, same_dialect=same_dialect)
+    document |= render_stream(request) | render_user(request, same_dialect=same_dialect)
+    return merged(document, request.extra) if same_dialect and request.extra else document

@@ -16,7 +16,7 @@ from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ...errors import DialectError
 from .._fields import known_of
-from .._portable import is_own
+from .._portable import is_same_dialect
 from ..openai_chat.response import closed_answer, open_answer, render_answer, take_stop
 from .finish import render_finish
 from .names import NAME
@@ -52,8 +52,8 @@ def render_response(response: Response, request: Request) -> Json:
         "logprobs": None,
         "finish_reason": render_finish(response.stop_reason),
     }
-    own = is_own(response.dialect, NAME)
-    return render_answer(response, request, choice, "text_completion", "cmpl-", own=own)
+    same_dialect = is_same_dialect(response.dialect, NAME)
+    return render_answer(response, request, choice, "text_completion", "cmpl-", same_dialect=same_dialect)
 
 
 def echo_of(request: Request, dialect: str) -> str:

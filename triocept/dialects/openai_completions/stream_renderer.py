@@ -16,7 +16,7 @@ from ..._canonical.response import ResponsePart
 from .._failures import Failure
 from .._fields import merged
 from .._json import encode_json, encode_text
-from .._portable import is_own
+from .._portable import is_same_dialect
 from ..openai_chat.chunks import ChunkRenderer
 from ..openai_chat.response import MATCHED
 from .error import render_error
@@ -66,7 +66,7 @@ class Renderer(ChunkRenderer):
         return self._chunk("")
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_own(event.dialect, NAME)
+        self._own = is_same_dialect(event.dialect, NAME)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
         echo = echo_of(self._request, event.dialect)

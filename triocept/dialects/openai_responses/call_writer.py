@@ -24,9 +24,9 @@ class CallWriter(Writer):
     """Writes one call."""
 
     def __init__(
-        self, item: Item, call: ToolCall, customs: frozenset[str], names: Names, *, own: bool
+        self, item: Item, call: ToolCall, customs: frozenset[str], names: Names, *, same_dialect: bool
     ) -> None:
-        super().__init__(item, own=own)
+        super().__init__(item, same_dialect=same_dialect)
         self._fitted = FittedCall(call, customs)
         self._names = names
 
@@ -69,7 +69,7 @@ class CallWriter(Writer):
         self.kind = f"response.{'custom_tool_call_input' if text else 'function_call_arguments'}.delta"
         empty = msgspec.structs.replace(self._call, arguments="")
         self.item.document = {
-            **render_call(empty, self._names, own=self._own, fresh=True),
+            **render_call(empty, self._names, same_dialect=self._own, fresh=True),
             self._field: "",
         }
         events = self.item.begin({self._field: ""})

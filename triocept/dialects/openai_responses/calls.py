@@ -26,26 +26,26 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
     return ToolCall(known, arguments, identity, kind, fields.rest())
 
 
-def render_call(call: ToolCall, names: Names, *, own: bool, fresh: bool) -> dict[str, Json]:
+def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
     """The item of a call.
 
     Args:
         call: what to write.
         names: those of the tools that the agent offers.
-        own: whether its `extra` is in this dialect's words.
+        same_dialect: whether its `extra` is in this dialect's words.
         fresh: whether a missing id is made anew; else the call and its result have the same made one.
     """
     identity = call.id or (fresh_id("call_") if fresh else "")
-    if not own or not call.id:
+    if not same_dialect or not call.id:
         identity = short_id(identity, "call_")
     document: dict[str, Json] = {"type": "function_call", "call_id": identity, "name": call.name}
     if call.kind == "text":
         document |= {"type": "custom_tool_call", "input": call.arguments}
     else:
         document["arguments"] = call.arguments or "{}"
-    if not (own and "namespace" in (call.extra or {})):
+    if not (same_dialect and "namespace" in (call.extra or {})):
         document |= names.wire(call.name)
-    return {**document, **call.extra} if own and call.extra else document
+    return {**document, **call.extra} if same_dialect and call.extra else document
 
 
 def _arguments(fields: Fields) -> str:

@@ -135,8 +135,8 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
     """The items of the input, the newest first, as OpenAI lists them; all at once, each with an id."""
-    own = request.dialect == NAME
-    _, items = render_input(request.messages, Names(request.tools), own=own, replay=False)
+    same_dialect = request.dialect == NAME
+    _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
     data = [_listed(item, number) for number, item in enumerate(items)]
     if order == "desc":
         data.reverse()

@@ -24,10 +24,10 @@ def parse_format(fields: Fields) -> OutputFormat | None:
     return output
 
 
-def render_format(output: OutputFormat, *, own: bool) -> Json:
+def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
     """The wire form of the shape; its name is required, and is made where the source has none."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}
         document |= known_of(inner)
-    return merged(document, output.extra) if own and output.extra else document
+    return merged(document, output.extra) if same_dialect and output.extra else document

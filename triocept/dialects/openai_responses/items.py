@@ -56,26 +56,30 @@ def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[R
     return (parse_call(fields, "json" if kind == "function_call" else "text", names),)
 
 
-def render_history(parts: Iterable[Part], names: Names, *, own: bool, replay: bool) -> list[dict[str, Json]]:
+def render_history(
+    parts: Iterable[Part], names: Names, *, same_dialect: bool, replay: bool
+) -> list[dict[str, Json]]:
     """The items of a request's assistant message.
 
     Args:
         parts: what to write.
         names: those of the tools that the agent offers.
-        own: whether their `extra` is in this dialect's words.
+        same_dialect: whether their `extra` is in this dialect's words.
         replay: whether it goes to a provider, which takes back only its own reasoning.
     """
     kept = (
         part
         for part in parts
-        if not (replay and isinstance(part, Reasoning) and not is_replayable(part, own=own))
+        if not (replay and isinstance(part, Reasoning) and not is_replayable(part, same_dialect=same_dialect))
     )
-    return _render(kept, names, own=own, fresh=False, packed=not replay)
+    return _render(kept, names, same_dialect=same_dialect, fresh=False, packed=not replay)
 
 
-def render_answer(parts: Iterable[Part], names: Names, identity: str, *, own: bool) -> list[dict[str, Json]]:
+def render_answer(
+    parts: Iterable[Part], names: Names, identity: str, *, same_dialect: bool
+) -> list[dict[str, Json]]:
     """The items of an answer to an agent; `identity` is the answer's."""
-    items = _render(parts, names, own=own, fresh=True, packed=True)
+    items = _render(parts, names, same_dialect=same_dialect, fresh=True, packed=True)
     return [complete(item, place(identity, number)) for number, item in enumerate(items)]
 
 
@@ -95,17 +99,19 @@ def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> 
     return {**identity, **item, **state}
 
 
-def goes_on(part: Part, *, own: bool) -> bool:
+def goes_on(part: Part, *, same_dialect: bool) -> bool:
     """Whether the part goes on with the item of the part before it."""
-    if not own or not isinstance(part, Text | RefusalText | Reasoning):
+    if not same_dialect or not isinstance(part, Text | RefusalText | Reasoning):
         return False
     extra = part.extra or {}
     return "item" not in extra and ("content_index" in extra or "summary_index" in extra)
 
 
-def item_of(part: Part, *, own: bool) -> dict[str, Json]:
+def item_of(part: Part, *, same_dialect: bool) -> dict[str, Json]:
     """The item that begins with this text or reasoning, without it. Its lists may be added to."""
-    extra = part.extra if own and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
+    extra = (
+        part.extra if same_dialect and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
+    )
     item = extra.get("item")
     said = (
         {name: [*v] if isinstance(v, list) else v for name, v in item.items()}
@@ -118,46 +124,50 @@ def item_of(part: Part, *, own: bool) -> dict[str, Json]:
 
 
 def _render(
-    parts: Iterable[Part], names: Names, *, own: bool, fresh: bool, packed: bool
+    parts: Iterable[Part], names: Names, *, same_dialect: bool, fresh: bool, packed: bool
 ) -> list[dict[str, Json]]:
     items: list[dict[str, Json]] = []
     last = ""  # what a part may go on with
     for part in parts:
         match part:
             case Text() | RefusalText():
-                if last != "message" or not goes_on(part, own=own):
-                    items.append(item_of(part, own=own))
-                items[-1]["content"].append(output_text(part, own=own, answer=fresh))
+                if last != "message" or not goes_on(part, same_dialect=same_dialect):
+                    items.append(item_of(part, same_dialect=same_dialect))
+                items[-1]["content"].append(output_text(part, same_dialect=same_dialect, answer=fresh))
                 last = "message"
             case Reasoning():
-                if last != "reasoning" or not goes_on(part, own=own):
-                    items.append(item_of(part, own=own))
-                _add_reasoning(items[-1], part, own=own, packed=packed)
+                if last != "reasoning" or not goes_on(part, same_dialect=same_dialect):
+                    items.append(item_of(part, same_dialect=same_dialect))
+                _add_reasoning(items[-1], part, same_dialect=same_dialect, packed=packed)
                 last = "reasoning"
             case _:
-                items += _render_other(part, names, own=own, fresh=fresh)
+                items += _render_other(part, names, same_dialect=same_dialect, fresh=fresh)
                 last = ""
     return items
 
 
-def _render_other(part: Part, names: Names, *, own: bool, fresh: bool) -> list[dict[str, Json]]:
+def _render_other(part: Part, names: Names, *, same_dialect: bool, fresh: bool) -> list[dict[str, Json]]:
     match part:
         case ToolCall():
-            return [render_call(part, names, own=own, fresh=fresh)]
+            return [render_call(part, names, same_dialect=same_dialect, fresh=fresh)]
         case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
             return [raw]
         case Media():  # the wire has no media that a model made
             return _render(
-                [Text(f"[{part.name or part.kind}: not shown]")], names, own=False, fresh=fresh, packed=False
+                [Text(f"[{part.name or part.kind}: not shown]")],
+                names,
+                same_dialect=False,
+                fresh=fresh,
+                packed=False,
             )
         case _:
             return []
 
 
-def _add_reasoning(item: dict[str, Json], part: Reasoning, *, own: bool, packed: bool) -> None:
+def _add_reasoning(item: dict[str, Json], part: Reasoning, *, same_dialect: bool, packed: bool) -> None:
     if part.text:
-        field = text_field(part, own=own)
-        item.setdefault(field, []).append(reasoning_text(part, part.text, own=own))
+        field = text_field(part, same_dialect=same_dialect)
+        item.setdefault(field, []).append(reasoning_text(part, part.text, same_dialect=same_dialect))
     encrypted = encrypted_of(part.blobs, packed=packed)
     if encrypted is not None:
         item[ENCRYPTED] = encrypted

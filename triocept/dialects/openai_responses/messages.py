@@ -65,33 +65,35 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
 
 
 def render_input(
-    messages: Sequence[Message], names: Names, *, own: bool, replay: bool = True
+    messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
     """The `instructions` (None: there are none) and the items of the `input`.
 
     Args:
         messages: the conversation.
         names: those of the tools that the agent offers.
-        own: whether it came in this dialect.
+        same_dialect: whether it came in this dialect.
         replay: whether it goes to a provider.
     """
-    _, rest = _head(messages, own=own)
+    _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
     for message in rest:
         if message.role == "assistant":
-            items += render_history(message.content, names, own=own, replay=replay)
+            items += render_history(message.content, names, same_dialect=same_dialect, replay=replay)
             continue
         items += [
-            _render_result(part, customs, own=own) for part in message.content if isinstance(part, ToolResult)
+            _render_result(part, customs, same_dialect=same_dialect)
+            for part in message.content
+            if isinstance(part, ToolResult)
         ]
-        items += _render_message(message, own=own)
-    return render_instructions(messages, own=own), items
+        items += _render_message(message, same_dialect=same_dialect)
+    return render_instructions(messages, same_dialect=same_dialect), items
 
 
-def render_instructions(messages: Sequence[Message], *, own: bool) -> str | None:
+def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> str | None:
     """The `instructions`; None: there are none."""
-    head, _ = _head(messages, own=own)
+    head, _ = _head(messages, same_dialect=same_dialect)
     return "\n\n".join([message.text for message in head if message.text]) or None
 
 
@@ -183,39 +185,39 @@ def _parse_result(fields: Fields, kind: str) -> Message:
     return Message("tool", (ToolResult(id=identity, content=content, extra=fields.rest()),))
 
 
-def _head(messages: Sequence[Message], *, own: bool) -> tuple[Sequence[Message], Sequence[Message]]:
+def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[Message], Sequence[Message]]:
     """The messages that are the instructions, and the others."""
     count = 0
     for message in messages:
-        if message.role != "system" or (own and message.extra != INSTRUCTIONS):
+        if message.role != "system" or (same_dialect and message.extra != INSTRUCTIONS):
             break
         count += 1
     return messages[:count], messages[count:]
 
 
-def _render_message(message: Message, *, own: bool) -> Iterable[Json]:
+def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
     """The items of a message that no model wrote: perhaps none, where it only had results."""
     parts = [part for part in message.content if not isinstance(part, ToolResult | ToolCall)]
     extra = message.extra or {}
-    if message.role == "tool" or (own and _MARK in extra and len(extra) == 1):
+    if message.role == "tool" or (same_dialect and _MARK in extra and len(extra) == 1):
         return [part.raw for part in parts if isinstance(part, Opaque) and part.dialect == NAME]
     if not parts and message.content:
         return []
-    role = "system" if own and message.extra == INSTRUCTIONS else message.role
-    content = as_content(render_parts(parts, own=own), "input_text")
+    role = "system" if same_dialect and message.extra == INSTRUCTIONS else message.role
+    content = as_content(render_parts(parts, same_dialect=same_dialect), "input_text")
     document = {"type": "message", "role": role, "content": content}
-    return [{**document, **extra} if own and message.extra != INSTRUCTIONS else document]
+    return [{**document, **extra} if same_dialect and message.extra != INSTRUCTIONS else document]
 
 
-def _render_result(result: ToolResult, customs: set[str], *, own: bool) -> Json:
-    output = as_content(render_parts(result.content, own=own), "input_text")
+def _render_result(result: ToolResult, customs: set[str], *, same_dialect: bool) -> Json:
+    output = as_content(render_parts(result.content, same_dialect=same_dialect), "input_text")
     if result.is_error:
         output = (
             f"Error: {output}"
             if isinstance(output, str)
             else [{"type": "input_text", "text": "Error:"}, *output]
         )
-    identity = result.id if own and result.id else short_id(result.id, "call_")
+    identity = result.id if same_dialect and result.id else short_id(result.id, "call_")
     kind = _RESULTS[1] if result.id in customs else _RESULTS[0]
     document = {"type": kind, "call_id": identity, "output": output}
-    return {**document, **result.extra} if own and result.extra else document
+    return {**document, **result.extra} if same_dialect and result.extra else document

@@ -54,17 +54,19 @@ def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | Refu
     return Text(text, fields.rest())
 
 
-def render_parts(parts: Iterable[Part], *, own: bool) -> list[dict[str, Json]]:
+def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
     """The parts of an input message or of a tool's output.
 
     Args:
         parts: what to write.
-        own: whether their `extra` is in this dialect's words.
+        same_dialect: whether their `extra` is in this dialect's words.
     """
-    return [document for part in parts if (document := _render_part(part, own=own)) is not None]
+    return [
+        document for part in parts if (document := _render_part(part, same_dialect=same_dialect)) is not None
+    ]
 
 
-def output_text(part: Text | RefusalText, *, own: bool, answer: bool) -> dict[str, Json]:
+def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
     """A part of a message that the model wrote; an answer's has all its lists."""
     document: dict[str, Json]
     if isinstance(part, RefusalText):
@@ -73,7 +75,11 @@ def output_text(part: Text | RefusalText, *, own: bool, answer: bool) -> dict[st
         document = {"type": "output_text", "text": part.text, "annotations": []}
         if answer:
             document["logprobs"] = []
-    extra = {name: value for name, value in (part.extra or {}).items() if name not in _PLACES} if own else {}
+    extra = (
+        {name: value for name, value in (part.extra or {}).items() if name not in _PLACES}
+        if same_dialect
+        else {}
+    )
     return {**document, **extra}
 
 
@@ -108,29 +114,29 @@ def _parse_file(fields: Fields, value: Json) -> Part:
     return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
 
 
-def _render_part(part: Part, *, own: bool) -> dict[str, Json] | None:
+def _render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
     document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
             document = {"type": "input_text", "text": text}
         case Media():
-            document = _render_media(part, own=own)
+            document = _render_media(part, same_dialect=same_dialect)
         case Opaque(dialect=dialect, raw=raw):
             return raw if dialect == NAME and isinstance(raw, dict) else None
         case _:
             return None
-    if not own or isinstance(part, ToolResult) or not part.extra:
+    if not same_dialect or isinstance(part, ToolResult) or not part.extra:
         return document
     both: dict[str, Json] = merged(document, part.extra)
     return both
 
 
-def _render_media(media: Media, *, own: bool) -> dict[str, Json]:
+def _render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
     url = data_url(media)
-    if url is None and not (own and media.extra):  # by the id of a file, perhaps
+    if url is None and not (same_dialect and media.extra):  # by the id of a file, perhaps
         return {"type": "input_text", "text": f"[{media.name or media.kind}: not shown]"}
     if media.kind == "image":
-        image = {"type": "input_image", "image_url": url, "detail": None if own else "auto"}
+        image = {"type": "input_image", "image_url": url, "detail": None if same_dialect else "auto"}
         return known_of(image)
     if media.kind == "audio" and media.data is not None:
         return render_audio(media)

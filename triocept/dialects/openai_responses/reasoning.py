@@ -51,22 +51,26 @@ def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
     return tuple(found)
 
 
-def reasoning_text(part: Reasoning, text: str, *, own: bool) -> dict[str, Json]:
+def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[str, Json]:
     """One text of the summary or of the content."""
     places = ("item", "content_index", "summary_index")
-    extra = {name: value for name, value in (part.extra or {}).items() if name not in places} if own else {}
-    return {"type": _TYPES[text_field(part, own=own)], "text": text, **extra}
+    extra = (
+        {name: value for name, value in (part.extra or {}).items() if name not in places}
+        if same_dialect
+        else {}
+    )
+    return {"type": _TYPES[text_field(part, same_dialect=same_dialect)], "text": text, **extra}
 
 
-def text_field(part: Reasoning, *, own: bool) -> Literal["summary", "content"]:
+def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
     """Which list of the item its text is in; the summary is what agents show."""
-    return "content" if own and part.extra and "content_index" in part.extra else "summary"
+    return "content" if same_dialect and part.extra and "content_index" in part.extra else "summary"
 
 
-def is_replayable(part: Reasoning, *, own: bool) -> bool:
+def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
     """Whether a provider of this dialect takes it back."""
     ours = [blob.dialect == NAME for blob in part.blobs]
-    return all(ours) if own else any(ours)
+    return all(ours) if same_dialect else any(ours)
 
 
 def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
@@ -78,9 +82,9 @@ def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
 
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
     """The encrypted content that holds these blobs; `packed`: those of others too."""
-    own = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
-    if own:
-        return own[-1]
+    same_dialect = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
+    if same_dialect:
+        return same_dialect[-1]
     return pack(blobs, NAME) if packed else None
 
 

@@ -110,29 +110,31 @@ def render_request(request: Request) -> Json:
         DialectError: its prompt is token ids, which only completions can say.
     """
     refuse_token_ids(request.messages)
-    own = request.dialect == NAME
-    messages = request.messages if own else distinct_calls(request.messages)
-    instructions, items = render_input(messages, Names(request.tools), own=own)
+    same_dialect = request.dialect == NAME
+    messages = request.messages if same_dialect else distinct_calls(request.messages)
+    instructions, items = render_input(messages, Names(request.tools), same_dialect=same_dialect)
     if not items and request.previous_response is None:
         items = [{"type": "message", "role": "user", "content": ""}]
     document: dict[str, Json] = {"model": request.model, "input": items}
     if instructions is not None:
         document["instructions"] = instructions
-    tools = render_tools(request.tools, own=own)
+    tools = render_tools(request.tools, same_dialect=same_dialect)
     if tools:
         document["tools"] = tools
-    if tools or own:  # OpenAI refuses both without tools
+    if tools or same_dialect:  # OpenAI refuses both without tools
         if request.tool_choice is not None:
-            document["tool_choice"] = render_choice(request.tool_choice, request.tools, own=own)
+            document["tool_choice"] = render_choice(
+                request.tool_choice, request.tools, same_dialect=same_dialect
+            )
         if request.parallel_tool_calls is not None:
             document["parallel_tool_calls"] = request.parallel_tool_calls
     if request.previous_response is not None:
         document["previous_response_id"] = request.previous_response
-    document |= _render_sampling(request.sampling, own=own)
-    document |= _render_asks(request, own=own)
-    if not own:
+    document |= _render_sampling(request.sampling, same_dialect=same_dialect)
+    document |= _render_asks(request, same_dialect=same_dialect)
+    if not same_dialect:
         document["store"] = False
-    return merged(document, request.extra) if own and request.extra else document
+    return merged(document, request.extra) if same_dialect and request.extra else document
 
 
 def _need_input(fields: Fields, *, goes_on: bool) -> Json:
@@ -154,20 +156,20 @@ def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
     return ReasoningAsk(effort=effort) if effort else None
 
 
-def _render_sampling(sampling: Sampling, *, own: bool) -> dict[str, Json]:
-    document = render_sampling(sampling, own=own)
-    if not own:
+def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
+    document = render_sampling(sampling, same_dialect=same_dialect)
+    if not same_dialect:
         document = {name: value for name, value in document.items() if name in _SAMPLING}
     if sampling.max_output_tokens is not None:
         document["max_output_tokens"] = sampling.max_output_tokens
     return document
 
 
-def _render_asks(request: Request, *, own: bool) -> dict[str, Json]:
+def _render_asks(request: Request, *, same_dialect: bool) -> dict[str, Json]:
     document: dict[str, Json] = {"stream": True} if request.stream else {}
     effort = effort_for(request.reasoning)
     if effort:
         document["reasoning"] = {"effort": effort}
     if request.output_format:
-        document["text"] = {"format": render_format(request.output_format, own=own)}
-    return document | render_user(request, own=own)
+        document["text"] = {"format": render_format(request.output_format, same_dialect=same_dialect)}
+    return document | render_user(request, same_dialect=same_dialect)

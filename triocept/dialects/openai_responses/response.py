@@ -27,7 +27,7 @@ from .._failures import error_of
 from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
 from .._json import decode_json
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .error import find_error, parse_error
 from .finish import is_cut, parse_finish, render_finish
 from .formats import render_format
@@ -125,17 +125,17 @@ def answer_extra(fields: Fields) -> dict[str, Json]:
 
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
-    own = is_own(response.dialect, NAME)
+    same_dialect = is_same_dialect(response.dialect, NAME)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
     document = envelope(request, response.id, response.model, int(time.time()))
-    items = render_answer(parts, Names(request.tools), document["id"], own=own)
+    items = render_answer(parts, Names(request.tools), document["id"], same_dialect=same_dialect)
     last = parts[-1] if parts else None
     if is_cut(response.stop_reason) and isinstance(last, ToolCall) and not is_whole(last):
         items[-1]["status"] = "incomplete"
     document |= {
         "output": items,
-        "usage": render_usage(response.usage or estimate_usage(request, response), own=own),
+        "usage": render_usage(response.usage or estimate_usage(request, response), same_dialect=same_dialect),
     }
     return ending(
         document,
@@ -143,16 +143,16 @@ def render_response(response: Response, request: Request) -> Json:
         response.stop_reason,
         calls=bool(response.tool_calls),
         refusal=any(isinstance(part, RefusalText) for part in response.content),
-        extra=response.extra if own else None,
+        extra=response.extra if same_dialect else None,
     )
 
 
 def envelope(request: Request, identity: str, model: str, created: int) -> dict[str, Json]:
     """An answer that has just begun: `in_progress`, without output."""
     extra = request.extra or {}
-    own = request.dialect == NAME
+    same_dialect = request.dialect == NAME
     choice, wish = request.tool_choice, request.output_format
-    text = {"format": render_format(wish, own=own) if wish else {"type": "text"}}
+    text = {"format": render_format(wish, same_dialect=same_dialect) if wish else {"type": "text"}}
     sampling, effort = request.sampling, effort_for(request.reasoning)
     return {
         "id": identity or fresh_id("resp_"),
@@ -164,7 +164,7 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "error": None,
         "frequency_penalty": sampling.frequency_penalty or 0.0,
         "incomplete_details": None,
-        "instructions": render_instructions(request.messages, own=own),
+        "instructions": render_instructions(request.messages, same_dialect=same_dialect),
         "max_output_tokens": sampling.max_output_tokens,
         "max_tool_calls": extra.get("max_tool_calls"),
         "model": model or request.model,
@@ -179,8 +179,8 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "store": extra.get("store") is not False,
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
         "text": merged(text, extra.get("text") or {}),
-        "tool_choice": render_choice(choice, request.tools, own=own) if choice else "auto",
-        "tools": [_repeated(tool) for tool in render_tools(request.tools, own=own)],
+        "tool_choice": render_choice(choice, request.tools, same_dialect=same_dialect) if choice else "auto",
+        "tools": [_repeated(tool) for tool in render_tools(request.tools, same_dialect=same_dialect)],
         "top_logprobs": extra.get("top_logprobs") or 0,
         "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
         "truncation": extra.get("truncation") or "disabled",

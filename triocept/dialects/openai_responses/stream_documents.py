@@ -22,7 +22,7 @@ from ..._canonical.tokens import estimate_streamed
 from .._custom import custom_names
 from .._failures import Failure
 from .._fields import merged
-from .._portable import is_own
+from .._portable import is_same_dialect
 from .error import render_event_error
 from .finish import is_cut
 from .items import goes_on
@@ -87,7 +87,7 @@ class Documents:
         return [*begun, self._counter.event("keepalive", {})]
 
     def _start(self, event: ResponseStart) -> list[WireEvent]:
-        self._own = is_own(event.dialect, NAME)
+        self._own = is_same_dialect(event.dialect, NAME)
         self._start_usage = event.usage
         if self._envelope:  # a keepalive came first, and its id stays
             return []
@@ -109,7 +109,7 @@ class Documents:
         wanted = "reasoning" if isinstance(part, Reasoning) else "message"
         joins = (
             last is not None
-            and goes_on(part, own=self._own)
+            and goes_on(part, same_dialect=self._own)
             and last.document.get("type") == wanted
             and not last.done
         )
@@ -117,8 +117,8 @@ class Documents:
         if joins and last is not None:
             item = last
         else:
-            item = Item(self._counter, len(self._items), document_of(part, own=self._own))
-        writer = writer_of(part, item, self._customs, self._names, own=self._own)
+            item = Item(self._counter, len(self._items), document_of(part, same_dialect=self._own))
+        writer = writer_of(part, item, self._customs, self._names, same_dialect=self._own)
         if writer is None:
             return events
         if not joins:
@@ -167,7 +167,7 @@ class Documents:
         document = {
             **self._envelope,
             "output": [item.document for item in self._items],
-            "usage": render_usage(usage, own=self._own),
+            "usage": render_usage(usage, same_dialect=self._own),
         }
         document = ending(
             document,

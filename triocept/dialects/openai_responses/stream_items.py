@@ -107,10 +107,10 @@ class Writer:
 
     kind = ""
 
-    def __init__(self, item: Item, *, own: bool) -> None:
+    def __init__(self, item: Item, *, same_dialect: bool) -> None:
         self.item = item
         self.texts: list[str] = []
-        self._own = own
+        self._own = same_dialect
         self._frame = b""
 
     def start(self, *, first: bool) -> list[WireEvent]:

@@ -60,7 +60,7 @@ class Parser(StreamParser):
                 self._take(sse, events)
         return events
 
-    def passes(self, data: bytes) -> bool:
+    def is_plain_content(self, data: bytes) -> bool:
         return _CONTENT.fullmatch(data) is not None and b'"error"' not in data
 
     @property

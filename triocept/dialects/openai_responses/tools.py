@@ -51,12 +51,12 @@ def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]
     return _distinct(tools)
 
 
-def render_tools(tools: Sequence[Tool], *, own: bool) -> list[Json]:
+def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
     """The wire form of the tools, without other providers' own ones."""
     documents: list[Json] = []
-    wanted = [tool for tool in tools if not (own and "declared_in" in (tool.extra or {}))]
-    for namespace, group in groupby(wanted, key=lambda tool: namespace_of(tool) if own else None):
-        inner = [wire for tool in group if (wire := _render(tool, own=own)) is not None]
+    wanted = [tool for tool in tools if not (same_dialect and "declared_in" in (tool.extra or {}))]
+    for namespace, group in groupby(wanted, key=lambda tool: namespace_of(tool) if same_dialect else None):
+        inner = [wire for tool in group if (wire := _render(tool, same_dialect=same_dialect)) is not None]
         documents += inner if namespace is None else [{"type": "namespace", **namespace, "tools": inner}]
     return documents
 
@@ -82,9 +82,9 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
     return ToolChoice(mode="required" if required else "auto", extra=value)
 
 
-def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, own: bool) -> Json:
+def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bool) -> Json:
     """The wire form of a tool choice."""
-    if own and choice.extra:
+    if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     if choice.mode == "tool":
         custom = any(tool.kind == "custom" and tool.name == choice.name for tool in tools)
@@ -122,9 +122,9 @@ def _parse_function(fields: Fields) -> Tool:
     return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())
 
 
-def _render(tool: Tool, *, own: bool) -> Json | None:
+def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
     extra = {n: v for n, v in (tool.extra or {}).items() if not (n == "namespace" and is_namespaced(tool))}
-    if tool.kind != "function" and own and extra:
+    if tool.kind != "function" and same_dialect and extra:
         return extra
     if tool.kind == "server":
         return None
@@ -133,11 +133,11 @@ def _render(tool: Tool, *, own: bool) -> Json | None:
         document["description"] = tool.description
     if tool.kind == "custom":
         return document
-    if tool.parameters is not None or not own:
-        document["parameters"] = tool.parameters if own else tool.parameters or _NO_PARAMETERS
-    if tool.strict is not None or not own:
+    if tool.parameters is not None or not same_dialect:
+        document["parameters"] = tool.parameters if same_dialect else tool.parameters or _NO_PARAMETERS
+    if tool.strict is not None or not same_dialect:
         document["strict"] = tool.strict or False
-    return merged(document, extra) if own and extra else document
+    return merged(document, extra) if same_dialect and extra else document
 
 
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:

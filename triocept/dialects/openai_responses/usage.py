@@ -26,7 +26,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
     return parse_openai_usage(value, path, UsageNames("input_tokens", "output_tokens"))
 
 
-def render_usage(usage: Usage, *, own: bool) -> dict[str, Json]:
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
     """The wire form of the usage, with every number that the wire has."""
     document: dict[str, Json] = {
         "input_tokens": usage.input_tokens,
@@ -38,7 +38,7 @@ def render_usage(usage: Usage, *, own: bool) -> dict[str, Json]:
         _OUTPUTS: {"reasoning_tokens": usage.reasoning_tokens or 0},
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-    if own and usage.extra:
+    if same_dialect and usage.extra:
         both: dict[str, Json] = merged(document, usage.extra)
         return both
     return document

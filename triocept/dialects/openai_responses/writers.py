@@ -27,22 +27,22 @@ ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
 
 def writer_of(
-    part: ResponsePart, item: Item, customs: frozenset[str], names: Names, *, own: bool
+    part: ResponsePart, item: Item, customs: frozenset[str], names: Names, *, same_dialect: bool
 ) -> Writer | None:
     """The writer of a part to its item; None for what has no place on the wire."""
     match part:
         case Text() | RefusalText():
-            return _TextWriter(item, part, own=own)
+            return _TextWriter(item, part, same_dialect=same_dialect)
         case Reasoning():
-            return _ReasoningWriter(item, part, own=own)
+            return _ReasoningWriter(item, part, same_dialect=same_dialect)
         case ToolCall():
-            return CallWriter(item, part, customs, names, own=own)
+            return CallWriter(item, part, customs, names, same_dialect=same_dialect)
         case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
-            return _OpaqueWriter(item, own=own)
+            return _OpaqueWriter(item, same_dialect=same_dialect)
     return None
 
 
-def document_of(part: ResponsePart, *, own: bool) -> dict[str, Json]:
+def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
     """The item that a part begins."""
     match part:
         case Opaque(raw=raw) if isinstance(raw, dict):
@@ -50,17 +50,19 @@ def document_of(part: ResponsePart, *, own: bool) -> dict[str, Json]:
         case ToolCall():
             return {}  # its writer makes it
         case _:
-            return item_of(part, own=own)
+            return item_of(part, same_dialect=same_dialect)
 
 
 class _TextWriter(Writer):
     """A part of a message: text, or a refusal."""
 
-    def __init__(self, item: Item, part: Text | RefusalText, *, own: bool) -> None:
-        super().__init__(item, own=own)
+    def __init__(self, item: Item, part: Text | RefusalText, *, same_dialect: bool) -> None:
+        super().__init__(item, same_dialect=same_dialect)
         self._part = part
         self._index = len(item.document["content"])
-        self._document = output_text(msgspec.structs.replace(part, text=""), own=own, answer=True)
+        self._document = output_text(
+            msgspec.structs.replace(part, text=""), same_dialect=same_dialect, answer=True
+        )
         self._lists: dict[str, list[Json]] = {
             name: list(self._document.pop(name, None) or ()) for name in (ANNOTATIONS, LOGPROBS)
         }
@@ -120,10 +122,10 @@ class _TextWriter(Writer):
 class _ReasoningWriter(Writer):
     """A text of the summary, or of the content."""
 
-    def __init__(self, item: Item, part: Reasoning, *, own: bool) -> None:
-        super().__init__(item, own=own)
+    def __init__(self, item: Item, part: Reasoning, *, same_dialect: bool) -> None:
+        super().__init__(item, same_dialect=same_dialect)
         self._part = part
-        self._field = text_field(part, own=own)
+        self._field = text_field(part, same_dialect=same_dialect)
         self._summary = self._field == "summary"
         self._name = "response.reasoning_summary_text" if self._summary else "response.reasoning_text"
         self.kind = f"{self._name}.delta"
@@ -139,7 +141,7 @@ class _ReasoningWriter(Writer):
             return super().text(text)
         number = len(self.item.document.get(self._field, ()))
         self._place = {"summary_index" if self._summary else "content_index": number}
-        empty = reasoning_text(self._part, "", own=self._own)
+        empty = reasoning_text(self._part, "", same_dialect=self._own)
         self.item.document[self._field] = [*self.item.document.get(self._field, ()), empty]
         self._frame = self.item.delta_frame(self.kind, **self._place)
         begun = [
@@ -156,7 +158,7 @@ class _ReasoningWriter(Writer):
         if not self._frame:
             return []
         text = "".join(self.texts)
-        part = reasoning_text(self._part, text, own=self._own)
+        part = reasoning_text(self._part, text, same_dialect=self._own)
         (number,) = self._place.values()
         self.item.document[self._field][number] = part
         events = [self.item.event(f"{self._name}.done", **self._place, text=text)]
