@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,50 @@ def test_the_map_of_the_floors_has_every_room_and_no_others() -> None:
 def test_the_page_of_the_house_has_every_room_and_no_others() -> None:
     page = (DOCS / "explanation" / "the-house.md").read_text()
     assert names(" ".join(re.findall(r"^\| (?:F\d)? *\| (.*?) \|", page, re.MULTILINE))) == rooms(HOUSE)
+
+
+def imported_at_once(module: Path) -> set[str]:
+    """The modules of ours that a module imports where it begins; not those of its types alone."""
+    package = ("triocept", *module.relative_to(HOUSE).parent.parts)
+    found: set[str] = set()
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            found |= {".".join(filter(None, [*base, alias.name])) for alias in node.names}
+            found.add(".".join(filter(None, base)))
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """What belongs to types alone is not counted: public types name each other."""
+    modules = {
+        ".".join(("triocept", *path.relative_to(HOUSE).with_suffix("").parts)): path
+        for path in HOUSE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    edges = {name: imported_at_once(path) & modules.keys() for name, path in modules.items()}
+    TopologicalSorter(edges).prepare()  # CycleError names it
+
+
+def test_few_things_reach_behind_an_underscore_of_another_module() -> None:
+    """Ours: of hypercorn, h2 and prime-tunnel some have no other way."""
+    reached = []
+    for path in HOUSE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        own = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in ("self", "cls")
+        } | {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        reached += [
+            f"{path.relative_to(HOUSE)}:{node.lineno} {node.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and re.match(r"_[a-z]", node.attr)
+            and getattr(node.value, "id", None) not in ("self", "cls", "os")
+            and node.attr not in own
+        ]
+    assert len(reached) < 20, reached
 
 
 def test_the_glossary_names_every_dialect() -> None:

@@ -48,7 +48,8 @@ What is here to write one with:
 * calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, where
   arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA`, where tools take free text.
 * answers: `settled_stop`; `effort_for` and `budget_for`, between words and tokens of thinking.
-* other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps a blob.
+* other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps
+  a blob.
 * errors: `Failure`, `error_of`, `error_text`, `status_of`; and of one that agents know by its words, a prompt that is
   too long: `OVERFLOW`, `is_overflow`, `says_overflow`, `overflow_words`.
 """
