@@ -50,6 +50,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/rollout/test_budget.py",
         *_ROLLOUT,
     ),
+    "triocept/_rollout/asking.py": ("tests/rollout/test_children.py", *_SERVICES, *_WRONG),
     "triocept/_rollout/clients.py": ("tests/sdk/test_ready_clients.py", *_WRONG),
     "triocept/_process/environment.py": ("tests/agent/test_environment.py", *_AGENT),
     "triocept/_process/command.py": (*_WRONG, *_AGENT, "tests/agent/test_environment.py"),
