@@ -28,8 +28,9 @@ async def large(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("path", [None, "/v1/models", "/state"])
 async def test_an_old_url_is_told_that_the_endpoint_stops_and_not_that_its_key_is_wrong(
-    path: str | None,
+    path: str | None, every_way: str
 ) -> None:
+    """Or not at all: behind an answer that is on its way when the endpoint stops, hypercorn ends the connection."""
     stop = trio.CancelScope()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -46,6 +47,10 @@ async def test_an_old_url_is_told_that_the_endpoint_stops_and_not_that_its_key_i
                 while not endpoint._registry.closing:
                     await trio.testing.wait_all_tasks_blocked(0.005)
                 seen = await read_to_end(stream)
-    head, _, body = seen[20_000_000:].partition(b"HTTP/1.1 503 ")[2].partition(b"\r\n\r\n")
+    behind = seen[20_000_000:]
+    assert b"HTTP/1.1 401 " not in behind
+    if every_way == "through ASGI" and b"HTTP/1.1 " not in behind:
+        return
+    head, _, body = behind.partition(b"HTTP/1.1 503 ")[2].partition(b"\r\n\r\n")
     assert b"x-should-retry: false" in head.lower()
     assert b"shutting down" in body
