@@ -28,7 +28,7 @@ from triocept import (
 from triocept._canonical.content import Media
 from triocept._canonical.fold import events_of
 from triocept._canonical.request import ReasoningAsk, ToolChoice
-from triocept.dialects import DIALECTS, Failure
+from triocept.dialects import DIALECTS, Failure, error_of
 from triocept.dialects.ollama import OLLAMA
 from triocept.errors import ContextLengthError, DialectError, UpstreamError, UpstreamTruncated
 
@@ -119,6 +119,32 @@ def test_a_result_without_an_id_belongs_to_a_call(named: Any) -> None:
     written = OLLAMA.render_request(request)["messages"]
     assert not any("id" in call for call in written[1]["tool_calls"])
     assert not any("tool_call_id" in message for message in written)
+
+
+BY_ID, BY_NAME, BY_NOTHING = {"tool_call_id": "B"}, {"tool_name": "f"}, dict[str, str]()
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        ([{"tool_call_id": "A"}, BY_NAME], ["A", "B"]),
+        ([BY_ID, BY_NAME], ["B", "A"]),
+        ([BY_NAME, BY_NAME], ["A", "B"]),
+        ([{"tool_call_id": "A"}, BY_NAME, BY_NOTHING], ["A", "B", "C"]),
+        ([BY_ID, BY_NOTHING, BY_NOTHING], ["B", "A", "C"]),
+        ([{"tool_call_id": "C"}, BY_NOTHING, BY_NAME], ["C", "A", "B"]),
+    ],
+)
+def test_a_result_without_an_id_goes_to_no_call_that_has_one_by_its_id(
+    answered: list[dict[str, str]], expected: list[str]
+) -> None:
+    calls = [
+        {"id": i, "function": {"name": n, "arguments": {}}} for i, n in (("A", "f"), ("B", "f"), ("C", "g"))
+    ]
+    said = {"role": "assistant", "content": "", "tool_calls": calls}
+    history = [{"role": "tool", "content": "x", **each} for each in answered]
+    request = asked(HI, said, *history)
+    assert [result.id for result in request.tool_results] == expected
 
 
 def test_ids_that_came_are_written_again() -> None:
@@ -314,3 +340,47 @@ async def test_what_its_clients_ask_beside_is_answered() -> None:
     assert "tools" in shown.json()["capabilities"]
     assert (missing.status_code, set(missing.json())) == (404, {"error"})
     assert environment["OLLAMA_HOST"] == environment["TRIOCEPT_URL"]
+
+
+TOO_LONG = {
+    "code": 400,
+    "message": "request (2622 tokens) exceeds the available context size (512 tokens), try increasing it",
+    "type": "exceed_context_size_error",
+    "n_prompt_tokens": 2622,
+    "n_ctx": 512,
+}
+
+
+@pytest.mark.parametrize(
+    "words", [TOO_LONG["message"], "try increasing it"], ids=["counted", "in fields alone"]
+)
+def test_an_error_of_its_engine_that_is_a_text_in_its_own_is_read(words: str) -> None:
+    """Ollama 0.40 says llama.cpp's whole document as its words."""
+    nested = json.dumps({"error": {**TOO_LONG, "message": words}})
+    failure = OLLAMA.parse_error(400, {"error": nested})
+    assert failure.message.startswith(words)
+    assert isinstance(error_of(failure), ContextLengthError)
+    told = DIALECTS["anthropic_messages"].render_error(failure)["error"]["message"]
+    assert told == "prompt is too long: 2622 tokens > 512 maximum"
+
+
+@pytest.mark.parametrize(
+    ("nested", "words"),
+    [
+        ('{"error":{"code":400,"message":"no images","type":"invalid_request_error"}}', "no images"),
+        ('{"error":"no images"}', "no images"),
+        ('{"message":"no images"}', "no images"),
+        ('{"error":{}}', '{"error":{}}'),
+        ("{no images", "{no images"),
+        ("[1]", "[1]"),
+        ("3", "3"),
+    ],
+)
+def test_any_text_in_an_error_is_its_words_or_holds_them(nested: str, words: str) -> None:
+    failure = OLLAMA.parse_error(400, {"error": nested})
+    assert (failure.status, failure.message, failure.code) == (400, words, None)
+
+
+def test_the_overflow_of_an_earlier_ollama_is_one() -> None:
+    failure = OLLAMA.parse_error(400, {"error": "the input length exceeds the context length"})
+    assert isinstance(error_of(failure), ContextLengthError)

@@ -53,7 +53,8 @@ OVERFLOW = "context_length_exceeded"
 """The `Failure.code` of an overflow, in every dialect."""
 
 _PHRASES = (
-    # The lists of Claude Code 2.1.331, pi 0.73, qwen-code 0.24; the texts of vLLM, SGLang, llama.cpp, Gemini.
+    # The lists of Claude Code 2.1.331, pi 0.73, qwen-code 0.24; the texts of vLLM, SGLang, llama.cpp, Gemini,
+    # Ollama 0.12.
     "prompt is too long",
     "prompt too long",
     "input is too long for requested model",
@@ -71,6 +72,7 @@ _PHRASES = (
     "greater than the context length",
     "context length is only",
     "configured context size is",
+    "exceeds the context length",
 )
 _NOT_THESE = ("rate limit", "rate_limit", "too many requests")
 _SUM = re.compile(r"(\d{1,12}) \+ (\d{1,12}) > (\d{1,12})")  # bounded: else a row of digits takes its square

@@ -4,7 +4,8 @@ Rules:
 
 1. A call without an id gets one that is the same whenever the same conversation comes
    again; it begins with `MADE`, and is never written to a provider of the same dialect.
-2. A result belongs to the call of its id; else to the oldest unanswered call of its name.
+2. A result belongs to the call of its id; else to the oldest unanswered call of its name. A call is answered, whichever
+   of them said so.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Pairing:
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
         self._kept = kept
         self._made = 0
-        self._known: set[str] = set()
+        self._known: dict[str, str] = {}
+        """By the id of a call, the name of its tool."""
         self._waiting: dict[str, _Waiting] = {}
         """By the name of their tool."""
 
@@ -55,16 +57,16 @@ class Pairing:
     def call(self, call: ToolCall) -> ToolCall:
         """The call, with an id."""
         identity = call.id or self._new_id()
-        self._known.add(identity)
+        self._known[identity] = call.name
         self._waiting.setdefault(call.name, _Waiting()).add(identity)
         return call if call.id else msgspec.structs.replace(call, id=identity)
 
     def result(self, result: ToolResult) -> ToolResult:
         """The result, with the id of its call."""
         waiting = self._waiting.get(result.name or "")
-        if result.id in self._known:
-            if waiting is not None:
-                waiting.discard(result.id)
+        if result.id in self._known:  # it need not say its name, nor say it rightly
+            if waiting is None or not waiting.discard(result.id):
+                self._waiting[self._known[result.id]].discard(result.id)
             return result
         oldest = waiting.oldest if waiting is not None else None
         if waiting is not None and oldest is not None and (not result.id or oldest.startswith(MADE)):
@@ -93,11 +95,13 @@ class _Waiting:
         self._ids.append(identity)
         self._left[identity] += 1
 
-    def discard(self, identity: str) -> None:
-        """The oldest of this id is answered, if there is one."""
-        if self._left[identity]:
-            self._left[identity] -= 1
-            self._gone[identity] += 1
+    def discard(self, identity: str) -> bool:
+        """The oldest of this id is answered; whether there is one."""
+        if not self._left[identity]:
+            return False
+        self._left[identity] -= 1
+        self._gone[identity] += 1
+        return True
 
     @property
     def oldest(self) -> str | None:

@@ -1,17 +1,23 @@
-"""Errors: `{"error": "the words"}`, as a body and as a line of a stream. All but the words is in the HTTP status."""
+"""Errors: `{"error": "the words"}`, as a body and as a line of a stream. All but the words is in the HTTP status.
+
+The words may be a document of their own: what llama.cpp, its engine, has answered (Ollama 0.40).
+"""
 
 from __future__ import annotations
 
 from ..._canonical.content import Json
+from ...errors import DialectError
 from .._failures import (
     OVERFLOW,
     Failure,
     error_text,
     is_overflow,
+    overflow_counts,
     overflow_words,
     says_overflow,
     status_of,
 )
+from .._json import decode_json
 
 __all__ = ["find_error", "parse_error", "render_error"]
 
@@ -33,12 +39,37 @@ def render_error(failure: Failure) -> Json:
 
 def parse_error(status: int, document: Json) -> Failure:
     """The failure that a provider's error document says, whatever the document."""
-    message = error_text(find_error(document) or document, document, status)
-    if is_overflow(message):
-        return Failure(status=400, message=message, code=OVERFLOW)
+    error = find_error(document) or document
+    inner = _engine_error(error)
+    message = error_text(inner or error, document, status)
+    kind = inner.get("type")
+    if is_overflow(message, kind if isinstance(kind, str) else None):
+        return Failure(status=400, message=_counted(message, inner), code=OVERFLOW)
     return Failure(status=status_of(status), message=message)
 
 
 def find_error(document: Json) -> Json:
     """The error in a document that came in place of an answer; None where there is none."""
     return document.get("error") or None if isinstance(document, dict) else None
+
+
+def _engine_error(error: Json) -> dict[str, Json]:
+    """The error of the engine, where it is the words of Ollama's; empty where there is none."""
+    if not isinstance(error, str) or not error.startswith("{"):
+        return {}
+    try:
+        document = decode_json(error)
+    except DialectError:
+        return {}
+    inner = find_error(document) or document
+    if isinstance(inner, str):
+        return {"message": inner}
+    return inner if isinstance(inner, dict) and isinstance(inner.get("message"), str) else {}
+
+
+def _counted(message: str, error: dict[str, Json]) -> str:
+    """The words of an overflow, with the counts that stand beside them."""
+    tokens, most = error.get("n_prompt_tokens"), error.get("n_ctx")
+    if overflow_counts(message) is not None or not isinstance(tokens, int) or not isinstance(most, int):
+        return message
+    return f"{message} ({tokens} tokens, and {most} fit)"

@@ -70,20 +70,29 @@ def message_parts(fields: Fields) -> tuple[Part, ...]:
 
 def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
     """The messages, whose calls and results have ids."""
-    pairing, waiting = Pairing(lambda identity: {"tool_call_id": identity}), deque[str]()
+    pairing, waiting = Pairing(lambda identity: {"tool_call_id": identity}), deque[ToolCall]()
     found: list[Message] = []
     for message in messages:
-        waiting += [call.name for call in message.tool_calls]
+        waiting += message.tool_calls
         for result in message.tool_results:  # one at the most
-            name = result.name or (waiting[0] if waiting and not result.id else None)
-            if name is not None and name in waiting:
-                waiting.remove(name)
-            if name != result.name:
-                message = msgspec.structs.replace(
-                    message, content=(msgspec.structs.replace(result, name=name),)
-                )
+            call = _call_of(result, waiting)
+            if call is not None:
+                waiting.remove(call)
+                if not (result.id or result.name):
+                    named = msgspec.structs.replace(result, name=call.name)
+                    message = msgspec.structs.replace(message, content=(named,))
         found.append(pairing.pair(message))
     return tuple(found)
+
+
+def _call_of(result: ToolResult, waiting: Iterable[ToolCall]) -> ToolCall | None:
+    """Of the calls without a result, the one that this belongs to."""
+    for call in waiting:
+        if result.id == call.id if result.id else (result.name or call.name) == call.name:
+            return call
+    if result.id and result.name:  # an id that only the result has
+        return next((call for call in waiting if call.name == result.name), None)
+    return None
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
