@@ -8,8 +8,6 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from triocept.events import assemble
-from triocept.nouns import Reasoning
 
 from triocept import (
     Exchange,
@@ -31,6 +29,8 @@ from triocept._canonical.request import ReasoningAsk, ToolChoice
 from triocept.dialects import DIALECTS, Failure, error_of
 from triocept.dialects.ollama import OLLAMA
 from triocept.errors import ContextLengthError, DialectError, UpstreamError, UpstreamTruncated
+from triocept.events import assemble
+from triocept.nouns import Reasoning
 
 HI = {"role": "user", "content": "hi"}
 LS = {"type": "function", "function": {"name": "ls", "parameters": {"type": "object"}}}

@@ -15,9 +15,9 @@ import openresponses_types.types as types
 import pytest
 import trio
 from pydantic import BaseModel
-from triocept.nouns import Reasoning, RefusalText
 
 from triocept import Exchange, Refusal, Response, Rollout, Text, ToolCall, serve_endpoint
+from triocept.nouns import Reasoning, RefusalText
 
 EVENTS = {
     kind.value: model

@@ -13,11 +13,11 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from triocept.events import assemble
 
 import triocept
 from triocept import Exchange, Rollout, open_upstream, serve_endpoint, serve_pool
 from triocept.dialects import DIALECTS, _registry, dialect, known_dialects
+from triocept.events import assemble
 
 from .toy import TOY
 

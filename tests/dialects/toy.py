@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from triocept.events import PartDelta, ResponseEnd, ResponseStart
-
 from triocept import Message, Request, Response, Text
 from triocept.dialects import (
     HERE,
@@ -30,6 +28,7 @@ from triocept.dialects import (
     status_of,
 )
 from triocept.errors import UpstreamTruncated
+from triocept.events import PartDelta, ResponseEnd, ResponseStart
 
 __all__ = ["TOY"]
 

@@ -7,10 +7,10 @@ from random import Random
 from typing import Any, TypeAlias
 
 import msgspec
-from triocept.nouns import Reasoning, RefusalText
 
 from triocept import Response, Text, ToolCall, Usage
 from triocept._canonical.response import ResponsePart
+from triocept.nouns import Reasoning, RefusalText
 
 from .kind import Unfit
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import trio
-from triocept.nouns import Media, Reasoning
 
 from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, COMPLETIONS, GEMINI, MESSAGES, RESPONSES
@@ -20,6 +19,7 @@ from triocept._unicode import mended
 from triocept.dialects import DIALECTS
 from triocept.dialects._json import decode_json
 from triocept.dialects._tool_names import ToolNames
+from triocept.nouns import Media, Reasoning
 
 __all__ = ["DOCUMENTS", "SHAPES", "shaped"]
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from triocept.nouns import Price
 
 from tests.unserved import opened, outcome, outcomes
 from triocept import Exchange, Refusal, Response, Text, UpstreamError, Usage
 from triocept.errors import LimitReached, MissingPrice
 from triocept.handlers import fallback, limits
+from triocept.nouns import Price
 
 
 async def answer(exchange: Exchange) -> None:

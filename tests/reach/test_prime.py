@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
-from triocept.tunnels import PrimeTunnel, TunnelHealth
 
 from tests.agent.agent_helpers import CancelAt, open_program, until
 from tests.asking import CHAT, ask_body, bearer, echo
 from tests.reach.prime_service import Service, frpc_processes, open_service
 from triocept import Rollout, TunnelError, serve_endpoint
+from triocept.tunnels import PrimeTunnel, TunnelHealth
 
 pytest.importorskip("prime_tunnel", reason="the package prime-tunnel is not installed")
 

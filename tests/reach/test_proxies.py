@@ -17,12 +17,12 @@ import httpx2
 import pytest
 import trio
 import trustme
-from triocept.tunnels import FixedURL, TunnelHealth
 
 from tests.asking import CHAT, MESSAGES, ask_body, bearer
 from tests.ports import free_port
 from tests.reach.programs import kill_tree, listens, program
 from triocept import Endpoint, Exchange, Rollout, TunnelError, serve_endpoint
+from triocept.tunnels import FixedURL, TunnelHealth
 
 EVENTS = 50
 BIG = 24 * 1024 * 1024

@@ -17,13 +17,13 @@ import openai
 import pytest
 import trio
 import trustme
-from triocept.tunnels import SSHTunnel, TunnelHealth
 
 from tests.agent.agent_helpers import CancelAt, open_program, until
 from tests.asking import connected, echo
 from tests.ports import refusing_port
 from tests.reach.programs import SSHD, each_process, open_sshd
 from triocept import Exchange, Rollout, TunnelError, serve_endpoint
+from triocept.tunnels import SSHTunnel, TunnelHealth
 
 # The SDK leaves its async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = pytest.mark.filterwarnings(

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from triocept.events import PartDelta, PartStart, ResponseStart
 
 from tests.real_agents.cases import CASES, Case, cases
 from tests.real_agents.play import Calls, Played, check_done, check_turns, play
 from triocept import Exchange, Refusal, ToolCall
 from triocept._server import delivery
+from triocept.events import PartDelta, PartStart, ResponseStart
 
 Executables = Callable[[str], Path]
 RETRY_AFTER = 2.0

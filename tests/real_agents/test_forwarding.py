@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import trio
-from triocept.nouns import Reasoning
 
 from tests.real_agents.cases import CASES, COMMAND, PROMPT, Reply
 from triocept import Exchange, Trace, open_upstream, serve_endpoint
+from triocept.nouns import Reasoning
 
 BY_NAME = {case.name: case for case in CASES}
 PAIRS = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import trio
-from triocept.nouns import Reasoning
 
 from triocept import Exchange, Refusal, Response, Text, ToolCall, Usage
+from triocept.nouns import Reasoning
 
 __all__ = ["HELLO", "SILENCE", "TOWN", "Model", "asked"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from triocept.nouns import Media
-from triocept.traces import Conversation
 
 from tests.real_sdks.model import HELLO, TOWN, asked
 from tests.real_sdks.playing import Plays
 from tests.real_sdks.scenarios import PIXEL, STATUSES
+from triocept.nouns import Media
+from triocept.traces import Conversation
 
 BOTH = {"text": "sun in Oslo and sun in Rome"}
 EXPECTED: dict[str, Any] = {

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-from triocept.events import Event, PartDelta, assemble
 
 from triocept import (
     Message,
@@ -21,6 +20,7 @@ from triocept import (
     open_upstream,
     serve_endpoint,
 )
+from triocept.events import Event, PartDelta, assemble
 
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
 MESSAGES, GEMINI = "anthropic_messages", "gemini"

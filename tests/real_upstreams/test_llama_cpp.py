@@ -10,12 +10,12 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from triocept.events import PartDelta
-from triocept.nouns import Sampling
 
 from triocept import Message, Request, Rollout, Text, Turn, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
 from triocept.errors import ContextLengthError
+from triocept.events import PartDelta
+from triocept.nouns import Sampling
 
 from .forwarding import (
     BOTH,

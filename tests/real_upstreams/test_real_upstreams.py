@@ -9,11 +9,11 @@ from __future__ import annotations
 import httpx2
 import pytest
 import trio
-from triocept.events import PartDelta
-from triocept.nouns import Reasoning, Sampling
 
 from triocept import Message, Request, Text, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
+from triocept.events import PartDelta
+from triocept.nouns import Reasoning, Sampling
 
 from .forwarding import (
     CALLED,

@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from triocept.nouns import Sampling
 
 from triocept.dialects import DIALECTS
 from triocept.errors import ContextLengthError
+from triocept.nouns import Sampling
 
 from .agents import AGENTS, STREAMING, Executables, check_done, run_agent, upstream_of
 from .forwarding import (

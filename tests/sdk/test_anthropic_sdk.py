@@ -8,10 +8,10 @@ import anthropic
 import pydantic
 import pytest
 import trio
-from triocept.nouns import Media, Reasoning
 
 from tests.sdk.clients import open_client
 from triocept import Exchange, Refusal, Response, ScriptedModel, Text, ToolCall, Usage, serve_endpoint
+from triocept.nouns import Media, Reasoning
 
 # The SDK leaves its async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = [

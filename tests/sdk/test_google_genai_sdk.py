@@ -15,7 +15,6 @@ import pytest
 import trio
 from google import genai
 from google.genai import errors, types
-from triocept.nouns import Media, Reasoning
 
 from triocept import (
     Exchange,
@@ -28,6 +27,7 @@ from triocept import (
     Usage,
     serve_endpoint,
 )
+from triocept.nouns import Media, Reasoning
 
 pytestmark = pytest.mark.parametrize("kind", ["sync", "aio"])
 

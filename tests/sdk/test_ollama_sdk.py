@@ -9,9 +9,9 @@ from typing import Any
 import ollama
 import pytest
 import trio
-from triocept.nouns import Reasoning
 
 from triocept import Exchange, Rollout, ToolCall, serve_endpoint
+from triocept.nouns import Reasoning
 
 HI = {"role": "user", "content": "what is here?"}
 

@@ -9,10 +9,10 @@ import openai
 import pydantic
 import pytest
 import trio
-from triocept.nouns import Media, Reasoning, RefusalText
 
 from tests.sdk.clients import open_client
 from triocept import Exchange, Refusal, Response, ScriptedModel, Text, ToolCall, Usage, serve_endpoint
+from triocept.nouns import Media, Reasoning, RefusalText
 
 # The SDK leaves its async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = [

@@ -12,10 +12,10 @@ import anthropic
 import openai
 import pytest
 import trio
-from triocept.nouns import Reasoning
 
 from triocept import Exchange, Refusal, Response, Rollout, ToolCall, serve_endpoint
 from triocept.handlers import ScriptedModel
+from triocept.nouns import Reasoning
 
 # The SDKs leave their async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = pytest.mark.filterwarnings(

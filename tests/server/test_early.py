@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
 from tests.server.test_silence import Heard, request_in
 from triocept import Response, Text
@@ -13,6 +12,7 @@ from triocept._rollout.answer import Answer, Relayed
 from triocept._rollout.outcome import Answered
 from triocept._server.delivery import KEEPALIVE_EVERY, deliver
 from triocept.dialects import dialect
+from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
 pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
 

@@ -10,11 +10,11 @@ import httpx2
 import pytest
 import trio
 from openai.types.responses import InputTokenCountResponse, ResponseSteerFailedEvent
-from triocept.nouns import Opaque
 
 from tests.asking import MESSAGES, PATHS, STREAM_PATHS, bearer, document, echo
 from tests.server.test_websocket import dialled
 from triocept import Exchange, Refusal, Response, Rollout, ToolCall, serve_endpoint
+from triocept.nouns import Opaque
 
 pytestmark = pytest.mark.usefixtures("every_way")
 

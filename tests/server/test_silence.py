@@ -9,7 +9,6 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
 from triocept import Message, Refusal, Request, Response, Text
 from triocept._rollout.answer import Answer
@@ -19,6 +18,7 @@ from triocept._server.delivery import HEAD_AFTER, KEEPALIVE_EVERY, deliver
 from triocept._server.transport import Reply
 from triocept._server.waiting import Share
 from triocept.dialects import DIALECTS, dialect
+from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
 pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
 

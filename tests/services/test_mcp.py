@@ -11,10 +11,10 @@ import httpx2
 import msgspec
 import pytest
 import trio
-from triocept.services import HostTool
 
 from tests.asking import bearer
 from triocept import Rollout, serve_endpoint
+from triocept.services import HostTool
 
 mcp = pytest.importorskip("mcp")
 streamable_http = pytest.importorskip("mcp.client.streamable_http")

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from triocept.services import HostTool
 
 from triocept import Refusal, Rollout
+from triocept.services import HostTool
 
 
 class Point(msgspec.Struct):

@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from triocept.traces import Conversation
 
 from tests.asking import ask_body, bearer, url_of
 from triocept import Exchange, Response, ToolCall, Trace, serve_endpoint
+from triocept.traces import Conversation
 
 TOOLS = [{"type": "function", "function": {"name": "t", "parameters": {"type": "object"}}}]
 

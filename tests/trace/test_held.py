@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+
+from tests.dialects import strategies
+from triocept import Response, Text, ToolCall
+from triocept._canonical.held import HeldCalls
 from triocept.events import (
     Event,
     PartDelta,
@@ -17,10 +21,6 @@ from triocept.events import (
     events_of,
 )
 from triocept.nouns import Opaque
-
-from tests.dialects import strategies
-from triocept import Response, Text, ToolCall
-from triocept._canonical.held import HeldCalls
 
 CALL = [
     PartStart(0, ToolCall("bash", "")),

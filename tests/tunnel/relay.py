@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from triocept.tunnels import Tunnel
 
 from triocept import TunnelError
+from triocept.tunnels import Tunnel
 
 PAGE = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 13\r\nconnection: close\r\n\r\n<html>no</htm"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import trio
-from triocept.tunnels import FixedURL, SSHTunnel
 
 from tests.asking import CHAT, ask_body, bearer, echo
 from tests.tunnel.relay import Relay
 from triocept import TunnelError, serve_endpoint
+from triocept.tunnels import FixedURL, SSHTunnel
 
 
 async def test_an_advertised_name_is_joined_with_the_live_port() -> None:

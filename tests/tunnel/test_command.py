@@ -7,11 +7,11 @@ import signal
 
 import pytest
 import trio
-from triocept.tunnels import CommandTunnel, TunnelHealth
 
 from tests.agent.agent_helpers import open_program, running, unique_seconds, until, until_sleeping
 from tests.asking import connected
 from triocept import TunnelError, serve_endpoint
+from triocept.tunnels import CommandTunnel, TunnelHealth
 
 PRINTS = "echo 'see https://manual.example/ | {url}'; exec sleep {tag}"
 """What a tunnel that leads to where it came from would do."""

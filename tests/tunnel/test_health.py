@@ -13,12 +13,12 @@ import httpx2
 import pytest
 import trio
 import trio.testing
-from triocept.tunnels import FixedURL, Tunnel, TunnelHealth
 
 from tests.agent.agent_helpers import CancelAt
 from tests.asking import CHAT, ask_body, bearer, echo
 from tests.tunnel.relay import Relay
 from triocept import Exchange, Rollout, TunnelError, serve_endpoint
+from triocept.tunnels import FixedURL, Tunnel, TunnelHealth
 
 QUICK = TunnelHealth(
     interval=0.02, timeout=2, failures=2, back_off=0.01, max_back_off=0.05, start_timeout=0.5, patience=100

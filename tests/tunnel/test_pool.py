@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 import trio.testing
-from triocept.tunnels import TunnelHealth
 
 from tests.asking import ask_body, connected, echo, raw_request, read_to_end
 from tests.slow_to_open import SlowToOpen
@@ -32,6 +31,7 @@ from triocept import (
 )
 from triocept._server.serve import Server
 from triocept.errors import EndpointCrashed
+from triocept.tunnels import TunnelHealth
 
 ROLLOUTS = 500
 QUICK = TunnelHealth(interval=0.02, failures=1, back_off=0.01, start_timeout=2)

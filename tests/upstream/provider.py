@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import trio
-from triocept.events import Event, PartDelta, events_of
 
 from triocept import Request, Response, Text, Usage
 from triocept.dialects import DIALECTS
+from triocept.events import Event, PartDelta, events_of
 
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
 MESSAGES, GEMINI, OLLAMA = "anthropic_messages", "gemini", "ollama"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import trio
-from triocept.nouns import Blob, Reasoning
 
 from triocept import Response, Text, ToolCall, Usage, open_upstream
 from triocept.handlers import route
+from triocept.nouns import Blob, Reasoning
 
 from .conftest import base_of, staged
 from .provider import (

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import trio
-from triocept.events import PartDelta, assemble
-from triocept.nouns import Reasoning, Sampling, StopReason
 
 from triocept import (
     Exchange,
@@ -25,6 +23,8 @@ from triocept import (
 )
 from triocept._canonical.content import Media
 from triocept.dialects import DIALECTS
+from triocept.events import PartDelta, assemble
+from triocept.nouns import Reasoning, Sampling, StopReason
 
 from .conftest import ask_roughly, staged
 from .provider import (

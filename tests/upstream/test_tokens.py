@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import trio
-from triocept.traces import Tokens
 
 from triocept import JSONLRecorder, Turn, UpstreamError, Usage, open_upstream, read_traces
 from triocept._upstream.tokens import Collector, profile_named
 from triocept._upstream.tokens.collector import Wanted
+from triocept.traces import Tokens
 
 from .conftest import KEY, base_of, staged
 from .provider import (

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 
 import trio
-from triocept.events import Event, PartDelta, events_of
 
 from tests.upstream.provider import END, Asked, chunk, head, is_stream, whole, wire_whole
 from triocept import Request, Response, Text, Usage
 from triocept.dialects import DIALECTS
+from triocept.events import Event, PartDelta, events_of
 
 from .account import Account
 from .wire import nonce_in

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import trio
-from triocept.traces import Recorder, RecorderGroup
 
 from triocept import JSONLRecorder, Trace, Turn
+from triocept.traces import Recorder, RecorderGroup
 
 from .account import Account, Raised
 from .wire import nonce_in, turns

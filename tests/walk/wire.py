@@ -13,10 +13,10 @@ from typing import Any
 
 import trio
 import trio.testing
-from triocept.events import assemble
 
 from tests.asking import PATHS, STREAM_PATHS, document
 from triocept.dialects import DIALECTS
+from triocept.events import assemble
 
 from .history import QUIET, Call
 
