@@ -72,7 +72,7 @@ async def test_what_is_left_out_is_the_functions_own_default() -> None:
     made = HostTool.of(everything)
     bound = made.bind({"point": {"x": 1}, "boxes": [{"corner": {"x": 2}}], "when": "2026-01-02"})
     assert bound == {"point": Point(1), "boxes": [Box(Point(2))], "when": date(2026, 1, 2)}
-    said = await made.call(bound, "the rollout")  # type: ignore[arg-type]
+    said = await made.call(bound, "the rollout")
     assert said == (
         "(Point(x=1, y=0), [Box(corner=Point(x=2, y=0), label='')], datetime.date(2026, 1, 2), 'slow', 2, ['a'], "
         "True, 'the rollout')"
@@ -149,5 +149,5 @@ class Counter:
 
 async def test_an_object_that_can_be_called_is_a_tool_too() -> None:
     made = HostTool.of(Counter(), name="count", description="count")
-    assert await made.call(made.bind({"by": 2}), None) == 2  # type: ignore[arg-type]
-    assert await made.call(made.bind({}), None) == 3  # type: ignore[arg-type]
+    assert await made.call(made.bind({"by": 2}), None) == 2
+    assert await made.call(made.bind({}), None) == 3

@@ -119,7 +119,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         values = ((name, getattr(found, name)) for name in self._arguments.__struct_fields__)
         return {name: value for name, value in values if value is not msgspec.UNSET}
 
-    async def call(self, bound: Mapping[str, Any], rollout: Given) -> Json:
+    async def call(self, bound: Mapping[str, Any], rollout: object) -> Json:
         """Run the function, and give its result as JSON has it.
 
         Raises:
