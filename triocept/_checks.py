@@ -9,17 +9,19 @@ from __future__ import annotations
 import dis
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
+from functools import wraps
 from numbers import Integral, Real
 from reprlib import repr as short
 from types import CodeType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 import msgspec
 
 __all__ = [
     "NamesItself",
+    "check_bool",
     "check_callable",
     "check_choice",
     "check_count",
@@ -33,7 +35,11 @@ __all__ = [
     "named",
     "takes",
     "unsayable",
+    "with_known_keywords",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def described(value: object) -> str:
@@ -49,6 +55,10 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], what: st
 
 def check_str(name: str, value: object) -> None:
     check_type(name, value, str, "a str")
+
+
+def check_bool(name: str, value: object) -> None:
+    check_type(name, value, bool, "a bool")
 
 
 def check_mapping(name: str, value: object) -> None:
@@ -67,12 +77,28 @@ def check_choice(name: str, value: object, choices: object) -> None:
         raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
 
 
-def check_keywords(function: str, given: Mapping[str, object], known: type) -> None:
-    """See whether a function that is typed by `Unpack[known]` knows all that it was given."""
-    for name in given.keys() - known.__annotations__.keys():
-        near = get_close_matches(name, known.__annotations__, 1)
-        hint = f": {near[0]}?" if near else f"; it takes {', '.join(known.__annotations__)}"
+def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
+    """See whether a function knows all the keywords that it was given."""
+    for name in given.keys() - known:
+        near = get_close_matches(name, known, 1)
+        hint = f": {near[0]}?" if near else f"; it takes {', '.join(known)}"
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, that names the keyword that was meant where it is given one that it has not."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return function  # it looks at them itself
+    known = dict.fromkeys(parameter.name for parameter in parameters if parameter.name != "self")
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not kwargs.keys() <= known.keys():
+            check_keywords(function.__name__, kwargs, known)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def check_count(name: str, value: object, *, least: int = 0) -> None:

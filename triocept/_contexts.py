@@ -9,15 +9,18 @@ Only a context that a pool is given to open endpoints with stays protected: half
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-__all__ = ["protected_context", "theirs"]
+from ._checks import with_known_keywords
+
+__all__ = ["protected_context", "shown_context", "theirs"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,16 +34,39 @@ def protected_context(
 
     @wraps(function)
     def open_context(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, bool | None]:
-        return _Protected(make(*args, **kwargs))
+        return _Protected(make(*args, **kwargs), function.__name__)
 
-    return open_context
+    return _shown(open_context, function)
+
+
+def shown_context(
+    function: Callable[P, AsyncIterator[T]],
+) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
+    """`contextlib.asynccontextmanager`, of a function that users see: `help()` says what a call gives, and a keyword
+    with a slip in it is told what was meant. Unprotected: an `Upstream` is a handler, and so the user's."""
+    return _shown(asynccontextmanager(function), function)
+
+
+def _shown(
+    opens: Callable[P, AbstractAsyncContextManager[T, bool | None]], function: Callable[P, AsyncIterator[T]]
+) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
+    """What `opens` a context, with the keywords and the signature of it; contextlib leaves that of the generator."""
+    known: Any = with_known_keywords(opens)
+    known.__wrapped__ = function
+    known.__annotations__ = dict(function.__annotations__)
+    gives = str(known.__annotations__["return"]).replace("AsyncIterator", "AbstractAsyncContextManager", 1)
+    known.__annotations__["return"] = gives
+    signature = inspect.signature(function).replace(return_annotation=gives)
+    known.__signature__ = signature
+    return known  # type: ignore[no-any-return]
 
 
 class _Protected(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
     """A context whose entry and exit are protected from their first instruction on: those of contextlib are not."""
 
-    def __init__(self, context: AbstractAsyncContextManager[T, bool | None]) -> None:
+    def __init__(self, context: AbstractAsyncContextManager[T, bool | None], name: str) -> None:
         self._context = context
+        self._name = name
 
     @enable_ki_protection
     async def __aenter__(self) -> T:
@@ -51,6 +77,17 @@ class _Protected(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return await self._context.__aexit__(kind, value, traceback)
+
+    if not TYPE_CHECKING:  # Python's own text would name this class, which nobody has heard of
+
+        def __enter__(self) -> NoReturn:
+            """What `with` and `await` are told."""
+            call, found = f"{self._name}(…)", self._name.rpartition("_")[2]
+            raise TypeError(f"{call} is an async context manager: `async with {call} as {found}`")
+
+        def __exit__(self, *error: object) -> None: ...
+
+        __await__ = __enter__
 
 
 @disable_ki_protection

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, TypedDict, Unpac
 
 import trio
 
-from ._checks import check_count, check_keywords, check_number, check_str, check_type, described
+from ._checks import check_bool, check_count, check_keywords, check_number, check_str, check_type, described
 from ._contexts import protected_context
 from ._failures import keeping, keeping_each, raise_all, split_cancelled, without
 from ._limits import EndpointLimits
@@ -137,7 +137,8 @@ class Endpoint:
         return f"{self.url if reach == 'local' else self.public_url}/rollout/{rollout_id}"
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
-        """The URL of a rollout as the SDK of `dialect` takes it; ValueError for an unknown dialect."""
+        """The URL of a rollout as the SDK of the dialect of that name takes it; ValueError where there is none."""
+        _check_name(dialect)
         if dialect not in self.dialects:
             raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")
         return f"{self.root_url(rollout_id, reach)}{self.dialects[dialect].base_path}"
@@ -266,6 +267,8 @@ async def serve_endpoint(
 
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
+    for name, value in (("fast", fast), ("http2", http2), ("websocket", websocket)):
+        check_bool(name, value)
     ssl_context = _ssl_context(tls, http2=http2)
     spoken = known_dialects(dialects)
     registry: Registry[RolloutCore] = Registry()
@@ -353,7 +356,7 @@ async def run_endpoint(
     `task_status.started(endpoint)` is called once it accepts. Arguments, errors and end are those of
     `serve_endpoint`.
     """
-    check_keywords("run_endpoint", options, EndpointOptions)
+    check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:
         task_status.started(endpoint)
         await trio.sleep_forever()
@@ -406,6 +409,12 @@ async def _supervise(
             server.on_fatal(error)
         if cancelled is not None:
             raise cancelled from None
+
+
+def _check_name(dialect: object) -> None:
+    if not isinstance(dialect, str):
+        name = repr(dialect.name) if isinstance(dialect, Dialect) else "a str"
+        raise TypeError(f"a dialect is given by its name, {name}, not {described(dialect)}")
 
 
 def _check_numbers(host: str, port: int, max_body: int, grace: float, limits: EndpointLimits) -> None:

@@ -35,7 +35,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ._checks import check_count, check_number
+from ._checks import check_bool, check_count, check_number, check_str
 from ._unicode import mended_text
 
 __all__ = [
@@ -94,7 +94,7 @@ class Refusal(TrioceptError):
             characters, spaces and tabs.
 
     Raises:
-        TypeError: the status is no number, or the code no text.
+        TypeError: the status is no number, the message or the code no text, or `should_retry` no bool.
         ValueError: the status is none of a refusal, `retry_after` is no time, or a header cannot be sent.
     """
 
@@ -113,7 +113,10 @@ class Refusal(TrioceptError):
             raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
         if retry_after is not None:
             check_number("retry_after", retry_after)
-        message = mended_text(str(message))
+        check_str("a refusal's message", message)
+        if should_retry is not None:
+            check_bool("a refusal's should_retry", should_retry)
+        message = mended_text(message)
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message

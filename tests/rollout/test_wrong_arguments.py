@@ -6,6 +6,7 @@ import asyncio
 import re
 import traceback
 from collections.abc import Callable
+from io import StringIO
 from math import inf, nan
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,17 +33,19 @@ from triocept import (
     ScriptedModel,
     Text,
     ToolCall,
+    Usage,
     open_upstream,
     serve_endpoint,
     serve_pool,
 )
+from triocept.dialects import DIALECTS
 from triocept.errors import Unanswered
 from triocept.handlers import fallback, limits, route
 from triocept.handlers.script import NotAReply
 from triocept.nouns import Price, Sampling
 from triocept.services import HostTool
 from triocept.traces import RecorderGroup
-from triocept.tunnels import CommandTunnel, PrimeTunnel, TunnelHealth
+from triocept.tunnels import CommandTunnel, PrimeTunnel, SSHTunnel, TunnelHealth
 
 ANY: Any = None
 
@@ -132,6 +135,10 @@ OF_ENDPOINT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"on_lost_url": "wait"}, ValueError, "on_lost_url is 'raise' or 'move', not 'wait'"),
     ({"port": 70_000}, ValueError, "a port is a number from 0 to 65535"),
     ({"host": 5}, TypeError, "host is a str, not int: 5"),
+    ({"fast": "no"}, TypeError, "fast is a bool, not str: 'no'"),
+    ({"http2": 1}, TypeError, "http2 is a bool, not int: 1"),
+    ({"websocket": None}, TypeError, "websocket is a bool, not None"),
+    ({"prot": 5}, TypeError, r"serve_endpoint\(\) got an unexpected keyword argument 'prot': port\?"),
     ({"host": ""}, ValueError, "host is empty: say '127.0.0.1', or '0.0.0.0' for every interface"),
     ({"recorder": "x.jsonl"}, TypeError, r"recorder .*JSONLRecorder\('x.jsonl'\)"),
     ({"tls": "a.pem"}, TypeError, r"tls is an ssl.SSLContext or \(certificate, key\), not str: 'a.pem'"),
@@ -165,6 +172,7 @@ OF_POOL: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"per_endpoint": 0}, ValueError, "per_endpoint is 1 or more, not 0"),
     ({"max_endpoints": 0}, ValueError, "max_endpoints is 1 or more, not 0"),
     ({"open_endpoint": []}, ValueError, "a pool of no endpoints serves nobody"),
+    ({"per_endpiont": 2}, TypeError, r"serve_pool\(\) got an unexpected .*'per_endpiont': per_endpoint\?"),
     (
         {"open_endpoint": [serve_endpoint], "max_endpoints": 2},
         ValueError,
@@ -206,6 +214,11 @@ AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: limits(echo, prices={"*": ANY or 1.5}), TypeError, r"Limits.prices\['\*'\]"),
     (lambda: limits(ANY or 5), TypeError, "a handler is .*5 cannot be called"),
+    (
+        lambda: limits(echo, trun=ANY or 5),  # type: ignore[call-arg]
+        TypeError,
+        r"limits\(\) got an unexpected keyword argument 'trun': turns\?",
+    ),
     (lambda: Price(input=ANY or "1", output=2), TypeError, "Price.input is a number, not str: '1'"),
     (lambda: Price(input=-1, output=2), ValueError, "Price.input is 0 or more, not -1"),
     (
@@ -222,6 +235,12 @@ AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ScriptedModel([inf]), TypeError, r"replies\[0\], a pause, is finite, not float: inf"),
     (lambda: Limits(seconds=inf), ValueError, "Limits.seconds is finite, not float: inf; None is no limit"),
     (lambda: Refusal(ANY or "500", "no"), TypeError, "a refusal's status is a whole number, not str: '500'"),
+    (lambda: Refusal(429, ANY), TypeError, "a refusal's message is a str, not None"),
+    (
+        lambda: Refusal(429, "no", should_retry=ANY or "no"),
+        TypeError,
+        "a refusal's should_retry is a bool, not str: 'no'",
+    ),
     (lambda: Refusal(200, "no"), ValueError, "a refusal has a status from 400 to 599, not 200"),
     (
         lambda: fallback(ANY or echo),
@@ -233,6 +252,9 @@ AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         r"route takes handlers by model, \{\"\*\": handler\}, or a function",
     ),
+    (lambda: route({}), ValueError, "route needs at least one handler"),
+    (lambda: SSHTunnel(ANY or 3), TypeError, "SSHTunnel: a destination is user@host, a str, not int: 3"),
+    (lambda: SSHTunnel("host", port=ANY or "22"), TypeError, "SSHTunnel: a port is a whole number, not str"),
     (
         lambda: ToolCall.of("bash", ANY or {"command": "ls"}),
         TypeError,
@@ -375,6 +397,7 @@ OF_UPSTREAM: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"concurrency": 0}, ValueError, "concurrency is 1 or more, not 0"),
     ({"max_output_tokens": 0}, ValueError, "max_output_tokens is 1 or more, not 0"),
     ({"hold_calls": "no"}, TypeError, "hold_calls is a bool, not str: 'no'"),
+    ({"modle": "m"}, TypeError, r"open_upstream\(\) got an unexpected keyword argument 'modle': model\?"),
     (
         {"tls": False},
         TypeError,
@@ -433,6 +456,37 @@ IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
         "env is a mapping of names to values, not list: ",
     ),
     (
+        lambda r: r.run_agent(["true"], env={ANY or 3: "x"}),
+        TypeError,
+        "env: a name is a str, not int: 3",
+    ),
+    (
+        lambda r: r.run_agent(["true"], env={ANY or 3: None}),
+        TypeError,
+        "env: a name is a str, not int: 3",
+    ),
+    (
+        lambda r: r.run_agent(["/no/such/agent"], stdout_file=ANY or object()),
+        TypeError,
+        "stdout_file is a path or a file opened in binary mode, not object: <object",
+    ),
+    (
+        lambda r: r.run_agent(["/no/such/agent"], stderr_file=ANY or StringIO()),
+        TypeError,
+        "stderr_file is a path or a file opened in binary mode, not StringIO: ",
+    ),
+    (
+        lambda r: r.base_url(ANY or DIALECTS["gemini"]),
+        TypeError,
+        "a dialect is given by its name, 'gemini', not Dialect: ",
+    ),
+    (lambda r: r.config(ANY), TypeError, "a dialect is given by its name, a str, not None"),
+    (
+        lambda r: r.ask(ANY or Message("user", (Text("hi"),))),
+        TypeError,
+        r"ask takes .*, not Message: .*; a list of one, ask\(\[message\]\)",
+    ),
+    (
         lambda r: r.service_url("mpc"),
         ValueError,
         "there is no service 'mpc': there are mcp, tools, user,",
@@ -455,6 +509,36 @@ async def test_what_is_asked_of_a_rollout_is_looked_at(
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             with pytest.raises(kind, match=f"^{text}"):
                 await call(rollout)
+
+
+async def test_no_tools_are_none() -> None:
+    with trio.fail_after(20):
+        async with serve_pool() as pool, pool.open_rollout(echo, tools=None) as rollout:
+            assert rollout.tools == ()
+            async with rollout.open_child(tools=None) as child:
+                assert child.tools == ()
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=None) as rollout:
+            assert rollout.tools == ()
+
+
+async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
+    async def answer(exchange: Exchange) -> None:
+        with pytest.raises(TypeError, match=r"not Refusal: .*; an error is an answer where it is raised"):
+            await exchange.respond(ANY or Refusal(429, "later"))
+        await exchange.refuse(429, "later")
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            assert (await ask(rollout)).status_code == 429
+
+
+async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
+    text = r"^serve_endpoint\(…\) is an async context manager: `async with serve_endpoint\(…\) as endpoint`$"
+    opened: Any = serve_endpoint()
+    with pytest.raises(TypeError, match=text), opened:
+        pytest.fail("it began")
+    with pytest.raises(TypeError, match=text):
+        await opened
 
 
 async def test_what_a_number_may_be_is_no_more_than_its_argument_says() -> None:
@@ -651,6 +735,12 @@ OPENED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: EndpointLimits(ANY or 5), TypeError, "EndpointLimits takes connections, "),
     (lambda: TunnelHealth(ANY or 5), TypeError, "TunnelHealth takes "),
+    (lambda: Usage(ANY or 1, 2), TypeError, "Usage takes input_tokens, output_tokens, .* by name: Extra"),
+    (
+        lambda: Sampling(temprature=ANY or 1),
+        TypeError,
+        "Sampling takes max_output_tokens, temperature, .*: Unexpected .*'temprature'",
+    ),
 ]
 
 

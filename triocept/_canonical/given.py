@@ -63,9 +63,8 @@ def given_response(answer: object) -> Response:
     if type(answer) in _TEXTS:
         return Response((given_part(answer),))
     if not isinstance(answer, Response):
-        hint = "; Response.of(…) makes one of several parts" if isinstance(answer, list | tuple) else ""
         raise TypeError(
-            f"respond takes a str, a part ({_PARTS}) or a Response, not {_described(answer)}{hint}"
+            f"respond takes a str, a part ({_PARTS}) or a Response, not {_described(answer)}{_hint(answer)}"
         )
     if not isinstance(answer.content, tuple | list):
         raise TypeError(
@@ -76,6 +75,13 @@ def given_response(answer: object) -> Response:
     for name in ("id", "model", "dialect"):
         _check_text(answer, name)
     return msgspec.structs.replace(_fit_around(answer), content=parts)
+
+
+def _hint(answer: object) -> str:
+    """What to do with something that is no answer."""
+    if isinstance(answer, list | tuple):
+        return "; Response.of(…) makes one of several parts"
+    return "; an error is an answer where it is raised" if isinstance(answer, Exception) else ""
 
 
 def given_increment(item: object) -> ResponsePart | Event:

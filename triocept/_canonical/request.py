@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from .._checks import NamesItself
 from .content import Json, Message, ToolResult
 
 __all__ = ["OutputFormat", "ReasoningAsk", "Request", "Sampling", "Tool", "ToolChoice"]
@@ -36,7 +37,9 @@ class ToolChoice(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     extra: dict[str, Json] | None = None
 
 
-class Sampling(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Sampling(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
+):
     """How to sample. None everywhere: the model's own default."""
 
     max_output_tokens: int | None = None

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from .._checks import NamesItself
 from .content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 
 __all__ = ["Response", "ResponsePart", "StopReason", "Usage"]
@@ -23,7 +24,7 @@ StopReason: TypeAlias = Literal[
 ]
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
     """Tokens, counted one way for all dialects. None: nobody said."""
 
     input_tokens: int

@@ -52,6 +52,7 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
     """
     environment: dict[str, str] = {}
     for name, value in env.items():
+        check_type("env: a name", name, str, "a str")
         if not isinstance(value, str):
             raise TypeError(f"env holds only str, but the value of {name!r} is {type(value).__name__}")
         if not name or "=" in name or not _can_be_passed(name) or not _can_be_passed(value):

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import secrets
@@ -26,7 +27,7 @@ from typing import Literal, TypeAlias, final, get_args
 
 import trio
 
-from .._checks import check_count, check_number
+from .._checks import check_count, check_number, described
 from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all
 from ..errors import AgentFailed
@@ -409,6 +410,16 @@ def check_output(
         raise ValueError(
             'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
         )
+    _check_file("stdout_file", stdout_file)
+    _check_file("stderr_file", stderr_file)
+
+
+def _check_file(name: str, file: object) -> None:
+    """See whether bytes can be written to it."""
+    if file is None or isinstance(file, str | os.PathLike):
+        return
+    if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):
+        raise TypeError(f"{name} is a path or a file opened in binary mode, not {described(file)}")
 
 
 def _read_returncode(pid: int) -> int | None:

@@ -111,11 +111,11 @@ class Agent:
 
 def check_agent_options(options: AgentOptions) -> AgentOptions:
     """See whether an agent can be run with them: TypeError, ValueError."""
-    check_keywords("run_agent", options, AgentOptions)
+    check_keywords("run_agent", options, AgentOptions.__annotations__)
     env = options.get("env")
     if env is not None:
         check_type("env", env, Mapping, "a mapping of names to values")
-        check_env({name: value for name, value in env.items() if value is not None})
+        check_env({name: "" if value is None else value for name, value in env.items()})
     check_cwd(options.get("cwd"))
     check_input(options.get("input"))
     check_output(

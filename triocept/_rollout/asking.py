@@ -64,7 +64,8 @@ def request_of(given: object, model: str) -> Request:
     if isinstance(given, str):
         given = (Message("user", (Text(given),)),)
     if not isinstance(given, Iterable) or isinstance(given, Mapping):
-        raise TypeError(f"ask takes a text, a Request or Messages, not {described(given)}")
+        hint = "; a list of one, ask([message])" if isinstance(given, Message) else ""
+        raise TypeError(f"ask takes a text, a Request or Messages, not {described(given)}{hint}")
     messages = given_messages("ask: messages", given)
     return fit(Request(dialect="openai_chat", model=model, messages=messages))
 

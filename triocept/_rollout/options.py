@@ -42,7 +42,7 @@ class RolloutOptions(TypedDict, total=False):
     on_retry: OnRetry | None
     concurrency: int | None
     recorder: Recorder | None
-    tools: Iterable[ToolLike]
+    tools: Iterable[ToolLike] | None
     user: UserSimulator | None
     stop: StopCondition | None
     state: Any

@@ -409,7 +409,7 @@ def check_opening(
     Raises:
         TypeError, ValueError: that is no handler, no such number, or a keyword that there is none of.
     """
-    check_keywords(function, options, RolloutOptions)
+    check_keywords(function, options, RolloutOptions.__annotations__)
     if handler is not None:
         check_handler(handler)
         handler = awaiting(handler)

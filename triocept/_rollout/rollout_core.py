@@ -131,7 +131,7 @@ class RolloutCore:
         """It ends by a limit: what is on its way is finished."""
         self.calls: Calls = Calls(on_retry)
         self.services = Services(
-            options.get("tools", ()),
+            _given(options.get("tools"), ()),
             user=options.get("user"),
             stop=options.get("stop"),
             state=options.get("state"),

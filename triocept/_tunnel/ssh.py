@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import final
 from urllib.parse import urlsplit
 
+from .._checks import check_count, check_type
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_host, in_url
 from .program import open_program
@@ -58,7 +59,7 @@ class SSHTunnel(Tunnel):
             the agent to that host is plain HTTP, unless the endpoint has a certificate.
 
     Raises:
-        ValueError: an argument is not what it should be.
+        TypeError, ValueError: an argument is not what it should be.
     """
 
     def __init__(
@@ -70,10 +71,13 @@ class SSHTunnel(Tunnel):
         options: Sequence[str] = (),
         public_host: str | None = None,
     ) -> None:
+        check_type("SSHTunnel: a destination", destination, str, "user@host, a str")
         if not destination or destination.startswith("-") or re.search(r"\s", destination):
             raise ValueError(f"SSHTunnel: a destination is user@host, not {destination!r}")
-        if port is not None and not 0 < port < 65536:
-            raise ValueError(f"SSHTunnel: a port is a number from 1 to 65535, not {port!r}")
+        if port is not None:
+            check_count("SSHTunnel: a port", port)
+            if not 0 < port < 65536:
+                raise ValueError(f"SSHTunnel: a port is a number from 1 to 65535, not {port!r}")
         if isinstance(options, str):
             raise TypeError('SSHTunnel: options is a list, ["-J", "bastion"], not one str')
         self.destination = destination

@@ -34,6 +34,7 @@ from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
 from .._checks import check_str
+from .._contexts import shown_context
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, core_of
@@ -472,7 +473,7 @@ class _Whole:
         return piece
 
 
-@asynccontextmanager
+@shown_context
 async def open_upstream(
     base_url: str,
     *,

@@ -33,6 +33,7 @@ def route(choice: Choice) -> Handler:
 
     Raises:
         TypeError: a handler that is named is none.
+        ValueError: no handler is named.
         Refusal: from an exchange: 404, no handler is named for its model.
     """
     if not callable(choice):
@@ -40,6 +41,8 @@ def route(choice: Choice) -> Handler:
         named: object = choice
         if not isinstance(named, Mapping):
             raise TypeError(f"route takes {what}, not {described(named)}")
+        if not choice:
+            raise ValueError("route needs at least one handler")
         for handler in choice.values():
             check_handler(handler)
     choose = choice if callable(choice) else _by_model({name: awaiting(one) for name, one in choice.items()})
