@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import typing
 from collections.abc import Iterator
 from types import ModuleType
@@ -95,6 +96,49 @@ def test_what_stands_at_the_top_stands_in_its_module_too() -> None:
     for module in (triocept.nouns, triocept.traces, triocept.errors, triocept.handlers):
         for name in module.__all__:
             assert getattr(triocept, name, getattr(module, name)) is getattr(module, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("Reasoning", "triocept.nouns"),
+        ("PartDelta", "triocept.events"),
+        ("Recorder", "triocept.traces"),
+        ("HostTool", "triocept.services"),
+        ("route", "triocept.handlers"),
+        ("Unanswered", "triocept.errors"),
+    ],
+)
+def test_a_name_that_is_in_a_module_is_told_where(name: str, place: str) -> None:
+    assert not hasattr(triocept, name)
+    with pytest.raises(AttributeError, match=rf"'triocept' has no attribute '{name}'; it is {place}.{name}$"):
+        getattr(triocept, name)
+    with pytest.raises(ImportError, match=rf"cannot import name '{name}' .*; it is {place}.{name}$"):
+        exec(f"from triocept import {name}")
+
+
+def test_a_name_that_there_is_none_of_is_told_as_python_tells_it() -> None:
+    assert not hasattr(triocept, "Reasonin")
+    with pytest.raises(AttributeError, match=r"^module 'triocept' has no attribute 'Reasonin'$"):
+        triocept.Reasonin  # type: ignore[attr-defined] # noqa: B018
+    with pytest.raises(ImportError, match=r"^cannot import name 'Reasonin' from 'triocept' \(/"):
+        from triocept import Reasonin  # type: ignore[attr-defined] # noqa: F401
+
+
+CONTEXTS: dict[str, typing.Any] = {
+    "Endpoint": triocept.serve_endpoint,
+    "Pool": triocept.serve_pool,
+    "Upstream": triocept.open_upstream,
+    "Rollout": triocept.Pool.open_rollout,
+}
+
+
+@pytest.mark.parametrize("given", CONTEXTS)
+def test_help_says_that_what_opens_something_gives_a_context(given: str) -> None:
+    opens, hint = CONTEXTS[given], f"AbstractAsyncContextManager[{given}]"
+    assert inspect.signature(opens).return_annotation == hint
+    assert str(typing.get_type_hints(opens, localns=NAMES)["return"]).startswith("contextlib.Abstract")
+    assert pydoc.plain(pydoc.render_doc(opens)).count(f"-> '{hint}'") == 1
 
 
 async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() -> None:

@@ -3,7 +3,7 @@
 The house; imports only go down:
 
 * F6 `_cli`, `__main__`: the command line. `nouns`, `events`, `traces`, `tunnels`, `services`, `options`: the public
-  names of the floors below that are not here.
+  names of the floors below that are not here. `_moved`: says of each where it is.
 * F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
   `agents`: how known agents are started.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
@@ -17,6 +17,8 @@ The house; imports only go down:
   every wire can hold. `_failures`: what fails while several things have to be done. `_contexts`: contexts that no
   Ctrl-C cuts in two. `_checks`: whether what a caller gives is what it should be.
 """
+
+from typing import TYPE_CHECKING
 
 from . import agents as agents
 from . import dialects as dialects
@@ -58,6 +60,9 @@ from .errors import (
     UpstreamError,
 )
 from .handlers import ScriptedModel
+
+if not TYPE_CHECKING:  # a checker would take any name for one that is there
+    from ._moved import __getattr__ as __getattr__
 
 __all__ = [
     # the endpoint and what lives in it
