@@ -180,3 +180,8 @@ async def test_what_a_simulated_user_says_is_checked_as_a_request_is(endpoint: E
         assert (await rollout._core.services.ask_user(rollout._core, ()))[0].text == "hello"
         with pytest.raises(Refusal, match="there is no role 'usr'"):
             await rollout._core.services.ask_user(rollout._core, ())
+
+
+def test_a_message_of_a_text_has_that_text() -> None:
+    message = Message("user", "hello")
+    assert (message.text, message.tool_calls, message.tool_results) == ("hello", (), ())

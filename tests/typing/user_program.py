@@ -34,6 +34,15 @@ async def answer(exchange: triocept.Exchange) -> None:
         await stream.send(PartDelta(0, "!"))
 
 
+async def asked(rollout: triocept.Rollout) -> None:
+    hello = triocept.Message("user", "hello")
+    parts = triocept.Message("user", (triocept.Text("hello"),), name="Ann")
+    assert_type(parts.content, tuple[triocept.nouns.Part, ...])
+    assert_type(await rollout.ask([hello, parts]), triocept.Response)
+    triocept.Message("usr", "hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    triocept.Message("user", 5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
 def said(events: list[Event]) -> triocept.Response:
     return assemble(events)
 

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, Literal, Never, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
 
 import msgspec
 
@@ -167,7 +167,10 @@ Part: TypeAlias = Text | Reasoning | Media | ToolCall | RefusalText | Opaque | T
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One message of a conversation."""
+    """One message of a conversation: `Message("user", "hello")`, or with a tuple of parts.
+
+    A text in their place is its one part, as soon as it is given to whatever takes messages.
+    """
 
     role: Role
     content: tuple[Part, ...] = ()
@@ -175,9 +178,22 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Who of several speakers of one role says it."""
     extra: dict[str, Json] | None = None
 
+    if TYPE_CHECKING:  # who reads one has parts; who writes one may give a text
+
+        def __init__(
+            self,
+            role: Role,
+            content: tuple[Part, ...] | str = (),
+            name: str | None = None,
+            extra: dict[str, Json] | None = None,
+        ) -> None: ...
+
     @property
     def text(self) -> str:
         """All its visible text, joined."""
+        content: object = self.content
+        if isinstance(content, str):
+            return content
         return "".join(part.text for part in self.content if isinstance(part, Text))
 
     @property
