@@ -242,7 +242,8 @@ async def serve_endpoint(
             HTTP/2 and every other route: slower, and otherwise the same.
         limits: what the endpoint puts up with: connections, seconds, bytes; each has a default.
         dialects: spoken beside those of the package, and beside those that installed packages bring (the entry points
-            `triocept.dialects`). `triocept.dialects` says how to write one.
+            `triocept.dialects`; one that cannot be loaded is a warning in the log). `triocept.dialects` says how to
+            write one.
         http2: whether HTTP/2 is spoken beside HTTP/1.1. No known agent needs it.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
@@ -269,6 +270,7 @@ async def serve_endpoint(
     _check_numbers(host, port, max_body, grace, limits)
     for name, value in (("fast", fast), ("http2", http2), ("websocket", websocket)):
         check_bool(name, value)
+    check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
     ssl_context = _ssl_context(tls, http2=http2)
     spoken = known_dialects(dialects)
     registry: Registry[RolloutCore] = Registry()

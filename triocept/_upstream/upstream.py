@@ -33,7 +33,7 @@ from .._canonical.fold import assemble, events_of
 from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
-from .._checks import check_str
+from .._checks import check_type
 from .._contexts import shown_context
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
@@ -548,7 +548,7 @@ async def open_upstream(
     check_loop("open_upstream")
     address = parse_address(base_url)
     if not isinstance(dialect, Dialect):
-        check_str("dialect", dialect)
+        check_type("dialect", dialect, str, "a name or a triocept.dialects.Dialect")
         dialect = dialect_named(dialect)
     key = key_of(api_key)
     check_overrides(model, sampling)

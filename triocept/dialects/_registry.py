@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
+from typing import NamedTuple
 
+from .._checks import described
 from .anthropic_messages import ANTHROPIC_MESSAGES
 from .base import Dialect
 from .gemini import GEMINI
@@ -16,6 +19,8 @@ from .openai_completions import OPENAI_COMPLETIONS
 from .openai_responses import OPENAI_RESPONSES
 
 __all__ = ["DIALECTS", "GROUP", "dialect", "known_dialects"]
+
+log = logging.getLogger("triocept.dialects")
 
 GROUP = "triocept.dialects"
 """The entry points of packages that bring a dialect: each names a `Dialect`."""
@@ -33,32 +38,69 @@ def dialect(name: str) -> Dialect:
     """The dialect of this name, of the package or of an installed one.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or an installed package should bring it and does not: it says why.
     """
     known = DIALECTS if name in DIALECTS else known_dialects()
     if name not in known:
-        raise ValueError(f"there is no dialect {name!r}; there are {', '.join(sorted(known))}")
+        broken = _installed().broken.get(name)
+        why = f": {broken}" if broken is not None else f"; there are {', '.join(sorted(known))}"
+        raise ValueError(f"there is no dialect {name!r}{why}")
     return known[name]
 
 
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
     """The dialects of the package, those of installed ones, and `more`, by name.
 
+    An entry point that brings none, because it cannot be loaded or has another's name or route, is left out: a warning
+    in the log names its package, once.
+
     Raises:
-        TypeError: one is no `Dialect`.
-        ValueError: two have one name.
-        Exception: what an entry point raised.
+        TypeError: one of `more` is no `Dialect`.
+        ValueError: one of `more` has a name or a route that another one has.
     """
-    found = dict(DIALECTS)
-    for each in (*_installed(), *more):
-        if not isinstance(each, Dialect):
-            raise TypeError(f"a dialect is a triocept.dialects.Dialect, not {type(each).__name__}")
-        if each.name in found and found[each.name] is not each:
-            raise ValueError(f"there are two dialects {each.name!r}")
-        found[each.name] = each
+    found = dict(_installed().dialects)
+    for each in more:
+        _add(found, each)
     return MappingProxyType(found)
 
 
+class _Installed(NamedTuple):
+    dialects: Mapping[str, Dialect]
+    """Those of the package, and those of installed ones."""
+    broken: Mapping[str, str]
+    """Of each entry point that brings none: why."""
+
+
 @cache
-def _installed() -> tuple[Dialect, ...]:
-    return tuple(point.load() for point in entry_points(group=GROUP))
+def _installed() -> _Installed:
+    found, broken = dict(DIALECTS), dict[str, str]()
+    for point in entry_points(group=GROUP):
+        try:
+            _add(found, point.load())
+        except Exception as exc:  # a package that is of no use here must not be in the way of all others
+            package = point.dist.name if point.dist is not None else "an installed package"
+            broken[point.name] = (
+                f"the entry point `{point.name} = {point.value}` of {package}, of the group {GROUP}, "
+                f"brings none: {type(exc).__name__}: {exc}"
+            )
+            log.warning("a dialect is left out: %s", broken[point.name])
+    return _Installed(found, broken)
+
+
+def _add(found: dict[str, Dialect], each: Dialect) -> None:
+    if not isinstance(each, Dialect):
+        raise TypeError(f"a dialect is a triocept.dialects.Dialect, not {described(each)}")
+    same = found.get(each.name)
+    if same is each:
+        return
+    if same is not None:
+        raise ValueError(
+            f"two dialects are called {each.name!r}, one of route {same.route} and one of {each.route}"
+        )
+    for path in sorted(each.usual_paths):
+        owner = next((other for other in found.values() if other.match(path, "") is not None), None)
+        if owner is not None and each.match(path, "") is not None:  # who came first would get all
+            raise ValueError(
+                f"the dialect {each.name!r} cannot have {path}: that path is that of the dialect {owner.name!r}"
+            )
+    found[each.name] = each

@@ -22,6 +22,7 @@ from .._canonical.response import Response
 from ..errors import DialectError
 from ._failures import Failure
 from ._models import render_models
+from ._records import check_client, check_headers, check_record, lowered
 from .side import CountCalls, SideRoute
 from .streams import StreamParser, StreamRenderer
 
@@ -135,7 +136,9 @@ class Dialect:
     route: str
     """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: str = ""
-    """What its SDKs want at the end of a base URL: `/v1`, or nothing where they add it themselves."""
+    """What its SDKs want at the end of a base URL: `/v1`, another path, or nothing where they add `/v1` themselves. At
+    an endpoint it ends `rollout.base_url`, and calls may come with it or without; the base URL of a provider has it,
+    and calls go to `route` behind that."""
     read_path: Callable[[str, str], Target | None] | None = None
     """What a path, without a rollout's prefix, and its query say of a call; None: it is no model call of this dialect.
     Without this function, calls come to `route` and to `/v1` with `route`, and say the rest in the document."""
@@ -213,26 +216,41 @@ class Dialect:
     sdk: SDK | None = None
     """The official client."""
 
+    def __post_init__(self) -> None:
+        check_record(self)
+        check_client(self, SDK)
+        check_headers(self)
+        for name, value in (
+            ("default_headers", lowered(self.default_headers)),
+            ("request_id_header", self.request_id_header.lower()),
+        ):
+            object.__setattr__(self, name, value)  # it is frozen from here on
+
     def __repr__(self) -> str:
         return f"<Dialect {self.name}>"
 
     @cached_property
     def key_names(self) -> frozenset[str]:
-        """The names of the headers that may hold a key."""
-        return frozenset(self.key_headers("key"))
+        """The names of the headers that may hold a key, in lower case."""
+        return frozenset(lowered(self.key_headers("key")))
 
     def match(self, path: str, query: str) -> Target | None:
         """What the path of a call, without a rollout's prefix, and its query say; None: it is no model call of this
         dialect."""
         if self.read_path is not None:
             return self.read_path(path, query)
-        return Target() if path in (self.route, f"/v1{self.route}") else None
+        return Target() if path in self.usual_paths else None
+
+    @cached_property
+    def usual_paths(self) -> frozenset[str]:
+        """The paths of its model calls, without a rollout's prefix, where no function reads them."""
+        return frozenset(f"{base}{self.route}" for base in ("", "/v1", self.base_path))
 
     def path(self, request: Request) -> str:
         """Where `request` goes at a provider, behind a base URL as the provider's own SDK takes it."""
         if self.write_path is not None:
             return self.write_path(request)
-        return self.route if self.base_path == "/v1" else f"/v1{self.route}"
+        return self.route if self.base_path else f"/v1{self.route}"
 
     def stream_type(self, request: Request) -> str:
         """The content type of a streamed answer to `request`."""
@@ -240,6 +258,8 @@ class Dialect:
 
     def speaks(self, path: str, headers: Mapping[str, str]) -> bool:
         """Whether one of its clients makes this call, which is no model call."""
+        if self.base_path not in ("", "/v1") and path.startswith(f"{self.base_path}/"):
+            return True
         if self.is_client is not None:
             return self.is_client(path, headers)
         return bool(self.default_headers) and all(name in headers for name in self.default_headers)

@@ -9,6 +9,7 @@ from typing import TypeAlias, final
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .._checks import check_callable, check_str, check_type
 
 __all__ = [
     "CountCalls",
@@ -22,6 +23,8 @@ __all__ = [
     "counted_by",
     "only",
 ]
+
+_METHODS = ("GET", "POST", "DELETE")
 
 
 @final
@@ -79,6 +82,16 @@ class SideRoute:
     method: str = "GET"
     answer: Callable[[SideCall], Json | TokenCount | SideBody]
     """Its answer; it raises `Refusal` or `DialectError`."""
+
+    def __post_init__(self) -> None:
+        check_type("`paths` of a SideRoute", self.paths, tuple, "a tuple of str")
+        for path in self.paths:
+            check_str("each of the `paths` of a SideRoute", path)
+        if not self.paths or not all(path.startswith("/") for path in self.paths):
+            raise ValueError(f"`paths` of a SideRoute is one or more that begin with `/`, not {self.paths!r}")
+        if self.method not in _METHODS:
+            raise ValueError(f"`method` of a SideRoute is {', '.join(_METHODS)}, not {self.method!r}")
+        check_callable("`answer` of a SideRoute", self.answer, "a function of (call)")
 
 
 @final

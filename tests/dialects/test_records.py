@@ -1,0 +1,166 @@
+"""A `Dialect` is looked at where it is made, and beside others where it is given: what cannot work is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from triocept import open_upstream, serve_endpoint
+from triocept.dialects import DIALECTS, Dialect, SideRoute, known_dialects
+
+from .toy import TOY
+
+WRONG_TYPES: dict[str, Any] = {
+    "name": 3,
+    "route": None,
+    "base_path": None,
+    "parse_request": None,
+    "render_response": None,
+    "stream_renderer": 3,
+    "render_error": None,
+    "render_request": "x",
+    "parse_response": None,
+    "stream_parser": None,
+    "parse_error": None,
+    "read_path": 3,
+    "write_path": "/talk",
+    "answer_type": "text/plain",
+    "streamed": None,
+    "as_it_came": True,
+    "continued": None,
+    "referenced": None,
+    "key_headers": None,
+    "is_client": 3,
+    "render_models": None,
+    "count_tokens": 3,
+    "environment": {"A": "b"},
+    "hosts": "example.org",
+    "stream_types": "text/event-stream",
+    "transcript": None,
+    "required": None,
+    "caps": (("a", 3),),
+    "tools": "yes",
+    "tool_names": None,
+    "response_prefix": None,
+    "call_prefix": 3,
+    "not_posted": "key",
+    "default_headers": None,
+    "request_id_header": None,
+    "lost_status": "404",
+    "no_route": 404,
+    "side_routes": None,
+    "key_variable": None,
+    "sdk": "openai",
+}
+WRONG_VALUES: list[tuple[str, Any]] = [
+    ("name", ""),
+    ("name", "a b"),
+    ("route", ""),
+    ("route", "talk"),
+    ("route", "/a b"),
+    ("route", "/talk/"),
+    ("route", "/talk?x=1"),
+    ("route", "/model"),
+    ("base_path", "v1"),
+    ("base_path", "/x/"),
+    ("base_path", "/"),
+    ("stream_types", ()),
+    ("stream_types", ("",)),
+    ("transcript", ""),
+    ("caps", ((),)),
+    ("tool_names", "["),
+    ("lost_status", 3),
+    ("lost_status", 200),
+    ("request_id_header", "x id"),
+    ("default_headers", {"x y": "1"}),
+    ("key_variable", ""),
+]
+
+
+def test_of_every_field_it_is_known_what_it_takes() -> None:
+    anything = {"logprobs"}
+    assert WRONG_TYPES.keys() | anything == {field.name for field in dataclasses.fields(Dialect)}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_a_field_of_another_type_is_named(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"`{name}` of the dialect .* is .*, not "):
+        dataclasses.replace(TOY, **{name: WRONG_TYPES[name]})
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_VALUES)
+def test_a_value_that_cannot_be_is_an_error_that_names_its_field(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"`{name}` of the dialect .* is .*, not "):
+        dataclasses.replace(TOY, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "takes"),
+    [
+        ("parse_request", lambda document: None, r"a function of \(document, target, memory\)"),
+        ("render_response", lambda response: None, r"a function of \(response, request\)"),
+        ("stream_parser", lambda request: None, r"a function of \(\)"),
+    ],
+)
+def test_a_function_that_takes_something_else_is_told_what_it_is_given(
+    name: str, function: Any, takes: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"`{name}` of the dialect 'toy' is {takes}, not"):
+        dataclasses.replace(TOY, **{name: function})
+
+
+@pytest.mark.parametrize("given", [None, "x-key", {"x-key": 3}, {3: "key"}])
+def test_the_headers_of_a_key_are_looked_at_too(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"`key_headers` of the dialect 'toy'.* not "):
+        dataclasses.replace(TOY, key_headers=lambda key: given)
+
+
+def test_a_side_route_is_looked_at_where_it_is_made() -> None:
+    with pytest.raises(TypeError, match="`paths` of a SideRoute"):
+        SideRoute(paths="/a", answer=lambda call: None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`paths` of a SideRoute"):
+        SideRoute(paths=("a",), answer=lambda call: None)
+    with pytest.raises(TypeError, match="`answer` of a SideRoute"):
+        SideRoute(paths=("/a",), answer=None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`method` of a SideRoute"):
+        SideRoute(paths=("/a",), method="FETCH", answer=lambda call: None)
+
+
+@pytest.mark.parametrize("route", ["/talk", "/v1/talk"])
+def test_two_on_one_route_are_refused_and_both_are_named(route: str) -> None:
+    second = dataclasses.replace(TOY, name="second", route=route)
+    with pytest.raises(ValueError, match=f"'second' .*{route}.* is that of the dialect 'toy'"):
+        known_dialects([TOY, second])
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_one_on_a_route_of_ours_is_refused(name: str) -> None:
+    ours = DIALECTS[name]
+    route = "/models/x:generateContent" if name == "gemini" else ours.route
+    with pytest.raises(ValueError, match=f"'toy' .*{route}.* is that of the dialect '{name}'"):
+        known_dialects([dataclasses.replace(TOY, route=route)])
+
+
+def test_two_of_one_name_are_both_said() -> None:
+    with pytest.raises(ValueError, match="two dialects are called 'toy', one of route /talk and one of /say"):
+        known_dialects([TOY, dataclasses.replace(TOY, route="/say")])
+
+
+def test_one_may_be_given_twice() -> None:
+    assert known_dialects([TOY, TOY])["toy"] is TOY
+
+
+@pytest.mark.parametrize("given", [None, TOY, 3])
+async def test_what_is_no_row_of_dialects_is_named(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"dialects is several triocept\.dialects\.Dialect.* not"):
+        async with serve_endpoint(dialects=given):
+            raise AssertionError
+
+
+@pytest.mark.parametrize("given", [None, 3, Dialect])
+async def test_an_upstreams_dialect_may_be_a_record_too(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"dialect is a name or a triocept\.dialects\.Dialect, not"):
+        async with open_upstream("http://127.0.0.1:9", dialect=given):
+            raise AssertionError

@@ -1,0 +1,172 @@
+"""What each field of a `Dialect` takes: looked at where the record is made, for a wrong one shows late, or never.
+
+A field of another type is a `TypeError`, a value that cannot be a `ValueError`; both say the field and what it takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Set
+from typing import Any, NamedTuple
+
+from .._checks import described, takes
+from .side import SideRoute
+
+__all__ = ["check_client", "check_headers", "check_record", "lowered"]
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_PATH = re.compile(r"(?:/[^\s/?#]+)+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The name of a header (RFC 9110, 5.6.2)."""
+_OURS = "/model"
+"""Behind a rollout's prefix it is for the calls of tools."""
+
+
+class _Rule(NamedTuple):
+    what: str
+    is_type: Callable[[Any], bool]
+    is_one: Callable[[Any], object] = lambda value: True
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, tuple) and all(isinstance(value, str) for value in values)
+
+
+def _are_headers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(text, str) for name, text in value.items()
+    )
+
+
+def _can_be_sent(headers: Mapping[str, str]) -> bool:
+    return all(_TOKEN.fullmatch(name) and not re.search(r"[\r\n\0]", text) for name, text in headers.items())
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+_A_TEXT = _Rule("a str", _is_text)
+_SOME_TEXT = _Rule("a str that is not empty", _is_text, bool)
+_HEADERS = _Rule("a mapping of header names to their values", _are_headers, _can_be_sent)
+
+_FACTS: Mapping[str, _Rule] = {
+    "name": _Rule("a name of letters, digits, `_`, `-` and `.`", _is_text, _NAME.fullmatch),
+    "route": _Rule(
+        f"a path that begins with `/`, ends with none and is not {_OURS}",
+        _is_text,
+        lambda path: path != _OURS and _PATH.fullmatch(path),
+    ),
+    "base_path": _Rule(
+        "a path that begins with `/` and ends with none, or empty",
+        _is_text,
+        lambda path: not path or _PATH.fullmatch(path),
+    ),
+    "hosts": _Rule("a tuple of str", _are_texts),
+    "stream_types": _Rule(
+        "a tuple of content types, of one at least", _are_texts, lambda types: types and all(types)
+    ),
+    "transcript": _SOME_TEXT,
+    "required": _Rule("a mapping", lambda value: isinstance(value, Mapping)),
+    "caps": _Rule(
+        "a tuple of places, each a tuple of names",
+        lambda caps: isinstance(caps, tuple) and all(map(_are_texts, caps)),
+        all,
+    ),
+    "tools": _Rule("True or False", lambda value: isinstance(value, bool)),
+    "tool_names": _Rule("a pattern of `re`", _is_text, _is_pattern),
+    "response_prefix": _A_TEXT,
+    "call_prefix": _A_TEXT,
+    "not_posted": _Rule("a frozenset of str", lambda names: isinstance(names, Set)),
+    "default_headers": _HEADERS,
+    "request_id_header": _Rule(
+        "the name of a header, or empty", _is_text, lambda name: not name or _TOKEN.fullmatch(name)
+    ),
+    "lost_status": _Rule(
+        "an HTTP status from 400 to 599",
+        lambda status: isinstance(status, int) and not isinstance(status, bool),
+        lambda status: 400 <= status <= 599,
+    ),
+    "no_route": _Rule("a str or None", lambda code: code is None or isinstance(code, str)),
+    "side_routes": _Rule(
+        "a tuple of SideRoute",
+        lambda routes: isinstance(routes, tuple) and all(isinstance(route, SideRoute) for route in routes),
+    ),
+    "key_variable": _SOME_TEXT,
+}
+_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
+    "parse_request": ("document", "target", "memory"),
+    "render_response": ("response", "request"),
+    "stream_renderer": ("request",),
+    "render_error": ("failure",),
+    "render_request": ("request",),
+    "parse_response": ("document",),
+    "stream_parser": (),
+    "parse_error": ("status", "document"),
+    "streamed": ("response",),
+    "as_it_came": ("document", "request"),
+    "continued": ("request", "earlier", "answer"),
+    "referenced": ("request", "answers"),
+    "key_headers": ("api_key",),
+    "render_models": ("names",),
+}
+_PERHAPS: Mapping[str, tuple[str, ...]] = {
+    "read_path": ("path", "query"),
+    "write_path": ("request",),
+    "answer_type": ("request",),
+    "is_client": ("path", "headers"),
+    "count_tokens": ("model", "document"),
+    "environment": ("base_url", "api_key", "model"),
+}
+"""Functions in whose place None may be."""
+
+
+def check_record(record: Any) -> None:
+    """See whether every field is what it should be; but for `sdk`, and what functions give."""
+    for name, rule in _FACTS.items():
+        _check(record, name, getattr(record, name), rule)
+    for functions in (_FUNCTIONS, _PERHAPS):
+        for name, arguments in functions.items():
+            function = getattr(record, name)
+            if function is None and functions is _PERHAPS:
+                continue
+            if not callable(function) or not takes(function, len(arguments)):
+                what = f"a function of ({', '.join(arguments)})"
+                raise _wrong(TypeError, record, name, f"is {what}", function)
+
+
+def check_headers(record: Any) -> Mapping[str, str]:
+    """What `key_headers` gives of some key."""
+    headers: Mapping[str, str] = record.key_headers("key")
+    _check(record, "key_headers", headers, _HEADERS, "gives")
+    return headers
+
+
+def check_client(record: Any, kind: type) -> None:
+    """See whether `sdk` is of its type, if it is there."""
+    if record.sdk is not None and not isinstance(record.sdk, kind):
+        raise _wrong(TypeError, record, "sdk", f"is a {kind.__name__} or None", record.sdk)
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers, names in lower case: as all are compared."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _check(record: Any, name: str, value: object, rule: _Rule, verb: str = "is") -> None:
+    if not rule.is_type(value):
+        raise _wrong(TypeError, record, name, f"{verb} {rule.what}", value)
+    if not rule.is_one(value):
+        raise _wrong(ValueError, record, name, f"{verb} {rule.what}", value)
+
+
+def _wrong(kind: type[Exception], record: Any, name: str, what: str, value: object) -> Exception:
+    return kind(f"`{name}` of the dialect {record.name!r} {what}, not {described(value)}")
