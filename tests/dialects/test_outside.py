@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -15,8 +18,9 @@ import pytest
 import trio
 
 import triocept
+from tests.upstream.provider import says, serve_provider, whole
 from triocept import Exchange, Rollout, open_upstream, serve_endpoint, serve_pool
-from triocept.dialects import DIALECTS, _registry, dialect, known_dialects
+from triocept.dialects import DIALECTS, SideRoute, _registry, dialect, known_dialects
 from triocept.events import assemble
 
 from .toy import TOY
@@ -124,7 +128,7 @@ async def test_an_endpoint_that_was_not_given_it_does_not_speak_it() -> None:
 
 async def test_two_of_one_name_and_what_is_none_are_refused_before_anything_is_bound() -> None:
     other = dataclasses.replace(TOY, name="gemini")
-    with pytest.raises(ValueError, match="two dialects 'gemini'"):
+    with pytest.raises(ValueError, match="two dialects are called 'gemini'"):
         async with serve_endpoint(dialects=[other]):
             raise AssertionError
     with pytest.raises(TypeError, match=r"triocept\.dialects\.Dialect, not str"):
@@ -166,3 +170,139 @@ def test_it_was_written_with_what_is_public_alone() -> None:
     assert imported
     assert not [line for line in imported if "triocept" in line and "._" in line]
     assert triocept.dialects.Dialect is type(TOY)
+
+
+class Loads:
+    """An entry point of an installed package, as far as it is read."""
+
+    name, value = "toy", "toys:TOY"
+    dist = SimpleNamespace(name="toys-for-triocept")
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self.load = load
+
+
+def _cannot() -> Any:
+    raise AttributeError("module 'toys' has no attribute 'TOY'")
+
+
+@pytest.mark.parametrize(
+    ("load", "why"),
+    [
+        (_cannot, "AttributeError: module 'toys' has no attribute 'TOY'"),
+        (lambda: 3, "TypeError: a dialect is a triocept.dialects.Dialect, not int: 3"),
+        (
+            lambda: dataclasses.replace(TOY, route="/messages"),
+            "that path is that of the dialect 'anthropic_messages'",
+        ),
+        (lambda: dataclasses.replace(TOY, name="gemini"), "two dialects are called 'gemini'"),
+    ],
+)
+async def test_an_installed_package_that_brings_none_is_named_in_the_log_and_in_nobodys_way(
+    load: Callable[[], Any], why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_registry, "entry_points", lambda group: [Loads(load)])
+    _registry._installed.cache_clear()
+    try:
+        with trio.fail_after(30):
+            async with serve_endpoint() as endpoint, endpoint.open_rollout(shout) as rollout:
+                assert await completed(rollout, stream=False) == "HI!"
+        assert set(known_dialects()) == set(DIALECTS)
+        with pytest.raises(ValueError, match="no dialect 'toy': the entry point `toy = toys:TOY`"):
+            dialect("toy")
+    finally:
+        _registry._installed.cache_clear()
+    (warned,) = [each.getMessage() for each in caplog.records if each.name == "triocept.dialects"]
+    assert "toys-for-triocept" in warned
+    assert _registry.GROUP in warned
+    assert why in warned
+
+
+SHOUTED = dataclasses.replace(TOY, key_headers=lambda key: {"X-Toy-Key": key})
+
+
+async def test_a_key_is_found_and_hidden_in_whatever_case_its_header_is_given() -> None:
+    seen: list[str] = []
+
+    async def look(exchange: Exchange) -> None:
+        seen.append(exchange.headers["x-toy-key"])
+        await exchange.respond("a")
+
+    with trio.fail_after(30):
+        async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(look) as rollout:
+            url, key = f"{rollout.base_url('toy')}/talk", rollout.api_key
+            async with httpx2.AsyncClient() as client:
+                alone = await client.post(url, json=SAID, headers={"X-Toy-Key": key})
+                beside = await client.post(
+                    url, json=SAID, headers={"X-TOY-KEY": key, "Authorization": f"Bearer {key}"}
+                )
+                none = await client.post(url, json=SAID)
+    assert (alone.status_code, beside.status_code, none.status_code) == (200, 200, 401)
+    assert seen == ["[redacted]", "[redacted]"]
+    assert key not in repr(rollout.trace)
+    assert "'x-toy-key'" in none.json()["problem"]
+
+
+@asynccontextmanager
+async def forwarding(there: Any, **options: Any) -> AsyncIterator[tuple[Rollout, list[Mapping[str, str]]]]:
+    """A rollout that is answered by a provider of the same dialect, and the heads that the provider got."""
+    heads: list[Mapping[str, str]] = []
+
+    async def look(exchange: Exchange) -> None:
+        heads.append(exchange.headers)
+        await exchange.respond("a")
+
+    async with (
+        serve_endpoint(dialects=[there]) as endpoint,
+        endpoint.open_rollout(look) as provider,
+        open_upstream(
+            provider.base_url("toy"), dialect=there, api_key=provider.api_key, **options
+        ) as upstream,
+        endpoint.open_rollout(upstream) as rollout,
+    ):
+        yield rollout, heads
+
+
+@pytest.mark.parametrize("name", ["x-toy-version", "X-Toy-Version"])
+async def test_a_default_header_is_said_only_where_the_agent_does_not(name: str) -> None:
+    there = dataclasses.replace(TOY, default_headers={name: "3"})
+    with trio.fail_after(30):
+        async with forwarding(there) as (rollout, heads):
+            async with httpx2.AsyncClient(headers={"x-toy-key": rollout.api_key}) as client:
+                for said in ({"X-Toy-Version": "4"}, {"x-toy-version": ""}, {"x-other": "5"}):
+                    answer = await client.post(f"{rollout.base_url('toy')}/talk", json=SAID, headers=said)
+                    assert answer.status_code == 200
+    assert [head["x-toy-version"] for head in heads] == ["4", "", "3"]
+    assert "x-other" not in heads[-1]
+
+
+async def test_a_default_header_that_may_hold_a_key_is_not_the_agents() -> None:
+    there = dataclasses.replace(TOY, default_headers={"x-api-key": "none", "x-toy-key": "none"})
+    with trio.fail_after(30):
+        async with serve_provider(says(whole(b'{"text": "a", "over": true}'))) as provider:
+            async with (
+                open_upstream(provider.url, dialect=there) as upstream,
+                serve_endpoint(dialects=[there]) as endpoint,
+                endpoint.open_rollout(upstream) as rollout,
+            ):
+                key = rollout.api_key
+                async with httpx2.AsyncClient(headers={"x-toy-key": key, "x-api-key": key}) as client:
+                    await client.post(f"{rollout.base_url('toy')}/talk", json=SAID)
+    (asked,) = provider.asked
+    assert [asked.headers[name] for name in ("x-api-key", "x-toy-key")] == ["none", "none"]
+
+
+@pytest.mark.parametrize("base", ["", "/v1", "/x", "/api/v3"])
+async def test_a_base_path_is_one_for_its_agents_and_at_its_providers(base: str) -> None:
+    side = SideRoute(paths=("/said",), answer=lambda call: {"said": call.model})
+    there = dataclasses.replace(TOY, base_path=base, side_routes=(side,))
+    with trio.fail_after(30):
+        async with forwarding(there) as (rollout, heads):
+            url = rollout.base_url("toy")
+            assert url.endswith(f"/rollout/{rollout.id}{base}")
+            assert (await talk(rollout)).json()["text"] == "a"
+            async with httpx2.AsyncClient(headers={"x-toy-key": rollout.api_key}) as client:
+                said, models = await client.get(f"{url}/said"), await client.get(f"{url}/models")
+    assert len(heads) == 1
+    assert base == "/v1" or said.json() == {"said": "triocept"}
+    assert models.json()["data"][0]["id"] == "triocept"

@@ -6,7 +6,7 @@ left, a 404 or a 405 in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import lru_cache
 from secrets import token_hex
 from typing import Any, TypeAlias
@@ -47,11 +47,7 @@ def make_app(
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, and a body (which it is not given: see `Front`) at 16 MiB.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
-    app.url_map = _url_map(
-        tuple(
-            (path, name, route.method) for name, route in side_views(dialects).items() for path in route.paths
-        )
-    )
+    app.url_map = _url_map(tuple(_beside(dialects)))
 
     def view(function: View) -> View:
         app.view_functions[function.__name__] = function
@@ -71,7 +67,7 @@ def make_app(
 
     def _rollout() -> RolloutCore:
         scope: Any = request.scope
-        rollout = authenticate(head_of(scope), registry, scope[ROLLOUT_KEY])
+        rollout = authenticate(head_of(scope), registry, scope[ROLLOUT_KEY], dialects.values())
         scope[ADMIT]()
         return rollout
 
@@ -129,6 +125,20 @@ _ROUTES = (
     ("/state", "get_state", "GET"),
     ("/state", "put_state", "PUT"),
 )
+
+
+def _beside(dialects: Mapping[str, Dialect]) -> Iterator[tuple[str, str, str]]:
+    """The routes of these dialects, behind whatever their agents' base URLs end in."""
+    for dialect in dialects.values():
+        base = dialect.base_path
+        for name, route in side_views(dialect).items():
+            for path in route.paths:
+                yield path, name, route.method
+                if base and f"{base}{path}" not in route.paths and not path.startswith(f"{base}/"):
+                    yield f"{base}{path}", name, route.method
+        if base not in ("", "/v1"):
+            yield f"{base}/models", "models", "GET"
+            yield f"{base}/models/<path:name>", "model", "GET"
 
 
 @lru_cache(maxsize=8)

@@ -111,7 +111,7 @@ class Front:
 
     def shows_key(self, head: Head) -> bool:
         """Whether a request has a key of this endpoint."""
-        return shows_key(head, self._registry)
+        return shows_key(head, self._registry, self.routes.dialects)
 
     async def websocket(self, head: Head, socket: WebSocket) -> None:
         """Responses over a websocket, or the refusal to speak it.

@@ -7,7 +7,7 @@ wrong on the way is an error in the dialect's own shape, logged once without the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from .._canonical.content import Json
@@ -71,7 +71,7 @@ async def intake(
     try:
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
-        rollout = authenticate(head, registry, route.rollout_id, route.dialect)
+        rollout = authenticate(head, registry, route.rollout_id, (route.dialect,))
         transport.admit()
         document = await read_document(head, transport, max_body, rollout.addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
@@ -114,16 +114,18 @@ async def intake(
 
 
 def authenticate(
-    head: Head, registry: Registry[RolloutCore], rollout_id: str | None, dialect: Dialect | None = None
+    head: Head, registry: Registry[RolloutCore], rollout_id: str | None, dialects: Iterable[Dialect] = ()
 ) -> RolloutCore:
-    """The rollout that the request's key opens, wherever keys stand, and where they do in this dialect.
+    """The rollout that the request's key opens, wherever keys stand, and where they do in these dialects.
 
     Raises:
         Refusal: 401, for a key that opens nothing here; 503 where the endpoint is stopping.
     """
-    rollout = registry.authenticate(_key(head, dialect), rollout_id)
+    names = _own_key_headers(dialects)
+    key = _key(head, names)
+    rollout = registry.authenticate(key, rollout_id)
     if rollout is None:
-        raise _endpoint_stops() if registry.closing else _wrong_key(head, rollout_id)
+        raise _endpoint_stops() if registry.closing else _wrong_key(head, key, rollout_id, names)
     return rollout
 
 
@@ -151,9 +153,9 @@ def authenticate_state(head: Head, registry: Registry[RolloutCore], rollout_id: 
     return rollout
 
 
-def shows_key(head: Head, registry: Registry[RolloutCore]) -> bool:
+def shows_key(head: Head, registry: Registry[RolloutCore], dialects: Iterable[Dialect]) -> bool:
     """Whether the request has a key of this endpoint, of whatever kind and wherever it goes."""
-    key = _key(head)
+    key = _key(head, _own_key_headers(dialects))
     return any(find(key, None) is not None for find in (registry.authenticate, registry.authenticate_state))
 
 
@@ -161,29 +163,35 @@ def _endpoint_stops() -> Refusal:
     return Refusal(503, "the endpoint is shutting down", should_retry=False)
 
 
-def _wrong_key(head: Head, rollout_id: str | None) -> Refusal:
-    return Refusal(401, _why_not(head, rollout_id), should_retry=False)
+def _own_key_headers(dialects: Iterable[Dialect]) -> Sequence[str]:
+    """The headers that hold a key in these dialects alone."""
+    names = {name: None for dialect in dialects for name in sorted(dialect.key_names)}
+    return [name for name in names if name not in KEY_HEADERS]
 
 
-def _why_not(head: Head, rollout_id: str | None) -> str:
+def _wrong_key(head: Head, key: str | None, rollout_id: str | None, names: Sequence[str]) -> Refusal:
+    return Refusal(401, _why_not(head, key, rollout_id, names), should_retry=False)
+
+
+def _why_not(head: Head, key: str | None, rollout_id: str | None, names: Sequence[str]) -> str:
     where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
-    if not _key(head):
+    if not key:
+        own = "".join(f"'{name}', " for name in names)
         return (
             f"no API key{_seen(head)}: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
-            "'x-api-key', 'x-goog-api-key' or 'api-key'"
+            f"{own}'x-api-key', 'x-goog-api-key' or 'api-key'"
         )
     return f"this API key does not open {where} here: it is wrong, or its rollout has ended"
 
 
-def _key(head: Head, dialect: Dialect | None = None) -> str | None:
+def _key(head: Head, names: Iterable[str] = ()) -> str | None:
     scheme, _, token = head.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     headers = head.headers
     other = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key")
-    if not other and dialect is not None:
-        named = (headers.get(name) for name in dialect.key_names if name not in KEY_HEADERS)
-        other = next(filter(None, named), other)
+    if not other:
+        other = next(filter(None, map(headers.get, names)), other)
     if other or token or scheme.lower() == "bearer":
         return other
     return scheme or None  # the key alone, as curl's first try has it

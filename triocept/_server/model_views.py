@@ -39,13 +39,9 @@ def add_model_views(
         return _json(next(value for value in listed.values() if isinstance(value, list))[0])
 
 
-def side_views(dialects: Mapping[str, Dialect]) -> dict[str, SideRoute]:
-    """What dialects answer beside model calls, by a name for each."""
-    return {
-        f"{dialect.name} {number}": route
-        for dialect in dialects.values()
-        for number, route in enumerate(dialect.side_routes)
-    }
+def side_views(dialect: Dialect) -> dict[str, SideRoute]:
+    """What a dialect answers beside model calls, by a name for each."""
+    return {f"{dialect.name} {number}": route for number, route in enumerate(dialect.side_routes)}
 
 
 def add_side_views(
@@ -56,8 +52,9 @@ def add_side_views(
 ) -> None:
     """Give `add` a function for each of `side_views`, under its name; the other arguments are those of
     `add_service_views`."""
-    for name, route in side_views(dialects).items():
-        add(name, _side_view(route, rollout_of, read_document))
+    for dialect in dialects.values():
+        for name, route in side_views(dialect).items():
+            add(name, _side_view(route, rollout_of, read_document))
 
 
 def _side_view(

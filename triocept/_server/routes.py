@@ -40,8 +40,8 @@ class Routes:
     """The paths of the model calls of these dialects."""
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
-        self._dialects = tuple(dialects)
-        self._by_name = {dialect.name: dialect for dialect in self._dialects}
+        self.dialects = tuple(dialects)
+        self._by_name = {dialect.name: dialect for dialect in self.dialects}
         self._match_again = lru_cache(maxsize=4096)(self._match)
 
     def match(self, path: str, query: str) -> Route | None:
@@ -55,7 +55,7 @@ class Routes:
         if rest == "/model":
             asking = self._by_name.get(asked_dialect(query))
             return Route(asking, Target(), rollout_id, "tool") if asking is not None else None
-        for dialect in self._dialects:
+        for dialect in self.dialects:
             if (target := dialect.match(rest, query)) is not None:
                 return Route(dialect, target, rollout_id)
         return None

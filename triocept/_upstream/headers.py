@@ -7,7 +7,9 @@ others are known for what came of it: without `retry-after` or `anthropic-rateli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+
+from .redaction import REDACTED
 
 __all__ = ["passed_down", "passed_up"]
 
@@ -36,16 +38,23 @@ _DOWN = frozenset(
 _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit-")
 
 
-def passed_up(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:
+def passed_up(
+    headers: Mapping[str, str], *, same_dialect: bool, wanted: Container[str] = ()
+) -> dict[str, str]:
     """Of an agent's headers, those that its provider gets.
 
     Args:
         headers: the agent's, names in lower case.
         same_dialect: whether the provider speaks the agent's dialect.
+        wanted: further names that pass to it then: what clients of the dialect always send. A key never does.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}
-    return {name: value for name, value in headers.items() if name in _UP or name.startswith(_UP_PREFIXES)}
+    return {
+        name: value
+        for name, value in headers.items()
+        if name in _UP or name.startswith(_UP_PREFIXES) or (name in wanted and value != REDACTED)
+    }
 
 
 def passed_down(headers: Mapping[str, str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from .._rollout.exchange_core import ExchangeCore
 from ..dialects import Dialect, ProviderCall
 from ..dialects._fields import merged
 from ..dialects._json import decode_json, encode_json
+from ..dialects._records import lowered
 from ..dialects._tool_names import ToolNames
 from ..errors import DialectError, Refusal, UpstreamError
 from .address import Address
@@ -71,9 +72,9 @@ class Requests:
         self._headers = {
             "content-type": "application/json",
             "accept-encoding": "identity",  # what comes compressed comes late
-            **{name.lower(): value for name, value in overrides.extra_headers.items()},
+            **lowered(overrides.extra_headers),
             **(profile.headers if profile is not None else {}),
-            **(dialect.key_headers(api_key) if api_key is not None else {}),
+            **(lowered(dialect.key_headers(api_key)) if api_key is not None else {}),
         }
         self._defaults = dialect.default_headers
 
@@ -97,9 +98,8 @@ class Requests:
         document = self._changed(exchange.raw) if as_it_came else self._rendered(_named(request, names))
         query = exchange.query if same_dialect else ""
         prompt = partial(exchange.rollout.estimator.input_tokens, request)
-        return self._call(
-            request, document, passed_up(exchange.headers, same_dialect=same_dialect), query, names, prompt
-        )
+        headers = passed_up(exchange.headers, same_dialect=same_dialect, wanted=self._defaults)
+        return self._call(request, document, headers, query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool) -> ProviderRequest:
         """The call that asks for a request of the program's own.
