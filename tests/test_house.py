@@ -135,6 +135,33 @@ def test_the_glossary_names_every_dialect() -> None:
     assert names(entry[1]) == set(DIALECTS)
 
 
+PROVIDERS = {name.partition("_")[0] for name in DIALECTS}
+"""The first words of the dialects' names: nobody misses a whole one."""
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/how-to/forward.md"])
+def test_a_page_that_lists_what_is_spoken_leaves_no_provider_out(page: str) -> None:
+    text = (ROOT / page).read_text().lower().replace("google", "gemini")
+    assert [name for name in PROVIDERS if name not in text] == []
+
+
+def test_the_page_of_the_environment_has_every_variable_of_a_dialect() -> None:
+    page = (DOCS / "how-to" / "run-an-agent.md").read_text()
+    told = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
+    made = [dialect.environment("u", "k", "m") for dialect in DIALECTS.values() if dialect.environment]
+    assert {name for variables in made for name in variables} - told == set()
+
+
+def test_the_page_of_the_log_has_every_logger() -> None:
+    page = (DOCS / "how-to" / "live-with-trio.md").read_text()
+    used = {
+        name
+        for path in HOUSE.rglob("*.py")
+        for name in re.findall(r'getLogger\("(triocept\.\w+)"\)', path.read_text())
+    }
+    assert set(re.findall(r"^\| `(triocept\.\w+)` \|", page, re.MULTILINE)) == used
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/run-an-agent.md"])
 def test_known_agents_are_counted_right(page: str) -> None:
     (count,) = re.findall(r"\b(\w+) agents(?:, and makes|:)", (ROOT / page).read_text())

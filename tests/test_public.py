@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import re
 import typing
 from collections.abc import Iterator
 from types import ModuleType
@@ -12,7 +13,7 @@ import pytest
 
 import triocept
 from triocept.dialects import DIALECTS
-from triocept.options import DialectName, EndpointOptions
+from triocept.options import AgentOptions, DialectName, EndpointOptions, RolloutOptions
 
 MODULES = [triocept] + [
     module
@@ -139,6 +140,31 @@ def test_help_says_that_what_opens_something_gives_a_context(given: str) -> None
     assert inspect.signature(opens).return_annotation == hint
     assert str(typing.get_type_hints(opens, localns=NAMES)["return"]).startswith("contextlib.Abstract")
     assert pydoc.plain(pydoc.render_doc(opens)).count(f"-> '{hint}'") == 1
+
+
+OPENERS: list[tuple[typing.Any, typing.Any]] = [
+    (triocept.Endpoint.open_rollout, RolloutOptions),
+    (triocept.Pool.open_rollout, RolloutOptions),
+    (triocept.Rollout.open_child, RolloutOptions),
+    (triocept.Rollout.run_agent, AgentOptions),
+    (triocept.Rollout.open_agent, AgentOptions),
+    (triocept.run_endpoint, EndpointOptions),
+]
+
+
+@pytest.mark.parametrize(("opens", "options"), OPENERS)
+def test_what_takes_typed_keywords_names_each_of_them(opens: typing.Any, options: typing.Any) -> None:
+    text = inspect.getdoc(opens) or ""
+    found = re.search(r"Keywords: ([\w,\s]+);\s+see `", text)
+    named = found[1].split() if found else re.findall(r"^    (\w+): ", text, re.MULTILINE)
+    assert [name for name in options.__annotations__ if name not in {word.strip(",") for word in named}] == []
+
+
+@pytest.mark.parametrize("options", [RolloutOptions, AgentOptions, EndpointOptions])
+def test_each_field_of_the_options_says_what_it_is(options: typing.Any) -> None:
+    lines = inspect.getsource(options).splitlines()
+    fields = [number for number, line in enumerate(lines) if re.match(r"    \w+: ", line)]
+    assert [lines[number] for number in fields if not lines[number + 1].startswith('    """')] == []
 
 
 async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() -> None:

@@ -166,14 +166,16 @@ class Endpoint:
             recorder: where the turns go; None: where the endpoint's go. It is opened, and not closed: it may be that
                 of other rollouts, too.
             tools: typed functions of this program that the agent may call, over MCP (`…/mcp`) or by `POST
-                …/tools/NAME`; or what `HostTool.of` made of one.
-            user: a simulated user, asked by `POST …/user`.
-            stop: says whether the run is done, and why; asked by `POST …/stop`. `rollout.stop` is an answer too.
+                …/tools/NAME`; or what `HostTool.of` made of one. None: it has none.
+            user: a simulated user, asked by `POST …/user`; None: there is none.
+            stop: says whether the run is done, and why; asked by `POST …/stop`. `rollout.stop` is an answer too. None:
+                the only one.
             state: what `GET` and `PUT …/state` share with tools elsewhere, under `rollout.state_key`: its first value.
+                None, and no `state_type`: there is no state.
             state_type: what every value of it has to be; None: what the first one is.
-            limits: turns, tokens, cost and seconds that it may spend. The call that would cross one is refused with 404
-                (`LimitReached`), and the rollout has ended, as by `stop`; but what is on its way is finished, unless
-                it is the time that is over. `rollout.stopped` says which it was.
+            limits: turns, tokens, cost and seconds that it may spend; None: any amount. The call that would cross one
+                is refused with 404 (`LimitReached`), and the rollout has ended, as by `stop`; but what is on its way is
+                finished, unless it is the time that is over. `rollout.stopped` says which it was.
 
         Closing: the key is revoked, what waits is refused with 503 (`x-should-retry: false`), answers on their way
         get one second to arrive, the trace is sealed. Nothing of it runs afterwards.
@@ -331,23 +333,41 @@ async def serve_endpoint(
 
 
 class EndpointOptions(TypedDict, total=False):
-    """The keywords of `serve_endpoint` and `run_endpoint`, as `Unpack[EndpointOptions]` types them."""
+    """The keywords of `serve_endpoint` and `run_endpoint`, as `Unpack[EndpointOptions]` types them.
+
+    What is left out is as said here; `serve_endpoint` says more of each.
+    """
 
     host: str
+    """An address or a name to listen on: `127.0.0.1`, unless said otherwise."""
     port: int
+    """0, which is the default, lets the kernel choose."""
     recorder: Recorder | None
+    """Gets every turn of every rollout, and is closed at the end. None: nothing is kept but in the traces."""
     max_body: int
+    """Bytes of a request body: 256 MiB, unless said otherwise."""
     grace: float
+    """Seconds that connections have at the end: 1, unless said otherwise."""
     tls: TLS | None
+    """Certificate and key. None: plain HTTP."""
     advertise: str | None
+    """The name under which others reach this machine. None: a public URL only where the bound address is one."""
     tunnel: Tunnel | None
+    """Makes the port reachable from elsewhere. None: there is none."""
     tunnel_health: TunnelHealth | None
+    """How the tunnel is watched: `TunnelHealth()`, unless said otherwise. None: nothing is asked through its URL."""
     on_lost_url: OnLostURL
+    """What becomes of a rollout whose public URL is lost: `raise`, unless said otherwise."""
     limits: EndpointLimits
+    """What the endpoint puts up with: `EndpointLimits()`, unless said otherwise."""
     dialects: Iterable[Dialect]
+    """Spoken beside those of the package: none, unless said otherwise."""
     fast: bool
+    """Whether model calls on HTTP/1.1 go straight to their rollout: True, unless said otherwise."""
     http2: bool
+    """Whether HTTP/2 is spoken, too: False, unless said otherwise."""
     websocket: bool
+    """Whether Responses is spoken over websockets, too: True, unless said otherwise."""
 
 
 async def run_endpoint(
@@ -355,8 +375,10 @@ async def run_endpoint(
 ) -> NoReturn:
     """Run an endpoint until cancelled, for those who own the nursery: `await nursery.start(run_endpoint)`.
 
-    `task_status.started(endpoint)` is called once it accepts. Arguments, errors and end are those of
-    `serve_endpoint`.
+    `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
+
+    Keywords: host, port, recorder, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
+    dialects, fast, http2, websocket; see `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:

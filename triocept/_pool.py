@@ -109,7 +109,10 @@ class Pool:
     ) -> AsyncIterator[Rollout]:
         """Open a rollout on the endpoint that has the fewest; wait for one where all are full.
 
-        Arguments, errors and closing are those of `Endpoint.open_rollout`.
+        Errors and closing are those of `Endpoint.open_rollout`.
+
+        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, limits;
+        see `Endpoint.open_rollout`. Without a recorder the turns go to the pool's.
 
         Raises:
             trio.ClosedResourceError: the pool has ended.

@@ -25,6 +25,7 @@ __all__ = ["Forward", "forward_options"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DIALECTS = known_dialects()
+_KEYS = list(dict.fromkeys(dialect.key_variable for dialect in _DIALECTS.values()))
 _HOSTS = {host: name for name, dialect in _DIALECTS.items() for host in dialect.hosts}
 
 
@@ -140,7 +141,7 @@ _OPTIONS = {
     "api_key_env": click.option(
         "--api-key-env",
         metavar="VAR",
-        show_default="OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, by what it speaks",
+        show_default=f"{', '.join(_KEYS[:-1])} or {_KEYS[-1]}, by what it speaks",
         help="The environment variable that holds its key.",
     ),
     "tokens": click.option(

@@ -46,7 +46,7 @@ def open_client(
 
     Raises:
         ModuleNotFoundError: the SDK is not installed; the message says what to install.
-        ValueError: no official SDK speaks this dialect, or we do not know it.
+        ValueError: we make none for this dialect.
     """
     arguments = {"base_url": config.base_url, "api_key": config.api_key, **options}
     if dialect.sdk is None:

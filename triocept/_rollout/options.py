@@ -33,34 +33,55 @@ StopCondition: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[st
 class RolloutOptions(TypedDict, total=False):
     """The keywords of `open_rollout` and `open_child`, as `Unpack[RolloutOptions]` types them.
 
-    What is left out or None is as `Endpoint.open_rollout` says; of a child, as its parent has it.
+    What is left out or None is as said here. Of a child, `model`, `recorder`, `on_hangup` and `on_retry` are then its
+    parent's; all else is as of any rollout.
     """
 
     id: str | None
+    """It goes into its URLs. None makes one."""
     model: str | None
+    """The name that `/v1/models` lists. None: `triocept`."""
     on_hangup: OnHangup | None
+    """What an agent's hang-up does to its exchange. None: `cancel`."""
     on_retry: OnRetry | None
+    """What becomes of an agent's re-send of a call. None: `join`."""
     concurrency: int | None
+    """How many exchanges the handler gets at once. None: as many as come."""
     recorder: Recorder | None
+    """Where the turns go. None: where the endpoint's go, or the pool's."""
     tools: Iterable[ToolLike] | None
+    """Functions that the agent may call. None: it has none."""
     user: UserSimulator | None
+    """A simulated user. None: there is none, and who asks for one gets 404."""
     stop: StopCondition | None
+    """Says whether the run is done. None: only `rollout.stop` does."""
     state: Any
+    """The first value of what is shared with tools elsewhere. None, and no `state_type`: there is no state."""
     state_type: Any
+    """What every value of the state has to be. None: what the first one is."""
     limits: Limits | None
+    """What the rollout may spend. None: any amount; a child's calls count against its parents' limits all the same."""
 
 
 class AgentOptions(TypedDict, total=False):
     """The keywords of `run_agent` and `open_agent`, as `Unpack[AgentOptions]` types them.
 
-    What is left out is as `Rollout.run_agent` says.
+    What is left out is as said here.
     """
 
     env: Mapping[str, str | None] | None
+    """Added to the environment, and wins; None as a value takes a variable out. None: nothing is added."""
     cwd: str | os.PathLike[str] | None
+    """The working directory. None: the program's."""
     input: bytes | str | None
+    """What the agent reads on stdin, a str as UTF-8. None: nothing."""
     output: OutputMode
+    """Whether its output is kept (`capture`, the default), shown as well (`echo`), or its own affair (`inherit`)."""
     output_limit: int
+    """Bytes of each stream that are kept in memory: 1 MiB, unless said otherwise."""
     stdout_file: OutputFile | None
+    """A path, or a binary file, that gets all of stdout. None: it goes to no file."""
     stderr_file: OutputFile | None
+    """Likewise, of stderr."""
     terminate_grace: float
+    """Seconds that the agent has after SIGTERM: 5, unless said otherwise."""

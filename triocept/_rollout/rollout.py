@@ -136,7 +136,8 @@ class Rollout(Given):
         """The official SDK's client for `dialect`, pointed at this rollout.
 
         Args:
-            dialect: those of OpenAI give an `openai.AsyncOpenAI`, `anthropic_messages` an `anthropic.AsyncAnthropic`.
+            dialect: those of OpenAI give an `openai.AsyncOpenAI`, `anthropic_messages` an `anthropic.AsyncAnthropic`;
+                `gemini` and `ollama` give none.
             sync: the blocking client, for a thread or another process: in trio's own thread it would block the
                 endpoint that it waits for.
             options: go to the client's constructor (`max_retries`, `timeout`, …).
@@ -145,7 +146,7 @@ class Rollout(Given):
 
         Raises:
             ModuleNotFoundError: the SDK is not installed.
-            ValueError: no official SDK speaks this dialect.
+            ValueError: we make none for this dialect: `config` has what the client of another SDK needs.
         """
         config = self.config(dialect)
         return open_client(self._core.addresses.dialects[dialect], config, sync=sync, options=options)
@@ -239,9 +240,11 @@ class Rollout(Given):
         """Open a rollout that is part of this one: for a sub-agent, or an agent that runs agents.
 
         It has a key, a trace and services of its own, and knows where it branched off (`child.trace.branch`); the
-        parent's trace has its trace among its `children`. The arguments are those of `endpoint.open_rollout`; model,
-        recorder, `on_hangup` and `on_retry` are the parent's, where they are left out. Its calls count against
-        `limits`, and against those of its parent, too.
+        parent's trace has its trace among its `children`. Its calls count against `limits`, and against those of its
+        parent, too.
+
+        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, limits;
+        see `Endpoint.open_rollout`. model, recorder, on_hangup and on_retry are the parent's, where they are left out.
 
         Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
         and a parent that closes closes them and cancels their bodies.
@@ -360,7 +363,9 @@ class Rollout(Given):
                     await exchange.respond("hello")
             print(agent.result.returncode)
 
-        Arguments, errors and cancellation are those of `run_agent`.
+        Errors and cancellation are those of `run_agent`.
+
+        Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace; see `run_agent`.
 
         Closing: an agent that still runs is ended, as by cancellation; then `agent.result` is there.
         """

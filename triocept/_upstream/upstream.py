@@ -503,8 +503,8 @@ async def open_upstream(
     byte for byte; in any other both are translated, event by event.
 
     Args:
-        base_url: as the provider's own SDK takes it: with `/v1` for OpenAI's dialects, without for Anthropic's and
-            Google's. A query in it is sent with every call.
+        base_url: as the provider's own SDK takes it: with `/v1` for OpenAI's dialects, without for Anthropic's,
+            Google's and Ollama's. A query in it is sent with every call.
         dialect: what it speaks: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
             `gemini`, `ollama`; the name that an installed package brings (see `triocept.dialects`), or a `Dialect`.
         api_key: sent as this dialect's providers want it. None: the provider wants none; an empty one is an error. It
