@@ -19,8 +19,9 @@ import trio
 
 import triocept
 from tests.upstream.provider import says, serve_provider, whole
-from triocept import Exchange, Rollout, open_upstream, serve_endpoint, serve_pool
-from triocept.dialects import DIALECTS, SideRoute, _registry, dialect, known_dialects
+from triocept import Exchange, Refusal, Request, Response, Rollout, open_upstream, serve_endpoint, serve_pool
+from triocept.dialects import DIALECTS, Failure, SideRoute, _registry, dialect, known_dialects
+from triocept.errors import DialectError
 from triocept.events import assemble
 
 from .toy import TOY
@@ -306,3 +307,91 @@ async def test_a_base_path_is_one_for_its_agents_and_at_its_providers(base: str)
     assert len(heads) == 1
     assert base == "/v1" or said.json() == {"said": "triocept"}
     assert models.json()["data"][0]["id"] == "triocept"
+
+
+class Unsayable(Exception):
+    """What a dialect raises that cannot say an error."""
+
+
+def _cannot_say(failure: Failure) -> Any:
+    raise Unsayable(failure.message)
+
+
+SPEECHLESS = dataclasses.replace(TOY, render_error=_cannot_say)
+
+
+class FailsToFail(TOY.stream_renderer):  # type: ignore[name-defined,misc]
+    def fail(self, failure: Failure) -> bytes:
+        raise Unsayable(failure.message)
+
+
+async def refuse(exchange: Exchange) -> None:
+    await exchange.refuse(409, "not you")
+
+
+async def answer_what_cannot_be_said(exchange: Exchange) -> None:
+    await exchange.respond(Response(()))
+
+
+def _says_no_answer(response: Response, request: Request) -> Any:
+    raise DialectError("no words for it")
+
+
+@pytest.mark.parametrize(
+    ("there", "handler", "document", "status"),
+    [
+        (SPEECHLESS, shout, {"to": "m", "lines": 3}, 400),
+        (SPEECHLESS, refuse, SAID, 409),
+        (
+            dataclasses.replace(SPEECHLESS, render_response=_says_no_answer),
+            answer_what_cannot_be_said,
+            SAID,
+            500,
+        ),
+        (dataclasses.replace(TOY, render_error=lambda failure: {1j: 2}), refuse, SAID, 409),
+    ],
+    ids=["of a document", "of a refusal", "of an answer", "that is no JSON"],
+)
+async def test_the_owner_is_told_of_an_error_that_the_dialect_cannot_say_and_the_agent_its_status(
+    there: Any, handler: Any, document: Any, status: int
+) -> None:
+    answers: list[httpx2.Response] = []
+
+    async def ask(rollout: Rollout) -> None:
+        headers = {"x-toy-key": rollout.api_key}
+        async with httpx2.AsyncClient(headers=headers) as client:
+            answers.append(await client.post(f"{rollout.base_url('toy')}/talk", json=document))
+
+    with trio.fail_after(30):
+        async with serve_endpoint(dialects=[there]) as endpoint, trio.open_nursery() as nursery:
+            with pytest.raises((Unsayable, TypeError)):
+                async with endpoint.open_rollout(handler) as rollout:
+                    nursery.start_soon(ask, rollout)
+                    await trio.sleep_forever()
+    (answer,) = answers
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+
+
+async def test_the_owner_is_told_of_an_error_that_cannot_be_said_in_a_stream() -> None:
+    async def begin(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("a")
+            raise Refusal(409, "not you")
+
+    broken: list[Exception] = []
+
+    async def ask(rollout: Rollout) -> None:
+        try:
+            await talk(rollout, piecewise=True)
+        except httpx2.HTTPError as exc:
+            broken.append(exc)
+
+    there = dataclasses.replace(TOY, stream_renderer=FailsToFail)
+    with trio.fail_after(30):
+        async with serve_endpoint(dialects=[there]) as endpoint, trio.open_nursery() as nursery:
+            with pytest.raises(Unsayable):
+                async with endpoint.open_rollout(begin) as rollout:
+                    nursery.start_soon(ask, rollout)
+                    await trio.sleep_forever()
+    assert len(broken) == 1

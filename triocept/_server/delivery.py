@@ -30,7 +30,7 @@ from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome, Refused
 from ..dialects import Dialect, Failure, StreamRenderer
 from ..errors import DialectError
-from .failure import failure_of_fault, failure_of_outcome, failure_reply, identified
+from .failure import TakeFault, failure_of_fault, failure_of_outcome, failure_reply, identified
 from .transport import Reply, Transport
 
 __all__ = ["deliver", "write_failure"]
@@ -57,10 +57,12 @@ async def deliver(
     await form(subscription, request, dialect, transport).run()
 
 
-async def write_failure(failure: Failure, dialect: Dialect, transport: Transport) -> None:
-    """Write an error in the dialect's own shape."""
+async def write_failure(
+    failure: Failure, dialect: Dialect, transport: Transport, take_fault: TakeFault | None = None
+) -> None:
+    """Write an error in the dialect's own shape; `take_fault` as of `failure_reply`."""
     await trio.lowlevel.checkpoint_if_cancelled()
-    transport.respond(failure_reply(failure, dialect))
+    transport.respond(failure_reply(failure, dialect, take_fault=take_fault))
     await transport.flush()
 
 
@@ -138,14 +140,21 @@ class _HTTPDelivery(ABC):
 def _reply(outcome: Outcome, subscription: Subscription, request: Request, dialect: Dialect) -> Reply:
     if not isinstance(outcome, Answered):
         failure = failure_of_outcome(outcome)
-        reply = failure_reply(failure, dialect, subscription.request_id)
+        reply = _failure_reply(failure, subscription, dialect)
         document = outcome.document if isinstance(outcome, Refused) else None
         return reply if document is None else msgspec.structs.replace(reply, body=document)
     try:
         reply = _whole(outcome, request, dialect)
         return msgspec.structs.replace(reply, headers=reply.headers | _head_of(subscription, dialect))
     except Exception as exc:
-        return failure_reply(_unsayable(exc, dialect, subscription), dialect, subscription.request_id)
+        return _failure_reply(_unsayable(exc, dialect, subscription), subscription, dialect)
+
+
+def _failure_reply(failure: Failure, subscription: Subscription, dialect: Dialect) -> Reply:
+    def take_fault(fault: Exception) -> None:
+        subscription.fault = subscription.fault or fault
+
+    return failure_reply(failure, dialect, subscription.request_id, take_fault)
 
 
 def _head_of(subscription: Subscription, dialect: Dialect) -> dict[str, str]:
@@ -221,9 +230,7 @@ class _Streamed(_HTTPDelivery):
 
     def _fail(self, failure: Failure) -> bool:
         if not self._begun:
-            return self._transport.respond(
-                failure_reply(failure, self._dialect, self._subscription.request_id)
-            )
+            return self._transport.respond(_failure_reply(failure, self._subscription, self._dialect))
         failure = identified(failure, self._dialect, self._subscription.request_id)
         self._breaks = True
         return self._send(self._renderer.fail(failure), last=False)
@@ -271,7 +278,7 @@ class _Whole(_HTTPDelivery):
         self._breaks = self._begun
         if self._begun:
             return True
-        return self._transport.respond(failure_reply(failure, self._dialect, self._subscription.request_id))
+        return self._transport.respond(_failure_reply(failure, self._subscription, self._dialect))
 
 
 def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:

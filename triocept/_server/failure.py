@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from secrets import token_hex
+from typing import TypeAlias
 
 import msgspec
 
@@ -12,6 +15,7 @@ from ..errors import DialectError, Refusal
 from .transport import Reply
 
 __all__ = [
+    "TakeFault",
     "failure_of",
     "failure_of_fault",
     "failure_of_outcome",
@@ -19,6 +23,10 @@ __all__ = [
     "identified",
 ]
 
+TakeFault: TypeAlias = Callable[[Exception], object]
+"""Told what went wrong, through no fault of the client."""
+
+log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -30,10 +38,23 @@ def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Fail
     return msgspec.structs.replace(failure, headers=headers)
 
 
-def failure_reply(failure: Failure, dialect: Dialect, request_id: str = "") -> Reply:
-    """An error's document in the dialect's own shape, with the headers that belong to it."""
+def failure_reply(
+    failure: Failure, dialect: Dialect, request_id: str = "", take_fault: TakeFault | None = None
+) -> Reply:
+    """An error's document in the dialect's own shape, with the headers that belong to it.
+
+    Args:
+        failure: what is said.
+        dialect: in whose words.
+        request_id: that of the call, if it has one.
+        take_fault: told what the dialect raised, where it cannot say it; the status is told all the same. None: a log.
+    """
     failure = identified(failure, dialect, request_id)
-    document = dialect.render_error(failure)
+    try:
+        body = _encode(dialect.render_error(failure))
+    except Exception as exc:
+        (take_fault or _log_fault)(exc)
+        body = _encode({"error": {"message": failure.message}})
     headers = {**failure.headers, "content-type": "application/json"}
     if failure.retry_after is not None:
         headers["retry-after"] = f"{failure.retry_after:g}"
@@ -43,7 +64,11 @@ def failure_reply(failure: Failure, dialect: Dialect, request_id: str = "") -> R
         headers["allow"] = "POST"
     if failure.status == 426:
         headers["upgrade"] = "HTTP/1.1"
-    return Reply(failure.status, headers, _encode(document))
+    return Reply(failure.status, headers, body)
+
+
+def _log_fault(fault: Exception) -> None:
+    log.error("a dialect cannot say an error", exc_info=fault)
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:

@@ -23,7 +23,7 @@ from .admission import Admission
 from .delivery import deliver, write_failure
 from .documents import read_body
 from .encoding import decoded
-from .failure import failure_of, failure_of_fault
+from .failure import TakeFault, failure_of, failure_of_fault
 from .many_items import LARGE, read_large
 from .notices import shown
 from .routes import Route
@@ -92,14 +92,14 @@ async def intake(
             admission.notices.warn(f"refused {failure.status}", *said)
         else:
             log.warning(*said)
-        await write_failure(failure, route.dialect, transport)
+        await write_failure(failure, route.dialect, transport, _take_fault_of(rollout))
         return
     except Exception as exc:
         if rollout is None:
             log.exception("%s %s failed", head.method, shown(head.path))
         else:
             rollout.take_fault(exc)
-        await write_failure(failure_of_fault(exc), route.dialect, transport)
+        await write_failure(failure_of_fault(exc), route.dialect, transport, _take_fault_of(rollout))
         return
     finally:
         share.release()
@@ -111,6 +111,10 @@ async def intake(
         query=head.query,
         kind=route.kind,
     )
+
+
+def _take_fault_of(rollout: RolloutCore | None) -> TakeFault | None:
+    return None if rollout is None else rollout.take_fault
 
 
 def authenticate(
