@@ -35,7 +35,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ._checks import check_bool, check_count, check_number, check_str
+from ._checks import check_bool, check_count, check_number, check_str, check_type
 from ._unicode import mended_text
 
 __all__ = [
@@ -94,7 +94,7 @@ class Refusal(TrioceptError):
             characters, spaces and tabs.
 
     Raises:
-        TypeError: the status is no number, the message or the code no text, or `should_retry` no bool.
+        TypeError: an argument is not of its type.
         ValueError: the status is none of a refusal, `retry_after` is no time, or a header cannot be sent.
     """
 
@@ -123,6 +123,8 @@ class Refusal(TrioceptError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.code: str | None = _mended_code(code)
+        if headers is not None:
+            check_type("a refusal's headers", headers, Mapping, "a mapping of names to values")
         self.headers: dict[str, str] = dict(_checked(name, value) for name, value in (headers or {}).items())
 
 
@@ -141,6 +143,7 @@ def can_be_sent(name: str, value: object) -> bool:
 
 
 def _checked(name: str, value: str) -> tuple[str, str]:
+    check_str("the name of a refusal's header", name)
     if not can_be_sent(name, value):
         raise ValueError(f"a refusal cannot have the header {name!r}: {value!r}")
     return name.lower(), value

@@ -45,7 +45,7 @@ from triocept.handlers.script import NotAReply
 from triocept.nouns import Price, Sampling
 from triocept.services import HostTool
 from triocept.traces import RecorderGroup
-from triocept.tunnels import CommandTunnel, PrimeTunnel, SSHTunnel, TunnelHealth
+from triocept.tunnels import CommandTunnel, FixedURL, PrimeTunnel, SSHTunnel, TunnelHealth
 
 ANY: Any = None
 
@@ -235,6 +235,22 @@ AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ScriptedModel([inf]), TypeError, r"replies\[0\], a pause, is finite, not float: inf"),
     (lambda: Limits(seconds=inf), ValueError, "Limits.seconds is finite, not float: inf; None is no limit"),
     (lambda: Refusal(ANY or "500", "no"), TypeError, "a refusal's status is a whole number, not str: '500'"),
+    (
+        lambda: Refusal(429, "no", headers=ANY or ["a"]),
+        TypeError,
+        "a refusal's headers is a mapping of names to values, not list",
+    ),
+    (
+        lambda: Refusal(429, "no", headers={ANY or 1: "a"}),
+        TypeError,
+        "the name of a refusal's header is a str, not int: 1",
+    ),
+    (
+        lambda: TunnelHealth(verify=ANY or "no"),
+        TypeError,
+        "TunnelHealth.verify is a bool or an ssl.SSLContext, not",
+    ),
+    (lambda: JSONLRecorder("x", fsync=ANY or 1), TypeError, "fsync is a bool, not int: 1"),
     (lambda: Refusal(429, ANY), TypeError, "a refusal's message is a str, not None"),
     (
         lambda: Refusal(429, "no", should_retry=ANY or "no"),
@@ -253,6 +269,12 @@ AT_ONCE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         r"route takes handlers by model, \{\"\*\": handler\}, or a function",
     ),
     (lambda: route({}), ValueError, "route needs at least one handler"),
+    (lambda: FixedURL(ANY or 3), TypeError, "FixedURL is a str, not int: 3"),
+    (
+        lambda: CommandTunnel(ANY or 3),
+        TypeError,
+        r'argv is a list, \["cloudflared", "tunnel", …\], not int: 3',
+    ),
     (lambda: SSHTunnel(ANY or 3), TypeError, "SSHTunnel: a destination is user@host, a str, not int: 3"),
     (lambda: SSHTunnel("host", port=ANY or "22"), TypeError, "SSHTunnel: a port is a whole number, not str"),
     (
@@ -416,7 +438,7 @@ OF_UPSTREAM: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"api_key": ""}, ValueError, "api_key is empty; None is for a provider that wants none"),
     ({"api_key": " \n"}, ValueError, "api_key is empty"),
     ({"model": ""}, ValueError, "model is empty; None is the one that the agent asks for"),
-    ({"dialect": None}, TypeError, "dialect is a str, not None"),
+    ({"dialect": None}, TypeError, "dialect is a name or a triocept.dialects.Dialect, not None"),
     ({"base_url": None}, TypeError, "base_url is a str, not None"),
     (
         {"base_url": "http://127.0.0.1:port/v1?key=s"},
@@ -486,6 +508,7 @@ IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
         TypeError,
         r"ask takes .*, not Message: .*; a list of one, ask\(\[message\]\)",
     ),
+    (lambda r: r.stop(ANY), TypeError, "the reason is a str, not None"),
     (
         lambda r: r.service_url("mpc"),
         ValueError,
@@ -534,6 +557,10 @@ async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
 
 async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
     text = r"^serve_endpoint\(…\) is an async context manager: `async with serve_endpoint\(…\) as endpoint`$"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        child: Any = rollout.open_child()
+        with pytest.raises(TypeError, match=r"open_child\(…\) is .*: `async with open_child\(…\) as child`$"):
+            await child
     opened: Any = serve_endpoint()
     with pytest.raises(TypeError, match=text), opened:
         pytest.fail("it began")

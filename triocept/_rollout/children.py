@@ -43,7 +43,7 @@ class Children:
         )
 
     @protected_context
-    async def open(
+    async def open_child(
         self, child: RolloutCore, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
         """Run `child`, with the context that runs it, for as long as the body runs, or its parent.

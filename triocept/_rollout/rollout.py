@@ -12,7 +12,7 @@ import trio
 from .._canonical.content import Message
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._checks import check_count, check_keywords
+from .._checks import check_count, check_keywords, check_str
 from .._failures import raise_all
 from .._process.command import check_argv
 from .._process.output import AgentResult
@@ -265,7 +265,7 @@ class Rollout(Given):
             branch=core.children.branch(),
             parent=core,
         )
-        return core.children.open(child, open_rollout(child, handler, concurrency))
+        return core.children.open_child(child, open_rollout(child, handler, concurrency))
 
     # What the program does with its exchanges
 
@@ -380,11 +380,13 @@ class Rollout(Given):
         as final. Iteration and `serve` end. Stopping twice changes nothing.
 
         Raises:
+            TypeError: the reason is no str.
             RuntimeError: from within a recorder that is being given a turn. Another task can do it.
 
         Cancellation: the refusals are given all the same.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        check_str("the reason", reason)
         self._core.check_recorder_is_free()
         await self._core.end(LimitReached(reason))
         await trio.lowlevel.cancel_shielded_checkpoint()

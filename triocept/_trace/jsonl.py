@@ -9,6 +9,7 @@ from typing import Any, final
 
 import msgspec
 
+from .._checks import check_bool
 from .linefile import LineFile
 from .lines import SealLine, ServiceLine, TurnLine, encoded_line
 from .service import ServiceCall
@@ -40,6 +41,7 @@ class JSONLRecorder:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
+        check_bool("fsync", fsync)
         self.path: Path = Path(path)
         self._file = LineFile(self.path.absolute(), fsync=fsync)
         self._runs: dict[tuple[str, str], _Run] = {}

@@ -68,7 +68,9 @@ def check_url(url: str, *, whose: str) -> str:
 
     Raises:
         ValueError: it cannot; the text names `whose` it is.
+        TypeError: it is no str.
     """
+    check_str(whose, url)
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
-from .._checks import NamesItself, check_count, check_number
+from .._checks import NamesItself, check_count, check_number, check_type
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_url, lost
 
@@ -67,6 +67,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     """What to trust when the URL is https: the usual authorities, a context of your own, or (False) anybody."""
 
     def __post_init__(self) -> None:
+        check_type("TunnelHealth.verify", self.verify, (bool, ssl.SSLContext), "a bool or an ssl.SSLContext")
         check_count("TunnelHealth.failures", self.failures, least=1)
         for name in ("start_timeout", "interval", "timeout", "back_off", "max_back_off", "patience"):
             check_number(f"TunnelHealth.{name}", getattr(self, name))
