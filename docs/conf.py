@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
+import sys
 from importlib import metadata
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
 
 project = "triocept"
 author = "The triocept developers"
@@ -78,6 +82,17 @@ def polish(
 ALIAS = re.compile(r"TypeAliasForwardRef\('triocept(?:\.\w+)*?\.(\w+)'\)")
 
 
+DEFAULT = re.compile(r"<function \w+>|<factory>|\bEllipsis\b")
+
+
+def is_field(name: str) -> bool:
+    """Whether it is a field of one of our dataclasses: a function in one is no method."""
+    module, _, rest = name.rpartition(".")
+    package, _, kind = module.rpartition(".")
+    owner = getattr(sys.modules.get(package), kind, None)
+    return dataclasses.is_dataclass(owner) and rest in owner.__dataclass_fields__
+
+
 def name_aliases(
     app: Sphinx,
     what: str,
@@ -87,7 +102,21 @@ def name_aliases(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str | None, str | None]:
-    """Sphinx 9 shows `Handler | None` by a class of its own."""
+    """Make signatures readable.
+
+    * Sphinx 9 shows `Handler | None` by a class of its own.
+    * It takes the default of a field for a method, and its first argument for `self`.
+    * What is put in for a default that cannot be written is `…`.
+    """
+    if what == "method" and is_field(name) and inspect.isfunction(obj):
+        # the types of the default itself: those of the field say no names
+        shown = inspect.signature(obj)
+        signature = stringify_signature(
+            shown, show_return_annotation=False, unqualified_typehints=True
+        )
+        returns = str(shown.return_annotation)
+    if signature is not None:
+        signature = DEFAULT.sub("...", signature)
     signature, returns = (
         text and ALIAS.sub(r"\1", text) for text in (signature, returns)
     )

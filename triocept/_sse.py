@@ -25,13 +25,20 @@ MAX_EVENT = 64 * 1024 * 1024
 
 
 class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """Where bytes of a stream may be cut: behind each match."""
+    r"""Where bytes of a stream may be cut: behind each match.
+
+    Of documents with a byte 0x1e before and a line feed behind each, say::
+
+        FrameEnd(pattern=re.compile(rb"\n"), longest=0, last=re.compile(rb"(?!)"))
+    """
 
     pattern: re.Pattern[bytes]
+    """What an end looks like, beyond doubt: it is looked for in what came so far."""
     longest: int
-    """Bytes of an end that may have come before the last of it."""
+    """Bytes of an end that may have come before the last of it: 0 where an end is one byte."""
     last: re.Pattern[bytes]
-    """What an end looks like that nothing follows, where `pattern` would wait for more."""
+    """What an end looks like that nothing follows, where `pattern` would wait for more: it is looked for when the
+    stream is over. `(?!)`, which is found nowhere, where `pattern` never waits."""
 
 
 SSE_FRAMES = FrameEnd(

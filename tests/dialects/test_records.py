@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import re
+import textwrap
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from triocept import open_upstream, serve_endpoint
-from triocept.dialects import DIALECTS, Dialect, SideRoute, known_dialects
+from triocept.dialects import DIALECTS, Dialect, SideRoute, _records, known_dialects
 
 from .toy import TOY
 
@@ -79,9 +84,33 @@ WRONG_VALUES: list[tuple[str, Any]] = [
 ]
 
 
+def described() -> dict[str, str]:
+    """What stands behind each field of the record."""
+    (record,) = ast.parse(textwrap.dedent(inspect.getsource(Dialect))).body
+    assert isinstance(record, ast.ClassDef)
+    found = {}
+    for field, said in pairwise(record.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Expr):
+            found[ast.unparse(field.target)] = " ".join(str(ast.literal_eval(said.value)).split())
+    return found
+
+
+DESCRIBED = described()
+
+
 def test_of_every_field_it_is_known_what_it_takes() -> None:
     anything = {"logprobs"}
     assert WRONG_TYPES.keys() | anything == {field.name for field in dataclasses.fields(Dialect)}
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*_records._FUNCTIONS.items(), *_records._PERHAPS.items()])
+def test_the_description_of_a_function_says_what_it_is_given(name: str, arguments: tuple[str, ...]) -> None:
+    assert DESCRIBED[name].startswith(f"Of `({', '.join(arguments)})`")
+
+
+@pytest.mark.parametrize("name", ["as_it_came", "caps", "required", "lost_status", *_records._PERHAPS])
+def test_a_field_says_what_is_done_without_it(name: str) -> None:
+    assert re.search(r"without this function|Empty:|Only a dialect with", DESCRIBED[name], re.IGNORECASE)
 
 
 @pytest.mark.parametrize("name", WRONG_TYPES)

@@ -17,7 +17,11 @@ speaks both ways, as a server to an agent and as a client to a provider. It is o
     )
 
 Its other fields are facts that somebody asks for: paths, heads, content types, caps, variables, side routes. Each says
-what it is good for where it is missing.
+what is done where it is missing. What cannot be is an error where the record is made.
+
+Three that are easily forgotten, where the wire is not like OpenAI's: `Dialect.as_it_came`, where a document asks for a
+stream otherwise than by `stream`; `Dialect.stream_types` and `StreamParser.frame_end`, where a stream is not one of
+server-sent events.
 
 To make it known:
 
@@ -27,6 +31,8 @@ To make it known:
       [project.entry-points."triocept.dialects"]
       shout = "my_package:SHOUT"
 
+  One that cannot be loaded, or has the name or the route of another, is left out; a warning in the log names it.
+
 Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
 
 * Parse permissively: every enum is open, a null is a missing field, and what is not understood is kept, in
@@ -34,8 +40,8 @@ Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
   and the error names the path: `messages[3].content[0].type`.
 * Render strictly: every field that the official SDK marks as required is there.
 * What was kept is written again only into the dialect that it came in.
-* A whole response is the fold of its stream (`triocept.assemble`, `triocept.events_of`); any split of the bytes gives
-  the same events; a stream without its terminal event is a truncation (`UpstreamTruncated`).
+* A whole response is the fold of its stream (`triocept.events.assemble`, `triocept.events.events_of`); any split of the
+  bytes gives the same events; a stream without its terminal event is a truncation (`UpstreamTruncated`).
 
 What is here to write one with:
 

@@ -110,26 +110,27 @@ class Dialect:
     # As a server
 
     parse_request: ParseRequest
-    """The request that an agent sent."""
+    """Of `(document, target, memory)`: the request that an agent sent."""
     render_response: Callable[[Response, Request], Json]
-    """The document that answers a request."""
+    """Of `(response, request)`: the document that answers a request."""
     stream_renderer: Callable[[Request], StreamRenderer]
-    """A renderer for one streamed response to a request."""
+    """Of `(request)`: a renderer for one streamed response to it. The class itself will do."""
     render_error: Callable[[Failure], Json]
-    """The document that says a failure."""
+    """Of `(failure)`: the document that says it."""
 
     # As a client
 
     render_request: Callable[[Request], Json]
-    """The document that asks a provider for a request. It raises `DialectError` for what this dialect has no words for,
-    and what must not be left out."""
+    """Of `(request)`: the document that asks a provider for it. It raises `DialectError` for what this dialect has
+    no words for, and what must not be left out."""
     parse_response: Callable[[Json], Response]
-    """The whole response that a provider sent; it raises `DialectError` with the path in the document, and
-    `UpstreamError` where the document is an error."""
+    """Of `(document)`: the whole response that a provider sent; it raises `DialectError` with the path in the
+    document, and `UpstreamError` where the document is an error."""
     stream_parser: Callable[[], StreamParser]
-    """A parser for one streamed response."""
+    """Of `()`: a parser for one streamed response. The class itself will do."""
     parse_error: Callable[[int, Json], Failure]
-    """The failure that a provider's error document says, by its HTTP status; never raises, whatever the document."""
+    """Of `(status, document)`: the failure that a provider's error document says, by its HTTP status; never
+    raises, whatever the document."""
 
     # Where its calls go
 
@@ -140,81 +141,105 @@ class Dialect:
     an endpoint it ends `rollout.base_url`, and calls may come with it or without; the base URL of a provider has it,
     and calls go to `route` behind that."""
     read_path: Callable[[str, str], Target | None] | None = None
-    """What a path, without a rollout's prefix, and its query say of a call; None: it is no model call of this dialect.
-    Without this function, calls come to `route` and to `/v1` with `route`, and say the rest in the document."""
+    """Of `(path, query)`, the path without a rollout's prefix: what they say of a call; None: it is no model call
+    of this dialect. Without this function, calls come to `route`, perhaps behind `/v1` or `base_path`, and say the
+    rest in the document."""
     write_path: Callable[[Request], str] | None = None
-    """Where a request goes at a provider, behind a base URL as the provider's own SDK takes it. Without this function:
-    to `/v1` with `route`."""
+    """Of `(request)`: where it goes at a provider, behind a base URL as the provider's own SDK takes it. Without
+    this function: to `route`, and behind `/v1` where there is no `base_path`."""
     hosts: tuple[str, ...] = ()
-    """The hosts of providers that speak it, and nothing else."""
+    """The hosts of providers that speak it, and nothing else: for them the command line takes it without being
+    told. Empty: it is always told."""
 
     # Streams
 
     stream_types: tuple[str, ...] = ("text/event-stream",)
-    """The content types of a provider's streams, the usual one first."""
+    """The content types of a provider's streams, the usual one first: it is asked for, and what agents are told.
+    Without it: that of server-sent events."""
     answer_type: Callable[[Request], str] | None = None
-    """The content type of a streamed answer to a request; without this function, the usual one."""
+    """Of `(request)`: the content type of a streamed answer to it; without this function, the usual one."""
     streamed: Callable[[Response], Response] = _as_given
-    """A response that was given whole, as it is told in a stream: it says what `render_response` says."""
+    """Of `(response)`, which was given whole: how it is told in a stream, so that it says what `render_response`
+    says. Without this function: as it is."""
 
     # Documents
 
     transcript: str = "messages"
-    """The field of a request that has its conversation."""
+    """The field of a request that has its conversation: services (`…/user`, `…/stop`) are given documents with that
+    alone."""
     required: Mapping[str, Json] = field(default_factory=dict)
-    """Fields that a request must have, for documents that say nothing but a conversation."""
+    """Fields that a request must have besides, for such documents, with what is put in: else `parse_request`
+    refuses them. Empty: a conversation does."""
     caps: tuple[tuple[str, ...], ...] = ()
-    """The places of a document that say how many tokens an answer may have, the one that is written first."""
+    """The places of a document that say how many tokens an answer may have, each as the names that lead to it
+    (`(("options", "num_predict"),)`), the one that is written first. Empty: `max_output_tokens` of an upstream has
+    no effect, and a refusal of a number that is too large is told and not asked again."""
     logprobs: Json = None
-    """What asks for log probabilities under that name, without alternatives; None: nothing does."""
+    """What asks for log probabilities, as the value of a field `logprobs`, without alternatives; None: nothing
+    does, and an upstream with `tokens=` does not ask."""
     tools: bool = True
     """Whether requests can offer tools."""
     tool_names: str = "[a-zA-Z0-9_-]{1,64}"
-    """A pattern of the names that its providers allow tools."""
+    """A pattern of the names that its providers allow tools: an agent's tool of another name has one that fits at
+    the provider, and its own again in the answer."""
     response_prefix: str = ""
     """How the id of an answer begins where nobody gave it one: as peers of the dialect look for."""
     call_prefix: str = "call_"
     """The same of a tool call."""
     not_posted: frozenset[str] = frozenset()
-    """Fields of an agent's document that no provider takes by POST."""
+    """Fields of an agent's document that no provider takes by POST. Empty: all go up."""
     as_it_came: Callable[[Mapping[str, Json], Request], bool] = _says_its_stream
-    """Whether an agent's document, which was read as this request, can go to a provider as it is."""
+    """Of `(document, request)`, the agent's and what it was read as: whether the document can go to a provider of
+    this dialect as it is. Else `render_request` writes it anew, and what that does not write is lost. Without this
+    function: where the field `stream` of the document says what `request.stream` does. So a dialect that asks for
+    streams in another way must bring one, `lambda document, request: True` say: else its streams lose what it has
+    not read."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
-    """A request with the conversation that its `previous_response` names: that of an earlier one, and its answer."""
+    """Of `(request, earlier, answer)`: the request with the conversation that its `previous_response` names: that
+    of an earlier one, and its answer. Without this function it is a 400; only a dialect that sets
+    `previous_response` needs one."""
     referenced: Callable[[Request, Iterable[tuple[Request, Response]]], Request] = _nothing_referenced
-    """A request with the things themselves in the place of what it merely names of earlier answers in this dialect,
-    which are given with what they answered, the newest first."""
+    """Of `(request, answers)`: the request with the things themselves in the place of what it merely names of
+    earlier answers in this dialect, which are given with what they answered, the newest first. Without this
+    function: as it is."""
 
     # Heads and errors
 
     key_headers: Callable[[str], dict[str, str]] = bearer
-    """The headers that hold a key, as its providers want it."""
+    """Of `(api_key)`: the headers that hold it, as its providers want it. It is called once where the record is
+    made, for their names: a rollout's key is read there too, and never shown. Without this function:
+    `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
-    """The headers that its clients always send, and providers want: said where an agent does not."""
+    """The headers that its clients always send, and providers want: said where an agent of this dialect does not,
+    and by agents of others. The agent's own goes up. Kept in lower case."""
     request_id_header: str = "x-request-id"
     """Where the head of every answer has the id of its call; empty: nowhere."""
     lost_status: int = 400
-    """The HTTP status of a call that goes on from a response which nobody knows."""
+    """The HTTP status of a call that goes on from a response which nobody knows (`previous_response`): by it some
+    clients send the whole conversation again. Only a dialect with `continued` has such calls."""
     no_route: str | None = None
     """The code of the error that says that there is no such path; None: it is chosen by the status."""
 
     # What agents and programs ask beside
 
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
-    """Whether one of its clients makes a call that is no model call, by the path and the headers (names in lower case).
-    Without this function: where all of `default_headers` are there, if it has any."""
+    """Of `(path, headers)`, names in lower case: whether one of its clients makes a call that is no model call, and
+    is answered in this dialect. Without this function: where all of `default_headers` are there, if it has any, or
+    the path begins with a `base_path` of its own."""
     render_models: Callable[[Sequence[str]], Json] = render_models
-    """The list of models of these names."""
+    """Of `(names)`: the list of these models. Without this function: as OpenAI answers `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further calls."""
+    """Further calls. Empty: 404, but for what every endpoint answers."""
     count_tokens: Callable[[str, Json], CountCalls] | None = None
-    """How a provider is asked for the number of tokens that it would be sent: of the model's name, and the document."""
+    """Of `(model, document)`: how a provider is asked for the number of tokens that it would be sent. Without this
+    function it is estimated."""
     environment: Callable[[str, str, str], Mapping[str, str]] | None = None
-    """The variables in which agents look for a provider: of a base URL, a key and the name of a model."""
+    """Of `(base_url, api_key, model)`: the variables in which agents look for a provider. Without this function an
+    agent is told in its command, or by `TRIOCEPT_URL` and the like alone."""
     key_variable: str = "OPENAI_API_KEY"
-    """The environment variable in which programs look for a key."""
+    """The environment variable in which the command line looks for a provider's key."""
     sdk: SDK | None = None
-    """The official client."""
+    """The official client; None: `rollout.client` has none in this dialect."""
 
     def __post_init__(self) -> None:
         check_record(self)

@@ -19,7 +19,9 @@ class StreamParser(ABC):
     """
 
     frame_end: ClassVar[FrameEnd] = SSE_FRAMES
-    """What ends a frame, so that something of ours can stand between any two: see `_sse`."""
+    """What ends a frame: bytes that a relay may send on, for they are whole. A stream that is not one of server-sent
+    events says here what ends its own (`LINE_FRAMES`: a line); else no end is found in it, and a relayed stream comes
+    in one piece, when it is over."""
     left_out: ClassVar[bytes] = b""
     """What ends a stream of this dialect, and what servers leave out all the same: the terminal fact stands before it.
     A relay gives it to the agent where `close` alone ended the answer."""
