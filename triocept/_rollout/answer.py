@@ -141,7 +141,7 @@ class Answer:
         """What the head of the answer says beside: a provider's request id, its rate limits; set before the first
         entry."""
         self.outcome: Outcome | None = None
-        self.delivered = False
+        self.delivered: bool = False
         """Whether all of it was written to some connection."""
         self._subscriptions: set[Subscription] = set()
         self._progress = Condition()
@@ -220,11 +220,11 @@ class Subscription:
     """One connection's place in the answer. Its own task runs `follow`; whoever answers, `advance`."""
 
     def __init__(self, answer: Answer) -> None:
-        self.at = 0
+        self.at: int = 0
         """How many increments were written."""
-        self.ended = False
+        self.ended: bool = False
         """Whether the outcome was, too."""
-        self.delivered = False
+        self.delivered: bool = False
         """Whether all of it was sent."""
         self.fault: Exception | None = None
         """Set by a connection that could not write the answer, through no fault of its client."""

@@ -120,16 +120,18 @@ class ExchangeCore:
         self.headers = headers
         self.query = query
         self.attempt: int = attempt_of(headers)
-        self.claimed = Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
+        self.claimed: Conversation | None = (
+            Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
+        )
         self.retry_key = retry_key
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
         self._start = trio.current_time()
         self._first_event: float | None = None
         self.outcome: Outcome | None = None
-        self.from_outside = False
+        self.from_outside: bool = False
         """Whether its outcome came from elsewhere than whoever answers."""
-        self.recording = False
+        self.recording: bool = False
         """Whether somebody has begun to record its turn."""
         self.cause: BaseException | None = None
         self.fold: Fold | None = None
@@ -137,7 +139,7 @@ class ExchangeCore:
         self._weight = 0
         """Bytes of the answer that is being streamed, about as much as is kept of it."""
         self._facts = rollout.addresses.dialects.get(request.dialect)
-        self.answer = Answer(response_id(self._facts), f"req_{self.id[2:]}")
+        self.answer: Answer = Answer(response_id(self._facts), f"req_{self.id[2:]}")
         self.hold_calls = True
         """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
         self._held = HeldCalls()

@@ -112,17 +112,17 @@ class RolloutCore:
         above = parent.prices if parent is not None else None
         self.prices: Mapping[str, Price] | None = limits.prices if limits and limits.prices else above
         self.trace: Trace = Trace(self.id, run=f"run_{token_hex(8)}", branch=branch, prices=self.prices)
-        self.memory = Memory()
-        self.estimator = Estimator()
+        self.memory: Memory = Memory()
+        self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
         """What answers its exchanges, where that is a handler."""
         self.addresses: Addresses = addresses
         self.registry: Registry[RolloutCore] = registry
-        self.watcher = watcher
+        self.watcher: Watcher = watcher
         self.records: RecordWriter = RecordWriter(
             self.trace, recorder, parent=parent.records if parent is not None else None
         )
-        self.arrivals = Arrivals()
+        self.arrivals: Arrivals = Arrivals()
         self._lacks_price = False
         self.upstream_failed = False
         """A provider's failure was said in the log."""
@@ -130,16 +130,16 @@ class RolloutCore:
         self._finishes = False
         """It ends by a limit: what is on its way is finished."""
         self.calls: Calls = Calls(on_retry)
-        self.services = Services(
+        self.services: Services = Services(
             _given(options.get("tools"), ()),
             user=options.get("user"),
             stop=options.get("stop"),
             state=options.get("state"),
             state_type=options.get("state_type"),
         )
-        self.children = Children(self)
-        self.closing = trio.Event()
-        self.ended = trio.Event()
+        self.children: Children = Children(self)
+        self.closing: trio.Event = trio.Event()
+        self.ended: trio.Event = trio.Event()
         """Nothing is answered any more, and what waits is refused."""
         self._held_url: str | None = None
         """The public URL that was given to an agent, the last of them."""

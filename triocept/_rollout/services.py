@@ -60,11 +60,11 @@ class Services:
                 raise TypeError(f"two tools have the name {made.tool.name!r}")
         self.user = user
         self.stop = stop
-        self.state_type = state_type if state_type is not None else type(state)
-        self.has_state = state is not None or state_type is not None
-        self.state_key = f"sk-triocept-state-{token_urlsafe(32)}" if self.has_state else None
-        self.state = self._checked(state) if self.has_state else None
-        self.calls = ServiceCalls()
+        self.state_type: Any = state_type if state_type is not None else type(state)
+        self.has_state: bool = state is not None or state_type is not None
+        self.state_key: str | None = f"sk-triocept-state-{token_urlsafe(32)}" if self.has_state else None
+        self.state: Any = self._checked(state) if self.has_state else None
+        self.calls: ServiceCalls = ServiceCalls()
 
     # What the server asks of it
 
