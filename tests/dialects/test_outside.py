@@ -20,6 +20,8 @@ import trio
 import triocept
 from tests.upstream.provider import says, serve_provider, whole
 from triocept import Exchange, Refusal, Request, Response, Rollout, open_upstream, serve_endpoint, serve_pool
+from triocept._server.intake import shows_key
+from triocept._server.transport import Head
 from triocept.dialects import DIALECTS, Failure, SideRoute, _registry, dialect, known_dialects
 from triocept.errors import DialectError
 from triocept.events import assemble
@@ -242,6 +244,16 @@ async def test_a_key_is_found_and_hidden_in_whatever_case_its_header_is_given() 
     assert seen == ["[redacted]", "[redacted]"]
     assert key not in repr(rollout.trace)
     assert "'x-toy-key'" in none.json()["problem"]
+
+
+async def test_a_key_in_a_header_of_its_own_is_one_for_whatever_asks_whether_there_is_one() -> None:
+    """HTTP/2 does, of a connection that has shown none so far."""
+    with trio.fail_after(30):
+        async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(shout) as rollout:
+            for key, shown in ((rollout.api_key, True), ("another", False)):
+                head = Head("POST", "/talk", "", {"x-toy-key": key})
+                assert shows_key(head, endpoint._registry, endpoint.dialects.values()) is shown
+                assert not shows_key(head, endpoint._registry, DIALECTS.values())
 
 
 @asynccontextmanager

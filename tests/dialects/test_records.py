@@ -68,6 +68,8 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("route", "/talk/"),
     ("route", "/talk?x=1"),
     ("route", "/model"),
+    ("route", "/health"),
+    ("route", "/user"),
     ("base_path", "v1"),
     ("base_path", "/x/"),
     ("base_path", "/"),

@@ -18,8 +18,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PATH = re.compile(r"(?:/[^\s/?#]+)+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a header (RFC 9110, 5.6.2)."""
-_OURS = "/model"
-"""Behind a rollout's prefix it is for the calls of tools."""
+_OURS = ("/health", "/mcp", "/model", "/state", "/stop", "/tools", "/user")
+"""What every endpoint has: a dialect there would be in its place, or never be called."""
 
 
 class _Rule(NamedTuple):
@@ -61,9 +61,9 @@ _HEADERS = _Rule("a mapping of header names to their values", _are_headers, _can
 _FACTS: Mapping[str, _Rule] = {
     "name": _Rule("a name of letters, digits, `_`, `-` and `.`", _is_text, _NAME.fullmatch),
     "route": _Rule(
-        f"a path that begins with `/`, ends with none and is not {_OURS}",
+        f"a path that begins with `/`, ends with none and is none of the endpoint's own ({', '.join(_OURS)})",
         _is_text,
-        lambda path: path != _OURS and _PATH.fullmatch(path),
+        lambda path: path not in _OURS and _PATH.fullmatch(path),
     ),
     "base_path": _Rule(
         "a path that begins with `/` and ends with none, or empty",
