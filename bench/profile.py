@@ -24,7 +24,7 @@ from rich.table import Table
 import triocept
 from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
-from triocept._rollout import answer, arrivals, calls, exchange, rollout
+from triocept._rollout import answer, arrivals, calls, exchange_core, rollout_core
 from triocept._server import delivery, documents, http11, inbox, intake
 from triocept._trace import trace
 from triocept.dialects import Dialect
@@ -49,9 +49,9 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "JSON: decode": [(documents, "decode_json")],
     "the dialect: read the request": [(OPENAI_CHAT, "parse_request"), (intake, "whole_request")],
     "whose call, and is it a retry": [
-        (rollout, "claimed_conversation"),
-        (rollout, "retry_key"),
-        (rollout, "retry_of"),
+        (rollout_core, "claimed_conversation"),
+        (rollout_core, "retry_key"),
+        (rollout_core, "retry_of"),
         (calls.Calls, "find"),
         (calls.Calls, "add"),
         (calls.Calls, "end"),
@@ -59,14 +59,18 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (calls.Calls, "leave"),
     ],
     "the exchange: make, hand over, settle": [
-        (exchange.Exchange, "__init__"),
+        (exchange_core.ExchangeCore, "__init__"),
         (arrivals.Arrivals, "put"),
-        (exchange.Exchange, "_complete"),
+        (exchange_core.ExchangeCore, "_complete"),
         (answer.Answer, "end"),
         (answer.Subscription, "close"),
     ],
     "tokens: estimate": [(tokens.Estimator, "usage")],
-    "the turn: build and record": [(exchange.Exchange, "_turn"), (trace.Trace, "_intern"), (trace.Trace, "_append")],
+    "the turn: build and record": [
+        (exchange_core.ExchangeCore, "_turn"),
+        (trace.TraceWriter, "intern"),
+        (trace.TraceWriter, "append"),
+    ],
     "the dialect: write the answer, JSON": [(delivery, "_reply")],
 }  # fmt: skip
 REST = "trio: loop, tasks, coroutines"

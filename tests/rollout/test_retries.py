@@ -16,6 +16,7 @@ import trio.testing
 
 from tests.asking import PATHS, bearer, connected, raw_request
 from triocept import Exchange, Refusal, Rollout, ToolCall, serve_endpoint
+from triocept._rollout.calls import KEPT_ANSWERS
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -342,10 +343,68 @@ async def test_of_a_stream_that_was_delivered_nothing_is_kept_for_a_retry_but_th
         async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
             assert (await whole(rollout, CHAT | {"stream": True}, SDK)).count("word ") == 3
             await trio.testing.wait_all_tasks_blocked(0.01)
-            (ended,) = rollout._core.calls._ended.values()
+            (ended,) = rollout._core.calls._latest
+            assert ended.answer is not None
             assert ended.answer.entries == []
             assert "word word word " in await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 1
+
+
+@pytest.mark.parametrize("others", ["of another system prompt", "delivered", "refused"])
+async def test_an_answer_that_nobody_got_is_kept_whatever_comes_in_between(others: str) -> None:
+    """Of the sixty-four those are kept longest. Sub-agents may begin with the same words."""
+    begun, go = trio.Event(), trio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.request.system == "lost":
+            begun.set()
+            await go.wait()
+        if exchange.request.last is not None and exchange.request.last.text.startswith("refuse"):
+            raise Refusal(429, "no")
+        await exchange.respond(f"an answer to {exchange.request.system}")
+
+    def asked(system: str, text: str) -> dict[str, Any]:
+        said = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+        return {"model": "m", "messages": said}
+
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup="finish") as rollout:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(whole, rollout, asked("lost", "fix it"), SDK)
+                await begun.wait()
+                nursery.cancel_scope.cancel()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            go.set()
+            match others:
+                case "of another system prompt":
+                    assert "answer to other" in await whole(rollout, asked("other", "fix it"), SDK)
+                case "delivered":
+                    for number in range(KEPT_ANSWERS + 2):
+                        await whole(rollout, asked("other", f"{number}"), SDK)
+                case _:
+                    for number in range(KEPT_ANSWERS + 2):
+                        await whole(rollout, asked("other", f"refuse {number}"), SDK)
+            assert "answer to lost" in await whole(rollout, asked("lost", "fix it"), SDK_AGAIN)
+    assert [turn.request.system for turn in rollout.trace].count("lost") == 1
+
+
+async def test_of_two_samples_of_one_prompt_the_retry_gets_the_one_that_nobody_got() -> None:
+    handler = Counted()
+    with trio.fail_after(10):
+        async with (
+            serve_endpoint() as endpoint,
+            endpoint.open_rollout(handler, on_hangup="finish") as rollout,
+        ):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(whole, rollout, CHAT, SDK)
+                await handler.caught.wait()
+                nursery.cancel_scope.cancel()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            handler.go.set()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert "answer 2" in await whole(rollout, CHAT | {"temperature": 1}, SDK)
+            assert "answer 1" in await whole(rollout, CHAT, SDK_AGAIN)
+    assert len(rollout.trace) == 2
 
 
 async def test_a_rollout_can_be_told_that_every_call_is_its_own() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from triocept import Message, Request, Text
+from triocept import Message, Request, Text, Tool, ToolResult
 from triocept._rollout.retries import attempt_of, retry_key, same_request
+from triocept.nouns import Opaque, OutputFormat, ToolChoice
 
 COUNT = "x-stainless-retry-count"
 
@@ -43,3 +44,61 @@ def test_which_try_a_call_is_says_its_header_if_that_is_a_number_within_reason(
 ) -> None:
     assert attempt_of({COUNT: count}) == attempt
     assert attempt_of({}) == 1
+
+
+SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}}
+MORE = {"type": "object", "properties": {"title": {"type": "string"}, "metadata": {"type": "string"}}}
+
+
+def tool(schema: dict[str, object], extra: dict[str, object] | None = None) -> Tool:
+    return Tool(name="t", parameters=schema, extra=extra)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"tools": (tool(SCHEMA),)}, {"tools": (tool(MORE),)}),
+        (
+            {"output_format": OutputFormat(kind="json_schema", schema=SCHEMA)},
+            {"output_format": OutputFormat(kind="json_schema", schema=MORE)},
+        ),
+        ({"extra": {"foo": {"metadata": 1}}}, {"extra": {"foo": {"metadata": 2}}}),
+        ({"extra": {"foo": {"extra": {}}}}, {"extra": {"foo": {}}}),
+    ],
+)
+def test_a_name_that_is_a_field_of_the_wire_elsewhere_counts_within_a_schema_and_a_field_of_ones_own(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    assert not same_request(request(**one), request(**other))
+
+
+MARK = {"cache_control": {"type": "ephemeral"}}
+
+
+@pytest.mark.parametrize(
+    ("marked", "plain"),
+    [
+        ({"extra": MARK | {"metadata": {"user_id": "u"}, "prompt_cache_key": "k"}}, {}),
+        ({"tools": (tool(SCHEMA, MARK),)}, {"tools": (tool(SCHEMA),)}),
+        (
+            {"tool_choice": ToolChoice(mode="required", extra={})},
+            {"tool_choice": ToolChoice(mode="required")},
+        ),
+        ({"framing": "json_array"}, {}),
+    ],
+)
+def test_cache_marks_who_asks_and_how_the_answer_is_framed_say_nothing_to_the_model(
+    marked: dict[str, object], plain: dict[str, object]
+) -> None:
+    assert same_request(request(**marked), request(**plain))
+
+
+def test_a_cache_mark_on_a_message_or_a_part_says_nothing_to_the_model() -> None:
+    def said(mark: dict[str, object] | None) -> Request:
+        opaque = Opaque("anthropic_messages", {"type": "thing"} | (mark or {}))
+        result = ToolResult(id="c", content=(Text("out", extra=mark), opaque), extra=mark)
+        message = Message("user", (Text("fix it", extra=mark), result), extra=mark)
+        return Request(dialect="anthropic_messages", model="m", messages=(message,))
+
+    assert same_request(said(MARK), said(None))
+    assert not same_request(said({"citations": []}), said(None))

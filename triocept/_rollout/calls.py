@@ -14,7 +14,7 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -26,7 +26,7 @@ from .answer import Answer, Subscription
 from .condition import Condition
 from .exchange_core import ExchangeCore
 from .outcome import Answered
-from .retries import Retry, meaning, same_request
+from .retries import Retry, meaning
 
 __all__ = ["Calls", "Deliver", "OnRetry"]
 
@@ -36,7 +36,8 @@ Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 """Writes an answer to the connection that waits for it, to its end; ClientGone if the client has hung up before."""
 
 KEPT_ANSWERS = 64
-"""How many of the last answers a retry can get again. They are those of the trace, not copies."""
+"""How many of the last answers a retry can get again: those that nobody has got are kept longest. They are those of the
+trace, not copies."""
 
 
 class _Alike:
@@ -95,12 +96,64 @@ class _Alike:
         unread.clear()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Ended:
-    """The last exchange of its retry key that has ended."""
+    """An exchange that has ended."""
 
+    retry_key: Hashable
     request: Request
-    answer: Answer
+    answer: Answer | None
+    """None: it was not answered."""
+    _meaning: bytes | None = None
+
+    def says(self, wanted: bytes) -> bool:
+        """Whether it was asked what has this meaning; read once, and no sooner than somebody asks."""
+        if self._meaning is None:
+            self._meaning = meaning(self.request)
+        return self._meaning == wanted
+
+
+class _Latest:
+    """The exchanges of a rollout that have ended last. An answer that nobody has got is the last to go."""
+
+    def __init__(self) -> None:
+        self._kept: dict[_Ended, None] = {}
+        """In order."""
+        self._by_key: dict[Hashable, list[_Ended]] = {}
+
+    def __iter__(self) -> Iterator[_Ended]:
+        return iter(self._kept)
+
+    def add(self, ended: _Ended) -> None:
+        self._kept[ended] = None
+        self._by_key.setdefault(ended.retry_key, []).append(ended)
+        if len(self._kept) > KEPT_ANSWERS:
+            of_no_use = (one for one in self._kept if one.answer is None or one.answer.delivered)
+            self._discard(next(of_no_use, next(iter(self._kept))))
+
+    def find(self, request: Request, retry_key: Hashable, *, marked: bool, proven: bool) -> Answer | None:
+        """The oldest answer to the same that nobody has got; or for a marked retry that of the newest exchange, if it
+        has one."""
+        known = self._by_key.get(retry_key, [])
+        lost = [one for one in known if _is_lost(one.answer, proven=proven)]
+        if not (lost or (marked and known)):
+            return None
+        said = meaning(request)
+        same = next((one for one in lost if one.says(said)), None)
+        if same is None and marked:
+            same = next((one for one in reversed(known) if one.says(said)), None)
+        return same.answer if same is not None else None
+
+    def _discard(self, ended: _Ended) -> None:
+        del self._kept[ended]
+        self._by_key[ended.retry_key].remove(ended)
+        if not self._by_key[ended.retry_key]:
+            del self._by_key[ended.retry_key]
+
+
+def _is_lost(answer: Answer | None, *, proven: bool) -> bool:
+    """Whether no connection has got it; unless that is proven, one that nobody waits for any more."""
+    return answer is not None and not answer.delivered and (proven or not answer.attended)
 
 
 class Calls:
@@ -109,7 +162,7 @@ class Calls:
     def __init__(self, on_retry: OnRetry) -> None:
         self.on_retry: OnRetry = on_retry
         self._open: dict[Hashable, _Alike] = {}
-        self._ended: dict[Hashable, _Ended] = {}
+        self._latest = _Latest()
         self._subscriptions: set[Subscription] = set()
         self._left = Condition()
 
@@ -136,12 +189,7 @@ class Calls:
         alike = self._open.get(retry_key)
         if alike is not None and (other := alike.find(request, proven=proven)) is not None:
             return other
-        ended = self._ended.get(retry_key)
-        if ended is None or not isinstance(ended.answer.outcome, Answered):
-            return None
-        undelivered = not ended.answer.delivered and (proven or not ended.answer.attended)
-        wanted = undelivered or retry is Retry.MARKED
-        return ended.answer if wanted and same_request(request, ended.request) else None
+        return self._latest.find(request, retry_key, marked=retry is Retry.MARKED, proven=proven)
 
     def add(self, exchange: ExchangeCore) -> None:
         """It begins."""
@@ -155,11 +203,10 @@ class Calls:
         alike.discard(exchange)
         if not alike.exchanges:
             del self._open[exchange.retry_key]
-        self._ended.pop(exchange.retry_key, None)
         if turn is not None and self.on_retry == "join":
-            self._ended[exchange.retry_key] = _Ended(turn.request, exchange.answer)
-            if len(self._ended) > KEPT_ANSWERS:
-                del self._ended[next(iter(self._ended))]
+            answered = isinstance(exchange.answer.outcome, Answered)
+            answer = exchange.answer if answered else None
+            self._latest.add(_Ended(exchange.retry_key, turn.request, answer))
 
     def enter(self, subscription: Subscription) -> None:
         """One more connection waits, with this subscription."""

@@ -20,9 +20,9 @@ from .._trace.conversation import Conversation
 
 __all__ = ["Retry", "attempt_of", "retry_key", "meaning", "retry_of", "same_request"]
 
-_MEANINGLESS = frozenset(
-    {"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"}
-)
+_CACHE_MARK = frozenset({"cache_control"})
+_OF_CALL = _CACHE_MARK | {"client_metadata", "metadata", "stream_options", "prompt_cache_key"}
+"""Fields of the document itself that say nothing to the model. Within a schema they are names as any other."""
 _COUNT = "x-stainless-retry-count"
 _CLAUDE = "x-claude-code-session-id"
 
@@ -73,17 +73,39 @@ def same_request(request: Request, other: Request) -> bool:
 
 def meaning(request: Request) -> bytes:
     """A digest of what it says to the model: equal for calls of which one repeats the other. Not cheap."""
-    plain = msgspec.structs.replace(request, stream=False, include_usage=True, user=None, continued_from=None)
-    said = msgspec.json.encode(_stripped(msgspec.to_builtins(plain)), order="sorted")
+    plain = msgspec.structs.replace(
+        request, stream=False, framing="sse", include_usage=True, user=None, continued_from=None
+    )
+    said = msgspec.json.encode(_said(msgspec.to_builtins(plain)), order="sorted")
     return blake2b(said, digest_size=16).digest()
 
 
-def _stripped(value: Json) -> Json:
-    match value:
-        case dict():
-            kept = {k: _stripped(v) for k, v in value.items() if k not in _MEANINGLESS}
-            return {k: v for k, v in kept.items() if not (k == "extra" and not v)}
-        case list() | tuple():
-            return [_stripped(item) for item in value]
-        case _:
-            return value
+def _said(document: dict[str, Json]) -> dict[str, Json]:
+    """A request without what says nothing to the model: fields that the wire has in certain places, and there alone."""
+    said = _without(document, _OF_CALL)
+    said["messages"] = [
+        _without(message, _CACHE_MARK)
+        | {"content": [_said_part(part) for part in message.get("content", ())]}
+        for message in document["messages"]
+    ]
+    said["tools"] = [_without(tool, _CACHE_MARK) for tool in document.get("tools", ())]
+    for name in ("tool_choice", "output_format"):
+        if name in said:
+            said[name] = _without(said[name], frozenset())
+    return said
+
+
+def _said_part(part: dict[str, Json]) -> dict[str, Json]:
+    said = _without(part, _CACHE_MARK)
+    if isinstance(raw := said.get("raw"), dict):
+        said["raw"] = {name: value for name, value in raw.items() if name not in _CACHE_MARK}
+    if "content" in said:
+        said["content"] = [_said_part(inner) for inner in said["content"]]
+    return said
+
+
+def _without(thing: dict[str, Json], names: frozenset[str]) -> dict[str, Json]:
+    """A thing of a request without these of its further fields; one without any is as one that has none."""
+    extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
+    rest = {name: value for name, value in thing.items() if name != "extra"}
+    return rest | {"extra": extra} if extra else rest
