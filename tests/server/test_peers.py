@@ -297,7 +297,15 @@ async def test_what_stands_in_the_place_of_a_key_is_named_and_never_shown(
     assert "secret" not in answer.text + caplog.text
 
 
-KEYED = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie"]
+KEYED = [
+    "authorization",
+    "x-api-key",
+    "x-goog-api-key",
+    "api-key",
+    "proxy-authorization",
+    "cookie",
+    "x-of-another-dialect",
+]
 
 
 @pytest.mark.parametrize("name", KEYED)

@@ -107,7 +107,7 @@ async def intake(
         request,
         partial(deliver, request=request, dialect=route.dialect, transport=transport),
         raw=document,
-        headers=redacted(head.headers, route.dialect),
+        headers=redacted(head.headers, rollout, route.dialect),
         query=head.query,
         kind=route.kind,
     )
@@ -275,9 +275,13 @@ def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def redacted(headers: Mapping[str, str], dialect: Dialect | None = None) -> Mapping[str, str]:
-    """Headers as a program may see them: those that hold a key, here or in this dialect, say `[redacted]`."""
-    hidden = dialect.key_names if dialect is not None else frozenset()
+def redacted(
+    headers: Mapping[str, str], rollout: RolloutCore, dialect: Dialect | None = None
+) -> Mapping[str, str]:
+    """Headers as a program may see them: those that hold a key, here or in this dialect, say `[redacted]`; and any
+    other that has the rollout's own."""
+    hidden, key = dialect.key_names if dialect is not None else frozenset(), rollout.api_key
     return {
-        name: REDACTED if name in KEY_HEADERS or name in hidden else value for name, value in headers.items()
+        name: REDACTED if name in KEY_HEADERS or name in hidden or key in value else value
+        for name, value in headers.items()
     }

@@ -242,7 +242,11 @@ class _Socket:
             await self._warm_up(request, out)
             return
         await self._rollout.answer_call(
-            request, out.deliver, raw=document, headers=redacted(self._head.headers), query=self._head.query
+            request,
+            out.deliver,
+            raw=document,
+            headers=redacted(self._head.headers, self._rollout),
+            query=self._head.query,
         )
 
     async def _request(self, document: Json, size: int) -> Request:
