@@ -1,7 +1,14 @@
 """A loop of asyncio in a thread: it ends with its context, however that ends."""
 
 import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 import trio
@@ -12,15 +19,17 @@ from triocept._tunnel.asyncio_thread import open_asyncio
 async def test_a_start_that_is_cancelled_before_the_loop_runs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread was left running then, and what had started it waited for ever."""
     begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
-    real = asyncio.run
+    real = asyncio.new_event_loop
 
-    def run_late(main: object) -> None:
+    def make_late() -> asyncio.AbstractEventLoop:
         begun.set()
         assert go_on.wait(10)
-        real(main)  # type: ignore[arg-type]
-        ended.set()
+        loop = real()
+        close = loop.close
+        monkeypatch.setattr(loop, "close", lambda: (close(), ended.set()))
+        return loop
 
-    monkeypatch.setattr(asyncio, "run", run_late)
+    monkeypatch.setattr(asyncio, "new_event_loop", make_late)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
 
@@ -44,11 +53,10 @@ async def test_a_start_in_a_cancelled_scope_ends() -> None:
 
 
 async def test_a_loop_that_cannot_be_had_is_the_callers_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(main: object) -> None:
-        main.close()  # type: ignore[attr-defined]
+    def make() -> asyncio.AbstractEventLoop:
         raise OSError("no descriptor is left")
 
-    monkeypatch.setattr(asyncio, "run", run)
+    monkeypatch.setattr(asyncio, "new_event_loop", make)
     with trio.fail_after(10), pytest.raises(OSError, match="no descriptor is left"):
         async with open_asyncio():
             raise AssertionError("there is none")
@@ -64,3 +72,154 @@ async def test_a_body_that_fails_ends_the_thread() -> None:
             async with open_asyncio() as thread:
                 assert await thread.call(call) != threading.current_thread().name
                 raise ZeroDivisionError
+
+
+async def test_a_look_up_that_nobody_answers_does_not_keep_the_thread_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """asyncio looks names up in a pool of threads, and `asyncio.run` waits up to 300 s for those."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def look_up(*args: object, **kwargs: object) -> list[object]:
+        asked.set()
+        assert go_on.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    async def call() -> None:
+        await asyncio.get_running_loop().getaddrinfo("api.example", 443)
+
+    try:
+        with trio.fail_after(10), trio.CancelScope() as scope:
+            async with open_asyncio() as thread, trio.open_nursery() as nursery:
+                nursery.start_soon(thread.call, call)
+                await trio.to_thread.run_sync(asked.wait, 10)
+                scope.cancel()
+        assert not go_on.is_set()
+    finally:
+        go_on.set()
+
+
+async def test_what_asyncio_does_in_threads_is_done() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with trio.fail_after(10):
+        async with open_asyncio() as thread:
+            assert await thread.call(lambda: asyncio.to_thread(max, 1, 2)) == 2
+            with pytest.raises(ZeroDivisionError):
+                await thread.call(lambda: asyncio.to_thread(fail))
+
+
+async def test_a_function_that_fails_before_it_gives_a_coroutine_is_heard() -> None:
+    async def call() -> None: ...
+
+    def fail() -> object:
+        raise ZeroDivisionError
+
+    with trio.fail_after(10):
+        async with open_asyncio() as thread:
+            with pytest.raises(ZeroDivisionError):
+                await thread.call(fail)  # type: ignore[arg-type]
+            await thread.call(call)
+
+
+async def test_what_a_call_leaves_behind_ends_with_the_loop() -> None:
+    left: list[asyncio.Task[bool]] = []
+
+    async def call() -> None:
+        left.append(asyncio.create_task(asyncio.Event().wait()))
+
+    with trio.fail_after(10):
+        async with open_asyncio() as thread:
+            await thread.call(call)
+    assert left[0].cancelled()
+
+
+INTERRUPT_AT_LINES = """
+    import asyncio, signal, sys, types
+    import trio
+
+    class Tunnel:
+        tunnel_id = _process = _config_file = None
+        is_gone, is_running, recent_output = False, True, ()
+        def __init__(self, **settings): ...
+        async def start(self):
+            await asyncio.sleep(0.001)
+            self.tunnel_id = "t"
+            return "https://x.example"
+        async def stop(self):
+            await asyncio.sleep(0.001)
+
+    class TunnelError(Exception): ...
+
+    sys.modules["prime_tunnel"] = types.SimpleNamespace(
+        Tunnel=Tunnel, TunnelError=TunnelError, TunnelAuthError=TunnelError,
+        TunnelLimitReachedError=TunnelError, BinaryDownloadError=TunnelError,
+    )
+    from triocept._tunnel.asyncio_thread import open_asyncio
+    from triocept.tunnels import PrimeTunnel
+
+    async def alone():
+        async with open_asyncio() as thread:
+            await thread.call(lambda: asyncio.sleep(0.001))
+
+    async def prime():
+        async with PrimeTunnel().open(1):
+            pass
+
+    def interrupt_at(step):
+        seen = 0
+        def line(frame, event, arg):
+            nonlocal seen
+            if event == "line":
+                seen += 1
+                if seen == step:
+                    signal.raise_signal(signal.SIGINT)
+            return line
+        def call(frame, event, arg):
+            return line if frame.f_code.co_filename.endswith(("asyncio_thread.py", "prime.py")) else None
+        sys.settrace(call)
+        return lambda: seen
+
+    def main(life, every):
+        step, interrupted = 1, 0
+        while True:
+            print(life.__name__, step, flush=True)
+            seen = interrupt_at(step)
+            try:
+                trio.run(life)
+            except KeyboardInterrupt:
+                interrupted += 1
+            finally:
+                sys.settrace(None)
+            if seen() < step:
+                break
+            step += every
+        assert interrupted > 15, interrupted
+
+    main(alone, 1)
+    main(prime, 7)
+    print("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_ctrl_c_at_a_line_of_the_thread_or_of_a_prime_tunnel_ends_the_program(tmp_path: Path) -> None:
+    """It left the thread running at some, and the program waited for it for ever."""
+    program, said = tmp_path / "program.py", tmp_path / "said"
+    program.write_text(textwrap.dedent(INTERRUPT_AT_LINES))
+    with said.open("w") as file:
+        done = subprocess.Popen(
+            [sys.executable, program],
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        try:
+            done.wait(60)
+        except subprocess.TimeoutExpired:
+            done.send_signal(signal.SIGKILL)
+            done.wait(10)
+    assert said.read_text().endswith("ended\n"), said.read_text()[-2000:]

@@ -18,13 +18,14 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, final
 
 import trio
 
 from .._checks import check_number
+from .._contexts import protected_context
+from .._failures import keeping, keeping_each, raise_all
 from .._process.group import Ending, ProcessTree, birth
 from .._process.watcher import Watcher, open_watcher
 from ..errors import TunnelError
@@ -97,7 +98,7 @@ class PrimeTunnel(Tunnel):
         self._next_start = 0.0
         self._open: dict[str, _Client] = {}
 
-    @asynccontextmanager
+    @protected_context
     async def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AsyncIterator[str]:
@@ -106,26 +107,25 @@ class PrimeTunnel(Tunnel):
             raise TunnelError(
                 f"{self!r}: the service's own end speaks TLS, and plain HTTP with the endpoint: serve it without tls="
             )
-        error: BaseException | None = None
         body = trio.CancelScope()
+        errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
         async with open_watcher() as watcher, open_asyncio() as loop:
             client = _Client(loop, watcher, body)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(client.look)
-                try:
-                    url = await self._start(client, port, host)
-                    self._open[url] = client
-                    with body:
-                        yield url
-                    if body.cancelled_caught:
-                        error = lost(url, client.problem)
-                except BaseException as exc:
-                    error = exc  # re-raised below, outside the nursery: stays bare
-                self._open = {known: other for known, other in self._open.items() if other is not client}
-                await client.stop()
-        if error is not None:
-            raise error
+            with keeping_each(errors):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(client.look)
+                    with keeping(errors):
+                        url = await self._start(client, port, host)
+                        self._open[url] = client
+                        with body:
+                            yield url
+                        if body.cancelled_caught:
+                            raise lost(url, client.problem)
+                    self._open = {known: other for known, other in self._open.items() if other is not client}
+                    await client.stop()
+        raise_all(errors)
 
+    @trio.lowlevel.enable_ki_protection
     async def revive(self, url: str) -> bool:
         """Start `frpc` anew, under the same registration and URL."""
         client = self._open.get(url)
@@ -221,6 +221,7 @@ class _Client:
         finally:
             starting.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def look(self) -> None:
         """See to it that `frpc` is known to the watcher, and what becomes of it. Until `stop`."""
         with self._looking:
