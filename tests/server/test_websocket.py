@@ -56,9 +56,10 @@ def create(text: str = "hi", **more: Any) -> Frame:
 
 
 @asynccontextmanager
-async def dialled(rollout: Rollout, key: str = "") -> AsyncIterator[Agent]:
+async def dialled(rollout: Rollout, key: str = "", **more: str) -> AsyncIterator[Agent]:
     url = httpx2.URL(rollout.base_url("openai_responses") + "/responses")
     headers = [(b"authorization", f"Bearer {key or rollout.api_key}".encode())]
+    headers += [(name.replace("_", "-").encode(), value.encode()) for name, value in more.items()]
     async with connected(url.port or 0) as stream, trio.open_nursery() as nursery:
         socket = await trio_websocket.wrap_client_stream(
             nursery, stream, url.host, url.path, extra_headers=headers
@@ -98,6 +99,21 @@ async def test_a_response_comes_as_the_events_of_its_stream_one_a_frame() -> Non
     assert turn.response is not None
     assert {f["response"]["id"] for f in frames if "response" in f} == {turn.response.id}
     assert turn.dialect == "openai_responses"
+
+
+@pytest.mark.parametrize("count", ["0", "1"])
+async def test_an_upgrade_that_was_tried_again_makes_no_call_a_retry(count: str) -> None:
+    """Every call that said the same again got the first one's answer then."""
+
+    async def number(exchange: Exchange) -> None:
+        assert exchange.attempt == 1
+        await exchange.respond(f"{len(exchange.rollout.trace)}")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(number) as rollout:
+            async with dialled(rollout, x_stainless_retry_count=count) as agent:
+                assert [said(await agent.ask()) for _ in range(3)] == ["0", "1", "2"]
+    assert len(rollout.trace) == 3
 
 
 @pytest.mark.parametrize("where", ["input", "metadata", "type", "stream_id"])

@@ -66,6 +66,8 @@ MAX_WARM = 16
 MAX_LANE = 256
 """Characters of a lane's name, which stands in each of its events."""
 GOING_AWAY = 1001
+RETRY_COUNT = "x-stainless-retry-count"
+"""OpenAI's SDKs count tries of the upgrade in it: it says nothing of the calls that come over the socket."""
 RESPONSES = dialect_named("openai_responses")
 
 log = logging.getLogger("triocept.endpoint")
@@ -241,11 +243,12 @@ class _Socket:
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
+        headers = redacted(self._head.headers, self._rollout)
         await self._rollout.answer_call(
             request,
             out.deliver,
             raw=document,
-            headers=redacted(self._head.headers, self._rollout),
+            headers={name: value for name, value in headers.items() if name != RETRY_COUNT},
             query=self._head.query,
         )
 
