@@ -299,6 +299,57 @@ def test_content_with_an_error_in_it_may_not_go_on_before_it_is_read(dialect: Di
         parser.feed(failing)
 
 
+ENDS = {
+    "openai_chat": b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]',
+    "openai_completions": b'"choices":[{"index":0,"text":"","finish_reason":"stop"}]',
+    "openai_responses": b'"type":"response.completed","response":{"status":"completed"}',
+    "anthropic_messages": b'"type":"message_delta","delta":{"stop_reason":"end_turn"}',
+    "gemini": b'"candidates":[{"finishReason":"STOP"}]',
+    "ollama": b'"done":true',
+}
+HIDES = {
+    "openai_chat": ("finish_reason", "finish_reaso\\u006e"),
+    "openai_completions": ("finish_reason", "finish\\u005freason"),
+    "openai_responses": ('"type"', '"t\\u0079pe"'),
+    "anthropic_messages": ('"type"', '"\\u0074ype"'),
+    "gemini": ("finishReason", "finish\\u0052eason"),
+    "ollama": ("done", "don\\u0065"),
+}
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_end_that_does_not_look_like_one_may_not_go_on_before_it_is_read(
+    dialect: Dialect, hidden: bool
+) -> None:
+    """Of two fields of one name, the second counts; and letters may be escaped."""
+    events = [ResponseStart(id="i", model="m"), PartStart(0, Text("")), PartDelta(0, "a")]
+    *before, frame = Frames(dialect.stream_parser().frame_end).feed(streamed(dialect, events, asked(dialect)))
+    parser = dialect.stream_parser()
+    parser.feed(b"".join(before))
+    end = ENDS[dialect.name]
+    if hidden:
+        name, written = HIDES[dialect.name]
+        end = end.replace(name.encode(), written.encode())
+        assert b"\\u00" in end
+    document = frame.rstrip(b"\n")
+    ending = document.removesuffix(b"}") + b"," + end + b"}" + frame[len(document) :]
+    assert not parser.is_plain_content(ending)
+    assert parser.is_plain_content(frame)
+    parser.feed(ending)
+    assert parser.ending, "it is one"
+
+
+@pytest.mark.parametrize(
+    "text", ["\\u003cb\\u003e \\u0026", '{\\"type\\":\\"message_stop\\"}', "\\u4f60\\u00e9"]
+)
+def test_text_that_is_escaped_may_go_on_before_it_is_read(dialect: Dialect, text: str) -> None:
+    """As Go writes HTML, Python what is not ASCII, and all of them JSON in a text."""
+    renderer = dialect.stream_renderer(asked(dialect))
+    started = [ResponseStart(id="i", model="m"), PartStart(0, Text("")), PartDelta(0, "a")]
+    *_, frame = [renderer.render(event) for event in [*started, PartDelta(0, "abc")]]
+    assert dialect.stream_parser().is_plain_content(frame.replace(b'"abc"', b'"%b"' % text.encode()))
+
+
 @few
 @given(data=st.data())
 def test_a_truncated_stream_is_never_a_success(dialect: Dialect, data: st.DataObject) -> None:

@@ -22,7 +22,7 @@ from ..._sse import SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
 from .._fields import Fields, known_of
-from .._json import decode_json
+from .._json import decode_json, hides_letters, types_come_first
 from ..streams import StreamParser
 from .blocks import Blocks
 from .error import parse_error
@@ -55,7 +55,8 @@ class Parser(StreamParser):
         return events
 
     def is_plain_content(self, data: bytes) -> bool:
-        return _CONTENT.fullmatch(data) is not None
+        whole = _CONTENT.fullmatch(data) is not None
+        return whole and types_come_first(data) and b'"stop_reason"' not in data and not hides_letters(data)
 
     @property
     def ending(self) -> bool:

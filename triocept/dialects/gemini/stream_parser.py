@@ -19,7 +19,7 @@ import re
 from ..._canonical.events import Event
 from ..._sse import events_pattern
 from .._failures import error_of
-from .._json import decode_json
+from .._json import decode_json, hides_letters
 from ..streams import StreamParser
 from .chunks import Chunks
 from .error import find_error, parse_error
@@ -49,7 +49,8 @@ class Parser(StreamParser):
         return events
 
     def is_plain_content(self, data: bytes) -> bool:
-        return _CHUNKS.fullmatch(data) is not None and _DOUBT.search(data) is None
+        whole = _CHUNKS.fullmatch(data) is not None
+        return whole and _DOUBT.search(data) is None and not hides_letters(data)
 
     @property
     def ending(self) -> bool:

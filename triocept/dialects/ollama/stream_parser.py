@@ -14,7 +14,7 @@ from contextlib import suppress
 from ..._canonical.events import Event
 from ...errors import DialectError
 from .._failures import error_of
-from .._json import decode_json
+from .._json import decode_json, hides_letters
 from .._lines import LINE_FRAMES, LineDecoder
 from ..streams import StreamParser
 from .chunks import Chunks
@@ -42,7 +42,8 @@ class Parser(StreamParser):
         return events
 
     def is_plain_content(self, data: bytes) -> bool:
-        return _LINES.fullmatch(data) is not None and _DOUBT.search(data) is None
+        whole = _LINES.fullmatch(data) is not None
+        return whole and _DOUBT.search(data) is None and not hides_letters(data)
 
     @property
     def ending(self) -> bool:

@@ -30,7 +30,7 @@ from .._failures import error_of
 from .._fields import Fields, known_of
 from .._gather import gather
 from .._ids import fresh_id
-from .._json import decode_json, encode_json
+from .._json import decode_json, encode_json, hides_letters
 from ..streams import StreamParser, StreamRenderer
 from .error import find_error, parse_error
 from .response import MATCHED
@@ -73,7 +73,8 @@ class ChunkParser(StreamParser):
         return events
 
     def is_plain_content(self, data: bytes) -> bool:
-        return _CHUNKS.fullmatch(data) is not None and _DOUBT.search(data) is None
+        whole = _CHUNKS.fullmatch(data) is not None
+        return whole and _DOUBT.search(data) is None and not hides_letters(data)
 
     @property
     def ending(self) -> bool:

@@ -21,7 +21,7 @@ from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
 from .._fields import Fields
-from .._json import decode_json
+from .._json import decode_json, hides_letters, types_come_first
 from ..streams import StreamParser
 from .error import find_error, parse_error
 from .finish import parse_finish
@@ -61,7 +61,8 @@ class Parser(StreamParser):
         return events
 
     def is_plain_content(self, data: bytes) -> bool:
-        return _CONTENT.fullmatch(data) is not None and b'"error"' not in data
+        whole = _CONTENT.fullmatch(data) is not None
+        return whole and types_come_first(data) and b'"error"' not in data and not hides_letters(data)
 
     @property
     def ending(self) -> bool:
