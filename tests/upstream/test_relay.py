@@ -358,6 +358,24 @@ async def test_content_reaches_the_agent_before_it_is_read(dialect: str, early: 
     assert turn.response.text == "Hello, world."
 
 
+async def test_content_without_a_word_in_it_takes_nothing_from_what_follows(early: list[bytes]) -> None:
+    *pieces, end = wire_stream(CHAT)
+    empty = pieces[-1].replace(b'"content":"."', b'"content":""')
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head())
+        for piece in [*pieces, empty]:
+            await stream.send_all(chunk(piece))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await stream.send_all(chunk(end) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT) as stage:
+            answered = await stage.ask(CHAT, stream=True)
+    assert early[-1] == empty
+    assert answered.content == b"".join([*pieces, empty, end])
+
+
 async def test_content_that_proves_to_be_none_is_followed_by_a_visible_break(early: list[bytes]) -> None:
     *pieces, _, _ = wire_stream(CHAT)
     bad = b'data: {"choices": 5}\n\n'

@@ -335,7 +335,7 @@ class ExchangeCore:
             return
         if self.hold_calls:
             events = tuple([event for event in events if not self._held.hold(event)])
-        if piece.data or events or not self._held.any:
+        if piece.data or events:
             await self._put(Relayed(piece.data, events))
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
