@@ -24,6 +24,7 @@ import trio.testing
 
 from tests.asking import ask, ask_body, raw_request
 from tests.rollout.outcomes import ACTIONS, BEGIN, CELLS, END, EVENTS, PAGE, Cell, table, told, turn_of
+from tests.unserved import opened
 from triocept import (
     Endpoint,
     Exchange,
@@ -595,6 +596,26 @@ async def test_a_handlers_error_is_told_without_the_cancellation_that_it_caused(
     assert "Cancelled" not in told
     assert "KeyError: 'first'" in told, "what the handler itself said of it stays"
     assert told.count("\n") < 60
+
+
+async def test_a_program_that_asks_its_own_model_hears_of_what_kind_its_fault_is_and_no_more() -> None:
+    async def fail(exchange: Exchange) -> None:
+        raise ValueError("a fault")
+
+    async def ask_it(rollout: Rollout) -> None:
+        with pytest.raises(Refusal) as caught:
+            await rollout.ask("hi")
+        refusals.append(caught.value)
+
+    refusals: list[Refusal] = []
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ValueError, match="a fault"):
+            async with opened(fail) as rollout:
+                nursery.start_soon(ask_it, rollout)
+                await trio.sleep_forever()
+    (refusal,) = refusals
+    assert (refusal.status, refusal.message) == (500, "the program that answers failed (ValueError)")
+    assert refusal.should_retry is False
 
 
 @pytest.mark.parametrize("form", ["no handler", "a handler", "a handler and a limit of time", "an agent"])

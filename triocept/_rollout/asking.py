@@ -82,8 +82,7 @@ async def ask(rollout: RolloutCore, request: Request) -> Response:
             return response
         case Refused(refusal=refusal):
             raise refusal
-        case Failed(error=error):
-            what = f"the program that answers failed ({type(error).__name__})"
+        case outcome:  # nobody hangs up on it: the end of its rollout is a refusal, too
+            assert isinstance(outcome, Failed)
+            what = f"the program that answers failed ({type(outcome.error).__name__})"
             raise Refusal(500, what, should_retry=False)
-        case _:  # its wait was broken off, because the rollout closes
-            raise Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)
