@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -537,6 +538,27 @@ async def test_a_childs_time_is_its_own_and_its_parents(autojump_clock: trio.tes
         async with rollout.open_child(echo) as child:
             await trio.sleep(60)
             assert child.stopped == rollout.stopped == "the limit of 60 seconds is reached"
+
+
+class Interrupted(float):
+    """Seconds in whose moment of being written down somebody presses Ctrl-C."""
+
+    def __format__(self, how: str) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return super().__format__(how)
+
+
+def test_a_ctrl_c_does_not_keep_the_time_that_is_over_from_ending_its_rollout() -> None:
+    rollouts: list[Rollout] = []
+
+    async def main() -> None:
+        async with opened(echo, Limits(seconds=Interrupted(0.01))) as rollout:
+            rollouts.append(rollout)
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert rollouts[0].stopped == "the limit of 0.01 seconds is reached"
 
 
 @pytest.mark.usefixtures("every_way")

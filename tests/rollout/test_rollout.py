@@ -97,6 +97,7 @@ async def test_an_exchange_shows_the_request_as_a_value() -> None:
     assert exchange.headers["authorization"] == "[redacted]"
     assert exchange.rollout is rollout
     turn = rollout.trace[0]
+    assert turn.id == exchange.id
     assert turn.notes == {"reward": 1.5, "tags": ["a"]}
     assert turn.attempt == 3
     assert turn.request.messages == exchange.request.messages

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from tests.server.test_silence import Heard, request_in
-from triocept import Response, Text
+from triocept import Response, Text, ToolCall
 from triocept._rollout.answer import Answer, Relayed
 from triocept._rollout.outcome import Answered
 from triocept._server.delivery import KEEPALIVE_EVERY, deliver
@@ -16,7 +16,7 @@ from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, Response
 
 pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
 
-CHAT = "openai_chat"
+CHAT, COMPLETIONS = "openai_chat", "openai_completions"
 START = Relayed(b"start;", (ResponseStart("i", "m"), PartStart(0, Text(""))))
 END = Relayed(b"end;", (PartEnd(0), ResponseEnd(stop_reason="end")))
 ANSWER = Answered(Response.of("ab", stop_reason="end"))
@@ -101,3 +101,23 @@ async def test_two_connections_that_read_one_answer_get_nothing_early(
         await answer.put(Relayed(b"a;", (PartDelta(0, "a"),)))
         answer.end(ANSWER, END)
     assert [heard.body for heard in both] == [b"start;a;end;"] * 2
+
+
+async def test_a_connection_that_cannot_say_the_answer_gets_nothing_early_behind_its_error(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It is being broken off, which may take a moment; the provider goes on meanwhile."""
+    heard, answer = Heard(), Answer()
+    subscription = answer.subscribe()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            deliver, subscription, request_in(COMPLETIONS, stream=True), dialect(COMPLETIONS), heard
+        )
+        await trio.testing.wait_all_tasks_blocked()
+        await answer.put(START)
+        nursery.start_soon(answer.put, PartStart(1, ToolCall("f", "{}", "c")))
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard.aborted
+        assert not answer.write_early(b"a;")
+        assert not heard.body.endswith(b"a;")
+        subscription.close()

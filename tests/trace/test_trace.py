@@ -30,6 +30,7 @@ from triocept import (
 from triocept._trace.message_key import message_key
 from triocept._trace.table import MessageTable, ranges
 from triocept._trace.trace import TraceWriter
+from triocept.nouns import Blob, Media, Opaque, Part, Reasoning, RefusalText
 from triocept.traces import RecorderGroup
 
 
@@ -197,3 +198,20 @@ def test_equal_messages_are_one_object_and_a_conversation_a_few_ranges() -> None
     assert second[0] is first[0]
     assert ranges(table.add(second)) == [(0, 2), (3, 5)]
     assert ranges([]) == []
+
+
+def test_a_message_of_any_part_is_kept_once() -> None:
+    def said() -> list[Message]:
+        blobs = [Blob("anthropic_messages", "signature", data) for data in ("one", "two")]
+        parts: list[Part] = [
+            *(Text("a"), RefusalText("no"), Opaque("gemini", {"a": 1}), Media(kind="image", data="eA==")),
+            *(ToolCall("f", "{}", "c"), ToolCall("f", "{}", "d"), ToolResult(id="c", content=(Text("a"),))),
+            *(Reasoning("why", (blobs[0],)), Reasoning("why", (blobs[1],)), Reasoning("what", (blobs[0],))),
+        ]
+        return [Message("assistant", (part,)) for part in parts]
+
+    table, first, again = MessageTable(), said(), said()
+    table.add(tuple(first))
+    assert table.add(tuple(again)) == list(range(len(first)))
+    assert [table.intern((message,))[0] for message in reversed(again)] == first[::-1]
+    assert all(table.intern((message,))[0] is kept for message, kept in zip(again, first, strict=True))
