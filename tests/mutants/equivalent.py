@@ -13,7 +13,14 @@ __all__ = ["EQUIVALENT", "Change", "change_of", "diff_of"]
 Change = tuple[str, str, str]
 """File, what was there, what is there instead."""
 
-EQUIVALENT: dict[Change, str] = {}
+EQUIVALENT: dict[Change, str] = {
+    ("triocept/_rollout/answer.py", "self._flushing = None", "pass"): (
+        "a scope that has been left can be cancelled, and nothing comes of it; the next flush has another"
+    ),
+    ("triocept/_rollout/service_calls.py", "raise cancelled from None", "pass"): (
+        "nothing but its own scope cancels the call, and that ends right behind it, whether it has caught it or not"
+    ),
+}
 
 
 def change_of(file: str, source: str, changed: str) -> Change:

@@ -40,29 +40,51 @@ _NOUNS = (
     "tests/dialects/test_responses.py",
 )
 _WRONG = ("tests/rollout/test_wrong_arguments.py", "tests/rollout/test_first_use.py")
+_LIMITS = ("tests/rollout/test_children.py", "tests/rollout/test_budget.py")
+_RECORDS = ("tests/rollout/test_recorders.py",)
+_RELAY = ("tests/upstream/test_held_calls.py", "tests/upstream/test_relay.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout": (*_WRONG, *_ROLLOUT, *_CALLS),
     "triocept/_rollout/agent.py": (*_AGENT, *_WRONG),
     "triocept/_rollout/budget.py": ("tests/rollout/test_budget.py", *_WRONG, *_ROLLOUT),
-    "triocept/_rollout/children.py": (
-        "tests/rollout/test_children.py",
-        "tests/rollout/test_budget.py",
+    "triocept/_rollout/children.py": (*_LIMITS, *_ROLLOUT),
+    "triocept/_rollout/rollout_core.py": (*_WRONG, *_RECORDS, *_LIMITS, *_ROLLOUT, *_CALLS),
+    "triocept/_rollout/record_writer.py": (*_RECORDS, *_WRONG, *_ROLLOUT, *_CALLS),
+    "triocept/_rollout/exchange_core.py": (
+        "tests/rollout/test_given.py",
+        *_RECORDS,
+        *_WRONG,
+        *_RELAY,
         *_ROLLOUT,
+        *_CALLS,
     ),
-    "triocept/_rollout/asking.py": ("tests/rollout/test_children.py", *_SERVICES, *_WRONG),
+    "triocept/_rollout/life.py": (*_RECORDS, *_LIMITS, *_WRONG, *_ROLLOUT, *_CALLS),
+    "triocept/_rollout/asking.py": (
+        "tests/rollout/test_given_request.py",
+        "tests/rollout/test_children.py",
+        *_SERVICES,
+        *_WRONG,
+        "tests/rollout/test_outcomes.py",
+    ),
     "triocept/_rollout/clients.py": ("tests/sdk/test_ready_clients.py", *_WRONG),
+    "triocept/_process": _AGENT,
     "triocept/_process/environment.py": ("tests/agent/test_environment.py", *_AGENT),
     "triocept/_process/command.py": (*_WRONG, *_AGENT, "tests/agent/test_environment.py"),
     "triocept/_rollout/environment.py": ("tests/agent/test_environment.py", *_AGENT),
     "triocept/_process/group.py": ("tests/agent/test_ending.py", *_AGENT, "tests/agent/test_watcher.py"),
     "triocept/_process/launch.py": (*_AGENT, *_WRONG),
-    "triocept/_rollout/answer.py": (*_CALLS, *_ROLLOUT),
+    "triocept/_rollout/answer.py": (
+        "tests/server/test_early.py",
+        "tests/server/test_delivery.py",
+        *_CALLS,
+        *_ROLLOUT,
+    ),
     "triocept/_process/output.py": ("tests/agent/test_output.py", *_AGENT),
     "triocept/_process/process.py": (*_AGENT, "tests/agent/test_output.py"),
     "triocept/_rollout/retries.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/workers.py": (*_ROLLOUT, *_CALLS),
-    "triocept/_rollout/service_calls.py": (*_SERVICES, *_ROLLOUT),
+    "triocept/_rollout/service_calls.py": (*_SERVICES, *_RECORDS, *_LIMITS[:1], *_ROLLOUT),
     "triocept/_rollout/services.py": (*_SERVICES,),
     "triocept/_rollout/tools.py": (*_SERVICES,),
     "triocept/_process/watcher.py": ("tests/agent/test_watcher.py", *_AGENT),
