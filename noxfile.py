@@ -301,14 +301,12 @@ def package(session: nox.Session) -> None:
     session.run(str(programs / "python"), "-m", "pip", "install", "--quiet", str(wheel), external=True)
     with session.chdir(folder):  # where no `triocept` folder is
         session.run(str(programs / "triocept"), "demo", external=True)
-    for package in ("pyright", "openai", "anthropic"):
-        session.run(str(programs / "python"), "-m", "pip", "install", "--quiet", package, external=True)
-    fresh = {"VIRTUAL_ENV": str(programs.parent), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     program = shutil.copy("tests/typing/user_program.py", folder)
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install(str(wheel), "pyright", "openai", "anthropic")
     with session.chdir(folder):
-        verify = ("--verifytypes", "triocept", "--ignoreexternal")
-        session.run(str(programs / "pyright"), *verify, env=fresh, external=True)
-        session.run(str(programs / "pyright"), program, env=fresh, external=True)
+        session.run("pyright", "--verifytypes", "triocept", "--ignoreexternal")
+        session.run("pyright", program)
 
 
 def relative_links(wheel: Path) -> list[str]:
