@@ -18,6 +18,8 @@ from pathlib import Path
 __all__ = ["Ran", "Stage", "copied"]
 
 _NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "_build", "node_modules", "*.egg-info")
+_DAY = 24 * 60 * 60.0
+"""Seconds; no wait of the operating system can be given infinity."""
 _PYTEST = (
     "-q",
     "-x",
@@ -85,7 +87,7 @@ class Stage:
         )
         output, in_time = "", True
         try:
-            output, _ = program.communicate(timeout=seconds)
+            output, _ = program.communicate(timeout=min(seconds, _DAY))
         except subprocess.TimeoutExpired:
             in_time = False
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,12 @@ def test_a_mutant_that_hangs_is_killed(stage: Stage, monkeypatch: pytest.MonkeyP
     hung = session_of(stage, "test_hang.py").judge(the("ReturnNone", "return number"))
     assert hung is not None
     assert hung.fate is Fate.TIMED_OUT
+
+
+def test_a_mutant_that_is_run_again_has_all_the_time_that_it_takes(stage: Stage) -> None:
+    killed = session_of(stage, "test_toy.py", seconds=inf).judge(the("ReturnNone", "return number"))
+    assert killed is not None
+    assert killed.fate is Fate.KILLED
 
 
 def test_a_run_that_the_end_of_the_time_breaks_off_says_nothing_of_the_mutant(stage: Stage) -> None:
