@@ -334,6 +334,41 @@ async def say_much(exchange: Exchange) -> None:
     await exchange.respond("x" * 12_000)
 
 
+async def test_an_end_without_a_byte_waits_for_a_window_that_was_made_smaller_than_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """h2 4.3 did not send it, and the stream was never ended; its clients take it for a fault of the connection's."""
+    smaller = trio.Event()
+
+    async def stream(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send("x" * 1000)
+
+    send = http2.Stream._send_body
+
+    async def send_in_two(to: http2.Stream, data: bytes, *, last: bool) -> None:
+        await send(to, data, last=False)
+        if last:
+            await smaller.wait()
+            await send(to, b"", last=True)
+
+    monkeypatch.setattr(http2.Stream, "_send_body", send_in_two)
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(stream) as rollout:
+            async with opened(endpoint) as client:
+                number = await client.ask(rollout, stream=True)
+                await client.until(lambda: b"[DONE]" in client.bodies.get(number, b""))
+                client.h2.update_settings({INITIAL_WINDOW: 10})
+                await client.flush()
+                await client.until(lambda: client.h2.local_settings.initial_window_size == 10)
+                smaller.set()
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                client.h2.update_settings({INITIAL_WINDOW: 5000})
+                await client.flush()
+                await client.until(lambda: number in client.ended)
+                assert client.reset == {}
+
+
 async def test_who_waits_for_the_connections_window_is_not_overdue_while_others_have_their_turn() -> None:
     """Twelve answers, and a window that opens for one of them at a time."""
     with trio.fail_after(20):

@@ -319,9 +319,13 @@ class HTTP2:
             scope.cancel()
 
     def room(self, number: int) -> int:
-        """Bytes that a stream may send now."""
+        """Bytes that a stream may send now; below 0 not even its end.
+
+        SETTINGS may take more than is left of a window. A DATA frame without a byte would be allowed then (RFC 9113,
+        6.9), but h2 takes it for a fault: 4.3 where it is sent, all of them where it comes.
+        """
         window = self.h2.local_flow_control_window(number)
-        return max(0, min(window, self.h2.max_outbound_frame_size, self._shared_room))
+        return min(window, self.h2.max_outbound_frame_size, max(0, self._shared_room))
 
     @property
     def _shared_room(self) -> int:

@@ -87,7 +87,7 @@ class Session(Protocol):
         """Have sent what h2 has written."""
 
     def room(self, number: int) -> int:
-        """Bytes that a stream may send now."""
+        """Bytes that a stream may send now; below 0 not even its end."""
 
     async def wait_room(self, stream: Stream) -> bool:
         """Wait until there may be more room for a stream. False: there was none for too long."""
@@ -252,7 +252,7 @@ class Stream:
         try:
             while not self.gone and (view or last):
                 room = self._room()
-                if view and not room:
+                if room < min(len(view), 1):
                     await self._wait()
                     continue
                 self._put(bytes(view[:room]), last=last and len(view) <= room)
