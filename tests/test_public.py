@@ -180,3 +180,8 @@ async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() ->
                 TypeError, match=r"run_agent.*unexpected keyword argument 'zzz'; it takes env, cwd"
             ):
                 await rollout.run_agent(["true"], zzz=1)  # type: ignore[call-arg]
+            with pytest.raises(
+                TypeError,
+                match=r"open_agent.*unexpected keyword argument 'termnate_grace': terminate_grace\?",
+            ):
+                rollout.open_agent(["true"], termnate_grace=1)  # type: ignore[call-arg]

@@ -241,7 +241,8 @@ async def serve_endpoint(
             come back, because the tunnel has another one now or has been down for `tunnel_health.patience`. `raise`
             cancels its body with `TunnelError`; `move` lets it live on, and what it says from then on is the new URL.
         fast: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI, as
-            HTTP/2 and every other route: slower, and otherwise the same.
+            HTTP/2 and every other route: slower, and otherwise the same, but to a client that closes its half while
+            the end of its answer is written.
         limits: what the endpoint puts up with: connections, seconds, bytes; each has a default.
         dialects: spoken beside those of the package, and beside those that installed packages bring (the entry points
             `triocept.dialects`; one that cannot be loaded is a warning in the log). `triocept.dialects` says how to

@@ -109,9 +109,9 @@ class Agent:
                 scope.cancel()
 
 
-def check_agent_options(options: AgentOptions) -> AgentOptions:
-    """See whether an agent can be run with them: TypeError, ValueError."""
-    check_keywords("run_agent", options, AgentOptions.__annotations__)
+def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
+    """See whether an agent can be run with what `function` was given: TypeError, ValueError."""
+    check_keywords(function, options, AgentOptions.__annotations__)
     env = options.get("env")
     if env is not None:
         check_type("env", env, Mapping, "a mapping of names to values")

@@ -341,7 +341,7 @@ class Rollout(Given):
         this program itself be killed, its agents end within 2 s.
         """
         try:
-            opened = self.open_agent(argv, **options)
+            opened = open_agent(self._core, check_argv(argv), check_agent_options("run_agent", options))
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the line of interest is the caller's
         try:
@@ -370,7 +370,7 @@ class Rollout(Given):
         Closing: an agent that still runs is ended, as by cancellation; then `agent.result` is there.
         """
         try:
-            return open_agent(self._core, check_argv(argv), check_agent_options(options))
+            return open_agent(self._core, check_argv(argv), check_agent_options("open_agent", options))
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the line of interest is the caller's
 
