@@ -242,6 +242,44 @@ async def test_an_answer_that_is_held_by_a_window_goes_with_its_client_and_comes
     assert len(rollout.trace) == 1
 
 
+async def test_an_answer_of_which_the_end_waits_for_the_socket_is_not_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client left then, asked again, and was answered anew."""
+    holds = True
+    flush = Outbox.flush
+
+    async def hold(outbox: Outbox) -> None:
+        if holds:
+            await trio.sleep_forever()
+        await flush(outbox)
+
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                await client.see()
+                monkeypatch.setattr(Outbox, "flush", hold)
+                number = await client.ask(rollout)
+                await settled(lambda: len(rollout.trace) == 1)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                await kill(client, number)
+                await settled(lambda: not rollout._core.calls.connections)
+            holds = False
+            async with opened(endpoint) as client:
+                await client.answer(await client.ask(rollout))
+    assert len(rollout.trace) == 1
+
+
+async def test_an_answer_that_was_sent_is_delivered_though_its_client_leaves_at_once() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            for size in range(1, 20):
+                async with opened(endpoint) as client:
+                    await client.answer(await client.ask(rollout))
+                await settled(lambda: not rollout._core.calls.connections)
+                assert len(rollout.trace) == size
+
+
 async def test_with_the_policy_finish_a_reset_stream_leaves_its_handler_at_work() -> None:
     go, caught = trio.Event(), trio.Event()
 

@@ -26,7 +26,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
@@ -106,6 +106,10 @@ class HTTP2:
         self._unsent = Condition()
         self._queue: OrderedDict[Stream, None] = OrderedDict()
         """Streams that wait for what all share."""
+        self._kept = 0
+        """Bytes that were written, since the beginning."""
+        self._ends: deque[tuple[int, Stream]] = deque()
+        """Streams whose end is not sent yet, and how many bytes there are up to it."""
         self._moved_at = trio.current_time()
         """When there was last more of that."""
         self._sent = trio.lowlevel.ParkingLot()
@@ -296,7 +300,9 @@ class HTTP2:
 
     def flush(self) -> None:
         """Have sent what h2 has written."""
-        self._outbox.keep(self.h2.data_to_send())
+        data = self.h2.data_to_send()
+        self._kept += len(data)
+        self._outbox.keep(data)
         if self._outbox.full:
             self._unsent.notify_all()
 
@@ -308,6 +314,7 @@ class HTTP2:
                 if not self._outbox.full:
                     await self._unsent.wait()
                 await self._outbox.flush()
+                self._note_sent()
                 self._sent.unpark_all()
                 self._share_more()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -317,6 +324,15 @@ class HTTP2:
                 "http/2 socket", "http/2: not a byte was taken for %g s", self.limits.reader_seconds
             )
             scope.cancel()
+
+    def await_sent(self, stream: Stream) -> None:
+        """Tell a stream when all that was written so far is sent."""
+        self._ends.append((self._kept, stream))
+
+    def _note_sent(self) -> None:
+        sent = self._kept - self._outbox.size
+        while self._ends and self._ends[0][0] <= sent:
+            self._ends.popleft()[1].note_sent()
 
     def room(self, number: int) -> int:
         """Bytes that a stream may send now; below 0 not even its end.

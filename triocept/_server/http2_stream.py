@@ -92,6 +92,9 @@ class Session(Protocol):
     async def wait_room(self, stream: Stream) -> bool:
         """Wait until there may be more room for a stream. False: there was none for too long."""
 
+    def await_sent(self, stream: Stream) -> None:
+        """Tell a stream when all that was written so far is sent."""
+
     def let_next_on(self) -> None:
         """Let a stream go on that waits for what all share, if there is some of that."""
 
@@ -112,7 +115,11 @@ class Stream:
     def __init__(self, http2: Session, number: int, head: RequestHead) -> None:
         self.number = number
         self.gone = False
-        """Whether it was reset, by either side, or its connection has ended."""
+        """Whether it was reset, by either side, or its connection has ended, before its response was sent."""
+        self._over = False
+        """The same, though it was sent."""
+        self._sent = False
+        """Whether the socket has the end of the response."""
         self._http2 = http2
         self._head = head
         self._pieces: list[bytes] = []
@@ -168,8 +175,13 @@ class Stream:
 
     def hang_up(self) -> None:
         """The client is gone, or does not want this any more."""
-        self.gone = True
+        self._over, self.gone = True, not self._sent
         self._news.notify_all()
+        self.room.notify_all()
+
+    def note_sent(self) -> None:
+        """The response is sent, whatever comes now."""
+        self._sent = True
         self.room.notify_all()
 
     def let_on(self) -> None:
@@ -181,7 +193,7 @@ class Stream:
     async def receive(self) -> Message:
         """ASGI's `receive`."""
         await self._maybe_continue()
-        while not self.gone:
+        while not (self.gone or self._over):
             if self._pieces or (self._body_ended and not self._body_read):
                 await trio.lowlevel.checkpoint()
                 self._body_read = self._body_ended
@@ -260,7 +272,11 @@ class Stream:
                 last = last and not self._ended
         finally:
             self._http2.let_next_on()
+        if self._ended:
+            self._http2.await_sent(self)
         await trio.lowlevel.checkpoint()
+        while self._ended and not (self.gone or self._sent):  # what waits for the socket is not delivered
+            await self.room.wait()
 
     def _room(self) -> int:
         try:
