@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import pydoc
 import re
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator
 from types import ModuleType
@@ -185,3 +187,10 @@ async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() ->
                 match=r"open_agent.*unexpected keyword argument 'termnate_grace': terminate_grace\?",
             ):
                 rollout.open_agent(["true"], termnate_grace=1)  # type: ignore[call-arg]
+
+
+def test_a_slip_in_a_name_is_told_as_python_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import triocept; triocept.Rolout"], capture_output=True, text=True, timeout=60
+    )
+    assert "has no attribute 'Rolout'. Did you mean: 'Rollout'?" in done.stderr

@@ -36,6 +36,16 @@ def __getattr__(name: str) -> NoReturn:
         (module for module in modules if name in getattr(sys.modules.get(module), "__all__", ())), None
     )
     hint = f"; it is {found}.{name}" if found is not None else ""
-    if hint and sys._getframe(1).f_code.co_name == "_handle_fromlist":
+    if hint and _is_from_import():
         raise ImportError(f"cannot import name {name!r} from 'triocept'{hint}", name="triocept")
-    raise AttributeError(f"module 'triocept' has no attribute {name!r}{hint}", name=name)
+    text = f"module 'triocept' has no attribute {name!r}{hint}"
+    if hint:
+        raise AttributeError(text, name=name)
+    raise AttributeError(text, name=name, obj=sys.modules["triocept"])  # Python suggests one that is like it
+
+
+def _is_from_import() -> bool:
+    try:
+        return sys._getframe(2).f_code.co_name == "_handle_fromlist"
+    except ValueError:  # nobody's frame: a thread that begins with `getattr`
+        return False

@@ -7,6 +7,7 @@ The cases bear the names of the agents that do it; their headers and bodies are 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -15,7 +16,7 @@ import trio
 import trio.testing
 
 from tests.asking import PATHS, bearer, connected, raw_request
-from triocept import Exchange, Refusal, Rollout, ToolCall, serve_endpoint
+from triocept import Exchange, Refusal, Rollout, ToolCall, Trace, Turn, serve_endpoint
 from triocept._rollout.calls import KEPT_ANSWERS
 
 pytestmark = pytest.mark.usefixtures("every_way")
@@ -405,6 +406,101 @@ async def test_of_two_samples_of_one_prompt_the_retry_gets_the_one_that_nobody_g
             assert "answer 2" in await whole(rollout, CHAT | {"temperature": 1}, SDK)
             assert "answer 1" in await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 2
+
+
+async def test_a_retry_of_a_call_that_could_not_be_recorded_is_asked_anew() -> None:
+    class FailsOnce:
+        async def record(self, turn: Turn) -> None:
+            if turn.number == 1:
+                raise OSError("disk full")
+
+        async def seal(self, trace: Trace) -> None: ...
+
+        async def aclose(self) -> None: ...
+
+    answers = iter(["one", "two", "three"])
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=FailsOnce()) as endpoint, endpoint.open_rollout() as rollout:
+
+            async def answer() -> None:
+                async for exchange in rollout:
+                    with suppress(OSError):
+                        await exchange.respond(next(answers))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(answer)
+                assert "one" in await whole(rollout, CHAT, SDK)
+                assert "failed" in await whole(rollout, CHAT, SDK)
+                assert "three" in await whole(rollout, CHAT, SDK_AGAIN)
+                nursery.cancel_scope.cancel()
+
+
+async def hung_up(rollout: Rollout, body: dict[str, Any], begun: trio.Event) -> None:
+    """Ask, and leave when the handler is at work."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(whole, rollout, body, SDK)
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+    await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_a_lost_answer_that_is_there_is_given_before_one_that_somebody_waits_for() -> None:
+    begun, go = [trio.Event(), trio.Event()], [trio.Event(), trio.Event()]
+
+    async def answer(exchange: Exchange) -> None:
+        number = sum(event.is_set() for event in begun)
+        begun[number].set()
+        await go[number].wait()
+        await exchange.respond(f"answer {number}")
+
+    with trio.fail_after(10):
+        async with (
+            serve_endpoint() as endpoint,
+            endpoint.open_rollout(answer, on_hangup="finish") as rollout,
+            trio.open_nursery() as nursery,
+        ):
+            leaves = trio.CancelScope()
+
+            async def leave() -> None:
+                with leaves:
+                    await whole(rollout, CHAT, SDK)
+
+            nursery.start_soon(leave)
+            await begun[0].wait()
+            nursery.start_soon(whole, rollout, CHAT, SDK)
+            await begun[1].wait()
+            leaves.cancel()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            go[0].set()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert "answer 0" in await whole(rollout, CHAT, SDK_AGAIN)
+            go[1].set()
+    assert len(rollout.trace) == 2
+
+
+async def test_retries_are_known_though_all_that_is_kept_was_lost() -> None:
+    async def answer(exchange: Exchange) -> None:
+        text = exchange.request.last.text if exchange.request.last else ""
+        if text != "now":
+            waits.append(exchange)
+            come.set()
+            await go.wait()
+        await exchange.respond(f"answer {len(exchange.rollout.trace)}")
+
+    waits: list[Exchange] = []
+    go = trio.Event()
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup="finish") as rollout:
+            for number in range(KEPT_ANSWERS):
+                come = trio.Event()
+                body = {"model": "m", "messages": [{"role": "user", "content": f"{number}"}]}
+                await hung_up(rollout, body, come)
+            go.set()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            now = {"model": "m", "messages": [{"role": "user", "content": "now"}]}
+            first = await whole(rollout, now, SDK)
+            assert await whole(rollout, now, SDK_AGAIN) == first
+    assert len(rollout.trace) == KEPT_ANSWERS + 1
 
 
 async def test_a_rollout_can_be_told_that_every_call_is_its_own() -> None:

@@ -102,3 +102,21 @@ def test_a_cache_mark_on_a_message_or_a_part_says_nothing_to_the_model() -> None
 
     assert same_request(said(MARK), said(None))
     assert not same_request(said({"citations": []}), said(None))
+
+
+@pytest.mark.parametrize("place", ["content", "source"])
+def test_a_cache_mark_within_the_content_of_a_block_says_nothing_to_the_model(place: str) -> None:
+    """Anthropic's types allow one on the blocks of a search result, and of a document whose source is content."""
+
+    def said(mark: dict[str, object]) -> Request:
+        content = [{"type": "text", "text": "x"} | mark]
+        raw = (
+            {"content": content}
+            if place == "content"
+            else {"source": {"type": "content", "content": content}}
+        )
+        message = Message("user", (Opaque("anthropic_messages", {"type": "thing"} | raw),))
+        return Request(dialect="anthropic_messages", model="m", messages=(message,))
+
+    assert same_request(said(MARK), said({}))
+    assert not same_request(said({"citations": []}), said({}))

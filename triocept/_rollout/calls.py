@@ -14,7 +14,7 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -96,7 +96,7 @@ class _Alike:
         unread.clear()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Ended:
     """An exchange that has ended."""
 
@@ -126,34 +126,51 @@ class _Latest:
 
     def add(self, ended: _Ended) -> None:
         self._kept[ended] = None
-        self._by_key.setdefault(ended.retry_key, []).append(ended)
+        if (same := self._by_key.get(ended.retry_key)) is None:
+            self._by_key[ended.retry_key] = [ended]
+        else:
+            same.append(ended)
         if len(self._kept) > KEPT_ANSWERS:
-            of_no_use = (one for one in self._kept if one.answer is None or one.answer.delivered)
-            self._discard(next(of_no_use, next(iter(self._kept))))
+            self._discard(self._first_to_go(ended))
 
-    def find(self, request: Request, retry_key: Hashable, *, marked: bool, proven: bool) -> Answer | None:
-        """The oldest answer to the same that nobody has got; or for a marked retry that of the newest exchange, if it
-        has one."""
-        known = self._by_key.get(retry_key, [])
-        lost = [one for one in known if _is_lost(one.answer, proven=proven)]
-        if not (lost or (marked and known)):
-            return None
-        said = meaning(request)
-        same = next((one for one in lost if one.says(said)), None)
-        if same is None and marked:
-            same = next((one for one in reversed(known) if one.says(said)), None)
-        return same.answer if same is not None else None
+    def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
+        """The oldest answer to the same that no connection has got: one that nobody waits for, or that is being given
+        to somebody."""
+        return _first(
+            request,
+            (
+                one
+                for one in self._by_key.get(retry_key, ())
+                if one.answer is not None and not one.answer.delivered and one.answer.attended == attended
+            ),
+        )
+
+    def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
+        """That of the newest exchange that said the same, if it has one."""
+        return _first(request, reversed(self._by_key.get(retry_key, ())))
+
+    def _first_to_go(self, newest: _Ended) -> _Ended:
+        for one in self._kept:
+            if one is not newest and (one.answer is None or one.answer.delivered):
+                return one
+        return next(iter(self._kept))
 
     def _discard(self, ended: _Ended) -> None:
         del self._kept[ended]
-        self._by_key[ended.retry_key].remove(ended)
-        if not self._by_key[ended.retry_key]:
+        same = self._by_key[ended.retry_key]
+        same.remove(ended)
+        if not same:
             del self._by_key[ended.retry_key]
 
 
-def _is_lost(answer: Answer | None, *, proven: bool) -> bool:
-    """Whether no connection has got it; unless that is proven, one that nobody waits for any more."""
-    return answer is not None and not answer.delivered and (proven or not answer.attended)
+def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
+    """The answer of the first of them that said the same; what a call says is read once there is one to compare."""
+    said: bytes | None = None
+    for one in known:
+        said = meaning(request) if said is None else said
+        if one.says(said):
+            return one.answer
+    return None
 
 
 class Calls:
@@ -186,10 +203,15 @@ class Calls:
         if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
+        latest = self._latest
+        if (answer := latest.lost(request, retry_key, attended=False)) is not None:
+            return answer
         alike = self._open.get(retry_key)
         if alike is not None and (other := alike.find(request, proven=proven)) is not None:
             return other
-        return self._latest.find(request, retry_key, marked=retry is Retry.MARKED, proven=proven)
+        if proven and (answer := latest.lost(request, retry_key, attended=True)) is not None:
+            return answer
+        return latest.newest(request, retry_key) if retry is Retry.MARKED else None
 
     def add(self, exchange: ExchangeCore) -> None:
         """It begins."""
@@ -203,10 +225,10 @@ class Calls:
         alike.discard(exchange)
         if not alike.exchanges:
             del self._open[exchange.retry_key]
-        if turn is not None and self.on_retry == "join":
-            answered = isinstance(exchange.answer.outcome, Answered)
-            answer = exchange.answer if answered else None
-            self._latest.add(_Ended(exchange.retry_key, turn.request, answer))
+        if self.on_retry == "join":
+            answered = turn is not None and isinstance(exchange.answer.outcome, Answered)
+            request = turn.request if turn is not None else exchange.request
+            self._latest.add(_Ended(exchange.retry_key, request, exchange.answer if answered else None))
 
     def enter(self, subscription: Subscription) -> None:
         """One more connection waits, with this subscription."""

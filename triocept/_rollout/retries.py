@@ -97,11 +97,24 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 
 def _said_part(part: dict[str, Json]) -> dict[str, Json]:
     said = _without(part, _CACHE_MARK)
-    if isinstance(raw := said.get("raw"), dict):
-        said["raw"] = {name: value for name, value in raw.items() if name not in _CACHE_MARK}
+    if "raw" in said:
+        said["raw"] = _unmarked(said["raw"])
     if "content" in said:
         said["content"] = [_said_part(inner) for inner in said["content"]]
     return said
+
+
+def _unmarked(block: Json) -> Json:
+    """A block that only its own dialect knows, without cache marks: on it, and on the blocks in its content (of a
+    search result, or of a document whose source is content)."""
+    if not isinstance(block, dict):
+        return block
+    plain = {name: value for name, value in block.items() if name not in _CACHE_MARK}
+    if isinstance(content := plain.get("content"), list):
+        plain["content"] = [_unmarked(inner) for inner in content]
+    if isinstance(source := plain.get("source"), dict):
+        plain["source"] = _unmarked(source)
+    return plain
 
 
 def _without(thing: dict[str, Json], names: frozenset[str]) -> dict[str, Json]:
