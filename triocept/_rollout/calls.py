@@ -124,6 +124,9 @@ class _Latest:
     def __iter__(self) -> Iterator[_Ended]:
         return iter(self._kept)
 
+    def __contains__(self, retry_key: Hashable) -> bool:
+        return retry_key in self._by_key
+
     def add(self, ended: _Ended) -> None:
         self._kept[ended] = None
         if (same := self._by_key.get(ended.retry_key)) is None:
@@ -203,12 +206,16 @@ class Calls:
         if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
-        latest = self._latest
-        if (answer := latest.lost(request, retry_key, attended=False)) is not None:
+        latest = (
+            self._latest if retry_key in self._latest else None
+        )  # of most calls nothing like it has ended
+        if latest is not None and (answer := latest.lost(request, retry_key, attended=False)) is not None:
             return answer
         alike = self._open.get(retry_key)
         if alike is not None and (other := alike.find(request, proven=proven)) is not None:
             return other
+        if latest is None:
+            return None
         if proven and (answer := latest.lost(request, retry_key, attended=True)) is not None:
             return answer
         return latest.newest(request, retry_key) if retry is Retry.MARKED else None

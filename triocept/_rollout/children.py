@@ -62,7 +62,7 @@ class Children:
                     del self._opening[child]
                     self.check_open()
                     self._children[child] = scope
-                    parent.records.add_child(child.trace)
+                    parent.records.writer.add_child(child.trace)
                     yield child.public
             finally:
                 self._opening.pop(child, None)

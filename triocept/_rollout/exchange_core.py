@@ -165,7 +165,7 @@ class ExchangeCore:
         """See `Exchange.conversation`."""
         if self.claimed is not None and self.claimed.id:
             return self.claimed
-        return self.rollout.records.conversation_of(self._turn(Abandoned(), len(self.rollout.trace)))
+        return self.rollout.records.writer.conversation_of(self._turn(Abandoned(), len(self.rollout.trace)))
 
     @property
     def settled(self) -> bool:
@@ -432,7 +432,7 @@ class ExchangeCore:
             run=self.rollout.trace.run,
             number=number,
             dialect=self.dialect,
-            request=self.rollout.records.intern(self.request),
+            request=self.rollout.records.writer.intern(self.request),
             outcome=kind_of(outcome),
             response=response,
             error=error_of(outcome),

@@ -18,9 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 import msgspec
 import trio
 
-from .._canonical.request import Request
 from .._contexts import theirs
-from .._trace.conversation import Conversation
 from .._trace.recorder import Recorder, ServiceRecorder, check_recorder, open_recorder
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace, TraceWriter
@@ -42,29 +40,14 @@ class RecordWriter:
         self, trace: Trace, recorder: Recorder | None, *, parent: RecordWriter | None = None
     ) -> None:
         self._trace = trace
-        self._writer = TraceWriter(trace)
+        self.writer = TraceWriter(trace)
+        """What is written of the trace beside its turns, by whoever has this."""
         self.recorder = recorder
         self._lock = trio.Lock()
         self._raised: list[Exception] = (
             [] if parent is None or parent.recorder is not recorder else parent._raised
         )
         """What the recorder has raised so far, each once."""
-
-    def intern(self, request: Request) -> Request:
-        """The request, its messages shared with those of earlier turns."""
-        return self._writer.intern(request)
-
-    def conversation_of(self, turn: Turn) -> Conversation:
-        """Whose call this is, that may not have settled yet."""
-        return self._writer.conversation_of(turn)
-
-    def add_child(self, trace: Trace) -> None:
-        """A rollout within this one has begun."""
-        self._writer.add_child(trace)
-
-    def stop(self, reason: str) -> None:
-        """Say why the rollout was stopped."""
-        self._writer.stop(reason)
 
     async def open(self) -> None:
         """Open the recorder; what it raises leaves bare."""
@@ -100,14 +83,14 @@ class RecordWriter:
         """
         if self.recorder is None:
             turn = make_turn(len(self._trace))
-            self._writer.append(turn)
+            self.writer.append(turn)
             return turn
         self.check_free()
         with trio.CancelScope(shield=True):
             async with self._lock:
                 turn = make_turn(len(self._trace))
                 await self._write(turn, self.recorder)
-                self._writer.append(turn)
+                self.writer.append(turn)
         return turn
 
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
@@ -116,7 +99,7 @@ class RecordWriter:
                 await theirs(recorder.record, turn)
         except BaseException as exc:
             error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
-            self._writer.append(msgspec.structs.replace(turn, outcome="failed", error=error))
+            self.writer.append(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
 
     @trio.lowlevel.enable_ki_protection
@@ -130,13 +113,13 @@ class RecordWriter:
                 if isinstance(recorder, ServiceRecorder):
                     with self._telling_once():
                         await theirs(recorder.record_service, call)
-                self._writer.append_service(call)
+                self.writer.append_service(call)
 
     async def seal(self) -> None:
         """The end; the second time it does nothing (a child may be closed by its parent, too)."""
         async with self._lock:
             first = not self._trace.sealed
-            self._writer.seal()
+            self.writer.seal()
         if first and self.recorder is not None:
             with self._telling_once():
                 await theirs(self.recorder.seal, self._trace)

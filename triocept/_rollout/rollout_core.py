@@ -365,7 +365,7 @@ class RolloutCore:
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
-                self.records.stop(refusal.message)
+                self.records.writer.stop(refusal.message)
         return self.ending
 
     def finish(self, reached: LimitReached) -> None:

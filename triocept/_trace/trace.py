@@ -188,7 +188,8 @@ class TraceWriter:
 
     def append(self, turn: Turn) -> None:
         """RuntimeError: it is sealed."""
-        self._check_open()
+        if self.trace._sealed:
+            self._check_open()
         self.trace._turns.append(turn)
 
     def append_service(self, call: ServiceCall) -> None:
