@@ -7,7 +7,8 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
    own name of the conversation (the SDKs, which have none, count their retries; so theirs that say they are none are
    none).
 2. One that comes after the other was answered gets that answer again if no connection has got all of it, or if the
-   client marks it as a retry.
+   client marks it as a retry: an answer that is there goes before one that is still made, and the oldest that nobody is
+   being given before any other.
 3. Any other is an exchange of its own: a repetition is no retry, and what was refused, failed or abandoned is asked
    anew.
 """
@@ -206,16 +207,12 @@ class Calls:
         if self.on_retry == "new":
             return None
         proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
-        latest = (
-            self._latest if retry_key in self._latest else None
-        )  # of most calls nothing like it has ended
-        if latest is not None and (answer := latest.lost(request, retry_key, attended=False)) is not None:
+        latest = self._latest
+        if retry_key in latest and (answer := latest.lost(request, retry_key, attended=False)) is not None:
             return answer
         alike = self._open.get(retry_key)
         if alike is not None and (other := alike.find(request, proven=proven)) is not None:
             return other
-        if latest is None:
-            return None
         if proven and (answer := latest.lost(request, retry_key, attended=True)) is not None:
             return answer
         return latest.newest(request, retry_key) if retry is Retry.MARKED else None
