@@ -12,7 +12,8 @@ import trio
 from triocept import EndpointLimits, Handler, Limits, Refusal, Rollout
 from triocept._rollout.life import open_rollout
 from triocept._rollout.registry import Registry
-from triocept._rollout.rollout import make_rollout
+from triocept._rollout.rollout import with_face
+from triocept._rollout.rollout_core import RolloutCore
 from triocept.dialects import DIALECTS
 
 
@@ -22,7 +23,9 @@ async def opened(
 ) -> AsyncIterator[Rollout]:
     """A rollout that no agent can reach, for so many seconds at the most; the options are those of `Rollout`."""
     endpoint = cast(Any, SimpleNamespace(limits=EndpointLimits(), dialects=DIALECTS))
-    core = make_rollout(endpoint, Registry(), cast(Any, None), cast(Any, {"limits": limits, **options}))
+    core = with_face(
+        RolloutCore(endpoint, Registry(), cast(Any, None), cast(Any, {"limits": limits, **options}))
+    )
     with trio.fail_after(within):
         async with open_rollout(core, handler, None) as rollout:
             yield rollout

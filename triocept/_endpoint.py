@@ -25,7 +25,7 @@ from ._rollout.life import open_rollout
 from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.registry import Registry
-from ._rollout.rollout import Rollout, check_opening, make_rollout
+from ._rollout.rollout import Rollout, check_opening, with_face
 from ._rollout.rollout_core import RolloutCore
 from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
@@ -195,7 +195,8 @@ class Endpoint:
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutCore:
         """A rollout that is not open yet."""
-        return make_rollout(self, self._registry, self._watcher, options, recorder=self._recorder)
+        core = RolloutCore(self, self._registry, self._watcher, options, recorder=self._recorder)
+        return with_face(core)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"

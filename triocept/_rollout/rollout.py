@@ -16,12 +16,9 @@ from .._checks import check_count, check_keywords, check_str
 from .._failures import raise_all
 from .._process.command import check_argv
 from .._process.output import AgentResult
-from .._process.watcher import Watcher
-from .._trace.branch import Branch
-from .._trace.recorder import Recorder
 from .._trace.trace import Trace
 from ..errors import AgentFailed, LimitReached
-from .addresses import Addresses, DialectName, Reach
+from .addresses import DialectName, Reach
 from .agent import Agent, check_agent_options, open_agent
 from .asking import ask, request_of
 from .clients import ClientConfig, open_client
@@ -30,7 +27,6 @@ from .exchange import Exchange
 from .handler import Handler, awaiting, check_handler
 from .life import open_rollout
 from .options import AgentOptions, OnHangup, RolloutOptions
-from .registry import Registry
 from .rollout_core import RolloutCore
 from .tools import Given, HostTool
 from .workers import run_workers
@@ -39,7 +35,7 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["Rollout", "check_opening", "make_rollout"]
+__all__ = ["Rollout", "check_opening", "with_face"]
 
 OpenAIName: TypeAlias = Literal["openai_chat", "openai_completions", "openai_responses"]
 SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
@@ -256,14 +252,16 @@ class Rollout(Given):
         handler, concurrency = check_opening("open_child", handler, options)
         self._core.children.check_open()
         core = self._core
-        child = make_rollout(
-            core.addresses,
-            core.registry,
-            core.watcher,
-            options,
-            recorder=core.records.recorder,
-            branch=core.children.branch(),
-            parent=core,
+        child = with_face(
+            RolloutCore(
+                core.addresses,
+                core.registry,
+                core.watcher,
+                options,
+                recorder=core.records.recorder,
+                branch=core.children.branch(),
+                parent=core,
+            )
         )
         return core.children.open_child(child, open_rollout(child, handler, concurrency))
 
@@ -392,18 +390,8 @@ class Rollout(Given):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
 
-def make_rollout(
-    addresses: Addresses,
-    registry: Registry[RolloutCore],
-    watcher: Watcher,
-    options: RolloutOptions,
-    *,
-    recorder: Recorder | None = None,
-    branch: Branch | None = None,
-    parent: RolloutCore | None = None,
-) -> RolloutCore:
-    """A rollout that is not open yet, with its face; the arguments are those of `RolloutCore`."""
-    core = RolloutCore(addresses, registry, watcher, options, recorder=recorder, branch=branch, parent=parent)
+def with_face(core: RolloutCore) -> RolloutCore:
+    """A new core, with the rollout that its program will hold."""
     Rollout(core)
     return core
 
