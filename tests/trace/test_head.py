@@ -139,3 +139,19 @@ def test_a_value_that_is_only_equal_is_read_anew(before: Any, after: Any) -> Non
     MESSAGES.parse_request(said(before), memory=memory)
     read, anew = (MESSAGES.parse_request(said(after), memory=kept) for kept in (memory, Memory()))
     assert read.messages[1].tool_calls[0].arguments == anew.messages[1].tool_calls[0].arguments
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, 1), (1, True), (1, 1.0), (2**70, 2.0**70)])
+def test_a_value_in_the_tools_that_is_only_equal_is_read_anew(before: Any, after: Any) -> None:
+    """Outside of the conversation, too: the list of tools is compared whole."""
+
+    def said(value: Any) -> dict[str, Any]:
+        tool = {"name": "f", "input_schema": {"type": "object", "properties": {"a": {"default": value}}}}
+        messages = [{"role": "user", "content": "go"}]
+        return {"model": "m", "max_tokens": 5, "messages": messages, "tools": [tool]}
+
+    memory = Memory()
+    MESSAGES.parse_request(said(before), memory=memory)
+    schema = MESSAGES.parse_request(said(after), memory=memory).tools[0].parameters
+    assert schema is not None
+    assert type(schema["properties"]["a"]["default"]) is type(after)

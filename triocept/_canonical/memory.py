@@ -130,15 +130,15 @@ _bytes = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 def _is_same(new: dict[str, Json], old: dict[str, Json]) -> bool:
-    """Whether they say the same. `true` is no 1, and `false` no 0, though Python has them equal.
-
-    In its lists (the tools, say) they are one all the same: to look through those takes longer than to compare them.
-    """
+    """Whether they say the same. `true` is no 1, and `false` no 0, though Python has them equal."""
     return new == old and _has_kinds_of(new, old)
 
 
 def _has_kinds_of(new: dict[str, Json], old: dict[str, Json]) -> bool:
     """For equal objects; those in another order are taken for others, which are read afresh."""
     return [*map(type, new.values())] == [*map(type, old.values())] and all(
-        _has_kinds_of(value, old[name]) for name, value in new.items() if type(value) is dict
+        _has_kinds_of(value, old[name])
+        if type(value) is dict
+        else type(value) is not list or _same_in_kind(value, old[name], len(value)) == len(value)
+        for name, value in new.items()
     )
