@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from array import array
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from triocept import JSONLRecorder, Turn, UpstreamError, Usage, open_upstream, read_traces
+from triocept import (
+    Exchange,
+    JSONLRecorder,
+    Response,
+    Turn,
+    UpstreamError,
+    Usage,
+    open_upstream,
+    read_traces,
+)
 from triocept._upstream.tokens import Collector, profile_named
 from triocept._upstream.tokens.collector import Wanted
-from triocept.traces import Tokens
+from triocept.events import PartDelta
+from triocept.nouns import Sampling
+from triocept.traces import Tokens, steps
 
 from .conftest import KEY, base_of, staged
 from .provider import (
@@ -30,6 +43,7 @@ from .provider import (
     whole,
 )
 
+EXPERTS = b"\x93NUMPY of the shape (6, 2, 1)"
 IDS, PROMPT, LOGPROBS = [9, 8, 7], [1, 2, 3, 4], [-0.5, -1.25, -0.125]
 USAGE = {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
 
@@ -108,12 +122,19 @@ class Server:
         }
         if self.engine == "vllm":
             choice["token_ids"] = self._ids(0, count)
+            choice["routed_experts"] = b64encode(EXPERTS).decode()
             root["prompt_token_ids"] = PROMPT
         if self.engine == "sglang":
             root["sglext"] = {"input_ids": PROMPT, "output_ids": [self._ids(0, count)]}
             root["metadata"] = {"weight_version": "w7"}
         if self.engine == "llama_cpp":
-            root["__verbose"] = {"tokens": self._ids(0, count), "prompt": "<hi.>", "content": "t9"}
+            root["__verbose"] = {
+                "tokens": self._ids(0, count),
+                "prompt": "<hi.>",
+                "content": "t9",
+                "stop_type": "eos",
+                "generation_settings": {"temperature": 0.25},
+            }
         return {**root, "choices": [choice]}
 
     def chunks(self, document: dict[str, Any], count: int = 3) -> list[dict[str, Any]]:
@@ -184,7 +205,7 @@ async def test_the_turn_has_the_tokens_and_the_agent_has_not(engine: Any, agent:
     assert turn.tokens.gaps == ()
     assert turn.response is not None
     assert turn.response.usage == Usage(input_tokens=4, output_tokens=3)
-    for word in ("token_ids", "logprob", "sglext", "t9", "verbose"):
+    for word in ("token_ids", "logprob", "sglext", "t9", "verbose", "routed_experts"):
         assert word not in told.text.replace('"logprobs":null', "")  # which every answer has
         assert word not in repr(turn.response.extra)
     if agent == CHAT and stream:
@@ -381,3 +402,117 @@ async def test_tokens_survive_the_file_and_take_four_bytes_each(tmp_path: Path) 
     assert isinstance(read.tokens, Tokens)
     assert len(read.tokens.completion) == 12
     assert b"[9,8,7]" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_turn_says_at_which_temperature_its_tokens_were_sampled(engine: Any, stream: bool) -> None:
+    """The one that was asked for, in whoever's name; llama.cpp says itself which one it took."""
+    with trio.fail_after(5):
+        async with staged(Server(engine), CHAT, tokens=engine, model="m") as stage:
+            await stage.ask(CHAT, stream=stream, temperature=0.5)
+            await stage.ask(CHAT, stream=stream)
+        sampling = Sampling(temperature=0.75)
+        async with staged(Server(engine), CHAT, tokens=engine, model="m", sampling=sampling) as overridden:
+            await overridden.ask(MESSAGES, stream=stream, temperature=0.5)
+    turns = [*stage.rollout.trace, *overridden.rollout.trace]
+    told = [turn.tokens.temperature if turn.tokens else None for turn in turns]
+    assert told == ([0.25] * 3 if engine == "llama_cpp" else [0.5, None, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("engine", "choice", "more", "included"),
+    [
+        ("vllm", {"finish_reason": "stop", "stop_reason": None}, {}, True),
+        ("vllm", {"finish_reason": "tool_calls"}, {}, True),
+        ("vllm", {"finish_reason": "stop", "stop_reason": 7}, {}, True),
+        ("vllm", {"finish_reason": "stop", "stop_reason": "\n\n"}, {}, False),
+        ("vllm", {"finish_reason": "length"}, {}, False),
+        ("vllm", {"finish_reason": "abort"}, {}, None),
+        ("sglang", {"finish_reason": "stop", "matched_stop": 7}, {}, True),
+        ("sglang", {"finish_reason": "stop", "matched_stop": "\n\n"}, {}, False),
+        ("sglang", {"finish_reason": "stop"}, {}, None),
+        ("sglang", {"finish_reason": "length", "matched_stop": None}, {}, False),
+        ("llama_cpp", {"finish_reason": "stop"}, {"__verbose": {"stop_type": "eos"}}, True),
+        ("llama_cpp", {"finish_reason": "stop"}, {"__verbose": {"stop_type": "word"}}, False),
+        ("llama_cpp", {"finish_reason": "length"}, {"__verbose": {"stop_type": "limit"}}, False),
+        ("llama_cpp", {"finish_reason": "stop"}, {}, None),
+    ],
+)
+def test_whether_the_token_that_ends_a_turn_is_among_them_is_what_the_server_says(
+    engine: str, choice: dict[str, Any], more: dict[str, Any], included: bool | None
+) -> None:
+    collector = Collector(engine, strip=Wanted(ids=True, logprobs=True, usage=False))
+    collector.document(json.dumps({"choices": [{"index": 0, **choice}], **more}).encode())
+    assert collector.tokens(None).stop_included is included
+
+
+async def test_the_experts_that_a_server_tells_of_are_kept_as_they_came() -> None:
+    with trio.fail_after(5):
+        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m") as stage:
+            await stage.ask(CHAT)
+            await stage.ask(CHAT, stream=True)  # it has none in a stream
+    told = [turn.tokens.routed_experts if turn.tokens else None for turn in stage.rollout.trace]
+    assert told == [EXPERTS, b""]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("agent", [CHAT, MESSAGES])
+@pytest.mark.parametrize(
+    ("change", "rewritten"), [(lambda text: text, False), (lambda text: text.upper(), True)]
+)
+async def test_an_answer_that_the_program_passes_on_itself_has_its_tokens_and_says_whether_it_was_changed(
+    stream: bool, agent: str, change: Callable[[str], str], rewritten: bool
+) -> None:
+    async def answer(exchange: Exchange) -> None:
+        if not stream:
+            response = await stage.upstream.fetch(exchange.request, exchange=exchange)
+            await exchange.respond(Response.of(change(response.text)))
+            return
+        async with stage.upstream.open_response(exchange.request, exchange=exchange) as events:
+            async with exchange.open_stream() as stream_:
+                async for event in events:
+                    if isinstance(event, PartDelta):
+                        event = PartDelta(event.index, change(event.text))
+                    await stream_.send(event)
+
+    with trio.fail_after(5):
+        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
+            stage.upstream.policy_version = "step-12"
+            assert (await stage.ask(agent, stream=stream)).status_code == 200
+    (turn,) = stage.rollout.trace
+    assert turn.rewritten is rewritten
+    assert turn.tokens is not None
+    assert turn.tokens.completion_ids == array("i", IDS)
+    assert (turn.tokens.policy_version, turn.tokens.gaps) == ("step-12", ())
+    (step,) = steps(stage.rollout.trace)
+    assert step.gaps == (("rewritten_response",) if rewritten else ())
+
+
+async def test_a_stream_that_the_program_ends_before_it_is_whole_has_its_tokens_with_a_gap() -> None:
+    async def answer(exchange: Exchange) -> None:
+        async with stage.upstream.open_response(exchange.request, exchange=exchange) as events:
+            async with exchange.open_stream() as stream:
+                async for event in events:
+                    await stream.send(event)
+                    if isinstance(event, PartDelta):
+                        break
+
+    with trio.fail_after(5):
+        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
+            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    (turn,) = stage.rollout.trace
+    assert turn.tokens is not None
+    assert "upstream_truncated" in turn.tokens.gaps
+
+
+async def test_an_answer_of_the_programs_own_is_not_rewritten() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await stage.upstream.fetch(exchange.request)
+        await exchange.respond("mine")
+
+    with trio.fail_after(5):
+        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
+            await stage.ask(CHAT)
+    (turn,) = stage.rollout.trace
+    assert (turn.rewritten, turn.tokens) == (False, None)

@@ -9,7 +9,7 @@ import msgspec
 from .._checks import NamesItself
 from .content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 
-__all__ = ["Response", "ResponsePart", "StopReason", "Usage"]
+__all__ = ["Response", "ResponsePart", "StopReason", "Usage", "said_in"]
 
 ResponsePart: TypeAlias = Text | Reasoning | ToolCall | RefusalText | Opaque
 
@@ -81,3 +81,21 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     def stopped(self) -> StopReason:
         """`stop_reason`, or what the content implies."""
         return self.stop_reason or ("tool_use" if self.tool_calls else "end")
+
+
+def said_in(response: Response) -> list[Json]:
+    """What a model has said in it, part by part: equal for answers that are the same to the letter.
+
+    Ids of calls, and what the wire has beside, are not the model's.
+    """
+    return [_said(part) for part in response.content]
+
+
+def _said(part: ResponsePart) -> Json:
+    match part:
+        case ToolCall(name=name, arguments=arguments):
+            return "call", name, arguments
+        case Opaque(dialect=dialect, raw=raw):
+            return dialect, raw
+        case _:
+            return type(part).__name__, part.text

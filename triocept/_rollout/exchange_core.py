@@ -27,7 +27,7 @@ from .._canonical.fold import Fold
 from .._canonical.given import fit_notes
 from .._canonical.held import HeldCalls
 from .._canonical.request import Request
-from .._canonical.response import Response, ResponsePart, Usage
+from .._canonical.response import Response, ResponsePart, Usage, said_in
 from .._canonical.tokens import Estimator
 from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
@@ -151,6 +151,8 @@ class ExchangeCore:
         """What it counts against."""
         self.tokens: Callable[[], Tokens] | None = None
         """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
+        self.sampled: Callable[[], Response] | None = None
+        """What an upstream said that the program has asked for it, and may answer otherwise than; set by that one."""
 
     def __repr__(self) -> str:
         state = kind_of(self.outcome) if self.outcome else "waiting"
@@ -441,7 +443,15 @@ class ExchangeCore:
             started_at=self._started_at,
             first_event=self._first_event,
             duration=trio.current_time() - self._start,
+            attended=self.answer.attended,
+            rewritten=self._is_rewritten(response),
             branch=self.rollout.trace.branch,
             notes=self._notes,
             tokens=self.tokens() if self.tokens is not None else None,
         )
+
+    def _is_rewritten(self, response: Response | None) -> bool:
+        """Whether this says something else than what was sampled for it."""
+        if self.sampled is None or response is None:
+            return False
+        return said_in(response) != said_in(self.sampled())

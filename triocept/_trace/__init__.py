@@ -9,6 +9,7 @@
 * `conversations`: the same for all turns, by the messages where the agent says nothing.
 * `cost`: what turns have used, and what that cost.
 * `tokens`: what the engine read and sampled.
+* `views`: what a trainer needs of a trace: steps, flat branches, drift.
 * `recorder`: where turns go beside the trace.
 * `lines`: the file's form. `linefile`: whole lines, appended by several programs. `jsonl` writes the file, `reader`
   reads it.

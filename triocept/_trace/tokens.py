@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-__all__ = ["Tokens", "packed_floats", "packed_ids"]
+__all__ = ["Tokens", "packed_floats", "packed_ids", "unpacked_floats", "unpacked_ids"]
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -30,6 +30,14 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     """The profile: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
     """Which weights these were, as the engine says, else as `upstream.policy_version` said; None: nobody said."""
+    temperature: float | None = None
+    """The one that the server was asked for, or says that it took; None: nobody said, it was the server's own."""
+    stop_included: bool | None = None
+    """Whether the completion ends with the token that ends a turn, as the server says; None: it does not."""
+    routed_experts: bytes = b""
+    """To which experts each token of prompt and completion went, but for the last, where the server says it (vLLM with
+    `--enable-return-routed-experts`, in a whole answer): a `.npy` file of shape (tokens, layers, experts per token),
+    which `numpy.load(io.BytesIO(...))` reads. Empty: nobody said."""
     gaps: tuple[str, ...] = ()
     """What is wrong with it: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`, `logprob_count`,
     `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty: every check was passed."""
@@ -37,21 +45,17 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     @property
     def prompt_ids(self) -> array[int]:
         """The ids of the prompt, as an `array` of 32-bit integers (NumPy reads it without a copy)."""
-        return _ids(self.prompt)
+        return unpacked_ids(self.prompt)
 
     @property
     def completion_ids(self) -> array[int]:
         """The ids of the completion, likewise."""
-        return _ids(self.completion)
+        return unpacked_ids(self.completion)
 
     @property
     def logprobs(self) -> array[float]:
         """The log probability of each token of the completion, as an `array` of 32-bit floats."""
-        values: array[float] = array("f")
-        values.frombytes(self.probabilities)
-        if sys.byteorder == "big":
-            values.byteswap()
-        return values
+        return unpacked_floats(self.probabilities)
 
 
 def packed_ids(ids: Iterable[int]) -> bytes:
@@ -70,8 +74,18 @@ def packed_floats(numbers: Iterable[float]) -> bytes:
     return values.tobytes()
 
 
-def _ids(data: bytes) -> array[int]:
+def unpacked_ids(data: bytes) -> array[int]:
+    """Token ids out of bytes."""
     values: array[int] = array("i")
+    values.frombytes(data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def unpacked_floats(data: bytes) -> array[float]:
+    """Numbers out of bytes."""
+    values: array[float] = array("f")
     values.frombytes(data)
     if sys.byteorder == "big":
         values.byteswap()

@@ -56,6 +56,11 @@ class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """Seconds from there to the first increment of the answer; None where it was given whole."""
     duration: float
     """Seconds from there to the moment it settled."""
+    attended: bool = True
+    """Whether a connection of the agent waited for the answer when it settled. What it then got of it a turn cannot
+    say: it is recorded before the last byte leaves."""
+    rewritten: bool = False
+    """Whether the program answered with something else than `tokens` spell, which an upstream had sampled for it."""
     branch: Branch | None = None
     """Of a child rollout: where it leaves its parent."""
     notes: dict[str, Json] = {}

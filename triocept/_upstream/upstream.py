@@ -29,7 +29,7 @@ import trio
 
 from .._canonical.content import Json, Message, Text
 from .._canonical.events import Event, ResponseEnd, ResponseStart
-from .._canonical.fold import assemble, events_of
+from .._canonical.fold import Fold, assemble, events_of
 from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
@@ -176,11 +176,13 @@ class Upstream:
             else:
                 await self._answer_stream(exchange, reply, call, version)
 
-    async def fetch(self, request: Request) -> Response:
+    async def fetch(self, request: Request, *, exchange: Exchange | None = None) -> Response:
         """Ask for a whole answer.
 
         Args:
             request: in any dialect; `stream` in it counts for nothing. A message's content may be a text.
+            exchange: which it is asked for. Its turn gets the tokens, if the upstream was opened for them, and says
+                whether it was answered with something else (`Turn.rewritten`). Of several answers the last one counts.
 
         Raises:
             TypeError, ValueError: that is no request; the text names the place in it.
@@ -189,11 +191,16 @@ class Upstream:
 
         Cancellation: closes the connection to the provider.
         """
-        request = _given("fetch", request)
+        request, version = _given("fetch", request), self.policy_version
         call = self._requests.of_request(request, stream=False)
         with self._named():
             async with self._open(call) as reply:
                 response, _ = await self._read_whole(reply, call)
+        if exchange is not None:
+            core = core_of(exchange)
+            core.sampled = lambda: response
+            if call.collector is not None:
+                core.tokens = partial(call.collector.tokens, response.usage, version)
         return response
 
     async def count_input_tokens(self, request: Request) -> int | None:
@@ -211,7 +218,9 @@ class Upstream:
         self._check_open()
         return await self._counter.count(request)
 
-    def open_response(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def open_response(
+        self, request: Request, *, exchange: Exchange | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Ask for a stream: `async with upstream.open_response(request) as events`.
 
         The events come as the provider sends them, `ResponseEnd` last. When the body begins, the first one is there.
@@ -220,11 +229,13 @@ class Upstream:
 
         Arguments, errors and cancellation are those of `fetch`; what happens in the middle is raised by the iteration.
         """
-        return self._open_response(request)
+        return self._open_response(request, exchange)
 
     @asynccontextmanager
-    async def _open_response(self, request: Request) -> AsyncIterator[AsyncIterator[Event]]:
-        request = _given("open_response", request)
+    async def _open_response(
+        self, request: Request, exchange: Exchange | None
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        request, version = _given("open_response", request), self.policy_version
         call = self._requests.of_request(request, stream=True)
         with self._named():
             async with AsyncExitStack() as stack:
@@ -232,7 +243,9 @@ class Upstream:
                 pieces = await self._pieces(reply, call)
                 first = await pieces.next()
                 reply.patience.pause(True)
-                yield await stack.enter_async_context(aclosing(_flat(first, pieces, reply.patience)))
+                sampled = None if exchange is None else _Sampled(core_of(exchange), call.collector, version)
+                events = _flat(first, pieces, reply.patience, sampled)
+                yield await stack.enter_async_context(aclosing(events))
 
     # From the call to the head of its answer
 
@@ -608,10 +621,31 @@ def _given(who: str, request: object) -> Request:
         raise exc.with_traceback(None) from None  # the line of interest is the caller's
 
 
+class _Sampled:
+    """What is sampled for an exchange that its program answers itself, as it comes."""
+
+    def __init__(self, exchange: ExchangeCore, collector: Collector | None, version: str | None) -> None:
+        self._exchange = exchange
+        self._collector = collector
+        self._version = version
+        self._fold = Fold()
+        exchange.sampled = self._fold.response
+
+    def add(self, piece: Relayed) -> None:
+        """One more piece."""
+        for event in piece.events:
+            self._fold.add(event)
+        if self._collector is not None:
+            usage = _usage_of(piece)
+            self._exchange.tokens = partial(self._collector.tokens, usage, self._version, whole=piece.last)
+
+
 async def _flat(
-    piece: Relayed | None, pieces: Pieces | _Whole, patience: Patience
+    piece: Relayed | None, pieces: Pieces | _Whole, patience: Patience, sampled: _Sampled | None = None
 ) -> AsyncGenerator[Event, None]:
     while piece is not None:
+        if sampled is not None:
+            sampled.add(piece)
         for event in piece.events:
             yield event
         patience.pause(False)

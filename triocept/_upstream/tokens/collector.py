@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from collections.abc import Iterable
 
 import msgspec
@@ -32,7 +33,17 @@ _ROOT_IDS = (
     *("prompt_token_ids", "prompt_logprobs", "sglext", "input_ids", "output_ids", "response_token_ids"),
     _VERBOSE,
 )
-_CHOICE_IDS = ("token_ids", "prompt_token_ids", "prompt_logprobs", "sglext", "response_token_ids")
+_CHOICE_IDS = (
+    *("token_ids", "prompt_token_ids", "prompt_logprobs", "sglext", "response_token_ids"),
+    "routed_experts",
+)
+_DONE = frozenset({"stop", "tool_calls"})
+"""Why an answer ends that the model has ended itself, or a stop string."""
+_STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
+"""What of a choice says by what it was ended (a number: a token, a text: a stop string), and what its silence says:
+vLLM is silent where it was the model's own stop token."""
+_STOP_TYPES = {"eos": True, "word": False, "limit": False}
+"""llama.cpp's words."""
 _VERSIONS = ("weight_version", "weight_versions", "policy_version", "model_version")
 
 
@@ -50,11 +61,13 @@ class Collector:
     Args:
         engine: the profile's name.
         strip: what the agent must not see.
+        temperature: that it is asked for; None: it is the server's own.
     """
 
-    def __init__(self, engine: str, *, strip: Wanted) -> None:
+    def __init__(self, engine: str, *, strip: Wanted, temperature: float | None = None) -> None:
         self._engine = engine
         self._strip = strip
+        self._temperature = temperature
         self.prompt_text: str | None = None
         """The prompt as the server rendered it, where it tells that and not its ids (llama.cpp)."""
         self._prompt: list[int] = []
@@ -62,6 +75,8 @@ class Collector:
         self._named: list[int | None] = []  # the ids that the log probabilities name themselves
         self._logprobs: list[float] = []
         self._version: str | None = None
+        self._stop_included: bool | None = None
+        self._experts = b""
         self._gaps: dict[str, None] = {}
 
     def document(self, body: bytes) -> bytes:
@@ -116,6 +131,9 @@ class Collector:
             probabilities=packed_floats(self._logprobs),
             engine=self._engine,
             policy_version=self._version or version,
+            temperature=self._temperature,
+            stop_included=self._stop_included,
+            routed_experts=self._experts,
             gaps=tuple(self._gaps),
         )
 
@@ -135,6 +153,7 @@ class Collector:
                 continue
             self._take(choice)
             self._take_logprobs(choice.get("logprobs"))
+            self._take_end(choice)
 
     def _take(self, place: dict[str, Json]) -> None:
         inner = place.get("sglext")
@@ -150,6 +169,23 @@ class Collector:
         self._completion += _ids(verbose.get("tokens"))
         prompt = verbose.get("prompt")
         self.prompt_text = prompt if isinstance(prompt, str) else None
+        settings = verbose.get("generation_settings")
+        if isinstance(settings, dict):
+            self._temperature = _float(settings.get("temperature"))
+        self._stop_included = _STOP_TYPES.get(str(verbose.get("stop_type")))
+
+    def _take_end(self, choice: dict[str, Json]) -> None:
+        """How it ended: with the token that ends a turn, with a stop string, or at its bound."""
+        reason = choice.get("finish_reason")
+        if reason == "length":
+            self._stop_included = False
+        elif reason in _DONE and self._engine in _STOPS:
+            name, by_silence = _STOPS[self._engine]
+            stopped_by = choice.get(name)
+            self._stop_included = by_silence if stopped_by is None else isinstance(stopped_by, int)
+        experts = choice.get("routed_experts")
+        if isinstance(experts, str):
+            self._experts = _decoded(experts)
 
     def _take_logprobs(self, logprobs: Json) -> None:
         if not isinstance(logprobs, dict):
@@ -240,3 +276,14 @@ def _is_no_evidence(value: float) -> bool:
 
 def _differ(named: Iterable[int | None], ids: list[int]) -> bool:
     return any(name is not None and name != each for name, each in zip(named, ids, strict=False))
+
+
+def _float(value: Json) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return b""

@@ -67,7 +67,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             logprobs="logprobs" in new,
             usage=counts,
         )
-        return {**document, **new}, Collector(self.name, strip=wanted)
+        temperature = document.get("temperature")
+        known = float(temperature) if isinstance(temperature, (int, float)) else None
+        return {**document, **new}, Collector(self.name, strip=wanted, temperature=known)
 
 
 PROFILES: dict[str, Profile] = {

@@ -1,0 +1,65 @@
+"""How the messages of two turns are related: by this a difference of their tokens is somebody's doing.
+
+Rules:
+
+1. `same`: a turn has the other's messages at its head, to the letter, then its answer (by `message_key`: agents tell it
+   without the reasoning, and write arguments anew), and the same tools.
+2. `edited`: some of it. The agent has changed its history, its tools, or a line of the system prompt (Claude Code has
+   one that is new in each call).
+3. `none`: nothing but system prompts, which many a conversation shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from ..._canonical.content import Message, Opaque, Part, ToolResult
+from ..message_key import joined, message_key
+from ..turn import Turn
+
+__all__ = ["MessageRelation", "relation_of"]
+
+MessageRelation: TypeAlias = Literal["same", "edited", "none"]
+_SYSTEM = ("system", "developer")
+
+
+def relation_of(turn: Turn, earlier: Turn) -> MessageRelation:
+    """How the messages of `turn` are related to those, and the answer, of one before it."""
+    messages, before = turn.request.messages, earlier.request.messages
+    common = _same_to_the_letter(messages, before)
+    if common == len(before) and _has_answer(turn, earlier) and turn.request.tools == earlier.request.tools:
+        return "same"
+    return "edited" if any(message.role not in _SYSTEM for message in messages[:common]) else "none"
+
+
+def _same_to_the_letter(messages: Sequence[Message], before: Sequence[Message]) -> int:
+    """How many messages at the head are the same."""
+    pairs = zip(messages, before, strict=False)
+    return sum(
+        1 for _ in takewhile(lambda pair: pair[0] is pair[1] or _bare(pair[0]) == _bare(pair[1]), pairs)
+    )
+
+
+def _bare(message: Message) -> Message:
+    """A message without what the model does not read: marks for a cache, and the like."""
+    return msgspec.structs.replace(message, content=tuple(map(_bare_part, message.content)), extra=None)
+
+
+def _bare_part(part: Part) -> Part:
+    if isinstance(part, ToolResult):
+        part = msgspec.structs.replace(part, content=tuple(map(_bare_part, part.content)))
+    return part if isinstance(part, Opaque) else msgspec.structs.replace(part, extra=None)
+
+
+def _has_answer(turn: Turn, earlier: Turn) -> bool:
+    """Whether what the model says behind the messages of `earlier` is the answer to them."""
+    if earlier.response is None:
+        return False
+    behind = turn.request.messages[len(earlier.request.messages) :]
+    told = list(takewhile(lambda message: message.role == "assistant", behind))
+    answer = Message("assistant", tuple(earlier.response.content))
+    return bool(told) and message_key(joined(told)) == message_key(answer)

@@ -1,0 +1,130 @@
+"""Calls in a row, flat: what is trained on as one sequence.
+
+Rules:
+
+1. A branch ends in a call that is trained on and that no other such call extends; it begins with the prompt of the
+   first call in its row. All calls in the row are in it, at their places: each prompt begins with all that is before.
+2. A sampled token that several branches share is trained on in the first of them, and in no other.
+3. A call that has gaps is context: its tokens are there, and none is trained on.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from ..tokens import unpacked_floats, unpacked_ids
+from ..trace import Trace
+from .step import Step, rooted_steps
+from .token_tree import Node
+
+__all__ = ["Span", "TokenBranch", "branches"]
+
+_BYTES = 4
+"""Of an id, and of a log probability."""
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """The completion of one call in a branch."""
+
+    step: Step
+    start: int
+    """Its first token's place in the branch."""
+    stop: int
+    """The place behind its last one."""
+    trained: bool
+    """Whether it is trained on here: it has no gap, and no earlier branch has it."""
+
+
+class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls in a row as one sequence of tokens."""
+
+    spans: tuple[Span, ...]
+    """What was sampled, in order; the rest is what the agent and the template have put between."""
+    ids: bytes
+    """Little-endian int32, one for each token; `token_ids` reads them."""
+    mask: bytes
+    """A byte for each token: 1 if it was sampled and is trained on here, else 0."""
+    probabilities: bytes
+    """Little-endian float32: the log probability of each token that was sampled, 0.0 for any other; `logprobs` reads
+    them."""
+
+    @property
+    def token_ids(self) -> array[int]:
+        """The ids, as an `array` of 32-bit integers."""
+        return unpacked_ids(self.ids)
+
+    @property
+    def logprobs(self) -> array[float]:
+        """The log probabilities, as an `array` of 32-bit floats."""
+        return unpacked_floats(self.probabilities)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The calls in it."""
+        return tuple([span.step for span in self.spans])
+
+
+def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch, ...]:
+    """The sampled tokens of a rollout, each to be trained on exactly once, as flat sequences.
+
+    Where the agent goes on from what was sampled, and its next prompt begins with those very ids, that is one
+    sequence. Where it does not (a sub-agent, a compacted history, ids that differ: see `drift`), it is another one.
+    Calls that are not trained on and lead to none that is are in no branch; `steps` has them all.
+
+    Args:
+        trace: live, sealed, or read from a file. Its children are not in it.
+        accept: as of `steps`.
+
+    Raises:
+        ValueError: as of `steps`.
+    """
+    rooted = rooted_steps(trace, accept)
+    by_node = {node: step for step, node in rooted if node is not None}
+    taken: set[Node] = set()
+    return tuple([_branch(leaf, by_node, taken) for leaf in _leaves(by_node)])
+
+
+def _leaves(by_node: dict[Node, Step]) -> list[Node]:
+    """Those that are trained on and lead to no other such, in the order in which they began."""
+    trained = [node for node, step in by_node.items() if step.trained]
+    inner = {above for node in trained for above in _above(node)}
+    return sorted([node for node in trained if node not in inner], key=_age)
+
+
+def _above(node: Node) -> Iterator[Node]:
+    at = node.parent
+    while at is not None:
+        yield at
+        at = at.parent
+
+
+def _age(node: Node) -> tuple[float, str]:
+    return node.turn.started_at, node.turn.id
+
+
+def _branch(leaf: Node, by_node: dict[Node, Step], taken: set[Node]) -> TokenBranch:
+    row = [*reversed(list(_above(leaf))), leaf]
+    count = leaf.end // _BYTES
+    mask, probabilities = bytearray(count), bytearray(count * _BYTES)
+    spans = []
+    for node in row:
+        step = by_node[node]
+        tokens = step.tokens
+        size = len(tokens.completion)
+        start, stop = (node.end - size) // _BYTES, node.end // _BYTES
+        trained = step.trained and node not in taken
+        if trained:
+            taken.add(node)
+            mask[start:stop] = b"\1" * (stop - start)
+        if len(tokens.probabilities) == size and not step.gaps:
+            probabilities[start * _BYTES : stop * _BYTES] = tokens.probabilities
+        spans.append(Span(step=step, start=start, stop=stop, trained=trained))
+    return TokenBranch(
+        spans=tuple(spans),
+        ids=b"".join([node.new for node in row]),
+        mask=bytes(mask),
+        probabilities=bytes(probabilities),
+    )

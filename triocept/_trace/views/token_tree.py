@@ -1,0 +1,97 @@
+"""Which prompt begins with which turn's prompt and completion, token by token.
+
+Rules:
+
+1. A turn holds its prompt and its completion. It extends the turn that holds the longest beginning of its prompt: what
+   the messages say does not count, so the result is that of any order of the turns.
+2. Of turns that hold the very same, the one counts that the messages continue, else the first; and that is said.
+3. A turn is found by its length and its last few ids before it is compared with them all: as much is compared as there
+   is of tokens, not as there are of pairs of turns.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..tokens import Tokens
+from ..turn import Turn
+
+__all__ = ["Node", "token_tree"]
+
+_TAIL = 32
+"""Bytes, which are eight ids."""
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Node:
+    """A turn in the tree."""
+
+    turn: Turn
+    tokens: Tokens
+    """Those of the turn, of which neither prompt nor completion is empty."""
+    parent: Node | None
+    """What it extends."""
+    ambiguous: bool
+    """Whether that is one of several that hold the very same, and the messages do not say which."""
+
+    @property
+    def end(self) -> int:
+        """How many bytes it holds."""
+        return len(self.tokens.prompt) + len(self.tokens.completion)
+
+    @property
+    def new(self) -> bytes:
+        """The bytes that it holds behind those of its parent."""
+        return self.tokens.prompt[self.parent.end if self.parent else 0 :] + self.tokens.completion
+
+    def begins(self, prompt: bytes) -> bool:
+        """Whether `prompt` begins with all that it holds."""
+        own = self.tokens
+        return prompt.startswith(own.prompt) and prompt.startswith(own.completion, len(own.prompt))
+
+
+class _Index:
+    """Nodes by what they hold."""
+
+    def __init__(self) -> None:
+        self._ends: list[int] = []
+        self._nodes: dict[int, dict[bytes, list[Node]]] = {}
+
+    def add(self, node: Node) -> None:
+        if node.end not in self._nodes:
+            insort(self._ends, node.end)
+        tail = (node.tokens.prompt[-_TAIL:] + node.tokens.completion)[-_TAIL:]
+        self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
+
+    def longest(self, prompt: bytes) -> list[Node]:
+        """Those that hold the longest beginning of `prompt` that any holds."""
+        for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
+            alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
+            if found := [node for node in alike if node.begins(prompt)]:
+                return found
+        return []
+
+
+def token_tree(turns: Iterable[Turn], parents: Mapping[str, str | None]) -> dict[str, Node]:
+    """The nodes of all turns that have the ids of their prompt and of their completion, by turn.
+
+    Args:
+        turns: in any order.
+        parents: which turn continues which, by the messages.
+    """
+    index, nodes = _Index(), {}
+    for turn in sorted(turns, key=_by_length):
+        if (tokens := turn.tokens) is not None and tokens.prompt and tokens.completion:
+            longest = index.longest(tokens.prompt)
+            told = next((node for node in longest if node.turn.id == parents.get(turn.id)), None)
+            parent = told or next(iter(longest), None)
+            node = nodes[turn.id] = Node(turn, tokens, parent, told is None and len(longest) > 1)
+            index.add(node)
+    return nodes
+
+
+def _by_length(turn: Turn) -> tuple[int, float, str]:
+    held = len(turn.tokens.prompt) + len(turn.tokens.completion) if turn.tokens is not None else 0
+    return held, turn.started_at, turn.id
