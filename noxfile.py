@@ -266,7 +266,7 @@ def lowest(session: nox.Session) -> None:
 
 QUICK = (
     *("tests/sdk/test_ready_clients.py", "tests/services", "tests/cli/test_cli.py"),
-    *(f"tests/server/test_{name}.py" for name in ("encoding", "fast", "http2", "tls", "websocket")),
+    *(f"tests/server/test_{name}.py" for name in ("encoding", "http2", "own_http1", "tls", "websocket")),
     *(f"tests/upstream/test_{name}.py" for name in ("failures", "relay")),
 )
 """What meets each dependency. The official SDKs are tested for themselves as they are today: that is `tests`."""

@@ -59,7 +59,7 @@ def nothing_is_left_open() -> Iterator[None]:
     gc.collect()
 
 
-WAYS = ("the fast way", "through ASGI", "HTTP/2")
+WAYS = ("own HTTP/1.1", "through ASGI", "HTTP/2")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -75,7 +75,7 @@ def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     by HTTP/2; in this test one of them. Over HTTP/2 speak the clients of httpx2, and what `connected` gives."""
     way: str = request.param
     defaults = serve_endpoint.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
-    monkeypatch.setitem(defaults, "fast", way == "the fast way")
+    monkeypatch.setitem(defaults, "own_http1", way == "own HTTP/1.1")
     if way == "HTTP/2":
         monkeypatch.setitem(defaults, "http2", True)
         monkeypatch.setattr(asking, "over_http2", True)

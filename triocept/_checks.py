@@ -41,6 +41,9 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_RENAMED = {"fast": "own_http1"}
+"""Keywords of earlier releases, and what they are called now."""
+
 
 def described(value: object) -> str:
     """A value as a message shows it: its type, and the beginning of it."""
@@ -80,7 +83,7 @@ def check_choice(name: str, value: object, choices: object) -> None:
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
     """See whether a function knows all the keywords that it was given."""
     for name in given.keys() - known:
-        near = get_close_matches(name, known, 1)
+        near = get_close_matches(_RENAMED.get(name, name), known, 1)
         hint = f": {near[0]}?" if near else f"; it takes {', '.join(known)}"
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 

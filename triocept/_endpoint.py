@@ -217,7 +217,7 @@ async def serve_endpoint(
     on_lost_url: OnLostURL = "raise",
     limits: EndpointLimits = LIMITS,
     dialects: Iterable[Dialect] = (),
-    fast: bool = True,
+    own_http1: bool = True,
     http2: bool = False,
     websocket: bool = True,
 ) -> AsyncIterator[Endpoint]:
@@ -241,9 +241,9 @@ async def serve_endpoint(
         on_lost_url: what becomes of a rollout whose agent was given a public URL (`reach="public"`) that will not
             come back, because the tunnel has another one now or has been down for `tunnel_health.patience`. `raise`
             cancels its body with `TunnelError`; `move` lets it live on, and what it says from then on is the new URL.
-        fast: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI, as
-            HTTP/2 and every other route: slower, and otherwise the same, but to a client that closes its half while
-            the end of its answer is written.
+        own_http1: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI,
+            as HTTP/2 and every other route: slower, and otherwise the same, but to a client that closes its half
+            while the end of its answer is written.
         limits: what the endpoint puts up with: connections, seconds, bytes; each has a default.
         dialects: spoken beside those of the package, and beside those that installed packages bring (the entry points
             `triocept.dialects`; one that cannot be loaded is a warning in the log). `triocept.dialects` says how to
@@ -272,7 +272,7 @@ async def serve_endpoint(
 
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
-    for name, value in (("fast", fast), ("http2", http2), ("websocket", websocket)):
+    for name, value in (("own_http1", own_http1), ("http2", http2), ("websocket", websocket)):
         check_bool(name, value)
     check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
     ssl_context = _ssl_context(tls, http2=http2)
@@ -307,7 +307,7 @@ async def serve_endpoint(
                 limits=limits,
                 grace=grace,
                 max_body=max_body,
-                fast=fast,
+                own_http1=own_http1,
                 http2=http2,
                 websocket=websocket,
             )
@@ -364,7 +364,7 @@ class EndpointOptions(TypedDict, total=False):
     """What the endpoint puts up with: `EndpointLimits()`, unless said otherwise."""
     dialects: Iterable[Dialect]
     """Spoken beside those of the package: none, unless said otherwise."""
-    fast: bool
+    own_http1: bool
     """Whether model calls on HTTP/1.1 go straight to their rollout: True, unless said otherwise."""
     http2: bool
     """Whether HTTP/2 is spoken, too: False, unless said otherwise."""
@@ -380,7 +380,7 @@ async def run_endpoint(
     `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
 
     Keywords: host, port, recorder, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
-    dialects, fast, http2, websocket; see `serve_endpoint`.
+    dialects, own_http1, http2, websocket; see `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:

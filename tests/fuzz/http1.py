@@ -1,4 +1,4 @@
-"""HTTP/1.1: the fast way and the way through hypercorn and ASGI are one, in whatever segments the bytes come.
+"""HTTP/1.1: its own way and the way through hypercorn and ASGI are one, in whatever segments the bytes come.
 
 Each input goes four ways: by either, in one segment and in its own. In all of them there are the same statuses, the
 same bodies, the same exchanges, and the same fate of the connection; what may differ is in `DIFFERENCES`.
@@ -56,7 +56,7 @@ class Seen:
 
 @asynccontextmanager
 async def open_check() -> AsyncIterator[Check]:
-    async with open_stages({"fast": True}, {"fast": False}) as stages:
+    async with open_stages({"own_http1": True}, {"own_http1": False}) as stages:
         tried = 0
 
         async def check(value: Input) -> None:
@@ -81,7 +81,7 @@ async def _check(value: Input, stages: list[Stage], *, honest: bool) -> None:
     if end not in ENDINGS:
         raise Unfit
     ways: dict[str, Seen] = {}
-    for stage, name in zip(stages, ("the fast way", "through ASGI"), strict=True):
+    for stage, name in zip(stages, ("own HTTP/1.1", "through ASGI"), strict=True):
         ways[f"{name}, in one segment"] = await _try(stage, [text], end, honest=honest)
         ways[f"{name}, cut"] = await _try(stage, segments, end, honest=False)
     first, *others = ways
@@ -175,7 +175,7 @@ def _is_plain(name: str, seen: Seen, count: int, text: str) -> None:
 
 
 def _cut_body(one: Seen, other: Seen) -> bool:
-    """A body that its client's end cuts: h11 says 400, the fast way says nothing. Nobody waits for it."""
+    """A body that its client's end cuts: h11 says 400, our own way says nothing. Nobody waits for it."""
     return _is_h11s(one.answers[len(other.answers) :]) and one.fate != "open" and other.fate != "open"
 
 

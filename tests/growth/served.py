@@ -163,7 +163,7 @@ def served(
             WorkerContext(None),
             stream,
             admission=admission,
-            fast=partial(HTTP11, routes=ROUTES, intake=partial(front.intake, admission=admission)),
+            http11=partial(HTTP11, routes=ROUTES, intake=partial(front.intake, admission=admission)),
             front=front,
             max_body=1 << 40,
             http2=True,

@@ -202,8 +202,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
 async def main():
     limits = triocept.EndpointLimits(connections=int(sys.argv[1]) or None)
-    fast, http2 = sys.argv[2] == "the fast way", sys.argv[2] == "HTTP/2"
-    async with triocept.serve_endpoint(limits=limits, fast=fast, http2=http2) as endpoint:
+    own_http1, http2 = sys.argv[2] == "own HTTP/1.1", sys.argv[2] == "HTTP/2"
+    async with triocept.serve_endpoint(limits=limits, own_http1=own_http1, http2=http2) as endpoint:
         async with endpoint.open_rollout(lambda exchange: exchange.respond("hi")) as rollout:
             print(endpoint.port, rollout.api_key, rollout.id, flush=True)
             await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)

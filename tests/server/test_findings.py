@@ -220,7 +220,7 @@ INTERRUPTED = """
 
     async def main():
         http2 = way == "HTTP/2"
-        async with triocept.serve_endpoint(fast=way == "the fast way", http2=http2) as endpoint:
+        async with triocept.serve_endpoint(own_http1=way == "own HTTP/1.1", http2=http2) as endpoint:
             async with endpoint.open_rollout(answer) as rollout:
                 if where == "server":
                     from triocept._server import intake

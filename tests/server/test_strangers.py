@@ -207,7 +207,7 @@ async def test_a_head_has_so_many_lines_and_no_more(start: bytes) -> None:
 
 @pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 async def test_a_model_calls_head_has_no_more_lines_though_each_is_another_header() -> None:
-    """What the fast way would take."""
+    """What HTTP/1.1's own way would take."""
     with trio.fail_after(20):
         async with serve_endpoint(limits=EndpointLimits(head_lines=100)) as endpoint:
             for count, status in ((100, b" 401"), (101, b" 431")):

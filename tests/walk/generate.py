@@ -112,13 +112,13 @@ class _Generator:
     # Places
 
     def open_place(self) -> None:
-        number, fast = self.number(), self.maybe(0.7)
+        number, own_http1 = self.number(), self.maybe(0.7)
         self.endpoints.append(number)
         if self.maybe(0.15):
             self.pools.append(number)
-            self.steps.append(OpenPool(number=number, moves=self.maybe(0.7), fast=fast, pause=self.pause()))
+            self.steps.append(OpenPool(number=number, moves=self.maybe(0.7), own_http1=own_http1, pause=self.pause()))
         else:
-            self.steps.append(OpenEndpoint(number=number, fast=fast, pause=self.pause()))
+            self.steps.append(OpenEndpoint(number=number, own_http1=own_http1, pause=self.pause()))
 
     def end_endpoint(self) -> None:
         endpoint = self.chance.choice(self.endpoints)

@@ -63,7 +63,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class OpenEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="endpoint"):
     number: int
-    fast: bool = True
+    own_http1: bool = True
     pause: int = 0
 
 
@@ -72,7 +72,7 @@ class OpenPool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
 
     number: int
     moves: bool = True
-    fast: bool = True
+    own_http1: bool = True
     pause: int = 0
 
 

@@ -47,7 +47,7 @@ class Place:
         return self.over or self.crashed
 
     def _open(self) -> AbstractAsyncContextManager[Any]:
-        serve: Any = partial(serve_endpoint, fast=self.step.fast, http2=True, grace=GRACE)
+        serve: Any = partial(serve_endpoint, own_http1=self.step.own_http1, http2=True, grace=GRACE)
         if isinstance(self.step, OpenEndpoint):
             return serve()  # type: ignore[no-any-return]
         return serve_pool([serve, serve], on_lost_endpoint="move" if self.step.moves else "raise")

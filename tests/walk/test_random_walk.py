@@ -41,7 +41,7 @@ ONCE_FAILED: dict[str, tuple[Step, ...]] = {
         Stop(rollout=2),
     ),
     "a client that went while it was refused left a traceback in the log": (
-        OpenEndpoint(number=1, fast=False),
+        OpenEndpoint(number=1, own_http1=False),
         OpenRollout(number=2, endpoint=1),
         *(Visit(rollout=2, path="/mcp", leaves=turns, pause=50) for turns in range(60)),
     ),

@@ -5,7 +5,7 @@
   shown none are read a few at a time.
 * `base_connection`: what every protocol needs of the connection that it is spoken on. `wire`: its bytes.
 * `connection`: hypercorn's TCPServer, one fault domain each; speaks what its client speaks.
-* `http11`: model calls over HTTP/1.1, without hypercorn: the fast way. `inbox`: what their clients have sent.
+* `http11`: model calls over HTTP/1.1, without hypercorn: HTTP/1.1's own way. `inbox`: what their clients have sent.
 * `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.
 * `websocket_connection`: a websocket's handshake, messages and end.

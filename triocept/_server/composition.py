@@ -31,7 +31,7 @@ def compose_server(
     limits: EndpointLimits,
     grace: float,
     max_body: int,
-    fast: bool,
+    own_http1: bool,
     http2: bool,
     websocket: bool,
 ) -> tuple[Server, Front, Any]:
@@ -42,7 +42,7 @@ def compose_server(
         ssl_context=ssl_context,
         grace=grace,
         refuse_waiting=registry.close,
-        fast=fast,
+        own_http1=own_http1,
         max_body=max_body,
         admission=admission,
         http2=http2,

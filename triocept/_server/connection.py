@@ -77,7 +77,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
 
     Args:
         admission: the door that it came through.
-        fast: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
+        http11: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
         front: the application, as HTTP/2 and websockets have it.
         max_body: bytes of a body, and of a websocket's message.
         http2: whether HTTP/2 is spoken on plain TCP to whoever begins with it. (On TLS it has been agreed on.)
@@ -91,7 +91,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
         *,
         admission: Admission,
-        fast: Callable[[Connection], HTTP11] | None,
+        http11: Callable[[Connection], HTTP11] | None,
         front: Front,
         max_body: int,
         http2: bool,
@@ -99,7 +99,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
         BaseConnection.__init__(self, stream, admission)  # hypercorn's own calls nobody's
         self.offers_http2 = http2
-        self._fast = fast
+        self._http11 = http11
         self._front = front
         self._max_body = max_body
         self._corked: bytearray | None = None
@@ -127,7 +127,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             await self._close()
 
     async def _speak(self, alpn: str, secure: bool) -> None:
-        if self._fast is not None and alpn == "http/1.1" and not await self._fast(self).run():
+        if self._http11 is not None and alpn == "http/1.1" and not await self._http11(self).run():
             return
         if alpn == "h2":
             await self.run_http2()

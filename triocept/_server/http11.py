@@ -1,4 +1,4 @@
-"""Model calls over HTTP/1.1 without hypercorn: the fast way.
+"""Model calls over HTTP/1.1 without hypercorn: HTTP/1.1's own way.
 
 Rules:
 
@@ -48,7 +48,7 @@ _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "traile
 
 @final
 class HTTP11:
-    """The fast way of one connection.
+    """The own way of one connection.
 
     Args:
         connection: what it is spoken on; it has not been read from.

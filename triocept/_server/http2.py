@@ -1,7 +1,7 @@
 """HTTP/2 (RFC 9113) on one connection, for those who have asked for it: `serve_endpoint(http2=True)`.
 
 `h2` reads and writes the frames; hypercorn has no part in it, whose buffers outlive their clients. A request becomes an
-ASGI call of `Front`, as one of HTTP/1.1 that is not on the fast way.
+ASGI call of `Front`, as one of HTTP/1.1 that is not on its own way.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What a client has sent on one connection of the fast way, and whether it is still there.
+"""What a client has sent on one connection on HTTP/1.1's own way, and whether it is still there.
 
 It is the connection's timer, too: the task that reads is one that waits for a deadline anyway. A scope for each wait
 would cost a call three times as much.

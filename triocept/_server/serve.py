@@ -54,7 +54,7 @@ class Server:
         ssl_context: None for plain HTTP.
         grace: seconds that connections have to end by themselves when the server stops.
         refuse_waiting: what is to be done with the calls that wait when the server stops.
-        fast: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
+        own_http1: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
         max_body: bytes of one body, or one websocket message.
         admission: who is let in.
         http2: whether HTTP/2 is spoken on plain TCP.
@@ -67,7 +67,7 @@ class Server:
         ssl_context: SSLContext | None,
         grace: float,
         refuse_waiting: Callable[[], Awaitable[None]],
-        fast: bool,
+        own_http1: bool,
         max_body: int,
         admission: Admission,
         http2: bool,
@@ -83,7 +83,7 @@ class Server:
         self._ssl_context = ssl_context
         self._grace = grace
         self._refuse_waiting = refuse_waiting
-        self._fast = fast
+        self._own_http1 = own_http1
         self._max_body = max_body
         self._admission = admission
         self._turned_away = 0
@@ -219,14 +219,14 @@ class Server:
         if self._ssl_context is not None:
             stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
-        fast = partial(HTTP11, routes=front.routes, intake=front.intake) if self._fast else None
+        http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if self._own_http1 else None
         return Connection(
             app,
             self._config,
             self._context,
             stream,
             admission=self._admission,
-            fast=fast,
+            http11=http11,
             front=front,
             max_body=self._max_body,
             http2=self._http2,

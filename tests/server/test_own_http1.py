@@ -1,4 +1,4 @@
-"""What the fast way to the rollout must keep: no request of a connection is lost, cut or doubled."""
+"""What HTTP/1.1's own way to the rollout must keep: no request of a connection is lost, cut or doubled."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ async def answer_to(port: int, data: bytes) -> tuple[object, ...]:
 
 
 async def assert_same_both_ways(examples: list[list[tuple[float, int, bytes]]]) -> None:
-    async with serve_endpoint(fast=True) as one, serve_endpoint(fast=False) as other:
+    async with serve_endpoint(own_http1=True) as one, serve_endpoint(own_http1=False) as other:
         async with one.open_rollout(echo, id="r") as a, other.open_rollout(echo, id="r") as b:
             for changes in examples:
                 answers = []
