@@ -116,7 +116,9 @@ class _Generator:
         self.endpoints.append(number)
         if self.maybe(0.15):
             self.pools.append(number)
-            self.steps.append(OpenPool(number=number, moves=self.maybe(0.7), own_http1=own_http1, pause=self.pause()))
+            self.steps.append(
+                OpenPool(number=number, moves=self.maybe(0.7), own_http1=own_http1, pause=self.pause())
+            )
         else:
             self.steps.append(OpenEndpoint(number=number, own_http1=own_http1, pause=self.pause()))
 

@@ -64,9 +64,9 @@ from __future__ import annotations
 
 from .._canonical.memory import Memory
 from .._sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
-from ._arguments import object_of, text_of
-from ._custom import SCHEMA as CUSTOM_SCHEMA
-from ._custom import FittedCall, custom_names, fitted_call
+from ._arguments import SCHEMA as CUSTOM_SCHEMA
+from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
+from ._content import as_content, data_url, in_result, media_type_of, parse_content, split_data_url
 from ._efforts import budget_for, effort_for
 from ._failures import (
     OVERFLOW,
@@ -78,21 +78,15 @@ from ._failures import (
     says_overflow,
     status_of,
 )
-from ._fields import Fields, known_of, merged
-from ._gather import gather
+from ._fields import Fields, gather, known_of, merged
 from ._ids import fresh_id, legal_id, short_id
-from ._increments import Increments
 from ._json import decode_json, encode_json, encode_text
 from ._lines import LINE_FRAMES, LineDecoder, encode_line
-from ._media import data_url, media_type_of, split_data_url
-from ._models import render_models
 from ._packed import pack, unpack
 from ._pairing import MADE, Pairing
-from ._parts import as_content, in_result, parse_content
-from ._portable import is_same_dialect, portable
-from ._refusals import refuse_token_ids
+from ._parts_in_turn import Increments, PartEvent, PartSequence
+from ._portable import is_same_dialect, portable, refuse_token_ids
 from ._registry import DIALECTS, dialect, known_dialects
-from ._sequence import PartEvent, PartSequence
 from ._stops import settled_stop
 from ._tool_names import ToolNames
 from .base import HERE, SDK, Dialect, ParseRequest, Target, bearer
@@ -107,6 +101,7 @@ from .side import (
     counted,
     counted_by,
     only,
+    render_models,
 )
 from .streams import StreamParser, StreamRenderer
 

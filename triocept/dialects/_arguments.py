@@ -1,18 +1,33 @@
-"""A call's arguments on a wire where they are an object.
+"""A call's arguments, where a wire has them as an object, and where a tool takes free text.
 
 Arguments that are none (invalid JSON, cut JSON, free text) are `{"_raw": "the text"}`, which is read back as that
-text.
+text. Those of a tool that takes free text are `{"input": "the text"}` in dialects where arguments are JSON.
 """
 
 from __future__ import annotations
 
-from .._canonical.content import Json
+from collections.abc import Iterable
+
+import msgspec
+
+from .._canonical.content import Json, ToolCall
+from .._canonical.request import Request
 from ..errors import DialectError
 from ._json import decode_json, encode_json
 
-__all__ = ["RAW", "is_object", "object_of", "text_of"]
+__all__ = [
+    "is_object",
+    "object_of",
+    "text_of",
+    "SCHEMA",
+    "FittedCall",
+    "custom_names",
+    "fitted_call",
+    "unwrapped",
+    "wrapped",
+]
 
-RAW = "_raw"
+_RAW = "_raw"
 
 
 def object_of(arguments: str) -> dict[str, Json]:
@@ -23,7 +38,7 @@ def object_of(arguments: str) -> dict[str, Json]:
         found = decode_json(arguments)
     except DialectError:
         found = None
-    return found if isinstance(found, dict) else {RAW: arguments}
+    return found if isinstance(found, dict) else {_RAW: arguments}
 
 
 def is_object(arguments: str) -> bool:
@@ -38,7 +53,80 @@ def is_object(arguments: str) -> bool:
 
 def text_of(value: dict[str, Json]) -> str:
     """The text of an object: its JSON, or what `object_of` had to wrap."""
-    raw = value.get(RAW) if len(value) == 1 else None
+    raw = value.get(_RAW) if len(value) == 1 else None
     if isinstance(raw, str) and object_of(raw) == value:
         return raw
     return encode_json(value).decode()
+
+
+_INPUT = "input"
+SCHEMA: dict[str, Json] = {
+    "type": "object",
+    "properties": {_INPUT: {"type": "string"}},
+    "required": [_INPUT],
+    "additionalProperties": False,
+}
+"""The JSON Schema of such a tool as a function."""
+
+
+def wrapped(call: ToolCall) -> ToolCall:
+    """A call with free text as one with JSON."""
+    arguments = encode_json({_INPUT: call.arguments}).decode()
+    return msgspec.structs.replace(call, arguments=arguments, kind="json", extra=None)
+
+
+def unwrapped(call: ToolCall) -> ToolCall:
+    """The reverse; arguments of any other shape are the text as they stand."""
+    text = call.arguments
+    try:
+        found = decode_json(text)
+    except DialectError:
+        found = None
+    if isinstance(found, dict) and isinstance(found.get(_INPUT), str):
+        text = found[_INPUT]
+    return msgspec.structs.replace(call, arguments=text, kind="text", extra=None)
+
+
+def custom_names(request: Request) -> frozenset[str]:
+    """The names of the tools that take free text."""
+    return frozenset(tool.name for tool in request.tools if tool.kind == "custom")
+
+
+def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
+    """The call in the kind that the agent declared the tool in."""
+    if call.kind == "json" and call.name in customs:
+        return unwrapped(call)
+    if call.kind == "text" and call.name not in customs:
+        return wrapped(call)
+    return call
+
+
+class FittedCall:
+    """A call of a stream, in the kind that the agent declared the tool in: one that must change it is held back until
+    it is whole.
+
+    Args:
+        call: as it begins.
+        customs: the names of the tools that take free text.
+    """
+
+    def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:
+        self.call: ToolCall = call
+        self._customs = customs
+        self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
+
+    def hold(self, text: str) -> bool:
+        """Whether more of its arguments is held back, and not written yet."""
+        if self._held is not None:
+            self._held.append(text)
+        return self._held is not None
+
+    @property
+    def held(self) -> bool:
+        return self._held is not None
+
+    def release(self) -> ToolCall:
+        """The call, whole, which was held back until now."""
+        whole = msgspec.structs.replace(self.call, arguments="".join(self._held or ()))
+        self.call, self._held = fitted_call(whole, self._customs), None
+        return self.call

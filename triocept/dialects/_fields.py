@@ -1,10 +1,11 @@
-"""Readers of wire documents, whose errors carry a path.
+"""Readers of wire documents, whose errors carry a path; and what nobody read of them, put together again.
 
 Rules:
 
 1. A field that is null is a field that is not there.
 2. What a reader takes is understood; `rest()` is what nobody took, and becomes somebody's `extra`.
 3. Kinds are checked, values are not: every enum is open unless its reader says otherwise.
+4. What the chunks of a stream have beside is gathered into the form of a whole answer's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from .._canonical.content import Json
 from ..errors import DialectError
 
-__all__ = ["Fields", "kind_of", "known_of", "merged", "read_list", "read_text"]
+__all__ = ["Fields", "kind_of", "known_of", "merged", "read_list", "read_text", "gather"]
 
 _MOST_COUNTED = 2**53
 """What every JSON reader takes for a whole number (RFC 8259, 6); sums of a few of it fit a file's 64 bits."""
@@ -176,3 +177,15 @@ def merged(document: Json, extra: Json) -> Json:
 def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
     """The fields without those that are null, which most wires write for a field that is not there."""
     return {name: value for name, value in (fields or {}).items() if value is not None}
+
+
+def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
+    """Add a chunk's unknown fields: lists go on, objects are merged, of anything else the last one counts."""
+    for name, value in more.items():
+        known = into.get(name)
+        if isinstance(known, list) and isinstance(value, list):
+            known += value
+        elif isinstance(known, dict) and isinstance(value, dict):
+            gather(known, value)
+        elif value is not None or known is None:
+            into[name] = value

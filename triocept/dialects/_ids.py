@@ -1,12 +1,22 @@
-"""Ids: fresh ones, and legal ones for ids that a wire does not allow."""
+"""Ids: fresh ones, legal ones for those that a wire does not allow, and distinct ones for calls that have the same.
+
+Some servers number the calls of each answer from 0, so that ids come again in one conversation. Anthropic and OpenAI's
+Responses refuse that.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
+from collections.abc import Sequence
 from uuid import uuid4
 
-__all__ = ["fresh_id", "legal_id", "short_id"]
+import msgspec
+
+from .._canonical.content import Message, Part, ToolCall, ToolResult
+
+__all__ = ["fresh_id", "legal_id", "short_id", "distinct_calls"]
 
 _LEGAL = re.compile(r"[a-zA-Z0-9_-]+").fullmatch  # Anthropic's rule for tool ids
 
@@ -26,3 +36,51 @@ def legal_id(given: str, prefix: str) -> str:
 def short_id(given: str, prefix: str, limit: int = 64) -> str:
     """`given` if it has 1 to `limit` characters, else another that has: the same one for a call and its result."""
     return given if 0 < len(given) <= limit else legal_id(f" {given}" if given else "", prefix)
+
+
+def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
+    """The conversation with another id for each call whose id an earlier one has, and for its result.
+
+    The first call keeps its id, and the same conversation always gets the same ids.
+    """
+    ids = [call.id for message in messages for call in message.tool_calls]
+    if len(ids) == len(set(ids)):
+        return messages
+    found = _Ids(set(ids))
+    return [
+        msgspec.structs.replace(message, content=tuple(found.renamed(part) for part in message.content))
+        for message in messages
+    ]
+
+
+class _Ids:
+    """The ids so far, and which call of an id waits for its result."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._seen: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        """By id: that of the latest other id for it."""
+        self._waiting: dict[str, deque[str]] = {}
+
+    def renamed(self, part: Part) -> Part:
+        match part:
+            case ToolCall(id=given):
+                fresh = self._fresh(given)
+                self._waiting.setdefault(given, deque()).append(fresh)
+                return msgspec.structs.replace(part, id=fresh)
+            case ToolResult(id=given) if self._waiting.get(given):
+                return msgspec.structs.replace(part, id=self._waiting[given].popleft())
+            case _:
+                return part
+
+    def _fresh(self, given: str) -> str:
+        if given not in self._seen:
+            self._seen.add(given)
+            return given
+        number = self._numbers.get(given, 2)
+        while f"{given}_{number}" in self._taken:
+            number += 1
+        self._numbers[given] = number
+        self._taken.add(f"{given}_{number}")
+        return f"{given}_{number}"

@@ -1,12 +1,13 @@
-"""What of a value may be written into which dialect."""
+"""What of a value may be written into which dialect, and what no other one can say, nor pass over in silence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from .._canonical.content import Message, Opaque
+from ..errors import DialectError
 
-__all__ = ["is_same_dialect", "portable"]
+__all__ = ["is_same_dialect", "portable", "refuse_token_ids"]
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:
@@ -23,3 +24,18 @@ def portable(messages: Iterable[Message]) -> list[Message]:
 def _is_bare_item(message: Message) -> bool:
     marked = message.extra is not None and "item" in message.extra
     return marked and bool(message.content) and all(type(part) is Opaque for part in message.content)
+
+
+_COMPLETIONS = "openai_completions"
+
+
+def refuse_token_ids(messages: Iterable[Message]) -> None:
+    """Refuse a prompt of token ids: without them, the conversation would be empty.
+
+    Raises:
+        DialectError: the conversation is one; the path is that in the agent's document.
+    """
+    for message in messages:
+        for part in message.content:
+            if type(part) is Opaque and part.dialect == _COMPLETIONS and isinstance(part.raw, list):
+                raise DialectError("token ids cannot be said in another dialect", path="prompt")

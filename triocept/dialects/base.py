@@ -21,9 +21,8 @@ from .._canonical.request import Request
 from .._canonical.response import Response
 from ..errors import DialectError
 from ._failures import Failure
-from ._models import render_models
 from ._records import check_client, check_headers, check_record, lowered
-from .side import CountCalls, SideRoute
+from .side import CountCalls, SideRoute, render_models
 from .streams import StreamParser, StreamRenderer
 
 __all__ = [

@@ -1,8 +1,12 @@
-"""What is asked beside the model calls: by agents of a server, and of a provider."""
+"""What is asked beside the model calls: by agents of a server, and of a provider.
+
+The list of models is OpenAI's `GET /v1/models`, in a dialect that has none of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Mapping
+import time
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -22,6 +26,7 @@ __all__ = [
     "counted",
     "counted_by",
     "only",
+    "render_models",
 ]
 
 _METHODS = ("GET", "POST", "DELETE")
@@ -124,3 +129,10 @@ def counted(document: Json, name: str) -> int | None:
 def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]:
     """The document without any fields but these."""
     return {name: value for name, value in document.items() if name in names}
+
+
+def render_models(names: Iterable[str], *, created: int | None = None) -> Json:
+    """The list of models; `created` is in Unix seconds, now where it is None."""
+    created = int(time.time()) if created is None else created
+    data = [{"id": name, "object": "model", "created": created, "owned_by": "triocept"} for name in names]
+    return {"object": "list", "data": data}

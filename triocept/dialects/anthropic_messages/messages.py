@@ -23,10 +23,9 @@ import msgspec
 
 from ..._canonical.content import Json, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ...errors import DialectError
-from .._distinct import distinct_calls
+from .._content import as_content
 from .._fields import Fields, merged
-from .._ids import legal_id
-from .._parts import as_content
+from .._ids import distinct_calls, legal_id
 from .._portable import portable
 from .parts import parse_content, render_block, render_result
 from .reasoning import render_reasoning

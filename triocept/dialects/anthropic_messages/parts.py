@@ -14,11 +14,10 @@ import binascii
 from collections.abc import Callable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
+from .._content import as_content, in_result, media_type_of
+from .._content import parse_content as content_of
 from .._fields import Fields, merged
 from .._ids import legal_id
-from .._media import media_type_of
-from .._parts import as_content, in_result
-from .._parts import parse_content as content_of
 from .names import NAME
 from .reasoning import parse_redacted, parse_thinking
 from .tools import parse_call

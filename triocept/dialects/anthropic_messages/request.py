@@ -19,7 +19,7 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, Request, Sampling
 from ...errors import DialectError
 from .._fields import Fields, known_of, merged
-from .._refusals import refuse_token_ids
+from .._portable import refuse_token_ids
 from ..base import HERE, Target
 from .messages import parse_message, parse_system, render_messages
 from .names import NAME

@@ -17,13 +17,12 @@ from .._failures import error_of
 from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
 from .._portable import is_same_dialect
+from .ending import parse_finish, parse_usage, render_finish, render_usage
 from .error import find_error, parse_error
-from .finish import parse_finish, render_finish
 from .names import NAME
 from .parts import parse_content, render_block
 from .reasoning import render_reasoning
 from .tools import render_call
-from .usage import parse_usage, render_usage
 
 __all__ = ["parse_response", "render_response"]
 

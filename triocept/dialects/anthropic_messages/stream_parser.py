@@ -25,10 +25,9 @@ from .._fields import Fields, known_of
 from .._json import decode_json, hides_letters, types_come_first
 from ..streams import StreamParser
 from .blocks import Blocks
+from .ending import parse_finish, parse_usage
 from .error import parse_error
-from .finish import parse_finish
 from .names import NAME
-from .usage import parse_usage
 
 __all__ = ["Parser"]
 

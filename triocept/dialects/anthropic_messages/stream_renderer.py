@@ -23,14 +23,13 @@ from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
+from .._parts_in_turn import PartEvent, PartSequence
 from .._portable import is_same_dialect
-from .._sequence import PartEvent, PartSequence
 from ..streams import StreamRenderer
+from .ending import render_finish, render_usage
 from .error import render_error
-from .finish import render_finish
 from .names import NAME
-from .usage import render_usage
-from .writers import Writer, writer_of
+from .writers import BlockWriter, writer_of
 
 __all__ = ["Renderer"]
 
@@ -47,7 +46,7 @@ class Renderer(StreamRenderer):
         self._usage = Usage(input_tokens=0, output_tokens=0)
         self._number = 0  # of the next block on the wire
         self._current: int | None = None  # the part whose turn it is
-        self._writer: Writer | None = None
+        self._writer: BlockWriter | None = None
         self._sequence = PartSequence()
         self._calls = False
         self._refusal = False

@@ -3,11 +3,14 @@
 Rules:
 
 1. A tool without `input_schema` is a provider's own, and is kept whole.
-2. A call's input is an object (see `_arguments`).
-3. Ids that Anthropic does not allow are rewritten, always in the same way.
+2. Its schema is an object's, without alternatives at its top: Anthropic takes no other.
+3. A call's input is an object (see `_arguments`).
+4. Ids that Anthropic does not allow are rewritten, always in the same way.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -15,12 +18,10 @@ from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool, ToolChoice
 from ..._canonical.response import Response
 from ...errors import DialectError
-from .._arguments import is_object, object_of, text_of
-from .._custom import SCHEMA, wrapped
+from .._arguments import SCHEMA, is_object, object_of, text_of, wrapped
 from .._fields import Fields, merged
 from .._ids import fresh_id, legal_id
 from .._json import encode_json
-from .schemas import object_schema
 
 __all__ = [
     "parse_call",
@@ -56,7 +57,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
         return tool.extra if same_dialect else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
     if not same_dialect:
-        schema = object_schema(schema)
+        schema = _object_schema(schema)
     document: dict[str, Json] = {"name": tool.name}
     if tool.description is not None:
         document["description"] = tool.description
@@ -130,3 +131,55 @@ def _with_object(call: ToolCall) -> ToolCall:
     if call.kind == "text" or is_object(call.arguments):
         return call
     return msgspec.structs.replace(call, arguments=encode_json(object_of(call.arguments)).decode())
+
+
+_ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
+
+
+def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
+    """The schema as one object.
+
+    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. There, the properties of all of them are those of the
+    object, and required is what each alternative requires: it allows more than the source did, and forbids nothing.
+    """
+    alternatives = [_objects(schema.get(name)) for name in _ONE_OF]
+    parts = _objects(schema.get(_ALL_OF))
+    several = [*parts, *(each for found in alternatives for each in found)]
+    if not several:
+        return schema if "type" in schema else {"type": "object", **schema}
+    rest = {name: value for name, value in schema.items() if name not in (*_ONE_OF, _ALL_OF, "required")}
+    properties: dict[str, Json] = {}
+    for each in (*several, schema):
+        properties |= _properties(each)
+    required = _required(schema, parts, [found for found in alternatives if found])
+    return {
+        "type": "object",
+        **rest,
+        "properties": properties,
+        **({"required": required} if required else {}),
+    }
+
+
+def _objects(value: Json) -> list[dict[str, Json]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _required(
+    schema: dict[str, Json], parts: Sequence[dict[str, Json]], alternatives: Sequence[list[dict[str, Json]]]
+) -> list[str]:
+    """What is required in any case, in the order in which it is named."""
+    found = [name for each in (schema, *parts) for name in _named(each)]
+    for several in alternatives:
+        first, *others = [_named(each) for each in several]
+        found += [name for name in first if all(name in other for other in others)]
+    return list(dict.fromkeys(found))
+
+
+def _properties(schema: dict[str, Json]) -> dict[str, Json]:
+    found = schema.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def _named(schema: dict[str, Json]) -> list[str]:
+    found = schema.get("required")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

@@ -13,10 +13,10 @@ from .names import NAME
 from .reasoning import REDACTED, render_reasoning, signature_of, told_signature
 from .tools import render_call
 
-__all__ = ["Writer", "writer_of"]
+__all__ = ["BlockWriter", "writer_of"]
 
 
-def writer_of(part: ResponsePart, number: int, *, same_dialect: bool) -> Writer:
+def writer_of(part: ResponsePart, number: int, *, same_dialect: bool) -> BlockWriter:
     """The writer of a part whose first block has this number."""
     match part:
         case ToolCall():
@@ -29,7 +29,7 @@ def writer_of(part: ResponsePart, number: int, *, same_dialect: bool) -> Writer:
             return _OpaqueWriter(number, same_dialect=same_dialect)
 
 
-class Writer:
+class BlockWriter:
     """What all have in common: a block is open or not, and its deltas stand between two constant pieces."""
 
     delta_type = ""
@@ -84,7 +84,7 @@ class Writer:
         )
 
 
-class _TextWriter(Writer):
+class _TextWriter(BlockWriter):
     delta_type, field = "text_delta", "text"
 
     def start(self, part: ResponsePart) -> bytes:
@@ -112,7 +112,7 @@ class _TextWriter(Writer):
         return self._delta({"type": "citations_delta", "citation": citation})
 
 
-class _ThinkingWriter(Writer):
+class _ThinkingWriter(BlockWriter):
     delta_type, field = "thinking_delta", "thinking"
 
     def start(self, part: ResponsePart) -> bytes:
@@ -148,7 +148,7 @@ class _ThinkingWriter(Writer):
         return self._open(block) + self.text(text)
 
 
-class _CallWriter(Writer):
+class _CallWriter(BlockWriter):
     """Arguments that do not begin as an object are held, for the wire has no other input (see `tools`)."""
 
     delta_type, field = "input_json_delta", "partial_json"
@@ -181,7 +181,7 @@ class _CallWriter(Writer):
         return data + self._close()
 
 
-class _OpaqueWriter(Writer):
+class _OpaqueWriter(BlockWriter):
     """A block that is not known. A provider's own call (`server_tool_use`, `mcp_tool_use`) has its input in a delta:
     clients read it nowhere else."""
 

@@ -18,14 +18,12 @@ from ..._canonical.content import Json, Opaque, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.response import ResponsePart, Usage
 from ...errors import UpstreamTruncated
-from .._fields import known_of
-from .._gather import gather
-from .._increments import Increments
+from .._fields import gather, known_of
+from .._parts_in_turn import Increments
+from .ending import parse_finish, parse_usage
 from .fields import ProtoFields
-from .finish import parse_finish
 from .names import NAME
 from .parts import parse_part
-from .usage import parse_usage
 
 __all__ = ["Chunks"]
 

@@ -18,7 +18,7 @@ from ...errors import DialectError
 from .._efforts import budget_for
 from .._fields import known_of
 from .fields import ProtoFields
-from .schemas import json_schema_of
+from .tools import json_schema_of
 
 __all__ = ["CONFIG", "parse_config", "render_config"]
 

@@ -21,8 +21,7 @@ from ..._canonical.request import Request, ToolChoice
 from ...errors import DialectError
 from .._fields import merged
 from .._pairing import Pairing
-from .._portable import portable
-from .._refusals import refuse_token_ids
+from .._portable import portable, refuse_token_ids
 from ..base import HERE, Target
 from .config import CONFIG, parse_config, render_config
 from .fields import ProtoFields

@@ -23,12 +23,11 @@ from .._fields import merged
 from .._ids import fresh_id
 from .._portable import is_same_dialect
 from .chunks import Chunks
+from .ending import render_finish, render_usage
 from .error import find_error, parse_error
-from .finish import render_finish
 from .names import NAME
 from .parts import render_part, render_reasoning
 from .tools import render_call, with_id
-from .usage import render_usage
 
 __all__ = ["is_blocked", "parse_response", "render_response"]
 

@@ -6,10 +6,13 @@ Grammar::
 
 Rules:
 
-1. What the responses say is in `chunks`, how they are framed in `framing`.
+1. What the responses say is in `chunks`. How they are framed, the first byte tells that is no space: `[` begins an
+   array, which comes piece by piece.
 2. There is no terminal event but the finish reason: an end without one is a truncation. Usage may come behind it, so
    `ResponseEnd` waits for the end of the bytes.
-3. An error object in place of a response is the provider's failure.
+3. An error object in place of a response is the provider's failure. Among server-sent events, it may stand as a bare
+   JSON object, on one line or on several: so Google sends it, and so its Python SDK reads it.
+4. Memory is bounded by one document, whose size is capped.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ from __future__ import annotations
 import re
 
 from ..._canonical.events import Event
-from ..._sse import events_pattern
+from ..._sse import MAX_EVENT, SSE, SSEDecoder, events_pattern
+from ...errors import DialectError
 from .._failures import error_of
 from .._json import decode_json, hides_letters
 from ..streams import StreamParser
 from .chunks import Chunks
 from .error import find_error, parse_error
-from .framing import Framing
 
 __all__ = ["Parser"]
 
@@ -38,7 +41,7 @@ class Parser(StreamParser):
     """Reads one streamed answer."""
 
     def __init__(self) -> None:
-        self._framing = Framing()
+        self._framing = _Framing()
         self._chunks = Chunks()
         self._done = False
 
@@ -73,3 +76,104 @@ class Parser(StreamParser):
         if find_error(document) is not None:
             raise error_of(parse_error(0, document), body=data.decode("utf-8", "replace"))
         self._chunks.take(document, events)
+
+
+_OUTSIDE = re.compile(rb'["{}]')
+_INSIDE = re.compile(rb'["\\]')
+
+
+class _Framing:
+    """Takes bytes as they come, gives whole documents, as JSON."""
+
+    def __init__(self) -> None:
+        self._decoder: _Events | _Objects | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The documents that `data` completes.
+
+        Raises:
+            DialectError: one document is larger than the cap.
+        """
+        if self._decoder is None:
+            data = data.lstrip()
+            if not data:
+                return []
+            self._decoder = _Objects() if data.startswith(b"[") else _Events()
+        if isinstance(self._decoder, _Objects):
+            return self._decoder.feed(data)
+        return [sse.data for sse in self._decoder.feed(data)]
+
+    def close(self) -> list[bytes]:
+        """The document whose last line the end of the bytes has completed."""
+        return self.feed(b"\n")
+
+
+class _Objects:
+    """Takes bytes, gives the whole objects among them; what stands between them is left out."""
+
+    def __init__(self, max_size: int = MAX_EVENT) -> None:
+        self._max_size = max_size
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._depth = 0
+        self._in_text = False
+        self._escaped = False
+
+    @property
+    def inside(self) -> bool:
+        """Whether an object has begun and not ended."""
+        return self._depth > 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        found: list[bytes] = []
+        start = at = 0
+        while at < len(data):
+            if self._escaped:
+                self._escaped, at = False, at + 1
+                continue
+            mark = (_INSIDE if self._in_text else _OUTSIDE).search(data, at)
+            if mark is None:
+                break
+            at = mark.end()
+            if not self._depth:
+                start = mark.start()
+            if self._ends(mark[0]):
+                found.append(b"".join([*self._pieces, data[start:at]]))
+                self._pieces, self._size = [], 0
+        if self._depth:
+            self._keep(data[start:])
+        return found
+
+    def _ends(self, mark: bytes) -> bool:
+        """Take one character that has a meaning; whether an object ends with it."""
+        if mark == b"\\":
+            self._escaped = True
+        elif mark == b'"':
+            self._in_text = self._depth > 0 and not self._in_text
+        elif mark == b"{":
+            self._depth += 1
+        elif self._depth:
+            self._depth -= 1
+            return not self._depth
+        return False
+
+    def _keep(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > self._max_size:
+            raise DialectError(f"one response of the array is larger than {self._max_size} bytes")
+
+
+class _Events(SSEDecoder):
+    """Server-sent events, and bare objects among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._objects = _Objects()
+
+    def _line(self, line: bytes, events: list[SSE]) -> None:
+        if not self._objects.inside and not line.startswith(b"{"):
+            super()._line(line, events)
+            return
+        events += [SSE(found) for found in self._objects.feed(line + b"\n")]
+        self._size = 0  # counted by the objects

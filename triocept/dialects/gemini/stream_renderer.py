@@ -23,15 +23,14 @@ from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import encode_json
+from .._parts_in_turn import PartEvent, PartSequence
 from .._portable import is_same_dialect
-from .._sequence import PartEvent, PartSequence
 from ..streams import StreamRenderer
+from .ending import render_finish, render_usage
 from .error import render_error
-from .finish import render_finish
 from .names import NAME
 from .response import is_blocked
-from .usage import render_usage
-from .writers import Writer, writer_of
+from .writers import PartWriter, writer_of
 
 __all__ = ["Renderer"]
 
@@ -52,7 +51,7 @@ class Renderer(StreamRenderer):
         self._usage: Usage | None = None
         self._extra: dict[str, Json] = {}
         self._sequence = PartSequence()
-        self._writer: Writer | None = None
+        self._writer: PartWriter | None = None
         self._parts = False
         self._calls = False
         self._refusal = False

@@ -3,8 +3,9 @@
 Rules:
 
 1. One wire tool is several: its functions, and each of the provider's own beside them (`googleSearch`, …).
-2. `parameters` are read as JSON Schema; the very object is kept, and written again as long as it says the same. From
-   another dialect they are `parametersJsonSchema`.
+2. `parameters` are Google's subset of OpenAPI, read as JSON Schema: types are UPPERCASE there, `nullable` is a flag,
+   and whole numbers may come as strings, as in all of proto JSON. The very object is kept, and written again as long as
+   it says the same. From another dialect they are `parametersJsonSchema`.
 3. A call's arguments are an object (see `_arguments`), and always whole: nobody is asked to stream them.
 4. A call of another dialect's history has Google's own value for "no signature", for Gemini 3 refuses calls without.
 """
@@ -18,13 +19,11 @@ import msgspec
 from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
-from .._arguments import object_of, text_of
-from .._custom import SCHEMA, wrapped
+from .._arguments import SCHEMA, object_of, text_of, wrapped
 from .._fields import Fields, merged
 from .._ids import fresh_id
 from .._pairing import MADE
 from .fields import ProtoFields
-from .schemas import json_schema_of
 
 __all__ = [
     "UNSIGNED",
@@ -35,6 +34,7 @@ __all__ = [
     "render_choice",
     "render_tools",
     "with_id",
+    "json_schema_of",
 ]
 
 UNSIGNED = "skip_thought_signature_validator"  # what gemini-cli sends itself
@@ -148,3 +148,63 @@ def _parse_config(inner: Fields) -> ToolChoice:
     if mode == "NONE":
         return ToolChoice(mode="none", extra=rest or None)
     return ToolChoice(extra=(rest if mode == "AUTO" else {**rest, "mode": mode}) or None)
+
+
+_SCHEMAS = ("items", "additionalProperties", "additional_properties")
+_LISTS = {"anyOf": "anyOf", "any_of": "anyOf", "prefixItems": "prefixItems", "prefix_items": "prefixItems"}
+_MAPS = {"properties": "properties", "defs": "$defs"}
+_NUMBERS = {
+    name: camel
+    for camel, snake in (
+        ("minItems", "min_items"),
+        ("maxItems", "max_items"),
+        ("minLength", "min_length"),
+        ("maxLength", "max_length"),
+        ("minProperties", "min_properties"),
+        ("maxProperties", "max_properties"),
+    )
+    for name in (camel, snake)
+}
+_ORDER = ("propertyOrdering", "property_ordering", "nullable")
+
+
+def json_schema_of(schema: Json) -> Json:
+    """The JSON Schema that says the same; what is no object is given back as it is."""
+    if not isinstance(schema, dict):
+        return schema
+    found: dict[str, Json] = {}
+    for name, value in schema.items():
+        if name == "type":
+            found |= _type(value)
+        elif name in _SCHEMAS:
+            found["items" if name == "items" else "additionalProperties"] = json_schema_of(value)
+        elif name in _LISTS and isinstance(value, list):
+            found[_LISTS[name]] = [json_schema_of(each) for each in value]
+        elif name in _MAPS and isinstance(value, dict):
+            found[_MAPS[name]] = {key: json_schema_of(each) for key, each in value.items()}
+        elif name in _NUMBERS:
+            found[_NUMBERS[name]] = int(value) if isinstance(value, str) and value.isdecimal() else value
+        elif name == "ref":
+            found["$ref"] = value
+        elif name == "example":
+            found["examples"] = [value]
+        elif name not in _ORDER:
+            found[name] = value
+    return _nullable(found) if schema.get("nullable") is True else found
+
+
+def _type(value: Json) -> dict[str, Json]:
+    if not isinstance(value, str):
+        return {"type": value}
+    return {} if value == "TYPE_UNSPECIFIED" else {"type": value.lower()}
+
+
+def _nullable(schema: dict[str, Json]) -> dict[str, Json]:
+    kind, options, values = schema.get("type"), schema.get("anyOf"), schema.get("enum")
+    if isinstance(kind, str) and kind != "null":
+        schema["type"] = [kind, "null"]
+    if isinstance(options, list):
+        schema["anyOf"] = [*options, {"type": "null"}]
+    if isinstance(values, list) and None not in values:
+        schema["enum"] = [*values, None]
+    return schema

@@ -10,10 +10,10 @@ from .._json import encode_json, encode_text
 from .parts import render_part, render_reasoning
 from .tools import render_call, with_id
 
-__all__ = ["Writer", "writer_of"]
+__all__ = ["PartWriter", "writer_of"]
 
 
-def writer_of(part: ResponsePart, *, same_dialect: bool) -> Writer:
+def writer_of(part: ResponsePart, *, same_dialect: bool) -> PartWriter:
     """The writer of a part that begins."""
     match part:
         case ToolCall():
@@ -26,7 +26,7 @@ def writer_of(part: ResponsePart, *, same_dialect: bool) -> Writer:
             return _OpaqueWriter(part, same_dialect=same_dialect)
 
 
-class Writer:
+class PartWriter:
     """What all have in common: each method gives the wire parts of one chunk, comma-separated; empty: no chunk."""
 
     def __init__(self, part: ResponsePart, *, same_dialect: bool) -> None:
@@ -52,7 +52,7 @@ class Writer:
         return b""
 
 
-class _TextWriter(Writer):
+class _TextWriter(PartWriter):
     """Text with something beside is held: it stands alone on the wire, in one part."""
 
     def start(self) -> bytes:
@@ -74,7 +74,7 @@ class _TextWriter(Writer):
         return encode_json(document)
 
 
-class _ThoughtWriter(Writer):
+class _ThoughtWriter(PartWriter):
     """A thought whose signature is known from the start is held: the wire has both in one part."""
 
     def start(self) -> bytes:
@@ -102,7 +102,7 @@ class _ThoughtWriter(Writer):
         )
 
 
-class _CallWriter(Writer):
+class _CallWriter(PartWriter):
     def end(self) -> bytes:
         call = self._part
         if not isinstance(call, ToolCall):
@@ -111,7 +111,7 @@ class _CallWriter(Writer):
         return encode_json(render_call(with_id(whole), same_dialect=self._own))
 
 
-class _OpaqueWriter(Writer):
+class _OpaqueWriter(PartWriter):
     def start(self) -> bytes:
         document: Json = (
             render_part(self._part, same_dialect=self._own) if isinstance(self._part, Opaque) else None

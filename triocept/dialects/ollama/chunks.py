@@ -12,13 +12,11 @@ from __future__ import annotations
 from ..._canonical.content import Json, Media, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ...errors import UpstreamTruncated
-from .._fields import Fields, known_of
-from .._gather import gather
-from .._increments import Increments
-from .finish import parse_finish
+from .._fields import Fields, gather, known_of
+from .._parts_in_turn import Increments
+from .ending import parse_finish, take_usage
 from .messages import message_parts
 from .names import NAME
-from .usage import take_usage
 
 __all__ = ["Chunks"]
 

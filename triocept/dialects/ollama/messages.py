@@ -31,8 +31,8 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ...errors import DialectError
+from .._content import split_data_url
 from .._fields import Fields, merged, read_text
-from .._media import split_data_url
 from .._pairing import MADE, Pairing
 from .tools import parse_call, render_call
 

@@ -21,8 +21,7 @@ from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling,
 from ...errors import DialectError
 from .._efforts import effort_for
 from .._fields import Fields, kind_of, known_of, merged
-from .._portable import portable
-from .._refusals import refuse_token_ids
+from .._portable import portable, refuse_token_ids
 from ..base import HERE, Target
 from .messages import paired, parse_message, render_messages
 from .names import NAME

@@ -23,11 +23,10 @@ from .._failures import error_of
 from .._fields import merged
 from .._portable import is_same_dialect
 from .chunks import Chunks
+from .ending import render_finish, render_usage
 from .error import find_error, parse_error
-from .finish import render_finish
 from .messages import render_parts
 from .names import NAME
-from .usage import render_usage
 
 __all__ = ["now", "parse_response", "render_response"]
 

@@ -22,15 +22,14 @@ from .._failures import Failure
 from .._fields import merged
 from .._json import encode_json, encode_text
 from .._lines import encode_line
+from .._parts_in_turn import PartEvent, PartSequence
 from .._portable import is_same_dialect
-from .._sequence import PartEvent, PartSequence
 from ..streams import StreamRenderer
+from .ending import render_finish, render_usage
 from .error import render_error
-from .finish import render_finish
 from .messages import render_parts
 from .names import NAME
 from .response import now
-from .usage import render_usage
 
 __all__ = ["Renderer"]
 

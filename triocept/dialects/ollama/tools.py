@@ -12,8 +12,7 @@ from __future__ import annotations
 from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool
 from ...errors import DialectError
-from .._arguments import object_of, text_of
-from .._custom import SCHEMA, wrapped
+from .._arguments import SCHEMA, object_of, text_of, wrapped
 from .._fields import Fields, merged
 from .._pairing import MADE
 

@@ -27,14 +27,13 @@ from ..._canonical.tokens import estimate_streamed
 from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._failures import error_of
-from .._fields import Fields, known_of
-from .._gather import gather
+from .._fields import Fields, gather, known_of
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, hides_letters
 from ..streams import StreamParser, StreamRenderer
+from .ending import parse_usage, render_usage
 from .error import find_error, parse_error
 from .response import MATCHED
-from .usage import parse_usage, render_usage
 
 __all__ = ["DONE", "ChunkParser", "ChunkRenderer"]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ..base import SDK, Dialect
-from .counting import count_tokens
-from .environment import environment
 from .error import parse_error, render_error
 from .names import NAME
 from .request import parse_request, render_request
 from .response import parse_response, render_response
+from .side import count_tokens, environment
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
+from .._content import as_content, data_url, in_result, media_type_of, split_data_url
+from .._content import parse_content as content_of
 from .._fields import Fields, known_of, merged
-from .._media import data_url, media_type_of, split_data_url
-from .._parts import as_content, in_result
-from .._parts import parse_content as content_of
 from .names import NAME
 
 __all__ = [

@@ -19,8 +19,7 @@ from ..._canonical.request import ReasoningAsk, Request, Tool, ToolChoice
 from ...errors import DialectError
 from .._efforts import effort_for
 from .._fields import Fields, merged
-from .._portable import portable
-from .._refusals import refuse_token_ids
+from .._portable import portable, refuse_token_ids
 from ..base import HERE, Target
 from .formats import parse_format, render_format
 from .messages import parse_message, render_messages

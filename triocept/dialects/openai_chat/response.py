@@ -19,18 +19,17 @@ from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason
 from ...errors import DialectError
-from .._custom import custom_names, fitted_call
+from .._arguments import custom_names, fitted_call
 from .._failures import error_of
 from .._fields import Fields, merged
 from .._ids import fresh_id
 from .._portable import is_same_dialect
+from .ending import parse_finish, parse_usage, render_finish, render_usage
 from .error import find_error, parse_error
-from .finish import parse_finish, render_finish
 from .messages import assistant_parts
 from .names import NAME
 from .reasoning import render_reasoning
 from .tools import render_call
-from .usage import parse_usage, render_usage
 
 __all__ = [
     "MATCHED",

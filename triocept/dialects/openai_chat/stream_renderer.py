@@ -16,15 +16,15 @@ from ..._canonical.content import Blob, Json, Reasoning, RefusalText, Text, Tool
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
-from .._custom import FittedCall, custom_names
+from .._arguments import FittedCall, custom_names
 from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, encode_text
 from .._portable import is_same_dialect
 from .chunks import ChunkRenderer
+from .ending import render_finish
 from .error import render_error
-from .finish import render_finish
 from .names import NAME
 from .reasoning import DETAILS, field_of, render_detail
 from .response import MATCHED

@@ -4,7 +4,7 @@ Rules:
 
 1. A text, and a list of one text, are one message of the user. Token ids (and a list of one list of them) are one
    opaque part of it, for only this dialect knows them; they are written as one list. Another dialect cannot say them,
-   and refuses such a request (see `_refusals`).
+   and refuses such a request (see `_portable`).
 2. One exchange has one answer: several prompts are refused.
 3. A conversation of another dialect: what the system and the user say, a blank line between them. Where the assistant
    has spoken, each turn begins with its speaker, and the prompt ends where the assistant speaks next.

@@ -17,8 +17,8 @@ from ..._canonical.response import Response, ResponsePart
 from ...errors import DialectError
 from .._fields import known_of
 from .._portable import is_same_dialect
+from ..openai_chat.ending import render_finish
 from ..openai_chat.response import closed_answer, open_answer, render_answer, take_stop
-from .finish import render_finish
 from .names import NAME
 from .prompts import text_of
 
@@ -50,7 +50,7 @@ def render_response(response: Response, request: Request) -> Json:
         "text": echo_of(request, response.dialect) + text,
         "index": 0,
         "logprobs": None,
-        "finish_reason": render_finish(response.stop_reason),
+        "finish_reason": render_finish(response.stop_reason, calls=False, refusal=False),
     }
     same_dialect = is_same_dialect(response.dialect, NAME)
     return render_answer(response, request, choice, "text_completion", "cmpl-", same_dialect=same_dialect)

@@ -6,9 +6,9 @@ from ..._canonical.content import Text
 from ..._canonical.events import Event
 from ..._canonical.response import StopReason
 from .._fields import Fields
-from .._increments import Increments
+from .._parts_in_turn import Increments
 from ..openai_chat.chunks import ChunkParser
-from .finish import parse_finish
+from ..openai_chat.ending import parse_finish
 from .names import NAME
 
 __all__ = ["Parser"]
@@ -28,4 +28,4 @@ class Parser(ChunkParser):
         self._parts.close(events)
 
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
-        return parse_finish(finish, matched)
+        return parse_finish(finish, matched, calls=False, refusal=False)

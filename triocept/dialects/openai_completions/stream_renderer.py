@@ -18,9 +18,9 @@ from .._fields import merged
 from .._json import encode_json, encode_text
 from .._portable import is_same_dialect
 from ..openai_chat.chunks import ChunkRenderer
+from ..openai_chat.ending import render_finish
 from ..openai_chat.response import MATCHED
 from .error import render_error
-from .finish import render_finish
 from .names import NAME
 from .response import echo_of, render_part
 
@@ -87,7 +87,7 @@ class Renderer(ChunkRenderer):
         return self._chunk(text) if text else b""
 
     def _end(self, event: ResponseEnd) -> bytes:
-        finish = render_finish(event.stop_reason)
+        finish = render_finish(event.stop_reason, calls=False, refusal=False)
         choice: dict[str, Json] = {"text": "", "index": 0, "logprobs": None, "finish_reason": finish}
         if event.stop_sequence is not None:
             choice[MATCHED[0]] = event.stop_sequence

@@ -21,9 +21,9 @@ from typing import TypeAlias
 from ..._canonical.content import Json, Media, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
 from ...errors import DialectError
+from .._content import as_content
 from .._fields import Fields, kind_of
 from .._ids import short_id
-from .._parts import as_content
 from .items import parse_item, render_history
 from .names import NAME
 from .namespaces import Names

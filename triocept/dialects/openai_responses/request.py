@@ -20,10 +20,10 @@ from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling
 from ...errors import DialectError
-from .._distinct import distinct_calls
 from .._efforts import effort_for
 from .._fields import Fields, merged
-from .._refusals import refuse_token_ids
+from .._ids import distinct_calls
+from .._portable import refuse_token_ids
 from ..base import HERE, Target
 from ..openai_chat.sampling import parse_sampling, render_sampling, render_user
 from .formats import parse_format, render_format

@@ -21,22 +21,21 @@ from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason
 from ..._canonical.tokens import estimate_usage
 from ...errors import DialectError
-from .._custom import custom_names, fitted_call
+from .._arguments import custom_names, fitted_call
 from .._efforts import effort_for
 from .._failures import error_of
 from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
 from .._json import decode_json
 from .._portable import is_same_dialect
+from .ending import is_cut, parse_finish, parse_usage, render_finish, render_usage
 from .error import find_error, parse_error
-from .finish import is_cut, parse_finish, render_finish
 from .formats import render_format
 from .items import parse_item, render_answer
 from .messages import render_instructions
 from .names import NAME, asks_as_codex
 from .namespaces import Names
 from .tools import render_choice, render_tools
-from .usage import parse_usage, render_usage
 
 __all__ = [
     "answer_extra",

@@ -19,18 +19,17 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
-from .._custom import custom_names
+from .._arguments import custom_names
 from .._failures import Failure
 from .._fields import merged
 from .._portable import is_same_dialect
+from .ending import is_cut, render_usage
 from .error import render_event_error
-from .finish import is_cut
 from .items import goes_on
 from .names import NAME
 from .namespaces import Names
 from .response import ending, envelope
-from .stream_items import Counter, Item, WireEvent, Writer
-from .usage import render_usage
+from .stream_items import Counter, Item, ItemWriter, WireEvent
 from .writers import document_of, writer_of
 
 __all__ = ["Documents", "WireEvent"]
@@ -48,7 +47,7 @@ class Documents:
         self._envelope: dict[str, object] = {}
         self._start_usage: Usage | None = None
         self._items: list[Item] = []
-        self._writers: dict[int, Writer] = {}
+        self._writers: dict[int, ItemWriter] = {}
         self._waiting: list[Item] = []  # whole but for what may go on with them
         self._calls = False
         self._refusal = False

@@ -15,7 +15,7 @@ from .._json import encode_json, encode_text
 from .items import complete, place
 from .reasoning import ENCRYPTED, encrypted_of
 
-__all__ = ["Counter", "Item", "WireEvent", "Writer"]
+__all__ = ["Counter", "Item", "WireEvent", "ItemWriter"]
 
 
 class WireEvent(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Item:
         self.done: bool = False
         """Whether it has ended."""
         self.blobs: tuple[Blob, ...] = ()
-        self.writer: Writer | None = None
+        self.writer: ItemWriter | None = None
         """The last one that wrote to it."""
         self._counter = counter
         self._number = number
@@ -102,7 +102,7 @@ class Item:
         return [*done, self._counter.event("response.output_item.done", fields)]
 
 
-class Writer:
+class ItemWriter:
     """What all have in common: a delta stands behind a constant piece."""
 
     kind = ""

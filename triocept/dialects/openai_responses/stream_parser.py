@@ -23,12 +23,11 @@ from .._failures import error_of
 from .._fields import Fields
 from .._json import decode_json, hides_letters, types_come_first
 from ..streams import StreamParser
+from .ending import parse_finish, parse_usage
 from .error import find_error, parse_error
-from .finish import parse_finish
 from .names import NAME
 from .response import answer_extra
 from .stream_parts import Parts
-from .usage import parse_usage
 
 __all__ = ["Parser"]
 

@@ -4,6 +4,8 @@ Rules:
 
 1. Every event has its place in its item: `content_index` or `summary_index`.
 2. A summary's part begins with its first character; an item without any is only its begin and its end.
+3. A call that must change its kind (the agent takes free text, or JSON) is held back until it is whole.
+4. A call's last events are those of its item: an agent runs what is done, so whether it is done is decided later.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
+from .._arguments import FittedCall
 from .._json import decode_json
-from .call_writer import CallWriter
+from .calls import render_call
 from .items import item_of
 from .names import NAME
 from .namespaces import Names
 from .parts import output_text
 from .reasoning import reasoning_text, text_field
-from .stream_items import Item, WireEvent, Writer
+from .response import is_whole
+from .stream_items import Item, ItemWriter, WireEvent
 
 __all__ = ["document_of", "writer_of"]
 
@@ -28,7 +32,7 @@ ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
 def writer_of(
     part: ResponsePart, item: Item, customs: frozenset[str], names: Names, *, same_dialect: bool
-) -> Writer | None:
+) -> ItemWriter | None:
     """The writer of a part to its item; None for what has no place on the wire."""
     match part:
         case Text() | RefusalText():
@@ -36,7 +40,7 @@ def writer_of(
         case Reasoning():
             return _ReasoningWriter(item, part, same_dialect=same_dialect)
         case ToolCall():
-            return CallWriter(item, part, customs, names, same_dialect=same_dialect)
+            return _CallWriter(item, part, customs, names, same_dialect=same_dialect)
         case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
             return _OpaqueWriter(item, same_dialect=same_dialect)
     return None
@@ -53,7 +57,7 @@ def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
             return item_of(part, same_dialect=same_dialect)
 
 
-class _TextWriter(Writer):
+class _TextWriter(ItemWriter):
     """A part of a message: text, or a refusal."""
 
     def __init__(self, item: Item, part: Text | RefusalText, *, same_dialect: bool) -> None:
@@ -119,7 +123,7 @@ class _TextWriter(Writer):
         return {**self._document, "text": text, **lists}
 
 
-class _ReasoningWriter(Writer):
+class _ReasoningWriter(ItemWriter):
     """A text of the summary, or of the content."""
 
     def __init__(self, item: Item, part: Reasoning, *, same_dialect: bool) -> None:
@@ -167,7 +171,7 @@ class _ReasoningWriter(Writer):
         return events
 
 
-class _OpaqueWriter(Writer):
+class _OpaqueWriter(ItemWriter):
     """An item that is not known: only its begin and its end."""
 
     def start(self, *, first: bool) -> list[WireEvent]:
@@ -175,3 +179,60 @@ class _OpaqueWriter(Writer):
 
     def text(self, text: str) -> list[WireEvent]:
         return []
+
+
+class _CallWriter(ItemWriter):
+    """Writes one call."""
+
+    def __init__(
+        self, item: Item, call: ToolCall, customs: frozenset[str], names: Names, *, same_dialect: bool
+    ) -> None:
+        super().__init__(item, same_dialect=same_dialect)
+        self._fitted = FittedCall(call, customs)
+        self._names = names
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        return [] if self._fitted.held else [*self._begin(), *self.text(self._call.arguments)]
+
+    def text(self, text: str) -> list[WireEvent]:
+        return [] if self._fitted.hold(text) else super().text(text)
+
+    def end(self) -> list[WireEvent]:
+        events: list[WireEvent] = []
+        if self._fitted.held:
+            call = self._fitted.release()
+            events = [*self._begin(), *self.text(call.arguments)]
+        if not self.texts and self._call.kind == "json":
+            events += self.text("{}")
+        self.item.document[self._field] = "".join(self.texts)
+        return events
+
+    def finish(self) -> list[WireEvent]:
+        done = self.kind.removesuffix("delta") + "done"
+        fields = {self._field: self.item.document[self._field]}
+        if self._field == "arguments":
+            fields["name"] = self.item.document["name"]
+        return [self.item.event(done, **fields)]
+
+    def is_whole(self) -> bool:
+        return is_whole(msgspec.structs.replace(self._call, arguments="".join(self.texts)))
+
+    @property
+    def _call(self) -> ToolCall:
+        return self._fitted.call
+
+    @property
+    def _field(self) -> str:
+        return "input" if self._call.kind == "text" else "arguments"
+
+    def _begin(self) -> list[WireEvent]:
+        text = self._call.kind == "text"
+        self.kind = f"response.{'custom_tool_call_input' if text else 'function_call_arguments'}.delta"
+        empty = msgspec.structs.replace(self._call, arguments="")
+        self.item.document = {
+            **render_call(empty, self._names, same_dialect=self._own, fresh=True),
+            self._field: "",
+        }
+        events = self.item.begin({self._field: ""})
+        self._frame = self.item.delta_frame(self.kind)
+        return events

@@ -1,13 +1,20 @@
-"""The parts of a streamed answer that come one after the other, as events: for parsers."""
+"""The parts of a streamed answer, one after the other, as wires have them that know only one open part.
+
+`Increments` is for parsers: it makes the events of parts that follow one another. `PartSequence` is for renderers: it
+puts overlapping parts in a row.
+"""
 
 from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
 
 from .._canonical.content import Blob, Reasoning, RefusalText, Text
 from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
 from .._canonical.fold import part_events
 from .._canonical.response import ResponsePart
 
-__all__ = ["Increments"]
+__all__ = ["Increments", "PartEvent", "PartSequence"]
 
 
 class Increments:
@@ -54,3 +61,48 @@ class Increments:
         if self._open is not None:
             events.append(PartEnd(self._open[0]))
             self._open = None
+
+
+PartEvent: TypeAlias = PartStart | PartDelta | PartBlob | PartEnd
+
+
+class PartSequence:
+    """Takes the events of parts as they come, gives them part by part, in the order of the parts' starts.
+
+    The events of the first open part pass at once; those of later ones are held until it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._current: int | None = None
+        self._held: dict[int, list[PartEvent]] = {}
+        self._order: deque[int] = deque()
+        """Of what is held. (The first key of a dict whose first keys were taken is searched for.)"""
+
+    def add(self, event: PartEvent) -> list[PartEvent]:
+        """The events whose turn has come."""
+        if self._current is None and isinstance(event, PartStart):
+            self._current = event.index
+        if event.index != self._current:
+            self._hold(event)
+            return []
+        if not isinstance(event, PartEnd):
+            return [event]
+        self._current = None
+        return [event, *self._released()]
+
+    def _hold(self, event: PartEvent) -> None:
+        if isinstance(event, PartStart):
+            self._held[event.index] = [event]
+            self._order.append(event.index)
+        elif event.index in self._held:
+            self._held[event.index].append(event)
+
+    def _released(self) -> list[PartEvent]:
+        ready: list[PartEvent] = []
+        while self._order and self._current is None:
+            index = self._order.popleft()
+            events = self._held.pop(index)
+            if not isinstance(events[-1], PartEnd):
+                self._current = index
+            ready += events
+        return ready

@@ -1,18 +1,24 @@
-"""How an answer ended: `status` and `incomplete_details`.
+"""How an answer ended: `status` and `incomplete_details`, and its usage.
 
 An answer that is `incomplete` is one that hit a cap or a filter. To Codex that is fatal, so it is told
 `completed` always. An upstream's unknown status, or none, is a failure: never an end that it did not say.
+
+`input_tokens` holds the cached, `output_tokens` the reasoning, as the canonical numbers do. The wire must have all
+numbers (Codex takes a turn without `total_tokens` for a broken stream), so one that nobody counted is written as 0.
+What servers add beside is kept, under its own names.
 """
 
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.response import StopReason
+from ..._canonical.response import StopReason, Usage
 from ...errors import UpstreamError
-from .._fields import Fields
+from .._fields import Fields, known_of, merged
 from .._stops import settled_stop
+from ..openai_chat.ending import UsageNames
+from ..openai_chat.ending import parse_usage as parse_openai_usage
 
-__all__ = ["is_cut", "parse_finish", "render_finish"]
+__all__ = ["is_cut", "parse_finish", "render_finish", "parse_usage", "render_usage"]
 
 _PARSED: dict[str, StopReason] = {
     "max_output_tokens": "max_tokens",
@@ -62,3 +68,33 @@ def render_finish(
 def is_cut(stop: StopReason | None) -> bool:
     """Whether the last thing written may not be whole."""
     return stop in ("max_tokens", "context_full")
+
+
+_INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
+
+
+def parse_usage(value: Json, path: str) -> Usage | None:
+    """The usage; None where there is none, or no number in it. A null beside the numbers is no number."""
+    if isinstance(value, dict):
+        value = known_of(
+            {name: known_of(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
+        )
+    return parse_openai_usage(value, path, UsageNames("input_tokens", "output_tokens"))
+
+
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
+    """The wire form of the usage, with every number that the wire has."""
+    document: dict[str, Json] = {
+        "input_tokens": usage.input_tokens,
+        _INPUTS: {
+            "cached_tokens": usage.cached_tokens or 0,
+            "cache_write_tokens": usage.cache_write_tokens or 0,
+        },
+        "output_tokens": usage.output_tokens,
+        _OUTPUTS: {"reasoning_tokens": usage.reasoning_tokens or 0},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if same_dialect and usage.extra:
+        both: dict[str, Json] = merged(document, usage.extra)
+        return both
+    return document

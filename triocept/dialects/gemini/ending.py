@@ -1,0 +1,117 @@
+"""How an answer ended: its finish reason, and its usage.
+
+There is no reason for a tool turn: that one is `STOP`. A call that the model wrote wrongly, and every other reason that
+does not mean an answer, is the provider's failure, never an end.
+
+`promptTokenCount` holds the cached, `candidatesTokenCount` holds no thoughts. So the canonical output is candidates and
+thoughts, and the input is the prompt and what a provider's own tools added to it. What else is counted (by modality, …)
+is kept, under its own names. Tokens written to a cache are not told.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from ..._canonical.response import StopReason, Usage
+from ...errors import UpstreamError
+from .._fields import merged
+from .._stops import settled_stop
+from .fields import ProtoFields
+
+__all__ = ["parse_finish", "render_finish", "parse_usage", "render_usage"]
+
+_PARSED: dict[str, StopReason] = {
+    "STOP": "end",
+    "FUNCTION_CALL": "tool_use",  # aimock
+    "MAX_TOKENS": "max_tokens",
+    "SAFETY": "refused",
+    "RECITATION": "refused",
+    "LANGUAGE": "refused",
+    "BLOCKLIST": "refused",
+    "PROHIBITED_CONTENT": "refused",
+    "SPII": "refused",
+    "IMAGE_SAFETY": "refused",
+    "IMAGE_PROHIBITED_CONTENT": "refused",
+    "IMAGE_RECITATION": "refused",
+    "ESCALATION": "refused",
+    "MODEL_ARMOR": "refused",
+    "PUP_LIMITED_DISABLED": "refused",
+    "CONTINUATION": "paused",
+}
+_RENDERED: dict[StopReason, str] = {
+    "end": "STOP",
+    "stop_sequence": "STOP",
+    "tool_use": "STOP",
+    "max_tokens": "MAX_TOKENS",
+    "context_full": "MAX_TOKENS",
+    "refused": "SAFETY",
+    "paused": "CONTINUATION",
+}
+
+
+def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
+    """The stop reason; and the wire's word, as a field to keep, where the reason does not say it all.
+
+    Args:
+        reason: the wire's `finishReason`. words: its `finishMessage`. calls: whether tools are called.
+
+    Raises:
+        UpstreamError: the reason is unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
+    """
+    stop = _PARSED.get(reason) if isinstance(reason, str) else None
+    if stop is None:
+        more = f": {words}" if isinstance(words, str) and words else ""
+        raise UpstreamError(f"the provider ended its answer for {reason!r}, which is no answer{more}")
+    return settled_stop(stop, calls=calls), {} if _RENDERED[stop] == reason else {"finishReason": reason}
+
+
+def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
+    """The `finishReason`; words of refusal mean a refusal, as they do in other dialects."""
+    settled = settled_stop(stop, calls=calls)
+    return _RENDERED["refused" if settled == "end" and refusal else settled]
+
+
+_TOOLS = "toolUsePromptTokenCount"
+
+
+def parse_usage(value: Json, path: str) -> Usage | None:
+    """The usage; None where there is none, or no number in it."""
+    if not value:
+        return None
+    fields = ProtoFields(value, path)
+    prompt, candidates = fields.count("promptTokenCount"), fields.count("candidatesTokenCount")
+    thoughts, tools = fields.count("thoughtsTokenCount"), fields.count(_TOOLS)
+    cached, total = fields.count("cachedContentTokenCount"), fields.count("totalTokenCount")
+    if prompt is None and candidates is None and total is None:
+        return None
+    output = (candidates or 0) + (thoughts or 0)
+    if prompt is None:
+        prompt = max(0, (total or 0) - output - (tools or 0))
+    elif candidates is None and total is not None:
+        output = max(thoughts or 0, total - prompt - (tools or 0))
+    if tools is not None:
+        fields.keep(_TOOLS, tools)
+    return Usage(
+        input_tokens=prompt + (tools or 0),
+        output_tokens=output,
+        cached_tokens=cached,
+        reasoning_tokens=thoughts,
+        extra=fields.rest(),
+    )
+
+
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
+    """The wire form of the usage."""
+    extra = (usage.extra or {}) if same_dialect else {}
+    tools = extra.get(_TOOLS)
+    added = tools if isinstance(tools, int) else 0
+    document: dict[str, Json] = {
+        "promptTokenCount": max(0, usage.input_tokens - added),
+        "candidatesTokenCount": max(0, usage.output_tokens - (usage.reasoning_tokens or 0)),
+    }
+    if usage.cached_tokens is not None:
+        document["cachedContentTokenCount"] = usage.cached_tokens
+    if usage.reasoning_tokens is not None:
+        document["thoughtsTokenCount"] = usage.reasoning_tokens
+    document["totalTokenCount"] = usage.input_tokens + usage.output_tokens
+    both: dict[str, Json] = merged(document, extra)
+    return both

@@ -1,0 +1,54 @@
+"""What is asked beside model calls: the variables in which agents look for a provider of OpenAI's wires, and how many
+tokens a prompt has.
+
+The wire has no call for the count. vLLM has `/tokenize` beside it, which takes messages, and llama.cpp
+`/apply-template` and `/tokenize`, for the prompt that it makes of them.
+"""
+
+from __future__ import annotations
+
+from ..._canonical.content import Json
+from ..side import CountCalls, ProviderCall, counted, only
+
+__all__ = ["environment", "count_tokens"]
+
+
+def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
+    """Where each agent looks; see `Dialect.environment`. Several must be told a model, too."""
+    return {
+        "OPENAI_BASE_URL": base_url,
+        "OPENAI_API_BASE": base_url,
+        "OPENAI_API_KEY": api_key,
+        "OPENAI_MODEL": model,
+        "COPILOT_PROVIDER_BASE_URL": base_url,
+        "COPILOT_PROVIDER_API_KEY": api_key,
+        "COPILOT_MODEL": model,
+        "GROK_BASE_URL": base_url,
+        "GROK_API_KEY": api_key,
+        # OpenHands, in litellm's way: a provider, whose client is to be used, and its model.
+        "LLM_BASE_URL": base_url,
+        "LLM_API_KEY": api_key,
+        "LLM_MODEL": f"openai/{model}",
+    }
+
+
+_COUNTED = ("model", "messages", "tools", "tool_choice")
+
+
+def count_tokens(model: str, document: Json) -> CountCalls:
+    """The calls that count; see `Dialect.count_tokens`."""
+    asked = only(document, _COUNTED)
+    told = yield _beside("/tokenize", {**asked, "add_generation_prompt": True})
+    if (count := counted(told, "count")) is not None:
+        return count
+    template = yield _beside("/apply-template", asked)
+    prompt = template.get("prompt") if isinstance(template, dict) else None
+    if not isinstance(prompt, str):
+        return None
+    told = yield _beside("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})
+    tokens = told.get("tokens") if isinstance(told, dict) else None
+    return len(tokens) if isinstance(tokens, list) else None
+
+
+def _beside(path: str, document: Json) -> ProviderCall:
+    return ProviderCall(path=path, document=document, at_root=True)
