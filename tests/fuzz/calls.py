@@ -13,11 +13,10 @@ from triocept._canonical.events import ResponseEnd
 from triocept._canonical.fold import assemble
 from triocept._canonical.request import Request
 from triocept._rollout.condition import Condition
-from triocept._server.admission import Admission
+from triocept._server.admission import Admission, Share
 from triocept._server.intake import intake
 from triocept._server.routes import Routes
 from triocept._server.transport import Head, Reply
-from triocept._server.waiting import Share
 from triocept.dialects import DIALECTS, Dialect, decode_json
 from triocept.errors import DialectError
 

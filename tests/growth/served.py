@@ -14,13 +14,12 @@ from hypercorn.utils import wrap_app
 from tests.growth.connections import NO_BOUNDS, bytes_of
 from tests.growth.measured import Make, Work
 from triocept import EndpointLimits
-from triocept._server.admission import Admission
+from triocept._server.admission import Admission, Share
 from triocept._server.connection import Connection
 from triocept._server.http11 import HTTP11
 from triocept._server.routes import Route, Routes
 from triocept._server.serve import _config
 from triocept._server.transport import Head, Reply, Transport
-from triocept._server.waiting import Share
 from triocept._server.websocket_connection import WebSocket
 from triocept.dialects import DIALECTS
 

@@ -20,9 +20,8 @@ from triocept._rollout.calls import Calls
 from triocept._rollout.outcome import Answered
 from triocept._rollout.registry import Registry
 from triocept._rollout.retries import Retry, retry_key
-from triocept._server.admission import Admission
+from triocept._server.admission import Admission, Turns
 from triocept._server.notices import shown
-from triocept._server.turns import Turns
 from triocept._upstream.limiter import Limiter
 from triocept.events import PartDelta
 

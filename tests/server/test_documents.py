@@ -34,7 +34,7 @@ def test_a_document_read_in_pieces_is_the_document(value: object, spaces: int | 
         return await read_body(body, 10 * LARGE)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "_LARGE", 0)
+        patch.setattr(documents, "LARGE", 0)
         assert trio.run(read) == value
 
 
@@ -86,7 +86,7 @@ async def test_a_large_body_lets_others_run_while_it_is_read() -> None:
         await trio.lowlevel.checkpoint()
         await read_body(body, 10 * LARGE)
         nursery.cancel_scope.cancel()
-    assert turns >= len(body) // documents._LARGE
+    assert turns >= len(body) // documents.LARGE
 
 
 @pytest.mark.usefixtures("every_way")

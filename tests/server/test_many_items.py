@@ -12,7 +12,7 @@ import trio
 from tests.asking import ask, document, echo
 from triocept import serve_endpoint
 from triocept._canonical.memory import Memory
-from triocept._server import intake, many_items
+from triocept._server import documents, intake
 from triocept.dialects import DIALECTS
 from triocept.dialects.openai_chat import OPENAI_CHAT
 
@@ -24,7 +24,7 @@ MANY = [{"role": "user", "content": f"{number}"} for number in range(50)]
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "LARGE", -1)
-    monkeypatch.setattr(many_items, "_MANY", 7)
+    monkeypatch.setattr(documents, "_MANY", 7)
 
 
 async def test_others_are_answered_while_a_request_of_many_items_is_read(
@@ -69,10 +69,10 @@ async def test_an_item_that_cannot_be_read_is_the_same_error_and_the_rollout_goe
 
 def test_a_look_at_the_lists_tells_whether_there_are_many() -> None:
     few, many = [1] * 7, [1] * 8
-    assert not many_items._has_many({"messages": few, "model": "m"})
-    assert many_items._has_many({"messages": many})
-    assert many_items._has_many({"messages": [{"role": "user", "content": many}]})
-    assert not many_items._has_many(many)
+    assert not documents._has_many({"messages": few, "model": "m"})
+    assert documents._has_many({"messages": many})
+    assert documents._has_many({"messages": [{"role": "user", "content": many}]})
+    assert not documents._has_many(many)
 
 
 async def test_who_reads_beside_the_loop_has_a_memory_for_himself(monkeypatch: pytest.MonkeyPatch) -> None:

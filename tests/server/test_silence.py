@@ -14,9 +14,9 @@ from triocept import Message, Refusal, Request, Response, Text
 from triocept._rollout.answer import Answer
 from triocept._rollout.condition import Condition
 from triocept._rollout.outcome import Answered, Refused
+from triocept._server.admission import Share
 from triocept._server.delivery import HEAD_AFTER, KEEPALIVE_EVERY, deliver
 from triocept._server.transport import Reply
-from triocept._server.waiting import Share
 from triocept.dialects import DIALECTS, dialect
 from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 

@@ -20,7 +20,7 @@ from tests.over_http2 import in_frames
 from tests.server.watching import resident, watched
 from triocept import EndpointLimits, serve_endpoint
 from triocept._bare_socket import BareSocket
-from triocept._server import admission, connection, turns
+from triocept._server import admission, connection
 from triocept._server.front import Front, HTTPCycle
 from triocept._server.routes import Routes
 from triocept._server.wire import Wire
@@ -352,12 +352,12 @@ async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_
             most = reads.most  # of strangers
             assert (await ask(rollout)).status_code == 200
     assert reads.all >= 300
-    assert most <= turns.AT_ONCE
+    assert most <= admission.AT_ONCE
 
 
 async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_middle_of_something() -> None:
     order: list[str] = []
-    taken, given = turns.Turns(), trio.Event()
+    taken, given = admission.Turns(), trio.Event()
 
     async def wait(name: str, begins: bool) -> None:
         await taken.begin(begins=begins)
@@ -370,7 +370,7 @@ async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_
         await taken.end()
 
     async with trio.open_nursery() as nursery:
-        for _ in range(turns.AT_ONCE):
+        for _ in range(admission.AT_ONCE):
             nursery.start_soon(hold)
         await trio.testing.wait_all_tasks_blocked()
         for number in range(20):
@@ -382,9 +382,9 @@ async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_
         nursery.start_soon(wait, "an agent", True)
         await trio.testing.wait_all_tasks_blocked()
         given.set()
-    assert order.index("an agent") < turns.AT_ONCE
+    assert order.index("an agent") < admission.AT_ONCE
     assert len(order) == 21
-    assert taken._free == turns.AT_ONCE
+    assert taken._free == admission.AT_ONCE
 
 
 async def test_a_body_that_waits_for_an_application_is_weighed(
@@ -420,7 +420,7 @@ async def test_a_piece_that_was_read_in_a_strangers_turn_is_not_lost_when_its_re
         async def read() -> None:
             with trio.CancelScope() as scope:
                 taken.extend(
-                    await wire.receive_of_stranger(100, turns.Turns(), 0, lambda count: scope.cancel())
+                    await wire.receive_of_stranger(100, admission.Turns(), 0, lambda count: scope.cancel())
                 )
 
         await read()

@@ -1,24 +1,23 @@
 """From the socket to the exchange and back: hypercorn, Quart-Trio, and what they need to be trusted.
 
 * `listen`: the one socket, bound once and held. `composition`: a server with all that belongs to it.
-* `serve`: start, run, end. `admission`: who is let in, and for how long without a key. `turns`: those that have
-  shown none are read a few at a time.
-* `base_connection`: what every protocol needs of the connection that it is spoken on. `wire`: its bytes.
+* `serve`: start, run, end. `admission`: who is let in, for how long without a key, in turns, and what may wait.
+* `base_connection`: what every protocol needs of the connection that it is spoken on. `wire`: its bytes, and
+  what it has still to send, to a client that may have stopped reading.
 * `connection`: hypercorn's TCPServer, one fault domain each; speaks what its client speaks.
 * `http11`: model calls over HTTP/1.1, without hypercorn: HTTP/1.1's own way. `inbox`: what their clients have sent.
 * `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.
 * `websocket_connection`: a websocket's handshake, messages and end.
 * `websocket`: Responses, spoken over one.
-* `outbox`: what a connection has still to send, to a client that may have stopped reading.
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
 * `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart.
 * `transport`: what a connection is to a model call, whatever it speaks.
 * `delivery`: from an outcome to status, headers, JSON or SSE. `failure`: what an agent is told of one.
 * `routes`: which path is whose.
-* `waiting`: the bytes of bodies that wait, over all connections. `notices`: log lines that clients can cause.
-* `encoding`, `documents`: bodies that are compressed, and the JSON in bodies. `many_items`: what very large ones say.
+* `notices`: log lines that clients can cause.
+* `encoding`, `documents`: bodies that are compressed, and the JSON in bodies, and what very large ones say.
 * `app`: Quart-Trio: every route that is not a model call. `model_views`: what is asked beside it.
   `service_views`, `mcp`: the host services.
 """

@@ -1,4 +1,4 @@
-"""Who is let in: how many connections at once, and for how long one that has shown no key.
+"""Who is let in: how many connections at once, for how long one that has shown no key, and what may wait of them all.
 
 Rules:
 
@@ -9,6 +9,11 @@ Rules:
    waits then. Over `MOST_HELD` that connection goes which has held something for longest, with what it held.
 4. The limits of time are the same for all, so whoever came first is due first: two queues, and one task that sleeps
    until the first in them is due. A request costs no timer, and a connection that has shown its key none either.
+5. Strangers take turns: connections that have shown no key are read a few at a time. Thousands that send at once would
+   else be read in one turn of the event loop, and nobody else has one meanwhile. Who has shown a key never waits there.
+6. A turn lasts for one piece and one schedule point: what was read is looked at before more of others is.
+7. Who is in the middle of something goes behind those who are not. An agent's first piece has its key, and so an agent
+   that comes new waits for other beginners alone, and not for all heads that have no end.
 """
 
 from __future__ import annotations
@@ -20,16 +25,15 @@ from typing import Protocol, final
 import trio
 
 from .._limits import EndpointLimits
+from ..errors import Refusal
 from .notices import Notices
-from .turns import Turns
-from .waiting import Waiting
 
-__all__ = ["Admission", "Guest"]
+__all__ = ["Admission", "Guest", "AT_ONCE", "Turns", "Share", "Waiting"]
 
 MOST_KEYLESS = 8_192
 """Connections without a key, each some 20 KB; a process may have a million descriptors."""
 MOST_HELD = 8 * 1024 * 1024
-"""Bytes, of all connections without a key. They are read a few at a time (`turns`), and those that show one are out of
+"""Bytes, of all connections without a key. They are read a few at a time (`Turns`), and those that show one are out of
 the count before others are read: so it is what is left of heads and bodies without an end."""
 ANY_SYSTEM = 1_024
 """Descriptors of a process, where the system does not say how many it may have."""
@@ -165,3 +169,91 @@ def _descriptors() -> int:
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return ANY_SYSTEM * 1024 if most == resource.RLIM_INFINITY else most
+
+
+AT_ONCE = 4
+"""Connections that are read in one turn of the event loop: 64 KiB, and what comes of them. A request to Quart takes a
+millisecond; to close a connection whose client goes on sending takes the kernel as much."""
+
+
+@final
+class Turns:
+    """Those of one endpoint."""
+
+    def __init__(self) -> None:
+        self._free = AT_ONCE
+        self._beginners = trio.lowlevel.ParkingLot()
+        self._others = trio.lowlevel.ParkingLot()
+
+    async def begin(self, *, begins: bool) -> None:
+        """Wait for a turn, which is to be given back by `end`. No schedule point where one is free.
+
+        Args:
+            begins: it is in the middle of nothing.
+
+        Cancellation: there was no turn.
+        """
+        if self._free:
+            self._free -= 1
+        else:
+            await (self._beginners if begins else self._others).park()
+
+    async def end(self) -> None:
+        """Give it back, behind a schedule point.
+
+        Cancellation: not here. What was read is still in nobody's hands.
+        """
+        try:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if not (self._beginners.unpark() or self._others.unpark()):
+            self._free += 1
+
+
+@final
+class Waiting:
+    """All of them.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.bytes = 0
+        self.most = most
+
+
+@final
+class Share:
+    """Those of one request."""
+
+    __slots__ = ("_bytes", "_waiting")
+
+    def __init__(self, waiting: Waiting) -> None:
+        self._bytes = 0
+        self._waiting = waiting
+
+    def add(self, count: int) -> None:
+        """So many more.
+
+        Raises:
+            Refusal: 503, with these it would be too many of all.
+        """
+        waiting = self._waiting
+        if waiting.bytes + count > waiting.most:
+            raise Refusal(503, "too many bytes of requests wait here already", retry_after=1)
+        waiting.bytes += count
+        self._bytes += count
+
+    @property
+    def bytes(self) -> int:
+        """How many were added. A body that came at once is none: it is small."""
+        return self._bytes
+
+    def release(self) -> None:
+        """They are parsed, or thrown away."""
+        self._waiting.bytes -= self._bytes
+        self._bytes = 0

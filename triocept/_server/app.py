@@ -6,10 +6,10 @@ left, a 404 or a 405 in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from secrets import token_hex
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 from quart import Response, request
@@ -25,14 +25,12 @@ from ..errors import DialectError, Refusal
 from .failure import failure_of, failure_reply
 from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
 from .intake import authenticate, authenticate_state
-from .model_views import add_model_views, add_side_views, asking_dialect, side_views
+from .model_views import View, add_model_views, add_side_views, client_dialect, json_response, side_views
 from .notices import Notices, shown
 from .service_views import add_service_views
 from .transport import BodyTooLarge
 
 __all__ = ["make_app"]
-
-View: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 def make_app(
@@ -55,15 +53,15 @@ def make_app(
 
     @view
     async def health() -> Response:
-        return _json({"status": "ok", "rollouts": len(registry), "endpoint": endpoint_id})
+        return json_response({"status": "ok", "rollouts": len(registry), "endpoint": endpoint_id})
 
     @view
     async def greeting() -> Response:
-        return _json({"service": "triocept"})  # Claude Code's `HEAD /`, and people with a browser
+        return json_response({"service": "triocept"})  # Claude Code's `HEAD /`, and people with a browser
 
     @view
     async def hello() -> Response:
-        return _json({"message": "hello"})  # Claude Code 2.1.331's `HEAD /api/hello`
+        return json_response({"message": "hello"})  # Claude Code 2.1.331's `HEAD /api/hello`
 
     def _rollout() -> RolloutCore:
         scope: Any = request.scope
@@ -87,7 +85,7 @@ def make_app(
 
     @app.after_request
     async def identify(response: Response) -> Response:
-        if (name := asking_dialect(dialects).request_id_header) and name not in response.headers:
+        if (name := client_dialect(dialects).request_id_header) and name not in response.headers:
             response.headers[name] = f"req_{token_hex(8)}"
         return response
 
@@ -95,7 +93,7 @@ def make_app(
     @app.errorhandler(DialectError)
     @app.errorhandler(BodyTooLarge)
     async def refused(exc: Exception) -> Response:
-        return _failed(notices, asking_dialect(dialects), failure_of(exc, max_body))
+        return _failed(notices, client_dialect(dialects), failure_of(exc, max_body))
 
     @app.errorhandler(ClientGone)
     async def gone(exc: ClientGone) -> Response:
@@ -103,7 +101,7 @@ def make_app(
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
-        return _failed(notices, asking_dialect(dialects), _failure_of_http(exc, max_body), exc)
+        return _failed(notices, client_dialect(dialects), _failure_of_http(exc, max_body), exc)
 
     return app
 
@@ -188,7 +186,3 @@ def _failed(
     if failure.status == 405 and exc is not None:
         headers["allow"] = ", ".join(sorted(getattr(exc, "valid_methods", None) or ()))
     return Response(reply.body, status=reply.status, headers=headers)
-
-
-def _json(document: Json) -> Response:
-    return Response(msgspec.json.encode(document), headers={"content-type": "application/json"})

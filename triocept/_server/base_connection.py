@@ -11,8 +11,7 @@ from functools import lru_cache
 import trio
 
 from .admission import Admission
-from .outbox import Outbox
-from .wire import STRANGERS_PIECE, Wire
+from .wire import STRANGERS_PIECE, Outbox, Wire
 
 __all__ = ["BaseConnection"]
 

@@ -33,10 +33,9 @@ from .._bare_socket import BareSocket
 from .base_connection import BaseConnection
 from .http1 import HTTP1, HTTP1Connection, HungUp
 from .http2 import HTTP2
-from .outbox import acquire
 from .transport import STATE_KEY
 from .websocket_connection import WebSocket
-from .wire import MAX_RECEIVE
+from .wire import MAX_RECEIVE, acquire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -28,7 +28,7 @@ from .._rollout.registry import Registry
 from .._rollout.rollout_core import RolloutCore
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
-from .admission import Admission
+from .admission import Admission, Share
 from .delivery import write_failure
 from .failure import failure_of, failure_reply
 from .intake import (
@@ -44,7 +44,6 @@ from .mcp import serve_mcp
 from .notices import shown
 from .routes import Route, Routes, split_rollout
 from .transport import STATE_KEY, ASGIConnection, BodyTooLarge, Head, Reply, Transport
-from .waiting import Share
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 

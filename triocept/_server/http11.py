@@ -28,12 +28,12 @@ import trio
 
 from .._rollout.answer import ClientGone
 from .._rollout.condition import Condition
+from .admission import Share
 from .base_connection import BaseConnection
 from .inbox import Inbox
 from .intake import LINGER
 from .routes import Route, Routes
 from .transport import BodyTooLarge, Head, Reply, Transport
-from .waiting import Share
 
 __all__ = ["HTTP11", "Intake"]
 

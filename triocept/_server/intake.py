@@ -19,16 +19,14 @@ from .._rollout.registry import Registry
 from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
-from .admission import Admission
+from .admission import Admission, Share
 from .delivery import deliver, write_failure
-from .documents import read_body
+from .documents import LARGE, read_body, read_large
 from .encoding import decoded
 from .failure import TakeFault, failure_of, failure_of_fault
-from .many_items import LARGE, read_large
 from .notices import shown
 from .routes import Route
 from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
-from .waiting import Share
 
 __all__ = [
     "OVER_LIMITS",

@@ -13,9 +13,18 @@ from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect, Earlier, SideBody, SideCall, SideRoute, TokenCount
 from ..errors import Refusal
 
-__all__ = ["add_model_views", "add_side_views", "asking_dialect", "side_views"]
+__all__ = [
+    "USUAL",
+    "View",
+    "add_model_views",
+    "add_side_views",
+    "client_dialect",
+    "json_response",
+    "side_views",
+]
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
+"""What answers a route."""
 
 USUAL = "openai_chat"
 """What is spoken to a client that does not show what it speaks."""
@@ -30,13 +39,13 @@ def add_model_views(
 
     @view
     async def models(version: str = "") -> Response:
-        return _json(asking_dialect(dialects).render_models([rollout_of().model]))
+        return json_response(client_dialect(dialects).render_models([rollout_of().model]))
 
     @view
     async def model(name: str, version: str = "") -> Response:
         rollout_of()
-        listed = asking_dialect(dialects).render_models([name])  # agents may ask for any
-        return _json(next(value for value in listed.values() if isinstance(value, list))[0])
+        listed = client_dialect(dialects).render_models([name])  # agents may ask for any
+        return json_response(next(value for value in listed.values() if isinstance(value, list))[0])
 
 
 def side_views(dialect: Dialect) -> dict[str, SideRoute]:
@@ -75,7 +84,7 @@ def _side_view(
         if isinstance(told, SideBody):
             headers = {"content-type": told.content_type, "cache-control": "no-cache"}
             return Response(told.body, headers=headers)
-        return _json(told)
+        return json_response(told)
 
     return answer
 
@@ -87,12 +96,13 @@ def _earlier(rollout: RolloutCore, response_id: str) -> Earlier:
     return Earlier(request=turn.request, response=turn.response, started_at=turn.started_at)
 
 
-def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
+def client_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
     """What the client of the running request speaks; of several that it may be, the one that came last."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     found = (each for each in reversed(tuple(dialects.values())) if each.speaks(request.path, headers))
     return next(found, dialects[USUAL])
 
 
-def _json(document: Json) -> Response:
+def json_response(document: Json) -> Response:
+    """An answer of this document."""
     return Response(msgspec.json.encode(document), headers={"content-type": "application/json"})

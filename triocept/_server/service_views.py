@@ -18,9 +18,7 @@ What is refused or failed has its status, and is said in the asking dialect's fo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeAlias
 
-import msgspec
 from quart import Response, request
 
 from .._canonical.content import Json, Message
@@ -28,11 +26,9 @@ from .._canonical.request import Request, Tool
 from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
-from .model_views import USUAL
+from .model_views import USUAL, View, json_response
 
 __all__ = ["add_service_views", "asking_dialect"]
-
-View: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 def add_service_views(
@@ -54,36 +50,36 @@ def add_service_views(
     @view
     async def list_tools() -> Response:
         tools = (made.tool for made in rollout_of().public.tools)
-        return _json({"tools": render_tools(tools, asking_dialect(dialects))})
+        return json_response({"tools": render_tools(tools, asking_dialect(dialects))})
 
     @view
     async def call_tool(name: str) -> Response:
         rollout = rollout_of()
         result = await rollout.services.call_tool(rollout, name, _arguments(await _document()))
-        return _json({"result": result})
+        return json_response({"result": result})
 
     @view
     async def ask_user() -> Response:
         rollout, dialect = rollout_of(), asking_dialect(dialects)
         said = await rollout.services.ask_user(rollout, _transcript(await _document(), dialect, rollout))
-        return _json({"messages": render_messages(said, dialect)})
+        return json_response({"messages": render_messages(said, dialect)})
 
     @view
     async def ask_stop() -> Response:
         rollout, dialect = rollout_of(), asking_dialect(dialects)
         messages = _transcript(await _document(), dialect, rollout)
         reason = await rollout.services.ask_stop(rollout, messages)
-        return _json({"done": reason is not None, "reason": reason})
+        return json_response({"done": reason is not None, "reason": reason})
 
     @view
     async def get_state() -> Response:
         rollout = rollout_of_state()
-        return _json(await rollout.services.get_state(rollout))
+        return json_response(await rollout.services.get_state(rollout))
 
     @view
     async def put_state() -> Response:
         rollout = rollout_of_state()
-        return _json(await rollout.services.put_state(rollout, await _document()))
+        return json_response(await rollout.services.put_state(rollout, await _document()))
 
 
 def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
@@ -132,7 +128,3 @@ def _arguments(document: Json) -> Json:
     if not isinstance(document, dict) or set(document) - {"arguments"}:
         raise DialectError('the body is not of the form {"arguments": {…}}')
     return document.get("arguments", {})
-
-
-def _json(document: Json) -> Response:
-    return Response(msgspec.json.encode(document), headers={"content-type": "application/json"})

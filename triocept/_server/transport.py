@@ -10,7 +10,7 @@ import trio
 
 from .._rollout.answer import ClientGone
 from .._rollout.condition import Condition
-from .waiting import Share
+from .admission import Share
 
 __all__ = ["GONE", "STATE_KEY", "ASGIConnection", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
 

@@ -45,14 +45,12 @@ from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses import Documents, is_warm_up, render_steer_failed, render_ws_error
 from ..errors import DialectError, Refusal
 from . import delivery
-from .admission import Admission
-from .documents import read_body, read_json
+from .admission import Admission, Share
+from .documents import LARGE, read_body, read_json, read_large
 from .failure import failure_of, failure_of_fault, failure_of_outcome
 from .intake import OVER_LIMITS, redacted, whole_request
-from .many_items import LARGE, read_large
 from .notices import shown
 from .transport import GONE, Head
-from .waiting import Share
 from .websocket_connection import Kind, Received, WebSocket
 
 __all__ = ["serve_websocket"]

@@ -32,8 +32,8 @@ from wsproto.utilities import LocalProtocolError, generate_accept_token
 from .._rollout.answer import ClientGone
 from .base_connection import BaseConnection
 from .notices import shown
-from .outbox import acquire
 from .transport import Head, Reply
+from .wire import acquire
 
 __all__ = ["Kind", "Received", "WebSocket", "wants_websocket"]
 
