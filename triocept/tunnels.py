@@ -1,8 +1,7 @@
 """How agents in other places reach an endpoint."""
 
-from ._tunnel.base import Scheme, Tunnel
+from ._tunnel.base import FixedURL, Scheme, Tunnel
 from ._tunnel.command import CommandTunnel
-from ._tunnel.fixed import FixedURL
 from ._tunnel.health import TunnelHealth
 from ._tunnel.prime import PrimeTunnel
 from ._tunnel.ssh import SSHTunnel

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from triocept._upstream.patience import Patience
-from triocept._upstream.provider_request import ProviderRequest
+from triocept._upstream.request import ProviderRequest
 from triocept._upstream.transport import ProviderClient, ProviderReply
 
 __all__ = ["Sent"]

@@ -8,7 +8,7 @@ import trio.testing
 
 from triocept import UpstreamError
 from triocept._upstream.limiter import Limiter
-from triocept._upstream.retry import Retries, wait_of
+from triocept._upstream.retry import retry_pause, wait_of
 from triocept.errors import ContextLengthError
 
 
@@ -100,8 +100,7 @@ def failed(status: int = 500, **headers: str) -> UpstreamError:
 
 
 def test_pauses_grow_and_are_never_longer_than_a_minute() -> None:
-    retries = Retries(20)
-    pauses = [retries.pause(tries, failed()) for tries in range(1, 22)]
+    pauses = [retry_pause(failed(), tries, 20) for tries in range(1, 22)]
     assert pauses[-1] is None
     known = [pause for pause in pauses if pause is not None]
     assert len(known) == 20
@@ -119,11 +118,10 @@ def test_the_providers_own_wait_is_waited_in_each_of_its_forms() -> None:
 
 
 def test_what_no_retry_can_help_is_not_retried() -> None:
-    retries = Retries(3)
-    assert retries.pause(1, failed(400)) is None
-    assert retries.pause(1, failed(501)) is None
-    assert retries.pause(1, failed(x_should_retry="false")) is None
-    assert retries.pause(1, failed(400, x_should_retry="true")) is not None
-    assert retries.pause(1, ContextLengthError("x", status=500)) is None
-    assert retries.pause(1, UpstreamError("x", status=429, code="insufficient_quota")) is None
-    assert Retries(0).pause(1, failed()) is None
+    assert retry_pause(failed(400), 1, 3) is None
+    assert retry_pause(failed(501), 1, 3) is None
+    assert retry_pause(failed(x_should_retry="false"), 1, 3) is None
+    assert retry_pause(failed(400, x_should_retry="true"), 1, 3) is not None
+    assert retry_pause(ContextLengthError("x", status=500), 1, 3) is None
+    assert retry_pause(UpstreamError("x", status=429, code="insufficient_quota"), 1, 3) is None
+    assert retry_pause(failed(), 1, 0) is None

@@ -1,7 +1,6 @@
 """How agents in other places reach the endpoint.
 
 * `base`: the contract, `Tunnel`, and what a URL must be.
-* `fixed`: a proxy that is there already.
 * `program`: any program that prints where it can be reached: its start, its words, its end.
 * `command`: a program of the user's (cloudflared, ngrok, bore).
 * `ssh`: OpenSSH, whose other end picks the port.

@@ -1,4 +1,4 @@
-"""The contract of a tunnel, and what its URL must be.
+"""The contract of a tunnel, what its URL must be, and the simplest: a proxy that is there already.
 
 Rules:
 
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
-from typing import Literal, TypeAlias
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal, TypeAlias, final
 from urllib.parse import urlsplit
 
 from .._checks import check_str
 from ..errors import TunnelError
 
-__all__ = ["Scheme", "Tunnel", "check_host", "check_url", "in_url"]
+__all__ = ["Scheme", "Tunnel", "check_host", "check_url", "in_url", "FixedURL"]
 
 Scheme: TypeAlias = Literal["http", "https"]
 
@@ -105,3 +106,28 @@ def in_url(host: str) -> str:
 def lost(url: str, why: object) -> TunnelError:
     """The error of a tunnel that has died."""
     return TunnelError(f"the tunnel at {url} has died: {why}")
+
+
+@final
+class FixedURL(Tunnel):
+    """A URL that leads to the endpoint by means of your own: nginx, caddy, a load balancer, a tunnel started by hand.
+
+    Its other side needs to know the port, so give the endpoint one: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
+
+    Args:
+        url: what agents are given, `https://agents.example/triocept`; the proxy must take its path off.
+
+    Raises:
+        ValueError: no such URL can be given to an agent.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url: str = check_url(url, whose="FixedURL")
+
+    @asynccontextmanager
+    async def open(self, port: int, **_: Any) -> AsyncIterator[str]:
+        """Nothing is opened: gives the URL."""
+        yield self.url
+
+    def __repr__(self) -> str:
+        return f"FixedURL({self.url!r})"

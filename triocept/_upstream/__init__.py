@@ -6,7 +6,7 @@
 * `ceiling`: how many tokens an answer may have at most.
 * `history`: reasoning that only its provider can read, put back where the agent could not keep it.
 * `headers`: which headers pass, both ways.
-* `provider_request`: one request to it. `transport`: httpx2, and the border at which its errors become ours.
+* `transport`: httpx2, and the border at which its errors become ours.
 * `tap`, `pool`, `chunked`: the body of a stream, read beside httpx2.
 * `patience`: how long a provider is waited for.
 * `counting`: how many tokens a prompt has, asked of the provider.

@@ -15,8 +15,7 @@ from .._canonical.request import Request
 from ..dialects import CountCalls, Dialect, decode_json
 from ..errors import DialectError, UpstreamError
 from .patience import Patience
-from .provider_request import ProviderRequest
-from .request import Requests
+from .request import ProviderRequest, Requests
 
 if TYPE_CHECKING:
     from .transport import ProviderClient

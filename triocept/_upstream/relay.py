@@ -30,7 +30,7 @@ from ..dialects._tool_names import ToolNames
 from ..dialects.streams import StreamParser
 from ..errors import DialectError, UpstreamError
 from .failures import Reader
-from .provider_request import MAX_DOCUMENT
+from .request import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from .transport import ProviderReply

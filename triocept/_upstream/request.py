@@ -1,5 +1,7 @@
 """What goes up: the agent's own document, or one in the provider's dialect.
 
+It knows no HTTP package: `transport` does, and is loaded with the first upstream.
+
 Rules:
 
 1. To a provider of the agent's dialect goes the document as it came, in the order of its fields; only what was asked
@@ -12,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -31,10 +33,40 @@ from .address import Address
 from .ceiling import Ceiling, asked_output, capped
 from .headers import passed_up
 from .history import restored
-from .provider_request import ProviderRequest
-from .tokens import Profile
+from .tokens import Collector, Profile
 
-__all__ = ["Overrides", "Requests"]
+__all__ = ["MAX_DOCUMENT", "ProviderRequest", "Overrides", "Requests"]
+
+MAX_DOCUMENT = 256 * 1024 * 1024
+"""Bytes of a whole answer; what the endpoint takes as a request."""
+
+
+@dataclass(frozen=True)
+class ProviderRequest:
+    """One request to a provider."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    stream: bool
+    """Whether it asks for a stream."""
+    collector: Collector | None = None
+    """Takes the tokens out of the answer."""
+    names: ToolNames | None = None
+    """Gives the tools in the answer their own names back; None: the provider knows them by these."""
+    model: str = ""
+    """That it asks for."""
+    prompt: Callable[[], int] = int
+    """About how many tokens its prompt has."""
+
+    @property
+    def address(self) -> str:
+        """Its URL without a query, which may hold a key."""
+        return self.url.partition("?")[0]
+
+    def __repr__(self) -> str:  # its headers hold a key
+        return f"<ProviderRequest {self.address}: {len(self.body)} bytes>"
+
 
 _REFUSED = frozenset({400, 413, 422})
 """What a number of tokens that is too large is refused with."""

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from ..errors import ContextLengthError, UpstreamError
 
-__all__ = ["Retries", "wait_of"]
+__all__ = ["retry_pause", "wait_of"]
 
 FIRST_PAUSE = 0.5
 """Seconds; doubled each time. As the SDKs of OpenAI and Anthropic do."""
@@ -19,21 +19,15 @@ _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 529})
 _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_not_included")
 
 
-class Retries:
-    """At most `count` further tries."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def pause(self, tries: int, error: UpstreamError) -> float | None:
-        """Seconds to wait after so many tries, the last of which failed so; None: no further try."""
-        if tries > self.count or not _may_help(error):
-            return None
-        asked = wait_of(error)
-        if asked is not None:
-            return asked if asked <= LONGEST_PAUSE else None
-        pause: float = min(FIRST_PAUSE * 2.0 ** (tries - 1), LONGEST_PAUSE)
-        return pause * random.uniform(0.75, 1)
+def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
+    """Seconds to wait after so many tries, the last of which failed so; None: no further try, of `most` of them."""
+    if tries > most or not _may_help(error):
+        return None
+    asked = wait_of(error)
+    if asked is not None:
+        return asked if asked <= LONGEST_PAUSE else None
+    pause: float = min(FIRST_PAUSE * 2.0 ** (tries - 1), LONGEST_PAUSE)
+    return pause * random.uniform(0.75, 1)
 
 
 def wait_of(error: UpstreamError) -> float | None:

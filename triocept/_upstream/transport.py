@@ -25,7 +25,7 @@ from ..errors import UpstreamError, UpstreamTruncated
 from .address import Address
 from .patience import Patience
 from .pool import TappedPool
-from .provider_request import MAX_DOCUMENT, ProviderRequest
+from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import take_body
 
 __all__ = ["ProviderReply", "ProviderClient", "open_provider_client"]

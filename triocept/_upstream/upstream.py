@@ -53,10 +53,9 @@ from .headers import passed_down
 from .history import NOTE
 from .limiter import Limiter
 from .patience import Patience
-from .provider_request import ProviderRequest
 from .relay import Pieces, Relay
-from .request import Overrides, Requests
-from .retry import Retries
+from .request import Overrides, ProviderRequest, Requests
+from .retry import retry_pause
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Upstream:
         api_key: str | None,
         overrides: Overrides,
         limiter: Limiter,
-        retries: Retries,
+        retries: int,
         read_timeout: float | None,
         total_timeout: float | None,
         profile: Profile | None,
@@ -275,7 +274,7 @@ class Upstream:
                         less = self._requests.lowered(call, exc) if lowered < MAX_LOWERED else None
                         if less is not None:
                             call, pause, lowered = less, 0.0, lowered + 1
-                        elif (again := self._retries.pause(tries := tries + 1, exc)) is not None:
+                        elif (again := retry_pause(exc, tries := tries + 1, self._retries)) is not None:
                             pause = again
                         else:
                             raise
@@ -588,7 +587,7 @@ async def open_upstream(
         extra_headers=extra_headers or {},
         max_output_tokens=max_output_tokens,
     )
-    limiter, tries = Limiter(concurrency), Retries(retries)
+    limiter = Limiter(concurrency)
     from .transport import open_provider_client  # httpx2, which takes a fifth of a second to load
 
     async with open_provider_client(
@@ -603,7 +602,7 @@ async def open_upstream(
             api_key=key,
             overrides=overrides,
             limiter=limiter,
-            retries=tries,
+            retries=retries,
             read_timeout=read_timeout,
             total_timeout=total_timeout,
             profile=profile,

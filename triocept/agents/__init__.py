@@ -1,8 +1,8 @@
 """Known agents: how each is started so that a rollout is its model.
 
-One small file each, of one function `NAME(rollout, directory, prompt, …) -> Launch`: it writes what configuration
-files the agent wants into `directory`, and gives the command and the environment. What they write is measured with
-real versions of the agents; they change, and a file here changes with them::
+One small file each (one for two, where one came of the other), of one function `NAME(rollout, directory, prompt, …) ->
+Launch`: it writes what configuration files the agent wants into `directory`, and gives the command and the environment.
+What they write is measured with real versions of the agents; they change, and a file here changes with them::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)
@@ -19,13 +19,11 @@ from .codex import codex
 from .continue_cli import continue_cli
 from .copilot import copilot
 from .gemini_cli import gemini_cli
-from .kilo import kilo
-from .kimi_cli import kimi_cli
-from .kimi_code import kimi_code
+from .kimi import kimi_cli, kimi_code
 from .llm import llm
 from .mini_swe_agent import mini_swe_agent
 from .mistral_vibe import mistral_vibe
-from .opencode import opencode
+from .opencode import kilo, opencode
 from .pi import pi
 from .qwen_code import qwen_code
 

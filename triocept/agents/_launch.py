@@ -6,14 +6,16 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import msgspec
 
-__all__ = ["Directory", "Launch", "made", "write_json", "write_text"]
+__all__ = ["Directory", "Launch", "UsualDialect", "made", "write_json", "write_text"]
 
 Directory: TypeAlias = str | os.PathLike[str]
 """Where an agent's configuration goes; made if it is not there."""
+UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
+"""What most agents of several dialects can be told to speak."""
 
 
 @final

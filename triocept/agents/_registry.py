@@ -15,13 +15,11 @@ from .codex import codex
 from .continue_cli import continue_cli
 from .copilot import copilot
 from .gemini_cli import gemini_cli
-from .kilo import kilo
-from .kimi_cli import kimi_cli
-from .kimi_code import kimi_code
+from .kimi import kimi_cli, kimi_code
 from .llm import llm
 from .mini_swe_agent import mini_swe_agent
 from .mistral_vibe import mistral_vibe
-from .opencode import opencode
+from .opencode import kilo, opencode
 from .pi import pi
 from .qwen_code import qwen_code
 

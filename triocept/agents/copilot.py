@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from .._rollout.rollout import Rollout
-from ._launch import Directory, Launch, made
+from ._launch import Directory, Launch, UsualDialect, made
 
 __all__ = ["copilot"]
-
-Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
 
 
 def copilot(
@@ -18,7 +14,7 @@ def copilot(
     prompt: str,
     *,
     executable: str = "copilot",
-    dialect: Dialect = "openai_chat",
+    dialect: UsualDialect = "openai_chat",
     websocket: bool = False,
 ) -> Launch:
     """`copilot -p`, allowed to run its tools without asking.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
-from ._launch import Directory, Launch, made, write_text
+from ._launch import Directory, Launch, UsualDialect, made, write_text
 
 __all__ = ["mistral_vibe"]
 
-Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
 _STYLES: dict[str, str] = {
     "openai_chat": "openai",
     "openai_responses": "openai-responses",
@@ -24,7 +22,7 @@ def mistral_vibe(
     prompt: str,
     *,
     executable: str = "vibe",
-    dialect: Dialect = "openai_chat",
+    dialect: UsualDialect = "openai_chat",
 ) -> Launch:
     """`vibe -p`, allowed to run its tools without asking, with a provider that is this rollout.
 

@@ -1,12 +1,15 @@
-"""opencode (measured: 1.18.33)."""
+"""opencode (measured: 1.18.33), and kilo, which was made from it (measured: 7.7.7)."""
 
 from __future__ import annotations
 
-from .._rollout.rollout import Rollout
-from ._launch import Directory, Launch, made, write_json
-from ._opencode import Dialect, configuration, state
+from pathlib import Path
+from typing import Any
 
-__all__ = ["opencode"]
+from .._rollout.rollout import Rollout
+from ._launch import Directory, Launch, UsualDialect, made, write_json
+from ._mcp import opencode_servers
+
+__all__ = ["kilo", "opencode"]
 
 
 def opencode(
@@ -15,7 +18,7 @@ def opencode(
     prompt: str,
     *,
     executable: str = "opencode",
-    dialect: Dialect = "openai_chat",
+    dialect: UsualDialect = "openai_chat",
 ) -> Launch:
     """`opencode run`, with a provider of its own that is this rollout.
 
@@ -31,8 +34,75 @@ def opencode(
         dialect: what it is to speak: chat, responses or messages.
     """
     directory = made(directory)
-    config = write_json(directory / "opencode.json", configuration(rollout, dialect))
+    config = write_json(directory / "opencode.json", _configuration(rollout, dialect))
     return Launch(
         argv=(executable, "run", "--title", "triocept", prompt),
-        env={"OPENCODE_CONFIG": str(config), **state(directory)},
+        env={"OPENCODE_CONFIG": str(config), **_state(directory)},
     )
+
+
+def kilo(
+    rollout: Rollout,
+    directory: Directory,
+    prompt: str,
+    *,
+    executable: str = "kilo",
+    dialect: UsualDialect = "openai_chat",
+) -> Launch:
+    """`kilo run --auto`, with a provider of its own that is this rollout.
+
+    Its `--title` keeps it from a call for one beside the first, its environment from telling its maker.
+
+    Writes `kilo.json`, and keeps its state in `directory`.
+
+    Args:
+        rollout: whose calls it makes.
+        directory: where its configuration and its state go.
+        prompt: what it is to do.
+        executable: its command.
+        dialect: what it is to speak: chat, responses or messages.
+    """
+    directory = made(directory)
+    config = write_json(
+        directory / "kilo.json", {**_configuration(rollout, dialect), "enabled_providers": ["triocept"]}
+    )
+    return Launch(
+        argv=(executable, "run", "--auto", "--title", "triocept", prompt),
+        env={"KILO_CONFIG": str(config), **_QUIET, **_state(directory)},
+    )
+
+
+_QUIET = {"KILO_TELEMETRY_LEVEL": "off", "KILO_DISABLE_MODELS_FETCH": "1", "KILO_DISABLE_SESSION_INGEST": "1"}
+_PROVIDERS: dict[str, str] = {
+    "openai_chat": "@ai-sdk/openai-compatible",
+    "openai_responses": "@ai-sdk/openai",
+    "anthropic_messages": "@ai-sdk/anthropic",
+}
+
+
+def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
+    """What their JSON file says."""
+    base = rollout.base_url(dialect)
+    options = {
+        "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself
+        "apiKey": rollout.api_key,
+    }
+    provider = {
+        "npm": _PROVIDERS[dialect],
+        "options": options,
+        "models": {rollout.model: {"limit": {"context": 128000, "output": 8192}}},
+    }
+    return {
+        "model": f"triocept/{rollout.model}",
+        "autoupdate": False,
+        "share": "disabled",
+        "provider": {"triocept": provider},
+        **opencode_servers(rollout),
+    }
+
+
+def _state(directory: Path) -> dict[str, str]:
+    """The variables that keep all they write in `directory`."""
+    return {
+        f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")
+    }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from .._rollout.rollout import Rollout
-from ._launch import Directory, Launch, made, write_json
+from ._launch import Directory, Launch, UsualDialect, made, write_json
 
 __all__ = ["pi"]
 
@@ -16,7 +14,7 @@ def pi(
     prompt: str,
     *,
     executable: str = "pi",
-    dialect: Dialect = "openai_chat",
+    dialect: UsualDialect = "openai_chat",
 ) -> Launch:
     """`pi -p`, with a provider of its own that is this rollout.
 
@@ -43,7 +41,6 @@ def pi(
     )
 
 
-Dialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
 _APIS: dict[str, str] = {
     "openai_chat": "openai-completions",
     "openai_responses": "openai-responses",

@@ -1,4 +1,5 @@
-"""What has to be asked of each server; what its answers say more because of it.
+"""What has to be asked of each server; what its answers say more because of it; and whether it does, asked
+once, before an agent is let in.
 
 Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol. SGLang 0.5.23,
 serving_chat.py: the headers `x-sglext-return-*` (an `sglext` object, in streams too); its fields in the body of the
@@ -15,9 +16,11 @@ from typing import Literal, TypeAlias, final
 import msgspec
 
 from ..._canonical.content import Json
+from ..._trace.tokens import Tokens
+from ...errors import UpstreamError
 from .collector import Collector, Wanted
 
-__all__ = ["PROFILES", "Profile", "TokenProfile", "profile_named"]
+__all__ = ["PROFILES", "Profile", "TokenProfile", "profile_named", "check_probe"]
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 _ASKED = ("return_token_ids", "return_prompt_token_ids", "verbose")
@@ -33,6 +36,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     dialects: frozenset[str]
+    hint: str
+    """What it must be to give them."""
     fields: dict[str, Json]
     """Further fields of every request."""
     headers: dict[str, str] = {}
@@ -78,17 +83,20 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="vllm",
             dialects=frozenset({"openai_chat", "openai_completions"}),
+            hint="it must know `return_token_ids` (0.11 and later)",
             fields={"return_token_ids": True},
         ),
         Profile(
             name="sglang",
             dialects=frozenset({"openai_chat"}),
+            hint="it must know the header x-sglext-return-output-ids (0.5.23 does)",
             fields={},
             headers={"x-sglext-return-input-ids": "1", "x-sglext-return-output-ids": "1"},
         ),
         Profile(
             name="llama_cpp",
             dialects=frozenset({"openai_chat"}),
+            hint="it must know `return_tokens` with `verbose`, and /tokenize (a build of 2025 or later)",
             fields={"verbose": True, "return_tokens": True, "top_logprobs": 1},
             whole=True,
         ),
@@ -109,3 +117,19 @@ def profile_named(name: str, dialect: str) -> Profile:
         known = " and ".join(sorted(profile.dialects))
         raise ValueError(f"{name} gives its tokens in {known}, not in {dialect}")
     return profile
+
+
+def check_probe(tokens: Tokens) -> None:
+    """Accept what a server gave for one token.
+
+    Args:
+        tokens: what was collected.
+
+    Raises:
+        UpstreamError: something is missing; the text says what, and what to do.
+    """
+    if tokens.gaps:
+        raise UpstreamError(
+            f"the server does not give its tokens as {tokens.engine} does: {', '.join(tokens.gaps)}; "
+            f"{PROFILES[tokens.engine].hint}"
+        )
