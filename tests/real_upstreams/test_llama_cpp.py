@@ -13,10 +13,17 @@ import trio
 
 from triocept import Message, Request, Rollout, Text, Turn, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
-from triocept.errors import ContextLengthError
 from triocept.events import PartDelta
 from triocept.nouns import Sampling
 
+from .checks import (
+    SAID,
+    check_abandoned,
+    check_answers,
+    check_knows_an_overflow,
+    check_runs_tools,
+    check_tokens,
+)
 from .forwarding import (
     BOTH,
     CALLED,
@@ -37,7 +44,6 @@ from .forwarding import (
 from .servers import LlamaCpp
 
 OF_LLAMA = (CHAT, RESPONSES, MESSAGES)
-SAID = "Hello from the tiny script \u00e9\U0001f600"
 CONTEXT = 65_536
 """Tokens that a slot has room for."""
 on_provider = pytest.mark.parametrize("provider", OF_LLAMA)
@@ -49,13 +55,7 @@ on_provider = pytest.mark.parametrize("provider", OF_LLAMA)
 async def test_agents_of_every_dialect_are_answered_by_llama_cpp(
     llama_cpp: str, agent: str, provider: str, stream: bool
 ) -> None:
-    async with forwarding(llama_cpp, provider, model="scripted") as rollout:
-        told = await ask(rollout, agent, "script", stream=stream)
-    assert (told.text, told.stop_reason) == (SAID, "end")
-    (turn,) = rollout.trace
-    assert (turn.outcome, turn.request.stream) == ("answered", stream)
-    assert turn.response is not None
-    assert turn.response.text == SAID
+    await check_answers(llama_cpp, provider, agent, stream=stream)
 
 
 @on_provider
@@ -64,13 +64,7 @@ async def test_agents_of_every_dialect_are_answered_by_llama_cpp(
 async def test_agents_of_every_dialect_run_their_tools_on_llama_cpp(
     llama_cpp: str, agent: str, provider: str, stream: bool
 ) -> None:
-    async with forwarding(llama_cpp, provider, model="scripted") as rollout:
-        told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS)
-        assert [call.parsed() for call in told.tool_calls] == CALLED
-        assert told.stop_reason == "tool_use"
-        told = await ask(rollout, agent, *answered(agent, told), stream=stream, tools=TOOLS)
-        assert "I have looked" in told.text
-    assert [turn.outcome for turn in rollout.trace] == ["answered"] * 2
+    await check_runs_tools(llama_cpp, provider, agent, stream=stream)
 
 
 @on_provider
@@ -98,14 +92,7 @@ async def test_llama_cpp_gives_the_tokens_of_a_call_with_tools_without_a_gap(
             told = await ask(rollout, agent, *answered(agent, told), stream=stream, tools=TOOLS)
             assert "I have looked" in told.text
     for turn in rollout.trace:
-        assert turn.tokens is not None
-        assert turn.tokens.gaps == ()
-        assert (
-            len(turn.tokens.completion_ids) == len(turn.tokens.logprobs) == (cap or len(turn.tokens.logprobs))
-        )
-        assert turn.response is not None
-        assert turn.response.usage is not None
-        assert len(turn.tokens.prompt_ids) == turn.response.usage.input_tokens > 10
+        check_tokens(turn, cap)
 
 
 @BOTH
@@ -177,9 +164,7 @@ async def test_an_agent_that_hangs_up_in_mid_stream_stops_the_server(
                 await trio.sleep(0.05)
         assert slot["n_prompt_tokens"] < CONTEXT / 2
     (turn,) = rollout.trace
-    assert turn.outcome == "abandoned"
-    assert turn.response is not None
-    assert turn.response.text != ""
+    check_abandoned(turn)
 
 
 @on_provider
@@ -188,14 +173,7 @@ async def test_an_agent_that_hangs_up_in_mid_stream_stops_the_server(
 async def test_a_prompt_that_is_too_long_for_llama_cpp_is_an_error_that_the_agent_knows_as_such(
     llama_cpp: str, agent: str, provider: str, stream: bool
 ) -> None:
-    async with forwarding(llama_cpp, provider, model="scripted") as rollout:
-        with pytest.raises(ContextLengthError) as caught:
-            await ask(rollout, agent, "7 " * CONTEXT, stream=stream)
-        assert (await ask(rollout, agent, "script", stream=stream)).text == SAID
-    assert caught.value.status in (400, 413)
-    assert [turn.outcome for turn in rollout.trace] == ["refused", "answered"]
-    assert rollout.trace[0].error is not None
-    assert rollout.trace[0].error.type == "ContextLengthError"
+    await check_knows_an_overflow(llama_cpp, provider, agent, stream=stream, context=CONTEXT)
 
 
 @on_provider

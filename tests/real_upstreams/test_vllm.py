@@ -15,19 +15,18 @@ import pytest
 import trio
 
 from triocept.dialects import DIALECTS
-from triocept.errors import ContextLengthError
 from triocept.nouns import Sampling
 
 from .agents import AGENTS, STREAMING, Executables, check_done, run_agent, upstream_of
+from .checks import check_abandoned, check_answers, check_knows_an_overflow, check_runs_tools, check_tokens
 from .forwarding import (
-    CALLED,
+    BOTH,
     CHAT,
     COMPLETIONS,
     MESSAGES,
     RESPONSES,
     TALKING,
     TOOLS,
-    answered,
     ask,
     first_pieces,
     forwarding,
@@ -36,9 +35,7 @@ from .forwarding import (
 from .sent import Sent
 
 pytestmark = pytest.mark.vllm
-BOTH = pytest.mark.parametrize("stream", [False, True])
 CONTEXT = 40_960
-SAID = "Hello from the tiny script \u00e9\U0001f600"
 of_vllm = pytest.mark.parametrize("provider", [CHAT, RESPONSES, MESSAGES])
 
 
@@ -48,11 +45,7 @@ of_vllm = pytest.mark.parametrize("provider", [CHAT, RESPONSES, MESSAGES])
 async def test_agents_of_every_dialect_are_answered_by_vllm(
     vllm: str, agent: str, provider: str, stream: bool
 ) -> None:
-    async with forwarding(vllm, provider, model="scripted") as rollout:
-        told = await ask(rollout, agent, "script", stream=stream)
-    assert (told.text, told.stop_reason) == (SAID, "end")
-    (turn,) = rollout.trace
-    assert (turn.outcome, turn.request.stream) == ("answered", stream)
+    await check_answers(vllm, provider, agent, stream=stream)
 
 
 @of_vllm
@@ -61,12 +54,7 @@ async def test_agents_of_every_dialect_are_answered_by_vllm(
 async def test_agents_of_every_dialect_run_their_tools_on_vllm(
     vllm: str, agent: str, provider: str, stream: bool
 ) -> None:
-    async with forwarding(vllm, provider, model="scripted") as rollout:
-        told = await ask(rollout, agent, "look", stream=stream, tools=TOOLS)
-        assert [call.parsed() for call in told.tool_calls] == CALLED
-        told = await ask(rollout, agent, *answered(agent, told), stream=stream, tools=TOOLS)
-        assert "I have looked" in told.text
-    assert [turn.outcome for turn in rollout.trace] == ["answered"] * 2
+    await check_runs_tools(vllm, provider, agent, stream=stream)
 
 
 @pytest.mark.parametrize("agent", TALKING)
@@ -79,12 +67,7 @@ async def test_vllm_gives_the_tokens_of_a_call_with_tools_without_a_gap(
         sampling = Sampling(max_output_tokens=cap)
         await ask(rollout, agent, "look", stream=stream, tools=TOOLS, sampling=sampling)
     (turn,) = rollout.trace
-    assert turn.tokens is not None
-    assert turn.tokens.gaps == ()
-    assert len(turn.tokens.completion_ids) == len(turn.tokens.logprobs) == (cap or len(turn.tokens.logprobs))
-    assert turn.response is not None
-    assert turn.response.usage is not None
-    assert len(turn.tokens.prompt_ids) == turn.response.usage.input_tokens > 10
+    check_tokens(turn, cap)
 
 
 @BOTH
@@ -110,9 +93,7 @@ async def test_an_agent_that_hangs_up_in_mid_stream_stops_vllm(vllm: str, agent:
             while await calls_at_work(vllm):
                 await trio.sleep(0.2)
     (turn,) = rollout.trace
-    assert turn.outcome == "abandoned"
-    assert turn.response is not None
-    assert turn.response.text != ""
+    check_abandoned(turn)
 
 
 async def calls_at_work(url: str) -> int:
@@ -128,11 +109,7 @@ async def calls_at_work(url: str) -> int:
 async def test_a_prompt_that_is_too_long_for_vllm_is_an_error_that_the_agent_knows_as_such(
     vllm: str, agent: str, provider: str, stream: bool
 ) -> None:
-    async with forwarding(vllm, provider, model="scripted") as rollout:
-        with pytest.raises(ContextLengthError):
-            await ask(rollout, agent, "7 " * CONTEXT, stream=stream)
-        assert (await ask(rollout, agent, "script", stream=stream)).text == SAID
-    assert [turn.outcome for turn in rollout.trace] == ["refused", "answered"]
+    await check_knows_an_overflow(vllm, provider, agent, stream=stream, context=CONTEXT)
 
 
 @pytest.mark.parametrize("provider", [CHAT, MESSAGES])

@@ -137,9 +137,10 @@ def test_a_ctrl_c_at_every_step_ends_the_program_and_leaves_nothing(tmp_path: Pa
 
 
 INTERRUPT_AT_LINES = """
-    import os, signal, sys
+    import sys
     import trio
     from tests.asking import ask
+    from tests.interrupting import interrupt_at
     from tests.server.test_walk import answer
     from triocept import JSONLRecorder, serve_endpoint, serve_pool
 
@@ -165,20 +166,8 @@ INTERRUPT_AT_LINES = """
                 async with rollout.open_child() as child:
                     await child.run_agent(["/bin/true"])
 
-    def interrupt_at(step):
-        seen = 0
-        def line(frame, event, arg):
-            nonlocal seen
-            if event == "line":
-                seen += 1
-                if seen == step:
-                    signal.raise_signal(signal.SIGINT)
-            return line
-        def call(frame, event, arg):
-            name = frame.f_code.co_filename
-            return line if "triocept" in name and name.endswith(FILES) else None
-        sys.settrace(call)
-        return lambda: seen
+    def is_ours(name):
+        return "triocept" in name and name.endswith(FILES)
 
     def is_interrupt(error):
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -191,7 +180,7 @@ INTERRUPT_AT_LINES = """
                 await life()
         step, interrupted = 1, 0
         while True:
-            seen = interrupt_at(step)
+            seen = interrupt_at(step, is_ours)
             try:
                 trio.run(bounded)
             except BaseException as error:

@@ -138,8 +138,9 @@ async def test_what_a_call_leaves_behind_ends_with_the_loop() -> None:
 
 
 INTERRUPT_AT_LINES = """
-    import asyncio, signal, sys, types
+    import asyncio, sys, types
     import trio
+    from tests.interrupting import interrupt_at
 
     class Tunnel:
         tunnel_id = _process = _config_file = None
@@ -169,25 +170,14 @@ INTERRUPT_AT_LINES = """
         async with PrimeTunnel().open(1):
             pass
 
-    def interrupt_at(step):
-        seen = 0
-        def line(frame, event, arg):
-            nonlocal seen
-            if event == "line":
-                seen += 1
-                if seen == step:
-                    signal.raise_signal(signal.SIGINT)
-            return line
-        def call(frame, event, arg):
-            return line if frame.f_code.co_filename.endswith(("asyncio_thread.py", "prime.py")) else None
-        sys.settrace(call)
-        return lambda: seen
+    def is_ours(name):
+        return name.endswith(("triocept/_tunnel/asyncio_thread.py", "triocept/_tunnel/prime.py"))
 
     def main(life, every):
         step, interrupted = 1, 0
         while True:
             print(life.__name__, step, flush=True)
-            seen = interrupt_at(step)
+            seen = interrupt_at(step, is_ours)
             try:
                 trio.run(life)
             except KeyboardInterrupt:

@@ -1,0 +1,35 @@
+"""A Ctrl-C at a line of ours, for programs that a test runs in a process of their own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["interrupt_at"]
+
+
+def interrupt_at(step: int, is_ours: Callable[[str], bool]) -> Callable[[], int]:
+    """Interrupt this program at the line that is so far on, of those in our files; gives how many have run.
+
+    Args:
+        step: from 1.
+        is_ours: whether a file is one of ours. The trace ends with `sys.settrace(None)`.
+    """
+    seen = 0
+
+    def line(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal seen
+        if event == "line":
+            seen += 1
+            if seen == step:
+                signal.raise_signal(signal.SIGINT)
+        return line
+
+    def call(frame: FrameType, event: str, arg: object) -> Any:
+        return line if is_ours(frame.f_code.co_filename) else None
+
+    sys.settrace(call)
+    return lambda: seen
