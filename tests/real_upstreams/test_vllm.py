@@ -20,7 +20,6 @@ from triocept.nouns import Sampling
 from .agents import AGENTS, STREAMING, Executables, check_done, run_agent, upstream_of
 from .checks import check_abandoned, check_answers, check_knows_an_overflow, check_runs_tools, check_tokens
 from .forwarding import (
-    BOTH,
     CHAT,
     COMPLETIONS,
     MESSAGES,
@@ -35,6 +34,7 @@ from .forwarding import (
 from .sent import Sent
 
 pytestmark = pytest.mark.vllm
+BOTH = pytest.mark.parametrize("stream", [False, True])  # none of them for `ci`
 CONTEXT = 40_960
 of_vllm = pytest.mark.parametrize("provider", [CHAT, RESPONSES, MESSAGES])
 

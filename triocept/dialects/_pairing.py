@@ -1,4 +1,4 @@
-"""Which result belongs to which call, on a wire where ids are optional.
+"""Calls and their results: which belongs to which, on a wire where ids are optional; and where results stand.
 
 Rules:
 
@@ -6,19 +6,21 @@ Rules:
    again; it begins with `MADE`, and is never written to a provider of the same dialect.
 2. A result belongs to the call of its id; else to the oldest unanswered call of its name. A call is answered, whichever
    of them said so.
+3. Where each result is a message of its own, it stands right behind its call; what else its turn holds, and what it
+   shows, comes after all of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from .._canonical.content import Json, Message, Part, ToolCall, ToolResult
 from ._fields import merged
 
-__all__ = ["MADE", "Pairing"]
+__all__ = ["MADE", "Pairing", "results_first"]
 
 MADE = "triocept_call_"
 
@@ -109,3 +111,30 @@ class _Waiting:
         while self._ids and self._gone[self._ids[0]]:
             self._gone[self._ids.popleft()] -= 1
         return self._ids[0] if self._ids else None
+
+
+def results_first(
+    messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
+) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
+    """The wire messages of a conversation: of each the message that it says something of, and what that is, a result or
+    other parts.
+
+    Args:
+        messages: the conversation.
+        shown: what of a result has no place in one, and is said behind it, by the user; None: nothing.
+    """
+    waiting: list[Part] = []
+    for message in messages:
+        for result in message.tool_results:
+            yield message, result
+            waiting += shown(result) if shown is not None else ()
+        rest = [part for part in message.content if not isinstance(part, ToolResult)]
+        if message.tool_results and not rest:
+            continue
+        if waiting and message.role not in ("user", "tool"):
+            yield Message("user"), waiting
+            waiting = []
+        yield message, [*waiting, *rest]
+        waiting = []
+    if waiting:
+        yield Message("user"), waiting

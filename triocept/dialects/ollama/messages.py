@@ -33,7 +33,7 @@ from ..._canonical.content import (
 from ...errors import DialectError
 from .._content import split_data_url
 from .._fields import Fields, merged, read_text
-from .._pairing import MADE, Pairing
+from .._pairing import MADE, Pairing, results_first
 from .tools import parse_call, render_call
 
 __all__ = ["message_parts", "paired", "parse_message", "render_messages", "render_parts"]
@@ -103,24 +103,14 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
         same_dialect: whether it came in this dialect.
     """
     documents: list[Json] = []
-    waiting: list[Part] = []  # what the results so far show
     names: dict[str, str] = {}
-    for message in messages:
+    for message, said in results_first(messages, None if same_dialect else _media_of):
         names |= {call.id: call.name for call in message.tool_calls}
-        results = message.tool_results
-        documents += [_render_result(result, names, same_dialect=same_dialect) for result in results]
-        if not same_dialect:
-            waiting += [part for result in results for part in result.content if isinstance(part, Media)]
-        rest = [part for part in message.content if not isinstance(part, ToolResult)]
-        if results and not rest:
-            continue
-        if waiting and message.role not in ("user", "tool"):
-            documents.append({"role": "user", **render_parts(waiting, same_dialect=same_dialect)})
-            waiting = []
-        documents.append(_render_message(message, [*waiting, *rest], same_dialect=same_dialect))
-        waiting = []
-    if waiting:
-        documents.append({"role": "user", **render_parts(waiting, same_dialect=same_dialect)})
+        documents.append(
+            _render_result(said, names, same_dialect=same_dialect)
+            if isinstance(said, ToolResult)
+            else _render_message(message, said, same_dialect=same_dialect)
+        )
     return documents
 
 
@@ -159,6 +149,10 @@ def _render_result(result: ToolResult, names: dict[str, str], *, same_dialect: b
     if result.id and not result.id.startswith(MADE):
         document["tool_call_id"] = result.id
     return merged(document, result.extra) if same_dialect and result.extra else document
+
+
+def _media_of(result: ToolResult) -> list[Part]:
+    return [part for part in result.content if isinstance(part, Media)]
 
 
 def _parse_image(text: str) -> Media:

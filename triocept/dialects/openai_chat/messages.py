@@ -32,6 +32,7 @@ from ..._canonical.content import (
 from ...errors import DialectError
 from .._fields import Fields, merged
 from .._ids import legal_id
+from .._pairing import results_first
 from .names import NAME
 from .parts import parse_content, parse_result_content, render_content
 from .reasoning import render_reasoning, take_reasoning
@@ -76,24 +77,12 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
         messages: the conversation.
         same_dialect: whether it came in this dialect.
     """
-    documents: list[Json] = []
-    waiting: list[Part] = []  # media of the results so far
-    for message in messages:
-        results = message.tool_results
-        documents += [_render_result(result, same_dialect=same_dialect) for result in results]
-        if not same_dialect:
-            waiting += [part for result in results for part in _media_of(result)]
-        rest = [part for part in message.content if not isinstance(part, ToolResult)]
-        if results and not rest:
-            continue
-        if waiting and message.role not in ("user", "tool"):
-            documents.append({"role": "user", "content": render_content(waiting, same_dialect=same_dialect)})
-            waiting = []
-        documents.append(_render_message(message, [*waiting, *rest], same_dialect=same_dialect))
-        waiting = []
-    if waiting:
-        documents.append({"role": "user", "content": render_content(waiting, same_dialect=same_dialect)})
-    return documents
+    return [
+        _render_result(said, same_dialect=same_dialect)
+        if isinstance(said, ToolResult)
+        else _render_message(message, said, same_dialect=same_dialect)
+        for message, said in results_first(messages, None if same_dialect else _media_of)
+    ]
 
 
 def _content(fields: Fields) -> tuple[Part, ...]:
