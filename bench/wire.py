@@ -11,6 +11,7 @@ __all__ = ["BadResponse", "ResponseReader", "make_request"]
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
+_LINES = re.compile(rb"\r\ncontent-type:[ \t]*application/x-ndjson", re.IGNORECASE)
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
@@ -37,11 +38,13 @@ def make_request(path: str, key: str, body: bytes, *, hold: bool = False) -> byt
 class ResponseReader:
     """Reads one response after the other from the bytes of a connection."""
 
-    __slots__ = ("_body_left", "_head", "_tail", "events")
+    __slots__ = ("_body_left", "_end", "_head", "_tail", "events")
 
     def __init__(self) -> None:
         self.events = 0
-        """How many SSE events have come in all."""
+        """How many events of streams (SSE, or a line each) have come in all."""
+        self._end = b"\n\n"
+        """What ends an event."""
         self._head = b""
         self._body_left = 0
         self._tail = b""
@@ -71,11 +74,12 @@ class ResponseReader:
         if _CHUNKED.search(head) is None:
             raise BadResponse(f"neither a length nor chunks: {head.decode('latin-1')}")
         self._tail = b"\r\n"
+        self._end = b"}\n" if _LINES.search(head) else b"\n\n"
         return self._feed_chunks(body)
 
     def _feed_chunks(self, data: bytes) -> bool:
         window = self._tail + data
-        self.events += window.count(b"\n\n") - self._tail.count(b"\n\n")
+        self.events += window.count(self._end) - self._tail.count(self._end)
         if window.endswith(_LAST_CHUNK):
             self._tail = b""
             return True
