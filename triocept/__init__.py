@@ -5,7 +5,7 @@ The house; imports only go down:
 * F6 `_cli`, `__main__`: the command line. `nouns`, `events`, `traces`, `tunnels`, `services`, `options`: the public
   names of the floors below that are not here. `_moved`: says of each where it is.
 * F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
-  `agents`: how known agents are started.
+  `agents`: how known agents are started. `_tail`: the traces in a file, one by one, while it is written too.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
   places reach the endpoint. `handlers`: small things that answer, and compose.
 * F3 `_rollout`: exchange, rollout, registry, host services: trio, no HTTP. The heart. `_bare_socket`: bytes of one of

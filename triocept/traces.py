@@ -1,10 +1,13 @@
 """What is kept of a rollout, and what keeps it."""
 
+from ._tail import TraceStream, iter_traces
 from ._trace.branch import Branch
+from ._trace.check import Report, check
 from ._trace.conversation import CallKind, Conversation
+from ._trace.entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
 from ._trace.jsonl import JSONLRecorder
 from ._trace.reader import read_traces
-from ._trace.recorder import OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
+from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
 from ._trace.service import ServiceCall, ServiceKind
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
@@ -15,18 +18,27 @@ from ._trace.views.step import Step, steps
 from ._trace.views.token_branch import Span, TokenBranch, branches
 
 __all__ = [
+    "AgentStart",
     "Branch",
     "CallKind",
     "Conversation",
     "Drift",
     "DriftName",
     "DriftReport",
+    "Ending",
+    "Entry",
+    "EntryRecorder",
+    "Gap",
+    "Intent",
     "JSONLRecorder",
     "MessageRelation",
     "OpenedRecorder",
+    "Opening",
     "OutcomeKind",
     "Recorder",
     "RecorderGroup",
+    "Report",
+    "Score",
     "ServiceCall",
     "ServiceKind",
     "ServiceRecorder",
@@ -35,10 +47,13 @@ __all__ = [
     "TokenBranch",
     "Tokens",
     "Trace",
+    "TraceStream",
     "Turn",
     "TurnError",
     "branches",
     "drift",
+    "check",
+    "iter_traces",
     "read_traces",
     "steps",
 ]

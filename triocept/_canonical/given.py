@@ -10,13 +10,14 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from reprlib import repr as short
-from typing import TypeVar, get_args
+from typing import TypeVar, cast, get_args
 
 import msgspec
 
+from .._checks import check_mapping, check_str, unsayable
 from .._checks import described as _described
-from .._checks import unsayable
 from .._unicode import mended, mended_text
 from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from .events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
@@ -26,6 +27,7 @@ __all__ = [
     "Seams",
     "fit",
     "fit_json",
+    "fit_metadata",
     "fit_notes",
     "given_event",
     "given_increment",
@@ -160,6 +162,25 @@ def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise unsayable("annotate", notes, _encode) or exc from None
     return fitting
+
+
+def fit_metadata(metadata: object) -> dict[str, Json]:
+    """A copy of what `open_rollout(metadata=…)` was given, as `fit`: what changes it later changes no record.
+
+    Raises:
+        TypeError: it is no mapping of names to JSON; the text says which of them it is.
+    """
+    if metadata is None:
+        return {}
+    check_mapping("metadata", metadata)
+    given = dict(cast(Mapping[str, Json], metadata))
+    for name in given:
+        check_str("a name in metadata", name)
+    try:
+        copy: dict[str, Json] = msgspec.json.decode(_encode(fit_json(given)))
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raise unsayable("metadata", given, _encode) or exc from None
+    return copy
 
 
 def fit_json(value: Json) -> Json:

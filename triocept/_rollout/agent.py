@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -21,6 +22,7 @@ from .._process.process import (
     check_output,
     open_process,
 )
+from .._trace.entries import AgentStart
 from ..errors import RolloutClosed
 from .exchange import Exchange
 from .options import AgentOptions
@@ -30,6 +32,20 @@ if TYPE_CHECKING:
     from .rollout_core import RolloutCore
 
 __all__ = ["Agent", "check_agent_options", "open_agent"]
+
+
+CONFIG_DIRECTORIES = (
+    *(
+        "CLAUDE_CONFIG_DIR",
+        "CODEX_HOME",
+        "CONTINUE_GLOBAL_DIR",
+        "COPILOT_HOME",
+        "KIMI_CODE_HOME",
+        "KIMI_SHARE_DIR",
+    ),
+    *("LLM_USER_PATH", "MSWEA_GLOBAL_CONFIG_DIR", "VIBE_HOME", "XDG_CONFIG_HOME"),
+)
+"""Variables that tell an agent where its configuration is."""
 
 
 @final
@@ -139,6 +155,7 @@ async def open_agent(
         raise RolloutClosed(f"rollout {core.id} has ended: no agent can be run in it")
     here = core.public.environ() | _place(options.get("cwd"))
     environment = agent_environment(os.environ, here, options.get("env"))
+    await core.records.record_entry(_start_of(core, argv, here["PWD"], environment))
     of_process: dict[str, Any] = {**options, "env": environment}
     async with open_process(argv, watcher=core.watcher, **of_process) as process:
         agent = Agent(core, process)
@@ -150,6 +167,21 @@ async def open_agent(
                     yield agent
                 agent._watch_scope.cancel()
         raise_all(errors)
+
+
+def _start_of(
+    core: RolloutCore, argv: Sequence[str | os.PathLike[str]], cwd: str, environment: Mapping[str, str]
+) -> AgentStart:
+    """What is recorded of an agent before it is started."""
+    return AgentStart(
+        rollout=core.id,
+        run=core.trace.run,
+        argv=tuple([os.fspath(each) for each in argv]),
+        cwd=cwd,
+        home=environment.get("HOME"),
+        config=next((environment[name] for name in CONFIG_DIRECTORIES if environment.get(name)), None),
+        started_at=time.time(),
+    )
 
 
 def _place(cwd: str | os.PathLike[str] | None) -> dict[str, str]:

@@ -98,6 +98,7 @@ class Children:
 
         @trio.lowlevel.enable_ki_protection
         async def close(child: RolloutCore) -> None:
+            child.records.writer.end("cancelled")  # its body may take its time to hear of it
             errors.extend(await run_each(child.close))
 
         async with (

@@ -31,6 +31,7 @@ from .._canonical.response import Response, ResponsePart, Usage, said_in
 from .._canonical.tokens import Estimator
 from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
+from .._trace.entries import Intent
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
@@ -120,6 +121,7 @@ class ExchangeCore:
         self.headers = headers
         self.query = query
         self.attempt: int = attempt_of(headers)
+        self.agent: str | None = headers.get("user-agent")
         self.claimed: Conversation | None = (
             Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
         )
@@ -424,6 +426,19 @@ class ExchangeCore:
         finally:
             self.rollout.on_settled(self, turn)
 
+    def intent(self, number: int) -> Intent:
+        """What is recorded before it is handed over."""
+        return Intent(
+            id=self.id,
+            rollout=self.rollout.id,
+            run=self.rollout.trace.run,
+            number=number,
+            at=self._started_at,
+            dialect=self.dialect,
+            request=self.rollout.records.writer.intern(self.request),
+            agent=self.agent,
+        )
+
     def _turn(self, outcome: Outcome, number: int) -> Turn:
         response = outcome.response if isinstance(outcome, Answered) else None
         if response is None and self.fold is not None:
@@ -448,6 +463,7 @@ class ExchangeCore:
             branch=self.rollout.trace.branch,
             notes=self._notes,
             tokens=self.tokens() if self.tokens is not None else None,
+            agent=self.agent,
         )
 
     def _is_rewritten(self, response: Response | None) -> bool:

@@ -6,13 +6,14 @@ refuses what waits and seals its trace.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
 from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all, run_each, split_cancelled
+from .._trace.entries import Ending
 from .event_loop import check_loop
 from .workers import Handler, run_workers
 
@@ -34,7 +35,7 @@ async def open_rollout(
     check_loop("open_rollout")
     rollout.registry.add(rollout)
     try:
-        await rollout.records.open()
+        await rollout.records.open(rollout.opening)
     except BaseException:
         rollout.registry.discard(rollout)
         raise
@@ -80,9 +81,17 @@ async def open_rollout(
             with keeping(errors), body:
                 yield rollout.public
             rollout.fail = None
+            rollout.records.writer.end(_ending(errors))
             timer.cancel()
             errors += await run_each(rollout.services.calls.close)
             service.cancel()
             errors += await run_each(rollout.close)
     rollout.report = None
     raise_all(errors)
+
+
+def _ending(errors: Sequence[BaseException]) -> Ending:
+    """How a body has ended, of which this is left."""
+    if any(split_cancelled(error)[1] is not None for error in errors):
+        return "raised"
+    return "cancelled" if errors else "body"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
-from .._canonical.content import Message
+from .._canonical.content import Json, Message
 from .._process.process import OutputFile, OutputMode
 from .._trace.recorder import Recorder
 from .budget import Limits
@@ -59,6 +59,8 @@ class RolloutOptions(TypedDict, total=False):
     """The first value of what is shared with tools elsewhere. None, and no `state_type`: there is no state."""
     state_type: Any
     """What every value of the state has to be. None: what the first one is."""
+    metadata: Mapping[str, Json] | None
+    """What is known of it: a task, a seed, a policy. It goes into its trace, and its file. None: nothing."""
     limits: Limits | None
     """What the rollout may spend. None: any amount; a child's calls count against its parents' limits all the same."""
 

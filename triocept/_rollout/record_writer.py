@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import cast
 
 import msgspec
 import trio
 
 from .._contexts import theirs
-from .._trace.recorder import Recorder, ServiceRecorder, check_recorder, open_recorder
+from .._trace.entries import Entry, Opening
+from .._trace.recorder import EntryRecorder, Recorder, ServiceRecorder, check_recorder, open_recorder
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import Turn, TurnError
@@ -43,15 +45,17 @@ class RecordWriter:
         self.writer = TraceWriter(trace)
         """What is written of the trace beside its turns, by whoever has this."""
         self.recorder = recorder
+        self._takes_entries = isinstance(recorder, EntryRecorder)
         self._lock = trio.Lock()
         self._raised: list[Exception] = (
             [] if parent is None or parent.recorder is not recorder else parent._raised
         )
         """What the recorder has raised so far, each once."""
 
-    async def open(self) -> None:
-        """Open the recorder; what it raises leaves bare."""
+    async def open(self, opening: Opening) -> None:
+        """Open the recorder, and tell it how the rollout begins; what it raises leaves bare."""
         await theirs(open_recorder, self.recorder)
+        await self.record_entry(opening)
 
     def check_free(self) -> None:
         """See that it is not the recorder itself that wants to have something recorded.
@@ -101,6 +105,27 @@ class RecordWriter:
             error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
             self.writer.append(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
+
+    @trio.lowlevel.enable_ki_protection
+    async def record_entry(self, entry: Entry) -> None:
+        """Record what is no turn and no service call. Shielded; no checkpoint, where no recorder wants it.
+
+        Raises:
+            Exception: what the recorder raised; the trace does not have it.
+        """
+        if self._takes_entries:
+            self.check_free()
+            with trio.CancelScope(shield=True):
+                if self._lock.locked():
+                    await self._lock.acquire()
+                else:
+                    self._lock.acquire_nowait()
+                try:
+                    with self._telling_once():
+                        await theirs(cast(EntryRecorder, self.recorder).record_entry, entry)
+                finally:
+                    self._lock.release()
+        self.writer.add(entry)
 
     @trio.lowlevel.enable_ki_protection
     async def record_service(self, make_call: Callable[[int], ServiceCall]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, final, overload
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, final, 
 import trio
 
 from .._canonical.content import Message
+from .._canonical.given import fit_json
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._checks import check_count, check_keywords, check_str
+from .._checks import check_count, check_keywords, check_number, check_str
 from .._failures import raise_all
 from .._process.command import check_argv
 from .._process.output import AgentResult
+from .._trace.entries import Score
 from .._trace.trace import Trace
 from ..errors import AgentFailed, LimitReached
 from .addresses import DialectName, Reach
@@ -239,7 +242,8 @@ class Rollout(Given):
         parent's trace has its trace among its `children`. Its calls count against `limits`, and against those of its
         parent, too.
 
-        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, limits;
+        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, metadata,
+        limits;
         see `Endpoint.open_rollout`. model, recorder, on_hangup and on_retry are the parent's, where they are left out.
 
         Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
@@ -387,6 +391,28 @@ class Rollout(Given):
         check_str("the reason", reason)
         self._core.check_recorder_is_free()
         await self._core.end(LimitReached(reason))
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def score(self, name: str, value: float) -> None:
+        """Say what you make of the run: one number, by name. True is 1, False is 0.
+
+        It goes into the trace (`trace.scores`), and to recorders that want entries; also after the rollout's end, and
+        that of its endpoint. The same name again takes the place of what it said before.
+
+        Raises:
+            TypeError, ValueError: the name is no str, or the value no finite number.
+            Exception: what the recorder raised; the trace does not have it then.
+            RuntimeError: from within a recorder that is being given something.
+
+        Cancellation: what has begun is recorded.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        check_str("the name of a score", name)
+        check_number("a score", int(value) if isinstance(value, bool) else value, negative=True)
+        score = Score(
+            rollout=self.id, run=self.trace.run, name=fit_json(name), value=float(value), at=time.time()
+        )
+        await self._core.records.record_entry(score)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
 

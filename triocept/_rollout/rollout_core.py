@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import platform
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from importlib.metadata import version
 from secrets import token_hex, token_urlsafe
 from typing import TYPE_CHECKING, TypeVar, final
 
 import trio
 
 from .._canonical.content import Json
+from .._canonical.given import fit_metadata
 from .._canonical.memory import Memory
 from .._canonical.price import Price
 from .._canonical.request import Request
@@ -22,6 +26,7 @@ from .._limits import EndpointLimits
 from .._process.watcher import Watcher
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, claimed_conversation
+from .._trace.entries import Opening
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.trace import Trace
 from .._trace.turn import Turn
@@ -51,6 +56,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("triocept.rollout")
 
+VERSIONS = {"triocept": version("triocept"), "python": platform.python_version()}
 DELIVERY_GRACE = 1.0
 """Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
 
@@ -96,6 +102,7 @@ class RolloutCore:
         check_str("model", model)
         check_choice("on_hangup", on_hangup, OnHangup)
         check_choice("on_retry", on_retry, OnRetry)
+        metadata = fit_metadata(options.get("metadata"))
         if limits is not None:
             check_type("limits", limits, Limits, "a Limits", _hint(limits))
         if recorder is not None:
@@ -111,7 +118,16 @@ class RolloutCore:
         self.budget: Budget | None = self._make_budget(limits, parent)
         above = parent.prices if parent is not None else None
         self.prices: Mapping[str, Price] | None = limits.prices if limits and limits.prices else above
-        self.trace: Trace = Trace(self.id, run=f"run_{token_hex(8)}", branch=branch, prices=self.prices)
+        run = f"run_{token_hex(8)}"
+        self.opening: Opening = Opening(
+            rollout=self.id,
+            run=run,
+            at=time.time(),
+            versions=VERSIONS,
+            metadata=metadata,
+            branch=branch,
+        )
+        self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
@@ -123,6 +139,8 @@ class RolloutCore:
             self.trace, recorder, parent=parent.records if parent is not None else None
         )
         self.arrivals: Arrivals = Arrivals()
+        self._announced = 0
+        """Calls that were recorded before they were handed over."""
         self._lacks_price = False
         self.upstream_failed = False
         """A provider's failure was said in the log."""
@@ -249,6 +267,7 @@ class RolloutCore:
                 new
                 and exchange is not None
                 and (self.budget is None or await self._admit(exchange, self.budget))
+                and await self._announce(exchange)
             ):
                 self.arrivals.put(exchange)
             await deliver(subscription)
@@ -282,6 +301,19 @@ class RolloutCore:
         if refusal is not None:
             await self._told(partial(exchange.settle, Refused(refusal)))
         return refusal is None
+
+    async def _announce(self, exchange: ExchangeCore) -> bool:
+        """Record that a call is about to be handed over; whether it still is. No checkpoint where nobody records it."""
+        if exchange.settled:
+            return False
+        try:
+            await self.records.record_entry(exchange.intent(self._announced))
+        except Exception as exc:
+            self.take_fault(exc)
+            await self._told(partial(exchange.settle, Failed(exc)))
+            return False
+        self._announced += 1
+        return not exchange.settled
 
     def take_fault(self, fault: Exception) -> None:
         """The program, or triocept, went wrong at one of its calls. The agent gets a 500; its owner hears of what."""

@@ -11,8 +11,11 @@
 * `tokens`: what the engine read and sampled.
 * `views`: what a trainer needs of a trace: steps, flat branches, drift.
 * `recorder`: where turns go beside the trace.
-* `lines`: the file's form. `linefile`: whole lines, appended by several programs. `jsonl` writes the file, `reader`
-  reads it.
+* `entries`: what is recorded beside turns: how a rollout began, its agents, the calls it took, its scores, and gaps.
+* `lines`: the file's form. `chain`: what holds the lines of a rollout together. `linefile`: whole lines, appended by
+  several programs. `jsonl` writes the file: `runlines` the lines of one rollout, `numbering` its messages as numbers.
+* `found_lines`: the lines in a file, whole or damaged. `reader` makes traces of them, `proof` sees whether those of a
+  rollout are all there, `check` those of a file. `format1`: files as they were before.
 
 Knows the canonical nouns only: no dialect, no trio, no HTTP.
 """

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
+import time
+import weakref
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-import msgspec
-
 from .._checks import check_bool
+from .entries import AgentStart, Entry, Intent, Opening, Score
 from .linefile import LineFile
-from .lines import SealLine, ServiceLine, TurnLine, encoded_line
+from .runlines import RunLines
 from .service import ServiceCall
-from .table import MessageTable, ranges
-from .trace import Trace
+from .trace import Trace, TraceWriter
 from .turn import Turn
 
 __all__ = ["JSONLRecorder"]
 
+_Key = tuple[str, str]
+
 
 @final
 class JSONLRecorder:
-    """Appends every turn to a file, one line each, before the agent sees the end of its answer.
+    """Appends all that becomes of a rollout to a file: its turns, each before the agent sees the end of its answer, its
+    calls, each before it is handed over, its service calls, agents and scores. The file proves itself: see `check`.
 
     The write is to the operating system, not to the disk: it outlives the program's SIGKILL. `fsync=True` makes each
     line outlive a power cut too, and costs what the disk costs. Several recorders, in one program or in several, may
@@ -32,19 +36,22 @@ class JSONLRecorder:
         path: the file; it is made if it is not there, and appended to if it is. Its directory must exist.
         fsync: whether each line is forced to the disk.
 
-    Closing: it holds no descriptor once no rollout is open that it has turns of, or after `aclose`; and opens its file
+    Closing: it holds no descriptor once no rollout is open that it has lines of, or after `aclose`; and opens its file
     again when it is needed. A copy of it (`pickle`, `copy`) has the path, and opens the file itself.
 
     Raises:
         OSError: from `aopen`, that is before the body of `serve_endpoint` or `open_rollout` begins: the path cannot be
-            written, or is no regular file. From `record`: a line could not be written whole. The text names the path.
+            written, or is no regular file. From what records: a line could not be written whole. The text names the
+            path.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
         check_bool("fsync", fsync)
         self.path: Path = Path(path)
         self._file = LineFile(self.path.absolute(), fsync=fsync)
-        self._runs: dict[tuple[str, str], _Run] = {}
+        self._open: dict[_Key, RunLines] = {}
+        self._sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]] = {}
+        """Those that may still get a score: the ones whose traces somebody has."""
 
     def __repr__(self) -> str:
         return f"JSONLRecorder({str(self.path)!r})"
@@ -56,51 +63,97 @@ class JSONLRecorder:
     async def aopen(self) -> None:
         self._file.look()
 
+    async def record_entry(self, entry: Entry) -> None:
+        run = self._run_of(entry, entry if isinstance(entry, Opening) else None)
+        match entry:
+            case AgentStart():
+                run.agent(entry)
+            case Intent():
+                run.intent(entry)
+            case Score():
+                run.score(entry)
+        self._write(run)
+        if run.sealed and (trace := self._sealed[entry.rollout, entry.run][1]()) is not None:
+            TraceWriter(trace).prove(run.digest)
+
     async def record(self, turn: Turn) -> None:
-        opening = self._file.look()
-        run = self._runs.get(key := (turn.rollout, turn.run))
-        if run is None or run.opening != opening:  # its messages are written again, into what is another file
-            run = self._runs[key] = _Run(opening)
-        self._file.append(encoded_line(run.line(turn)))
-        run.written = len(run.table.messages)  # not before: a line that failed brought nothing
+        run = self._run_of(turn)
+        run.turn(turn)
+        self._write(run)
 
     async def record_service(self, call: ServiceCall) -> None:
-        self._file.look()
-        self._file.append(encoded_line(ServiceLine(call=call)))
+        run = self._run_of(call)
+        run.service(call)
+        self._write(run)
 
     async def seal(self, trace: Trace) -> None:
-        self._runs.pop((trace.rollout, trace.run), None)
-        seal = SealLine(
-            rollout=trace.rollout,
-            run=trace.run,
-            turns=len(trace),
-            services=len(trace.services),
-            branch=trace.branch,
-            stopped=trace.stopped,
-        )
-        try:
-            self._file.look()
-            self._file.append(encoded_line(seal))
-        finally:
-            if not self._runs:
-                self._file.close()
+        run = self._run_of(trace)
+        run.seal(trace, time.time())
+        key = (trace.rollout, trace.run)
+        self._open.pop(key, None)
+        self._sealed[key] = (run, weakref.ref(trace, self._forget(key)))
+        self._write(run)
+        TraceWriter(trace).prove(run.digest)
 
     async def aclose(self) -> None:
         self._file.close()
 
+    def _run_of(self, entry: Entry | Turn | ServiceCall | Trace, opening: Opening | None = None) -> RunLines:
+        """The lines of its rollout, a block of which is begun. In another file than before they begin anew."""
+        number = self._file.look()
+        run = self._known(key := (entry.rollout, entry.run))
+        if run is None and isinstance(entry, Score):
+            raise ValueError(
+                f"no line of rollout {entry.rollout} was recorded here: a score goes where its rollout was recorded"
+            )
+        if run is None or run.number != number:
+            opening = opening or (run.opening if run is not None else _opening_of(entry))
+            run = self._open[key] = RunLines(opening, number, before=run)
+        run.begin()
+        return run
 
-class _Run:
-    """What of one rollout is in the file, since it was opened for the time of this number."""
+    def _known(self, key: _Key) -> RunLines | None:
+        if (run := self._open.get(key)) is not None:
+            return run
+        sealed = self._sealed.get(key)
+        return sealed[0] if sealed is not None else None
 
-    def __init__(self, opening: int) -> None:
-        self.opening = opening
-        self.table = MessageTable()
-        self.written = 0
-        """How many of its messages."""
+    def _write(self, run: RunLines) -> None:
+        try:
+            run.write_to(self._file)
+        finally:
+            if not self._open:
+                self._file.close()
 
-    def line(self, turn: Turn) -> TurnLine:
-        """The turn, with the messages that are not in the file yet."""
-        numbers = self.table.add(turn.request.messages)
-        bare = msgspec.structs.replace(turn, request=msgspec.structs.replace(turn.request, messages=()))
-        new = self.table.messages[self.written :]
-        return TurnLine(turn=bare, conversation=ranges(numbers), first=self.written, new=new)
+    def _forget(self, key: _Key) -> Callable[[object], None]:
+        """What is done when nobody has the trace any more: no score can come."""
+        sealed = self._sealed
+        return lambda gone: _take_out(sealed, key, gone)
+
+
+def _take_out(sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]], key: _Key, gone: object) -> None:
+    if key in sealed and sealed[key][1] is gone:
+        del sealed[key]
+
+
+def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:
+    """Of a rollout whose beginning this recorder was not told."""
+    match entry:
+        case Trace():
+            at = entry.started_at if entry.started_at is not None else time.time()
+            return Opening(
+                rollout=entry.rollout,
+                run=entry.run,
+                at=at,
+                versions=dict(entry.versions),
+                metadata=dict(entry.metadata),
+                branch=entry.branch,
+            )
+        case Turn() | ServiceCall():
+            return Opening(rollout=entry.rollout, run=entry.run, at=entry.started_at, branch=entry.branch)
+        case AgentStart():
+            return Opening(rollout=entry.rollout, run=entry.run, at=entry.started_at)
+        case Opening():
+            return entry
+        case _:
+            return Opening(rollout=entry.rollout, run=entry.run, at=entry.at)

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A line is one `write` to a file opened for appending: the kernel puts it behind all that is there.
+1. Lines that belong together are one `write` to a file opened for appending: the kernel puts them behind all that is
+   there.
 2. What is in the file stays there. A line that could be written only in part (a full disk) is not cut off again: by
    then another program may have appended behind it, and the cut would be through that one's line.
 3. Who appends looks whether the file ends with a newline, and begins with one where it does not. So what is left of a
@@ -50,7 +51,7 @@ class LineFile:
         self.path = path
         self.fsync = fsync
         self.opening = 0
-        """How often it was opened. Another number means that what was written before may not be in it."""
+        """How many files the path has led to. Another number means that what was written before may not be in this."""
         self._name = os.fspath(path)
         self._fd: int | None = None
         self._identity = (0, 0)
@@ -58,6 +59,8 @@ class LineFile:
         """Bytes that it has at least."""
         self._last = (0, b"")
         """Where our last line begins, and with what: a file that was cut off and has grown again differs there."""
+        self.whole_lines = 0
+        """How many of the lines of the last `append` are in the file."""
         self._end: int | None = None
         """Where our last line ends, if nobody wrote meanwhile. As long as the file ends there it ends whole."""
 
@@ -70,13 +73,14 @@ class LineFile:
         if self._fd is None:
             fd = os.open(self.path, _FLAGS, 0o644)
             try:
-                self._check(fd)
+                found = self._checked(fd)
+                if not (self.opening and self._is_ours(found, fd)):
+                    self._begin(found, fd)
             except OSError as exc:
                 os.close(fd)
                 exc.filename = str(self.path)
                 raise
             self._fd = fd
-            self.opening += 1
         return self._fd
 
     def look(self) -> int:
@@ -97,16 +101,24 @@ class LineFile:
         self.open()
         return self.opening
 
-    def append(self, line: bytes) -> None:
-        """Append a line, which ends with its newline.
+    def append(self, lines: bytes) -> None:
+        """Append lines, each with its newline.
 
         Raises:
-            OSError: it could not be written whole. What was written of it stays in the file, as a line that is none.
+            OSError: they could not be written whole: `whole_lines` says how many were. What was written of the next one
+                stays in the file, as a line that is none.
         """
+        self.whole_lines = 0
         fd = self.open()
         try:
-            # The second try says why the first one was short, or puts the whole line behind what is left of it.
-            if not (self._write(fd, line) or self._write(fd, line)):
+            # The second try says why the first one was short, or puts what is left of it on a line of its own.
+            for _ in range(2):
+                done = self._write(fd, lines)
+                self.whole_lines += lines.count(b"\n", 0, done)
+                lines = lines[done:]
+                if not lines:
+                    break
+            else:
                 raise OSError(errno.EIO, "a line could be written only in part")
             if self.fsync:
                 os.fsync(fd)
@@ -120,33 +132,43 @@ class LineFile:
         if fd is not None:
             os.close(fd)
 
-    def _write(self, fd: int, line: bytes) -> bool:
-        """Whether it was written: all of it, or all but the newline, with which whoever comes next begins."""
+    def _write(self, fd: int, lines: bytes) -> int:
+        """How many bytes of them are whole lines in the file. One that lacks its newline alone is: with that whoever
+        comes next begins."""
         end = os.lseek(fd, 0, os.SEEK_END)
-        data = line if end == self._end or _ends_whole(fd) else b"\n" + line
+        data = lines if end == self._end or _ends_whole(fd) else b"\n" + lines
         written = os.write(fd, data)
         self._least = os.lseek(
             fd, 0, os.SEEK_CUR
         )  # behind what others have appended since the look at the end
         self._last = (self._least - written, data[:_HEAD])
         self._end = self._least if written == len(data) else None
-        return written >= len(data) - 1
+        done = max(written - (len(data) - len(lines)), 0)
+        return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
     def _is_in_place(self) -> bool:
         try:
-            found = os.stat(self._name)
+            return self._is_ours(os.stat(self._name), self.open())
         except OSError:  # who opens it says what is the matter
             return False
+
+    def _is_ours(self, found: os.stat_result, fd: int) -> bool:
+        """Whether this is the file that we have written to, and our last line is in it."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
         begin, head = self._last
-        return found.st_size == self._least or os.pread(self.open(), len(head), begin) == head
+        return found.st_size == self._least or os.pread(fd, len(head), begin) == head
 
-    def _check(self, fd: int) -> None:
+    def _checked(self, fd: int) -> os.stat_result:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
             raise OSError(errno.EINVAL, f"turns are recorded in a regular file, and this is {kind}")
+        return found
+
+    def _begin(self, found: os.stat_result, fd: int) -> None:
+        """It is another file than before."""
+        self.opening += 1
         self._identity, self._least, self._last = (found.st_dev, found.st_ino), found.st_size, (0, b"")
         if self.fsync and found.st_size == 0:  # it may be new, and then its name is only in the directory
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,140 +1,179 @@
-"""A file of turns: one JSON object a line, appended, readable at any moment.
+"""A file of traces: one JSON object a line, appended, readable at any moment, and its own proof.
 
-Lines::
+Format 2. Every line begins with the same members::
 
-    {"type":"turn", "version":1, …the fields of Turn…, "request":{…, "messages":[]},
-     "conversation":[[0,5]], "first":4, "new":[message, …]}
-    {"type":"service", "version":1, "call":{…the fields of ServiceCall…}}
-    {"type":"seal", "version":1, "rollout":id, "run":run, "turns":N, "services":M, "branch":{…} or null,
-     "stopped":reason or null}
+    {"type":…, "version":2, "rollout":id, "run":run, "seq":N, "prev":"32 hex digits", …}
 
-The messages of a run are numbered in the order in which they first appear: `new` holds those from number `first` on.
-`conversation` says, as half-open ranges of these numbers, which of them a turn's request held. So the file grows by
-what is new.
+and goes on with those of its type:
+
+=========  ============================================================================================================
+open       the rollout has begun: `at`, `versions`, `metadata`, `branch`; `elsewhere`: how many intents, turns and
+           service calls of it are in another file, where this one was begun anew in mid-run
+agent      an agent's process is about to be started: `argv`, `cwd`, `home`, `config`, `started_at`
+blob       a message (`kind` is `message`) or a list of tools (`tools`): `number` (of each kind from 0), `value`, and
+           `digest`, the first 32 hex digits of the value's SHA-256; where a conversation says the same again, `same`
+           in the place of the value: the number of the blob that has it
+intent     a call is about to be handed over: `call` (its id), `number`, `at`, `agent`, `request` without messages and
+           tools, `messages`: the numbers of its blobs, as half-open ranges, `tools`: that of its blob, and `digest`
+turn       what became of a call: `call`, and `turn`, the members of a Turn but for those that stand at its intent
+service    a service call: `call`
+score      what somebody makes of the rollout: `name`, `value`, `at`; it may come behind the seal
+seal       the end: how many `intents`, `turns` and `services` there were, `ended` (`body`, `cancelled`, `raised`),
+           `stopped`, `at`; and `digest`, the chain
+=========  ============================================================================================================
+
+An intent's `digest` is over its request as it was recorded: `sha256(messages + tools + request)`, its first 32 hex
+digits. `request` are the bytes that stand in the line, `tools` the digest of the tools (16 bytes, or none), and
+`messages` goes from message to message as the chain does from line to line, beginning with nothing:
+`sha256(messages + digest)`, 16 bytes of it.
 
 Rules:
 
-1. Several rollouts, endpoints and programs may append to one file at once. Each line says whose it is: by the
-   rollout's id, and by its `run`, which no other rollout has, not even one of the same id in another program or
-   another epoch.
-2. A line is written by one `write` to a file opened for appending, and nobody takes back what is in the file: whatever
+1. A rollout has one writer, and one chain (see `chain`): `seq` counts its lines, `prev` and the seal's `digest` tell
+   what each stands behind. Several rollouts, endpoints and programs may append to one file at once: each line says
+   whose it is, by the rollout's id, and by its `run`, which no other rollout has, not even one of the same id in
+   another program or another epoch.
+2. Lines are written by one `write` to a file opened for appending, and nobody takes back what is in the file: whatever
    kills a program, at most one line of it is cut. Who appends begins on a new line.
 3. A line that cannot be read, a cut one or a damaged one, costs itself alone, and the turns whose messages stood in it
    alone. Empty lines mean nothing.
-4. No seal, or one whose counts differ, means that turns or service calls may be missing.
-5. What has no meaning for older files (`services`, `branch`, `run`, `stopped`) may be missing: they stay readable.
-   Where no line has a run, a seal ends a rollout, and so does a turn whose number does not grow: what follows under
-   the same id is another.
+4. An intent stands in the file before its call is handed over, a turn before the agent can see the end of its answer.
+   An intent that no turn follows is a call that was at work when the program died.
+5. A score behind the seal goes on with the chain, and another seal closes it.
+
+Files of format 1 are read as they were written (see `format1`), also where lines of both stand in one file. A line of a
+later version is an error for `read_traces`, and a gap for `check`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from .._canonical.content import Message
-from ..errors import DialectError
+from .._canonical.content import Json
 from .branch import Branch
+from .entries import Ending
 from .service import ServiceCall
-from .turn import Turn
+from .turn import TurnRecord
 
-__all__ = ["VERSION", "Line", "SealLine", "ServiceLine", "TurnLine", "encoded_line", "lines_in"]
+__all__ = [
+    "VERSION",
+    "AgentLine",
+    "BlobLine",
+    "Elsewhere",
+    "IntentLine",
+    "Line",
+    "OpenLine",
+    "Ranges",
+    "ScoreLine",
+    "SealLine",
+    "ServiceLine",
+    "TurnLine",
+    "line_bytes",
+]
 
-VERSION = 1
+VERSION = 2
+Ranges: TypeAlias = list[tuple[int, int]]
+"""Half-open."""
 
 
-class TurnLine(msgspec.Struct, frozen=True, tag_field="type", tag="turn", kw_only=True):
-    """A turn; its messages are in the table of its run."""
-
-    version: int = VERSION
-    turn: Turn
-    conversation: list[tuple[int, int]]
-    first: int
-    new: list[Message]
-
-
-class ServiceLine(msgspec.Struct, frozen=True, tag_field="type", tag="service", kw_only=True):
-    """A service call."""
-
-    version: int = VERSION
-    call: ServiceCall
-
-
-class SealLine(msgspec.Struct, frozen=True, tag_field="type", tag="seal", kw_only=True):
-    """The end of a rollout: how much of it has to be in the file."""
-
+class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     version: int = VERSION
     rollout: str
     run: str = ""
+    seq: int
+    """How many lines of this rollout came before."""
+    prev: str
+    """The chain so far."""
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """What of a rollout is in another file."""
+
+    intents: int
     turns: int
-    services: int = 0
+    services: int
+
+
+class OpenLine(_Line, frozen=True, kw_only=True, tag="open"):
+    """The rollout has begun."""
+
+    at: float
+    versions: dict[str, str] = {}
+    metadata: dict[str, Json] = {}
     branch: Branch | None = None
+    elsewhere: Elsewhere | None = None
+
+
+class AgentLine(_Line, frozen=True, kw_only=True, tag="agent"):
+    """An agent's process is about to be started."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    home: str | None = None
+    config: str | None = None
+    started_at: float
+
+
+class BlobLine(_Line, frozen=True, kw_only=True, tag="blob"):
+    """A message, or a list of tools, once."""
+
+    kind: Literal["message", "tools"]
+    number: int
+    digest: str
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    same: int | msgspec.UnsetType = msgspec.UNSET
+    """The number of the blob that has its value."""
+
+
+class IntentLine(_Line, frozen=True, kw_only=True, tag="intent"):
+    """A call is about to be handed over."""
+
+    call: str
+    number: int
+    at: float
+    agent: str | None = None
+    request: msgspec.Raw
+    messages: Ranges
+    tools: int | None = None
+    digest: str
+
+
+class TurnLine(_Line, frozen=True, kw_only=True, tag="turn"):
+    """What became of a call."""
+
+    call: str
+    turn: TurnRecord
+
+
+class ServiceLine(_Line, frozen=True, kw_only=True, tag="service"):
+    """A service call."""
+
+    call: ServiceCall
+
+
+class ScoreLine(_Line, frozen=True, kw_only=True, tag="score"):
+    """What somebody makes of the rollout."""
+
+    name: str
+    value: float
+    at: float
+
+
+class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
+    """The end: how much of the rollout has to be in the file, and the chain."""
+
+    intents: int
+    turns: int
+    services: int
+    ended: Ending | None = None
     stopped: str | None = None
+    at: float
+    digest: msgspec.UnsetType | str = msgspec.UNSET
 
 
-class _Versioned(msgspec.Struct, frozen=True):
-    version: int
+Line: TypeAlias = OpenLine | AgentLine | BlobLine | IntentLine | TurnLine | ServiceLine | ScoreLine | SealLine
 
-
-Line: TypeAlias = TurnLine | ServiceLine | SealLine
-
-_encode = msgspec.json.Encoder().encode
-_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
-_version_decoder = msgspec.json.Decoder(_Versioned)
-_START = re.compile(rb'\{"type":"(?:turn|service|seal)","version":\d')
-"""How every line begins. In a JSON string its quotes would be escaped."""
-
-
-def encoded_line(line: Line) -> bytes:
-    """A line, with its newline."""
-    return _encode(line) + b"\n"
-
-
-def lines_in(data: bytes, place: str) -> Iterator[Line | DialectError]:
-    """What stands between two newlines: a line, or the error that names what is none.
-
-    Or what a program that was killed in the middle of a line has left, and right behind it the line that another
-    program appended at that moment.
-
-    Raises:
-        DialectError: a line was written by a newer triocept.
-    """
-    try:
-        yield _decoded(data)
-    except msgspec.DecodeError as exc:
-        yield from _run_together(memoryview(data), exc, place)
-
-
-def _run_together(data: memoryview, exc: msgspec.DecodeError, place: str) -> Iterator[Line | DialectError]:
-    """The lines at the end of what is none, and before them what is left."""
-    lines: list[Line | DialectError] = []
-    end = len(data)
-    for start in (*reversed([found.start() for found in _START.finditer(data, 1)]), 0):
-        try:
-            lines.append(_decoded(data[start:end]))
-            end = start
-        except msgspec.DecodeError as why:
-            exc = why
-    if end:
-        if (version := _version_of(data[:end])) > VERSION:
-            raise DialectError(f"written by a newer triocept (version {version})", path=place) from exc
-        yield DialectError(f"not a line of a triocept trace: {exc}", path=place)
-    yield from reversed(lines)
-
-
-def _decoded(data: bytes | memoryview) -> Line:
-    try:
-        return _decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as exc:  # msgspec's own are none of its DecodeError
-        raise msgspec.DecodeError(str(exc)) from exc
-
-
-def _version_of(data: bytes | memoryview) -> int:
-    """That of a line with which we can do nothing more."""
-    try:
-        return _version_decoder.decode(data).version
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 0
+line_bytes = msgspec.json.Encoder().encode
+"""A line, without its newline."""

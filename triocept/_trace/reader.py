@@ -1,184 +1,305 @@
-"""The traces in a file of `JSONLRecorder`, whole or damaged; how the file looks is in `lines`."""
+"""The traces in a file of `JSONLRecorder`, whole or damaged; how the file looks is in `lines`.
+
+Rules:
+
+1. What can be read is read. A turn whose messages are not there is not.
+2. A trace is sealed if the file proves it whole (see `proof`); `trace.gaps` says what is the matter with it.
+3. A trace is given when the file has no more of it. Those that are not yet given are held, and nothing else.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import inf
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import msgspec
 
 from .._canonical.content import Message
+from .._canonical.request import Request, Tool
 from ..errors import DialectError
-from .lines import Line, SealLine, ServiceLine, TurnLine, lines_in
-from .service import ServiceCall
+from .entries import AgentStart, Intent, Opening, Score
+from .format1 import File1, Line1, Unfit
+from .found_lines import Found, Piece, Unreadable, found_lines
+from .lines import (
+    AgentLine,
+    BlobLine,
+    IntentLine,
+    Line,
+    OpenLine,
+    ScoreLine,
+    SealLine,
+    ServiceLine,
+    TurnLine,
+)
+from .proof import Proof, numbers_in
 from .trace import Trace, TraceWriter
-from .turn import Turn
+from .turn import Turn, TurnRecord
 
-__all__ = ["read_traces"]
+__all__ = ["TraceReader", "iter_file", "key_of", "read_traces", "score_of"]
+
+OnDamage: TypeAlias = Callable[[DialectError], None]
+Key: TypeAlias = tuple[str, str]
+
+_message = msgspec.json.Decoder(Message)
+_tools = msgspec.json.Decoder(tuple[Tool, ...])
+_request = msgspec.json.Decoder(Request)
 
 
-def read_traces(
-    path: str | os.PathLike[str], *, on_damage: Callable[[DialectError], None] | None = None
-) -> list[Trace]:
+def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = None) -> list[Trace]:
     """The traces in a file of `JSONLRecorder`, in the order in which they began.
 
-    A line that cannot be read costs itself alone, and its trace is not sealed. A cut line at the very end is no damage:
-    the program was killed in the middle of a write, or is at it now.
+    A line that cannot be read costs itself alone, and the turns whose messages stood in it. A cut line at the very end
+    is no damage: the program was killed in the middle of a write, or is at it now. `trace.sealed` says whether a trace
+    is whole, `trace.gaps` what is the matter with it.
 
     Args:
-        on_damage: is given a `DialectError` for each line that cannot be read; its path is `file:line`. It may raise
-            it. None: a warning for each.
+        on_damage: is given a `DialectError` for each line that cannot be read, or does not fit; its path is
+            `file:line`. It may raise it. None: a warning for each.
 
     Raises:
         OSError: the file cannot be read.
         DialectError: no line of the file is ours, or one is of a newer triocept; the path is `file:line`.
     """
-    file = _File()
-    for place, line in _lines_of(path):
-        file.add(line, place)
-    if file.damages and not file.runs:
-        raise file.damages[0]
-    for damage in file.damages:
+    damages: list[DialectError] = []
+    reader = TraceReader(path, damages.append)
+    for number, piece in found_lines(path):
+        reader.add(piece, number)
+    traces = reader.end()
+    if damages and not traces:
+        raise damages[0]
+    for damage in damages:
         if on_damage is None:
             warnings.warn(str(damage), stacklevel=2)
         else:
             on_damage(damage)
-    return file.traces()
+    return traces
 
 
-def _lines_of(path: str | os.PathLike[str]) -> Iterator[tuple[str, Line | DialectError]]:
-    with open(path, "rb") as file:
-        for number, data in enumerate(file, 1):
-            place = f"{path}:{number}"
-            for line in lines_in(data, place) if data.strip() else ():
-                if data.endswith(b"\n") or not isinstance(line, DialectError):
-                    yield place, line
+def iter_file(path: str | os.PathLike[str], on_damage: OnDamage) -> Iterator[Trace]:
+    """The traces in a file, each when the file has no more of it; those of format 1 at its end.
+
+    The file is read twice: first for how many lines each rollout has, a score may come behind a seal.
+    """
+    left = Counter(
+        key_of(piece.line)
+        for _, piece in found_lines(path)
+        if isinstance(piece, Found) and not isinstance(piece.line, Line1)
+    )
+    reader = TraceReader(path, on_damage)
+    for number, piece in found_lines(path):
+        reader.add(piece, number)
+        if isinstance(piece, Found) and not isinstance(piece.line, Line1):
+            left[key := key_of(piece.line)] -= 1
+            if not left[key] and (trace := reader.give(key)) is not None:
+                yield trace
+    yield from reader.end()
 
 
-class _File:
-    """What was read so far."""
+def key_of(line: Line) -> Key:
+    """Whose line it is."""
+    return line.rollout, line.run
 
-    def __init__(self) -> None:
-        self.runs: list[_Run] = []
-        self.damages: list[DialectError] = []
-        self._latest: dict[tuple[str, str], _Run] = {}
-        self._lines = 0
 
-    def add(self, line: Line | DialectError, place: str) -> None:
-        """One more line, or what is wrong with it."""
-        self._lines += 1
+class TraceReader:
+    """Puts traces together, line by line.
+
+    Args:
+        path: the file, as errors name it.
+        on_damage: takes an error for each line that cannot be read, or does not fit.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], on_damage: OnDamage) -> None:
+        self._path = os.fspath(path)
+        self._on_damage = on_damage
+        self._runs: dict[Key, _Run] = {}
+        self._old = File1()
+
+    def add(self, piece: Piece, number: int) -> None:
+        """What stands in line `number`.
+
+        Raises:
+            DialectError: it is of a newer triocept.
+        """
+        place = f"{self._path}:{number}"
         try:
-            match line:
-                case DialectError():
-                    self.damages.append(line)
-                case TurnLine():
-                    self._run_of(line.turn).add_turn(line)
-                case ServiceLine():
-                    self._run_of(line.call).add_call(line.call)
-                case SealLine():
-                    self._run_of(line).seal(line, self._lines)
-        except _Unfit as exc:
-            self.damages.append(DialectError(str(exc), path=place))
+            match piece:
+                case Unreadable(version=version) if version:
+                    raise DialectError(f"written by a newer triocept (version {version})", path=place)
+                case Unreadable(cut=True):
+                    pass
+                case Unreadable(why=why):
+                    raise Unfit(f"not a line of a triocept trace: {why}")
+                case Found(line=line, data=data):
+                    if isinstance(line, Line1):
+                        self._old.add(line, number)
+                    else:
+                        self._run_of(line, number).add(line, data, number)
+        except Unfit as exc:
+            self._on_damage(DialectError(str(exc), path=place))
 
-    def traces(self) -> list[Trace]:
-        """All of them; those that are whole are sealed, and parents have their children."""
-        named: dict[tuple[str, str], list[_Run]] = {}
-        for run in self.runs:
-            named.setdefault((run.trace.rollout, run.trace.run), []).append(run)
-        for run in self.runs:
-            run.finish()
-            if (parent := _parent_of(run, named)) is not None:
+    def is_open(self, key: Key) -> bool:
+        """Whether there is such a rollout, and its seal has not come yet."""
+        return key in self._runs and self._runs[key].proof.digest is None
+
+    def give(self, key: Key) -> Trace | None:
+        """The trace of a rollout of which no line is to come; None where there is none."""
+        run = self._runs.pop(key, None)
+        return run.finished() if run is not None else None
+
+    def end(self) -> list[Trace]:
+        """All traces that were not given yet, in the order in which they began."""
+        runs = [(run.begun, run.finished()) for run in self._runs.values()]
+        self._runs = {}
+        return [trace for _, trace in sorted([*runs, *self._old.traces()], key=lambda each: each[0])]
+
+    def _run_of(self, line: Line, number: int) -> _Run:
+        key = key_of(line)
+        if (run := self._runs.get(key)) is None:
+            run = self._runs[key] = _Run(*key, self._path, number)
+        if isinstance(line, OpenLine) and (branch := line.branch) is not None and run.trace.branch is None:
+            parent = self._runs.get((branch.rollout, branch.run))
+            if parent is not None:
                 parent.writer.add_child(run.trace)
-        return [run.trace for run in self.runs]
-
-    def _run_of(self, record: Turn | ServiceCall | SealLine) -> _Run:
-        """The run that this belongs to. Where lines have no run, it may be that it begins another."""
-        key = (record.rollout, record.run)
-        run = self._latest.get(key)
-        if run is None or not (record.run or run.goes_on_with(record)):
-            if run is not None:
-                run.ended = min(run.ended, self._lines)
-            trace = Trace(record.rollout, run=record.run, branch=record.branch)
-            run = self._latest[key] = _Run(trace, self._lines)
-            self.runs.append(run)
         return run
-
-
-def _parent_of(child: _Run, named: Mapping[tuple[str, str], Sequence[_Run]]) -> _Run | None:
-    """The run that it branched off: of those that bear the name, the first that had not ended when it began."""
-    if (branch := child.trace.branch) is None:
-        return None
-    runs = named.get((branch.rollout, branch.run), ())
-    at = bisect_right(
-        runs, float(child.begun), key=lambda run: run.ended
-    )  # the next began when one had ended
-    return runs[at] if at < len(runs) else None
-
-
-class _Unfit(Exception):
-    """A line that can be read, and does not fit those before it."""
 
 
 class _Run:
     """What was read of one rollout."""
 
-    def __init__(self, trace: Trace, begun: int) -> None:
-        self.trace = trace
-        self.writer = TraceWriter(trace)
+    def __init__(self, rollout: str, run: str, path: str, begun: int) -> None:
+        self.trace = Trace(rollout, run=run)
+        self.writer = TraceWriter(self.trace)
+        self.proof = Proof(rollout, run, path, self.writer.miss)
         self.begun = begun
-        """Its place among the lines, as that of its end."""
-        self.ended = inf
+        """Its first line."""
         self._messages: dict[int, Message] = {}
-        self._last_turn = self._last_call = -1
-        self._seal: SealLine | None = None
+        self._tools: dict[int, tuple[Tool, ...]] = {}
+        self._intents: dict[str, Intent] = {}
 
-    def goes_on_with(self, record: Turn | ServiceCall | SealLine) -> bool:
-        """Whether a line that has no run can be of this one."""
-        match record:
-            case Turn(number=number):
-                return self._seal is None and number > self._last_turn
-            case ServiceCall(number=number):
-                return self._seal is None and number > self._last_call
+    def add(self, line: Line, data: memoryview, number: int) -> None:
+        """One more line of it.
+
+        Raises:
+            Unfit: it stands there already, or what it needs is not there.
+        """
+        if not self.proof.take(line, data, number):
+            raise Unfit(f"line {line.seq} of rollout {line.rollout} stands there already")
+        match line:
+            case OpenLine():
+                self._messages, self._tools = {}, {}
+                self.writer.open(_opening(line))
+            case AgentLine():
+                self.writer.add(_agent(line))
+            case BlobLine():
+                self._add_blob(line)
+            case IntentLine():
+                self._add_intent(line)
+            case TurnLine():
+                self._add_turn(line)
+            case ServiceLine():
+                self.writer.append_service(line.call)
+            case ScoreLine():
+                self.writer.add(score_of(line))
             case SealLine():
-                return self._seal is None
+                self.writer.stop(line.stopped)
+                self.writer.end(line.ended)
 
-    def add_turn(self, line: TurnLine) -> None:
-        """A turn, whole again."""
-        turn = line.turn
-        if turn.number <= self._last_turn:
-            raise _Unfit(f"turn {turn.number} of rollout {turn.rollout} stands behind turn {self._last_turn}")
-        self._messages.update(enumerate(line.new, line.first))
-        try:
-            messages = tuple(
-                [self._messages[number] for start, stop in line.conversation for number in range(start, stop)]
-            )
-        except KeyError as exc:
-            text = f"message {exc} of turn {turn.number} of rollout {turn.rollout} is not in the file"
-            raise _Unfit(text) from None
-        request = msgspec.structs.replace(turn.request, messages=messages)
-        self.writer.append(msgspec.structs.replace(turn, request=request))
-        self._last_turn = turn.number
-
-    def add_call(self, call: ServiceCall) -> None:
-        """A service call."""
-        if call.number <= self._last_call:
-            text = (
-                f"service call {call.number} of rollout {call.rollout} stands behind call {self._last_call}"
-            )
-            raise _Unfit(text)
-        self.writer.append_service(call)
-        self._last_call = call.number
-
-    def seal(self, line: SealLine, place: int) -> None:
-        """Its end; what comes behind it will not fit the counts."""
-        self._seal, self.ended = line, place
-        self.writer.stop(line.stopped)
-
-    def finish(self) -> None:
-        """Seal the trace if nothing of it is missing."""
-        seal = self._seal
-        if seal is not None and (seal.turns, seal.services) == (len(self.trace), len(self.trace.services)):
+    def finished(self) -> Trace:
+        """The trace; sealed, if nothing of it is missing."""
+        proof = self.proof
+        proof.end()
+        if proof.digest is not None:
+            self.writer.prove(proof.digest)
+        if proof.whole:
             self.writer.seal()
+        return self.trace
+
+    def _add_blob(self, line: BlobLine) -> None:
+        try:
+            if not isinstance(line.value, msgspec.Raw):
+                if isinstance(line.same, int) and line.same in self._messages:
+                    self._messages[line.number] = self._messages[line.same]
+            elif line.kind == "message":
+                self._messages[line.number] = _message.decode(line.value)
+            else:
+                self._tools[line.number] = _tools.decode(line.value)
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise Unfit(
+                f"{line.kind} {line.number} of rollout {line.rollout} cannot be read: {exc}"
+            ) from None
+
+    def _add_intent(self, line: IntentLine) -> None:
+        try:
+            bare = _request.decode(line.request)
+            messages = tuple([self._messages[number] for number in numbers_in(line.messages)])
+            tools = self._tools[line.tools] if line.tools is not None else ()
+        except KeyError as exc:
+            what = f"message or list of tools {exc} of call {line.call} of rollout {line.rollout}"
+            raise Unfit(f"{what} is not in the file") from None
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise Unfit(f"the request of call {line.call} cannot be read: {exc}") from None
+        intent = Intent(
+            id=line.call,
+            rollout=line.rollout,
+            run=line.run,
+            number=line.number,
+            at=line.at,
+            dialect=bare.dialect,
+            request=msgspec.structs.replace(bare, messages=messages, tools=tools),
+            agent=line.agent,
+        )
+        self._intents[line.call] = intent
+        self.writer.add(intent)
+
+    def _add_turn(self, line: TurnLine) -> None:
+        intent = self._intents.pop(line.call, None)
+        if intent is None:
+            raise Unfit(
+                f"the request of turn {line.turn.number} of rollout {line.rollout} is not in the file"
+            )
+        self.writer.append(
+            Turn(
+                **{name: getattr(line.turn, name) for name in _RECORD},
+                id=line.call,
+                rollout=line.rollout,
+                run=line.run,
+                branch=self.trace.branch,
+                dialect=intent.dialect,
+                request=intent.request,
+                agent=intent.agent,
+            )
+        )
+
+
+_RECORD = TurnRecord.__struct_fields__
+
+
+def _opening(line: OpenLine) -> Opening:
+    return Opening(
+        rollout=line.rollout,
+        run=line.run,
+        at=line.at,
+        versions=line.versions,
+        metadata=line.metadata,
+        branch=line.branch,
+    )
+
+
+def _agent(line: AgentLine) -> AgentStart:
+    return AgentStart(
+        rollout=line.rollout,
+        run=line.run,
+        argv=line.argv,
+        cwd=line.cwd,
+        home=line.home,
+        config=line.config,
+        started_at=line.started_at,
+    )
+
+
+def score_of(line: ScoreLine) -> Score:
+    """The score that stands in a line."""
+    return Score(rollout=line.rollout, run=line.run, name=line.name, value=line.value, at=line.at)

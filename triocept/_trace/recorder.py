@@ -8,11 +8,13 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 from .._checks import described, is_not_async
+from .entries import Entry
 from .service import ServiceCall
 from .trace import Trace
 from .turn import Turn
 
 __all__ = [
+    "EntryRecorder",
     "OpenedRecorder",
     "Recorder",
     "RecorderGroup",
@@ -34,7 +36,7 @@ class Recorder(Protocol):
         """Keep `turn`."""
 
     async def seal(self, trace: Trace) -> None:
-        """The rollout of `trace` has ended: no turn of it will follow."""
+        """The rollout of `trace` has ended: no turn of it will follow, and nothing else but a score."""
 
     async def aclose(self) -> None:
         """The endpoint has stopped. A recorder that is used again afterwards opens itself again."""
@@ -46,6 +48,19 @@ class ServiceRecorder(Protocol):
 
     async def record_service(self, call: ServiceCall) -> None:
         """Keep `call`, as `Recorder.record` keeps a turn: before the caller sees its result, and shielded."""
+
+
+@runtime_checkable
+class EntryRecorder(Protocol):
+    """A recorder that wants to know how a rollout began, its agents, its calls before they are handed over, and its
+    scores. One without this method gets turns alone."""
+
+    async def record_entry(self, entry: Entry) -> None:
+        """Keep `entry`, as `Recorder.record` keeps a turn, and shielded.
+
+        An `Opening` comes first, when the rollout opens; what fails there opens none. An `Intent` comes before its call
+        is handed over: what fails there fails the call, which gets a 500. A `Score` may come after `seal`.
+        """
 
 
 @runtime_checkable
@@ -117,6 +132,11 @@ class RecorderGroup:
         for recorder in self._recorders:
             if isinstance(recorder, ServiceRecorder):
                 await recorder.record_service(call)
+
+    async def record_entry(self, entry: Entry) -> None:
+        for recorder in self._recorders:
+            if isinstance(recorder, EntryRecorder):
+                await recorder.record_entry(entry)
 
     async def seal(self, trace: Trace) -> None:
         await _ask_each([partial(recorder.seal, trace) for recorder in self._recorders])

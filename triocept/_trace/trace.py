@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, final
 
 import msgspec
 
+from .._canonical.content import Json
 from .._canonical.price import Price
 from .._canonical.request import Request
 from .branch import Branch
 from .conversation import Conversation
 from .conversations import Conversations
 from .cost import cost_of
+from .entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
 from .service import ServiceCall
 from .table import MessageTable
 from .turn import Turn
@@ -35,6 +38,7 @@ class Trace:
         run: str = "",
         branch: Branch | None = None,
         prices: Mapping[str, Price] | None = None,
+        opening: Opening | None = None,
     ) -> None:
         self.rollout = rollout
         """The id of the rollout."""
@@ -50,7 +54,61 @@ class Trace:
         """Of the first turns; the rest is added when somebody asks."""
         self._sealed = False
         self._stopped: str | None = None
+        self._ended: Ending | None = None
+        self._opening = opening
+        self._agents: list[AgentStart] = []
+        self._pending: dict[str, Intent] = {}
+        self._scores: dict[str, float] = {}
+        self._digest: str | None = None
+        self._gaps: list[Gap] = []
         self._prices = prices
+
+    @property
+    def started_at(self) -> float | None:
+        """When the rollout began: seconds since the epoch; None where that was not recorded."""
+        return self._opening.at if self._opening is not None else None
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of `triocept` and of `python`, that recorded it; empty where that was not recorded."""
+        return MappingProxyType(self._opening.versions if self._opening is not None else {})
+
+    @property
+    def metadata(self) -> Mapping[str, Json]:
+        """What `open_rollout(metadata=…)` was given."""
+        return MappingProxyType(self._opening.metadata if self._opening is not None else {})
+
+    @property
+    def agents(self) -> tuple[AgentStart, ...]:
+        """The agents that the rollout was asked to run (`run_agent`, `open_agent`), in order."""
+        return tuple(self._agents)
+
+    @property
+    def pending(self) -> tuple[Intent, ...]:
+        """The calls that were handed over and have no turn: those at work; in a file, those that were lost."""
+        return tuple(self._pending.values())
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """What `rollout.score` was given: the last value of each name."""
+        return MappingProxyType(self._scores)
+
+    @property
+    def ended(self) -> Ending | None:
+        """How the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`; None: it has not,
+        or that was not recorded."""
+        return self._ended
+
+    @property
+    def digest(self) -> str | None:
+        """32 hex digits that stand for all that the rollout's file says of it, as it was sealed. Kept elsewhere, they
+        tell whether the file still says the same (`check(path).digests`). None: it is in no file, or not sealed."""
+        return self._digest
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What is missing of a trace that was read from a file, by name (see `check`)."""
+        return tuple(self._gaps)
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -70,8 +128,8 @@ class Trace:
     def sealed(self) -> bool:
         """Whether the rollout has ended: nothing writes to its trace any more.
 
-        A trace that was read from a file is sealed if the file holds its seal, and the count in it is right: the
-        proof that no turn is missing.
+        A trace that was read from a file is sealed if the file holds its seal, and proves that nothing is missing:
+        there are no `gaps`.
         """
         return self._sealed
 
@@ -146,7 +204,7 @@ class Trace:
     __hash__: None = None  # type: ignore[assignment]  # it grows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (*self._content(), self._sealed, self._stopped, self._prices)
+        return _restored, (*self._content(), self._state())
 
     def __repr__(self) -> str:
         outcomes: dict[str, int] = {}
@@ -157,8 +215,16 @@ class Trace:
             what += f", {len(self._services)} service calls"
         return f"<Trace of rollout {self.rollout}: {what}{', sealed' if self._sealed else ''}>"
 
-    def _content(self) -> tuple[str, str, Branch | None, list[Turn], list[ServiceCall], list[Trace]]:
-        return self.rollout, self.run, self.branch, self._turns, self._services, self._children
+    def _content(self) -> tuple[Any, ...]:
+        return (
+            *(self.rollout, self.run, self.branch, self._turns, self._services, self._children),
+            *(self._opening, self._agents, self._scores),
+        )
+
+    def _state(self) -> dict[str, Any]:
+        """What else it holds, and two that hold the same may differ in."""
+        names = ("_sealed", "_stopped", "_ended", "_pending", "_digest", "_gaps", "_prices")
+        return {name: getattr(self, name) for name in names}
 
     def _told(self) -> Conversations:
         """Whose calls all the turns are."""
@@ -191,6 +257,7 @@ class TraceWriter:
         if self.trace._sealed:
             self._check_open()
         self.trace._turns.append(turn)
+        self.trace._pending.pop(turn.id, None)
 
     def append_service(self, call: ServiceCall) -> None:
         """RuntimeError: it is sealed."""
@@ -201,13 +268,42 @@ class TraceWriter:
         """A rollout within this one has begun."""
         self.trace._children.append(trace)
 
+    def open(self, opening: Opening) -> None:
+        """How it began."""
+        self.trace._opening = opening
+        self.trace.branch = opening.branch
+
+    def add(self, entry: Entry) -> None:
+        """What is recorded beside turns and service calls."""
+        match entry:
+            case Opening():
+                self.open(entry)
+            case AgentStart():
+                self.trace._agents.append(entry)
+            case Intent():
+                self.trace._pending[entry.id] = entry
+            case Score():
+                self.trace._scores[entry.name] = entry.value
+
     def stop(self, reason: str | None) -> None:
         """Say why the rollout was stopped."""
         self.trace._stopped = reason
 
+    def end(self, ending: Ending | None) -> None:
+        """Say how its body ended."""
+        self.trace._ended = ending
+
     def seal(self) -> None:
-        """Nothing is written any more."""
+        """Nothing is written any more, but for scores."""
         self.trace._sealed = True
+
+    def prove(self, digest: str) -> None:
+        """What the seal in its file says."""
+        self.trace._digest = digest
+
+    def miss(self, gap: Gap) -> None:
+        """Something of it is not in its file."""
+        self.trace._gaps.append(gap)
 
     def _check_open(self) -> None:
         if self.trace._sealed:
@@ -221,22 +317,20 @@ def _restored(
     turns: Iterable[Turn],
     services: Iterable[ServiceCall],
     children: Iterable[Trace],
-    sealed: bool,
-    stopped: str | None = None,
-    prices: Mapping[str, Price] | None = None,
+    opening: Opening | None,
+    agents: Iterable[AgentStart],
+    scores: Mapping[str, float],
+    state: Mapping[str, Any],
 ) -> Trace:
     """A trace out of what it held."""
-    trace = Trace(rollout, run=run, branch=branch, prices=prices)
-    writer = TraceWriter(trace)
-    writer.stop(stopped)
-    for turn in turns:
-        writer.append(turn)
-    for call in services:
-        writer.append_service(call)
-    for child in children:
-        writer.add_child(child)
-    if sealed:
-        writer.seal()
+    trace = Trace(rollout, run=run, branch=branch, opening=opening)
+    trace._turns += turns
+    trace._services += services
+    trace._children += children
+    trace._agents += agents
+    trace._scores.update(scores)
+    for name, value in state.items():
+        setattr(trace, name, value)
     return trace
 
 

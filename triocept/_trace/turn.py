@@ -13,7 +13,7 @@ from .branch import Branch
 from .conversation import Conversation
 from .tokens import Tokens
 
-__all__ = ["OutcomeKind", "Turn", "TurnError"]
+__all__ = ["OutcomeKind", "Turn", "TurnError", "TurnRecord"]
 
 OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
 
@@ -28,19 +28,11 @@ class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     """The HTTP status that the agent was given; None where nobody was there to get one."""
 
 
-class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One model call of the agent, and what became of it."""
+class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What became of a call: of a turn, all but what was known when the call was handed over."""
 
-    id: str
-    """That of its exchange."""
-    rollout: str
-    """The id of its rollout."""
-    run: str = ""
-    """Which rollout of this id, as of `Trace.run`: programs may use an id again."""
     number: int
     """Its place in the order in which the rollout's exchanges settled, from 0."""
-    dialect: str
-    request: Request
     outcome: OutcomeKind
     response: Response | None = None
     """The answer; for a failed or abandoned stream, as much of it as was sent; None where there was nothing."""
@@ -61,9 +53,24 @@ class Turn(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     say: it is recorded before the last byte leaves."""
     rewritten: bool = False
     """Whether the program answered with something else than `tokens` spell, which an upstream had sampled for it."""
-    branch: Branch | None = None
-    """Of a child rollout: where it leaves its parent."""
     notes: dict[str, Json] = {}
     """What the program said with `exchange.annotate`."""
     tokens: Tokens | None = None
     """Ids and log probabilities, from an upstream that was asked for them; None: nobody asked."""
+
+
+class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """One model call of the agent, and what became of it."""
+
+    id: str
+    """That of its exchange."""
+    rollout: str
+    """The id of its rollout."""
+    run: str = ""
+    """Which rollout of this id, as of `Trace.run`: programs may use an id again."""
+    branch: Branch | None = None
+    """Of a child rollout: where it leaves its parent."""
+    dialect: str
+    request: Request
+    agent: str | None = None
+    """What the caller calls itself: its User-Agent header. The agent's name and version stand there, or its SDK's."""

@@ -1,0 +1,118 @@
+"""The lines in the bytes of a file, whole or damaged, of either format."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import msgspec
+
+from .format1 import Line1
+from .lines import VERSION, Line
+
+__all__ = ["Found", "Unreadable", "found_lines", "lines_between"]
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Bytes that are no line of ours."""
+
+    why: str
+    version: int = 0
+    """That of a newer triocept; 0: it is none of those."""
+    cut: bool = False
+    """It stands at the very end, and has no newline: a program was killed in the middle of a write, or is at it."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A line that can be read."""
+
+    line: Line | Line1
+    data: memoryview
+    """Its bytes, without its newline: what the chain is over."""
+
+
+Piece: TypeAlias = Found | Unreadable
+
+_START = re.compile(rb'\{"type":"(?:open|agent|blob|intent|turn|service|score|seal)","version":\d')
+"""How every line begins. In a JSON string its quotes would be escaped."""
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+_decoder1: msgspec.json.Decoder[Line1] = msgspec.json.Decoder(Line1)
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    version: int
+
+
+_version_decoder = msgspec.json.Decoder(_Versioned)
+
+
+def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
+    """What stands in a file, each with the number of its line, from 1.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        for number, data in enumerate(file, 1):
+            for piece in lines_between(data):
+                yield number, piece
+
+
+def lines_between(data: bytes) -> Iterator[Piece]:
+    """What stands between two newlines: a line, or what is none.
+
+    Or what a program that was killed in the middle of a line has left, and right behind it the line that another
+    program appended at that moment. Nothing, of an empty line.
+    """
+    body = memoryview(data)[: -1 if data.endswith(b"\n") else None]
+    if not data.strip():
+        return
+    try:
+        yield Found(_decoded(body), body)
+    except msgspec.DecodeError as exc:
+        yield from _run_together(body, exc, cut=len(body) == len(data))
+
+
+def _run_together(data: memoryview, exc: msgspec.DecodeError, *, cut: bool) -> Iterator[Piece]:
+    """The lines at the end of what is none, and before them what is left."""
+    pieces: list[Piece] = []
+    end = len(data)
+    for start in (*reversed([found.start() for found in _START.finditer(data, 1)]), 0):
+        try:
+            pieces.append(Found(_decoded(data[start:end]), data[start:end]))
+            end = start
+        except msgspec.DecodeError as why:
+            exc = why
+    if end:
+        version = _version_of(data[:end])
+        newer = version if version > VERSION else 0
+        yield Unreadable(str(exc), newer, cut=cut and not pieces)
+    yield from reversed(pieces)
+
+
+def _decoded(data: memoryview) -> Line | Line1:
+    """Strictly by its version: a line of format 1 is none of format 2."""
+    try:
+        version = _version_of(data)
+        if version == VERSION:
+            return _decoder.decode(data)
+        if version == 1:
+            return _decoder1.decode(data)
+    except (UnicodeDecodeError, RecursionError) as exc:  # msgspec's own are none of its DecodeError
+        raise msgspec.DecodeError(str(exc)) from exc
+    raise msgspec.DecodeError(f"of version {version}" if version else "no version of ours")
+
+
+def _version_of(data: memoryview) -> int:
+    """That of a line; 0 where it is none."""
+    if (match := _HEAD.match(data)) is not None:
+        return int(match[1])
+    try:
+        return _version_decoder.decode(data).version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+
+
+_HEAD = re.compile(rb'\{"type":"[a-z]+","version":(\d{1,9})[,}]')

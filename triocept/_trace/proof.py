@@ -1,0 +1,260 @@
+"""Whether the lines of one rollout are all there, and as they were written.
+
+Rules:
+
+1. Where `prev` is the chain, the line stands where it should. Where its number is right all the same, the line before
+   is not as it was written; where it is higher, lines are missing before it. All of them are taken.
+2. Where its number is lower, it stands twice, and is not taken; or it came too late, and was missed: then it is.
+3. What is told once is not told again by its consequences: the chain goes on from where the line says that it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from . import chain
+from .entries import Gap
+from .lines import (
+    BlobLine,
+    IntentLine,
+    Line,
+    OpenLine,
+    Ranges,
+    SealLine,
+    ServiceLine,
+    TurnLine,
+)
+from .numbering import Recent
+
+__all__ = ["NAMES", "Proof", "numbers_in"]
+
+NAMES = {
+    "empty": "no line stands in the file",
+    "unreadable_line": "what stands there is no line: it was cut off, or damaged",
+    "newer_version": "a later triocept wrote the line, and this one cannot read it",
+    "old_format": "a line of format 1, which proves nothing but its counts",
+    "no_open": "the rollout's first line is missing",
+    "begun_elsewhere": "the first lines are in another file, which was moved away, or cut, in mid-run",
+    "lines_missing": "lines between two others are not there",
+    "line_moved": "a line does not stand in its place",
+    "line_again": "a line stands there twice",
+    "line_changed": "a line is not as it was written",
+    "seal_changed": "the seal is not as it was written",
+    "value_changed": "a message, or a list of tools, is not what its digest says",
+    "request_changed": "the request is not what its digest says",
+    "value_missing": "a message, or a list of tools, that a call holds is not there",
+    "count_wrong": "the seal counts more than is there",
+    "no_seal": "the rollout's end is not there: its program was killed, or is at work",
+    "no_turn": "a call was handed over, and nothing tells what became of it",
+    "no_intent": "nothing tells of a call before its turn",
+    "token_gap": "what a turn says of its tokens has a gap of its own (see `Tokens.gaps`)",
+}
+"""Every name of a gap, and what it means."""
+
+
+class Proof:
+    """What was seen of one rollout in one file.
+
+    Args:
+        rollout, run: which.
+        tell: takes each gap.
+        path: the file.
+    """
+
+    def __init__(self, rollout: str, run: str, path: str, tell: Callable[[Gap], None]) -> None:
+        self.rollout, self.run = rollout, run
+        self._path, self._tell = path, tell
+        self._chain = chain.start(rollout, run)
+        self._seq = 0
+        self._last = 0
+        """The number of its last line in the file."""
+        self._missed: list[tuple[int, int]] = []
+        """The numbers of lines that were missing when those behind them came, as half-open ranges."""
+        self._opened = False
+        self.whole = True
+        """No gap has been told."""
+        self.digest: str | None = None
+        """That of its last seal, where nothing came behind it."""
+        self._recent = Recent()
+        self._messages: dict[int, bytes] = {}
+        """Digests, by number."""
+        self._tools: dict[int, bytes] = {}
+        self.waiting: dict[str, int] = {}
+        """The lines of the intents that have no turn yet, by call."""
+        self._counts = {"intents": 0, "turns": 0, "services": 0}
+
+    def take(self, line: Line, data: memoryview, number: int) -> bool:
+        """One more line; whether it is to be taken."""
+        if isinstance(line, OpenLine) and line.elsewhere is not None and self._seq:
+            self._begin_again()
+        late = line.seq < self._seq and line.prev != self._chain.hex()
+        if late and not self._was_missed(line, number):
+            return False
+        if not late:
+            self._follow(line, data, number)
+        match line:
+            case OpenLine():
+                self._open(line, number)
+            case BlobLine():
+                self._blob(line, number)
+            case IntentLine():
+                self._intent(line, number)
+            case TurnLine():
+                self._turn(line, number)
+            case ServiceLine():
+                self._counts["services"] += 1
+            case SealLine():
+                self._seal(line, number)
+            case _:
+                pass
+        return True
+
+    def rest(self) -> None:
+        """A seal has come: forget what only a call could need."""
+        self._messages, self._tools, self._recent = {}, {}, Recent()
+
+    def end(self) -> None:
+        """The file has no more of it."""
+        if self.digest is None:
+            self._gap("no_seal", self._last, "no seal stands behind it")
+        for call, number in self.waiting.items():
+            self._gap(
+                "no_turn", number, "it was at work when its program ended, or its turn is missing", call
+            )
+
+    def tell(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
+        """One more gap, that somebody else has found."""
+        self._gap(name, number, message, call)
+
+    def _gap(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
+        self.whole = False
+        self._tell(
+            Gap(
+                name=name,
+                message=message,
+                path=self._path,
+                line=number,
+                rollout=self.rollout,
+                run=self.run,
+                call=call,
+            )
+        )
+
+    def _follow(self, line: Line, data: memoryview, number: int) -> None:
+        """Go on with the chain, from where the line says that it is."""
+        if line.prev != self._chain.hex():
+            self._tell_break(line, number)
+            self._seq = line.seq
+            self._chain = _bytes(line.prev)
+        body = chain.unsealed_line(bytes(data)) if isinstance(line, SealLine) else data
+        self._chain = chain.link(self._chain, body)
+        self._seq, self._last = self._seq + 1, number
+        self.digest = None
+
+    def _tell_break(self, line: Line, number: int) -> None:
+        missing = line.seq - self._seq
+        if missing:
+            self._missed.append((self._seq, line.seq))
+        if missing and self._seq == 0:
+            self._gap("no_open", number, "the lines before it are missing")
+        elif missing:
+            what = "a line is" if missing == 1 else f"{missing} lines are"
+            self._gap("lines_missing", number, f"{what} missing before it")
+        else:
+            self._gap("line_changed", self._last or number, "it is not as it was written")
+
+    def _was_missed(self, line: Line, number: int) -> bool:
+        """Whether a line that comes too late was missed; else it stands twice."""
+        for at, (start, stop) in enumerate(self._missed):
+            if start <= line.seq < stop:
+                self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
+                self._gap(
+                    "line_moved", number, f"line {line.seq} of the rollout stands behind line {self._seq - 1}"
+                )
+                return True
+        self._gap("line_again", number, f"line {line.seq} of the rollout stands there already")
+        return False
+
+    def _begin_again(self) -> None:
+        """The rollout goes on in another file, and somebody has put the two together."""
+        self._chain, self._seq, self._missed = chain.start(self.rollout, self.run), 0, []
+        self.rest()
+
+    def _open(self, line: OpenLine, number: int) -> None:
+        seen, self._opened = self._opened, True
+        if (before := line.elsewhere) is None:
+            return
+        told = msgspec.structs.asdict(before)
+        if not seen or any(self._counts[what] < count for what, count in told.items()):
+            self._counts = {what: max(count, self._counts[what]) for what, count in told.items()}
+            what = f"{before.intents} calls, {before.turns} turns and {before.services} service calls"
+            self._gap("begun_elsewhere", number, f"{what} of it stand in another file")
+
+    def _blob(self, line: BlobLine, number: int) -> None:
+        values = self._messages if line.kind == "message" else self._tools
+        if isinstance(line.value, msgspec.Raw):
+            digest = chain.digest_of(bytes(line.value))
+        elif (known := values.get(line.same) if isinstance(line.same, int) else None) is not None:
+            digest = known.hex()
+        else:
+            self._gap("value_missing", number, f"the value of {line.kind} {line.number} is not in the file")
+            return
+        if digest != line.digest:  # who has written the line has done it wrong, or the chain anew
+            self._gap("value_changed", number, f"{line.kind} {line.number} is not what its digest says")
+        values[line.number] = bytes.fromhex(digest)
+
+    def _intent(self, line: IntentLine, number: int) -> None:
+        self._counts["intents"] += 1
+        self.waiting[line.call] = number
+        digest = self._request_digest(line)
+        if digest is None:
+            self._gap("value_missing", number, "a part of its request is not in the file", line.call)
+        elif digest != line.digest:
+            self._gap("request_changed", number, "its request is not what its digest says", line.call)
+
+    def _request_digest(self, line: IntentLine) -> str | None:
+        """As the line should have it; None where something is missing."""
+        try:
+            told = [number for number in numbers_in(line.messages) if self._messages[number]]
+            conversation = self._recent.take(told)
+            for number in told[len(conversation.told) :]:
+                conversation.append(number, self._messages[number])
+            self._recent.keep(conversation, told)
+            tools = self._tools[line.tools] if line.tools is not None else b""
+        except KeyError:
+            return None
+        return chain.digest_of(b"".join([conversation.digests[-1], tools, bytes(line.request)]))
+
+    def _turn(self, line: TurnLine, number: int) -> None:
+        self._counts["turns"] += 1
+        if self.waiting.pop(line.call, None) is None:
+            self._gap("no_intent", number, "no intent of it stands before it", line.call)
+        if (tokens := line.turn.tokens) is not None:
+            for gap in tokens.gaps:
+                self._gap("token_gap", number, gap, line.call)
+
+    def _seal(self, line: SealLine, number: int) -> None:
+        self.digest = line.digest if isinstance(line.digest, str) else ""
+        if self.digest != self._chain.hex():
+            self._gap("seal_changed", number, "its digest is not that of what is there")
+        told: dict[str, Any] = {"intents": line.intents, "turns": line.turns, "services": line.services}
+        for what, count in told.items():
+            if count > self._counts[what]:
+                self._gap("count_wrong", number, f"{count} {what}, and {self._counts[what]} are there")
+
+
+def numbers_in(ranges: Ranges) -> Iterator[int]:
+    """All numbers of these half-open ranges, one after the other: a damaged range may be as long as it likes."""
+    for start, stop in ranges:
+        yield from range(start, stop)
+
+
+def _bytes(digits: str) -> bytes:
+    """What hex digits say; nothing, where they are damaged."""
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        return b""

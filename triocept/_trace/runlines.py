@@ -1,0 +1,248 @@
+"""The lines of one rollout in one file: what is to be written next, and what is in the file.
+
+Rules:
+
+1. A line is made for the place that it will have: its `seq`, its `prev`. It counts from the moment before it is
+   written, and no more where it could not be: an interrupt between the two leaves a line that is missing, and is told
+   by its gap; it never leaves two with one number.
+2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
+3. A turn has its intent in the file, also one that was refused before it was handed over, or came without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .._canonical.request import Request, Tool
+from . import chain
+from .entries import AgentStart, Intent, Opening, Score
+from .linefile import LineFile
+from .lines import (
+    AgentLine,
+    BlobLine,
+    Elsewhere,
+    IntentLine,
+    Line,
+    OpenLine,
+    ScoreLine,
+    SealLine,
+    ServiceLine,
+    TurnLine,
+    line_bytes,
+)
+from .numbering import Numbering
+from .service import ServiceCall
+from .trace import Trace
+from .turn import Turn
+
+__all__ = ["AT_INTENT", "RunLines"]
+
+
+AT_INTENT: dict[str, Any] = dict.fromkeys(
+    ("id", "rollout", "run", "branch", "dialect", "request", "agent"), msgspec.UNSET
+)
+"""The members of a turn that stand at its intent, or at the opening."""
+_value_bytes = msgspec.json.Encoder().encode
+
+
+class _Written(msgspec.Struct, frozen=True, gc=False):
+    """How far the rollout has come in the file."""
+
+    chain: bytes
+    seq: int = 0
+    messages: int = 0
+    tools: int = 0
+    intents: int = 0
+    turns: int = 0
+    services: int = 0
+
+
+class RunLines:
+    """The lines of one rollout in one file.
+
+    Args:
+        opening: how it began.
+        number: that of the opening of the file which these lines are for.
+        before: its lines in another file, which has been left.
+    """
+
+    def __init__(self, opening: Opening, number: int = 0, before: RunLines | None = None) -> None:
+        self.opening = opening
+        self.number = number
+        self.sealed = False
+        self._written = _Written(chain.start(opening.rollout, opening.run))
+        self._elsewhere = before._written if before is not None else None
+        self._block: list[bytes] = []
+        self._after: list[_Written] = []
+        """By line of the block: how far the rollout has come with it."""
+        self._numbering = Numbering()
+        self._digests: list[bytes] = []
+        """Of the messages, by number."""
+        self._tools: list[tuple[Sequence[Tool], bytes]] = []
+        """Lists of tools, and their digests."""
+        self._intents: dict[str, int] = {}
+        """The numbers of the intents that have no turn yet, by call."""
+        self._seal: dict[str, Any] = {}
+        """What the seal says."""
+
+    @property
+    def digest(self) -> str:
+        """The chain, up to what is in the file."""
+        return self._written.chain.hex()
+
+    def write_to(self, file: LineFile) -> None:
+        """Write the lines that were begun.
+
+        Raises:
+            OSError: not all of them are in the file. Those that are count, and no others.
+        """
+        if not self._block:
+            return
+        block, after, before = self._block, self._after, self._written
+        self._block, self._after, self._written = [], [], after[-1]
+        try:
+            file.append(b"\n".join([*block, b""]))
+        except OSError:
+            self._written = [before, *after][file.whole_lines]
+            raise
+
+    def begin(self) -> None:
+        """Begin a block of lines. A new file gets the opening first."""
+        self._block, self._after = [], []
+        if self._written.seq == 0:
+            self._open()
+
+    # The lines
+
+    def agent(self, start: AgentStart) -> None:
+        """An agent is about to be started."""
+        self._add(
+            AgentLine,
+            argv=start.argv,
+            cwd=start.cwd,
+            home=start.home,
+            config=start.config,
+            started_at=start.started_at,
+        )
+
+    def intent(self, intent: Intent) -> None:
+        """A call is about to be handed over."""
+        self._intend(intent.id, intent.request, intent.at, intent.agent)
+
+    def turn(self, turn: Turn) -> None:
+        """What became of a call."""
+        number = self._intents.pop(turn.id, None)
+        if number is None or number >= self._written.intents:
+            self._intend(turn.id, turn.request, turn.started_at, turn.agent)
+            del self._intents[turn.id]
+        record = msgspec.structs.replace(turn, **AT_INTENT)
+        self._add(TurnLine, {"turns": 1}, call=turn.id, turn=record)
+
+    def service(self, call: ServiceCall) -> None:
+        """A service call has ended."""
+        self._add(ServiceLine, {"services": 1}, call=call)
+
+    def score(self, score: Score) -> None:
+        """What somebody makes of the rollout; behind its seal, with another one."""
+        self._add(ScoreLine, name=score.name, value=score.value, at=score.at)
+        if self.sealed:
+            self._add_seal(score.at)
+
+    def seal(self, trace: Trace, at: float) -> None:
+        """The end of `trace`."""
+        self.sealed = True
+        self._seal = {
+            "intents": len(trace) + len(trace.pending),
+            "turns": len(trace),
+            "services": len(trace.services),
+            "ended": trace.ended,
+            "stopped": trace.stopped,
+        }
+        self._add_seal(at)
+        # A score needs none of them.
+        self._numbering, self._digests, self._tools, self._intents = Numbering(), [], [], {}
+
+    @property
+    def _last(self) -> _Written:
+        return self._after[-1] if self._after else self._written
+
+    def _open(self) -> None:
+        opening, before = self.opening, self._elsewhere
+        self._add(
+            OpenLine,
+            at=opening.at,
+            versions=opening.versions,
+            metadata=opening.metadata,
+            branch=opening.branch,
+            elsewhere=before and Elsewhere(before.intents, before.turns, before.services),
+        )
+
+    def _add_seal(self, at: float) -> None:
+        self._add(SealLine, **self._seal, at=at)
+        self._block[-1] = chain.sealed_line(self._block[-1], self._last.chain)
+
+    def _intend(self, call: str, request: Request, at: float, agent: str | None) -> None:
+        conversation = self._numbering.of(request.messages, self._message_digest)
+        tools = self._add_tools(request.tools) if request.tools else None
+        bare = _value_bytes(msgspec.structs.replace(request, messages=(), tools=()))
+        of_tools = b"" if tools is None else self._tools[tools][1]
+        self._intents[call] = self._last.intents
+        self._add(
+            IntentLine,
+            {"intents": 1},
+            call=call,
+            number=self._last.intents,
+            at=at,
+            agent=agent,
+            request=msgspec.Raw(bare),
+            messages=conversation.ranges,
+            tools=tools,
+            digest=chain.digest_of(b"".join([conversation.digests[-1], of_tools, bare])),
+        )
+
+    def _message_digest(self, number: int) -> bytes:
+        """That of a message. What the file does not have is written."""
+        for new in range(self._last.messages, number + 1):
+            self._add_message(new)
+        return self._digests[number]
+
+    def _add_message(self, number: int) -> None:
+        same = self._numbering.same[number]
+        if same is None:
+            value = _value_bytes(self._numbering.messages[number])
+            digest = chain.digest_of(value)
+            more: dict[str, Any] = {"value": msgspec.Raw(value)}
+        else:
+            digest, more = self._digests[same].hex(), {"same": same}
+        self._digests[number:] = [bytes.fromhex(digest)]
+        self._add(BlobLine, {"messages": 1}, kind="message", number=number, digest=digest, **more)
+
+    def _add_tools(self, tools: Sequence[Tool]) -> int:
+        """The number of the blob of these tools, which is written if the file does not have it."""
+        there = self._last.tools
+        for number, (known, _) in enumerate(self._tools[:there]):
+            if known is tools:
+                return number
+        value = _value_bytes(tools)
+        digest = chain.digest_of(value)
+        for number, (_, told) in enumerate(self._tools[:there]):
+            if told == bytes.fromhex(digest):
+                return number
+        self._tools[there:] = [(tools, bytes.fromhex(digest))]
+        self._add(BlobLine, {"tools": 1}, kind="tools", number=there, digest=digest, value=msgspec.Raw(value))
+        return there
+
+    def _add(self, line_type: type[Line], more: Mapping[str, int] = {}, /, **members: Any) -> None:
+        last, opening = self._last, self.opening
+        prev = last.chain.hex()
+        line = line_bytes(
+            line_type(rollout=opening.rollout, run=opening.run, seq=last.seq, prev=prev, **members)
+        )
+        counts = {name: getattr(last, name) + count for name, count in more.items()}
+        self._block.append(line)
+        self._after.append(
+            msgspec.structs.replace(last, chain=chain.link(last.chain, line), seq=last.seq + 1, **counts)
+        )
