@@ -28,14 +28,14 @@ from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sam
 from triocept._canonical.response import Response, Usage
 from triocept._trace.message_key import message_key
 from triocept.dialects import DIALECTS, OVERFLOW, Failure
-from triocept.dialects.openai_responses import (
+from triocept.dialects.openai_responses.error import render_ws_error
+from triocept.dialects.openai_responses.extras import (
     continued,
     is_stored,
     is_warm_up,
     render_input_items,
     render_stored,
     render_stored_events,
-    render_ws_error,
 )
 from triocept.dialects.openai_responses.names import asks_as_codex
 from triocept.errors import ContextLengthError, DialectError, UpstreamError

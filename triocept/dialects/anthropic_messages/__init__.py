@@ -1,8 +1,50 @@
-"""Anthropic's Messages: the wire of Claude Code."""
+"""Anthropic's Messages, the wire of Claude Code: `POST /v1/messages`."""
 
 from __future__ import annotations
 
-from .dialect import ANTHROPIC_MESSAGES
-from .side import render_models, render_token_count
+from ..base import SDK, Dialect
+from .error import parse_error, render_error
+from .names import NAME
+from .reasoning import as_it_came
+from .request import parse_request, render_request
+from .response import parse_response, render_response
+from .side import REQUIRED, SIDE_ROUTES, count_tokens, environment, is_client, key_headers, render_models
+from .stream_parser import Parser
+from .stream_renderer import Renderer
+from .threads import continued
+from .tools import with_whole_arguments
 
-__all__ = ["ANTHROPIC_MESSAGES", "render_models", "render_token_count"]
+__all__ = ["ANTHROPIC_MESSAGES"]
+
+
+ANTHROPIC_MESSAGES = Dialect(
+    name=NAME,
+    route="/messages",
+    hosts=("api.anthropic.com",),
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    streamed=with_whole_arguments,
+    parse_error=parse_error,
+    render_error=render_error,
+    continued=continued,
+    required=REQUIRED,
+    caps=(("max_tokens",),),
+    as_it_came=as_it_came,
+    response_prefix="msg_",
+    call_prefix="toolu_",
+    key_headers=key_headers,
+    default_headers={"anthropic-version": "2023-06-01"},  # the version that every Messages server knows
+    request_id_header="request-id",
+    lost_status=404,
+    is_client=is_client,
+    render_models=render_models,
+    side_routes=SIDE_ROUTES,
+    count_tokens=count_tokens,
+    environment=environment,
+    key_variable="ANTHROPIC_API_KEY",
+    sdk=SDK(package="anthropic", sync="Anthropic", asynchronous="AsyncAnthropic"),
+)

@@ -14,6 +14,7 @@ __all__ = [
     "count_tokens",
     "environment",
     "is_client",
+    "key_headers",
     "render_models",
     "render_token_count",
 ]
@@ -42,6 +43,11 @@ def render_token_count(count: int) -> Json:
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
     """Whether the client speaks to Anthropic: its SDKs say so in a header, and only it has /messages."""
     return "anthropic-version" in headers or "/messages" in path
+
+
+def key_headers(api_key: str) -> dict[str, str]:
+    """Where a key stands."""
+    return {"x-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:

@@ -1,8 +1,48 @@
-"""Google's generateContent: the wire of gemini-cli and of the Gemini SDKs."""
+"""Google's generateContent, the wire of gemini-cli and of the Gemini SDKs.
+
+`POST /v1beta/models/{model}:generateContent`, and `:streamGenerateContent`.
+"""
 
 from __future__ import annotations
 
-from .dialect import GEMINI
-from .side import match_count, parse_count_request, render_models, render_token_count
+from ..base import Dialect
+from .error import parse_error, render_error
+from .names import NAME
+from .paths import STREAM_TYPES, answer_type, as_it_came, match, render_path
+from .request import parse_request, render_request
+from .response import parse_response, render_response
+from .side import SIDE_ROUTES, count_tokens, environment, is_client, key_headers, render_models
+from .stream_parser import Parser
+from .stream_renderer import Renderer
 
-__all__ = ["GEMINI", "match_count", "parse_count_request", "render_models", "render_token_count"]
+__all__ = ["GEMINI"]
+
+GEMINI = Dialect(
+    name=NAME,
+    route="/models",
+    read_path=match,
+    write_path=render_path,
+    hosts=("generativelanguage.googleapis.com",),
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    stream_types=STREAM_TYPES,
+    answer_type=answer_type,
+    parse_error=parse_error,
+    render_error=render_error,
+    transcript="contents",
+    caps=(("generationConfig", "maxOutputTokens"), ("generation_config", "max_output_tokens")),
+    tool_names="[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}",
+    as_it_came=as_it_came,
+    key_headers=key_headers,
+    request_id_header="",
+    is_client=is_client,
+    render_models=render_models,
+    side_routes=SIDE_ROUTES,
+    count_tokens=count_tokens,
+    environment=environment,
+    key_variable="GEMINI_API_KEY",
+)

@@ -11,13 +11,25 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import parse_qs, quote, unquote
 
+from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..base import Target
 
-__all__ = ["bare_model", "full_model", "match", "model_at", "render_path"]
+__all__ = [
+    "STREAM_TYPES",
+    "answer_type",
+    "as_it_came",
+    "bare_model",
+    "full_model",
+    "match",
+    "model_at",
+    "render_path",
+]
 
+STREAM_TYPES = ("text/event-stream", "application/json")
 _MODELS, _TUNED = "models/", "tunedModels/"
 _PATH = re.compile(
     r"(?:/v1(?:alpha|beta)?\d*)?(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/[^/]+)?"
@@ -59,3 +71,13 @@ def render_path(request: Request) -> str:
     """The path and the query that ask a provider for `request`; a stream is always one of events."""
     verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     return f"/v1beta/{quote(full_model(request.model))}:{verb}"
+
+
+def answer_type(request: Request) -> str:
+    """The content type of a streamed answer."""
+    return STREAM_TYPES[request.framing == "json_array"]
+
+
+def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
+    """Whether the document asks for a stream where the request does: always, for its path says that."""
+    return True

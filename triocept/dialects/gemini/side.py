@@ -18,6 +18,7 @@ __all__ = [
     "count_tokens",
     "environment",
     "is_client",
+    "key_headers",
     "match_count",
     "parse_count_request",
     "render_models",
@@ -71,6 +72,11 @@ def parse_count_request(document: Json, target: Target) -> Request:
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
     """Whether the client speaks to Google: its key has a header of its own, and so have its versions."""
     return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/"))
+
+
+def key_headers(api_key: str) -> dict[str, str]:
+    """Where a key stands."""
+    return {"x-goog-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:

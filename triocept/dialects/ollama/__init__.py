@@ -1,7 +1,40 @@
-"""Ollama's own `/api/chat`: the wire of its command line, of its SDKs, and of programs for models on one's machine."""
+"""Ollama's own `POST /api/chat`: the wire of its command line, its SDKs, and programs for models on one's machine."""
 
 from __future__ import annotations
 
-from .dialect import OLLAMA
+from ..base import Dialect
+from .error import parse_error, render_error
+from .names import NAME
+from .request import as_it_came, parse_request, render_request
+from .response import parse_response, render_response
+from .side import SIDE_ROUTES, environment, is_client, render_models
+from .stream_parser import Parser
+from .stream_renderer import Renderer
 
 __all__ = ["OLLAMA"]
+
+_ROUTE = "/api/chat"
+
+OLLAMA = Dialect(
+    name=NAME,
+    route=_ROUTE,
+    write_path=lambda _: _ROUTE,
+    hosts=("ollama.com",),
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    stream_types=("application/x-ndjson",),
+    parse_error=parse_error,
+    render_error=render_error,
+    caps=(("options", "num_predict"),),
+    tool_names="(?s:.+)",  # it has no rule
+    as_it_came=as_it_came,
+    is_client=is_client,
+    render_models=render_models,
+    side_routes=SIDE_ROUTES,
+    environment=environment,
+    key_variable="OLLAMA_API_KEY",
+)

@@ -1,7 +1,37 @@
-"""OpenAI's chat completions: the wire of most agents and of nearly every server."""
+"""OpenAI's chat completions, the wire of most agents and of nearly every server: `POST /v1/chat/completions`."""
 
 from __future__ import annotations
 
-from .dialect import OPENAI_CHAT
+from ..base import SDK, Dialect
+from .error import parse_error, render_error
+from .names import NAME
+from .request import parse_request, render_request
+from .response import parse_response, render_response
+from .side import count_tokens, environment
+from .stream_parser import Parser
+from .stream_renderer import Renderer
 
-__all__ = ["OPENAI_CHAT"]
+__all__ = ["OPENAI", "OPENAI_CHAT"]
+
+OPENAI = SDK(package="openai", sync="OpenAI", asynchronous="AsyncOpenAI")
+
+OPENAI_CHAT = Dialect(
+    name=NAME,
+    route="/chat/completions",
+    base_path="/v1",
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    parse_error=parse_error,
+    render_error=render_error,
+    caps=(("max_completion_tokens",), ("max_tokens",)),
+    logprobs=True,
+    response_prefix="chatcmpl-",
+    no_route="unknown_url",  # else it says `model_not_found`
+    count_tokens=count_tokens,
+    environment=environment,
+    sdk=OPENAI,
+)

@@ -1,33 +1,40 @@
-"""OpenAI's Responses: the wire of Codex, over HTTP, server-sent events and websockets."""
+"""OpenAI's Responses, the wire of Codex, over HTTP, server-sent events and websockets: `POST /v1/responses`."""
 
 from __future__ import annotations
 
-from .dialect import OPENAI_RESPONSES
-from .error import render_steer_failed, render_ws_error
-from .extras import (
-    continued,
-    is_stored,
-    is_warm_up,
-    render_input_items,
-    render_stored,
-    render_stored_events,
-    render_token_count,
-)
-from .stream_documents import Documents, WireEvent
+from ..base import Dialect
+from ..openai_chat import OPENAI
+from .error import parse_error, render_error
+from .extras import continued, referenced
+from .names import NAME
+from .request import NOT_POSTED, as_it_came, parse_request, render_request
+from .response import parse_response, render_response
+from .side import SIDE_ROUTES, count_tokens
+from .stream_parser import Parser
 from .stream_renderer import Renderer
 
-__all__ = [
-    "OPENAI_RESPONSES",
-    "Documents",
-    "Renderer",
-    "WireEvent",
-    "continued",
-    "is_stored",
-    "is_warm_up",
-    "render_input_items",
-    "render_steer_failed",
-    "render_stored",
-    "render_stored_events",
-    "render_token_count",
-    "render_ws_error",
-]
+__all__ = ["OPENAI_RESPONSES"]
+
+OPENAI_RESPONSES = Dialect(
+    name=NAME,
+    route="/responses",
+    base_path="/v1",
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    stream_parser=Parser,
+    stream_renderer=Renderer,
+    parse_error=parse_error,
+    render_error=render_error,
+    continued=continued,
+    referenced=referenced,
+    transcript="input",
+    caps=(("max_output_tokens",),),
+    not_posted=NOT_POSTED,
+    as_it_came=as_it_came,
+    response_prefix="resp_",
+    side_routes=SIDE_ROUTES,
+    count_tokens=count_tokens,
+    sdk=OPENAI,
+)
