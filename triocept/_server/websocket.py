@@ -43,8 +43,8 @@ from .._rollout.rollout_core import RolloutCore
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
-from ..dialects.openai_responses.extras import is_warm_up
 from ..dialects.openai_responses.stream_documents import Documents
+from ..dialects.openai_responses.threads import is_warm_up
 from ..errors import DialectError, Refusal
 from . import delivery
 from .admission import Admission, Share

@@ -1,43 +1,21 @@
-"""The documents of the side routes, and what a request says of them.
-
-`GET /v1/responses/{id}` (with `stream=true`: as events) and `GET /v1/responses/{id}/input_items` tell of what was
-answered before.
-"""
+"""What a request goes on from: an earlier answer, single items of it, or nothing yet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 
 from ..._canonical.content import Json, Message, Opaque, Part
-from ..._canonical.fold import events_of
 from ..._canonical.request import Request
 from ..._canonical.response import Response
-from ..._canonical.tokens import estimate_input_tokens
-from ..._sse import encode_sse
-from .._ids import legal_id
-from .._json import encode_json
-from .items import complete, parse_item
-from .messages import INSTRUCTIONS, render_input
+from .items import parse_item
+from .messages import INSTRUCTIONS
 from .names import NAME
 from .namespaces import Names
 from .response import render_response
-from .stream_documents import Documents
 
-__all__ = [
-    "continued",
-    "is_stored",
-    "is_warm_up",
-    "referenced",
-    "render_input_items",
-    "render_stored",
-    "render_stored_events",
-    "render_token_count",
-]
-
-_PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
+__all__ = ["continued", "is_stored", "is_warm_up", "referenced"]
 
 
 def is_stored(request: Request) -> bool:
@@ -110,50 +88,3 @@ def _with_items(message: Message, found: dict[str, Json], names: Names) -> Messa
         item = found.get(_reference(part) or "")
         content += [part] if item is None else parse_item(item, "input", names, answer=False)
     return msgspec.structs.replace(message, content=tuple(content))
-
-
-def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
-    """The answer, as it is told again; `created` is in Unix seconds, now where it is None."""
-    document = render_response(response, request)
-    if created is not None:
-        document["created_at"] = created
-        if "completed_at" in document:
-            document["completed_at"] = created
-    return document
-
-
-def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
-    """The answer told again as a stream: the events whose number is over `after`, and the terminal one in any case.
-
-    A text that was streamed in many pieces is told in one, so its numbers are not those of the first time.
-    """
-    documents = Documents(request)
-    events = [wire for event in events_of(response) for wire in documents.render(event)]
-    told = events[min(max(after + 1, 0), len(events) - 1) :]
-    return b"".join(encode_sse(event.data, event.type) for event in told)
-
-
-def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
-    """The items of the input, the newest first, as OpenAI lists them; all at once, each with an id."""
-    same_dialect = request.dialect == NAME
-    _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
-    data = [_listed(item, number) for number, item in enumerate(items)]
-    if order == "desc":
-        data.reverse()
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False}
-
-
-def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
-    """The item with an id that is the same each time, and with its content as a list."""
-    prefix = _PREFIXES.get(item["type"], "item_")
-    made = legal_id(f"{number} {encode_json(item).decode()}", prefix)
-    listed = complete({**item, "id": item.get("id") or made}, "", item.get("status") or "completed")
-    if item["type"] == "message" and isinstance(item["content"], str):
-        listed["content"] = [{"type": "input_text", "text": item["content"]}]
-    return listed
-
-
-def render_token_count(request: Request) -> Json:
-    """About how many tokens the prompt has: the answer of `POST /v1/responses/input_tokens`."""
-    return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}
