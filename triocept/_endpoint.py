@@ -269,7 +269,7 @@ async def serve_endpoint(
     Cancellation: as an exception of the body.
     """
     check_loop("serve_endpoint")
-    from ._server.composition import compose_server  # Quart and hypercorn, which take half a second to load
+    from ._server.serve import Server  # Quart and hypercorn, which take half a second to load
 
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
@@ -299,10 +299,10 @@ async def serve_endpoint(
                 advertise=advertise,
                 limits=limits,
             )
-            server, front, app = compose_server(
+            server = Server(
                 listener,
-                registry,
-                endpoint.dialects,
+                registry=registry,
+                dialects=spoken,
                 endpoint_id=endpoint.id,
                 ssl_context=ssl_context,
                 limits=limits,
@@ -315,7 +315,7 @@ async def serve_endpoint(
             with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
                     with keeping(errors):
-                        await nursery.start(server.run, front, app, nursery)
+                        await nursery.start(server.run, nursery)
                         with server.body_scope:
                             if tunnel is not None:
                                 supervisor = _make_supervisor(

@@ -145,16 +145,15 @@ def test_the_documents_of_the_side_routes_are_complete() -> None:
     from anthropic.types import MessageTokensCount, ModelInfo
     from openai.types import Model
 
-    from triocept.dialects import anthropic_messages, render_models
+    from triocept.dialects import render_models
+    from triocept.dialects.anthropic_messages import side
 
     chat: Any = render_models(["a", "b"], created=5)
     assert [Model.model_validate(each).id for each in chat["data"]] == ["a", "b"]
-    messages: Any = anthropic_messages.render_models(["a", "b"])
+    messages: Any = side.render_models(["a", "b"])
     assert [ModelInfo.model_validate(each).id for each in messages["data"]] == ["a", "b"]
     assert (messages["first_id"], messages["last_id"], messages["has_more"]) == ("a", "b", False)
-    assert anthropic_messages.render_models([])["first_id"] is None
+    assert side.render_models([])["first_id"] is None
     document = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x" * 40}]}
-    counted = anthropic_messages.render_token_count(
-        estimate_input_tokens(DIALECTS[ANTHROPIC].parse_request(document))
-    )
+    counted = side.render_token_count(estimate_input_tokens(DIALECTS[ANTHROPIC].parse_request(document)))
     assert MessageTokensCount.model_validate(counted).input_tokens == 10

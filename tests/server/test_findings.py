@@ -280,7 +280,7 @@ async def test_finding_5_an_endpoint_whose_application_does_not_start_is_never_s
 
         return app
 
-    monkeypatch.setattr("triocept._server.composition.make_app", make_failing)
+    monkeypatch.setattr("triocept._server.serve.make_app", make_failing)
     with trio.fail_after(10), pytest.raises(EndpointCrashed, match="no database"):
         async with serve_endpoint():
             raise AssertionError("the body must not begin")

@@ -1,7 +1,7 @@
 """From the socket to the exchange and back: hypercorn, Quart-Trio, and what they need to be trusted.
 
-* `listen`: the one socket, bound once and held. `composition`: a server with all that belongs to it.
-* `serve`: start, run, end. `admission`: who is let in, for how long without a key, in turns, and what may wait.
+* `listen`: the one socket, bound once and held. `serve`: a server with all that belongs to it: start, run, end.
+* `admission`: who is let in, for how long without a key, in turns, and what may wait.
 * `base_connection`: what every protocol needs of the connection that it is spoken on. `wire`: its bytes, and
   what it has still to send, to a client that may have stopped reading.
 * `connection`: hypercorn's TCPServer, one fault domain each; speaks what its client speaks.

@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from functools import cached_property
 
 import msgspec
@@ -25,7 +25,7 @@ import trio
 from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
-from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
+from .._rollout.answer import ClientGone, Delivery, Entry, Relayed, Subscription
 from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome, Refused
 from ..dialects import Dialect, Failure, StreamRenderer
@@ -66,8 +66,8 @@ async def write_failure(
     await transport.flush()
 
 
-class _HTTPDelivery(ABC):
-    """An answer on its way to a client of HTTP; a `Delivery`."""
+class _HTTPDelivery(Delivery):
+    """An answer on its way to a client of HTTP."""
 
     def __init__(
         self, subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
@@ -119,18 +119,6 @@ class _HTTPDelivery(ABC):
         """Whether all is sent."""
         self._written_at = trio.current_time()
         return self._transport.write(data, last=last)
-
-    @abstractmethod
-    def write(self, entry: Entry) -> bool: ...
-
-    @abstractmethod
-    def write_early(self, data: bytes) -> bool: ...
-
-    @abstractmethod
-    def end(self, outcome: Outcome) -> bool: ...
-
-    @abstractmethod
-    def break_silence(self, response_id: str) -> bool: ...
 
     @abstractmethod
     def _fail(self, failure: Failure) -> bool:

@@ -1,4 +1,5 @@
-"""Start, run, end.
+"""A server with all that belongs to it: start, run, end. Loaded with the first endpoint: Quart and hypercorn take a
+while.
 
 Rules (each had a test that failed without it):
 
@@ -13,11 +14,11 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from ssl import SSLContext
-from typing import final
+from typing import Any, final
 
 import trio
 from hypercorn.config import Config
@@ -25,11 +26,17 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
 from .._failures import split_cancelled
+from .._limits import EndpointLimits
+from .._rollout.registry import Registry
+from .._rollout.rollout_core import RolloutCore
+from ..dialects import Dialect
 from .admission import Admission
+from .app import make_app
 from .connection import NO_ROOM, Connection
-from .front import App, Front, fatal_of
+from .front import Front, fatal_of
 from .http11 import HTTP11
 from .lifespan import run_lifespan
+from .routes import Routes
 
 __all__ = ["Server"]
 
@@ -47,30 +54,36 @@ _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 @final
 class Server:
-    """One listener, one application, and all connections.
+    """One listener, all its connections, and the two applications that answer them: model calls, and everything else.
 
     Args:
         listener: bound and listening; the server closes it.
+        registry: the rollouts, which are refused what waits in them when the server stops.
+        dialects: what is spoken.
+        endpoint_id: what `/health` says.
         ssl_context: None for plain HTTP.
+        limits: what is put up with.
         grace: seconds that connections have to end by themselves when the server stops.
-        refuse_waiting: what is to be done with the calls that wait when the server stops.
-        own_http1: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
         max_body: bytes of one body, or one websocket message.
-        admission: who is let in.
+        own_http1: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
         http2: whether HTTP/2 is spoken on plain TCP.
+        websocket: whether Responses is spoken over websockets.
     """
 
     def __init__(
         self,
         listener: trio.SocketListener,
         *,
+        registry: Registry[RolloutCore],
+        dialects: Mapping[str, Dialect],
+        endpoint_id: str,
         ssl_context: SSLContext | None,
+        limits: EndpointLimits,
         grace: float,
-        refuse_waiting: Callable[[], Awaitable[None]],
-        own_http1: bool,
         max_body: int,
-        admission: Admission,
+        own_http1: bool,
         http2: bool,
+        websocket: bool,
     ) -> None:
         self.body_scope = trio.CancelScope()
         """Around the body that needs the server: cancelled when there is no server any more."""
@@ -82,10 +95,23 @@ class Server:
         self._listener = listener
         self._ssl_context = ssl_context
         self._grace = grace
-        self._refuse_waiting = refuse_waiting
+        self._registry = registry
         self._own_http1 = own_http1
         self._max_body = max_body
-        self._admission = admission
+        self._admission = admission = Admission(limits)
+        quart: Any = make_app(
+            registry, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
+        )
+        self._quart = quart
+        self._front = Front(
+            quart,
+            Routes(dialects.values()),
+            registry,
+            admission=admission,
+            max_body=max_body,
+            websocket=websocket,
+            on_fatal=self.on_fatal,
+        )
         self._turned_away = 0
         self._http2 = http2
         self._config = _config()
@@ -117,9 +143,7 @@ class Server:
                 raise
 
     @trio.lowlevel.enable_ki_protection
-    async def run(
-        self, front: Front, quart: App, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         """Serve until `stop` is called. To be started in `nursery`.
 
         Raises:
@@ -137,7 +161,7 @@ class Server:
         cancelled: BaseException | None = None
         try:
             with self._scope:
-                await self._run(front, quart, publish)
+                await self._run(publish)
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
             if error is not None:
@@ -152,14 +176,14 @@ class Server:
             await self._release()
             self.stopped.set()
 
-    async def _run(self, front: Front, quart: App, publish: Callable[[], None]) -> None:
+    async def _run(self, publish: Callable[[], None]) -> None:
         lifespan_end = trio.Event()
         async with trio.open_nursery() as lifespan:
-            await lifespan.start(run_lifespan, quart, lifespan_end)
+            await lifespan.start(run_lifespan, self._quart, lifespan_end)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._admission.watch)
-                    await accepting.start(self._accept, front, connections)
+                    await accepting.start(self._accept, connections)
                     publish()
                     await self._shutdown.wait()
                     accepting.cancel_scope.cancel()
@@ -167,9 +191,7 @@ class Server:
             lifespan_end.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def _accept(
-        self, front: Front, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def _accept(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         """Let connections in, until cancelled."""
         async with self._listener:
             task_status.started()
@@ -179,7 +201,7 @@ class Server:
                 except OSError as exc:
                     await self._find_descriptor(exc)
                 else:
-                    self._let_in(front, stream, connections)
+                    self._let_in(stream, connections)
 
     async def _find_descriptor(self, exc: OSError) -> None:
         """There is none for a connection that waits."""
@@ -189,11 +211,11 @@ class Server:
         if not self._admission.shed():
             await trio.sleep(_BREATH)
 
-    def _let_in(self, front: Front, stream: trio.SocketStream, connections: trio.Nursery) -> None:
+    def _let_in(self, stream: trio.SocketStream, connections: trio.Nursery) -> None:
         if not self._admission.make_room():
             connections.start_soon(self._turn_away, stream)
             return
-        connection = self._make_connection(front, stream)
+        connection = self._make_connection(stream)
         self._connections.add(connection)
         self._admission.enter(connection)
         connections.start_soon(self._serve_connection, connection)
@@ -214,10 +236,11 @@ class Server:
             self._turned_away -= 1
             await trio.aclose_forcefully(stream)
 
-    def _make_connection(self, front: Front, plain: trio.SocketStream) -> Connection:
+    def _make_connection(self, plain: trio.SocketStream) -> Connection:
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
         if self._ssl_context is not None:
             stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
+        front = self._front
         app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
         http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if self._own_http1 else None
         return Connection(
@@ -266,7 +289,7 @@ class Server:
             log.debug("a connection has broken: %r", gone)
 
     async def _end(self, connections: trio.Nursery) -> None:
-        await self._refuse_waiting()
+        await self._registry.close()
         await self._context.terminated.set()  # hypercorn closes what ends from here on
         for connection in tuple(self._connections):
             if connection.idle:

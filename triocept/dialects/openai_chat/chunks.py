@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 
 from ..._canonical.content import Json
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
@@ -26,10 +27,11 @@ from ..._canonical.response import StopReason, Usage
 from ..._canonical.tokens import estimate_streamed
 from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
-from .._failures import error_of
+from .._failures import Failure, error_of
 from .._fields import Fields, gather, known_of
 from .._ids import fresh_id
 from .._json import decode_json, encode_json, hides_letters
+from .._portable import is_same_dialect
 from ..streams import StreamParser, StreamRenderer
 from .ending import parse_usage, render_usage
 from .error import find_error, parse_error
@@ -156,18 +158,33 @@ class ChunkRenderer(StreamRenderer):
 
     Args:
         request: what is answered.
+        name: the dialect's.
         kind: the `object` of a chunk.
         prefix: that of a made id.
+        render_error: says a failure.
     """
 
-    def __init__(self, request: Request, kind: str, prefix: str) -> None:
+    def __init__(
+        self, request: Request, name: str, kind: str, prefix: str, render_error: Callable[[Failure], Json]
+    ) -> None:
         self._request = request
+        self._name = name
+        self._render_error = render_error
         self._kind = kind
         self._prefix = prefix
         self._own = True
         self._head = b""
         self._start_usage: Usage | None = None
         self._characters = 0
+
+    def fail(self, failure: Failure) -> bytes:
+        return b"data: " + encode_json(self._render_error(failure)) + b"\n\n"
+
+    def _begin(self, event: ResponseStart) -> None:
+        """The answer has begun."""
+        self._own = is_same_dialect(event.dialect, self._name)
+        self._start_usage = event.usage
+        self._open_head(event.id, event.model)
 
     def _open_head(self, identity: str, model: str) -> None:
         """Say what all chunks say; where a keepalive came first, its id stays."""

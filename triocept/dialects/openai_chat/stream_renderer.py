@@ -17,11 +17,9 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
 from .._arguments import FittedCall, custom_names
-from .._failures import Failure
 from .._fields import merged
 from .._ids import fresh_id
-from .._json import decode_json, encode_json, encode_text
-from .._portable import is_same_dialect
+from .._json import decode_json, encode_text
 from .chunks import ChunkRenderer
 from .ending import render_finish
 from .error import render_error
@@ -48,7 +46,7 @@ class Renderer(ChunkRenderer):
     """Writes one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__(request, "chat.completion.chunk", "chatcmpl-")
+        super().__init__(request, NAME, "chat.completion.chunk", "chatcmpl-", render_error)
         self._customs = custom_names(request)
         self._frames: dict[
             int, tuple[bytes, bytes]
@@ -72,17 +70,12 @@ class Renderer(ChunkRenderer):
             case ResponseEnd():
                 return self._end(event)
 
-    def fail(self, failure: Failure) -> bytes:
-        return b"data: " + encode_json(render_error(failure)) + b"\n\n"
-
     def keepalive(self, response_id: str = "") -> bytes:
         self._open_head(response_id, "")
         return self._chunk({})
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_same_dialect(event.dialect, NAME)
-        self._start_usage = event.usage
-        self._open_head(event.id, event.model)
+        self._begin(event)
         extra = (event.extra or {}) if self._own else {}
         return self._chunk({"role": "assistant", "content": ""}, extra)
 

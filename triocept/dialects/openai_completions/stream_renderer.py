@@ -13,10 +13,8 @@ from ..._canonical.content import Json, RefusalText, Text
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
-from .._failures import Failure
 from .._fields import merged
-from .._json import encode_json, encode_text
-from .._portable import is_same_dialect
+from .._json import encode_text
 from ..openai_chat.chunks import ChunkRenderer
 from ..openai_chat.ending import render_finish
 from ..openai_chat.response import MATCHED
@@ -34,7 +32,7 @@ class Renderer(ChunkRenderer):
     """Writes one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__(request, "text_completion", "cmpl-")
+        super().__init__(request, NAME, "text_completion", "cmpl-", render_error)
         self._texts: set[int] = set()  # the open parts that are text
 
     def render(self, event: Event) -> bytes:
@@ -58,17 +56,12 @@ class Renderer(ChunkRenderer):
             case ResponseEnd():
                 return self._end(event)
 
-    def fail(self, failure: Failure) -> bytes:
-        return b"data: " + encode_json(render_error(failure)) + b"\n\n"
-
     def keepalive(self, response_id: str = "") -> bytes:
         self._open_head(response_id, "")
         return self._chunk("")
 
     def _start(self, event: ResponseStart) -> bytes:
-        self._own = is_same_dialect(event.dialect, NAME)
-        self._start_usage = event.usage
-        self._open_head(event.id, event.model)
+        self._begin(event)
         echo = echo_of(self._request, event.dialect)
         data = self._chunk(echo) if echo else b""
         if self._own and event.extra:
