@@ -4,10 +4,12 @@ from ._tail import TraceStream, iter_traces
 from ._trace.branch import Branch
 from ._trace.check import Report, check
 from ._trace.conversation import CallKind, Conversation
+from ._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
 from ._trace.entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
 from ._trace.jsonl import JSONLRecorder
 from ._trace.reader import read_traces
 from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
+from ._trace.relation import Relation, RelationKind, TurnBranch
 from ._trace.service import ServiceCall, ServiceKind
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
@@ -25,18 +27,22 @@ __all__ = [
     "Drift",
     "DriftName",
     "DriftReport",
+    "Edit",
     "Ending",
     "Entry",
     "EntryRecorder",
     "Gap",
     "Intent",
     "JSONLRecorder",
+    "MessageDiff",
     "MessageRelation",
     "OpenedRecorder",
     "Opening",
     "OutcomeKind",
     "Recorder",
     "RecorderGroup",
+    "Relation",
+    "RelationKind",
     "Report",
     "Score",
     "ServiceCall",
@@ -46,9 +52,12 @@ __all__ = [
     "Step",
     "TokenBranch",
     "Tokens",
+    "ToolsDiff",
     "Trace",
     "TraceStream",
     "Turn",
+    "TurnBranch",
+    "TurnDiff",
     "TurnError",
     "branches",
     "drift",

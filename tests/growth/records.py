@@ -24,8 +24,11 @@ from triocept._rollout.outcome import Answered
 from triocept._rollout.retries import retry_key, same_request
 from triocept._trace.branch import Branch
 from triocept._trace.conversations import Conversations
+from triocept._trace.derived import Derived
+from triocept._trace.diff import diff_of
 from triocept._trace.jsonl import JSONLRecorder
 from triocept._trace.lines import lines_in
+from triocept._trace.search import Wanted
 from triocept._trace.table import MessageTable
 from triocept._trace.trace import TraceWriter
 from triocept._tunnel.program import Words
@@ -110,6 +113,68 @@ def placed(messages: Callable[[int], list[Message]], n: int) -> Work:
         told.all()
 
     return work
+
+
+def derived(calls: Callable[[int], tuple[list[Message], Response]], n: int) -> Work:
+    """Turns: how they stand to each other, and what is found in them."""
+    trace = Trace("r", run="r")
+    for number in range(n):
+        messages, answer = calls(number)
+        kept = TraceWriter(trace).intern(request_of(messages)).messages
+        TraceWriter(trace).append(turn(number, list(kept), answer))
+    turns = list(trace)
+
+    def work() -> None:
+        told = Derived(turns)
+        told.relations()
+        told.branches()
+        told.find(Wanted(text="nothing of it"))
+
+    return work
+
+
+def resent(n: int) -> Work:
+    """A run whose calls each repeat all that was said."""
+    history: list[Message] = []
+
+    def call(number: int) -> tuple[list[Message], Response]:
+        history.append(Message("user", (Text(f"question {number}"),)))
+        told = [*history]
+        history.append(Message("assistant", (Text(f"answer {number}"),)))
+        return told, Response.of(f"answer {number}")
+
+    return derived(call, n)
+
+
+def helpers(number: int) -> tuple[list[Message], Response]:
+    """A sub-agent, that begins another."""
+    task, nexts = (f"count all the files in folder {at}" for at in (number, number + 1))
+    return [Message("user", (Text(task),))], Response.of(ToolCall.of("Agent", prompt=nexts))
+
+
+def compacted(number: int) -> tuple[list[Message], Response]:
+    """A call that goes on from the summary of the one before."""
+    told = f"summary number {number - 1}" if number else "task"
+    asked = Message("user", (Text(f"a summary of {number}, please"),))
+    return [Message("user", (Text(told),)), asked], Response.of(f"summary number {number}")
+
+
+def diffed(old: Callable[[int], list[Message]], new: Callable[[int], list[Message]], n: int) -> Work:
+    """Two calls, compared."""
+    before, after = turn(0, old(n)), turn(1, new(n))
+    return lambda: diff_of(before, after)
+
+
+def texts(word: str) -> Callable[[int], list[Message]]:
+    return lambda n: [Message("user", (Text(f"{word} {k}"),)) for k in range(n)]
+
+
+def alike(first: str, last: str) -> Callable[[int], list[Message]]:
+    return lambda n: [Message("user", (Text(word),)) for word in (first, *["a"] * n, last)]
+
+
+def long(end: str) -> Callable[[int], list[Message]]:
+    return lambda n: [Message("user", (Text("a" * 100 * n + end),))]
 
 
 def written(n: int) -> Work:
@@ -243,6 +308,12 @@ RECORDS: dict[str, Make] = {
     **{f"{shape}, again": partial(again, shape) for shape in ALIKE},
     "turns of their own": partial(placed, lambda k: [Message("user", (Text(f"question {k}"),))]),
     "turns of one question": partial(placed, lambda k: [Message("user", (Text("question"),))]),
+    "turns that send everything again": resent,
+    "sub-agents of sub-agents": partial(derived, helpers),
+    "summaries": partial(derived, compacted),
+    "a diff of messages that differ": partial(diffed, texts("old"), texts("new")),
+    "a diff of messages alike": partial(diffed, alike("b", "c"), alike("d", "e")),
+    "an edit of a long message": partial(diffed, long("b"), long("c")),
     "turns, into a file and out of it": written,
     "children in a file": branched,
     "a line that was cut often": damaged,

@@ -28,6 +28,11 @@ SAID: dict[str, tuple[dict[str, str], dict[str, Any], Conversation]] = {
         Conversation(id="s", parent="p", kind="sub_agent"),
     ),
     "codex": ({"thread-id": "t", "session-id": "s"}, {"tools": TOOLS}, Conversation(id="t")),
+    "a sub-agent of codex": (
+        {"thread-id": "t", "session-id": "p"},
+        {"tools": TOOLS, "client_metadata": {"x-codex-parent-thread-id": "p"}},
+        Conversation(id="t", parent="p", kind="sub_agent"),
+    ),
     "a warm-up of codex": (
         {"thread-id": "t"},
         {"tools": TOOLS, "generate": False},

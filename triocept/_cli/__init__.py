@@ -6,7 +6,7 @@
 * `forward`, `script`: what answers behind either: a real model, or a scripted one.
 * `limits`: what a run may spend.
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.
-* `show`: what a person sees of it, on a `screen` that fails nobody.
+* `live`: what a person sees of a run that is going on, on a `screen` that fails nobody.
 * `ending`: how a command ends: with its work, with an error in words, or by a signal.
 """
 

@@ -19,8 +19,8 @@ from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..agents import Launch, agent
 from .forward import Forward
+from .live import Live
 from .script import Script
-from .show import Show
 
 __all__ = ["Run", "say_hello"]
 
@@ -54,22 +54,22 @@ class Run:
 
     async def run(self) -> int:
         """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it)."""
-        show = Show(quiet=self.quiet, record=self.record)
+        live = Live(quiet=self.quiet, record=self.record)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
-        recorders.append(show)
+        recorders.append(live)
         try:
             with TemporaryDirectory(prefix="triocept-", ignore_cleanup_errors=True) as folder:
-                returncode = await self._run_in(Path(folder), show, recorders)
+                returncode = await self._run_in(Path(folder), live, recorders)
         finally:
-            show.close()
+            live.close()
         return returncode if returncode >= 0 else 128 - returncode
 
-    async def _run_in(self, folder: Path, show: Show, recorders: list[Recorder]) -> int:
+    async def _run_in(self, folder: Path, live: Live, recorders: list[Recorder]) -> int:
         async with AsyncExitStack() as stack:
             handler = self.handler
             hidden: tuple[str, ...] = ()
             if isinstance(handler, Forward):
-                show.say(handler.warning)
+                live.say(handler.warning)
             if isinstance(handler, Forward | Script):
                 hidden = handler.variables
                 handler = await stack.enter_async_context(handler.open())
@@ -77,7 +77,7 @@ class Run:
             endpoint = await stack.enter_async_context(serving)
             async with endpoint.open_rollout(handler, limits=self.limits) as rollout:
                 launch = self._launch(rollout, folder)
-                show.begin(endpoint, rollout, launch.argv)
+                live.begin(endpoint, rollout, launch.argv)
                 env = {
                     **{name: None for name in hidden if name not in rollout.environ()},
                     **(launch.env or {}),
@@ -86,7 +86,7 @@ class Run:
                 async with opening as process:
                     with trio.move_on_after(self._patience):
                         await process.wait()
-        show.end(rollout, process.result, handler, self.agent)
+        live.end(rollout, process.result, handler, self.agent)
         return process.result.returncode
 
     @property

@@ -19,8 +19,8 @@ from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..dialects import known_dialects
 from .forward import Forward
+from .live import Live
 from .script import Script
-from .show import Show
 
 __all__ = ["Serve"]
 
@@ -38,22 +38,22 @@ class Serve:
 
     async def run(self) -> int:
         """Serve until it is cancelled."""
-        show = Show(quiet=self.quiet, record=self.record)
+        live = Live(quiet=self.quiet, record=self.record)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         try:
-            async with self._open(RecorderGroup([*recorders, show]), show) as (endpoint, rollout):
+            async with self._open(RecorderGroup([*recorders, live]), live) as (endpoint, rollout):
                 _print(described(endpoint, rollout))
-                show.opened()
+                live.opened()
                 await trio.sleep_forever()
         finally:
-            show.close()
+            live.close()
 
     @asynccontextmanager
-    async def _open(self, recorder: Recorder, show: Show) -> AsyncIterator[tuple[Endpoint, Rollout]]:
+    async def _open(self, recorder: Recorder, live: Live) -> AsyncIterator[tuple[Endpoint, Rollout]]:
         async with AsyncExitStack() as stack:
             handler = self.handler
             if isinstance(handler, Forward):
-                show.say(handler.warning)
+                live.say(handler.warning)
             if isinstance(handler, Forward | Script):
                 handler = await stack.enter_async_context(handler.open())
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)

@@ -4,9 +4,14 @@
 * `table`: messages kept once, though every turn repeats the conversation.
 * `service`: the frozen record of one call of a host service. `branch`: where a child rollout begins.
 * `trace`: the turns of one rollout, and the questions one asks of them.
-* `message_key`, `graph`: which turn continues which, derived from the messages.
+* `message_key`, `graph`: which turn continues which, derived from the messages. `recent`: what a conversation has in
+  common with those told last.
 * `conversation`: whose call it is, as the agent says: the main conversation's, a sub-agent's, a side call.
 * `conversations`: the same for all turns, by the messages where the agent says nothing.
+* `relation`: how a turn stands to those before it, by name; `relations`: found for all turns. `compaction`: whose
+  summary a conversation goes on from. `launches`: which tool call started a sub-agent.
+* `derived`: all that follows from the turns, found when somebody asks. `search`: turns, found by what was said there.
+* `difference`: what is different in one call from another; `diff`: found. `texts`: what a person reads of a message.
 * `cost`: what turns have used, and what that cost.
 * `tokens`: what the engine read and sampled.
 * `views`: what a trainer needs of a trace: steps, flat branches, drift.

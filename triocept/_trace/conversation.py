@@ -6,7 +6,7 @@ Said by the agent where it says so, in headers and fields that were measured wit
 agent          conversation                   sub-agent                       side call
 =============  =============================  ==============================  ======================================
 Claude Code    `x-claude-code-session-id`     `x-claude-code-agent-id`        a title: an output format, no tools
-Codex          `thread-id`, else `session-id` a thread of its own             a warm-up: `generate` is false
+Codex          `thread-id`, else `session-id` `x-codex-parent-thread-id`      a warm-up: `generate` is false
 opencode       `x-session-id`                 `x-parent-session-id`           a title: no tools
 Copilot CLI    says nothing                   `x-interaction-type`            a title: no tools
 gemini-cli     says nothing                   says nothing                    its router, by its schema
@@ -33,6 +33,8 @@ CallKind: TypeAlias = Literal["main", "sub_agent", "side", "tool"]
 
 _SESSIONS = ("x-claude-code-session-id", "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
+_CODEX_PARENT = "x-codex-parent-thread-id"
+"""In `client_metadata` of the document: a websocket has the headers of its first call (0.169)."""
 _COPILOT, _COPILOT_SUB_AGENT = "x-interaction-type", "conversation-subagent"
 _ROUTER = "complexity_reasoning"
 """What gemini-cli's router (0.61) has to answer, among other things."""
@@ -66,8 +68,14 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
     side = is_side_call(request, raw)
     if agent := headers.get(_CLAUDE_AGENT):
         return Conversation(id=f"{session}/{agent}", parent=session, kind="side" if side else "sub_agent")
-    parent = headers.get(_PARENT)
+    parent = headers.get(_PARENT) or _codex_parent(request)
     return Conversation(id=session, parent=parent, kind="side" if side else "sub_agent" if parent else "main")
+
+
+def _codex_parent(request: Request) -> str | None:
+    said = (request.extra or {}).get("client_metadata")
+    parent = said.get(_CODEX_PARENT) if isinstance(said, dict) else None
+    return parent if isinstance(parent, str) and parent else None
 
 
 def is_side_call(request: Request, raw: Json = None) -> bool:

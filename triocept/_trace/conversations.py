@@ -8,7 +8,8 @@ A call whose agent does not name its conversation belongs to that of
    no title that is asked for behind the task);
 4. else, where no call so far had tools, the call of which it says all, and more in the last message: a program of DSPy
    tells there what its tools gave;
-5. else none: it begins one.
+5. else the one whose summary it goes on from (see `compaction`);
+6. else none: it begins one.
 
 Two calls that say that they are not of one kind, or not of one family (`prompt_cache_key`), are of no one conversation.
 
@@ -19,13 +20,15 @@ What a call is taken for while it waits can change when more is known: a title t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .compaction import Summaries
 from .conversation import CallKind, Conversation, is_router, is_side_call
 from .graph import Graph
+from .relations import Place
 
 if TYPE_CHECKING:
     from .turn import Turn
@@ -76,6 +79,9 @@ class Conversations:
         """By the node that a call ends in: whose it was, the latest there."""
         self._unanswered: dict[int, _Found] = {}
         """Likewise, if it got no answer."""
+        self._summaries = Summaries()
+        self._going_on: _Unnamed | None = None
+        """That of the latest call with tools."""
         self._count = 0
         self._has_tools = False
         self._has_main = False
@@ -90,23 +96,37 @@ class Conversations:
         """For each turn's id, that of the turn it continues; None begins a thread of its own."""
         return self._graph.parents
 
-    def add(self, turn: Turn) -> None:
-        """One more turn."""
+    def add(self, turn: Turn) -> Place:
+        """One more turn; gives where it stands."""
         node = self._graph.nodes.end_of(turn.request.messages)
         found = self._of[turn.id] = self._find(turn, node)
-        self._graph.add(turn)
+        self._graph.add(turn, node)
+        parent = self.parents[turn.id]
+        summary = self._summary_for(turn, found) if parent is None else None
         self._asked[node] = found
         self._unanswered.pop(node, None)
         if turn.outcome != "answered":
             self._unanswered[node] = found
+        self._summaries.add(turn)
+        self._count_in(turn, found, node)
+        return Place(node=node, conversation=_key(found), parent=parent, summary=summary)
+
+    def _count_in(self, turn: Turn, found: _Found, node: int) -> None:
+        has_tools = _has_tools(turn)
         if isinstance(found, _Unnamed):
             if found.id == turn.id:
                 self._unnamed.append(found)
             found.add(turn.request, node)
+            self._going_on = found if has_tools else self._going_on
         elif found.kind == "main":
             self._has_main = True
-        self._has_tools = self._has_tools or _has_tools(turn)
+        self._has_tools = self._has_tools or has_tools
         self._count += 1
+
+    def one(self, turn_id: str) -> Conversation:
+        """Whose call this turn is."""
+        found = self._of[turn_id]
+        return found if isinstance(found, Conversation) else self._name(self._unnamed, None)[found.id]
 
     def all(self) -> dict[str, Conversation]:
         """For each turn's id, whose call it is."""
@@ -148,7 +168,7 @@ class Conversations:
             asked = self._asked.get(at)
             if isinstance(asked, _Unnamed) and _agree(turn, asked) and not _is_aside(turn, asked):
                 return asked
-        return self._grown(turn, node) or _Unnamed(turn, node)
+        return self._grown(turn, node) or self._summed_up(turn) or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
         """The conversation whose latest call said the same, but for less in its last message."""
@@ -167,6 +187,30 @@ class Conversations:
             ):
                 return each
         return None
+
+    def _summed_up(self, turn: Turn) -> _Unnamed | None:
+        """The conversation that goes on from a summary. Where that was asked for aside, it is the one going on."""
+        for summary in self._summaries.told_in(turn.request):
+            found: _Found | None = self._of[summary]
+            if isinstance(found, _Unnamed) and turn.request.tools and not found.has_tools:
+                found = self._going_on
+            if isinstance(found, _Unnamed) and _agree(turn, found):
+                return found
+        return None
+
+    def _summary_for(self, turn: Turn, found: _Found) -> str | None:
+        """The turn whose summary this one goes on from, which continues nothing."""
+        named = isinstance(found, Conversation)
+        for summary in self._summaries.told_in(turn.request):
+            other = self._of[summary]
+            if isinstance(other, Conversation) == named and (not named or other.id == found.id):
+                return summary
+        return None
+
+
+def _key(found: _Found) -> Hashable:
+    """Equal for the calls of one conversation: its side calls may bear its id."""
+    return (found.id, found.kind) if isinstance(found, Conversation) else found.id
 
 
 def _said_kind(turn: Turn) -> CallKind | None:

@@ -22,7 +22,7 @@ from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_usage
 from .turn import Turn
 
-__all__ = ["cost_of", "models_of", "usage_of"]
+__all__ = ["cost_of", "models_of", "usage_of", "usage_of_all"]
 
 _UPSTREAM = "upstream"
 """The note in which an upstream says what it asked; its `model` is there where it is not the agent's."""
@@ -47,6 +47,25 @@ def _broken_off(turn: Turn, response: Response) -> Usage | None:
         return about
     output = max(response.usage.output_tokens, about.output_tokens if response.content else 0)
     return msgspec.structs.replace(response.usage, output_tokens=output)
+
+
+def usage_of_all(usages: Iterable[Usage]) -> Usage:
+    """All of it together; None is left out, and is what there is of nothing but None."""
+    whole = Usage(input_tokens=0, output_tokens=0)
+    for usage in usages:
+        whole = Usage(
+            input_tokens=whole.input_tokens + usage.input_tokens,
+            output_tokens=whole.output_tokens + usage.output_tokens,
+            cached_tokens=_plus(whole.cached_tokens, usage.cached_tokens),
+            cache_write_tokens=_plus(whole.cache_write_tokens, usage.cache_write_tokens),
+            reasoning_tokens=_plus(whole.reasoning_tokens, usage.reasoning_tokens),
+            estimated=whole.estimated or usage.estimated,
+        )
+    return whole
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
 
 
 def models_of(turn: Turn) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ Rules:
    agents keep it (kimi-code, Continue, open-interpreter).
 3. Where an answer stands in other words (smolagents tells its calls again as text; others trim) it is continued all
    the same: the conversation begins with the other's, has an answer there, and goes on.
-4. A message that is the same object is hashed once, and what stood in the last conversation is not looked at again.
+4. Each distinct message is hashed once, and what stood in one of the last conversations is not looked at again. An
+   answer that the agent sends back as it was is not hashed again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._canonical.content import Message
-from .._canonical.head import same_head
+from .._canonical.content import Message, Opaque, Part, ToolResult
 from .message_key import joined, message_key
+from .recent import Recent
 
 if TYPE_CHECKING:
     from .turn import Turn
@@ -55,17 +56,15 @@ class Graph:
         self._broken: dict[int, list[Message]] = {}
         """By the same, what was said there in answers that broke."""
 
-    def add(self, turn: Turn) -> int:
-        """One more turn; gives the node that its conversation ends in."""
+    def add(self, turn: Turn, node: int) -> None:
+        """One more turn, whose conversation ends in this node."""
         messages = turn.request.messages
-        node = self.nodes.end_of(messages)
         self.parents[turn.id] = self.continued(node)
         if turn.response is not None:
             whole = turn.outcome == "answered"
             answer = Message("assistant", tuple(turn.response.content))
             if whole or turn.response.content:
                 self._add_answer(_Answer(turn.id, whole), node, messages, answer)
-        return node
 
     def continued(self, node: int) -> str | None:
         """The id of the turn that a call whose conversation ends here continues."""
@@ -111,9 +110,10 @@ class _Nodes:
         """By a message's `id` (the object is kept, so that it stays its own): the number of its key."""
         self._runs: dict[tuple[int, ...], int] = {}
         """By the numbers of several answers in a row: that of the key of all."""
-        self._latest: tuple[Message, ...] = ()
-        self._path: list[int] = []
-        """By the place of a message in `_latest`: its node."""
+        self._said: dict[int, tuple[tuple[Part, ...], int]] = {}
+        """By node: what was answered there last, and the number of its key."""
+        self._recent: Recent[int] = Recent()
+        """What is known of each message is its node."""
 
     def upwards(self, node: int) -> Iterator[int]:
         """This node and those before it, but for the root."""
@@ -127,20 +127,23 @@ class _Nodes:
 
     def end_of(self, messages: tuple[Message, ...]) -> int:
         """The node in which a conversation ends."""
-        at = same_head(messages, self._latest)
-        while at and messages[at - 1].role == "assistant":  # more of the model may stand behind it now
-            at -= 1
-        path = self._path[:at]
+        path = self._recent.go_on(messages).known
+        while (
+            path and messages[len(path) - 1].role == "assistant"
+        ):  # more of the model may stand behind it now
+            path.pop()
+        at = len(path)
         node = path[-1] if path else ROOT
         while at < len(messages):
             end = at + 1
             if is_answer := messages[at].role == "assistant":
                 while end < len(messages) and messages[end].role == "assistant":
                     end += 1
-            node = self._step(node, self._number_of(messages[at:end]), is_answer)
+            run = messages[at:end]
+            number = self._number_said(node, run) if is_answer else self._number_of_one(run[0])
+            node = self._step(node, number, is_answer)
             path += [node] * (end - at)
             at = end
-        self._latest, self._path = messages, path
         return node
 
     def end_of_answer(self, node: int, messages: tuple[Message, ...], answers: tuple[Message, ...]) -> int:
@@ -151,7 +154,10 @@ class _Nodes:
             while start and messages[start - 1].role == "assistant":
                 start -= 1
             answers = (*messages[start:], *answers)
-        return self._step(node, self._number(message_key(joined(answers))), is_answer=True)
+        answer = joined(answers)
+        number = self._number(message_key(answer))
+        self._said[node] = (answer.content, number)
+        return self._step(node, number, is_answer=True)
 
     def _step(self, node: int, number: int, is_answer: bool) -> int:
         found = self._steps.setdefault((node, number), len(self._before))
@@ -160,19 +166,35 @@ class _Nodes:
             self.is_answer.append(is_answer)
         return found
 
-    def _number_of(self, run: tuple[Message, ...]) -> int:
-        if len(run) == 1:
-            return self._number_of_one(run[0])
-        numbers = tuple(map(self._number_of_one, run))
-        if numbers not in self._runs:
-            self._runs[numbers] = self._number(message_key(joined(run)))
-        return self._runs[numbers]
+    def _number_said(self, node: int, run: tuple[Message, ...]) -> int:
+        """The number of what the model says here, in one message or several."""
+        if len(run) > 1:
+            numbers = tuple(map(self._number_of_one, run))
+            if numbers not in self._runs:
+                self._runs[numbers] = self._number(message_key(joined(run)))
+            return self._runs[numbers]
+        said = self._said.get(node)
+        if said is not None and said[0] == run[0].content and not _has_opaque(run[0]):
+            return said[1]
+        return self._number_of_one(run[0])
 
     def _number_of_one(self, message: Message) -> int:
         known = self._known.get(id(message))
         if known is None or known[0] is not message:  # an id of before a copy was made, or a pickle
+            if _has_opaque(message):
+                self._recent.tell_apart()
             known = self._known[id(message)] = (message, self._number(message_key(message)))
         return known[1]
 
     def _number(self, key: bytes) -> int:
         return self._numbers.setdefault(key, len(self._numbers))
+
+
+def _has_opaque(message: Message) -> bool:
+    """Whether something in it may differ though Python holds it for equal: `true` and `1` in what nobody reads."""
+    for part in message.content:
+        if type(part) is Opaque:
+            return True
+        if type(part) is ToolResult and Opaque in map(type, part.content):
+            return True
+    return False

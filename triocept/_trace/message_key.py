@@ -44,7 +44,9 @@ def message_key(message: Message) -> bytes:
     role = "system" if message.role == "developer" else message.role
     name = None if role == "assistant" else message.name
     keys = [key for part in message.content if (key := _part_key(part))]
-    return blake2b(_encode([role, name, _joined_texts(keys)]), digest_size=16).digest()
+    if len(keys) > 1:
+        keys = _joined_texts(keys)
+    return blake2b(_encode([role, name, keys]), digest_size=16).digest()
 
 
 def joined(messages: Sequence[Message]) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, final
@@ -11,14 +12,19 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.price import Price
 from .._canonical.request import Request
+from .._canonical.response import Usage
 from .branch import Branch
-from .conversation import Conversation
-from .conversations import Conversations
-from .cost import cost_of
+from .conversation import CallKind, Conversation
+from .cost import cost_of, usage_of, usage_of_all
+from .derived import Derived
+from .diff import diff_of
+from .difference import TurnDiff
 from .entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
+from .relation import Relation, TurnBranch
+from .search import Wanted
 from .service import ServiceCall
 from .table import MessageTable
-from .turn import Turn
+from .turn import OutcomeKind, Turn
 
 __all__ = ["Trace", "TraceWriter"]
 
@@ -50,8 +56,7 @@ class Trace:
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
         self._table = MessageTable()
-        self._conversations = Conversations()
-        """Of the first turns; the rest is added when somebody asks."""
+        self._derived = Derived(self._turns)
         self._sealed = False
         self._stopped: str | None = None
         self._ended: Ending | None = None
@@ -161,26 +166,75 @@ class Trace:
         return sum(cost for cost in costs if cost is not None) if None not in costs else None
 
     @property
+    def usage(self) -> Usage:
+        """The tokens that the run took, its children included. `estimated` where that is so of any of them.
+
+        Where nobody counted the estimate counts, and of an answer that broke off what had come. Of `cached_tokens` and
+        its kin None means that nobody said; else it is the sum of what was said.
+        """
+        return usage_of_all(self._usages())
+
+    @property
     def parents(self) -> dict[str, str | None]:
         """For each turn's id, that of the turn it continues; None begins a thread (see `graph`)."""
-        return dict(self._told().parents)
+        return dict(self._derived.parents)
+
+    @property
+    def relations(self) -> dict[str, Relation]:
+        """For each turn's id, how it stands to the turns before it, by name (see `relations`)."""
+        return self._derived.relations()
 
     @property
     def conversations(self) -> dict[str, Conversation]:
         """For each turn's id, whose call it is: as the agent says, else by the messages (see `conversations`)."""
-        return self._told().all()
+        return self._derived.conversations()
 
     @property
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
         """The turns as threads of conversation: each from its root to a turn that nothing continues."""
-        above = self.parents
-        by_id = {turn.id: turn for turn in self._turns}
-        continued = set(above.values())
-        return tuple(
-            tuple(reversed(list(_upwards(turn, above, by_id))))
-            for turn in self._turns
-            if turn.id not in continued
+        return self._derived.threads()
+
+    @property
+    def branches(self) -> tuple[TurnBranch, ...]:
+        """The turns as the branches of a tree: what threads have in common is in one of them alone."""
+        return self._derived.branches()
+
+    def find(
+        self,
+        text: str | re.Pattern[str] | None = None,
+        *,
+        tool: str | None = None,
+        kind: CallKind | None = None,
+        conversation: str | None = None,
+        outcome: OutcomeKind | None = None,
+        model: str | None = None,
+    ) -> tuple[Turn, ...]:
+        """The turns to which all of this applies; without any, all turns.
+
+        Args:
+            text: stands in the answer, or in a message that no earlier turn had: in a text, a thought, the name and
+                arguments of a tool call, a tool's result. A `str` as it is, a pattern anywhere.
+            tool: the answer calls this tool.
+            kind: whose call it is.
+            conversation: of which conversation, by its id.
+            outcome: what became of it.
+            model: the agent asked for it, or it answered.
+        """
+        return self._derived.find(
+            Wanted(text=text, tool=tool, kind=kind, conversation=conversation, outcome=outcome, model=model)
         )
+
+    def diff(self, before: Turn | int | str, after: Turn | int | str) -> TurnDiff:
+        """What is different in the call of one turn from that of another: messages, tools, settings.
+
+        Args:
+            before: a turn, its number, or its id.
+            after: likewise.
+
+        Raises:
+            LookupError: the trace has no such turn.
+        """
+        return diff_of(self._turn(before), self._turn(after))
 
     def answer(self, response_id: str) -> Turn | None:
         """The turn that was answered with the response of this id, or None."""
@@ -226,12 +280,20 @@ class Trace:
         names = ("_sealed", "_stopped", "_ended", "_pending", "_digest", "_gaps", "_prices")
         return {name: getattr(self, name) for name in names}
 
-    def _told(self) -> Conversations:
-        """Whose calls all the turns are."""
-        known = self._conversations
-        for number in range(len(known), len(self._turns)):
-            known.add(self._turns[number])
-        return known
+    def _turn(self, which: Turn | int | str) -> Turn:
+        if isinstance(which, Turn):
+            return which
+        found = next((turn for turn in self._turns if which in (turn.id, turn.number)), None)
+        if found is None:
+            raise LookupError(f"the trace of rollout {self.rollout} has no turn {which!r}")
+        return found
+
+    def _usages(self) -> Iterator[Usage]:
+        for turn in self._turns:
+            if (usage := usage_of(turn)) is not None:
+                yield usage
+        for child in self._children:
+            yield from child._usages()
 
 
 class TraceWriter:
@@ -249,8 +311,7 @@ class TraceWriter:
 
     def conversation_of(self, turn: Turn) -> Conversation:
         """Whose call this is, that may not have settled yet."""
-        told = self.trace._told()
-        return told.all()[turn.id] if turn.id in told.parents else told.tell(turn)
+        return self.trace._derived.conversation_of(turn)
 
     def append(self, turn: Turn) -> None:
         """RuntimeError: it is sealed."""
@@ -332,11 +393,3 @@ def _restored(
     for name, value in state.items():
         setattr(trace, name, value)
     return trace
-
-
-def _upwards(turn: Turn, above: dict[str, str | None], by_id: dict[str, Turn]) -> Iterator[Turn]:
-    at: Turn | None = turn
-    while at is not None:
-        yield at
-        parent = above[at.id]
-        at = by_id[parent] if parent is not None else None

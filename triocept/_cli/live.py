@@ -1,7 +1,7 @@
-"""What a person sees of a run: a line for each exchange, on standard error, between the agent's own output.
+"""What a person sees of a run that is going on: a line for each exchange, on standard error.
 
-Under it, in lines of their own, stand the reason of what went wrong, and a tool that the agent has not. Whatever way
-the run ends, its last line says what was recorded.
+It stands between the agent's own output. Under it, in lines of their own, stand the reason of what went wrong, and a
+tool that the agent has not. Whatever way the run ends, its last line says what was recorded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .._trace.turn import Turn, TurnError
 from ..handlers import ScriptedModel
 from .screen import Screen, visible
 
-__all__ = ["Show"]
+__all__ = ["Live"]
 
 FILE_WIDTH = 200
 """Columns, where nobody's screen says how many there are."""
@@ -41,7 +41,7 @@ MOST_TOOLS = 10
 _STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
 
 
-class Show:
+class Live:
     """A recorder that prints. Behind the one that writes: it gets what has been recorded.
 
     Args:

@@ -1,0 +1,57 @@
+"""Turns of a trace, as a rollout records them, in a line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triocept import Message, Request, Response, Text, Tool, Trace, Turn
+from triocept._trace.conversation import CallKind, Conversation
+from triocept._trace.trace import TraceWriter
+from triocept.traces import OutcomeKind
+
+__all__ = ["TOOLS", "said", "tell"]
+
+TOOLS = (Tool(name="t"),)
+
+
+def said(*texts: str) -> tuple[Message, ...]:
+    """`user: …`, `assistant: …`; without a role it is the user's."""
+    found = []
+    for text in texts:
+        role, colon, rest = text.partition(": ")
+        found.append(Message(role if colon else "user", (Text(rest if colon else text),)))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def tell(
+    trace: Trace,
+    messages: tuple[Message, ...],
+    answer: str | Response | None = "",
+    outcome: OutcomeKind = "answered",
+    *,
+    of: str = "",
+    kind: CallKind = "main",
+    parent: str | None = None,
+    attempt: int = 1,
+    **request: Any,
+) -> Turn:
+    """One more turn: what was asked, and answered; `of` a conversation that the agent names, or none."""
+    asked = Request(
+        **{"dialect": "openai_chat", "model": "m", "tools": TOOLS, **request, "messages": messages}
+    )
+    named = Conversation(id=of, kind=kind, parent=parent) if of or kind != "main" else None
+    turn = Turn(
+        id=f"x{len(trace)}",
+        rollout=trace.rollout,
+        number=len(trace),
+        dialect="openai_chat",
+        request=TraceWriter(trace).intern(asked),
+        outcome=outcome,
+        response=Response.of(answer) if isinstance(answer, str) else answer,
+        conversation=named,
+        attempt=attempt,
+        started_at=0.0,
+        duration=0.0,
+    )
+    TraceWriter(trace).append(turn)
+    return turn

@@ -1,0 +1,155 @@
+"""What is different in one turn's call from another's.
+
+Rules:
+
+1. Messages are the same as in the graph (see `message_key`).
+2. Between those that are the same, what stands in the same place is edited if it has a role and half of its text in
+   common, at its two ends; else it was dropped, and something else added.
+3. What took time is what differs: heads and tails that are the same objects are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from .._canonical.content import Json, Message
+from .._canonical.request import Request, Tool
+from .difference import Edit, MessageDiff, ToolsDiff, TurnDiff
+from .message_key import message_key
+from .texts import text_of
+
+if TYPE_CHECKING:
+    from .turn import Turn
+
+__all__ = ["diff_of", "edit_of"]
+
+_NESTED = ("sampling", "reasoning", "extra")
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def diff_of(before: Turn, after: Turn) -> TurnDiff:
+    """What is different in the call of `after` from that of `before`."""
+    return TurnDiff(
+        before=before.id,
+        after=after.id,
+        messages=tuple(_messages(before.request.messages, after.request.messages)),
+        tools=_tools(before.request.tools, after.request.tools),
+        settings=_settings(before.request, after.request),
+    )
+
+
+def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[MessageDiff]:
+    head = _common(old, new, 0)
+    tail = _common(old[::-1], new[::-1], head)
+    yield from _same(range(head), 0, old, new)
+    ends = len(old) - tail, len(new) - tail
+    matcher = SequenceMatcher(None, _keys(old[head : ends[0]]), _keys(new[head : ends[1]]))
+    for tag, i, i_end, j, j_end in matcher.get_opcodes():
+        if tag == "equal":
+            yield from _same(range(head + i, head + i_end), j - i, old, new)
+        else:
+            yield from _changed(range(head + i, head + i_end), range(head + j, head + j_end), old, new)
+    yield from _same(range(ends[0], len(old)), ends[1] - ends[0], old, new)
+
+
+def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
+    """How many messages at the head are the same, but for those that are taken from the other end."""
+    count, most = 0, min(len(one), len(other)) - taken
+    while count < most and (
+        one[count] is other[count] or message_key(one[count]) == message_key(other[count])
+    ):
+        count += 1
+    return count
+
+
+def _keys(messages: Sequence[Message]) -> list[bytes]:
+    return [message_key(message) for message in messages]
+
+
+def _same(places: range, shift: int, old: Sequence[Message], new: Sequence[Message]) -> Iterator[MessageDiff]:
+    for at in places:
+        yield MessageDiff(kind="same", before=at, after=at + shift, old=old[at], new=new[at + shift])
+
+
+def _changed(
+    olds: range, news: range, old: Sequence[Message], new: Sequence[Message]
+) -> Iterator[MessageDiff]:
+    """What stands between messages that are the same."""
+    i, j = olds.start, news.start
+    while i < olds.stop or j < news.stop:
+        edit = edit_of(old[i], new[j]) if i < olds.stop and j < news.stop else None
+        if edit is not None:
+            yield MessageDiff(kind="edited", before=i, after=j, old=old[i], new=new[j], edit=edit)
+            i, j = i + 1, j + 1
+            continue
+        left = (olds.stop - i) - (news.stop - j)
+        if left >= 0:
+            yield MessageDiff(kind="dropped", before=i, old=old[i])
+            i += 1
+        if left <= 0:
+            yield MessageDiff(kind="added", after=j, new=new[j])
+            j += 1
+
+
+def edit_of(old: Message, new: Message) -> Edit | None:
+    """The replacement that makes the one the other; None: they have too little in common."""
+    if old.role != new.role:
+        return None
+    one, other = text_of(old), text_of(new)
+    head = _common_head(one, other)
+    tail = _common_head(one[head:][::-1], other[head:][::-1])
+    if one == other:
+        return Edit(at="elsewhere", place=len(one))
+    if 2 * (head + tail) < min(len(one), len(other)) or not head + tail:
+        return None
+    at: Literal["start", "end", "middle"] = "end" if not tail else "middle" if head else "start"
+    return Edit(at=at, place=head, removed=one[head : len(one) - tail], added=other[head : len(other) - tail])
+
+
+def _common_head(one: str, other: str) -> int:
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
+    return low
+
+
+def _tools(old: Sequence[Tool], new: Sequence[Tool]) -> ToolsDiff:
+    olds, news = {_name(tool): tool for tool in old}, {_name(tool): tool for tool in new}
+    both = [name for name in olds if name in news]
+    return ToolsDiff(
+        added=tuple(name for name in news if name not in olds),
+        dropped=tuple(name for name in olds if name not in news),
+        edited=tuple(name for name in both if _encode(olds[name]) != _encode(news[name])),
+        reordered=both != [name for name in news if name in olds],
+        count=len(new),
+    )
+
+
+def _name(tool: Tool) -> str:
+    """Its name; of a provider's own that has none, its kind."""
+    return tool.name or str((tool.extra or {}).get("type", tool.kind))
+
+
+def _settings(old: Request, new: Request) -> dict[str, tuple[Json, Json]]:
+    olds, news = _flat(old), _flat(new)
+    pairs = {path: (olds.get(path), news.get(path)) for path in (olds | news)}
+    return {path: pair for path, pair in pairs.items() if _encode(pair[0]) != _encode(pair[1])}
+
+
+def _flat(request: Request) -> dict[str, Json]:
+    """The fields of a request by their paths; not what is told otherwise, nor ids that are new with every call."""
+    rest = msgspec.structs.replace(
+        request, messages=(), tools=(), previous_response=None, continued_from=None
+    )
+    found: dict[str, Json] = {}
+    for name, value in msgspec.to_builtins(rest).items():
+        if name in _NESTED and isinstance(value, dict):
+            found.update({f"{name}.{inner}": each for inner, each in value.items()})
+        else:
+            found[name] = value
+    return found

@@ -1,0 +1,138 @@
+"""How each turn stands to those before it (see `relation` for the names).
+
+Rules, the first that fits:
+
+1. A call that says what one of its conversation has said is a retry of it, if that got no answer, or the agent's SDK
+   says so; else it asks again what was answered: a repeat.
+2. A call that continues a turn of its own conversation continues it (see `graph`).
+3. What begins a side call, or a call of the program's tools, is one of the conversation that was going on.
+4. The first call of a sub-agent was started by a tool call (see `launches`), else it left the turn that it continues.
+5. Any other first call of a conversation continues a turn of another, or begins.
+6. A later call that continues nothing goes on from a summary (see `compaction`), or tells the conversation anew.
+
+What a turn costs is what is new in it: what a conversation is taken for may change later, so that is asked at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .conversation import Conversation, is_side_call
+from .launches import Launch, Launches
+from .relation import Relation
+
+if TYPE_CHECKING:
+    from .turn import Turn
+
+__all__ = ["Place", "Relations"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a turn stands."""
+
+    node: int
+    """The node of the graph that its conversation ends in."""
+    conversation: Hashable
+    """Equal for the turns of one conversation."""
+    parent: str | None
+    """The turn that it continues."""
+    summary: str | None
+    """The turn whose summary it tells."""
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """What does not change any more."""
+
+    turn: str
+    place: Place
+    again: Relation | None
+    before: str | None
+    """The turn of its conversation that came before it."""
+    launch: Launch | None
+    leaves: bool
+    """Whether the turn that it continues is of another conversation."""
+
+
+class Relations:
+    """How the turns so far stand to each other."""
+
+    def __init__(self) -> None:
+        self._facts: list[_Fact] = []
+        self._launches = Launches()
+        self._asked: dict[tuple[int, Hashable], Turn] = {}
+        self._latest: dict[Hashable, str] = {}
+        self._conversation_of: dict[str, Hashable] = {}
+
+    def add(self, turn: Turn, place: Place) -> None:
+        """One more turn."""
+        whose, parent = place.conversation, place.parent
+        earlier = self._asked.get((place.node, whose))
+        self._facts.append(
+            _Fact(
+                turn=turn.id,
+                place=place,
+                again=_again(turn, earlier) if earlier is not None else None,
+                before=self._latest.get(whose),
+                launch=self._launch_of(turn) if whose not in self._latest else None,
+                leaves=parent is not None and self._conversation_of[parent] != whose,
+            )
+        )
+        self._launches.add(turn)
+        self._asked[place.node, whose] = turn
+        self._latest[whose] = turn.id
+        self._conversation_of[turn.id] = whose
+
+    def _launch_of(self, turn: Turn) -> Launch | None:
+        """What started the conversation that begins with this turn; a title was not, though it tells its task, too."""
+        return None if is_side_call(turn.request) else self._launches.of(turn.request)
+
+    def all(self, conversations: Mapping[str, Conversation]) -> dict[str, Relation]:
+        """For each turn's id, how it stands; as the conversations are taken now."""
+        return dict(self._named(conversations))
+
+    def _named(self, conversations: Mapping[str, Conversation]) -> Iterator[tuple[str, Relation]]:
+        at: dict[str, str] = {}
+        """By a conversation's id: its latest turn so far."""
+        for fact in self._facts:
+            mine = conversations[fact.turn]
+            aside = at.get(mine.id) or at.get(mine.parent or "") or next(reversed(at.values()), None)
+            yield fact.turn, _relation(fact, mine, aside)
+            if mine.kind in ("main", "sub_agent"):
+                at.pop(mine.id, None)
+                at[mine.id] = fact.turn
+
+
+def _again(turn: Turn, earlier: Turn) -> Relation:
+    is_retry = earlier.outcome != "answered" or turn.attempt > 1
+    return Relation(kind="retry" if is_retry else "repeat", turn=earlier.id)
+
+
+def _relation(fact: _Fact, mine: Conversation, aside: str | None) -> Relation:
+    """How a turn of this conversation stands, with the turn that the conversation around it was at."""
+    parent = fact.place.parent
+    if fact.again is not None:
+        return fact.again
+    if parent is not None and not fact.leaves:
+        return Relation(kind="continues", turn=parent)
+    if mine.kind in ("side", "tool"):
+        return Relation(kind=mine.kind, turn=parent or aside)
+    if fact.before is None:
+        return _beginning(fact, mine)
+    if parent is not None:
+        return Relation(kind="continues", turn=parent)
+    if fact.place.summary is not None:
+        return Relation(kind="compaction", turn=fact.place.summary)
+    return Relation(kind="rewrite", turn=fact.before)
+
+
+def _beginning(fact: _Fact, mine: Conversation) -> Relation:
+    launch, parent = fact.launch, fact.place.parent
+    if mine.kind == "sub_agent" and launch is not None:
+        return Relation(kind="sub_agent", turn=launch.turn, call=launch.number)
+    if mine.kind == "sub_agent":
+        return Relation(kind="sub_agent", turn=parent)
+    return Relation(kind="begins") if parent is None else Relation(kind="continues", turn=parent)

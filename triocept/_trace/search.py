@@ -1,0 +1,99 @@
+"""Finding turns: by what was said there first, and by what kind of call they are.
+
+A text is looked for in what is new in a turn: its answer, and the messages that no earlier turn had. So it is found
+where it came up, and not in every call that repeats it; and each message is looked at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._canonical.content import Message
+from .conversation import CallKind, Conversation
+from .message_key import message_key
+from .recent import Recent
+from .texts import texts_of
+
+if TYPE_CHECKING:
+    from .turn import OutcomeKind, Turn
+
+__all__ = ["Search", "Wanted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is wanted; None: whatever it is."""
+
+    text: str | re.Pattern[str] | None = None
+    tool: str | None = None
+    kind: CallKind | None = None
+    conversation: str | None = None
+    outcome: OutcomeKind | None = None
+    model: str | None = None
+
+    def fits(self, turn: Turn, conversation: Conversation) -> bool:
+        """Whether it is wanted, whatever it says."""
+        return (
+            self.kind in (None, conversation.kind)
+            and self.conversation in (None, conversation.id)
+            and self.outcome in (None, turn.outcome)
+            and self.model in (None, *_models(turn))
+            and (self.tool is None or self.tool in _called(turn))
+        )
+
+
+class Search:
+    """What is new in each turn."""
+
+    def __init__(self) -> None:
+        self._new: dict[str, list[Message]] = {}
+        self._seen: set[bytes] = set()
+        self._known: dict[int, tuple[Message, bytes]] = {}
+        self._recent: Recent[None] = Recent()
+        self._count = 0
+
+    def add(self, turns: Sequence[Turn]) -> None:
+        """All turns so far."""
+        for turn in turns[self._count :]:
+            self._new[turn.id] = [*self._new_messages(turn.request.messages), *self._answer(turn)]
+        self._count = len(turns)
+
+    def has(self, turn: Turn, text: str | re.Pattern[str]) -> bool:
+        """Whether this stands in what is new there."""
+        return any(_stands_in(text, part) for message in self._new[turn.id] for part in texts_of(message))
+
+    def _new_messages(self, messages: tuple[Message, ...]) -> Iterator[Message]:
+        known = self._recent.go_on(messages).known
+        for message in messages[len(known) :]:
+            known.append(None)
+            if (key := self._key(message)) not in self._seen:
+                self._seen.add(key)
+                yield message
+
+    def _answer(self, turn: Turn) -> list[Message]:
+        if turn.response is None:
+            return []
+        answer = Message("assistant", turn.response.content)
+        self._seen.add(message_key(answer))
+        return [answer]
+
+    def _key(self, message: Message) -> bytes:
+        known = self._known.get(id(message))
+        if known is None or known[0] is not message:
+            known = self._known[id(message)] = (message, message_key(message))
+        return known[1]
+
+
+def _stands_in(text: str | re.Pattern[str], part: str) -> bool:
+    return text in part if isinstance(text, str) else text.search(part) is not None
+
+
+def _models(turn: Turn) -> tuple[str, ...]:
+    return (turn.request.model, turn.response.model if turn.response is not None else "")
+
+
+def _called(turn: Turn) -> list[str]:
+    return [call.name for call in turn.response.tool_calls] if turn.response is not None else []
