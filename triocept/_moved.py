@@ -20,6 +20,7 @@ MODULES = (
     "handlers",
     "agents",
     "dialects",
+    "exports",
     "errors",
 )
 

@@ -1,10 +1,11 @@
-"""The command line: `triocept run`, `triocept serve` and `triocept demo`.
+"""The command line: `triocept run`, `triocept serve`, `triocept export` and `triocept demo`.
 
 * `commands`: their options.
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
 * `forward`, `script`: what answers behind either: a real model, or a scripted one.
 * `limits`: what a run may spend.
+* `export`: a file of traces, in another format.
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.
 * `live`: what a person sees of a run that is going on, on a `screen` that fails nobody.
 * `ending`: how a command ends: with its work, with an error in words, or by a signal.

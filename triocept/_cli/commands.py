@@ -13,8 +13,11 @@ from .._rollout.budget import Limits
 from .._rollout.workers import Handler
 from ..agents import AGENTS
 from ..agents import agent as find_agent
+from ..errors import TrioceptError
+from ..exports import FORMATS
 from .demo import run_demo
-from .ending import end_with
+from .ending import describe_error, end_with
+from .export import Export
 from .forward import Forward, forward_options
 from .limits import limit_options
 from .run import Run, say_hello
@@ -135,6 +138,40 @@ def serve(
 def demo(record: Path | None) -> None:
     """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
     end_with(partial(run_demo, record), notice=_NOTICE)
+
+
+@main.command()
+@click.option(
+    "--to",
+    type=click.Choice(list(FORMATS)),
+    required=True,
+    help="; ".join(f"{each.name}: {each.what}" for each in FORMATS.values()),
+)
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file that is written (of atif, the folder). It is there when it is whole.",
+)
+@click.option(
+    "--rollout", "rollouts", multiple=True, metavar="ID", help="This one alone; may be given several times."
+)
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.argument("file", type=click.Path(path_type=Path))
+def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, file: Path) -> None:
+    """Write the traces in FILE, of `--record`, in another format.
+
+    The last line says what the format has no words for.
+
+    \b
+        triocept export --to inspect traces.jsonl -o log.json
+    """
+    try:
+        Export(file, to, out, rollouts=rollouts, replace=force).run()
+    except (TrioceptError, OSError) as exc:
+        raise click.ClickException(describe_error(exc).removeprefix("Error: ")) from exc
 
 
 _NOTICE = "the agent is being ended; again to kill it"

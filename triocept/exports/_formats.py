@@ -1,0 +1,98 @@
+"""The formats by name, and how an export is written: whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, TypeAlias, final
+
+from .._checks import check_type
+from .._trace.trace import Trace
+from ._files import new_file, new_folder
+from ._losses import Losses
+from .atif import write_atif
+from .fine_tuning import write_fine_tuning
+from .flat import write_flat
+from .har import write_har
+from .inspect_log import write_inspect
+from .otlp import write_otlp, write_otlp_with_content
+from .parquet import write_parquet
+from .verifiers import write_verifiers
+
+__all__ = ["FORMATS", "Format", "write_export"]
+
+WriteFile: TypeAlias = Callable[[Iterable[Trace], IO[bytes], Losses], None]
+WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One thing that traces can be exported to."""
+
+    name: str
+    what: str
+    """What it is, in some words."""
+    write: WriteFile | None = None
+    """Writes one file; None: it is several."""
+    write_folder: WriteFolder | None = None
+    """Fills a folder; None: it is one file."""
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            Format(name="jsonl", what="a flat row for each turn, for jq, pandas, datasets", write=write_flat),
+            Format(name="parquet", what="the same rows, with a schema", write=write_parquet),
+            Format(name="openai", what="OpenAI's fine-tuning JSONL", write=write_fine_tuning),
+            Format(name="verifiers", what="episodes of verifiers", write=write_verifiers),
+            Format(name="inspect", what="a log of Inspect, for its viewer", write=write_inspect),
+            Format(name="atif", what="trajectories of ATIF 1.8, a folder", write_folder=write_atif),
+            Format(name="har", what="an HTTP archive, for proxies and browsers", write=write_har),
+            Format(name="otlp", what="spans of OpenTelemetry, as OTLP/JSON", write=write_otlp),
+            Format(
+                name="otlp-content",
+                what="the same spans, with all that was said in them",
+                write=write_otlp_with_content,
+            ),
+        )
+    }
+)
+"""The formats, by name."""
+
+
+def write_export(
+    traces: Iterable[Trace], to: str, path: str | Path, *, replace: bool = False, losses: Losses | None = None
+) -> Losses:
+    """Write traces in another format; what is there afterwards is whole.
+
+    Args:
+        traces: of any number of rollouts.
+        to: the format, one of `FORMATS`.
+        path: of the file (of `atif`, the folder) that is made.
+        replace: a file that is there is replaced; a folder never is.
+        losses: counts what the format has no words for; None makes one.
+
+    Returns:
+        `losses`.
+
+    Raises:
+        ValueError: there is no such format.
+        FileExistsError: there is something at `path`.
+        OSError: it cannot be written.
+        ModuleNotFoundError: the format needs a package that is not installed; the message says which.
+    """
+    check_type("to", to, str, "the name of a format, a str")
+    if (found := FORMATS.get(to)) is None:
+        raise ValueError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
+    losses = losses if losses is not None else Losses()
+    if found.write_folder is not None:
+        with new_folder(Path(path)) as folder:
+            found.write_folder(traces, folder, losses)
+    if found.write is not None:
+        with new_file(Path(path), replace=replace) as file:
+            found.write(traces, file, losses)
+    return losses

@@ -1,0 +1,270 @@
+"""The events of one of Inspect's samples: what was asked and answered, when, and by which agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from .._canonical.content import Json, Message, ToolCall
+from .._canonical.request import Tool, ToolChoice
+from .._trace.service import ServiceCall
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from ..dialects import encode_json
+from ._chat import answer_of, object_arguments
+from ._inspect_messages import config_of, messages_of, output_of, tool_of
+from ._losses import Losses
+from ._segments import Segment, segments_of
+from ._times import ended_at, iso_time
+
+__all__ = ["SampleEvents"]
+
+LONG = 100
+"""Characters: what is longer is an attachment, as in Inspect's own logs."""
+
+
+class SampleEvents:
+    """The events of a trace, and what they refer to.
+
+    Args:
+        trace: it.
+        losses: counts what has no place in them.
+    """
+
+    def __init__(self, trace: Trace, losses: Losses) -> None:
+        self.pool: list[dict[str, Json]] = []
+        """The messages, each once."""
+        self.attachments: dict[str, str] = {}
+        """Long texts, by their digests."""
+        self._losses = losses
+        self._begun = min((turn.started_at for turn in trace), default=0.0)
+        self._places: dict[bytes, int] = {}
+        self._known: dict[int, tuple[Message, list[int]]] = {}
+        """By a message's `id` (it is kept, so that it stays its own): its places in the pool."""
+        self._tools: dict[bytes, list[Json]] = {}
+        """By the tools of a request: their documents."""
+        self._calls: dict[str, tuple[ToolCall, Turn]] = {}
+        """By their ids: the calls without a result so far."""
+        segments = segments_of(trace)
+        events = self._of_segments(segments) + [self._service(call) for call in trace.services]
+        self.events: list[Json] = [event for _, _, event in sorted(events, key=lambda each: each[:2])]
+        main = [turn for each in segments if each.conversation.kind == "main" for turn in each.turns]
+        turns = main or list(trace)
+        self.question: str = next((_question(turn) for turn in turns), "")
+        answered = [turn for turn in turns if turn.outcome == "answered" and turn.response is not None]
+        self.conversation: list[Json] = self._whole(answered[-1]) if answered else []
+        self.output: dict[str, Json] = {}
+        if answered and answered[-1].response is not None:
+            self.output = output_of(answered[-1].response, Losses())
+
+    def _whole(self, turn: Turn) -> list[Json]:
+        """A conversation with its answer."""
+        assert turn.response is not None
+        messages = (*turn.request.messages, answer_of(turn.response))
+        return [self.pool[place] for message in messages for place in self._places_of(message)]
+
+    def _of_segments(self, segments: Iterable[Segment]) -> list[tuple[float, int, Json]]:
+        """Events with their times, and what comes first of those of one time."""
+        spans: dict[tuple[str, str], str] = {}
+        ends: dict[str, float] = {}
+        events: list[tuple[float, int, Json]] = []
+        of_turn: dict[str, str] = {}
+        segments = list(segments)
+        for segment in segments:
+            key = (segment.conversation.id, segment.conversation.kind)
+            if key not in spans:
+                spans[key] = f"conversation-{len(spans)}"
+                events.append(self._begin(segment, spans, of_turn))
+            span = spans[key]
+            of_turn |= dict.fromkeys((turn.id for turn in segment.turns), span)
+            ends[span] = max(map(ended_at, segment.turns))
+            if segment.summarised_by is not None:
+                events.append(self._compaction(segment, segment.summarised_by, span))
+        for turn in sorted(
+            (turn for each in segments for turn in each.turns), key=lambda turn: turn.started_at
+        ):
+            events += [self._of_result(*each, of_turn) for each in self._results(turn)]
+            events.append((turn.started_at, 3, self._of_turn(turn, of_turn[turn.id])))
+        last = max(ends.values(), default=0.0)
+        for number, span in enumerate(reversed(ends)):
+            end = last if number == len(ends) - 1 else ends[span]
+            events.append((end, 9 + number, self._event("span_end", end, span, id=span)))
+        return events
+
+    def _begin(
+        self, segment: Segment, spans: dict[tuple[str, str], str], of_turn: dict[str, str]
+    ) -> tuple[float, int, Json]:
+        told, first = segment.conversation, segment.turns[0]
+        mine = spans[told.id, told.kind]
+        around = next((span for (_, kind), span in spans.items() if kind == "main" and span != mine), None)
+        if segment.launch is not None:
+            around = of_turn.get(segment.launch.turn.id, around)
+        agents = sum(kind == "sub_agent" for _, kind in spans)
+        name = {"main": "main", "sub_agent": f"sub-agent {agents}", "side": "side call", "tool": "tool"}[
+            told.kind
+        ]
+        kind = "agent" if told.kind in ("main", "sub_agent") else None
+        event = self._event(
+            "span_begin", first.started_at, mine, id=mine, name=name, type=kind, parent_id=around
+        )
+        event["metadata"] = {"conversation": told.id}
+        return first.started_at, 0, event
+
+    def _compaction(self, segment: Segment, summary: Turn, span: str) -> tuple[float, int, Json]:
+        first = segment.turns[0]
+        event = self._event(
+            "compaction",
+            first.started_at,
+            span,
+            type="summary",
+            source="agent",
+            tokens_before=_input_tokens(summary),
+            tokens_after=_input_tokens(first),
+        )
+        event["metadata"] = {"summarised_by": summary.id}
+        return first.started_at, 2, event
+
+    def _event(self, kind: str, at: float, span: str, **fields: Json) -> dict[str, Json]:
+        return {
+            "event": kind,
+            "uuid": blake2b(f"{kind} {at} {span} {fields.get('id')}".encode(), digest_size=11).hexdigest(),
+            "span_id": span,
+            "timestamp": iso_time(at),
+            "working_start": at - self._begun,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+
+    def _of_turn(self, turn: Turn, span: str) -> dict[str, Json]:
+        request, response = turn.request, turn.response
+        end = ended_at(turn)
+        places = [place for message in request.messages for place in self._places_of(message)]
+        output = (
+            output_of(response, self._losses)
+            if response is not None
+            else {"model": request.model, "choices": []}
+        )
+        event = self._event(
+            "model",
+            turn.started_at,
+            span,
+            model=request.model,
+            input=[],
+            input_refs=_ranges(places),
+            tools=self._of_tools(request.tools),
+            tool_choice=_choice(request.tool_choice),
+            config=config_of(request),
+            output={**output, "time": turn.duration},
+            error=f"{turn.error.type}: {turn.error.message}" if turn.error is not None else None,
+            completed=iso_time(end),
+            working_time=turn.duration,
+        )
+        event["uuid"] = turn.id
+        event["metadata"] = {
+            "turn": turn.id,
+            "number": turn.number,
+            "outcome": turn.outcome,
+            "dialect": turn.dialect,
+            **({"notes": turn.notes} if turn.notes else {}),
+        }
+        if response is not None and turn.outcome == "answered":
+            self._calls |= {call.id: (call, turn) for call in response.tool_calls}
+        return event
+
+    def _results(self, turn: Turn) -> Iterable[tuple[ToolCall, Turn, str, bool, Turn]]:
+        """The calls whose results this turn tells: each with the turn that called, its result and this turn."""
+        for message in turn.request.messages:
+            for result in message.tool_results:
+                if (found := self._calls.pop(result.id, None)) is not None:
+                    yield (*found, result.text, result.is_error, turn)
+
+    def _of_result(
+        self, call: ToolCall, called: Turn, text: str, is_error: bool, told: Turn, of_turn: dict[str, str]
+    ) -> tuple[float, int, Json]:
+        """A tool of the agent has run: between the answer that called it and the call that told."""
+        start = ended_at(called)
+        event = self._event(
+            "tool",
+            start,
+            of_turn[called.id],
+            type="function",
+            id=call.id,
+            function=call.name,
+            arguments=object_arguments(call, Losses()),
+            result=text,
+            error={"type": "unknown", "message": text} if is_error else None,
+            completed=iso_time(told.started_at),
+            working_time=max(0.0, told.started_at - start),
+        )
+        return start, 5, event
+
+    def _service(self, call: ServiceCall) -> tuple[float, int, Json]:
+        data = {
+            "service": call.kind,
+            "name": call.name,
+            "arguments": call.arguments,
+            "outcome": call.outcome,
+            "result": call.result,
+            "duration": call.duration,
+        }
+        event = self._event("info", call.started_at, "conversation-0", source="triocept", data=data)
+        return call.started_at, 6, event
+
+    def _of_tools(self, tools: tuple[Tool, ...]) -> list[Json]:
+        key = encode_json(tools)
+        if key not in self._tools:
+            known = [document for tool in tools if (document := tool_of(tool, self._losses)) is not None]
+            self._tools[key] = [
+                {**document, "description": self._attached(document["description"])} for document in known
+            ]
+        return self._tools[key]
+
+    def _attached(self, text: str) -> str:
+        if len(text) <= LONG:
+            return text
+        digest = blake2b(text.encode(), digest_size=16).hexdigest()
+        self.attachments[digest] = text
+        return f"attachment://{digest}"
+
+    def _places_of(self, message: Message) -> list[int]:
+        """Where a message stands in the pool."""
+        known = self._known.get(id(message))
+        if known is None or known[0] is not message:
+            places = [self._place(document) for document in messages_of(message, self._losses)]
+            known = self._known[id(message)] = (message, places)
+        return known[1]
+
+    def _place(self, document: dict[str, Json]) -> int:
+        key = encode_json(document)
+        place = self._places.setdefault(key, len(self.pool))
+        if place == len(self.pool):
+            self.pool.append({"id": f"m{place}", **document})
+        return place
+
+
+def _choice(choice: ToolChoice | None) -> Json:
+    if choice is None:
+        return "auto"
+    if choice.mode == "tool":
+        return {"name": choice.name or ""}
+    return "any" if choice.mode == "required" else choice.mode
+
+
+def _question(turn: Turn) -> str:
+    users = [message.text for message in turn.request.messages if message.role == "user" and message.text]
+    return users[-1] if users else ""
+
+
+def _input_tokens(turn: Turn) -> int | None:
+    usage = turn.response.usage if turn.response is not None else None
+    return usage.input_tokens if usage is not None else None
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Numbers as half-open ranges."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1] = (found[-1][0], number + 1)
+        else:
+            found.append((number, number + 1))
+    return found

@@ -1,0 +1,170 @@
+"""The calls of a conversation as ATIF's steps: who said what, one after the other.
+
+A tool's result came with a later call, and is the observation of the step that called the tool. A result is found by
+its id; where an agent makes ids anew, by the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .._canonical.content import (
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from .._canonical.response import Usage
+from .._trace.tokens import Tokens
+from .._trace.turn import Turn
+from . import _losses as lost
+from ._chat import object_arguments, told_text
+from ._losses import Losses
+from ._segments import new_messages
+from ._times import ended_at, iso_time
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """The steps so far.
+
+    Args:
+        losses: counts what has no place in them.
+    """
+
+    def __init__(self, losses: Losses) -> None:
+        self.documents: list[dict[str, Json]] = []
+        self._losses = losses
+        self._open: dict[str, dict[str, Json]] = {}
+        """By the id of a call without a result so far: the step that called."""
+        self._answered: set[str] = set()
+        """The ids of calls that have a result."""
+
+    def add_turns(self, turns: Iterable[Turn]) -> None:
+        """The calls of a conversation."""
+        before: Turn | None = None
+        for turn in turns:
+            for message in new_messages(before, turn):
+                self._add_message(message, turn)
+            if turn.outcome == "answered":
+                self._add_answer(turn)
+            before = turn
+
+    def refer(self, call: ToolCall, trajectory: str) -> None:
+        """Say that this call began another trajectory, in its result."""
+        for step in self.documents:
+            if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
+                results = step.setdefault("observation", {"results": []})["results"]
+                mine = next((each for each in results if each.get("source_call_id") == call.id), None)
+                if mine is None:
+                    mine = {"source_call_id": call.id}
+                    results.append(mine)
+                mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
+
+    def _add(self, source: str, at: float, message: str) -> dict[str, Json]:
+        step = {
+            "step_id": len(self.documents) + 1,
+            "timestamp": iso_time(at),
+            "source": source,
+            "message": message,
+        }
+        self.documents.append(step)
+        return step
+
+    def _add_message(self, message: Message, turn: Turn) -> None:
+        for result in message.tool_results:
+            self._add_result(result, turn)
+        rest = [part for part in message.content if not isinstance(part, ToolResult)]
+        self._losses.add(lost.MEDIA, sum(isinstance(part, Media) for part in rest))
+        if message.role == "assistant":
+            step = self._add("agent", turn.started_at, _said(rest))
+            step["is_copied_context"] = True
+            self._add_parts(step, rest)
+        elif rest or not message.content:
+            source = "system" if message.role in ("system", "developer") else "user"
+            self._losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in rest))
+            self._add(source, turn.started_at, told_text(rest))
+
+    def _add_result(self, result: ToolResult, turn: Turn) -> None:
+        self._losses.add(lost.MEDIA, sum(isinstance(part, Media) for part in result.content))
+        self._losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in result.content))
+        if result.id in self._answered:  # told again
+            return
+        identity = result.id if result.id in self._open else next(iter(self._open), None)
+        if identity is None:
+            self._losses.add(lost.LATE_RESULTS)
+            self._add("user", turn.started_at, result.text)
+            return
+        step = self._open.pop(identity)
+        self._answered |= {identity, result.id}
+        document: dict[str, Json] = {"source_call_id": identity, "content": result.text}
+        if result.is_error:
+            document["extra"] = {"is_error": True}
+        step.setdefault("observation", {"results": []})["results"].append(document)
+
+    def _add_answer(self, turn: Turn) -> None:
+        response = turn.response
+        assert response is not None
+        step = self._add("agent", ended_at(turn), _said(response.content))
+        step["model_name"] = response.model or turn.request.model
+        if turn.request.reasoning is not None and turn.request.reasoning.effort is not None:
+            step["reasoning_effort"] = turn.request.reasoning.effort
+        self._open.clear()  # who goes on without a result gets none any more
+        self._add_parts(step, response.content)
+        step["metrics"] = _metrics(response.usage, turn.tokens)
+        step["llm_call_count"] = 1
+        step["extra"] = {
+            "turn": turn.id,
+            "dialect": turn.dialect,
+            "stop_reason": response.stopped,
+            "duration": turn.duration,
+            "first_event": turn.first_event,
+            **({"notes": turn.notes} if turn.notes else {}),
+        }
+
+    def _add_parts(self, step: dict[str, Json], parts: Iterable[object]) -> None:
+        parts = list(parts)
+        thoughts = [part for part in parts if isinstance(part, Reasoning)]
+        if text := "".join(part.text for part in thoughts):
+            step["reasoning_content"] = text
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        if calls:
+            step["tool_calls"] = [self._call(call) for call in calls]
+            self._open |= {call.id: step for call in calls}
+        self._losses.add(lost.BLOBS, sum(len(part.blobs) for part in thoughts))
+        self._losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in parts))
+        self._losses.add(lost.REFUSALS, sum(isinstance(part, RefusalText) for part in parts))
+
+    def _call(self, call: ToolCall) -> dict[str, Json]:
+        arguments = object_arguments(call, self._losses)
+        return {"tool_call_id": call.id, "function_name": call.name, "arguments": arguments}
+
+
+def _said(parts: Iterable[object]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text | RefusalText))
+
+
+def _metrics(usage: Usage | None, tokens: Tokens | None) -> dict[str, Json]:
+    document: dict[str, Json] = {}
+    if usage is not None:
+        document = {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "extra": {
+                "cache_write_tokens": usage.cache_write_tokens,
+                "reasoning_tokens": usage.reasoning_tokens,
+                "estimated": usage.estimated,
+            },
+        }
+    if tokens is not None:
+        document["prompt_token_ids"] = list(tokens.prompt_ids) or None
+        document["completion_token_ids"] = list(tokens.completion_ids) or None
+        document["logprobs"] = list(tokens.logprobs) or None
+    return {name: value for name, value in document.items() if value is not None}

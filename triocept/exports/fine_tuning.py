@@ -1,0 +1,179 @@
+"""OpenAI's fine-tuning JSONL: a line for each thread of conversation, and what a line must be.
+
+Rules:
+
+1. A line is a thread as it was at its last answer: messages, that answer, tools.
+2. An answer is trained once. In every further line that holds it, it has `"weight": 0`; and so have messages of the
+   model that it did not give in this rollout, such as examples in a prompt.
+3. A thread that has no answer of its own, such as one that ends in a failed call, is no line.
+
+Nobody's package has a type of these lines, or a validator: `check_fine_tuning` is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO
+
+from .._canonical.content import Json, Message
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from ..dialects import decode_json, encode_json
+from ..errors import DialectError
+from . import _losses as lost
+from ._chat import Chat, answer_of, is_object
+from ._losses import Losses
+
+__all__ = ["check_fine_tuning", "fine_tuning_lines", "write_fine_tuning"]
+
+
+def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
+    """The threads of a trace as training examples: `{"messages": […], "tools": […]}`.
+
+    Args:
+        trace: it.
+        losses: counts what has no place in a line; None: nobody does.
+    """
+    losses = losses if losses is not None else Losses()
+    losses.add(lost.SERVICE_CALLS, len(trace.services))
+    losses.add(lost.FAILED_CALLS, sum(turn.outcome != "answered" for turn in trace))
+    chat = Chat(losses, media=True, reasoning=False, errors=False)
+    trained: set[str] = set()
+    for thread in trace.threads:
+        answered = [turn for turn in thread if turn.outcome == "answered" and turn.response is not None]
+        if all(turn.id in trained for turn in answered):
+            losses.add(lost.REPEATED, bool(answered))
+            continue
+        yield _line(answered, trained, chat)
+        trained.update(turn.id for turn in answered)
+
+
+def write_fine_tuning(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
+    """A line for each thread of these traces."""
+    for trace in traces:
+        for line in fine_tuning_lines(trace, losses):
+            file.write(encode_json(line) + b"\n")
+
+
+def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, Json]:
+    last = answered[-1]
+    assert last.response is not None
+    new = {_place_of_answer(turn) for turn in answered if turn.id not in trained}
+    documents: list[dict[str, Json]] = []
+    for message, place in _with_places((*last.request.messages, answer_of(last.response))):
+        for document in chat.message(message):
+            if document["role"] == "assistant" and (place not in new or _is_empty(document)):
+                document["weight"] = 0
+            documents.append(document)
+    line: dict[str, Json] = {"messages": _with_calls(documents, chat.losses)}
+    if tools := chat.tools(last.request.tools):
+        line["tools"] = tools
+        if last.request.parallel_tool_calls is not None:
+            line["parallel_tool_calls"] = last.request.parallel_tool_calls
+    return line
+
+
+def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
+    """The messages; each of the model's with the number of the run of such that it is in."""
+    run, inside = -1, False
+    for message in messages:
+        is_answer = message.role == "assistant"
+        run += is_answer and not inside
+        inside = is_answer
+        yield message, run
+
+
+def _place_of_answer(turn: Turn) -> int:
+    """The run of the model's messages that its answer is, or goes on with."""
+    messages = turn.request.messages
+    run = max((place for _, place in _with_places(messages)), default=-1)
+    return run if messages and messages[-1].role == "assistant" else run + 1
+
+
+def _is_empty(document: Mapping[str, Json]) -> bool:
+    return not document["content"] and not document.get("tool_calls")
+
+
+def _with_calls(documents: Iterable[dict[str, Json]], losses: Losses) -> list[dict[str, Json]]:
+    """The documents; a result whose call is not among them, such as one behind a compaction, is the user's."""
+    called: set[Json] = set()
+    found = []
+    for document in documents:
+        called.update(call["id"] for call in document.get("tool_calls", ()))
+        if document["role"] == "tool" and document["tool_call_id"] not in called:
+            losses.add(lost.LATE_RESULTS)
+            document = {"role": "user", "content": document["content"]}
+        found.append({name: value for name, value in document.items() if name != "name"})
+    return found
+
+
+def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
+    """What is wrong with the lines of a fine-tuning file, each as `3: messages[2].tool_call_id: …`; empty: nothing.
+
+    A line is an object with `messages`; each has a role, and what that must have; the last one is the model's, and one
+    of the model's is to be trained; a result follows a call with its id; arguments are JSON objects, as text.
+    """
+    problems = []
+    for number, line in enumerate(lines, 1):
+        try:
+            document = decode_json(line)
+        except DialectError as exc:
+            problems.append(f"{number}: {exc}")
+            continue
+        problems += [f"{number}: {problem}" for problem in _problems(document)]
+    return problems
+
+
+def _problems(line: Json) -> Iterator[str]:
+    messages = line.get("messages") if isinstance(line, dict) else None
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        yield "messages: must be a list of objects"
+        return
+    called: set[Json] = set()
+    for number, message in enumerate(messages):
+        yield from (f"messages[{number}]{problem}" for problem in _of_message(message, called))
+    if not messages or messages[-1].get("role") != "assistant":
+        yield "messages: the last one must be the model's"
+    elif not any(_is_trained(message) for message in messages):
+        yield "messages: none of the model's has a weight"
+    for number, tool in enumerate(line.get("tools") or ()):
+        yield from (f"tools[{number}]{problem}" for problem in _of_tool(tool))
+
+
+def _of_message(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]:
+    role, content = message.get("role"), message.get("content")
+    if role not in ("system", "user", "assistant", "tool"):
+        yield f".role: there is no role {role!r} here"
+    elif role == "assistant":
+        yield from _of_answer(message, called)
+    elif not isinstance(content, str | list):
+        yield ".content: must be a text, or a list of parts"
+    if role == "tool" and message.get("tool_call_id") not in called:
+        yield ".tool_call_id: follows no call with this id"
+    if role != "assistant" and "weight" in message:
+        yield ".weight: only the model's messages have one"
+
+
+def _of_answer(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]:
+    calls = message.get("tool_calls") or ()
+    if not message.get("content") and not calls and message.get("weight") != 0:
+        yield ".content: must be there where no tool is called"
+    if message.get("weight", 1) not in (0, 1):
+        yield ".weight: must be 0 or 1"
+    for number, call in enumerate(calls):
+        called.add(call.get("id"))
+        function = call.get("function") or {}
+        if not isinstance(function.get("name"), str) or call.get("type") != "function":
+            yield f".tool_calls[{number}]: must be the call of a function"
+        if not isinstance(function.get("arguments"), str) or not is_object(function["arguments"]):
+            yield f".tool_calls[{number}].function.arguments: must be a JSON object, as text"
+
+
+def _is_trained(message: Mapping[str, Json]) -> bool:
+    return message.get("role") == "assistant" and message.get("weight", 1) != 0
+
+
+def _of_tool(tool: Json) -> Iterator[str]:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        yield ".function.name: must be a text"

@@ -1,0 +1,176 @@
+"""HAR 1.2, the HTTP archive that browsers, proxies and their viewers read: an entry for each turn, a page for each
+rollout.
+
+A trace holds what was said, not the bytes that said it. So the dialect writes request and answer anew, and the comment
+of each entry says so: no header, no URL and no byte is as it went over the wire.
+
+HAR wants every field, whether it is known or not: -1, "" and [] stand for what is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import IO
+
+from .._canonical.content import Json
+from .._canonical.fold import events_of
+from .._canonical.response import Response
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from ..dialects import Dialect, Failure, dialect, encode_json
+from ..errors import DialectError
+from . import _losses as lost
+from ._losses import Loss, Losses
+from ._times import iso_time
+
+__all__ = ["har_log", "write_har"]
+
+RENDERED = (
+    "written anew by the dialect from the recorded turn: no header, URL or byte is as it went over the wire"
+)
+UNSAID = "the dialect cannot write this from the recorded turn"
+NOWHERE = "http://triocept.invalid"
+"""Where a call went that nobody has kept the URL of: RFC 6761 has that name lead nowhere."""
+BODIES = Loss("body that its dialect cannot write", "bodies that their dialects cannot write")
+
+
+def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, Json]:
+    """The traces as one archive: `{"log": {"pages": […], "entries": […]}}`.
+
+    Args:
+        traces: of any number of rollouts.
+        losses: counts what has no place in it; None: nobody does.
+    """
+    losses = losses if losses is not None else Losses()
+    pages, entries = [], []
+    for number, trace in enumerate(traces):
+        losses.add(lost.SERVICE_CALLS, len(trace.services))
+        page = f"{trace.rollout}-{trace.run or number}"
+        pages.append(_page(trace, page))
+        entries += [{**_entry(turn, losses), "pageref": page} for turn in trace]
+    entries.sort(key=lambda entry: entry["startedDateTime"])
+    creator = {"name": "triocept", "version": version("triocept")}
+    return {"log": {"version": "1.2", "creator": creator, "pages": pages, "entries": entries}}
+
+
+def write_har(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
+    """These traces as one archive."""
+    file.write(encode_json(har_log(traces, losses)) + b"\n")
+
+
+def _page(trace: Trace, page: str) -> dict[str, Json]:
+    started = min((turn.started_at for turn in trace), default=0.0)
+    return {
+        "startedDateTime": iso_time(started),
+        "id": page,
+        "title": f"rollout {trace.rollout}",
+        "pageTimings": {},
+        "comment": "sealed" if trace.sealed else "not sealed: turns may be missing",
+    }
+
+
+def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
+    try:
+        spoken: Dialect | None = dialect(turn.dialect)
+    except ValueError:  # of a program that is not here
+        spoken = None
+    first = turn.first_event if turn.first_event is not None else turn.duration
+    return {
+        "startedDateTime": iso_time(turn.started_at),
+        "time": turn.duration * 1000,
+        "request": _request(turn, spoken, losses),
+        "response": _response(turn, spoken, losses),
+        "cache": {},
+        "timings": {"send": 0, "wait": first * 1000, "receive": (turn.duration - first) * 1000},
+        "comment": f"turn {turn.number} ({turn.id}), {turn.outcome}; {RENDERED}",
+    }
+
+
+def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
+    path = spoken.base_path + spoken.path(turn.request) if spoken is not None else f"/{turn.dialect}"
+    data = {"mimeType": "application/json", **_body(turn, spoken, losses)}
+    url = f"{NOWHERE}/rollout/{turn.rollout}{path}"
+    return {
+        "method": "POST",
+        "url": url,
+        "httpVersion": "HTTP/1.1",
+        "cookies": [],
+        "headers": [{"name": "content-type", "value": "application/json"}],
+        "queryString": _query(url),
+        "postData": data,
+        "headersSize": -1,
+        "bodySize": len(data["text"].encode()),
+    }
+
+
+def _query(url: str) -> list[Json]:
+    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&") if pair)
+    return [{"name": name, "value": value} for name, _, value in pairs]
+
+
+def _body(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
+    try:
+        if spoken is not None:
+            return {"text": encode_json(spoken.render_request(turn.request)).decode()}
+    except DialectError as exc:
+        losses.add(BODIES)
+        return {"text": "", "comment": f"{UNSAID}: {exc}"}
+    losses.add(BODIES)
+    return {"text": "", "comment": f"{UNSAID}: {turn.dialect} is not known here"}
+
+
+def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
+    status = 200 if turn.outcome == "answered" else (turn.error.status or 0) if turn.error is not None else 0
+    kind, text, comment = _answer(turn, spoken, status)
+    if comment:
+        losses.add(BODIES)
+    return {
+        "status": status,
+        "statusText": HTTPStatus(status).phrase if status in list(HTTPStatus) else "",
+        "httpVersion": "HTTP/1.1",
+        "cookies": [],
+        "headers": [{"name": "content-type", "value": kind}] if kind else [],
+        "content": {
+            "size": len(text.encode()),
+            "mimeType": kind or "x-unknown",
+            "text": text,
+            "comment": comment,
+        },
+        "redirectURL": "",
+        "headersSize": -1,
+        "bodySize": len(text.encode()),
+        "comment": "" if status else "nobody was there to get an answer",
+    }
+
+
+def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:
+    """Content type and text of an answer, and what is to be said of it."""
+    if spoken is None:
+        return "", "", f"{UNSAID}: {turn.dialect} is not known here"
+    try:
+        if turn.response is not None and turn.request.stream:
+            return spoken.stream_type(turn.request), _streamed(turn, turn.response, spoken), ""
+        if turn.response is not None and turn.outcome == "answered":
+            document = spoken.render_response(turn.response, turn.request)
+            return "application/json", encode_json(document).decode(), ""
+        if turn.error is not None and status:
+            failure = Failure(status=status, message=turn.error.message)
+            return "application/json", encode_json(spoken.render_error(failure)).decode(), ""
+    except DialectError as exc:
+        return "", "", f"{UNSAID}: {exc}"
+    return "", "", ""
+
+
+def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
+    """The bytes of a stream: all of it, or of one that broke what had come, and why."""
+    renderer = spoken.stream_renderer(turn.request)
+    events = list(events_of(spoken.streamed(response)))
+    if turn.outcome == "answered":
+        return b"".join(map(renderer.render, events)).decode()
+    told = b"".join(map(renderer.render, events[:-1]))
+    error = turn.error
+    if error is not None:
+        told += renderer.fail(Failure(status=error.status or 500, message=error.message))
+    return told.decode()

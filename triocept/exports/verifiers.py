@@ -1,0 +1,223 @@
+"""Episodes of verifiers (0.4.0), as its `traces.jsonl` has them: a line for each rollout.
+
+Rules:
+
+1. A trace is a graph of messages, each with the one before it; what was answered is `sampled`. Sub-agents and
+   compactions are branches of it, and links with names (`subagent_call`, `compaction`).
+2. A branch's tokens, one after the other, are exactly what the engine read and sampled. Which of the prompt's tokens
+   are which message's only a renderer knows, so a call's new prompt tokens stand on its answer, in front of what was
+   sampled, and are not trained. A call whose prompt does not begin with the tokens of the one before has a branch of
+   its own.
+3. Nothing here imports verifiers, nor can: it pins versions that ours do not go with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO
+
+from .._canonical.content import Json, Message
+from .._canonical.response import StopReason, Usage
+from .._trace.message_key import message_key
+from .._trace.tokens import Tokens
+from .._trace.trace import Trace
+from .._trace.turn import Turn, TurnError
+from ..dialects import encode_json
+from . import _losses as lost
+from ._chat import Chat, answer_of
+from ._losses import Losses
+from ._segments import new_messages, segments_of
+from ._times import ended_at
+
+__all__ = ["verifiers_episode", "write_verifiers"]
+
+VERSION = "0.4.0"
+"""Of verifiers: whose records these are."""
+_FINISHED: dict[StopReason, str] = {
+    "end": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "context_full": "length",
+    "refused": "stop",
+    "paused": "stop",
+}
+
+
+def verifiers_episode(trace: Trace, losses: Losses | None = None) -> dict[str, Json]:
+    """A trace as an `Episode` with one `Trace`.
+
+    Args:
+        trace: it.
+        losses: counts what has no place in it; None: nobody does.
+    """
+    losses = losses if losses is not None else Losses()
+    losses.add(lost.SERVICE_CALLS, len(trace.services))
+    graph = _Graph(trace, losses)
+    task = {"type": "triocept", "data": {"name": trace.rollout, "id": trace.rollout}}
+    ok = trace.sealed and trace.stopped is None and bool(len(trace))
+    return {
+        "id": trace.run or trace.rollout,
+        "env": {"id": "triocept"},
+        "task": task,
+        "ok": ok,
+        "traces": [{**_head(trace, task, ok), "nodes": graph.nodes, "calls": graph.calls}],
+    }
+
+
+def write_verifiers(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
+    """A line for each of these traces."""
+    for trace in traces:
+        file.write(encode_json(verifiers_episode(trace, losses)) + b"\n")
+
+
+def _head(trace: Trace, task: dict[str, Json], ok: bool) -> dict[str, Json]:
+    turns = list(trace)
+    started = min((turn.started_at for turn in turns), default=0.0)
+    ended = max(map(ended_at, turns), default=0.0)
+    errors = [_error(turn.error) for turn in turns if turn.error is not None]
+    return {
+        "id": trace.run or trace.rollout,
+        "verifiers": {"version": VERSION},
+        "task": task,
+        "agent": {"config": {"model": turns[0].request.model} if turns else {}},
+        "rewards": {name: {"score": score} for name, score in dict(getattr(trace, "scores", {})).items()},
+        "info": {
+            "rollout": trace.rollout,
+            "sealed": trace.sealed,
+            "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
+        },
+        "is_completed": trace.sealed,
+        "ok": ok,
+        "stop_condition": trace.stopped,
+        "errors": errors,
+        "timing": {"start": started, "agent": {"start": started, "end": ended}},
+    }
+
+
+def _error(error: TurnError) -> dict[str, Json]:
+    return {"type": error.type, "message": error.message, "status_code": error.status}
+
+
+class _Graph:
+    """The messages of a trace, each with the one before it."""
+
+    def __init__(self, trace: Trace, losses: Losses) -> None:
+        self.nodes: list[dict[str, Json]] = []
+        self.calls: list[dict[str, Json]] = []
+        self._chat = Chat(losses, media=True)
+        self._shared: dict[tuple[int | None, bytes, bool], int] = {}
+        """By the node before, the message's key and whether tools are there: a node that nobody sampled."""
+        self._sampled: dict[str, int] = {}
+        """By a turn: the node of its answer."""
+        parents = trace.parents
+        by_id = {turn.id: turn for turn in trace}
+        for turn in trace:
+            parent = by_id[above] if (above := parents[turn.id]) is not None else None
+            self._add(turn, parent if parent is not None and self._goes_on(parent, turn) else None)
+        for segment in segments_of(trace):
+            first = segment.turns[0].id
+            if segment.launch is not None:
+                self._link(first, segment.launch.turn.id, "subagent_call")
+            if segment.summarised_by is not None:
+                self._link(first, segment.summarised_by.id, "compaction")
+
+    def _goes_on(self, parent: Turn, turn: Turn) -> bool:
+        """Whether what the engine read begins with what it had read and said."""
+        if parent.id not in self._sampled:
+            return False
+        if parent.tokens is None or turn.tokens is None:
+            return parent.tokens is None and turn.tokens is None
+        return turn.tokens.prompt.startswith(parent.tokens.prompt + parent.tokens.completion)
+
+    def _add(self, turn: Turn, parent: Turn | None) -> None:
+        node: int | None = self._sampled[parent.id] if parent is not None else None
+        for message in new_messages(parent, turn):
+            node = self._add_message(message, turn, node)
+        call = _call(turn)
+        if turn.outcome == "answered" and turn.response is not None:
+            (document,) = self._chat.message(answer_of(turn.response))
+            tokens = _tokens(turn.tokens, parent.tokens if parent is not None else None)
+            call["node"] = self._sampled[turn.id] = self._put(
+                document, ended_at(turn), node, sampled=True, **tokens
+            )
+        self.calls.append(call)
+
+    def _add_message(self, message: Message, turn: Turn, before: int | None) -> int | None:
+        tools = [_tool(tool) for tool in self._chat.tools(turn.request.tools)] if before is None else []
+        key = (before, message_key(message) + encode_json(tools), bool(tools))
+        if key not in self._shared:
+            node = before
+            for number, document in enumerate(self._chat.message(message)):
+                more = {"tools": tools} if tools and number == 0 else {}
+                node = self._put(document, turn.started_at, node, sampled=False, **more)
+            if node is None:
+                return before
+            self._shared[key] = node
+        return self._shared[key]
+
+    def _put(
+        self, document: dict[str, Json], at: float, before: int | None, *, sampled: bool, **more: Json
+    ) -> int:
+        node = {"parent": before, "message": _message(document), "sampled": sampled, "timestamp": at, **more}
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def _link(self, turn: str, to: str, kind: str) -> None:
+        if turn in self._sampled and to in self._sampled:
+            node = self.nodes[self._sampled[turn]]
+            node.setdefault("semantic_parents", []).append({"node": self._sampled[to], "type": kind})
+
+
+def _message(document: dict[str, Json]) -> dict[str, Json]:
+    """A message: its calls are flat here."""
+    message = {name: value for name, value in document.items() if name != "is_error"}
+    if "tool_calls" in message:
+        message["tool_calls"] = [{"id": call["id"], **call["function"]} for call in message["tool_calls"]]
+    return message
+
+
+def _tool(tool: dict[str, Json]) -> dict[str, Json]:
+    return dict(tool["function"])
+
+
+def _tokens(tokens: Tokens | None, before: Tokens | None) -> dict[str, Json]:
+    """What an answer adds to the tokens before it: the new end of the prompt, and what was sampled."""
+    if tokens is None:
+        return {}
+    held = len(before.prompt_ids) + len(before.completion_ids) if before is not None else 0
+    prompt, sampled = list(tokens.prompt_ids)[held:], list(tokens.completion_ids)
+    return {
+        "token_ids": prompt + sampled,
+        "mask": [False] * len(prompt) + [True] * len(sampled),
+        "logprobs": list(tokens.logprobs),
+    }
+
+
+def _call(turn: Turn) -> dict[str, Json]:
+    response, sampling = turn.response, turn.request.sampling
+    answered = response is not None and turn.outcome == "answered"
+    call: dict[str, Json] = {
+        "node": None,
+        "model": turn.request.model,
+        "sampling": {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_output_tokens,
+        },
+        "finish_reason": _FINISHED[response.stopped] if response is not None and answered else None,
+        "usage": _usage(response.usage) if response is not None and response.usage is not None else None,
+        "time": {"start": turn.started_at, "end": ended_at(turn)},
+        "error": _error(turn.error) if turn.error is not None else None,
+    }
+    return call
+
+
+def _usage(usage: Usage) -> dict[str, Json]:
+    """Their prompt has no tokens of a cache; ours has all."""
+    return {
+        "prompt_tokens": max(0, usage.input_tokens - (usage.cached_tokens or 0)),
+        "completion_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
