@@ -7,9 +7,10 @@ marked `once` take seconds and say the same on every Python: they run on the new
 this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
-`nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s soak` (what machines find: a random walk,
-100,000 exchanges, a million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is
-changed in one place) and `nox -s bench` (speed and memory, side by side with others).
+`nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s exports` (traces of real agents, read by
+the packages whose formats they are exported to), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a
+million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is changed in one place) and
+`nox -s bench` (speed and memory, side by side with others).
 
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
 pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are published).
@@ -206,6 +207,23 @@ def vllm(session: nox.Session) -> None:
     Skipped, with the reason, where it cannot be installed.
     """
     run_upstreams(session, select="vllm")
+
+
+@nox.session(python=NEWEST)
+def exports(session: nox.Session) -> None:
+    """Traces of real agents, in each format that we export to, read by what the format is for: 1.4 GB of packages.
+
+    Each package is in an environment of its own, in `.nox/exports-cache` (`TRIOCEPT_EXPORTS_DIR` says otherwise): they
+    do not go together, and no trace needs them. Skipped, and that is said, without npm.
+    """
+    if shutil.which("npm") is None:
+        session.skip("no export was read by anybody: the agents come from npm, and this machine has none")
+    install(session, "test")
+    session.install("-e", ".[otlp,parquet]")
+    session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "opencode")
+    session.run(
+        "pytest", "-n", "0", "--timeout", "1800", "tests/real_exports", "tests/exports", *session.posargs
+    )
 
 
 @nox.session(python=NEWEST)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from .._trace.reader import read_traces
+from .._tail import iter_traces
 from .._trace.trace import Trace
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
 from .screen import say
+from .show import counted
 
 __all__ = ["Export"]
 
+MOST = 10
+"""Rollouts, or damages, that are named."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class Export:
     """One `triocept export`."""
 
@@ -26,6 +31,10 @@ class Export:
     rollouts: tuple[str, ...] = ()
     """Their ids; empty: all that are in the file."""
     replace: bool = False
+    _damages: list[DialectError] = field(default_factory=list)
+    _seen: dict[str, int] = field(default_factory=dict)
+    """By rollout: its turns, of those that were chosen."""
+    _others: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Write it, and say what it could not say.
@@ -33,42 +42,53 @@ class Export:
         Raises:
             TrioceptError, OSError, click.ClickException: it cannot be done.
         """
-        traces = self._chosen(read_traces(self.file, on_damage=_tell_damage))
-        for trace in traces:
-            if not trace.sealed:
-                say(f"▸ rollout {trace.rollout} is not sealed: turns of it may be missing")
-        losses = self._write(traces)
-        turns = sum(map(len, traces))
-        say(f"▸ {turns} turns of {len(traces)} rollouts in {self.out}{f'; {losses}' if losses else ''}")
+        losses = self._write()
+        for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
+            say(f"▸ {line}")
+        turns = counted(sum(self._seen.values()), "turn", "turns")
+        said = f"▸ {turns} of {counted(len(self._seen), 'rollout', 'rollouts')} in {self.out}"
+        say(f"{said}; {losses}" if losses else said)
 
-    def _write(self, traces: list[Trace]) -> Losses:
+    def _write(self) -> Losses:
         try:
-            return write_export(traces, self.to, self.out, replace=self.replace)
+            return write_export(self._chosen(), self.to, self.out, replace=self.replace)
         except ModuleNotFoundError as exc:
             raise click.ClickException(str(exc)) from exc
         except FileExistsError as exc:
-            hint = "another name" if FORMATS[self.to].write is None else "--force replaces it"
+            hint = "give another name" if FORMATS[self.to].write is None else "--force replaces it"
             raise click.ClickException(f"{exc.filename}: there is something already; {hint}") from exc
 
-    def _chosen(self, traces: list[Trace]) -> list[Trace]:
-        if not traces:
+    def _chosen(self) -> Iterator[Trace]:
+        """The traces that are wanted.
+
+        Raises:
+            click.ClickException: one of them is not there.
+            DialectError: the file is none of ours.
+        """
+        for trace in iter_traces(self.file, on_damage=self._damages.append):
+            if self.rollouts and trace.rollout not in self.rollouts:
+                self._others.add(trace.rollout)
+                continue
+            if not trace.sealed:
+                say(f"▸ rollout {trace.rollout} is not sealed: turns of it may be missing")
+            self._seen[trace.rollout] = self._seen.get(trace.rollout, 0) + len(trace)
+            yield trace
+        self._check_found()
+
+    def _check_found(self) -> None:
+        known = {*self._seen, *self._others}
+        if not known:
+            if self._damages:
+                raise self._damages[0]
             raise click.ClickException(f"{self.file}: there is no rollout in it")
-        known = {trace.rollout for trace in traces}
-        if unknown := [each for each in self.rollouts if each not in known]:
+        if missing := next((each for each in self.rollouts if each not in known), None):
+            there = ", ".join(_some(sorted(known), "others"))
             raise click.ClickException(
-                f"{self.file}: there is no rollout {unknown[0]!r} in it; there are {_listed(sorted(known))}"
+                f"{self.file}: there is no rollout {missing!r} in it; there are {there}"
             )
-        return [trace for trace in traces if not self.rollouts or trace.rollout in self.rollouts]
 
 
-MOST = 10
-"""Rollouts that are named."""
-
-
-def _listed(names: list[str]) -> str:
-    more = f", and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more
-
-
-def _tell_damage(damage: DialectError) -> None:
-    say(f"▸ {damage}")
+def _some(names: list[str], what: str) -> list[str]:
+    """The first of them, and how many more there are."""
+    more = len(names) - MOST
+    return [*names[:MOST], *([f"and {more} {what}"] if more > 0 else [])]

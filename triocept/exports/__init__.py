@@ -18,7 +18,7 @@ No format imports its package, but Parquet and the live spans, and those only wh
 """
 
 from ._formats import FORMATS, Format, write_export
-from ._losses import Losses
+from ._losses import Loss, Losses
 from .atif import atif_documents
 from .fine_tuning import check_fine_tuning, fine_tuning_lines
 from .flat import flat_rows
@@ -32,6 +32,7 @@ from .verifiers import verifiers_episode
 __all__ = [
     "FORMATS",
     "Format",
+    "Loss",
     "Losses",
     "OTelRecorder",
     "atif_documents",

@@ -35,7 +35,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         _put_in_place(beside, path, replace=replace)
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             beside.unlink()
 
 

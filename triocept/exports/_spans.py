@@ -126,6 +126,7 @@ def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[
         attributes["triocept.parent_rollout"] = trace.branch.rollout
     if conversation is None:
         attributes["triocept.sealed"] = trace.sealed
+        attributes |= {f"triocept.score.{name}": score for name, score in trace.scores.items()}
         if trace.stopped is not None:
             attributes["triocept.stopped"] = trace.stopped
     return SpanData(
@@ -155,6 +156,7 @@ def turn_span(turn: Turn, conversation: Conversation | None, *, content: bool = 
         "triocept.outcome": turn.outcome,
         "triocept.kind": conversation.kind if conversation is not None else None,
         "triocept.attempt": turn.attempt,
+        "user_agent.original": turn.agent,
         **(content_of(turn) if content else {}),
     }
     return SpanData(

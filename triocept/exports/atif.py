@@ -110,10 +110,13 @@ class _Document:
         return {name: value for name, value in document.items() if value is not None}
 
     def _agent(self) -> dict[str, Json]:
-        last = self.segment.turns[-1].request
-        agent: dict[str, Json] = {"name": "unknown", "version": "unknown", "model_name": last.model}
-        if tools := self._chat.tools(last.tools):
+        last = self.segment.turns[-1]
+        name, version = _name_and_version(last.agent or "")
+        agent: dict[str, Json] = {"name": name, "version": version, "model_name": last.request.model}
+        if tools := self._chat.tools(last.request.tools):
             agent["tool_definitions"] = tools
+        if last.agent is not None:
+            agent["extra"] = {"user_agent": last.agent}
         return agent
 
     def _extra(self) -> dict[str, Json]:
@@ -122,6 +125,8 @@ class _Document:
             "rollout": self._trace.rollout,
             "sealed": self._trace.sealed,
             "stopped": self._trace.stopped,
+            "scores": dict(self._trace.scores) or None,
+            "metadata": dict(self._trace.metadata) or None,
             "conversation": conversation.id,
             "kind": conversation.kind,
             "summarised_by": summary.id if summary is not None else None,
@@ -135,6 +140,13 @@ class _Document:
             if known := [each[name] for each in metrics if name in each]:
                 sums[f"total_{name}"] = sum(known)
         return sums
+
+
+def _name_and_version(agent: str) -> tuple[str, str]:
+    """Out of what an agent calls itself (`claude-cli/2.1.197 (external, cli)`): the format wants both."""
+    name, _, rest = agent.partition("/")
+    version = rest.partition(" ")[0]
+    return name.strip() or "unknown", version or "unknown"
 
 
 def _chains(documents: Sequence[_Document]) -> list[list[_Document]]:

@@ -39,13 +39,20 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
     losses.add(lost.FAILED_CALLS, sum(turn.outcome != "answered" for turn in trace))
     chat = Chat(losses, media=True, reasoning=False, errors=False)
     trained: set[str] = set()
-    for thread in trace.threads:
-        answered = [turn for turn in thread if turn.outcome == "answered" and turn.response is not None]
-        if all(turn.id in trained for turn in answered):
-            losses.add(lost.REPEATED, bool(answered))
-            continue
+    for answered in _answered_threads(trace):
         yield _line(answered, trained, chat)
         trained.update(turn.id for turn in answered)
+
+
+def _answered_threads(trace: Trace) -> list[tuple[Turn, ...]]:
+    """The threads, each up to its last answer; those that go no further than another one does are left out."""
+    threads = [
+        tuple(turn for turn in thread if turn.outcome == "answered" and turn.response is not None)
+        for thread in trace.threads
+    ]
+    inner = {turn.id for thread in threads for turn in thread[:-1]}
+    last = {thread[-1].id: thread for thread in threads if thread}
+    return [thread for id_, thread in last.items() if id_ not in inner]
 
 
 def write_fine_tuning(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:

@@ -62,6 +62,8 @@ def _of_rollout(trace: Trace) -> dict[str, Json]:
         "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
         "sealed": trace.sealed,
         "stopped": trace.stopped,
+        "scores": dict(trace.scores) or None,
+        "metadata": dict(trace.metadata) or None,
     }
 
 
@@ -74,6 +76,7 @@ def _of_place(turn: Turn, parent: str | None, conversation: Conversation) -> dic
         "parent_conversation": conversation.parent,
         "kind": conversation.kind,
         "dialect": turn.dialect,
+        "agent": turn.agent,
         "attempt": turn.attempt,
         "started_at": turn.started_at,
         "first_event": turn.first_event,

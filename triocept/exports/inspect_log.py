@@ -99,7 +99,7 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
         "target": "",
         "messages": told.conversation,
         "output": told.output,
-        "scores": {name: {"value": value} for name, value in _scores(trace).items()},
+        "scores": {name: {"value": value} for name, value in trace.scores.items()},
         "metadata": _metadata(trace),
         "events": told.events,
         "events_data": {"messages": told.pool, "calls": []},
@@ -112,16 +112,16 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
     }
 
 
-def _scores(trace: Trace) -> dict[str, float]:
-    return dict(getattr(trace, "scores", {}))
-
-
 def _metadata(trace: Trace) -> dict[str, Json]:
     outcomes = Counter(turn.outcome for turn in trace)
     metadata: dict[str, Json] = {
         "run": trace.run,
         "sealed": trace.sealed,
         "stopped": trace.stopped,
+        "ended": trace.ended,
+        "gaps": [gap.name for gap in trace.gaps] or None,
+        "agents": [each.name for each in trace.agents] or None,
+        "given": dict(trace.metadata) or None,
         "turns": len(trace),
         "outcomes": dict(outcomes),
         "parent_rollout": trace.branch.rollout if trace.branch is not None else None,

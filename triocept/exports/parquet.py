@@ -4,7 +4,7 @@ Rules:
 
 1. The schema is given, never guessed: what is guessed from rows makes every tool's JSON Schema hold the keys of all the
    others.
-2. What has no fixed shape is JSON, as text: `tools`, `notes`.
+2. What has no fixed shape is JSON, as text: `tools`, `notes`, `scores`, `metadata`.
 3. A message has all its fields in every row, empty where it has none: a reader drops what is null.
 """
 
@@ -38,7 +38,7 @@ _TEXTS = (
         "response",
         "stop_reason",
     ),
-    *("tools", "notes", "engine", "policy_version"),
+    *("tools", "notes", "scores", "metadata", "agent", "engine", "policy_version"),
 )
 _NUMBERS = (
     *("number", "attempt", "status", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
@@ -46,7 +46,7 @@ _NUMBERS = (
 )
 _FLOATS = ("started_at", "first_event", "duration", "temperature", "top_p")
 _FLAGS = ("sealed", "estimated", "stream")
-_JSON = ("tools", "notes")
+_JSON = ("tools", "notes", "scores", "metadata")
 
 
 def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:

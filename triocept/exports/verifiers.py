@@ -81,7 +81,7 @@ def _head(trace: Trace, task: dict[str, Json], ok: bool) -> dict[str, Json]:
         "verifiers": {"version": VERSION},
         "task": task,
         "agent": {"config": {"model": turns[0].request.model} if turns else {}},
-        "rewards": {name: {"score": score} for name, score in dict(getattr(trace, "scores", {})).items()},
+        "rewards": {name: {"score": score} for name, score in trace.scores.items()},
         "info": {
             "rollout": trace.rollout,
             "sealed": trace.sealed,
