@@ -8,13 +8,15 @@ from inspect_ai.log import read_eval_log, write_eval_log
 
 
 def said(message):
+    """Role, texts, calls, and the call that it is the result of."""
+    content = message.content
+    texts = [content] if isinstance(content, str) else [part.text for part in content if part.type == "text"]
     calls = [[call.id, call.function, call.arguments] for call in getattr(message, "tool_calls", None) or []]
-    return [message.role, message.text, calls, getattr(message, "tool_call_id", None)]
+    return [message.role, [text for text in texts if text], calls, getattr(message, "tool_call_id", None)]
 
 
 def call(event):
     return {
-        "turn": event.metadata["turn"],
         "span": event.span_id,
         "input": [said(message) for message in event.input],
         "tools": [[tool.name, tool.description] for tool in event.tools],
@@ -33,11 +35,10 @@ def sample(each):
         "epoch": each.epoch,
         "messages": [said(message) for message in each.messages],
         "scores": {name: score.value for name, score in (each.scores or {}).items()},
-        "calls": [call(event) for event in each.events if event.event == "model"],
-        "tools": [[event.id, event.result] for event in each.events if event.event == "tool"],
+        "calls": {event.metadata["turn"]: call(event) for event in each.events if event.event == "model"},
+        "tools": {event.id: event.result for event in each.events if event.event == "tool"},
         "spans": {event.id: [event.name, event.type, event.parent_id] for event in begun},
         "ended": [event.id for event in each.events if event.event == "span_end"],
-        "compactions": [event.type for event in each.events if event.event == "compaction"],
         "behind_compactions": [event.metadata["turn"] for event in behind],
     }
 
