@@ -174,6 +174,8 @@ class Endpoint:
                 None, and no `state_type`: there is no state.
             state_type: what every value of it has to be; None: what the first one is.
             metadata: what is known of it, JSON by name: a task, a seed, a policy. It goes into its trace and its file.
+            record_increments: whether each turn keeps in which pieces its answer came, and when (`turn.increments`), so
+                that a replay can stream it likewise.
             limits: turns, tokens, cost and seconds that it may spend; None: any amount. The call that would cross one
                 is refused with 404 (`LimitReached`), and the rollout has ended, as by `stop`; but what is on its way is
                 finished, unless it is the time that is over. `rollout.stopped` says which it was.

@@ -111,8 +111,8 @@ class Pool:
 
         Errors and closing are those of `Endpoint.open_rollout`.
 
-        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, metadata,
-        limits;
+        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type,
+        metadata, record_increments, limits;
         see `Endpoint.open_rollout`. Without a recorder the turns go to the pool's.
 
         Raises:

@@ -13,6 +13,7 @@
     │   └── ExchangeAbandoned    the agent hung up
     ├── MissingPrice             a cost is limited, and nobody knows what a model costs
     ├── ScriptExhausted          a scripted model was asked once more than it has replies
+    ├── ReplayMiss               a replay was asked what its record does not have
     ├── RolloutClosed            the rollout has ended
     ├── EndpointCrashed          the server died by itself
     ├── TunnelError              the endpoint cannot be reached from elsewhere
@@ -49,6 +50,7 @@ __all__ = [
     "LimitReached",
     "MissingPrice",
     "Refusal",
+    "ReplayMiss",
     "RolloutClosed",
     "ScriptExhausted",
     "TrioceptError",
@@ -240,6 +242,20 @@ class MissingPrice(TrioceptError):
 
 class ScriptExhausted(TrioceptError):
     """A scripted model was asked once more than it has replies; the message shows the request."""
+
+
+class ReplayMiss(TrioceptError):
+    """A replay was asked what its record does not have; the message says where the two part, and what to do.
+
+    Attributes:
+        closest: the id of the recorded turn that is nearest; None where none is.
+        difference: how that and the call differ, line by line: `-` is recorded, `+` live.
+    """
+
+    def __init__(self, message: str, *, closest: str | None = None, difference: str = "") -> None:
+        super().__init__(mended_text(message))
+        self.closest = closest
+        self.difference = difference
 
 
 class RolloutClosed(TrioceptError):

@@ -6,6 +6,7 @@ from ._trace.check import Report, check
 from ._trace.conversation import CallKind, Conversation
 from ._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
 from ._trace.entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
+from ._trace.increments import Increments
 from ._trace.jsonl import JSONLRecorder
 from ._trace.reader import read_traces
 from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
@@ -33,6 +34,7 @@ __all__ = [
     "EntryRecorder",
     "Gap",
     "Intent",
+    "Increments",
     "JSONLRecorder",
     "MessageDiff",
     "MessageRelation",

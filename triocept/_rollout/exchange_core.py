@@ -32,6 +32,7 @@ from .._canonical.tokens import Estimator
 from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
 from .._trace.entries import Intent
+from .._trace.increments import IncrementLog
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
@@ -57,6 +58,8 @@ class Home(Protocol):
     def id(self) -> str: ...
     @property
     def on_hangup(self) -> str: ...
+    @property
+    def record_increments(self) -> bool: ...
     @property
     def trace(self) -> Trace: ...
     @property
@@ -137,6 +140,7 @@ class ExchangeCore:
         """Whether somebody has begun to record its turn."""
         self.cause: BaseException | None = None
         self.fold: Fold | None = None
+        self._increments: IncrementLog | None = IncrementLog() if rollout.record_increments else None
         self._on_wait: Callable[[bool], None] | None = None
         self._weight = 0
         """Bytes of the answer that is being streamed, about as much as is kept of it."""
@@ -316,6 +320,8 @@ class ExchangeCore:
             return
         event = self._complete_event(event)
         self.fold.add(event)
+        if self._increments is not None:
+            self._increments.add(event, trio.current_time() - self._start)
         if self.hold_calls and self._held.hold(event):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
@@ -334,6 +340,8 @@ class ExchangeCore:
         events = tuple(self._complete_event(event) for event in piece.events)
         for event in events[:-1] if piece.last else events:
             fold.add(event)
+            if self._increments is not None:
+                self._increments.add(event, trio.current_time() - self._start)
         if isinstance(end := events[-1] if events else None, ResponseEnd):
             await self._end_stream(end, Relayed(piece.data, events))
             return
@@ -464,6 +472,7 @@ class ExchangeCore:
             notes=self._notes,
             tokens=self.tokens() if self.tokens is not None else None,
             agent=self.agent,
+            increments=self._increments.increments() if self._increments is not None else None,
         )
 
     def _is_rewritten(self, response: Response | None) -> bool:

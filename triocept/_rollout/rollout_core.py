@@ -20,7 +20,7 @@ from .._canonical.memory import Memory
 from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.tokens import Estimator, estimate_input_tokens
-from .._checks import check_choice, check_str, check_type
+from .._checks import check_bool, check_choice, check_str, check_type
 from .._failures import raise_all, run_each
 from .._limits import EndpointLimits
 from .._process.watcher import Watcher
@@ -98,11 +98,13 @@ class RolloutCore:
             options.get("on_retry"), parent.calls.on_retry if parent is not None else "join"
         )
         recorder = _given(options.get("recorder"), recorder)
+        keeps = _given(options.get("record_increments"), parent is not None and parent.record_increments)
         limits = options.get("limits")
         check_str("model", model)
         check_choice("on_hangup", on_hangup, OnHangup)
         check_choice("on_retry", on_retry, OnRetry)
         metadata = fit_metadata(options.get("metadata"))
+        check_bool("record_increments", keeps)
         if limits is not None:
             check_type("limits", limits, Limits, "a Limits", _hint(limits))
         if recorder is not None:
@@ -115,6 +117,7 @@ class RolloutCore:
         self.api_key: str = f"sk-triocept-{token_urlsafe(32)}"
         self.model: str = model
         self.on_hangup: OnHangup = on_hangup
+        self.record_increments: bool = keeps
         self.budget: Budget | None = self._make_budget(limits, parent)
         above = parent.prices if parent is not None else None
         self.prices: Mapping[str, Price] | None = limits.prices if limits and limits.prices else above

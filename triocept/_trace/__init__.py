@@ -13,8 +13,9 @@
 * `derived`: all that follows from the turns, found when somebody asks. `search`: turns, found by what was said there.
 * `difference`: what is different in one call from another; `diff`: found. `texts`: what a person reads of a message.
 * `cost`: what turns have used, and what that cost.
-* `tokens`: what the engine read and sampled.
+* `tokens`: what the engine read and sampled. `increments`: in which pieces an answer came, and when.
 * `views`: what a trainer needs of a trace: steps, flat branches, drift.
+* `replay`: which recorded turn answers a live call, and when.
 * `recorder`: where turns go beside the trace.
 * `entries`: what is recorded beside turns: how a rollout began, its agents, the calls it took, its scores, and gaps.
 * `lines`: the file's form. `chain`: what holds the lines of a rollout together. `linefile`: whole lines, appended by

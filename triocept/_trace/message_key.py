@@ -33,10 +33,11 @@ from .._canonical.content import (
     ToolResult,
 )
 
-__all__ = ["joined", "message_key"]
+__all__ = ["NONCE", "arguments_value", "joined", "message_key"]
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_NONCE = "x-anthropic-billing-header:"
+NONCE = "x-anthropic-billing-header:"
+"""How a text begins that means nothing."""
 
 
 def message_key(message: Message) -> bytes:
@@ -65,13 +66,13 @@ def _joined_texts(keys: list[list[Json]]) -> list[list[Json]]:
 def _part_key(part: Part) -> list[Json] | None:
     match part:
         case Text(text=text):
-            return ["text", text] if text and not text.startswith(_NONCE) else None
+            return ["text", text] if text and not text.startswith(NONCE) else None
         case Reasoning():
             return None
         case RefusalText(text=text):
             return ["refusal", text]
         case ToolCall():
-            return ["call", part.name, _arguments(part.arguments)]
+            return ["call", part.name, arguments_value(part.arguments)]
         case ToolResult():
             content = [key for inner in part.content if (key := _part_key(inner))]
             return ["result", part.is_error, content]
@@ -89,7 +90,8 @@ def _number(text: str) -> float:
 _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
-def _arguments(text: str) -> Json:
+def arguments_value(text: str) -> Json:
+    """The arguments of a call as JSON; as they are, where they are none."""
     try:
         return _decode(text or "{}")
     except msgspec.DecodeError:

@@ -11,6 +11,7 @@ from .._canonical.request import Request
 from .._canonical.response import Response
 from .branch import Branch
 from .conversation import Conversation
+from .increments import Increments
 from .tokens import Tokens
 
 __all__ = ["OutcomeKind", "Turn", "TurnError", "TurnRecord"]
@@ -57,6 +58,8 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """What the program said with `exchange.annotate`."""
     tokens: Tokens | None = None
     """Ids and log probabilities, from an upstream that was asked for them; None: nobody asked."""
+    increments: Increments | None = None
+    """In which pieces the answer came, and when; None: nobody asked (`record_increments`), or it was given whole."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -1,0 +1,55 @@
+"""In which pieces an answer came, and when: kept compactly, where somebody asked for it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .._canonical.content import Opaque, ToolCall
+from .._canonical.events import Event, PartDelta, PartStart
+
+__all__ = ["IncrementLog", "Increments"]
+
+
+class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """In which pieces the text of an answer came, and when; its parts hold the text itself."""
+
+    runs: tuple[tuple[int, int], ...]
+    """Which part so many pieces in a row are of: `((0, 40), (1, 3))`."""
+    lengths: tuple[int, ...]
+    """Characters of each piece (of a text, or of a call's arguments)."""
+    waits: tuple[int, ...]
+    """Milliseconds since the piece before; of the first, since the call was caught."""
+
+
+class IncrementLog:
+    """Takes the increments of one answer as they come."""
+
+    def __init__(self) -> None:
+        self._runs: list[list[int]] = []
+        self._lengths: list[int] = []
+        self._times: list[int] = []
+
+    def add(self, event: Event, seconds: float) -> None:
+        """One increment, so long after the call was caught."""
+        match event:
+            case PartDelta(index=index, text=text):
+                self._add(index, len(text), seconds)
+            case PartStart(index=index, part=part) if not isinstance(part, Opaque):
+                if begun := len(part.arguments if isinstance(part, ToolCall) else part.text):
+                    self._add(index, begun, seconds)
+
+    def increments(self) -> Increments | None:
+        """What came; None: nothing that has a text."""
+        if not self._lengths:
+            return None
+        waits = [after - before for before, after in zip([0, *self._times], self._times, strict=False)]
+        runs = tuple((part, count) for part, count in self._runs)
+        return Increments(runs=runs, lengths=tuple(self._lengths), waits=tuple(waits))
+
+    def _add(self, index: int, length: int, seconds: float) -> None:
+        if self._runs and self._runs[-1][0] == index:
+            self._runs[-1][1] += 1
+        else:
+            self._runs.append([index, 1])
+        self._lengths.append(length)
+        self._times.append(round(seconds * 1000))

@@ -1,0 +1,52 @@
+"""What of a record follows from one of its turns: all that a fork there takes another way."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from .order import Order
+from .record import Record, Recorded
+
+__all__ = ["TurnName", "find_turn", "following"]
+
+TurnName: TypeAlias = str | int | tuple[str, int]
+"""A turn: by its id; by its number within the main conversation, from 0 (from the end, below 0); or by a conversation's
+id and the number there."""
+
+
+def find_turn(record: Record, name: TurnName) -> Recorded:
+    """The turn of this name.
+
+    Raises:
+        LookupError: there is none; the text says which there are.
+    """
+    if isinstance(name, str):
+        for each in record.turns:
+            if each.turn.id == name:
+                return each
+        raise LookupError(f"the trace of rollout {record.trace.rollout} has no turn {name!r}")
+    conversation, number = (None, name) if isinstance(name, int) else name
+    turns = [
+        each
+        for thread, each_thread in record.threads.items()
+        if not thread[1]
+        for each in each_thread
+        if (each.kind == "main" if conversation is None else thread[0] == conversation)
+    ]
+    called = "main conversation" if conversation is None else f"conversation {conversation!r}"
+    if not -len(turns) <= number < len(turns):
+        raise LookupError(
+            f"the {called} of rollout {record.trace.rollout} has {len(turns)} turns, and no {number}"
+        )
+    return turns[number]
+
+
+def following(record: Record, order: Order, turn: Recorded) -> frozenset[int]:
+    """The numbers of a turn and of all that follows from it: what comes behind it in its conversation, and the
+    sub-agents that were begun there."""
+    turns = record.threads[turn.thread]
+    found = {each.number for each in turns[turns.index(turn) :]}
+    for thread, launch in order.launches.items():  # in the order in which they began
+        if launch.number in found:
+            found |= {each.number for each in record.threads[thread]}
+    return frozenset(found)

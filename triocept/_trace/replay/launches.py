@@ -1,0 +1,89 @@
+"""Which turn began a sub-agent, and which call was first told of its end.
+
+Agents say neither. A sub-agent's first call holds the prompt that its launching call had; and what it has done comes
+back either as the result of that call, which its agent waits for, or is pushed into the conversation of the one that
+launched it (Claude Code from 2.1.3xx on: `<task-notification>`, wherever that conversation is by then).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..._canonical.content import Json, Text
+from ..message_key import arguments_value
+from .record import Recorded
+
+__all__ = ["launch_of", "told_in"]
+
+_LEAST = 12
+"""Characters of a prompt, or an answer, that are no coincidence."""
+_LEAST_ID = 6
+"""Likewise of an id."""
+
+
+def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
+    """The turn that began a sub-agent.
+
+    Args:
+        first: the sub-agent's first turn.
+        turns: all, in the order in which they settled.
+    """
+    before = [
+        each
+        for each in turns
+        if each.settled <= first.arrived
+        and each.thread != first.thread
+        and each.turn.response is not None
+        and each.turn.response.tool_calls
+    ]
+    asked = "\n".join(message.text for message in first.turn.request.messages if message.role == "user")
+    for each in reversed(before):
+        if any(text in asked for text in _arguments(each) if len(text) >= _LEAST):
+            return each
+    return next((each for each in reversed(before) if each.kind == "main"), None)
+
+
+def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> int | None:
+    """Which call of a conversation was the first into which a sub-agent's end had been pushed, by its place there.
+
+    Args:
+        ended: the sub-agent's turns.
+        conversation: the turns of the one that launched it, in the order in which they came.
+    """
+    last = ended[-1]
+    _, slash, name = last.conversation.id.rpartition("/")
+    said = last.turn.response.text.strip() if last.turn.response is not None else ""
+    signs = [name] if slash and len(name) >= _LEAST_ID else []
+    signs += [said] if len(said) >= _LEAST else []
+    for place, each in enumerate(conversation):
+        if each.arrived < last.settled:
+            continue
+        told = "\n".join(_told(each))
+        if any(sign in told for sign in signs):
+            return place
+    return None
+
+
+def _told(call: Recorded) -> Iterator[str]:
+    """What the agent and its user say in a call."""
+    for message in call.turn.request.messages:
+        if message.role != "assistant":
+            yield from (part.text for part in message.content if isinstance(part, Text))
+
+
+def _arguments(launch: Recorded) -> Iterator[str]:
+    assert launch.turn.response is not None
+    for call in launch.turn.response.tool_calls:
+        yield from _texts(arguments_value(call.arguments))
+
+
+def _texts(value: Json) -> Iterator[str]:
+    match value:
+        case str():
+            yield value.strip()
+        case dict():
+            for inner in value.values():
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)

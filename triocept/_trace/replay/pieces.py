@@ -1,0 +1,112 @@
+"""A recorded answer in the pieces in which it came: events, and the time of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import NamedTuple
+
+from ..._canonical.content import Opaque, ToolCall
+from ..._canonical.events import Event, PartDelta
+from ..._canonical.fold import events_of, part_events
+from ..._canonical.response import Response, ResponsePart
+from ..increments import Increments
+from ..turn import Turn
+
+__all__ = ["Piece", "pieces_of"]
+
+
+class Piece(NamedTuple):
+    """One increment."""
+
+    at: float
+    """Seconds after the call."""
+    event: Event
+
+
+class _Part:
+    """A part that is given piece by piece."""
+
+    def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
+        self._index = index
+        self._text = _text_of(part)
+        self._recorded = recorded
+        """Characters that it had: it may have more now, or fewer, where directories were translated."""
+        self._came = self._given = 0
+        self.begin, *rest = part_events(index, part)
+        self.rest = [event for event in rest if not isinstance(event, PartDelta)]
+
+    @property
+    def over(self) -> bool:
+        return self._came >= self._recorded
+
+    def take(self, length: int) -> Event:
+        """Its next piece, that was so long when it was recorded."""
+        self._came += length
+        until = round(self._came * len(self._text) / self._recorded) if not self.over else len(self._text)
+        piece, self._given = self._text[self._given : until], until
+        return PartDelta(self._index, piece)
+
+
+def pieces_of(turn: Turn, response: Response) -> Iterator[Piece]:
+    """The answer of a turn, piece by piece, as it came; where nobody kept that, its beginning, and the rest at its end.
+
+    Args:
+        turn: it.
+        response: its answer, as it is to be given now.
+    """
+    start, *rest = events_of(response)
+    if turn.increments is None:
+        yield Piece(turn.duration if turn.first_event is None else turn.first_event, start)
+        yield from (Piece(turn.duration, event) for event in rest)
+        return
+    first = turn.increments.waits[0] / 1000
+    yield Piece(first if turn.first_event is None else turn.first_event, start)
+    yield from _kept_pieces(response, turn.increments)
+    yield Piece(turn.duration, rest[-1])
+
+
+def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
+    """The pieces of all parts."""
+    parts, lengths = response.content, _lengths(increments)
+    begun: dict[int, _Part] = {}
+    whole = [number for number in range(len(parts)) if number not in lengths]
+    at = 0.0
+    for index, length, at in _cuts(increments):
+        while whole and whole[0] < index:
+            yield from _whole_part(at, whole[0], parts[whole.pop(0)])
+        if index not in begun and index < len(parts):
+            begun[index] = _Part(index, parts[index], lengths[index])
+            yield Piece(at, begun[index].begin)
+        if index in begun:
+            yield Piece(at, begun[index].take(length))
+            if begun[index].over:
+                yield from (Piece(at, event) for event in begun[index].rest)
+    for index in whole:
+        yield from _whole_part(at, index, parts[index])
+
+
+def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
+    yield from (Piece(at, event) for event in part_events(index, part))
+
+
+def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
+    """For each piece its part, its length, and the seconds after the call."""
+    parts = [part for part, count in increments.runs for _ in range(count)]
+    times = accumulate(increments.waits)
+    for part, length, time in zip(parts, increments.lengths, times, strict=False):
+        yield part, length, time / 1000
+
+
+def _lengths(increments: Increments) -> dict[int, int]:
+    """By part, how many characters came."""
+    found: dict[int, int] = {}
+    for index, length, _ in _cuts(increments):
+        found[index] = found.get(index, 0) + length
+    return found
+
+
+def _text_of(part: ResponsePart) -> str:
+    if isinstance(part, Opaque):
+        return ""
+    return part.arguments if isinstance(part, ToolCall) else part.text

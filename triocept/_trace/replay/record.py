@@ -1,0 +1,111 @@
+"""A trace, ready to be compared with.
+
+Rules:
+
+1. Turns stand in the order in which they settled; a number is a place in it.
+2. A call that the agent hung up on has no answer: it stands here, for its order, and is the last to be chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
+
+from ..._canonical.request import Request
+from ..conversation import CallKind, Conversation
+from ..trace import Trace
+from ..turn import Turn
+from .moves import Moves, Normal
+from .roots import mask_of
+
+__all__ = ["Key", "Record", "Recorded", "Thread", "key_of", "thread_of"]
+
+Thread: TypeAlias = tuple[str, bool]
+"""A conversation by its id, and whether it is the side calls of it."""
+
+
+class Key(NamedTuple):
+    """What a call asks: equal for calls that a replay answers alike."""
+
+    moves: Moves
+    tools: tuple[str, ...]
+    """The names of the tools that it offers, sorted."""
+
+
+class Recorded(NamedTuple):
+    """One recorded turn."""
+
+    number: int
+    turn: Turn
+    key: Key
+    conversation: Conversation
+
+    @property
+    def kind(self) -> CallKind:
+        return self.conversation.kind
+
+    @property
+    def thread(self) -> Thread:
+        """Its conversation; a side call has that of its main conversation, and is no part of it."""
+        return thread_of(self.conversation)
+
+    @property
+    def arrived(self) -> float:
+        """When it came: seconds since the epoch."""
+        return self.turn.started_at
+
+    @property
+    def settled(self) -> float:
+        return self.turn.started_at + self.turn.duration
+
+
+class Record:
+    """The turns of a trace by what they ask.
+
+    Args:
+        trace: it.
+        roots: the directories of its agents.
+        results: whether what tools gave counts.
+        redact: takes out of a request what the file does not hold.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        roots: Iterable[dict[str, str]] = (),
+        *,
+        results: bool = False,
+        redact: Callable[[Request], Request] | None = None,
+    ) -> None:
+        self.trace = trace
+        normal = self.normal = Normal(mask_of(roots), results=results)
+        conversations = trace.conversations
+        self.turns: tuple[Recorded, ...] = tuple(
+            Recorded(
+                number,
+                turn,
+                key_of(redact(turn.request) if redact else turn.request, normal),
+                conversations[turn.id],
+            )
+            for number, turn in enumerate(trace)
+        )
+        self.threads: dict[Thread, list[Recorded]] = {}
+        """The turns of each conversation, in the order in which they came."""
+        self._by_key: dict[Key, list[Recorded]] = {}
+        for each in sorted(self.turns, key=lambda each: each.arrived):
+            self.threads.setdefault(each.thread, []).append(each)
+            self._by_key.setdefault(each.key, []).append(each)
+
+    def asking(self, key: Key) -> list[Recorded]:
+        """The turns that ask this, in the order in which they came."""
+        return self._by_key.get(key, [])
+
+
+def key_of(request: Request, normal: Normal) -> Key:
+    """What a call asks."""
+    return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
+
+
+def thread_of(conversation: Conversation) -> Thread:
+    """A conversation, and whether the call is a side call of it."""
+    return conversation.id, conversation.kind == "side"

@@ -1,0 +1,32 @@
+"""What differs from run to run though nothing has changed: dates, times, durations, ids.
+
+Measured with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: each run says the date in one form or another, and
+names its conversations, tasks and items anew.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["steady"]
+
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
+_CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AP]M)?"
+_PATTERNS = {
+    "uuid": r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
+    "date": rf"\b\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?)?\b"
+    # `Thu Nov 26 2026`, `Thu Nov 26 20:15:32 UTC 2026`, `Thursday, November 26, 2026`
+    rf"|\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? +{_MONTH} +\d{{1,2}}(?: {_CLOCK}(?: [A-Z]{{3,4}})?)?(?:,? \d{{4}})?\b"
+    rf"|\b{_MONTH} +\d{{1,2}},? +(?:{_CLOCK}|\d{{4}})\b",  # as `ls -l` has it
+    "time": rf"\b{_CLOCK}\b",
+    "duration": r"\b\d+(?:\.\d+)? ?(?:ms|s|secs?|seconds?|minutes?)\b",
+    "id": r"\b(?:call|toolu|fc|fco|ctc|msg|ses|prt|rs|resp|run|task)_[A-Za-z0-9_]+\b"
+    r"|\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,}\b",
+    "number": r"(?<=>)\d+(?:\.\d+)?(?=</)",  # alone in a tag: tokens, milliseconds
+}
+_pattern = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS.items()))
+
+
+def steady(text: str) -> str:
+    """The text, with the kind of what differs from run to run in its place."""
+    return _pattern.sub(lambda found: f"<{found.lastgroup}>", text)

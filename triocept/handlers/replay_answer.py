@@ -1,0 +1,119 @@
+"""A recorded outcome, given again: an answer, a refusal, a stream that broke, a silence.
+
+Rules:
+
+1. What the agent was told is told verbatim: ids of calls, stop reason, usage (an agent decides by it when to compact
+   its history). Only its directories are those of now.
+2. What was refused is refused, what failed fails with the same status; where the agent had hung up it is left waiting,
+   for about as long as it was then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import msgspec
+import trio
+
+from .._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.response import Response, ResponsePart
+from .._rollout.exchange import Exchange
+from .._trace.message_key import arguments_value
+from .._trace.replay.pieces import pieces_of
+from .._trace.turn import Turn, TurnError
+from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
+
+__all__ = ["give_again", "moved"]
+
+HANG_UP = 10.0
+"""Seconds that an agent may wait longer than it did for an answer that it hung up on."""
+_PROVIDER = {kind.__name__: kind for kind in (UpstreamError, UpstreamTruncated, ContextLengthError)}
+
+
+async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], str], pace: float) -> None:
+    """Give an exchange the outcome of a recorded turn.
+
+    Args:
+        exchange: it.
+        turn: whose outcome.
+        translate: puts the live directories in the place of the recorded ones.
+        pace: by how much its times are multiplied.
+
+    Raises:
+        Refusal, UpstreamError: the outcome was one.
+        TimeoutError: the agent had hung up on this turn, and does not now.
+    """
+    begun = trio.current_time()
+    response = turn.response and moved(turn.response, translate, keeps_id=turn.dialect == exchange.dialect)
+    if turn.outcome != "answered":
+        if response is not None and response.content:
+            async with exchange.open_stream() as stream:
+                for piece in list(pieces_of(turn, response))[:-1]:
+                    await trio.sleep_until(begun + piece.at * pace)
+                    await stream.send(piece.event)
+                await _end_badly(turn, begun, pace)
+        await _end_badly(turn, begun, pace)
+    elif response is None or (turn.increments is None and (turn.first_event is None or not pace)):
+        await trio.sleep_until(begun + turn.duration * pace)
+        await exchange.respond(response or "")
+    else:
+        async with exchange.open_stream() as stream:
+            for piece in pieces_of(turn, response):
+                await trio.sleep_until(begun + piece.at * pace)
+                await stream.send(piece.event)
+
+
+def moved(response: Response, translate: Callable[[str], str], *, keeps_id: bool) -> Response:
+    """An answer with other directories; in another dialect than it was given in, an id is made for it."""
+    content = tuple([_moved_part(part, translate) for part in response.content])
+    return msgspec.structs.replace(response, content=content, id=response.id if keeps_id else "")
+
+
+async def _end_badly(turn: Turn, begun: float, pace: float) -> NoReturn:
+    error = turn.error or TurnError(type="", message="")
+    if turn.outcome == "abandoned":
+        await trio.sleep_until(begun + turn.duration + HANG_UP)
+        raise TimeoutError
+    await trio.sleep_until(begun + turn.duration * pace)
+    if (kind := _PROVIDER.get(error.type)) is not None:
+        raise kind(error.message, status=error.status or 502)
+    is_last = error.type == "LimitReached" or error.status == 503
+    raise Refusal(error.status or 500, error.message, should_retry=False if is_last else None)
+
+
+def _moved_part(part: ResponsePart, translate: Callable[[str], str]) -> ResponsePart:
+    match part:
+        case Text(text=text) | RefusalText(text=text):
+            return _with(part, "text", translate(text))
+        case Reasoning(text=text) if not part.blobs:  # else its provider has signed it
+            return _with(part, "text", translate(text))
+        case ToolCall(arguments=arguments):
+            return _with(part, "arguments", _moved_arguments(arguments, translate))
+        case _:
+            return part
+
+
+def _with(part: ResponsePart, name: str, text: str) -> ResponsePart:
+    return part if getattr(part, name) == text else msgspec.structs.replace(part, **{name: text})
+
+
+def _moved_arguments(arguments: str, translate: Callable[[str], str]) -> str:
+    """In the words of the record, if what was put in is JSON there."""
+    before = arguments_value(arguments)
+    after, replaced = _moved_json(before, translate), translate(arguments)
+    if before == arguments or arguments_value(replaced) == after:
+        return replaced
+    return msgspec.json.encode(after).decode()
+
+
+def _moved_json(value: Json, translate: Callable[[str], str]) -> Json:
+    match value:
+        case str():
+            return translate(value)
+        case dict():
+            return {name: _moved_json(inner, translate) for name, inner in value.items()}
+        case list():
+            return [_moved_json(inner, translate) for inner in value]
+        case _:
+            return value

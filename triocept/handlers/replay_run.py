@@ -1,0 +1,140 @@
+"""One live rollout that is answered by a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import trio
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .._rollout.exchange import Exchange
+from .._rollout.handler import Handler
+from .._rollout.rollout import Rollout
+from .._trace.conversation import Conversation
+from .._trace.replay.matching import Matching
+from .._trace.replay.moves import Normal
+from .._trace.replay.order import Order
+from .._trace.replay.record import Key, Record, Recorded, Thread, key_of, thread_of
+from .._trace.replay.roots import Started, mask_of, roots_of, translation
+from .replay_answer import give_again
+from .replay_gate import Gate
+from .replay_miss import miss, unending
+
+__all__ = ["Plan", "ReplayRun"]
+
+
+class Plan(NamedTuple):
+    """What a replay is to do; see `Replay`."""
+
+    record: Record
+    order: Order
+    nearest: bool
+    pace: float
+    """By how much recorded times are multiplied."""
+    fork: Recorded | None
+    behind_fork: frozenset[int]
+    """The fork, and what follows from it."""
+    then: Handler | None
+    results: bool
+    roots: Sequence[dict[str, str]]
+    paths: Mapping[str, str]
+    redact: Callable[[Request], Request] | None
+
+
+class ReplayRun:
+    """What has happened so far."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._matching = Matching(plan.record)
+        self._gate = Gate(plan.order, plan.record.turns)
+        self._directories: _Directories | None = None
+        self._forked: set[Thread] = set()
+        """Live conversations that go their own way."""
+        self._is_open = plan.then is not None and plan.fork is None
+        """Whether what the record does not have goes to `then`."""
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Give an exchange what was recorded, or let `then` answer."""
+        plan, here, conversation = self._plan, self._here(exchange.rollout), exchange.conversation
+        request = exchange.request if plan.redact is None else plan.redact(exchange.request)
+        key, live = key_of(request, here.normal), thread_of(conversation)
+        found = None if live in self._forked else self._find(key, conversation)
+        if found is not None and found.number not in plan.behind_fork:
+            await self._give(exchange, conversation, found, here)
+        elif found is not None or self._is_open or live in self._forked:
+            self._forked.add(live)
+            await self._go_on(exchange, found)
+        else:
+            await trio.lowlevel.checkpoint()
+            raise miss(plan.record, key, conversation, exchange.rollout.id)
+
+    def _find(self, key: Key, conversation: Conversation) -> Recorded | None:
+        found = self._matching.exact(key, conversation)
+        if found is None and self._plan.nearest:
+            return self._matching.nearest(key, conversation)
+        return found
+
+    async def _go_on(self, exchange: Exchange, found: Recorded | None) -> None:
+        """Let `then` answer what follows from the fork, or is new."""
+        fork, then = self._plan.fork, self._plan.then
+        assert then is not None
+        self._is_open = True
+        self._gate.drop(self._plan.behind_fork)
+        note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout}
+        if fork is not None:
+            note["fork"] = fork.turn.id
+            note["turn"] = fork.turn.id if found is fork else None
+        exchange.annotate(replay=note)
+        await then(exchange)
+
+    async def _give(
+        self, exchange: Exchange, conversation: Conversation, found: Recorded, here: _Directories
+    ) -> None:
+        """Give what was recorded, when it is its time."""
+        self._gate.note(found.number, settled=False)
+        note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id}
+        if differing := self._differing(exchange.request, found, here):
+            note["other_results"] = differing
+        try:
+            if missed := await self._gate.wait(found):
+                note["not_waited_for"] = missed
+            exchange.annotate(replay=note)
+            await give_again(exchange, found.turn, here.translate, self._plan.pace)
+        except trio.Cancelled:
+            self._matching.give_back(conversation, found)
+            raise
+        except TimeoutError:
+            raise unending(self._plan.record, found, exchange.rollout.id) from None
+        finally:
+            self._gate.note(found.number, settled=True)
+
+    def _differing(self, request: Request, found: Recorded, here: _Directories) -> list[str]:
+        """The ids of new results of tools that are not those of the record."""
+        before = found.turn.request.tool_results
+        normal = self._plan.record.normal
+        return [
+            now.id
+            for now, then in zip(request.tool_results, before, strict=False)
+            if here.normal.result(now) != normal.result(then)
+        ]
+
+    def _here(self, rollout: Rollout) -> _Directories:
+        """The directories of the live agents, of which there may be more by now."""
+        agents: Sequence[Started] = getattr(rollout.trace, "agents", ())
+        if self._directories is None or self._directories.count != len(agents):
+            self._directories = _Directories(self._plan, agents)
+        return self._directories
+
+
+class _Directories:
+    """Where the live agents are, as far as a replay has to know."""
+
+    def __init__(self, plan: Plan, agents: Sequence[Started]) -> None:
+        self.count = len(agents)
+        roots = roots_of(agents)
+        more = [{"more": path} for path in plan.paths.values()]
+        self.normal = Normal(mask_of([*roots, *more]), results=plan.results)
+        self.translate = translation(plan.roots, roots, plan.paths)
