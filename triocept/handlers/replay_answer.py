@@ -16,11 +16,12 @@ from typing import NoReturn
 import msgspec
 import trio
 
-from .._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.content import Reasoning, RefusalText, Text, ToolCall
 from .._canonical.response import Response, ResponsePart
 from .._rollout.exchange import Exchange
 from .._trace.message_key import arguments_value
 from .._trace.replay.pieces import pieces_of
+from .._trace.replay.roots import in_json
 from .._trace.turn import Turn, TurnError
 from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
 
@@ -101,19 +102,7 @@ def _with(part: ResponsePart, name: str, text: str) -> ResponsePart:
 def _moved_arguments(arguments: str, translate: Callable[[str], str]) -> str:
     """In the words of the record, if what was put in is JSON there."""
     before = arguments_value(arguments)
-    after, replaced = _moved_json(before, translate), translate(arguments)
+    after, replaced = in_json(before, translate), translate(arguments)
     if before == arguments or arguments_value(replaced) == after:
         return replaced
     return msgspec.json.encode(after).decode()
-
-
-def _moved_json(value: Json, translate: Callable[[str], str]) -> Json:
-    match value:
-        case str():
-            return translate(value)
-        case dict():
-            return {name: _moved_json(inner, translate) for name, inner in value.items()}
-        case list():
-            return [_moved_json(inner, translate) for inner in value]
-        case _:
-            return value

@@ -34,6 +34,7 @@ from ..._canonical.content import (
 )
 from ..._canonical.request import Request
 from ..message_key import NONCE, arguments_value
+from .roots import in_json
 from .volatile import steady
 
 __all__ = ["Move", "Moves", "Normal"]
@@ -92,14 +93,14 @@ class Normal:
             case RefusalText(text=text):
                 return Move(role, "refusal", self._mask(text))
             case ToolCall(name=name, arguments=arguments):
-                return Move(role, "call", self._mask(_text([name, arguments_value(arguments)])))
+                return Move(role, "call", _text([name, in_json(arguments_value(arguments), self._mask)]))
             case ToolResult():
                 return Move("tool", "result", self.result(part) if self._results else "")
             case Media(kind=kind, url=url, data=data):
                 digest = blake2b((data or "").encode(), digest_size=16).hexdigest()
                 return Move(role, "media", _text([kind, url, data and digest]))
             case Opaque(raw=raw):
-                return Move(role, "opaque", steady(self._mask(_text(_without_ids(raw)))))
+                return Move(role, "opaque", steady(_text(in_json(_without_ids(raw), self._mask))))
             case Reasoning():
                 return None
 

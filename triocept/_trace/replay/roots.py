@@ -16,7 +16,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-__all__ = ["MASK", "Started", "mask_of", "roots_of", "slug", "translation"]
+from ..._canonical.content import Json
+
+__all__ = ["MASK", "Started", "in_json", "mask_of", "roots_of", "slug", "translation"]
 
 MASK = "<root>"
 _FIELDS = ("cwd", "home", "config")
@@ -45,6 +47,19 @@ def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
         {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name)) and path.rstrip("/")}
         for agent in agents
     ]
+
+
+def in_json(value: Json, change: Callable[[str], str]) -> Json:
+    """A JSON value, its texts changed; names are left as they are."""
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {name: in_json(inner, change) for name, inner in value.items()}
+        case list():
+            return [in_json(inner, change) for inner in value]
+        case _:
+            return value
 
 
 def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:

@@ -1,0 +1,61 @@
+"""Traces for tests of the replay: turns at given times, in given conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
+from triocept._trace.replay.record import Record
+from triocept._trace.trace import TraceWriter
+from triocept.traces import CallKind, Conversation, OutcomeKind
+
+__all__ = ["called", "record_of", "resulted", "said", "turn"]
+
+
+def said(role: str, text: str) -> Message:
+    return Message(role, (Text(text),))  # type: ignore[arg-type]
+
+
+def called(name: str, id: str = "c1", **arguments: object) -> Message:  # noqa: A002
+    call = ToolCall.of(name, **arguments)
+    return Message("assistant", (ToolCall(call.name, call.arguments, id),))
+
+
+def resulted(text: str, id: str = "c1", role: str = "tool") -> Message:  # noqa: A002
+    return Message(role, (ToolResult(id=id, content=(Text(text),)),))  # type: ignore[arg-type]
+
+
+def turn(
+    came: float,
+    settled: float,
+    *messages: Message | str,
+    answer: str | Response = "ok",
+    of: str = "main",
+    kind: CallKind | None = None,
+    outcome: OutcomeKind = "answered",
+) -> Turn:
+    """A turn of the conversation `of`; one that is not called `main` is a sub-agent's."""
+    told = tuple(each if isinstance(each, Message) else said("user", each) for each in messages)
+    parent = None if of == "main" else "main"
+    return Turn(
+        id=f"x{came:g}",
+        rollout="r",
+        number=0,
+        dialect="anthropic_messages",
+        request=Request(dialect="anthropic_messages", model="m", messages=told, tools=(Tool(name="t"),)),
+        outcome=outcome,
+        response=Response.of(answer) if isinstance(answer, str) else answer,
+        conversation=Conversation(
+            id=of, parent=parent, kind=kind or ("sub_agent" if parent is not None else "main")
+        ),
+        started_at=came,
+        duration=settled - came,
+    )
+
+
+def record_of(turns: Sequence[Turn], **options: bool) -> Record:
+    """A record of these turns, in the order in which they settled."""
+    trace = Trace("r")
+    for each in sorted(turns, key=lambda turn: turn.started_at + turn.duration):
+        TraceWriter(trace).append(each)
+    return Record(trace, **options)

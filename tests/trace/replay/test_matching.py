@@ -1,0 +1,167 @@
+"""Which recorded turn answers a live call."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.trace.replay.recorded import called, record_of, resulted, said, turn
+from triocept import Message, Response, ToolCall, Turn
+from triocept._trace.replay.descent import TurnName, find_turn, following
+from triocept._trace.replay.difference import difference
+from triocept._trace.replay.matching import Matching
+from triocept._trace.replay.order import Order
+from triocept._trace.replay.record import Key, Record, key_of
+from triocept.traces import CallKind, Conversation
+
+LAUNCH = Response.of(ToolCall.of("Agent", prompt="SUBTASK: count the files"))
+TASK = "SUBTASK: count the files"
+
+
+class Live:
+    """A rollout that asks."""
+
+    def __init__(self, *turns: Turn) -> None:
+        self.record = record_of(turns)
+        self.matching = Matching(self.record)
+
+    def key(self, *messages: Message | str) -> Key:
+        return key_of(turn(0, 0, *messages).request, self.record.normal)
+
+    def ask(
+        self, *messages: Message | str, of: str = "live", kind: CallKind = "main", nearest: bool = False
+    ) -> str | None:
+        """The id of the turn that answers."""
+        find = self.matching.nearest if nearest else self.matching.exact
+        found = find(self.key(*messages), Conversation(id=of, kind=kind))
+        return None if found is None else found.turn.id
+
+
+def test_the_same_call_again_gets_the_same_turn_in_any_order() -> None:
+    live = Live(turn(0, 1, "a"), turn(2, 3, "b"))
+    assert [live.ask(text) for text in "bababb"] == ["x2", "x0", "x2", "x0", "x2", "x2"]
+    assert live.ask("c") is None
+
+
+def test_what_was_asked_several_times_is_answered_in_order_and_the_last_one_from_then_on() -> None:
+    live = Live(turn(0, 1, "a", outcome="refused"), turn(2, 3, "a", outcome="refused"), turn(4, 5, "a"))
+    assert [live.ask("a") for _ in range(5)] == ["x0", "x2", "x4", "x4", "x4"]
+
+
+def test_a_call_that_was_hung_up_on_is_the_last_to_be_chosen() -> None:
+    live = Live(turn(0, 1, "a", outcome="abandoned"), turn(2, 3, "a"), turn(4, 5, "b", outcome="abandoned"))
+    assert [live.ask("a"), live.ask("a"), live.ask("b")] == ["x2", "x2", "x4"]
+
+
+def test_two_sub_agents_with_one_task_keep_to_one_recorded_one_each() -> None:
+    live = Live(
+        turn(0, 1, "go", answer=LAUNCH),
+        turn(2, 3, TASK, of="a"),
+        turn(2.5, 3.5, TASK, of="b"),
+        turn(4, 5, TASK, said("assistant", "ok"), "more", of="a"),
+        turn(4.5, 5.5, TASK, said("assistant", "ok"), "more", of="b"),
+    )
+    more = (TASK, said("assistant", "ok"), "more")
+    assert live.ask(TASK, of="1", kind="sub_agent") == "x2"
+    assert live.ask(TASK, of="2", kind="sub_agent") == "x2.5"
+    assert live.ask(*more, of="2", kind="sub_agent") == "x4.5"
+    assert live.ask(*more, of="1", kind="sub_agent") == "x4"
+    assert live.ask(TASK, of="3", kind="sub_agent") in ("x2", "x2.5"), "nothing is consumed"
+
+
+def test_a_hang_up_gives_the_turn_back() -> None:
+    live = Live(turn(0, 1, "a"), turn(2, 3, "a"))
+    live.ask("a")
+    live.matching.give_back(Conversation(id="live"), live.record.turns[0])
+    assert live.ask("a") == "x0"
+
+
+def test_the_nearest_turn_has_most_moves_in_common_whatever_the_system_prompt_says() -> None:
+    record = (
+        turn(0, 1, said("system", "v1"), "go"),
+        turn(2, 3, said("system", "v1"), "go", called("t", a=1), resulted("x")),
+        turn(
+            4, 5, said("system", "v1"), "go", called("t", a=1), resulted("x"), called("t", a=2), resulted("y")
+        ),
+    )
+    live = Live(*record)
+    new = said("system", "v2")
+    assert live.ask(new, "go", called("t", a=1), resulted("x"), "hurry", nearest=True) == "x2"
+    assert live.ask(new, "go", called("t", a=1), resulted("x"), "hurry", nearest=True) == "x2", "again"
+
+
+def test_the_nearest_of_equals_is_the_first_that_the_conversation_has_not_had() -> None:
+    live = Live(turn(0, 1, "a"), turn(2, 3, "b"), turn(4, 5, TASK, of="sub"))
+    assert [live.ask(text, nearest=True) for text in ("u", "v", "v", "w")] == ["x0", "x2", "x2", None]
+
+
+FORKED = (
+    turn(0, 1, "go", answer=LAUNCH),
+    turn(1.2, 9, TASK, of="a"),
+    turn(2, 3, "go", "2", answer=Response.of(ToolCall.of("Agent", prompt="ANOTHER task of its own"))),
+    turn(3.5, 8, "ANOTHER task of its own", of="b"),
+    turn(4, 5, "go", "3"),
+    turn(4.5, 6, "title", kind="side"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        (0, {"x0", "x1.2", "x2", "x3.5", "x4"}),
+        (1, {"x2", "x3.5", "x4"}),
+        (-1, {"x4"}),
+        ("x1.2", {"x1.2"}),
+        (("b", 0), {"x3.5"}),
+    ],
+)
+def test_what_follows_a_turn_is_the_rest_of_its_conversation_and_the_sub_agents_that_begin_there(
+    name: TurnName, ids: set[str]
+) -> None:
+    record = record_of(FORKED)
+    found = following(record, Order(record), find_turn(record, name))
+    assert {record.turns[number].turn.id for number in found} == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("x9", "has no turn 'x9'"),
+        (3, "the main conversation of rollout r has 3 turns, and no 3"),
+        (-4, "no -4"),
+        (("c", 0), "conversation 'c' of rollout r has 0 turns"),
+    ],
+)
+def test_a_turn_that_is_not_there_is_told_with_what_is(name: TurnName, problem: str) -> None:
+    with pytest.raises(LookupError, match=problem):
+        find_turn(record_of(FORKED), name)
+
+
+def shown(record: Record, *messages: Message | str) -> list[str]:
+    live = key_of(turn(0, 0, *messages).request, record.normal)
+    return difference(record.turns[0].key, live).splitlines()
+
+
+def test_a_difference_shows_where_two_calls_part() -> None:
+    record = record_of([turn(0, 1, "go", called("t", a=1), resulted("x"), "and then " + "y" * 300)])
+    assert shown(record, "go", called("t", a=1), resulted("x"), "and then not") == [
+        "  3 moves the same",
+        "- user text, from character 9: and then " + "y" * 151 + "…",
+        "+ user text, from character 9: and then not",
+    ]
+    assert shown(record, "go", called("t", a=2)) == [
+        "  1 moves the same",
+        '- assistant call, from character 10: ["t",{"a":1}]',
+        '+ assistant call, from character 10: ["t",{"a":2}]',
+        "- tool result: ",
+        "- user text: and then " + "y" * 151 + "…",
+    ]
+
+
+def test_a_difference_of_tools_is_one_too() -> None:
+    record = record_of([turn(0, 1, "go")])
+    live = record.turns[0].key._replace(tools=("u",))
+    assert difference(record.turns[0].key, live).splitlines() == [
+        "- tools: t",
+        "+ tools: u",
+        "  1 moves the same",
+    ]

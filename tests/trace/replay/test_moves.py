@@ -1,0 +1,156 @@
+"""Two runs have the same moves if nothing but the world differs, and other ones if the agent did something else."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trace.replay.recorded import called, resulted, said
+from triocept import Message, Request, Text, ToolCall, ToolResult
+from triocept._trace.replay.moves import Moves, Normal
+from triocept._trace.replay.roots import mask_of
+from triocept._trace.replay.volatile import steady
+from triocept.nouns import Blob, Media, Opaque, Reasoning, RefusalText
+
+WORDS = st.text(string.ascii_lowercase + " ", min_size=1, max_size=12).filter(str.strip)
+CALLS = st.builds(
+    lambda name, values, its: ToolCall(name, msgspec.json.encode(values).decode(), its),
+    st.sampled_from(["bash", "read"]),
+    st.dictionaries(WORDS, WORDS | st.integers(-9, 9), max_size=2),
+    st.uuids().map(str),
+)
+MESSAGES = st.one_of(
+    st.builds(said, st.sampled_from(["system", "user", "assistant"]), WORDS),
+    st.builds(lambda calls: Message("assistant", tuple(calls)), st.lists(CALLS, min_size=1, max_size=2)),
+    st.builds(resulted, WORDS, st.uuids().map(str)),
+)
+CONVERSATIONS = st.lists(MESSAGES, min_size=1, max_size=6)
+
+
+def moves(*messages: Message, roots: dict[str, str] | None = None, results: bool = False) -> Moves:
+    request = Request(dialect="openai_chat", model="m", messages=messages)
+    return Normal(mask_of([roots or {}]), results=results).moves(request)
+
+
+def in_other_words(message: Message, number: int) -> Message:
+    """The same, as another dialect, or the same one in another run, has it."""
+    parts: list[Any] = []
+    for part in message.content:
+        match part:
+            case ToolCall():
+                spaced = msgspec.json.format(part.arguments, indent=2)
+                parts += [
+                    Reasoning("hm", (Blob("d", "k", f"{number}"),)),
+                    ToolCall(part.name, spaced, f"id{number}"),
+                ]
+            case ToolResult():
+                parts.append(ToolResult(id=f"id{number}", content=(Text(f"other {number}"),), is_error=True))
+            case Text(text=text):
+                cut = len(text) // 2 if text == text.strip() and " " not in text else 0
+                parts += (
+                    [Text(""), Text(text, {"cache_control": {"type": "ephemeral"}})]
+                    if not cut
+                    else [Text(text)]
+                )
+    role = {"system": "developer", "tool": "user"}.get(message.role, message.role)
+    return Message(role, tuple(parts), extra={"n": number})  # type: ignore[arg-type]
+
+
+@given(CONVERSATIONS)
+def test_another_run_in_another_dialect_has_the_same_moves(messages: list[Message]) -> None:
+    others = [in_other_words(message, number) for number, message in enumerate(messages)]
+    assert moves(*messages) == moves(*others)
+
+
+@given(CONVERSATIONS)
+def test_messages_of_one_role_may_be_one_or_several(messages: list[Message]) -> None:
+    apart = [Message(message.role, (part,)) for message in messages for part in message.content]
+    assert moves(*messages) == moves(*apart)
+
+
+@given(CONVERSATIONS, WORDS)
+def test_what_comes_behind_changes_nothing_before(messages: list[Message], more: str) -> None:
+    mine, longer = moves(*messages), moves(*messages, called("t"), said("user", more))
+    assert longer[: len(mine)] == mine
+    assert len(longer) > len(mine)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (said("user", "a"), said("user", "b")),
+        (said("user", "a"), said("system", "a")),
+        (said("assistant", "at 10:00"), said("assistant", "at 11:00")),
+        (called("t", a=1), called("t", a=2)),
+        (called("t", a=1), called("u", a=1)),
+        (called("t"), resulted("x")),
+        (
+            Message("user", (Media(kind="image", data="AAAA"),)),
+            Message("user", (Media(kind="image", data="BBBB"),)),
+        ),
+        (Message("user", (Opaque("d", {"type": "x"}),)), Message("user", (Opaque("d", {"type": "y"}),))),
+        (Message("assistant", (RefusalText("no"),)), said("assistant", "no")),
+    ],
+)
+def test_what_the_agent_or_the_model_said_otherwise_is_another_move(one: Message, other: Message) -> None:
+    assert moves(one) != moves(other)
+
+
+def test_what_a_tool_gave_counts_only_where_it_is_asked_for() -> None:
+    assert moves(resulted("4 files")) == moves(resulted("5 files"))
+    assert moves(resulted("4 files"), results=True) != moves(resulted("5 files"), results=True)
+    assert moves(resulted("at 10:00"), results=True) == moves(resulted("at 11:30"), results=True)
+
+
+def test_the_number_of_results_counts() -> None:
+    assert moves(resulted("a"), resulted("b")) != moves(resulted("a"))
+
+
+def test_a_line_that_means_nothing_is_left_out() -> None:
+    nonce = said("system", "x-anthropic-billing-header: cc_version=1; nonce=abc")
+    assert moves(nonce, said("user", "hi")) == moves(said("user", "hi"))
+
+
+def test_directories_are_masked_in_texts_and_arguments() -> None:
+    def run(home: str) -> Moves:
+        return moves(
+            said("system", f"You are in {home}/work. Notes: {home}/.claude/projects/{slug(home)}-work/a.txt"),
+            called("bash", command=f"ls {home}/work/x"),
+            roots={"cwd": f"{home}/work", "home": home},
+        )
+
+    def slug(path: str) -> str:
+        return path.replace("/", "-").replace(".", "-")
+
+    assert run("/home/ann") == run("/mnt/run.7/bob")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Today is 2026-11-26.", "Today is 2027-01-02."),
+        ("at 2026-11-26T10:00:01Z", "at 2026-11-27T23:10:59.25Z"),
+        ("Thu Nov 26 2026", "Fri Nov 27 2026"),
+        ("Thu Nov 26 20:15:32 UTC 2026", "Fri Nov  7 01:05:02 CET 2025"),
+        ("Thursday, November 26, 2026", "Monday, December 7, 2026"),
+        ("-rw-r--r-- Nov 26 20:15 a", "-rw-r--r-- Jan  2 09:05 a"),
+        ("Wall time: 0.0555 seconds", "Wall time: 12 seconds"),
+        ("took 35ms", "took 12.5ms"),
+        ("8f14e45f-ceea-467f-a0e6-7a0f5a0d9a3b", "00000000-ceea-467f-a0e6-7a0f5a0d9a3c"),
+        ("task a81c3f0 ended", "task 0b1c2d3e4f ended"),
+        ("call_abc123", "call_XYZ"),
+        ("<tokens>12</tokens><ms>3.5</ms>", "<tokens>9</tokens><ms>100</ms>"),
+    ],
+)
+def test_what_differs_from_run_to_run_is_told_alike(one: str, other: str) -> None:
+    assert steady(one) == steady(other) != one
+
+
+@pytest.mark.parametrize("text", ["version 2 of 10", "defaced", "123456", "see section 4.2", "May I ask"])
+def test_what_does_not_differ_is_left_as_it_is(text: str) -> None:
+    assert steady(text) == text

@@ -1,0 +1,138 @@
+"""What an answer waits for, where sub-agents run beside; and nothing ever waits for what can only come later."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trace.replay.recorded import record_of, said, turn
+from triocept import Response, ToolCall, Turn
+from triocept._trace.replay.order import Happening, Order
+
+LAUNCH = Response.of(ToolCall.of("Agent", prompt="SUBTASK: count the files"))
+TASK = said("user", "SUBTASK: count the files")
+
+
+def waits(*turns: Turn) -> dict[str, set[str]]:
+    """By a turn's id, what it waits for: `x1` to have settled, `x1?` to have come."""
+    record = record_of(turns)
+    order = Order(record)
+    name = {each.number: each.turn.id for each in record.turns}
+    return {
+        name[each.number]: {name[it.number] + ("" if it.settled else "?") for it in order.before(each.number)}
+        for each in record.turns
+        if order.before(each.number)
+    }
+
+
+def test_without_sub_agents_nothing_waits() -> None:
+    assert waits(turn(0, 1, "go"), turn(2, 3, "go", "on"), turn(0, 5, "title", kind="side")) == {}
+
+
+def test_the_call_that_a_sub_agents_end_is_pushed_behind_waits_for_that_end() -> None:
+    """The main conversation asks at 2, is answered at 3 and asks again at 6; the sub-agent ended at 5."""
+    found = waits(
+        turn(0, 1, "go", answer=LAUNCH),
+        turn(1.5, 5, TASK, of="a"),
+        turn(2, 3, "go", "2"),
+        turn(6, 7, "go", "2", "told"),
+    )
+    assert found == {"x2": {"x1.5"}, "x1.5": {"x2?"}}
+
+
+def test_an_end_waits_for_the_calls_that_came_before_it_and_holds_up_none_of_them() -> None:
+    found = waits(
+        turn(0, 1, "go", answer=LAUNCH),
+        turn(1.5, 8, TASK, of="a"),
+        turn(2, 3, "go", "2"),
+        turn(6, 7, "go", "3"),
+        turn(9, 10, "go", "4"),
+    )
+    assert found == {"x6": {"x1.5"}, "x1.5": {"x6?"}}
+
+
+def test_sub_agents_end_in_their_order() -> None:
+    found = waits(
+        turn(0, 1, "go", answer=LAUNCH),
+        turn(1.5, 5, TASK, of="a"),
+        turn(1.6, 4, TASK, of="b"),
+        turn(2, 3, "go", "2"),
+        turn(6, 7, "go", "told"),
+    )
+    assert found["x1.5"] == {"x2?", "x1.6"}
+    assert found["x2"] == {"x1.5", "x1.6"}
+
+
+def test_what_a_call_says_decides_where_it_came_in_the_moment_of_an_end() -> None:
+    """The end came 50 ms before the call at 6; that call tells nothing of it, the next one does."""
+    ended = turn(1.5, 5.95, TASK, of="a", answer="there are twelve files in it")
+    before = (turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", "2"), turn(6, 7, "go", "3"))
+    untold = waits(*before, turn(9, 10, "go", "the agent says: there are twelve files in it"))
+    assert untold == {"x6": {"x1.5"}, "x1.5": {"x6?"}}
+    told = waits(
+        *before[:3], turn(6, 7, "go", "it says: there are twelve files in it"), turn(9, 10, "go", "4")
+    )
+    assert told == {"x2": {"x1.5"}, "x1.5": {"x2?"}}
+
+
+def test_a_call_that_takes_no_news_is_no_race() -> None:
+    """A compaction's call tells nothing of an end half a second before it, and sees it all the same."""
+    ended = turn(1.5, 5.5, TASK, of="a", answer="there are twelve files in it")
+    found = waits(
+        *(turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", "2"), turn(6, 7, "summarise")),
+        turn(9, 10, "summary", "it says: there are twelve files in it"),
+    )
+    assert found == {"x2": {"x1.5"}, "x1.5": {"x2?"}}
+
+
+def test_nothing_waits_for_a_sub_agent_that_it_has_itself_begun() -> None:
+    """It ended before the next call came: an agent that waits for it by itself."""
+    found = waits(turn(0, 1, "go", answer=LAUNCH), turn(1.5, 2, TASK, of="a"), turn(3, 4, "go", "result"))
+    assert found == {"x1.5": {"x0?"}}
+
+
+STEPS = st.lists(st.floats(0.01, 2), min_size=2, max_size=8)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Turn]:
+    """Any run of a main conversation that launches sub-agents."""
+    turns: list[Turn] = []
+    at, launched = 0.0, [0.0]
+    subs = draw(st.lists(STEPS, max_size=4))
+    for number, step in enumerate(draw(STEPS)):
+        settled = at + step * draw(st.floats(0.1, 0.9))
+        answer: str | Response = LAUNCH if number < len(subs) else "ok"
+        turns.append(turn(at, settled, "go", str(number), answer=answer))
+        launched.append(settled)
+        at += step
+    for name, steps in enumerate(subs):
+        at = launched[draw(st.integers(1, min(len(launched) - 1, name + 1)))] + 0.001
+        for number, step in enumerate(steps):
+            settled = at + step * draw(st.floats(0.1, 0.9))
+            turns.append(turn(at, settled, TASK, str(number), of=f"sub{name}"))
+            at += step
+    return turns
+
+
+@settings(max_examples=60, deadline=None)
+@given(runs())
+def test_no_run_ever_waits_for_itself(turns: list[Turn]) -> None:
+    """An agent whose calls come when the answers before them were given is answered to its end."""
+    record = record_of(turns)
+    order = Order(record)
+    happened: set[Happening] = set()
+    while len(happened) < 2 * len(turns):
+        before = len(happened)
+        for thread, family in record.threads.items():
+            launch = order.launches.get(thread)
+            free = launch is None or Happening(launch.number, settled=True) in happened
+            for each in family:
+                came, settled = Happening(each.number, settled=False), Happening(each.number, settled=True)
+                if not free:
+                    break
+                happened.add(came)
+                if happened.issuperset(order.before(each.number)):
+                    happened.add(settled)
+                free = settled in happened
+        assert len(happened) > before, "stuck"
