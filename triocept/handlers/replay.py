@@ -86,7 +86,7 @@ class Replay:
             check_handler(then)
         elif until is not None:
             raise TypeError("until says where another handler takes over: say which, too: then=handler")
-        roots = roots_of(getattr(trace, "agents", ()))
+        roots = roots_of(trace.agents)
         record = Record(
             trace, [*roots, *({"more": path} for path in paths or ())], results=compare_results, redact=redact
         )

@@ -123,7 +123,7 @@ class ReplayRun:
 
     def _here(self, rollout: Rollout) -> _Directories:
         """The directories of the live agents, of which there may be more by now."""
-        agents: Sequence[Started] = getattr(rollout.trace, "agents", ())
+        agents = rollout.trace.agents
         if self._directories is None or self._directories.count != len(agents):
             self._directories = _Directories(self._plan, agents)
         return self._directories

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from tests.trace.replay.recorded import record_of, said, turn
 from triocept import Response, ToolCall, Turn
 from triocept._trace.replay.order import Happening, Order
 
-LAUNCH = Response.of(ToolCall.of("Agent", prompt="SUBTASK: count the files"))
+LAUNCH = Response.of("Agent", ToolCall.of("Agent", prompt="SUBTASK: count the files"))
 TASK = said("user", "SUBTASK: count the files")
 
 
@@ -63,26 +64,44 @@ def test_sub_agents_end_in_their_order() -> None:
     assert found["x2"] == {"x1.5", "x1.6"}
 
 
-def test_what_a_call_says_decides_where_it_came_in_the_moment_of_an_end() -> None:
-    """The end came 50 ms before the call at 6; that call tells nothing of it, the next one does."""
-    ended = turn(1.5, 5.95, TASK, of="a", answer="there are twelve files in it")
-    before = (turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", "2"), turn(6, 7, "go", "3"))
-    untold = waits(*before, turn(9, 10, "go", "the agent says: there are twelve files in it"))
+OK = said("assistant", "ok")
+ENDED = turn(1.5, 5.95, TASK, of="a", answer="there are twelve files in it")
+NEWS = "the agent says: there are twelve files in it"
+
+
+def test_what_calls_say_of_an_end_decides_where_it_is_put() -> None:
+    """The end was seen 50 ms before the call at 6, which tells nothing of it: it was on its way; the next one does."""
+    before = (turn(0, 1, "go", answer=LAUNCH), ENDED, turn(2, 3, "go", "2"))
+    untold = waits(*before, turn(6, 7, "go", "2", OK, "3"), turn(9, 10, "go", "2", OK, "3", OK, NEWS))
     assert untold == {"x6": {"x1.5"}, "x1.5": {"x6?"}}
-    told = waits(
-        *before[:3], turn(6, 7, "go", "it says: there are twelve files in it"), turn(9, 10, "go", "4")
-    )
+    told = waits(*before, turn(6, 7, "go", "2", OK, NEWS), turn(9, 10, "go", "2", OK, NEWS, OK, "4"))
     assert told == {"x2": {"x1.5"}, "x1.5": {"x2?"}}
 
 
-def test_a_call_that_takes_no_news_is_no_race() -> None:
-    """A compaction's call tells nothing of an end half a second before it, and sees it all the same."""
-    ended = turn(1.5, 5.5, TASK, of="a", answer="there are twelve files in it")
-    found = waits(
-        *(turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", "2"), turn(6, 7, "summarise")),
-        turn(9, 10, "summary", "it says: there are twelve files in it"),
+def compacted(ended: Turn, at_once: str, later: str) -> dict[str, set[str]]:
+    """The main conversation is compacted by the call at 6; what it says then, at 9 and 12."""
+    return waits(
+        *(turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", said("assistant", "Agent"), "2")),
+        *(turn(6, 7, "go", said("assistant", "Agent"), "summarise"), turn(9, 10, "summary", at_once)),
+        turn(12, 13, "summary", at_once, OK, later),
     )
-    assert found == {"x2": {"x1.5"}, "x1.5": {"x2?"}}
+
+
+@pytest.mark.parametrize(
+    ("settled", "at_once", "later", "behind"),
+    [
+        (5.95, NEWS, "on", "x2"),  # what follows a compaction tells what was there before its call
+        (5.95, "on", NEWS, "x6"),  # it ended when that call was on its way
+        (6.5, "on", NEWS, "x6"),
+        (9.5, "on", NEWS, "x9"),
+    ],
+)
+def test_what_is_told_behind_a_compaction_decides_too(
+    settled: float, at_once: str, later: str, behind: str
+) -> None:
+    ended = turn(1.5, settled, TASK, of="a", answer="there are twelve files in it")
+    found = compacted(ended, at_once, later)
+    assert found == {behind: {"x1.5"}, "x1.5": {f"{behind}?"}}
 
 
 def test_nothing_waits_for_a_sub_agent_that_it_has_itself_begun() -> None:

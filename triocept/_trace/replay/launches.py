@@ -17,8 +17,6 @@ __all__ = ["launch_of", "told_in"]
 
 _LEAST = 12
 """Characters of a prompt, or an answer, that are no coincidence."""
-_LEAST_ID = 6
-"""Likewise of an id."""
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
@@ -44,22 +42,19 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> int | None:
-    """Which call of a conversation was the first into which a sub-agent's end had been pushed, by its place there.
+    """Which call of a conversation was the first into which what a sub-agent said at its end had been pushed, by its
+    place there; None: none was, or it said too little to be found.
 
     Args:
         ended: the sub-agent's turns.
         conversation: the turns of the one that launched it, in the order in which they came.
     """
     last = ended[-1]
-    _, slash, name = last.conversation.id.rpartition("/")
     said = last.turn.response.text.strip() if last.turn.response is not None else ""
-    signs = [name] if slash and len(name) >= _LEAST_ID else []
-    signs += [said] if len(said) >= _LEAST else []
+    if len(said) < _LEAST:
+        return None
     for place, each in enumerate(conversation):
-        if each.arrived < last.settled:
-            continue
-        told = "\n".join(_told(each))
-        if any(sign in told for sign in signs):
+        if each.arrived >= last.settled and any(said in told for told in _told(each)):
             return place
     return None
 
