@@ -93,6 +93,7 @@ def compacted(ended: Turn, at_once: str, later: str) -> dict[str, set[str]]:
         (5.95, NEWS, "on", "x2"),  # what follows a compaction tells what was there before its call
         (5.95, "on", NEWS, "x6"),  # it ended when that call was on its way
         (6.5, "on", NEWS, "x6"),
+        (7.5, "on", NEWS, "x9"),  # what follows is made when the summary is there
         (9.5, "on", NEWS, "x9"),
     ],
 )

@@ -51,6 +51,8 @@ class _SubAgent(NamedTuple):
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
         told = told_in(self.turns, self.family)
         place = seen if told is None or told == 0 else self._place_of(told, seen)
+        if self._compacts(place) and self.family[place].settled < self.last.settled:
+            place += 1  # what follows has been made of what there was
         return self.family[place] if place >= 0 else None
 
     def _place_of(self, told: int, seen: int) -> int:
@@ -67,7 +69,7 @@ class _SubAgent(NamedTuple):
 
     def _compacts(self, place: int) -> bool:
         """Whether a call is a compaction's: it goes on from an earlier one, and what follows it from none."""
-        if place < 1 or self._goes_on(place) or self._goes_on(place + 1):
+        if not 0 < place < len(self.family) - 1 or self._goes_on(place) or self._goes_on(place + 1):
             return False
         return self.parents[self.family[place].turn.id] is not None
 
