@@ -82,6 +82,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "triocept/_process/output.py": ("tests/agent/test_output.py", *_AGENT),
     "triocept/_process/process.py": (*_AGENT, "tests/agent/test_output.py"),
+    "triocept/_rollout/alike.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/retries.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/workers.py": (*_ROLLOUT, *_CALLS),
     "triocept/_rollout/service_calls.py": (*_SERVICES, *_RECORDS, *_LIMITS[:1], *_ROLLOUT),

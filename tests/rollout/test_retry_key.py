@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from triocept import Message, Request, Text, Tool, ToolResult
-from triocept._rollout.retries import attempt_of, retry_key, same_request
+from triocept._rollout.answer import Answer
+from triocept._rollout.calls import Calls
+from triocept._rollout.retries import Retry, attempt_of, retry_key, same_request
+from triocept.dialects import dialect
 from triocept.nouns import Opaque, OutputFormat, ToolChoice
 
 COUNT = "x-stainless-retry-count"
@@ -120,3 +126,70 @@ def test_a_cache_mark_within_the_content_of_a_block_says_nothing_to_the_model(pl
 
     assert same_request(said(MARK), said({}))
     assert not same_request(said({"citations": []}), said({}))
+
+
+def test_a_cache_mark_within_what_chat_completions_wrap_a_tool_or_a_part_in_says_nothing_to_the_model() -> (
+    None
+):
+    """litellm and OpenRouter take one there."""
+
+    def said(mark: dict[str, object], **schema: object) -> Request:
+        function = {"name": "f", "parameters": {"type": "object", "properties": schema}} | mark
+        image = {"type": "image_url", "image_url": {"url": "https://x.invalid/a.png"} | mark}
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"} | mark}
+        messages = [
+            {"role": "user", "content": [{"type": "text", "text": "look"}, image]},
+            {"role": "assistant", "tool_calls": [call]},
+        ]
+        tools = [
+            {"type": "function", "function": function},
+            {"type": "custom", "custom": {"name": "g"} | mark},
+        ]
+        return dialect("openai_chat").parse_request({"model": "m", "messages": messages, "tools": tools})
+
+    assert same_request(said(MARK), said({}))
+    assert not same_request(said({"x": 1}), said({}))
+    assert not same_request(said({}, cache_control={"type": "string"}), said({}))
+
+
+class Looked(SimpleNamespace):
+    """An exchange that runs, and counts how often it is looked at."""
+
+    __hash__ = object.__hash__
+    looks = 0
+
+    @property
+    def settled(self) -> bool:
+        Looked.looks += 1
+        return False
+
+
+def test_equal_calls_are_not_all_looked_through_for_each_that_is_asked_again() -> None:
+    """Eight thousand, whose clients had left, took seven seconds, in the event loop."""
+    one, calls = request(), Calls("join")
+    like = retry_key(one, None)
+    exchanges: list[Any] = [Looked(request=one, retry_key=like, answer=Answer()) for _ in range(500)]
+    for exchange in exchanges:
+        calls.add(exchange)
+        calls.leave(exchange.answer.subscribe(), exchange)
+        exchange.answer._subscriptions.clear()
+    Looked.looks = 0
+    for exchange in exchanges:
+        assert calls.find(one, like, Retry.FIRST, named=False) is exchange
+        exchange.answer.subscribe()
+    assert calls.find(one, like, Retry.FIRST, named=False) is None
+    assert calls.find(one, like, Retry.MARKED, named=False) is exchanges[0]
+    assert Looked.looks < 5 * len(exchanges)
+
+
+def test_a_call_that_was_lost_asked_again_and_lost_again_is_found_again() -> None:
+    one, calls = request(), Calls("join")
+    like = retry_key(one, None)
+    exchange: Any = Looked(request=one, retry_key=like, answer=Answer())
+    calls.add(exchange)
+    for _ in range(3):
+        subscription = exchange.answer.subscribe()
+        assert calls.find(one, like, Retry.FIRST, named=False) is None
+        subscription.close()
+        calls.leave(subscription, exchange)
+        assert calls.find(one, like, Retry.FIRST, named=False) is exchange

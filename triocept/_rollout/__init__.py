@@ -14,7 +14,7 @@
 * `budget`: what a rollout may spend: `Limits`.
 * `registry`: which key belongs to which rollout. `addresses`: where a rollout can be reached.
 * `arrivals`: exchanges that nobody has taken yet. `calls`: the connections that wait for them.
-* `retries`: whether a call is another one's repetition.
+* `retries`: whether a call is another one's repetition. `alike`: which of those that run it repeats.
 * `event_loop`: that it is trio's.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model.

@@ -23,6 +23,7 @@ import trio
 
 from .._canonical.request import Request
 from .._trace.turn import Turn
+from .alike import Alike
 from .answer import Answer, Subscription
 from .condition import Condition
 from .exchange_core import ExchangeCore
@@ -39,62 +40,6 @@ Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 KEPT_ANSWERS = 64
 """How many of the last answers a retry can get again: those that nobody has got are kept longest. They are those of the
 trace, not copies."""
-
-
-class _Alike:
-    """The exchanges of one retry key that are not recorded yet.
-
-    There may be thousands, of agents that sample: what one says is read once, and no sooner than somebody asks.
-    """
-
-    __slots__ = ("_lost", "_meanings", "_saying", "_unread", "_unread_lost", "exchanges")
-
-    def __init__(self) -> None:
-        self.exchanges: dict[ExchangeCore, None] = {}
-        self._lost: dict[ExchangeCore, None] = {}
-        """Those of them that some connection has left."""
-        self._unread: dict[ExchangeCore, None] = {}
-        self._unread_lost: dict[ExchangeCore, None] = {}
-        self._meanings: dict[ExchangeCore, bytes] = {}
-        self._saying: dict[bytes, dict[ExchangeCore, None]] = {}
-        """By what they say, those that were read."""
-
-    def add(self, exchange: ExchangeCore) -> None:
-        self.exchanges[exchange] = self._unread[exchange] = None
-
-    def lose(self, exchange: ExchangeCore) -> None:
-        """A connection has left it."""
-        self._lost[exchange] = None
-        if exchange in self._unread:
-            del self._unread[exchange]
-            self._unread_lost[exchange] = None
-
-    def discard(self, exchange: ExchangeCore) -> None:
-        del self.exchanges[exchange]
-        for some in (self._lost, self._unread, self._unread_lost):
-            some.pop(exchange, None)
-        if (read := self._meanings.pop(exchange, None)) is not None:
-            del self._saying[read][exchange]
-            if not self._saying[read]:
-                del self._saying[read]
-
-    def find(self, request: Request, *, proven: bool) -> ExchangeCore | None:
-        """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
-        if not (proven or self._lost):
-            return None
-        self._read(self._unread_lost)
-        if proven:
-            self._read(self._unread)
-        same = self._saying.get(meaning(request), {})
-        useful = [other for other in same if not other.settled or isinstance(other.outcome, Answered)]
-        lost = (other for other in useful if other in self._lost and not other.answer.attended)
-        return next(lost, useful[0] if proven and useful else None)
-
-    def _read(self, unread: dict[ExchangeCore, None]) -> None:
-        for exchange in unread:
-            read = self._meanings[exchange] = meaning(exchange.request)
-            self._saying.setdefault(read, {})[exchange] = None
-        unread.clear()
 
 
 @dataclass(eq=False, slots=True)
@@ -182,7 +127,7 @@ class Calls:
 
     def __init__(self, on_retry: OnRetry) -> None:
         self.on_retry: OnRetry = on_retry
-        self._open: dict[Hashable, _Alike] = {}
+        self._open: dict[Hashable, Alike] = {}
         self._latest = _Latest()
         self._subscriptions: set[Subscription] = set()
         self._left = Condition()
@@ -220,7 +165,7 @@ class Calls:
     def add(self, exchange: ExchangeCore) -> None:
         """It begins."""
         if (alike := self._open.get(exchange.retry_key)) is None:
-            alike = self._open[exchange.retry_key] = _Alike()
+            alike = self._open[exchange.retry_key] = Alike()
         alike.add(exchange)
 
     def end(self, exchange: ExchangeCore, turn: Turn | None) -> None:

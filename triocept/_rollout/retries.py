@@ -18,12 +18,17 @@ from .._canonical.content import Json, ToolResult
 from .._canonical.request import Request
 from .._trace.conversation import Conversation
 
-__all__ = ["Retry", "attempt_of", "retry_key", "meaning", "retry_of", "same_request"]
+__all__ = ["RETRY_COUNT", "Retry", "attempt_of", "retry_key", "meaning", "retry_of", "same_request"]
 
 _CACHE_MARK = frozenset({"cache_control"})
 _OF_CALL = _CACHE_MARK | {"client_metadata", "metadata", "stream_options", "prompt_cache_key"}
 """Fields of the document itself that say nothing to the model. Within a schema they are names as any other."""
-_COUNT = "x-stainless-retry-count"
+_WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
+"""What chat completions wrap a tool or a part in: litellm and OpenRouter take a mark there, too."""
+_LEVELS = 8
+"""Of blocks in blocks, that are looked at: more than any dialect has."""
+RETRY_COUNT = "x-stainless-retry-count"
+"""How often the SDKs of OpenAI and Anthropic have tried before."""
 _CLAUDE = "x-claude-code-session-id"
 
 
@@ -41,7 +46,7 @@ class Retry(Enum):
 
 def attempt_of(headers: Mapping[str, str]) -> int:
     """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
-    count = headers.get(_COUNT, "0")
+    count = headers.get(RETRY_COUNT, "0")
     return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
 
 
@@ -49,7 +54,7 @@ def retry_of(headers: Mapping[str, str]) -> Retry:
     """What these headers (names in lower case) say of it."""
     if attempt_of(headers) > 1:
         return Retry.MARKED
-    return Retry.FIRST if _COUNT in headers and _CLAUDE not in headers else Retry.UNKNOWN
+    return Retry.FIRST if RETRY_COUNT in headers and _CLAUDE not in headers else Retry.UNKNOWN
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
@@ -88,7 +93,7 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
         | {"content": [_said_part(part) for part in message.get("content", ())]}
         for message in document["messages"]
     ]
-    said["tools"] = [_without(tool, _CACHE_MARK) for tool in document.get("tools", ())]
+    said["tools"] = [_unwrapped(_without(tool, _CACHE_MARK)) for tool in document.get("tools", ())]
     for name in ("tool_choice", "output_format"):
         if name in said:
             said[name] = _without(said[name], frozenset())
@@ -96,7 +101,7 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 
 
 def _said_part(part: dict[str, Json]) -> dict[str, Json]:
-    said = _without(part, _CACHE_MARK)
+    said = _unwrapped(_without(part, _CACHE_MARK))
     if "raw" in said:
         said["raw"] = _unmarked(said["raw"])
     if "content" in said:
@@ -104,16 +109,28 @@ def _said_part(part: dict[str, Json]) -> dict[str, Json]:
     return said
 
 
-def _unmarked(block: Json) -> Json:
+def _unwrapped(thing: dict[str, Json]) -> dict[str, Json]:
+    """A tool or a part without the marks that stand within what chat completions wrap it in."""
+    extra: dict[str, Json] = thing.get("extra") or {}
+    inner = {name: extra[name] for name in _WRAPPERS if isinstance(extra.get(name), dict)}
+    plain = {name: _unmarked(value) for name, value in inner.items()}
+    if plain == inner:
+        return thing
+    left = {name: plain.get(name, value) for name, value in extra.items() if plain.get(name) != {}}
+    rest = {name: value for name, value in thing.items() if name != "extra"}
+    return rest | {"extra": left} if left else rest
+
+
+def _unmarked(block: Json, levels: int = _LEVELS) -> Json:
     """A block that only its own dialect knows, without cache marks: on it, and on the blocks in its content (of a
     search result, or of a document whose source is content)."""
-    if not isinstance(block, dict):
+    if not isinstance(block, dict) or not levels:
         return block
     plain = {name: value for name, value in block.items() if name not in _CACHE_MARK}
     if isinstance(content := plain.get("content"), list):
-        plain["content"] = [_unmarked(inner) for inner in content]
+        plain["content"] = [_unmarked(inner, levels - 1) for inner in content]
     if isinstance(source := plain.get("source"), dict):
-        plain["source"] = _unmarked(source)
+        plain["source"] = _unmarked(source, levels - 1)
     return plain
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
 from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome
+from .._rollout.retries import RETRY_COUNT
 from .._rollout.rollout_core import RolloutCore
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
@@ -66,8 +68,6 @@ MAX_WARM = 16
 MAX_LANE = 256
 """Characters of a lane's name, which stands in each of its events."""
 GOING_AWAY = 1001
-RETRY_COUNT = "x-stainless-retry-count"
-"""OpenAI's SDKs count tries of the upgrade in it: it says nothing of the calls that come over the socket."""
 RESPONSES = dialect_named("openai_responses")
 
 log = logging.getLogger("triocept.endpoint")
@@ -243,6 +243,7 @@ class _Socket:
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
+        # OpenAI's SDKs count tries of the upgrade: that says nothing of the calls that come over the socket
         headers = redacted(self._head.headers, self._rollout)
         await self._rollout.answer_call(
             request,
@@ -349,8 +350,8 @@ class _Response:
             self._unsent += events_of(outcome.response)
         return not self._unsent
 
-    def break_silence(self, response_id: str) -> bool:
-        self._unsent += [event.data for event in self._documents.keepalive(response_id)]
+    def break_silence(self, announce: Callable[[], str]) -> bool:
+        self._unsent += [event.data for event in self._documents.keepalive(announce())]
         return not self._unsent
 
     def fail(self, error: Exception) -> bool:
