@@ -155,3 +155,36 @@ def test_a_value_in_the_tools_that_is_only_equal_is_read_anew(before: Any, after
     schema = MESSAGES.parse_request(said(after), memory=memory).tools[0].parameters
     assert schema is not None
     assert type(schema["properties"]["a"]["default"]) is type(after)
+
+
+def test_what_differs_in_the_order_of_its_keys_is_read_anew() -> None:
+    """A call's arguments are a text, and a prompt is made of a schema as it stands."""
+
+    def said(value: dict[str, Any]) -> dict[str, Any]:
+        use = {"type": "tool_use", "id": "t", "name": "f", "input": value}
+        messages = [{"role": "user", "content": "go"}, {"role": "assistant", "content": [use]}]
+        tool = {"name": "f", "input_schema": {"type": "object", "properties": value}}
+        return {"model": "m", "max_tokens": 5, "messages": messages, "tools": [tool]}
+
+    memory = Memory()
+    MESSAGES.parse_request(said({"a": 1, "b": 2}), memory=memory)
+    read = MESSAGES.parse_request(said({"b": 2, "a": 1}), memory=memory)
+    assert read.messages[1].tool_calls[0].arguments == '{"b":2,"a":1}'
+    schema = read.tools[0].parameters
+    assert schema is not None
+    assert list(schema["properties"]) == ["b", "a"]
+
+
+@pytest.mark.parametrize("depth", [100, 600])
+@pytest.mark.parametrize("place", ["metadata", "messages"])
+def test_what_is_nested_deeply_is_read_as_often_as_it_comes(place: str, depth: int) -> None:
+    def said() -> dict[str, Any]:
+        deep: dict[str, Any] = {}
+        for _ in range(depth):
+            deep = {"a": deep}
+        message = {"role": "user", "content": "go"} | ({"x": deep} if place == "messages" else {})
+        return {"model": "m", "messages": [message], "metadata": deep if place == "metadata" else {}}
+
+    chat, memory = dialect("openai_chat"), Memory()
+    first, second = (chat.parse_request(said(), memory=memory) for _ in range(2))
+    assert first == second

@@ -85,40 +85,51 @@ class Memory:
             parse: takes an item and its path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
-        same = _same_in_kind(items, old, equal_head(items, old))
+        same = _same_head(items, old)
         new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)
         return parsed  # type: ignore[return-value]
 
 
-def _same_in_kind(items: Sequence[Json], old: Sequence[Json], same: int) -> int:
-    """How many of so many equal items at the head say the same: `true` is no 1, and 1 no 1.0.
-
-    Both are written, which is what tells them apart at the speed of C (40 µs for 900 KB; into pages that are there
-    already, for new ones take 20 times as long).
-    """
-    if not same:
-        return 0
-    buffers = _buffers.pop() if _buffers else (bytearray(), bytearray())
+def _same_head(items: Sequence[Json], old: Sequence[Json]) -> int:
+    """How many items at the head say the same as the old ones."""
     try:
-        for buffer, side in zip(buffers, (items, old), strict=True):
-            _write(side[:same], buffer)
-        return same if buffers[0] == buffers[1] else _first_other(items, old, same)
-    except (
-        OverflowError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # a number beyond 64 bits: it is read afresh
+        same = equal_head(items, old)
+    except RecursionError:
         return 0
+    if _is_written_as(items[:same], old[:same]):
+        return same
+    return next((number for number in range(same) if not _is_written_as(items[number], old[number])), same)
+
+
+def _is_same(new: dict[str, Json], old: dict[str, Json]) -> bool:
+    """Whether they say the same."""
+    try:
+        return new == old and _is_written_as(new, old)
+    except RecursionError:
+        return False
+
+
+def _is_written_as(new: Json, old: Json) -> bool:
+    """Whether equal values are written alike: to Python `true` is 1, 1 is 1.0, and objects have no order.
+
+    So both are written, which is what tells them apart at the speed of C (40 µs for 900 KB; into pages that are there
+    already, for new ones take 20 times as long). What cannot be, a number beyond 64 bits, is another.
+    """
+    try:
+        buffers = _buffers.pop()
+    except IndexError:  # another thread may have taken the last
+        buffers = (bytearray(), bytearray())
+    try:
+        for buffer, value in zip(buffers, (new, old), strict=True):
+            _write(value, buffer)
+        return buffers[0] == buffers[1]
+    except (OverflowError, TypeError, ValueError, RecursionError):
+        return False
     finally:
-        if len(buffers[0]) <= _KEPT:
+        if max(map(len, buffers)) <= _KEPT:
             _buffers.append(buffers)
-
-
-def _first_other(items: Sequence[Json], old: Sequence[Json], same: int) -> int:
-    return next((number for number in range(same) if _bytes(items[number]) != _bytes(old[number])), same)
 
 
 _buffers: list[tuple[bytearray, bytearray]] = []
@@ -126,19 +137,3 @@ _buffers: list[tuple[bytearray, bytearray]] = []
 _KEPT = 4 * 1024 * 1024
 """Bytes of a buffer that is kept."""
 _write = msgspec.msgpack.Encoder().encode_into
-_bytes = msgspec.msgpack.Encoder(order="deterministic").encode
-
-
-def _is_same(new: dict[str, Json], old: dict[str, Json]) -> bool:
-    """Whether they say the same. `true` is no 1, and `false` no 0, though Python has them equal."""
-    return new == old and _has_kinds_of(new, old)
-
-
-def _has_kinds_of(new: dict[str, Json], old: dict[str, Json]) -> bool:
-    """For equal objects; those in another order are taken for others, which are read afresh."""
-    return [*map(type, new.values())] == [*map(type, old.values())] and all(
-        _has_kinds_of(value, old[name])
-        if type(value) is dict
-        else type(value) is not list or _same_in_kind(value, old[name], len(value)) == len(value)
-        for name, value in new.items()
-    )
