@@ -13,6 +13,7 @@ from typing import Any
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
@@ -189,7 +190,7 @@ async def cancel(client: Client, number: int) -> None:
 
 
 async def goaway(client: Client, number: int) -> None:
-    client.h2.close_connection()
+    client.h2.close_connection(h2.errors.ErrorCodes.INTERNAL_ERROR)
     await client.flush()
 
 
@@ -268,6 +269,44 @@ async def test_an_answer_of_which_the_end_waits_for_the_socket_is_not_delivered(
             async with opened(endpoint) as client:
                 await client.answer(await client.ask(rollout))
     assert len(rollout.trace) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_opens_no_more_streams_has_the_answers_to_those_that_are_open(
+    stream: bool,
+) -> None:
+    """Node's `session.close()` says GOAWAY, and waits. Its calls were abandoned."""
+    caught, go = trio.Event(), trio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        caught.set()
+        await go.wait()
+        await exchange.respond("x" * 100_000)
+
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(answer) as rollout:
+            async with opened(endpoint) as client:
+                number = await client.ask(rollout, stream=stream)
+                await caught.wait()
+                await client.stream.send_all(frames.GoAwayFrame(0).serialize() * 2)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                go.set()
+                await client.until(lambda: len(client.bodies.get(number, b"")) >= 60_000)
+                for window in (0, number):
+                    client.h2.increment_flow_control_window(100_000, window or None)
+                await client.flush()
+                await client.until(lambda: number in client.ended)
+                await client.end()
+    assert [turn.outcome for turn in rollout.trace] == ["answered"]
+
+
+async def test_a_client_that_opens_no_more_streams_and_waits_for_none_is_let_go() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint(http2=True) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with opened(endpoint) as client:
+                await client.answer(await client.ask(rollout))
+                await client.stream.send_all(frames.GoAwayFrame(0).serialize())
+                await client.end()
 
 
 async def test_an_answer_that_was_sent_is_delivered_though_its_client_leaves_at_once() -> None:
@@ -372,10 +411,12 @@ async def say_much(exchange: Exchange) -> None:
     await exchange.respond("x" * 12_000)
 
 
+@pytest.mark.parametrize("room", [0, 1, 5000])
 async def test_an_end_without_a_byte_waits_for_a_window_that_was_made_smaller_than_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """h2 4.3 did not send it, and the stream was never ended; its clients take it for a fault of the connection's."""
+    """h2 4.3 did not send it, and the stream was never ended; its clients take it for a fault of the connection's. It
+    needs no room beyond nothing."""
     smaller = trio.Event()
 
     async def stream(exchange: Exchange) -> None:
@@ -401,7 +442,9 @@ async def test_an_end_without_a_byte_waits_for_a_window_that_was_made_smaller_th
                 await client.until(lambda: client.h2.local_settings.initial_window_size == 10)
                 smaller.set()
                 await trio.testing.wait_all_tasks_blocked(0.01)
-                client.h2.update_settings({INITIAL_WINDOW: 5000})
+                assert number not in client.ended
+                window = client.h2.streams[number].inbound_flow_control_window
+                client.h2.increment_flow_control_window(room - window, number)
                 await client.flush()
                 await client.until(lambda: number in client.ended)
                 assert client.reset == {}

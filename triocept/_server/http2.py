@@ -115,6 +115,8 @@ class HTTP2:
         self._sent = trio.lowlevel.ParkingLot()
         self._keyless_until = trio.current_time() + limits.keyless_seconds
         self._head_until = inf
+        self._leaves = False
+        """Whether the client opens no more streams, and waits for the answers to those that are open."""
         self._says_eof = False
         self._over = trio.Event()
 
@@ -230,7 +232,9 @@ class HTTP2:
             case h2.events.RemoteSettingsChanged(changed_settings=changed) if WINDOW_SIZE in changed:
                 for stream in tuple(self._streams.values()):
                     self._maybe_let_on(stream)
-            case h2.events.ConnectionTerminated():  # h2 can send nothing any more
+            case h2.events.ConnectionTerminated(error_code=Codes.NO_ERROR) if self._streams:
+                self._leaves = True
+            case h2.events.ConnectionTerminated():
                 raise _Ended
 
     def _begin(self, number: int, event: h2.events.RequestReceived) -> None:
@@ -275,7 +279,7 @@ class HTTP2:
 
     def _maybe_end(self) -> None:
         self.connection.idle = not self._streams
-        if self.connection.idle and self.connection.ending and not self._over.is_set():
+        if self.connection.idle and (self.connection.ending or self._leaves) and not self._over.is_set():
             self.h2.close_connection()
             self.flush()
             self._nursery.start_soon(self._close)
@@ -370,7 +374,7 @@ class HTTP2:
 
     def _maybe_let_on(self, stream: Stream) -> None:
         """Its window may be larger now. Who is in the queue waits for something else."""
-        if stream not in self._queue and self.h2.window(stream.number) > 0:
+        if stream not in self._queue and self.h2.window(stream.number) >= stream.needs:
             stream.let_on()
 
     def _share_more(self) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.settings
 import hpack
 import trio
-from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame
 
 __all__ = ["Frames"]
 
@@ -93,6 +94,15 @@ class Frames(h2.connection.H2Connection):
         if not (isinstance(frame, HeadersFrame) or (isinstance(frame, DataFrame) and frame.data)):
             self.allowance -= RESET if self.keyless and isinstance(frame, RstStreamFrame) else 1
         return super()._receive_frame(frame)
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A client that opens no more streams has those that are open answered (RFC 9113, 6.8): Node's
+        `session.close()` waits for that. h2 would send nothing any more, which is right behind an error alone."""
+        if frame.error_code != h2.errors.ErrorCodes.NO_ERROR:
+            return super()._receive_goaway_frame(frame)
+        event = h2.events.ConnectionTerminated()
+        event.error_code = h2.errors.ErrorCodes.NO_ERROR
+        return [], [event]
 
     def is_flooded(self) -> bool:
         """Whether more came than is allowed."""

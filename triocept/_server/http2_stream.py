@@ -132,6 +132,8 @@ class Stream:
         self._ended = False
         self._continues = (b"expect", b"100-continue") in head.headers
         self._news = Condition()
+        self.needs = 1
+        """Bytes of room without which it cannot go on: an end without a byte needs none."""
         self.room = Condition()
         """Notified when there may be room for what it has to send, and when nobody wants that any more."""
 
@@ -263,8 +265,8 @@ class Stream:
         view = memoryview(data)
         try:
             while not self.gone and (view or last):
-                room = self._room()
-                if room < min(len(view), 1):
+                room, self.needs = self._room(), min(len(view), 1)
+                if room < self.needs:
                     await self._wait()
                     continue
                 self._put(bytes(view[:room]), last=last and len(view) <= room)
