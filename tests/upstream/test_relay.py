@@ -258,6 +258,73 @@ async def test_a_stream_that_began_with_a_no_op_of_ours_goes_on_in_our_words(
     assert "".join(texts) == "Hello, world."
 
 
+@pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES])
+async def test_a_whole_answer_that_is_late_is_recorded_under_the_id_that_its_agent_reads(
+    dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may go on from it; the white space before it tells it no id of ours."""
+    monkeypatch.setattr("triocept._server.delivery.HEAD_AFTER", 0.05)
+    body, silent = wire_whole(dialect), trio.Event()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await silent.wait()
+        await stream.send_all(whole(body))
+
+    with trio.fail_after(5):
+        async with staged(answer, dialect) as stage:
+            data = b""
+            async with stage.asking(dialect) as answered:
+                async for piece in answered.aiter_raw():
+                    data += piece
+                    silent.set()
+    assert data.strip() == body
+    (turn,) = stage.rollout.trace
+    assert turn.response is not None
+    assert turn.response.id == json.loads(data)["id"]
+
+
+async def test_who_joins_a_stream_that_began_with_a_no_op_of_ours_reads_the_same_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triocept._server.delivery.HEAD_AFTER", 0.05)
+    silent, read = trio.Event(), dict[int, bytes]()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        await stream.send_all(head())
+        await silent.wait()
+        await stream.send_all(b"".join(map(chunk, wire_stream(CHAT))) + END)
+
+    with trio.fail_after(5):
+        async with staged(answer, CHAT) as stage, trio.open_nursery() as nursery:
+
+            async def read_all(number: int, begun: trio.Event) -> None:
+                async with stage.asking(CHAT, stream=True) as answered:
+                    async for piece in answered.aiter_raw():
+                        read[number] = read.get(number, b"") + piece
+                        begun.set()
+
+            begun = trio.Event()
+            nursery.start_soon(read_all, 0, begun)
+            await begun.wait()
+            monkeypatch.setattr("triocept._server.delivery.HEAD_AFTER", 60)
+            again = {"authorization": f"Bearer {stage.rollout.api_key}", "x-stainless-retry-count": "1"}
+            body = json.dumps(body_of(CHAT, stream=True)).encode()
+            url = httpx2.URL(stage.rollout.base_url(CHAT) + "/chat/completions")
+
+            async def join() -> None:
+                async with httpx2.AsyncClient(verify=False) as client:
+                    read[1] = (await client.post(url, content=body, headers=again)).content
+
+            nursery.start_soon(join)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            silent.set()
+    (turn,) = stage.rollout.trace
+    assert turn.response is not None
+    for data in read.values():
+        chunks = [json.loads(line[6:]) for line in data.splitlines() if line.startswith(b"data: {")]
+        assert {each["id"] for each in chunks} == {turn.response.id}
+
+
 class Watching:
     """A recorder that notes what the agent had when a turn was recorded."""
 

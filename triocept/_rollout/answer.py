@@ -100,8 +100,12 @@ class Delivery(Protocol):
     def end(self, outcome: Outcome) -> bool:
         """How it ended; what is still to be written of it. Whether all is sent."""
 
-    def break_silence(self, response_id: str) -> bool:
-        """A no-op; the answer will have this id. Whether all is sent."""
+    def break_silence(self, announce: Callable[[], str]) -> bool:
+        """A no-op. Whether all is sent.
+
+        Args:
+            announce: gives the id that the answer will have: called if the client is told it.
+        """
 
     def fail(self, error: Exception) -> bool:
         """What its client is told, and the program, when it cannot say this answer. Whether all is sent."""
@@ -135,7 +139,7 @@ class Answer:
         self.response_id = response_id
         self.request_id = request_id
         self.announced = False
-        """Whether some agent was told `response_id` already: the answer must have it then."""
+        """Whether some agent was told `response_id` before the first entry: the answer must have it then."""
         self.entries: list[Entry] = []
         self.headers: Mapping[str, str] = {}
         """What the head of the answer says beside: a provider's request id, its rate limits; set before the first
@@ -359,7 +363,7 @@ class Subscription:
 
     def _break_silence(self, delivery: Delivery) -> None:
         try:
-            self._full = not delivery.break_silence(self._announce())
+            self._full = not delivery.break_silence(self._announce)
         except Exception as exc:
             self._error = exc
 

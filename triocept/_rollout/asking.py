@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
 import trio
@@ -42,7 +42,7 @@ class Asking:
         self.outcome = outcome
         return True
 
-    def break_silence(self, response_id: str) -> bool:
+    def break_silence(self, announce: Callable[[], str]) -> bool:
         """It is in no hurry."""
         return True
 

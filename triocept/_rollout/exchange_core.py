@@ -336,26 +336,29 @@ class ExchangeCore:
             raise Refusal(502, f"the answer is over {most} bytes", should_retry=False)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
-        """One piece of a provider's stream; its bytes go on as they are."""
+        """One piece of a provider's stream; its bytes go on as they are, unless they have another id than some agent
+        was told."""
+        data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)
         for event in events[:-1] if piece.last else events:
             fold.add(event)
             if self._increments is not None:
                 self._increments.add(event, trio.current_time() - self._start)
         if isinstance(end := events[-1] if events else None, ResponseEnd):
-            await self._end_stream(end, Relayed(piece.data, events))
+            await self._end_stream(end, Relayed(data, events))
             return
         if self.hold_calls:
             events = tuple([event for event in events if not self._held.hold(event)])
-        if piece.data or events:
-            await self._put(Relayed(piece.data, events))
+        if data or events:
+            await self._put(Relayed(data, events))
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def write_early(self, data: bytes) -> bool:
         """Give the agent a provider's bytes now, if that can be done. They are the whole data of the piece that is sent
         next, which says what is in them."""
-        return self.outcome is None and not self._held.any and self.answer.write_early(data)
+        may_pass = self.outcome is None and not self._held.any and not self.answer.announced
+        return may_pass and self.answer.write_early(data)
 
     async def _put(self, entry: Entry) -> None:
         if self._first_event is None:

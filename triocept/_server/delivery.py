@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 
 import msgspec
@@ -183,8 +184,6 @@ class _Streamed(_HTTPDelivery):
 
     def write(self, entry: Entry) -> bool:
         renderer = self._renderer
-        if isinstance(entry, Relayed) and self._begun and self._subscription.at == 1:
-            self._as_it_came = False  # a no-op came first, with an id of ours, which stays
         data = self._bytes(entry, renderer)
         last = self._ended = _is_last(entry)
         if not self._begun:
@@ -210,8 +209,8 @@ class _Streamed(_HTTPDelivery):
         events = events_of(self._dialect.streamed(outcome.response))
         return self._send(b"".join([self._renderer.render(event) for event in events]), last=True)
 
-    def break_silence(self, response_id: str) -> bool:
-        data = self._renderer.keepalive(response_id)
+    def break_silence(self, announce: Callable[[], str]) -> bool:
+        data = self._renderer.keepalive(announce())
         if not self._begun:
             self._begin(_stream_headers(self._request, self._dialect))
         return self._send(data, last=False)
@@ -257,7 +256,7 @@ class _Whole(_HTTPDelivery):
         self._breaks = True  # its status is gone: what is sent now would be taken for an answer
         return True
 
-    def break_silence(self, response_id: str) -> bool:
+    def break_silence(self, announce: Callable[[], str]) -> bool:
         if not self._begun:
             self._begin({"content-type": "application/json"})
         return self._send(b" ", last=False)
