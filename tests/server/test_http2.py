@@ -307,6 +307,7 @@ async def test_a_client_that_opens_no_more_streams_and_waits_for_none_is_let_go(
                 await client.answer(await client.ask(rollout))
                 await client.stream.send_all(frames.GoAwayFrame(0).serialize())
                 await client.end()
+                assert client.closed
 
 
 async def test_an_answer_that_was_sent_is_delivered_though_its_client_leaves_at_once() -> None:
