@@ -52,6 +52,11 @@ class _Ended:
     """None: it was not answered."""
     _meaning: bytes | None = None
 
+    @property
+    def is_undelivered(self) -> bool:
+        """Whether it has an answer that no connection has got."""
+        return self.answer is not None and not self.answer.delivered
+
     def says(self, wanted: bytes) -> bool:
         """Whether it was asked what has this meaning; read once, and no sooner than somebody asks."""
         if self._meaning is None:
@@ -66,6 +71,9 @@ class _Latest:
         self._kept: dict[_Ended, None] = {}
         """In order."""
         self._by_key: dict[Hashable, list[_Ended]] = {}
+        self._undelivered: list[_Ended] = []
+        """Those of them whose answer nobody had got when the latest ended, in order: each call looks through these, and
+        not through the many of one key that an agent has that samples."""
 
     def __iter__(self) -> Iterator[_Ended]:
         return iter(self._kept)
@@ -79,6 +87,10 @@ class _Latest:
             self._by_key[ended.retry_key] = [ended]
         else:
             same.append(ended)
+        if self._undelivered:
+            self._undelivered = [one for one in self._undelivered if one.is_undelivered]
+        if ended.is_undelivered:
+            self._undelivered.append(ended)
         if len(self._kept) > KEPT_ANSWERS:
             self._discard(self._first_to_go(ended))
 
@@ -89,8 +101,11 @@ class _Latest:
             request,
             (
                 one
-                for one in self._by_key.get(retry_key, ())
-                if one.answer is not None and not one.answer.delivered and one.answer.attended == attended
+                for one in self._undelivered
+                if one.answer is not None
+                and not one.answer.delivered
+                and one.answer.attended == attended
+                and one.retry_key == retry_key
             ),
         )
 
@@ -100,12 +115,14 @@ class _Latest:
 
     def _first_to_go(self, newest: _Ended) -> _Ended:
         for one in self._kept:
-            if one is not newest and (one.answer is None or one.answer.delivered):
+            if one is not newest and not one.is_undelivered:
                 return one
         return next(iter(self._kept))
 
     def _discard(self, ended: _Ended) -> None:
         del self._kept[ended]
+        if ended in self._undelivered:
+            self._undelivered.remove(ended)
         same = self._by_key[ended.retry_key]
         same.remove(ended)
         if not same:
