@@ -129,6 +129,7 @@ class ExchangeCore:
             Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
         )
         self.retry_key = retry_key
+        self._kept: Request | None = None
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
         self._start = trio.current_time()
@@ -446,7 +447,7 @@ class ExchangeCore:
             number=number,
             at=self._started_at,
             dialect=self.dialect,
-            request=self.rollout.records.writer.intern(self.request),
+            request=self._interned(),
             agent=self.agent,
         )
 
@@ -460,7 +461,7 @@ class ExchangeCore:
             run=self.rollout.trace.run,
             number=number,
             dialect=self.dialect,
-            request=self.rollout.records.writer.intern(self.request),
+            request=self._interned(),
             outcome=kind_of(outcome),
             response=response,
             error=error_of(outcome),
@@ -477,6 +478,12 @@ class ExchangeCore:
             agent=self.agent,
             increments=self._increments.increments() if self._increments is not None else None,
         )
+
+    def _interned(self) -> Request:
+        """Its call, as the trace keeps it; made once."""
+        if self._kept is None:
+            self._kept = self.rollout.records.writer.intern(self.request)
+        return self._kept
 
     def _is_rewritten(self, response: Response | None) -> bool:
         """Whether this says something else than what was sampled for it."""

@@ -337,12 +337,12 @@ class TraceWriter:
     def add(self, entry: Entry) -> None:
         """What is recorded beside turns and service calls."""
         match entry:
+            case Intent():  # of each call
+                self.trace._pending[entry.id] = entry
             case Opening():
                 self.open(entry)
             case AgentStart():
                 self.trace._agents.append(entry)
-            case Intent():
-                self.trace._pending[entry.id] = entry
             case Score():
                 self.trace._scores[entry.name] = entry.value
 
