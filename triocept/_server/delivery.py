@@ -133,8 +133,8 @@ def _reply(outcome: Outcome, subscription: Subscription, request: Request, diale
         document = outcome.document if isinstance(outcome, Refused) else None
         return reply if document is None else msgspec.structs.replace(reply, body=document)
     try:
-        reply = _whole(outcome, request, dialect)
-        return msgspec.structs.replace(reply, headers=reply.headers | _head_of(subscription, dialect))
+        headers, document = _whole(outcome, request, dialect)
+        return Reply(200, headers | _head_of(subscription, dialect), document)
     except Exception as exc:
         return _failure_reply(_unsayable(exc, dialect, subscription), subscription, dialect)
 
@@ -161,13 +161,14 @@ def _unsayable(exc: Exception, dialect: Dialect, subscription: Subscription) -> 
     return Failure(status=500, message=str(exc), should_retry=False)
 
 
-def _whole(answer: Answered, request: Request, dialect: Dialect) -> Reply:
+def _whole(answer: Answered, request: Request, dialect: Dialect) -> tuple[dict[str, str], bytes]:
+    """Headers and body."""
     if not request.stream:
         document = answer.document or _encode(dialect.render_response(answer.response, request))
-        return Reply(200, {"content-type": "application/json"}, document)
+        return {"content-type": "application/json"}, document
     renderer = dialect.stream_renderer(request)
     body = b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
-    return Reply(200, _stream_headers(request, dialect), body)
+    return _stream_headers(request, dialect), body
 
 
 class _Streamed(_HTTPDelivery):

@@ -106,6 +106,8 @@ class Inbox:
         data, seen, begun = self.data, 0, False
         lines = counted = 0
         while True:
+            while not (data or self.gone):
+                await self.arrival()
             end = data.find(b"\r\n\r\n", seen)
             ours = data.startswith(_START[: len(data)]) and (end if end >= 0 else len(data)) <= _MAX_HEAD
             blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
