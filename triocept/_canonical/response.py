@@ -75,7 +75,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(part for part in self.content if isinstance(part, ToolCall))
+        return tuple([part for part in self.content if isinstance(part, ToolCall)])
 
     @property
     def stopped(self) -> StopReason:

@@ -79,6 +79,8 @@ class _Counted(Generic[T]):
         self._sum = 0
 
     def count(self, items: tuple[T, ...]) -> int:
+        if items is self._items:  # tools, nearly always
+            return self._sum
         known = len(self._items)
         if items[:known] != self._items:  # the same objects are equal at once, which is faster still
             known = same_head(items, self._items)

@@ -43,7 +43,9 @@ __all__ = [
 
 log = logging.getLogger("triocept.endpoint")
 
-KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie")
+KEY_HEADERS = frozenset(
+    {"authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie"}
+)
 """Headers that may hold a key. The first four are read on every route, whatever the protocol; `api-key` is Azure's."""
 REDACTED = "[redacted]"
 OVER_LIMITS = frozenset({408, 413, 431, 503})
@@ -123,11 +125,10 @@ def authenticate(
     Raises:
         Refusal: 401, for a key that opens nothing here; 503 where the endpoint is stopping.
     """
-    names = _own_key_headers(dialects)
-    key = _key(head, names)
+    key = _key(head, dialects)
     rollout = registry.authenticate(key, rollout_id)
     if rollout is None:
-        raise _endpoint_stops() if registry.closing else _wrong_key(head, key, rollout_id, names)
+        raise _endpoint_stops() if registry.closing else _wrong_key(head, key, rollout_id, dialects)
     return rollout
 
 
@@ -157,7 +158,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutCore], rollout_id: 
 
 def shows_key(head: Head, registry: Registry[RolloutCore], dialects: Iterable[Dialect]) -> bool:
     """Whether the request has a key of this endpoint, of whatever kind and wherever it goes."""
-    key = _key(head, _own_key_headers(dialects))
+    key = _key(head, dialects)
     return any(find(key, None) is not None for find in (registry.authenticate, registry.authenticate_state))
 
 
@@ -171,8 +172,8 @@ def _own_key_headers(dialects: Iterable[Dialect]) -> Sequence[str]:
     return [name for name in names if name not in KEY_HEADERS]
 
 
-def _wrong_key(head: Head, key: str | None, rollout_id: str | None, names: Sequence[str]) -> Refusal:
-    return Refusal(401, _why_not(head, key, rollout_id, names), should_retry=False)
+def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: Iterable[Dialect]) -> Refusal:
+    return Refusal(401, _why_not(head, key, rollout_id, _own_key_headers(dialects)), should_retry=False)
 
 
 def _why_not(head: Head, key: str | None, rollout_id: str | None, names: Sequence[str]) -> str:
@@ -186,14 +187,14 @@ def _why_not(head: Head, key: str | None, rollout_id: str | None, names: Sequenc
     return f"this API key does not open {where} here: it is wrong, or its rollout has ended"
 
 
-def _key(head: Head, names: Iterable[str] = ()) -> str | None:
+def _key(head: Head, dialects: Iterable[Dialect] = ()) -> str | None:
     scheme, _, token = head.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     headers = head.headers
     other = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key")
     if not other:
-        other = next(filter(None, map(headers.get, names)), other)
+        other = next(filter(None, map(headers.get, _own_key_headers(dialects))), other)
     if other or token or scheme.lower() == "bearer":
         return other
     return scheme or None  # the key alone, as curl's first try has it
@@ -278,8 +279,6 @@ def redacted(
 ) -> Mapping[str, str]:
     """Headers as a program may see them: those that hold a key, here or in this dialect, say `[redacted]`; and any
     other that has the rollout's own."""
-    hidden, key = dialect.key_names if dialect is not None else frozenset(), rollout.api_key
-    return {
-        name: REDACTED if name in KEY_HEADERS or name in hidden or key in value else value
-        for name, value in headers.items()
-    }
+    hidden = KEY_HEADERS if dialect is None else KEY_HEADERS | dialect.key_names
+    key = rollout.api_key
+    return {name: REDACTED if name in hidden or key in value else value for name, value in headers.items()}

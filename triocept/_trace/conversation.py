@@ -61,7 +61,7 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
         request: the call.
         raw: its document.
     """
-    session = next((headers[name] for name in _SESSIONS if headers.get(name)), None)
+    session = next(filter(None, map(headers.get, _SESSIONS)), None)
     if session is None:
         of_copilot = headers.get(_COPILOT) == _COPILOT_SUB_AGENT
         return Conversation(id="", kind="sub_agent") if of_copilot else None
