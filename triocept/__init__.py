@@ -8,7 +8,8 @@ The house; imports only go down:
 * F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
   `agents`: how known agents are started. `_tail`: the traces in a file, one by one, while it is written too.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
-  places reach the endpoint. `handlers`: small things that answer, and compose.
+  places reach the endpoint. `handlers`: small things that answer, and compose. `_taking`: sealed traces, each to one
+  trainer.
 * F3 `_rollout`: exchange, rollout, registry, host services: trio, no HTTP. The heart. `_bare_socket`: bytes of one of
   trio's sockets, for both sides of F4.
 * F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.

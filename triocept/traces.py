@@ -1,10 +1,12 @@
 """What is kept of a rollout, and what keeps it."""
 
 from ._tail import TraceStream, iter_traces
+from ._taking import TraceTaker, take_traces
 from ._trace.branch import Branch
 from ._trace.check import Report, check
 from ._trace.conversation import CallKind, Conversation
 from ._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
+from ._trace.directory_recorder import DirectoryRecorder
 from ._trace.entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
 from ._trace.increments import Increments
 from ._trace.jsonl import JSONLRecorder
@@ -25,6 +27,7 @@ __all__ = [
     "Branch",
     "CallKind",
     "Conversation",
+    "DirectoryRecorder",
     "Drift",
     "DriftName",
     "DriftReport",
@@ -57,6 +60,7 @@ __all__ = [
     "ToolsDiff",
     "Trace",
     "TraceStream",
+    "TraceTaker",
     "Turn",
     "TurnBranch",
     "TurnDiff",
@@ -67,4 +71,5 @@ __all__ = [
     "iter_traces",
     "read_traces",
     "steps",
+    "take_traces",
 ]

@@ -27,6 +27,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 PROGRAMS = sorted(path.with_suffix(".py").name for path in EXAMPLES.glob("*.out"))
 NOT_PROGRAMS = {
     "tiny_agent.py",  # the agent that the others run
+    "tiny_engine.py",  # the server that train.py asks
     "test_application.py",  # run by pytest
     "agent_over_ssh.py",  # run by tests/reach, with a real sshd
 }
@@ -39,6 +40,7 @@ NEEDS = {
     "trustme": r"^import trustme",
     "pytest-trio": r"^import pytest",
     "`tiny_agent.py`": r"\"tiny_agent\.py\"",
+    "`tiny_engine.py`": r"^from tiny_engine import",
     "`replies.json`": r"\"replies\.json\"",
     "`claude`": r"\[\"claude\"|exec claude|agents\.claude_code",
     "`mini`": r"\[\"mini\"",

@@ -7,7 +7,8 @@ The chat template ends in a start token, which is chosen by the tools that the a
 that it knows (`Bash` of Claude Code, `exec_command` of Codex, `bash` of mini-swe-agent, `ls` twice). Behind a result it
 says that it has looked, or ends mini-swe-agent as that wants to be ended. Without tools it says a fixed sentence to
 "script", and else it babbles without an end. An argument of the template, `start`, chooses any: so does `babble` with
-tools, and `half`, which begins to call a tool and never ends.
+tools, and `half`, which begins to call a tool and never ends. With `keep` too, history has that start token where the
+prompt had it; without, no prompt begins with the one before it: a template that drifts.
 
 A chain of one-hot embeddings leads from the start token through the pieces of the script to the end of the turn.
 """
@@ -76,7 +77,8 @@ For each function call, return a json object within <tool_call></tool_call> XML 
 {%- for m in messages %}{% if m.role == 'user' or m.role == 'system' %}<|im_start|>{{ m.role }}
 {{ m.content if m.content is string else m.content|tojson }}<|im_end|>
 {% elif m.role == 'assistant' %}<|im_start|>assistant
-{{ m.content if m.content else '' }}{% if m.tool_calls %}{% for c in m.tool_calls %}
+{% if keep %}<|go_{{ start }}|>{% endif %}
+{{- m.content if m.content else '' }}{% if m.tool_calls %}{% for c in m.tool_calls %}
 {% set f = c.function if c.function else c %}
 <tool_call>
 {"name": "{{ f.name }}", "arguments": {{ f.arguments if f.arguments is string else f.arguments|tojson }}}

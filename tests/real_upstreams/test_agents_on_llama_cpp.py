@@ -15,6 +15,7 @@ import trio
 
 from tests.real_agents.play import Calls
 from triocept import Turn
+from triocept.traces import drift
 
 from .agents import (
     AGENTS,
@@ -73,6 +74,11 @@ async def test_the_tokens_of_a_streamed_turn_of_claude_code_are_those_of_a_direc
         assert (turn.tokens.prompt_ids, turn.tokens.completion_ids) == await asked_directly(
             llama_cpp, document
         )
+    report = drift(ran.trace)
+    assert report.counts == {"new_root": 1, "template_drift": 1}, (
+        "its messages are the same, the template's are not"
+    )
+    assert [pair.prompt_length - pair.prompt_kept for pair in report.alarms] == [1], "the start token"
 
 
 async def asked_directly(url: str, document: dict[str, Any]) -> tuple[array[int], array[int]]:

@@ -14,8 +14,10 @@ import httpx2
 import pytest
 import trio
 
+from triocept import Message, Text
 from triocept.dialects import DIALECTS
 from triocept.nouns import Sampling
+from triocept.traces import branches, drift, steps
 
 from .agents import AGENTS, STREAMING, Executables, check_done, run_agent, upstream_of
 from .checks import check_abandoned, check_answers, check_knows_an_overflow, check_runs_tools, check_tokens
@@ -157,3 +159,26 @@ async def asked_directly(url: str, document: dict[str, Any]) -> tuple[array[int]
             return_token_ids=True,
         )
     return array("i", prompt["tokens"]), array("i", said["choices"][0]["token_ids"])
+
+
+@BOTH
+async def test_the_steps_of_a_run_on_vllm_say_how_each_answer_ended_and_its_template_drifts(
+    vllm: str, stream: bool
+) -> None:
+    """By a token, which is the last one; by a stop string; at its bound. The prompt's start token is in no history."""
+    async with forwarding(vllm, CHAT, model="scripted", tokens="vllm") as rollout:
+        said = await ask(rollout, MESSAGES, "script", stream=stream, sampling=Sampling(temperature=0.5))
+        history = (Message("user", (Text("script"),)), Message("assistant", said.content))
+        again = (*history, Message("user", (Text("another script"),)))
+        await ask(rollout, MESSAGES, *again, stream=stream, sampling=Sampling(stop=(" tiny",)))
+        await ask(rollout, MESSAGES, "a third script", stream=stream, sampling=Sampling(max_output_tokens=3))
+    ended, stopped, cut = steps(rollout.trace)
+    assert [step.gaps for step in (ended, stopped, cut)] == [()] * 3
+    assert [step.stop_included for step in (ended, stopped, cut)] == [True, False, False]
+    assert (ended.temperature, cut.temperature, cut.unknown[-1]) == (0.5, None, "temperature_unknown")
+    async with httpx2.AsyncClient(base_url=vllm, timeout=60) as client:
+        end = await client.post("/tokenize", json={"model": "scripted", "prompt": "<|im_end|>"})
+    assert ended.completion_ids[-1] == end.json()["tokens"][-1]
+    (_, pair, _) = drift(rollout.trace).pairs
+    assert (pair.name, pair.also, pair.prompt_length - pair.prompt_kept) == ("template_drift", None, 1)
+    assert len(branches(rollout.trace)) == 3

@@ -105,8 +105,9 @@ def test_a_conversation_that_has_nothing_to_do_with_another_is_a_new_root_though
 
 
 def test_the_same_question_asked_twice_is_no_drift() -> None:
-    report = of(PROMPT, ASKED)
-    assert [pair.name for pair in report.pairs] == ["new_root", "new_root"]
+    conversation = Conversation(id="c")
+    one, other = (Given(PROMPT, COMPLETION, ASKED, "hi", conversation=conversation) for _ in range(2))
+    assert [pair.name for pair in drift(trace_of([one, other])).pairs] == ["new_root", "new_root"]
 
 
 def test_a_template_that_does_the_same_each_turn_is_one_alarm() -> None:

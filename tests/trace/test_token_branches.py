@@ -118,6 +118,14 @@ def test_a_prompt_with_other_ids_begins_a_branch_of_its_own() -> None:
     assert [branch.token_ids.tolist() for branch in flat] == [[1, 2, 3], [1, 2, 9, 4, 5]]
 
 
+def test_a_prompt_that_ends_as_another_call_does_and_begins_otherwise_begins_a_branch_of_its_own() -> None:
+    """Long enough for the eight ids by which a call is found."""
+    end = list(range(100, 110))
+    first, other = Given([1, *end], [*end, 2]), Given([3, *end, *end, 2, 4], [5])
+    assert [step.parent for step in steps(trace_of([first, other]))] == [None, None]
+    assert len(branches(trace_of([first, other]))) == 2
+
+
 def test_a_call_with_a_gap_is_context_and_is_not_trained_on() -> None:
     broken = Given([1], [2, 3], tokens=tokens([1], [2, 3], gaps=("logprob_sentinel",)))
     (branch,) = branches(trace_of([broken, Given([1, 2, 3, 4], [5])]))

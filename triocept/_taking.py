@@ -1,0 +1,197 @@
+"""Traces out of a directory, for those who train on them: each to one taker, and back if it was not done with.
+
+Rules:
+
+1. What is claimed is in the taker's books before anything can be raised, and leaves them acknowledged or given back.
+2. Nobody waits for a lock, and nobody asks for one over and over: a look at the directory's time costs a microsecond,
+   and the directory is read when that has changed. What somebody else has is tried again now and then, for a process
+   that is killed changes no time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import final
+
+import trio
+
+from ._checks import check_bool, check_type
+from ._contexts import protected_context
+from ._trace.directory import Claim, sealed_files
+from ._trace.reader import read_traces
+from ._trace.trace import Trace
+
+__all__ = ["TraceTaker", "take_traces"]
+
+log = logging.getLogger("triocept.trace")
+
+INTERVAL = 0.1
+"""Seconds between two looks at the directory's time."""
+AGAIN = 1.0
+"""Seconds after which what others have is tried again."""
+_COARSE = 1_000_000_000
+"""Nanoseconds: a directory that has changed so short a time ago may have changed since, and have the same time."""
+
+
+@final
+class TraceTaker:
+    """Takes sealed traces out of a directory. Made by `take_traces` only.
+
+    Iterate over it: each trace is this taker's alone, until it says that it is done with it (`acknowledge`). What it
+    has not said that of when its block ends, in whatever way, somebody else is given.
+    """
+
+    def __init__(self, directory: Path, *, wait: bool) -> None:
+        self.directory = directory
+        self._wait = wait
+        self._claims: dict[int, tuple[Trace | None, Claim]] = {}
+        """By the trace's `id`; by the claim's while it is read."""
+        self._ready: deque[Path] = deque()
+        self._seen: int | None = None
+        """The directory's time, when it was read last; None: it has to be read again."""
+        self._others = False
+        """Whether somebody else has a file that is there."""
+        self._again_at = 0.0
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<TraceTaker of {self.directory}: {len(self._claims)} taken>"
+
+    def __aiter__(self) -> TraceTaker:
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __anext__(self) -> Trace:
+        """The next trace that nobody else has. Where there is none it waits, or ends (`wait=False`).
+
+        Raises:
+            OSError: the directory, or a file in it, cannot be read.
+            DialectError: a file is none of ours, or of a newer triocept.
+            trio.ClosedResourceError: the block has ended.
+
+        Cancellation: what was claimed meanwhile is given back.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._closed:
+                raise trio.ClosedResourceError(f"{self!r} is closed")
+            while self._ready:
+                if (trace := await self._take(self._ready.popleft())) is not None:
+                    return trace
+            if self._is_due():
+                self._look()
+            elif self._wait:
+                await trio.sleep(INTERVAL)
+            else:
+                raise StopAsyncIteration
+
+    def acknowledge(self, *traces: Trace) -> None:
+        """Say that it is done with these: they go to `taken` in the directory, and to nobody any more.
+
+        Raises:
+            ValueError: one of them is not this taker's. The others are as they were.
+            OSError: one could not be moved; it is still this taker's.
+        """
+        for trace in traces:
+            if self._claims.get(id(trace), (None,))[0] is not trace:
+                raise ValueError(f"{trace!r} was not taken here, or was acknowledged before")
+        for trace in traces:
+            self._claims[id(trace)][1].acknowledge()
+            del self._claims[id(trace)]
+
+    async def _take(self, path: Path) -> Trace | None:
+        """The trace in a file; None: somebody else has it."""
+        claim = Claim.of(path)
+        if claim is None:
+            self._others = True
+            return None
+        self._claims[id(claim)] = (None, claim)
+        try:
+            trace = await trio.to_thread.run_sync(_read, path)
+        except BaseException:
+            del self._claims[id(claim)]
+            claim.give_back()
+            raise
+        del self._claims[id(claim)]
+        if trace is not None and trace.sealed:
+            self._claims[id(trace)] = (trace, claim)
+            return trace
+        log.warning("%s is not whole, and was put aside: %s", path, claim.put_aside())
+        return None
+
+    def _is_due(self) -> bool:
+        """Whether the directory may have something new."""
+        if self._seen is None or os.stat(self.directory).st_mtime_ns != self._seen:
+            return True
+        return self._wait and self._others and trio.current_time() >= self._again_at
+
+    def _look(self) -> None:
+        found = os.stat(self.directory).st_mtime_ns
+        self._seen = found if not self._wait or time.time_ns() - found > _COARSE else None
+        self._others, self._again_at = False, trio.current_time() + AGAIN
+        own = {claim.path for _, claim in self._claims.values()}
+        self._ready.extend(path for path in sealed_files(self.directory) if path not in own)
+
+    def _close(self) -> None:
+        self._closed = True
+        claims, self._claims = self._claims, {}
+        for _, claim in claims.values():
+            claim.give_back()
+
+
+@protected_context
+async def take_traces(directory: str | os.PathLike[str], *, wait: bool = True) -> AsyncIterator[TraceTaker]:
+    """Take the sealed traces that a `DirectoryRecorder` writes, each exactly once::
+
+        async with take_traces("runs") as taker:
+            async for trace in taker:
+                await train(branches(trace))
+                taker.acknowledge(trace)
+
+    Any number of takers, in one program or in many, may share a directory: no two have a trace at once. What a taker
+    has not acknowledged when its block ends is given back, and so is what it had when its process was killed (within
+    two seconds: the lock on a file goes with the process, and with those that it has forked). A trace comes with those
+    of its children.
+
+    Args:
+        directory: it has to be there. On a network file system locks have to work.
+        wait: whether to wait where there is nothing to be taken; else the iteration ends there, though others may give
+            back what they have.
+
+    Closing: what was not acknowledged is given back.
+
+    Raises:
+        TypeError: an argument is not of its type.
+        NotADirectoryError, FileNotFoundError: there is no such directory.
+
+    Cancellation: as of closing.
+    """
+    check_bool("wait", wait)
+    taker = TraceTaker(_checked(directory), wait=wait)
+    try:
+        yield taker
+    finally:
+        taker._close()
+
+
+def _checked(directory: str | os.PathLike[str]) -> Path:
+    check_type("directory", directory, (str, os.PathLike), "a path")
+    path = Path(directory).absolute()
+    with os.scandir(path):  # whether it is one
+        return path
+
+
+def _read(path: Path) -> Trace | None:
+    """The trace that is in a file, with its children; None: the file is empty."""
+    traces = read_traces(path, on_damage=_ignore)
+    children = {id(child) for trace in traces for child in trace.children}
+    return next((trace for trace in traces if id(trace) not in children), None)
+
+
+def _ignore(damage: Exception) -> None:
+    """What is damaged is not sealed."""
