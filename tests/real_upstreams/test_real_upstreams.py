@@ -14,6 +14,7 @@ from triocept import Message, Request, Text, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
 from triocept.events import PartDelta
 from triocept.nouns import Reasoning, Sampling
+from triocept.traces import steps
 
 from .forwarding import (
     CALLED,
@@ -153,6 +154,8 @@ async def test_a_real_inference_server_answers_every_agent(
     assert told.text == turn.response.text != ""
     assert told.stop_reason == turn.response.stop_reason in ("max_tokens", "end")
     assert turn.response.usage is not None
+    (step,) = steps(rollout.trace)
+    assert (step.delivered, step.gaps) == (True, ("no_tokens",)), "it has no way to give them"
 
 
 @pytest.mark.parametrize("agent", TALKING)

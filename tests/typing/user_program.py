@@ -5,6 +5,7 @@ What is not assigned here is an argument that a checker has to take, or a name t
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Unpack, assert_type
@@ -16,7 +17,16 @@ import trio
 import triocept
 from triocept.events import Event, PartDelta, assemble
 from triocept.options import EndpointOptions, RolloutOptions
-from triocept.traces import Conversation, Recorder
+from triocept.traces import (
+    Conversation,
+    DirectoryRecorder,
+    Recorder,
+    TokenBranch,
+    branches,
+    drift,
+    steps,
+    take_traces,
+)
 
 
 async def answer(exchange: triocept.Exchange) -> None:
@@ -117,3 +127,21 @@ def scripted() -> triocept.Handler:
 
 def read(path: str) -> list[Any]:
     return [turn.response for trace in triocept.read_traces(path) for turn in trace]
+
+
+async def train(directory: str) -> None:
+    recorder: Recorder = DirectoryRecorder(directory, fsync=True)
+    async with triocept.serve_endpoint(recorder=recorder), take_traces(directory, wait=False) as taker:
+        async for trace in taker:
+            assert_type(trace, triocept.Trace)
+            assert_type(branches(trace, accept=["superseded"]), tuple[TokenBranch, ...])
+            assert_type([step.completion_ids for step in steps(trace)], list[array[int]])
+            assert_type(drift(trace).delivered_fraction, float | None)
+            taker.acknowledge(trace)
+
+
+async def rewriting(exchange: triocept.Exchange, real: triocept.Upstream) -> None:
+    response = await real.fetch(exchange.request, exchange=exchange)
+    assert_type(response, triocept.Response)
+    async with real.open_response(exchange.request, exchange=exchange) as events:
+        assert_type([event async for event in events], list[Event])

@@ -35,6 +35,7 @@ from .provider import (
     END,
     MESSAGES,
     Asked,
+    answers,
     chunk,
     head,
     is_stream,
@@ -516,3 +517,21 @@ async def test_an_answer_of_the_programs_own_is_not_rewritten() -> None:
             await stage.ask(CHAT)
     (turn,) = stage.rollout.trace
     assert (turn.rewritten, turn.tokens) == (False, None)
+
+
+async def test_what_the_program_asked_for_an_exchange_before_an_upstream_answered_it_is_not_in_its_turn() -> (
+    None
+):
+    async def answer(exchange: Exchange) -> None:
+        await stage.upstream.fetch(exchange.request, exchange=exchange)
+        await exchange.forward(plain)
+
+    with trio.fail_after(5):
+        async with (
+            serve_provider(answers(CHAT)) as other,
+            open_upstream(base_of(other.url, CHAT), dialect=CHAT) as plain,
+            staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage,
+        ):
+            assert (await stage.ask(CHAT)).status_code == 200
+    (turn,) = stage.rollout.trace
+    assert (turn.tokens, turn.rewritten) == (None, False)

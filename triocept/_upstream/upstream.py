@@ -143,6 +143,9 @@ class Upstream:
             with core.work(), self._named(core.rollout.id):
                 core.annotate(**{NOTE: self._note()})
                 core.hold_calls = self._hold_calls
+                core.sampled = core.tokens = (
+                    None  # what the program has asked for it before does not answer it
+                )
                 call = self._requests.of_exchange(core)
                 try:
                     await self._answer(core, call, self.policy_version)
