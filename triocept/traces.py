@@ -18,7 +18,7 @@ from ._trace.tokens import Tokens
 from ._trace.trace import Trace
 from ._trace.turn import OutcomeKind, Turn, TurnError
 from ._trace.views.drift import Drift, DriftName, DriftReport, drift
-from ._trace.views.relation import MessageRelation
+from ._trace.views.message_change import MessageChange
 from ._trace.views.step import Step, steps
 from ._trace.views.token_branch import Span, TokenBranch, branches
 
@@ -40,7 +40,7 @@ __all__ = [
     "Increments",
     "JSONLRecorder",
     "MessageDiff",
-    "MessageRelation",
+    "MessageChange",
     "OpenedRecorder",
     "Opening",
     "OutcomeKind",

@@ -6,7 +6,7 @@
 * `step`: one call, with the tokens that it read and sampled.
 * `token_branch`: calls in a row, flat: ids, mask, log probabilities.
 * `ids`: how far sequences of ids are the same.
-* `relation`: how the messages of two turns are related.
+* `message_change`: what an agent has changed of the messages of a turn.
 * `drift`: whether the ids came back that were sampled, and what it is called if they did not.
 
 Pure: no trio, no I/O, no numeric package.

@@ -18,7 +18,7 @@ from ..message_key import message_key
 from ..trace import Trace
 from ..turn import Turn
 
-__all__ = ["Delivery", "asks_the_same", "deliveries"]
+__all__ = ["Delivery", "deliveries"]
 
 
 class Delivery(NamedTuple):
@@ -42,11 +42,12 @@ def deliveries(trace: Trace) -> dict[str, Delivery]:
 
 def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
     """The next turn that was answered to the same question."""
-    return next((each.id for each in later if each.outcome == "answered" and asks_the_same(each, turn)), None)
+    return next(
+        (each.id for each in later if each.outcome == "answered" and _asks_the_same(each, turn)), None
+    )
 
 
-def asks_the_same(turn: Turn, other: Turn) -> bool:
-    """Whether two turns ask the same question, of the same tools."""
+def _asks_the_same(turn: Turn, other: Turn) -> bool:
     messages, others = turn.request.messages, other.request.messages
     if len(messages) != len(others) or turn.request.tools != other.request.tools:
         return False

@@ -1,8 +1,8 @@
 """Whether the ids came back that were sampled, and what it is called if they did not.
 
-A turn is compared with the one that it continues: how far its prompt begins with what that one holds, its prompt and
-then its completion. The messages are compared first: where they differ the agent has changed its history, and where
-they are the same the template, or the tokenizer, has made other ids of them.
+A turn is compared with the one that it continues, or tells anew (see `Trace.relations`): how far its prompt begins with
+what that one holds, its prompt and then its completion. The messages are compared first: where they differ the agent
+has changed its history, and where they are the same the template, or the tokenizer, has made other ids of them.
 
 =================  ==================================================  =============================================
 name               test                                                what it is
@@ -15,7 +15,7 @@ name               test                                                what it i
 `template_drift`   messages same; not even all of the prompt           the template writes history otherwise than
                                                                        what it lets the model go on from
 `history_rewrite`  messages edited                                     the agent's doing: compaction, other tools
-`new_root`         no message in common                                a sub-agent, a side call
+`new_root`         it continues no turn, and tells none anew           a sub-agent, a side call
 =================  ==================================================  =============================================
 
 Rules:
@@ -33,12 +33,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..conversation import CallKind
 from ..trace import Trace
-from ..turn import Turn
-from .delivery import asks_the_same
 from .ids import answer_kept, common_ids
-from .relation import MessageRelation, relation_of
+from .message_change import MessageChange, change_of
 from .step import Step, steps
 
 __all__ = ["Drift", "DriftName", "DriftReport", "drift"]
@@ -61,7 +58,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     name: DriftName
     also: DriftName | None = None
     """What became of the answer (`close_trim`, `resampled_text`), where `name` is of the prompt before it."""
-    messages: MessageRelation
+    messages: MessageChange
     """Whether the messages and tools are the same, edited, or have nothing in common."""
     prompt_length: int = 0
     """Tokens in the prompt of `earlier`."""
@@ -130,17 +127,16 @@ def drift(trace: Trace) -> DriftReport:
 
 
 def _earlier(trace: Trace) -> dict[str, str | None]:
-    """For each turn, the one before it to compare it with: which it continues, else the last of its conversation."""
-    parents, conversations = trace.parents, trace.conversations
-    latest: dict[tuple[str, CallKind], Turn] = {}
+    """For each turn, the one before it to compare it with; None: it begins something."""
     found: dict[str, str | None] = {}
-    for turn in trace:
-        of = conversations[turn.id].id, conversations[turn.id].kind
-        last = latest.get(of)
-        if (earlier := parents[turn.id]) is None and last is not None:
-            earlier = found[last.id] if asks_the_same(turn, last) else last.id
-        found[turn.id] = earlier
-        latest[of] = turn
+    for turn, relation in trace.relations.items():
+        match relation.kind:
+            case "continues" | "compaction" | "rewrite":
+                found[turn] = relation.turn
+            case "retry" | "repeat":  # it goes on from what that one goes on from
+                found[turn] = found.get(relation.turn or "")
+            case _:
+                found[turn] = None
     return found
 
 
@@ -157,7 +153,7 @@ def _compared(step: Step, before: Step | None) -> Drift:
     if before is None:
         return Drift(turn=step.turn.id, earlier=None, name="new_root", messages="none")
     prompt, completion = before.tokens.prompt, before.tokens.completion
-    relation = relation_of(step.turn, before.turn)
+    change = change_of(step.turn, before.turn)
     kept = common_ids(step.tokens.prompt, prompt)
     whole = kept == len(prompt) // 4
     answer = (
@@ -168,7 +164,7 @@ def _compared(step: Step, before: Step | None) -> Drift:
     of_answer = _name_of_answer(answer, len(completion) // 4)
     if whole and of_answer == "extends":
         name: DriftName = "extends"
-    elif relation != "same":
+    elif change != "same":
         name = "history_rewrite"
     else:
         name = of_answer if whole else "template_drift"
@@ -177,7 +173,7 @@ def _compared(step: Step, before: Step | None) -> Drift:
         earlier=before.turn.id,
         name=name,
         also=of_answer if name == "template_drift" and of_answer != "extends" else None,
-        messages=relation,
+        messages=change,
         prompt_length=len(prompt) // 4,
         prompt_kept=kept,
         answer_length=len(completion) // 4,

@@ -1,4 +1,4 @@
-"""How the messages of two turns are related: by this a difference of their tokens is somebody's doing.
+"""What an agent has changed of the messages of a turn: by this a difference of the tokens is somebody's doing.
 
 Rules:
 
@@ -21,14 +21,14 @@ from ..._canonical.content import Message, Opaque, Part, ToolResult
 from ..message_key import joined, message_key
 from ..turn import Turn
 
-__all__ = ["MessageRelation", "relation_of"]
+__all__ = ["MessageChange", "change_of"]
 
-MessageRelation: TypeAlias = Literal["same", "edited", "none"]
+MessageChange: TypeAlias = Literal["same", "edited", "none"]
 _SYSTEM = ("system", "developer")
 
 
-def relation_of(turn: Turn, earlier: Turn) -> MessageRelation:
-    """How the messages of `turn` are related to those, and the answer, of one before it."""
+def change_of(turn: Turn, earlier: Turn) -> MessageChange:
+    """What has changed in the messages of `turn`, of those and of the answer of one before it."""
     messages, before = turn.request.messages, earlier.request.messages
     common = _same_to_the_letter(messages, before)
     if common == len(before) and _has_answer(turn, earlier) and turn.request.tools == earlier.request.tools:
