@@ -325,15 +325,35 @@ def test_a_log_of_inspect_has_all_that_it_must_have() -> None:
 def test_a_conversation_is_a_span_of_an_agent_and_a_compaction_an_event_before_what_follows() -> None:
     (one,) = inspect_log([sample()])["samples"]
     spans = {event["id"]: event for event in events(one, "span_begin")}
-    assert [(span["name"], span.get("type")) for span in spans.values()] == [
-        *(("side call", None), ("main", "agent"), ("sub-agent 1", "agent"))
+    assert sorted((span["name"], span.get("type")) for span in spans.values()) == [
+        *(
+            ("agent", "tool"),
+            ("main", "agent"),
+            ("side call", None),
+            ("solvers", "solvers"),
+            ("sub-agent 1", "agent"),
+        )
     ]
-    main = next(span["id"] for span in spans.values() if span["name"] == "main")
-    assert next(span for span in spans.values() if span["name"] == "sub-agent 1")["parent_id"] == main
-    assert sorted(event["id"] for event in events(one, "span_end")) == sorted(spans)
+    above = {span["name"]: spans[span["parent_id"]]["name"] for span in spans.values() if "parent_id" in span}
+    assert above == {"main": "solvers", "side call": "main", "agent": "main", "sub-agent 1": "agent"}
     number = next(n for n, event in enumerate(one["events"]) if event["event"] == "compaction")
     assert one["events"][number]["type"] == "summary"
     assert one["events"][number + 1]["metadata"]["turn"] == "x7"
+
+
+def test_spans_begin_within_those_around_them_and_end_before_them() -> None:
+    (one,) = inspect_log([sample()])["samples"]
+    open_: list[str] = []
+    for event in one["events"]:
+        if event["event"] == "span_begin":
+            assert event.get("parent_id") in (None, *open_)
+            open_.append(event["id"])
+        elif event["event"] == "span_end":
+            open_.remove(event["id"])
+        else:
+            assert event["span_id"] in open_
+    assert open_ == []
+    assert one["events"][-1]["id"] == "solvers"
 
 
 def test_what_is_said_often_is_written_once() -> None:

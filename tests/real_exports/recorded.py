@@ -151,4 +151,4 @@ async def _record(run: Run, folder: Path, path: Path) -> None:
             env = {"HOME": str(folder), **launch.env, **run.env}
             result = await rollout.run_agent(launch.argv, env=env, cwd=folder / "work")
             assert result.returncode == 0, result.stderr_text
-        rollout.score("proof", float((folder / "work" / "proof.txt").exists()))
+        await rollout.score("proof", float((folder / "work" / "proof.txt").exists()))

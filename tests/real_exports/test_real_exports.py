@@ -191,7 +191,8 @@ def test_inspect_has_a_span_for_each_agent_and_an_event_for_each_compaction(
     agents = [span for span, (_, kind, _) in spans.items() if kind == "agent"]
     (main,) = [span for span, (called, _, _) in spans.items() if called == "main"]
     assert len(agents) == 1 + RUNS[name].sub_agents
-    assert all(spans[span][2] == main for span in agents if span != main)
+    above = [spans[spans[span][2]] for span in agents if span != main]
+    assert all(kind == "tool" and parent == main for _, kind, parent in above)
     assert sorted(sample["ended"]) == sorted(spans)
     kinds = {"main": "main", "sub_agent": "sub-agent", "side": "side call"}
     for turn in trace:

@@ -11,8 +11,8 @@ What they share:
 * `_formats`: the formats by name. `_files`: whole files, or none. `_losses`: what a format could not say, counted.
 * `_chat`: messages in the words of chat completions. `_segments`: a trace, cut where it can be told in a row. `_times`.
 * `_optional`: packages that an extra brings.
-* `_steps` (ATIF's), `_inspect_messages` and `_inspect_events` (Inspect's), `_spans` (OpenTelemetry's): the inner parts
-  of those formats.
+* `_steps` (ATIF's), `_inspect_messages`, `_inspect_events` and `_inspect_spans` (Inspect's), `_spans` (of
+  OpenTelemetry): the inner parts of those formats.
 
 No format imports its package, but Parquet and the live spans, and those only when they are used.
 """

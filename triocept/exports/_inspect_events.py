@@ -13,6 +13,7 @@ from .._trace.turn import Turn
 from ..dialects import encode_json
 from ._chat import answer_of, object_arguments
 from ._inspect_messages import config_of, messages_of, output_of, tool_of
+from ._inspect_spans import SpanTree
 from ._losses import Losses
 from ._segments import Segment, segments_of
 from ._times import ended_at, iso_time
@@ -46,7 +47,9 @@ class SampleEvents:
         self._calls: dict[str, tuple[ToolCall, Turn]] = {}
         """By their ids: the calls without a result so far."""
         segments = segments_of(trace)
-        events = self._of_segments(segments) + [self._service(call) for call in trace.services]
+        tree = SpanTree(trace, segments)
+        events = self._of_segments(segments, tree)
+        events += [self._service(call, tree.main) for call in trace.services]
         self.events: list[Json] = [event for _, _, event in sorted(events, key=lambda each: each[:2])]
         main = [turn for each in segments if each.conversation.kind == "main" for turn in each.turns]
         turns = main or list(trace)
@@ -63,52 +66,32 @@ class SampleEvents:
         messages = (*turn.request.messages, answer_of(turn.response))
         return [self.pool[place] for message in messages for place in self._places_of(message)]
 
-    def _of_segments(self, segments: Iterable[Segment]) -> list[tuple[float, int, Json]]:
+    def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
         """Events with their times, and what comes first of those of one time."""
-        spans: dict[tuple[str, str], str] = {}
-        ends: dict[str, float] = {}
         events: list[tuple[float, int, Json]] = []
-        of_turn: dict[str, str] = {}
-        segments = list(segments)
+        for span in tree.spans.values():
+            begin = self._event(
+                "span_begin",
+                span.start,
+                span.id,
+                id=span.id,
+                name=span.name,
+                type=span.type,
+                parent_id=span.parent,
+                metadata=span.metadata or None,
+            )
+            events.append((span.start, span.depth - 20, begin))
+            events.append((span.end, 20 - span.depth, self._event("span_end", span.end, span.id, id=span.id)))
+        turns: list[Turn] = []
         for segment in segments:
-            key = (segment.conversation.id, segment.conversation.kind)
-            if key not in spans:
-                spans[key] = f"conversation-{len(spans)}"
-                events.append(self._begin(segment, spans, of_turn))
-            span = spans[key]
-            of_turn |= dict.fromkeys((turn.id for turn in segment.turns), span)
-            ends[span] = max(map(ended_at, segment.turns))
+            turns += segment.turns
             if segment.summarised_by is not None:
-                events.append(self._compaction(segment, segment.summarised_by, span))
-        for turn in sorted(
-            (turn for each in segments for turn in each.turns), key=lambda turn: turn.started_at
-        ):
-            events += [self._of_result(*each, of_turn) for each in self._results(turn)]
-            events.append((turn.started_at, 3, self._of_turn(turn, of_turn[turn.id])))
-        last = max(ends.values(), default=0.0)
-        for number, span in enumerate(reversed(ends)):
-            end = last if number == len(ends) - 1 else ends[span]
-            events.append((end, 9 + number, self._event("span_end", end, span, id=span)))
+                span_id = tree.of_turn[segment.turns[0].id]
+                events.append(self._compaction(segment, segment.summarised_by, span_id))
+        for turn in sorted(turns, key=lambda turn: turn.started_at):
+            events += [self._of_result(*each, tree.of_turn) for each in self._results(turn)]
+            events.append((turn.started_at, 3, self._of_turn(turn, tree.of_turn[turn.id])))
         return events
-
-    def _begin(
-        self, segment: Segment, spans: dict[tuple[str, str], str], of_turn: dict[str, str]
-    ) -> tuple[float, int, Json]:
-        told, first = segment.conversation, segment.turns[0]
-        mine = spans[told.id, told.kind]
-        around = next((span for (_, kind), span in spans.items() if kind == "main" and span != mine), None)
-        if segment.launch is not None:
-            around = of_turn.get(segment.launch.turn.id, around)
-        agents = sum(kind == "sub_agent" for _, kind in spans)
-        name = {"main": "main", "sub_agent": f"sub-agent {agents}", "side": "side call", "tool": "tool"}[
-            told.kind
-        ]
-        kind = "agent" if told.kind in ("main", "sub_agent") else None
-        event = self._event(
-            "span_begin", first.started_at, mine, id=mine, name=name, type=kind, parent_id=around
-        )
-        event["metadata"] = {"conversation": told.id}
-        return first.started_at, 0, event
 
     def _compaction(self, segment: Segment, summary: Turn, span: str) -> tuple[float, int, Json]:
         first = segment.turns[0]
@@ -197,7 +180,7 @@ class SampleEvents:
         )
         return start, 5, event
 
-    def _service(self, call: ServiceCall) -> tuple[float, int, Json]:
+    def _service(self, call: ServiceCall, span: str) -> tuple[float, int, Json]:
         data = {
             "service": call.kind,
             "name": call.name,
@@ -206,7 +189,7 @@ class SampleEvents:
             "result": call.result,
             "duration": call.duration,
         }
-        event = self._event("info", call.started_at, "conversation-0", source="triocept", data=data)
+        event = self._event("info", call.started_at, span, source="triocept", data=data)
         return call.started_at, 6, event
 
     def _of_tools(self, tools: tuple[Tool, ...]) -> list[Json]:

@@ -18,7 +18,6 @@ from typing import IO
 
 from .._canonical.content import Json, Message
 from .._canonical.response import StopReason, Usage
-from .._trace.message_key import message_key
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
@@ -106,8 +105,8 @@ class _Graph:
         self.nodes: list[dict[str, Json]] = []
         self.calls: list[dict[str, Json]] = []
         self._chat = Chat(losses, media=True)
-        self._shared: dict[tuple[int | None, bytes, bool], int] = {}
-        """By the node before, the message's key and whether tools are there: a node that nobody sampled."""
+        self._shared: dict[tuple[int | None, bytes], int] = {}
+        """By the node before, and what a message says: the node of one that nobody sampled."""
         self._sampled: dict[str, int] = {}
         """By a turn: the node of its answer."""
         parents = trace.parents
@@ -145,16 +144,16 @@ class _Graph:
 
     def _add_message(self, message: Message, turn: Turn, before: int | None) -> int | None:
         tools = [_tool(tool) for tool in self._chat.tools(turn.request.tools)] if before is None else []
-        key = (before, message_key(message) + encode_json(tools), bool(tools))
-        if key not in self._shared:
+        documents = self._chat.message(message)
+        key = (before, encode_json([documents, tools]))
+        if key not in self._shared and documents:
             node = before
-            for number, document in enumerate(self._chat.message(message)):
+            for number, document in enumerate(documents):
                 more = {"tools": tools} if tools and number == 0 else {}
                 node = self._put(document, turn.started_at, node, sampled=False, **more)
-            if node is None:
-                return before
+            assert node is not None
             self._shared[key] = node
-        return self._shared[key]
+        return self._shared.get(key, before)
 
     def _put(
         self, document: dict[str, Json], at: float, before: int | None, *, sampled: bool, **more: Json
