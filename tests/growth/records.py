@@ -26,8 +26,8 @@ from triocept._trace.branch import Branch
 from triocept._trace.conversations import Conversations
 from triocept._trace.derived import Derived
 from triocept._trace.diff import diff_of
+from triocept._trace.found_lines import lines_between
 from triocept._trace.jsonl import JSONLRecorder
-from triocept._trace.lines import lines_in
 from triocept._trace.search import Wanted
 from triocept._trace.table import MessageTable
 from triocept._trace.trace import TraceWriter
@@ -219,13 +219,13 @@ def in_folder(write: Callable[[Path], Awaitable[None]]) -> Work:
 def damaged(n: int) -> Work:
     """Lines that were cut, one behind the other, none of which ends."""
     data = b'{"type":"turn","version":1,"turn":{"id":"' * n + b"\n"
-    return lambda: list(lines_in(data, "here"))
+    return lambda: list(lines_between(data))
 
 
 def run_together(n: int) -> Work:
     """Whole lines without an end between them."""
     data = b'{"type":"seal","version":1,"rollout":"r","turns":0}' * n + b"\n"
-    return lambda: list(lines_in(data, "here"))
+    return lambda: list(lines_between(data))
 
 
 def delivered(n: int) -> Work:
