@@ -21,22 +21,22 @@ from . import launch
 __all__ = ["check_argv", "check_cwd", "check_env", "check_input", "start_process"]
 
 
-def check_argv(argv: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
-    """The command, as a tuple of str.
+def check_argv(
+    argv: Sequence[str | os.PathLike[str]], example: str = '"claude", "-p", "fix the bug"'
+) -> tuple[str, ...]:
+    """The command, as a tuple of str; errors show such a one as the `example` has.
 
     Raises:
         TypeError: not a sequence of str or paths.
         ValueError: empty, or not what the system can pass on.
     """
     if isinstance(argv, str | bytes | os.PathLike):
-        raise TypeError(
-            'argv is a list, ["claude", "-p", "fix the bug"], not one str: no shell would split it'
-        )
+        raise TypeError(f"argv is a list, [{example}], not one str: no shell would split it")
     given: object = argv
     if not isinstance(given, Iterable):
         kind = type(argv).__name__
         hint = f"; of {kind} it is run_agent(launch.argv, env=launch.env)" if hasattr(argv, "argv") else ""
-        raise TypeError(f'argv is a list, ["claude", "-p", "fix the bug"], not {described(argv)}{hint}')
+        raise TypeError(f"argv is a list, [{example}], not {described(argv)}{hint}")
     command = tuple(_check_argument(argument, place) for place, argument in enumerate(argv))
     if not command or not command[0]:
         raise ValueError("argv is empty: its first entry names the program to run")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import final
 from urllib.parse import urlsplit
 
-from .._checks import check_number, check_type
+from .._checks import check_number
+from .._process.command import check_argv
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_url, in_url
 from .program import open_program
@@ -53,14 +54,7 @@ class CommandTunnel(Tunnel):
         timeout: float = TIMEOUT,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        if isinstance(argv, str | bytes | os.PathLike):
-            raise TypeError(
-                'argv is a list, ["cloudflared", "tunnel", …], not one str: no shell would split it'
-            )
-        check_type("argv", argv, Iterable, 'a list, ["cloudflared", "tunnel", …]')
-        self.argv: tuple[str, ...] = tuple(os.fspath(argument) for argument in argv)
-        if not self.argv or not self.argv[0]:
-            raise ValueError("argv is empty: its first entry names the program to run")
+        self.argv: tuple[str, ...] = check_argv(argv, '"cloudflared", "tunnel", …')
         check_number("timeout", timeout)
         self.pattern: re.Pattern[str] = _compiled(pattern)
         self.timeout = timeout
