@@ -9,7 +9,7 @@ import msgspec
 from .._checks import NamesItself
 from .content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 
-__all__ = ["Response", "ResponsePart", "StopReason", "Usage", "said_in"]
+__all__ = ["Response", "ResponsePart", "StopReason", "Usage", "said_in", "settled_stop"]
 
 ResponsePart: TypeAlias = Text | Reasoning | ToolCall | RefusalText | Opaque
 
@@ -99,3 +99,14 @@ def _said(part: ResponsePart) -> Json:
             return dialect, raw
         case _:
             return type(part).__name__, part.text
+
+
+def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
+    """The stop reason of an answer that does or does not call tools: whether it is a tool turn is decided by that.
+
+    Servers disagree with themselves: vLLM answers a named tool choice with "stop", others say "tool_calls" and
+    call none.
+    """
+    if stop is None or stop in ("end", "tool_use"):
+        return "tool_use" if calls else "end"
+    return stop

@@ -63,6 +63,7 @@ What is here to write one with:
 from __future__ import annotations
 
 from .._canonical.memory import Memory
+from .._canonical.response import settled_stop
 from .._sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
 from ._arguments import SCHEMA as CUSTOM_SCHEMA
 from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
@@ -87,7 +88,6 @@ from ._pairing import MADE, Pairing
 from ._parts_in_turn import Increments, PartEvent, PartSequence
 from ._portable import is_same_dialect, portable, refuse_token_ids
 from ._registry import DIALECTS, dialect, known_dialects
-from ._stops import settled_stop
 from ._tool_names import ToolNames
 from .base import HERE, SDK, Dialect, ParseRequest, Target, bearer
 from .side import (

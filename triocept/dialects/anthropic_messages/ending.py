@@ -8,10 +8,9 @@ kept, under its own names.
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.response import StopReason, Usage
+from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
 from .._fields import Fields, known_of, merged
-from .._stops import settled_stop
 
 __all__ = ["parse_finish", "render_finish", "parse_usage", "render_usage"]
 

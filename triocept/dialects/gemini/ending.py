@@ -11,10 +11,9 @@ is kept, under its own names. Tokens written to a cache are not told.
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.response import StopReason, Usage
+from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
 from .._fields import merged
-from .._stops import settled_stop
 from .fields import ProtoFields
 
 __all__ = ["parse_finish", "render_finish", "parse_usage", "render_usage"]

@@ -8,10 +8,9 @@ the first count out.
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.response import StopReason, Usage
+from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
 from .._fields import Fields
-from .._stops import settled_stop
 
 __all__ = ["parse_finish", "render_finish", "render_usage", "take_usage"]
 

@@ -11,10 +11,9 @@ What servers add beside is kept, under its own names.
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..._canonical.response import StopReason, Usage
+from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
 from .._fields import Fields, known_of, merged
-from .._stops import settled_stop
 from ..openai_chat.ending import UsageNames
 from ..openai_chat.ending import parse_usage as parse_openai_usage
 
