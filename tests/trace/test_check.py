@@ -224,6 +224,7 @@ def test_a_score_behind_the_seal_goes_on_with_the_chain_and_another_seal_closes_
     assert check(whole).digests != {"r/n": json.loads(lines[-1])["digest"]}, "but by a digest kept elsewhere"
 
 
+@pytest.mark.once
 def test_rollouts_that_write_at_once_are_no_fault(tmp_path: Path) -> None:
     """300 orders."""
     for seed in range(300):
@@ -245,6 +246,7 @@ async def write_at_once(file: Path, chance: random.Random) -> None:
 # What is damaged
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("bit", [0, 5])
 def test_a_flip_in_any_byte_is_found(whole: Path, bit: int) -> None:
     """Every byte of the file, two bits each (the other test takes all eight of one line)."""
