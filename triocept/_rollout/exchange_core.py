@@ -448,19 +448,9 @@ class ExchangeCore:
             number=number,
             at=self._started_at,
             dialect=self.dialect,
-<<<<<<< HEAD
             request=self._interned(),
-=======
-            request=self._kept_request(),
->>>>>>> 330ab3a (Exchange: what is recorded of a request is made once; slow tests of the file run once)
             agent=self.agent,
         )
-
-    def _kept_request(self) -> Request:
-        """The request as it is recorded; made once."""
-        if self._kept is None:
-            self._kept = self.rollout.records.writer.intern(self.request)
-        return self._kept
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
         response = outcome.response if isinstance(outcome, Answered) else None
@@ -472,11 +462,7 @@ class ExchangeCore:
             run=self.rollout.trace.run,
             number=number,
             dialect=self.dialect,
-<<<<<<< HEAD
             request=self._interned(),
-=======
-            request=self._kept_request(),
->>>>>>> 330ab3a (Exchange: what is recorded of a request is made once; slow tests of the file run once)
             outcome=kind_of(outcome),
             response=response,
             error=error_of(outcome),
