@@ -18,12 +18,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import pytest
 import trio
 
 from tests.asking import ask
 from tests.trace.format1 import record1
+from tests.trace.schema import PATH, schema
 from tests.trace.test_file import growing
 from tests.trace.test_trace import turn
 from triocept import (
@@ -39,6 +41,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept._trace import chain
+from triocept._trace.proof import NAMES
 from triocept._trace.runlines import AT_INTENT
 from triocept._trace.trace import TraceWriter
 from triocept._trace.turn import TurnRecord
@@ -701,6 +704,21 @@ def test_a_thousand_turns_with_large_tools_are_small(tmp_path: Path) -> None:
         said += ["ok", f"result {number}"]
     write(file, [*turns])
     assert file.stat().st_size <= 2_000_000
+
+
+def test_the_schema_in_the_docs_is_that_of_the_lines(whole: Path) -> None:
+    assert PATH.read_text() == schema(), "write it anew: python -m tests.trace.schema"
+    validator = jsonschema.Draft202012Validator(json.loads(PATH.read_text()))
+    for line in whole.read_bytes().splitlines():
+        validator.validate(json.loads(line))
+        damaged = json.loads(line)
+        del damaged["seq"]
+        assert not validator.is_valid(damaged)
+
+
+def test_the_docs_name_every_gap() -> None:
+    page = (ROOT / "docs" / "reference" / "traces.md").read_text()
+    assert all(f"| `{name}` | {meaning} |" in page for name, meaning in NAMES.items())
 
 
 def test_every_field_of_a_turn_stands_in_its_line_or_at_its_intent() -> None:

@@ -1,4 +1,4 @@
-"""The command line: `triocept run`, `triocept serve`, `triocept export` and `triocept demo`.
+"""The command line: `triocept run`, `triocept serve`, `triocept demo`, and what looks at trace files.
 
 * `commands`: their options.
 * `run`: an endpoint, a rollout, an agent.
@@ -6,6 +6,7 @@
 * `forward`, `script`: what answers behind either: a real model, or a scripted one.
 * `limits`: what a run may spend.
 * `export`: a file of traces, in another format.
+* `check`: whether trace files are whole.
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.
 * `live`: what a person sees of a run that is going on, on a `screen` that fails nobody.
 * `ending`: how a command ends: with its work, with an error in words, or by a signal.

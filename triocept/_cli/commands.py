@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..agents import AGENTS
 from ..agents import agent as find_agent
 from ..errors import TrioceptError
 from ..exports import FORMATS
+from .check import check_files
 from .demo import run_demo
 from .ending import describe_error, end_with
 from .export import Export
@@ -172,6 +174,23 @@ def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, file: Pat
         Export(file, to, out, rollouts=rollouts, replace=force).run()
     except (TrioceptError, OSError) as exc:
         raise click.ClickException(describe_error(exc).removeprefix("Error: ")) from exc
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each file.")
+@click.option("--quiet", is_flag=True, help="Say it by the exit status alone.")
+def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
+    """See whether trace files are whole: nothing flipped, dropped, doubled, moved or cut off, and each call with its
+    turn.
+
+    Each gap is a line of its own, with its name, file and line, rollout and call. Ends with 1 if there is one, with 2
+    if a file cannot be read.
+
+    \b
+        triocept check traces.jsonl
+    """
+    sys.exit(check_files(files, as_json=as_json, quiet=quiet))
 
 
 _NOTICE = "the agent is being ended; again to kill it"

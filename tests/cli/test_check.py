@@ -1,0 +1,104 @@
+"""`triocept check`, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import triocept
+from tests.trace.format1 import record1
+from tests.trace.test_check import played, write
+from tests.trace.test_file import growing
+from triocept.traces import check
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "t.jsonl"
+    write(path, played())
+    return path
+
+
+def test_a_whole_file_is_one_line_and_status_0(file: Path) -> None:
+    done = triocept("check", file)
+    lines = len(file.read_bytes().splitlines())
+    assert (done.returncode, done.stdout) == (0, f"{file}: whole: 1 rollout, 3 turns, {lines} lines\n")
+
+
+def test_each_gap_is_a_line_with_its_place_and_the_status_is_1(file: Path) -> None:
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:4]) + lines[4][:30])
+    done = triocept("check", file)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"{file}:4: no_seal of rollout r: no seal stands behind it",
+        f"{file}:5: unreadable_line: it was cut off",
+        f"{file}: 2 gaps: 1 rollout, 0 turns, 4 lines",
+    ]
+    assert (triocept("check", "--quiet", file).stdout, triocept("check", "--quiet", file).returncode) == (
+        "",
+        1,
+    )
+
+
+def test_json_is_the_report(file: Path) -> None:
+    (told,) = map(json.loads, triocept("check", "--json", file).stdout.splitlines())
+    assert told["complete"] is True
+    assert told["digests"] == check(file).digests
+    file.write_bytes(file.read_bytes()[:-30])
+    (told,) = map(json.loads, triocept("check", "--json", file).stdout.splitlines())
+    assert (told["complete"], [gap["name"] for gap in told["gaps"]]) == (
+        False,
+        ["no_seal", "unreadable_line"],
+    )
+
+
+def test_what_is_no_trace_file_is_told_in_words_and_the_others_are_looked_at(
+    file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other\x1b[2J.csv"
+    other.write_bytes(b"a,b\n\x1b[31m\xff\n")
+    empty = tmp_path / "empty"
+    empty.touch()
+    done = triocept("check", tmp_path, tmp_path / "none", other, empty, file)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines() == [
+        f"{tmp_path}: Is a directory",
+        f"{tmp_path / 'none'}: No such file or directory",
+    ]
+    said = done.stdout.splitlines()
+    assert said[-1].startswith(f"{file}: whole")
+    assert said[-2] == f"{empty}: empty"
+    assert f"{tmp_path}/other\\x1b[2J.csv: not a trace file" in said
+    assert "\x1b" not in done.stdout
+
+
+def test_an_old_file_says_what_it_cannot_prove(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    record1(path, *growing(2))
+    done = triocept("check", path)
+    assert done.returncode == 1
+    assert f"{path}:1: old_format: " in done.stdout
+
+
+def test_a_pipe_that_is_closed_early_leaves_no_traceback(file: Path) -> None:
+    file.write_bytes(b"x\n" * 20_000)
+    reading, writing = os.pipe()
+    os.close(reading)
+    import subprocess
+    import sys
+
+    with os.fdopen(writing, "wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "triocept", "check", str(file)],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert "Traceback" not in done.stderr

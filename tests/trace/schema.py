@@ -1,0 +1,28 @@
+"""`python -m tests.trace.schema`: write the JSON Schema of a trace file's lines anew, from their types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from triocept._trace.lines import Line
+
+__all__ = ["PATH", "schema"]
+
+PATH = Path(__file__).parents[2] / "docs" / "reference" / "trace-line.schema.json"
+
+
+def schema() -> str:
+    """The schema of a line, as it stands in the docs."""
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of a triocept trace file, format 2",
+        **msgspec.json.schema(Line),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(schema())

@@ -1,0 +1,65 @@
+"""`triocept check`: whether trace files are whole, every gap in its own line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from .._trace.check import Report, check
+from .screen import visible
+from .show import counted
+
+__all__ = ["WHOLE", "check_files"]
+
+WHOLE, GAPS, UNREAD = 0, 1, 2
+"""Exit statuses."""
+
+
+def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
+    """Look at each file, and print what was found on standard output; the exit status."""
+    status = WHOLE
+    for path in paths:
+        try:
+            report = check(path)
+        except OSError as exc:
+            click.echo(f"{visible(str(path))}: {exc.strerror}", err=True)
+            status = UNREAD
+            continue
+        status = max(status, WHOLE if report.complete else GAPS)
+        if as_json:
+            click.echo(_json(report))
+        elif not quiet:
+            _print(report)
+        sys.stdout.flush()
+    return status
+
+
+def _json(report: Report) -> bytes:
+    return msgspec.json.encode({"complete": report.complete, **msgspec.structs.asdict(report)})
+
+
+def _print(report: Report) -> None:
+    for gap in report.gaps:
+        click.echo(visible(str(gap)))
+    if report.more:
+        click.echo(f"{visible(report.path)}: and {report.more:,} gaps more")
+    click.echo(f"{visible(report.path)}: {_verdict(report)}")
+
+
+def _verdict(report: Report) -> str:
+    there = ", ".join(
+        [
+            counted(report.rollouts, "rollout", "rollouts"),
+            counted(report.turns, "turn", "turns"),
+            counted(report.lines, "line", "lines"),
+        ]
+    )
+    if report.complete:
+        return f"whole: {there}"
+    if not report.lines:
+        return "not a trace file" if any(gap.name != "empty" for gap in report.gaps) else "empty"
+    return f"{counted(len(report.gaps) + report.more, 'gap', 'gaps')}: {there}"
