@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.test_cli import triocept
 from tests.trace.format1 import record1
-from tests.trace.test_check import played, write
+from tests.trace.test_proof import played, write
 from tests.trace.test_file import growing
 from triocept.traces import check
 
