@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.test_cli import triocept
 from tests.trace.format1 import record1
-from tests.trace.test_proof import played, write
 from tests.trace.test_file import growing
+from tests.trace.test_proof import played, write
 from triocept.traces import check
 
 
