@@ -11,7 +11,7 @@ import msgspec
 
 from .._trace.check import Report, check
 from .screen import visible
-from .show import counted
+from .live import counted
 
 __all__ = ["WHOLE", "check_files"]
 
