@@ -16,8 +16,8 @@ The house; imports only go down:
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream. `_process`: an agent's process,
   and all that it starts.
 * F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`: text that
-  every wire can hold. `_failures`: what fails while several things have to be done. `_contexts`: contexts that no
-  Ctrl-C cuts in two. `_checks`: whether what a caller gives is what it should be.
+  every wire can hold. `_secrets`: keys that are in use. `_failures`: what fails while several things have to be done.
+  `_contexts`: contexts that no Ctrl-C cuts in two. `_checks`: whether what a caller gives is what it should be.
 """
 
 from typing import TYPE_CHECKING

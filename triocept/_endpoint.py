@@ -29,6 +29,7 @@ from ._rollout.rollout import Rollout, check_opening, with_face
 from ._rollout.rollout_core import RolloutCore
 from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
+from ._trace.redaction import Redaction
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
 from ._tunnel.health import Supervisor, TunnelHealth
 from .dialects import Dialect, known_dialects
@@ -66,6 +67,7 @@ class Endpoint:
         dialects: Mapping[str, Dialect],
         watcher: Watcher,
         recorder: Recorder | None,
+        redact: Redaction | None,
         advertise: str | None = None,
         limits: EndpointLimits = LIMITS,
     ) -> None:
@@ -88,6 +90,7 @@ class Endpoint:
         self._registry = registry
         self._watcher = watcher
         self._recorder = recorder
+        self._redact = redact
 
     @property
     def url(self) -> str:
@@ -173,6 +176,7 @@ class Endpoint:
             state: what `GET` and `PUT …/state` share with tools elsewhere, under `rollout.state_key`: its first value.
                 None, and no `state_type`: there is no state.
             state_type: what every value of it has to be; None: what the first one is.
+            redact: what is taken out of all that is recorded, beside keys; None: what the endpoint's says.
             metadata: what is known of it, JSON by name: a task, a seed, a policy. It goes into its trace and its file.
             record_increments: whether each turn keeps in which pieces its answer came, and when (`turn.increments`), so
                 that a replay can stream it likewise.
@@ -198,7 +202,14 @@ class Endpoint:
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutCore:
         """A rollout that is not open yet."""
-        core = RolloutCore(self, self._registry, self._watcher, options, recorder=self._recorder)
+        core = RolloutCore(
+            self,
+            self._registry,
+            self._watcher,
+            options,
+            recorder=self._recorder,
+            redaction=self._redact,
+        )
         return with_face(core)
 
     def __repr__(self) -> str:
@@ -211,6 +222,7 @@ async def serve_endpoint(
     host: str = "127.0.0.1",
     port: int = 0,
     recorder: Recorder | None = None,
+    redact: Redaction | None = None,
     max_body: int = MAX_BODY,
     grace: float = GRACE,
     tls: TLS | None = None,
@@ -233,6 +245,7 @@ async def serve_endpoint(
         port: 0 lets the kernel choose; another is taken as given.
         recorder: gets every turn of every rollout, before the agent sees the end of the answer; opened before the body
             begins, closed at the end.
+        redact: what is taken out of all that is recorded, in memory too. Keys always are.
         max_body: bytes; a larger request body is refused with 413 before it is read.
         grace: seconds that connections have at the end, before they are broken off.
         tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
@@ -298,6 +311,7 @@ async def serve_endpoint(
                 dialects=spoken,
                 watcher=watcher,
                 recorder=recorder,
+                redact=redact,
                 advertise=advertise,
                 limits=limits,
             )
@@ -349,6 +363,8 @@ class EndpointOptions(TypedDict, total=False):
     """0, which is the default, lets the kernel choose."""
     recorder: Recorder | None
     """Gets every turn of every rollout, and is closed at the end. None: nothing is kept but in the traces."""
+    redact: Redaction | None
+    """What is taken out of all that is recorded, beside keys. None: nothing."""
     max_body: int
     """Bytes of a request body: 256 MiB, unless said otherwise."""
     grace: float
@@ -382,7 +398,7 @@ async def run_endpoint(
 
     `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
 
-    Keywords: host, port, recorder, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
+    Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
     dialects, own_http1, http2, websocket; see `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)

@@ -31,6 +31,7 @@ from ._rollout.record_writer import recording
 from ._rollout.rollout import Rollout, check_opening
 from ._rollout.rollout_core import RolloutCore
 from ._trace.recorder import Recorder
+from ._trace.redaction import Redaction
 from .errors import EndpointCrashed
 
 __all__ = ["Pool", "serve_pool"]
@@ -64,6 +65,7 @@ class Pool:
         shrink_after: float,
         on_lost_endpoint: OnLostEndpoint,
         recorder: Recorder | None,
+        redact: Redaction | None,
     ) -> None:
         self._nursery = nursery
         self._openers = openers
@@ -73,6 +75,7 @@ class Pool:
         self._shrink_after = shrink_after
         self._moves = on_lost_endpoint == "move"
         self._recorder = recorder
+        self._redact = redact
         self._members: list[_Member] = []
         self._unplaced: list[_Assignment] = []
         self._opening = 0
@@ -111,7 +114,7 @@ class Pool:
 
         Errors and closing are those of `Endpoint.open_rollout`.
 
-        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type,
+        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, redact,
         metadata, record_increments, limits;
         see `Endpoint.open_rollout`. Without a recorder the turns go to the pool's.
 
@@ -125,6 +128,8 @@ class Pool:
         handler, concurrency = check_opening("open_rollout", handler, options)
         if options.get("recorder") is None:
             options["recorder"] = self._recorder
+        if options.get("redact") is None:
+            options["redact"] = self._redact
         assignment = await self._assign()
         try:
             # Its assignment knows it before it is open: its endpoint may die while its recorder is being opened.
@@ -402,6 +407,7 @@ async def serve_pool(
     shrink_after: float = SHRINK_AFTER,
     on_lost_endpoint: OnLostEndpoint = "raise",
     recorder: Recorder | None = None,
+    redact: Redaction | None = None,
 ) -> AsyncIterator[Pool]:
     """Run endpoints for many rollouts, for as long as the body runs.
 
@@ -427,6 +433,7 @@ async def serve_pool(
             body with `EndpointCrashed`; `move` takes them, with their keys and traces, to another endpoint: what
             `environ` and `base_url` say from then on is its URL. An agent that runs has the old one, and is ended.
         recorder: gets every turn of every rollout; closed at the end.
+        redact: as of `serve_endpoint`.
 
     Closing: the endpoints end, as `serve_endpoint` does.
 
@@ -459,6 +466,7 @@ async def serve_pool(
                         shrink_after=shrink_after,
                         on_lost_endpoint=on_lost_endpoint,
                         recorder=recorder,
+                        redact=redact,
                     )
                     with keeping(errors), pool.body:
                         await pool._start()

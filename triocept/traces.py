@@ -12,6 +12,7 @@ from ._trace.increments import Increments
 from ._trace.jsonl import JSONLRecorder
 from ._trace.reader import read_traces
 from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
+from ._trace.redaction import Redaction
 from ._trace.relation import Relation, RelationKind, TurnBranch
 from ._trace.service import ServiceCall, ServiceKind
 from ._trace.tokens import Tokens
@@ -48,6 +49,7 @@ __all__ = [
     "RecorderGroup",
     "Relation",
     "RelationKind",
+    "Redaction",
     "Report",
     "Score",
     "ServiceCall",

@@ -13,8 +13,8 @@ from triocept import Limits
 Executables = Callable[[str], Path]
 
 ASKS_ONCE_MORE = {"claude_code": 2, "pi": 2, "copilot": 2}
-"""Requests that are refused, at most; all others take the first 404 as final. Claude Code 2.1.197 asks again, whole, and
-so does Copilot 1.0.102 over its websocket; pi 0.73 now and then."""
+"""Requests that are refused, at most; all others take the first 404 as final. Claude Code 2.1.197 asks again, whole; so
+does Copilot 1.0.102 over its websocket; and pi 0.73 now and then."""
 EXIT_CODES = {"claude_code": {1}, "codex": {1}}
 """Of those that were measured."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from .._canonical.content import Json, Message
 from .._process.process import OutputFile, OutputMode
 from .._trace.recorder import Recorder
+from .._trace.redaction import Redaction
 from .budget import Limits
 from .calls import OnRetry
 from .services import Said
@@ -33,7 +34,7 @@ StopCondition: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[st
 class RolloutOptions(TypedDict, total=False):
     """The keywords of `open_rollout` and `open_child`, as `Unpack[RolloutOptions]` types them.
 
-    What is left out or None is as said here. Of a child, `model`, `recorder`, `on_hangup`, `on_retry` and
+    What is left out or None is as said here. Of a child, `model`, `recorder`, `redact`, `on_hangup`, `on_retry` and
     `record_increments` are then its parent's; all else is as of any rollout.
     """
 
@@ -59,6 +60,8 @@ class RolloutOptions(TypedDict, total=False):
     """The first value of what is shared with tools elsewhere. None, and no `state_type`: there is no state."""
     state_type: Any
     """What every value of the state has to be. None: what the first one is."""
+    redact: Redaction | None
+    """What is taken out of all that is recorded, beside keys. None: nothing."""
     metadata: Mapping[str, Json] | None
     """What is known of it: a task, a seed, a policy. It goes into its trace, and its file. None: nothing."""
     record_increments: bool | None

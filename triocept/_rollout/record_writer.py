@@ -22,6 +22,7 @@ import trio
 from .._contexts import theirs
 from .._trace.entries import Entry, Opening
 from .._trace.recorder import EntryRecorder, Recorder, ServiceRecorder, check_recorder, open_recorder
+from .._trace.redaction import Redaction, Redactor
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import Turn, TurnError
@@ -35,14 +36,21 @@ class RecordWriter:
     Args:
         trace: what it is kept in.
         recorder: what gets it too.
+        redaction: what is taken out of it before, beside keys.
         parent: the ledger of the parent rollout, whose owner hears the child's errors too.
     """
 
     def __init__(
-        self, trace: Trace, recorder: Recorder | None, *, parent: RecordWriter | None = None
+        self,
+        trace: Trace,
+        recorder: Recorder | None,
+        *,
+        redaction: Redaction | None = None,
+        parent: RecordWriter | None = None,
     ) -> None:
         self._trace = trace
-        self.writer = TraceWriter(trace)
+        self._redactor = Redactor(redaction)
+        self.writer = TraceWriter(trace, self._redactor)
         """What is written of the trace beside its turns, by whoever has this."""
         self.recorder = recorder
         self._takes_entries = isinstance(recorder, EntryRecorder)
@@ -86,13 +94,13 @@ class RecordWriter:
             Exception: what the recorder raised; the trace has the turn as a failed one.
         """
         if self.recorder is None:
-            turn = make_turn(len(self._trace))
+            turn = self._redactor.turn(make_turn(len(self._trace)))
             self.writer.append(turn)
             return turn
         self.check_free()
         with trio.CancelScope(shield=True):
             async with self._lock:
-                turn = make_turn(len(self._trace))
+                turn = self._redactor.turn(make_turn(len(self._trace)))
                 await self._write(turn, self.recorder)
                 self.writer.append(turn)
         return turn
@@ -113,6 +121,7 @@ class RecordWriter:
         Raises:
             Exception: what the recorder raised; the trace does not have it.
         """
+        entry = self._redactor.entry(entry)
         if self._takes_entries:
             self.check_free()
             with trio.CancelScope(shield=True):
@@ -134,7 +143,7 @@ class RecordWriter:
         self.check_free()
         with trio.CancelScope(shield=True):
             async with self._lock:
-                call = make_call(len(self._trace.services))
+                call = self._redactor.service(make_call(len(self._trace.services)))
                 if isinstance(recorder, ServiceRecorder):
                     with self._telling_once():
                         await theirs(recorder.record_service, call)

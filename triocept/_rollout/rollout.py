@@ -242,10 +242,9 @@ class Rollout(Given):
         parent's trace has its trace among its `children`. Its calls count against `limits`, and against those of its
         parent, too.
 
-        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type,
-        metadata, record_increments, limits;
-        see `Endpoint.open_rollout`. model, recorder, on_hangup, on_retry and record_increments are
-        the parent's, where they are left out.
+        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, redact,
+        metadata, record_increments, limits; see `Endpoint.open_rollout`. model, recorder, redact, on_hangup, on_retry
+        and record_increments are the parent's, where they are left out.
 
         Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
         and a parent that closes closes them and cancels their bodies.

@@ -28,6 +28,7 @@ from .._trace.branch import Branch
 from .._trace.conversation import CallKind, claimed_conversation
 from .._trace.entries import Opening
 from .._trace.recorder import Recorder, check_recorder
+from .._trace.redaction import Redaction
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..errors import LimitReached, MissingPrice, Refusal
@@ -71,6 +72,7 @@ class RolloutCore:
         watcher: sees to it that its agents do not outlive the program.
         options: as of `open_rollout`.
         recorder: where its turns go, if `options` does not say.
+        redaction: what is taken out of them before, likewise.
         branch: where it leaves its parent.
         parent: the rollout that it is part of.
     """
@@ -86,6 +88,7 @@ class RolloutCore:
         options: RolloutOptions,
         *,
         recorder: Recorder | None = None,
+        redaction: Redaction | None = None,
         branch: Branch | None = None,
         parent: RolloutCore | None = None,
     ) -> None:
@@ -103,6 +106,10 @@ class RolloutCore:
         check_str("model", model)
         check_choice("on_hangup", on_hangup, OnHangup)
         check_choice("on_retry", on_retry, OnRetry)
+        redact = _given(options.get("redact"), parent.redaction if parent is not None else redaction)
+        if redact is not None:
+            check_type("redact", redact, Redaction, "a Redaction", 'Redaction([r"\\d{16}"])')
+        self.redaction: Redaction | None = redact
         metadata = fit_metadata(options.get("metadata"))
         check_bool("record_increments", keeps)
         if limits is not None:
@@ -139,7 +146,10 @@ class RolloutCore:
         self.registry: Registry[RolloutCore] = registry
         self.watcher: Watcher = watcher
         self.records: RecordWriter = RecordWriter(
-            self.trace, recorder, parent=parent.records if parent is not None else None
+            self.trace,
+            recorder,
+            redaction=self.redaction,
+            parent=parent.records if parent is not None else None,
         )
         self.arrivals: Arrivals = Arrivals()
         self._announced = 0

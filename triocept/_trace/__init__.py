@@ -17,6 +17,7 @@
 * `views`: what a trainer needs of a trace: steps, flat branches, drift.
 * `replay`: which recorded turn answers a live call, and when.
 * `directory`: a file for each rollout, and who has it. `directory_recorder` writes them.
+* `redaction`: what is taken out before anything is recorded.
 * `recorder`: where turns go beside the trace.
 * `entries`: what is recorded beside turns: how a rollout began, its agents, the calls it took, its scores, and gaps.
 * `lines`: the file's form. `chain`: what holds the lines of a rollout together. `linefile`: whole lines, appended by

@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from operator import is_
 
 import msgspec
@@ -45,6 +45,9 @@ class MessageTable:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self._kept_form: Callable[[Message], Message] | None = None
+        self._given_form: dict[int, Message] = {}
+        """By number, where that is not how it is kept."""
         self._alike: dict[Hashable, list[int]] = {}
         self._latest: list[int] = []
         self._given: tuple[Message, ...] = ()
@@ -66,8 +69,16 @@ class MessageTable:
         self._given = messages
         return self._latest
 
-    def intern(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them."""
+    def intern(
+        self, messages: tuple[Message, ...], kept: Callable[[Message], Message] | None = None
+    ) -> tuple[Message, ...]:
+        """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them.
+
+        Args:
+            messages: a conversation.
+            kept: makes of a message that is new what is kept of it; None: it is kept as it is.
+        """
+        self._kept_form = kept
         self.add(messages)
         return self._kept
 
@@ -78,7 +89,7 @@ class MessageTable:
         ours = head if self._kept is self._given else same_head(messages, self._kept)
         head = max(head, ours)
         numbers = [
-            number if known[number] is message or _same(known[number], message) else self._find(message)
+            number if known[number] is message or self._is(number, message) else self._find(message)
             for number, message in zip(latest[head:], messages[head:], strict=False)
         ]
         numbers += [self._find(message) for message in messages[len(latest) :]]
@@ -89,11 +100,18 @@ class MessageTable:
     def _find(self, message: Message) -> int:
         alike = self._alike.setdefault(_glance(message), [])
         for number in alike:
-            if _same(self.messages[number], message):
+            if self._is(number, message):
                 return number
+        kept = message if self._kept_form is None else self._kept_form(message)
+        if kept is not message:
+            self._given_form[len(self.messages)] = message
         alike.append(len(self.messages))
-        self.messages.append(message)
+        self.messages.append(kept)
         return alike[-1]
+
+    def _is(self, number: int, message: Message) -> bool:
+        given = self._given_form
+        return _same(given.get(number, self.messages[number]) if given else self.messages[number], message)
 
 
 def _same(one: Message, other: Message) -> bool:

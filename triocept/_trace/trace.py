@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, final
 
-import msgspec
-
 from .._canonical.content import Json
 from .._canonical.price import Price
 from .._canonical.request import Request
@@ -20,6 +18,7 @@ from .derived import Derived
 from .diff import diff_of
 from .difference import TurnDiff
 from .entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
+from .redaction import Redactor
 from .relation import Relation, TurnBranch
 from .search import Wanted
 from .service import ServiceCall
@@ -299,15 +298,14 @@ class Trace:
 class TraceWriter:
     """Writes a trace: whoever has it, and nobody else."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, redactor: Redactor | None = None) -> None:
         self.trace = trace
+        self.redactor = redactor or Redactor()
 
     def intern(self, request: Request) -> Request:
-        """The request, its messages shared with those of earlier turns."""
-        messages = self.trace._table.intern(request.messages)
-        return (
-            request if messages is request.messages else msgspec.structs.replace(request, messages=messages)
-        )
+        """The request as it is recorded, its messages shared with those of earlier turns."""
+        messages = self.trace._table.intern(request.messages, self.redactor.message)
+        return self.redactor.request(request, messages)
 
     def conversation_of(self, turn: Turn) -> Conversation:
         """Whose call this is, that may not have settled yet."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-from .redaction import REDACTED
+from .._secrets import MARK
 
 __all__ = ["passed_down", "passed_up"]
 
@@ -53,7 +53,7 @@ def passed_up(
     return {
         name: value
         for name, value in headers.items()
-        if name in _UP or name.startswith(_UP_PREFIXES) or (name in wanted and value != REDACTED)
+        if name in _UP or name.startswith(_UP_PREFIXES) or (name in wanted and value != MARK)
     }
 
 

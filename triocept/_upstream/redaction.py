@@ -2,8 +2,7 @@
 
 Rules:
 
-1. Only what can be a secret is one. Local servers are given "x", "test" or "EMPTY": such a key is a part of ordinary
-   words and numbers, and its error would be unreadable without them.
+1. Only what can be a secret is one (see `_secrets`): an error would be unreadable without ordinary words and numbers.
 2. A key is a word of its own, unless it is so long that nothing else holds it.
 3. Of a document only strings are touched, each once it is read: what was JSON is JSON afterwards, and all else in it is
    there byte for byte.
@@ -14,14 +13,12 @@ from __future__ import annotations
 
 import re
 
+from .._secrets import MARK, SECRET
 from ..dialects._json import decode_json, encode_json
 from ..errors import DialectError
 
-__all__ = ["REDACTED", "Redaction"]
+__all__ = ["Redaction"]
 
-REDACTED = "[redacted]"
-SECRET = 8
-"""Characters. What is shorter is no secret: NIST SP 800-63B, 5.1.1.1, wants so many of a secret that people choose."""
 LONG = 16
 """Characters. From here on a key is taken out of the middle of a word too; providers' own have 32 and more."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -45,7 +42,7 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Words, without the key."""
-        return self._pattern.sub(REDACTED, text) if self._is_in(text) else text
+        return self._pattern.sub(MARK, text) if self._is_in(text) else text
 
     def document(self, text: str) -> str:
         """A document without the key; text that is no JSON is words."""

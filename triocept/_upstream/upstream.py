@@ -40,6 +40,7 @@ from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.exchange_core import ExchangeCore, Home
 from .._rollout.stream import ResponseStream
+from .._secrets import LIVE_KEYS
 from .._trace.tokens import Tokens
 from ..dialects import Dialect
 from ..dialects import dialect as dialect_named
@@ -611,9 +612,10 @@ async def open_upstream(
             profile=profile,
             hold_calls=hold_calls,
         )
-        if profile is not None:
-            await upstream._probe()
-        yield upstream
+        with LIVE_KEYS.holding(key):
+            if profile is not None:
+                await upstream._probe()
+            yield upstream
 
 
 def _given(who: str, request: object) -> Request:

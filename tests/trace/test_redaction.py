@@ -1,0 +1,246 @@
+"""What is taken out is in no record, wherever it was said; and the agent, and its model, have it all the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from tests.asking import ask
+from triocept import (
+    Exchange,
+    JSONLRecorder,
+    Message,
+    Request,
+    Response,
+    Rollout,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    open_upstream,
+    read_traces,
+    serve_endpoint,
+)
+from triocept._secrets import LIVE_KEYS, MARK
+from triocept._trace.redaction import Redactor
+from triocept._trace.table import MessageTable
+from triocept._trace.tokens import packed_floats, packed_ids
+from triocept.nouns import Opaque, Reasoning
+from triocept.traces import Redaction, Tokens, Turn
+
+CARD = "4111111111111111"
+KEY = "sk-live-0123456789abcdef"
+
+
+def everywhere(secret: str) -> tuple[Message, ...]:
+    """A conversation that says it in each way there is."""
+    return (
+        Message("system", (Text(f"never say {secret}"),)),
+        Message(
+            "user", (Text(secret), Opaque("openai_chat", {"of": [{"deep": f"<{secret}>"}, 1, True, None]}))
+        ),
+        Message("assistant", (Reasoning(f"hm {secret}"), ToolCall("t", f'{{"card": "{secret}"}}', "c1"))),
+        Message("tool", (ToolResult(id="c1", content=(Text(f"is {secret}"),)),), extra={"x": secret}),
+    )
+
+
+def request_of(secret: str) -> Request:
+    return Request(
+        dialect="openai_chat",
+        model="m",
+        messages=everywhere(secret),
+        tools=(Tool(name="t", description=f"for {secret}", parameters={"default": secret}),),
+        user=secret,
+        extra={"metadata": {"card": secret}},
+    )
+
+
+@pytest.mark.parametrize("secret", [CARD, KEY, "sk-triocept-abcdefghijklmnopqrstuvwxyz0123456789_-ABCDE"])
+async def test_it_is_in_no_record_and_the_handler_and_the_agent_have_it(tmp_path: Path, secret: str) -> None:
+    file = tmp_path / "t.jsonl"
+    seen: list[Exchange] = []
+
+    async def answer(exchange: Exchange) -> None:
+        seen.append(exchange)
+        exchange.annotate(note=secret)
+        await exchange.respond(Response.of(secret, ToolCall.of("t", card=secret)))
+
+    with trio.fail_after(10), LIVE_KEYS.holding(KEY):
+        redact = Redaction([r"\b\d{16}\b"])
+        async with serve_endpoint(recorder=JSONLRecorder(file), redact=redact) as endpoint:
+            async with endpoint.open_rollout(answer, metadata={"deep": [secret]}) as rollout:
+                response = await rollout.ask(request_of(secret))
+                again = await rollout.ask(request_of(secret))
+                await rollout.run_agent(["echo", f"--key={secret}"])
+    assert secret in seen[0].request.messages[0].text
+    assert secret in response.text
+    assert secret in again.text
+    (trace,) = read_traces(file)
+    assert trace == rollout.trace
+    assert secret.encode() not in file.read_bytes()
+    assert secret not in repr([*rollout.trace, rollout.trace.agents, dict(rollout.trace.metadata)])
+    one, two = trace
+    assert one.request.messages[0].text == f"never say {MARK}"
+    assert one.request.messages == two.request.messages
+    assert one.response is not None
+    assert one.response.text == MARK
+    assert one.response.tool_calls[0].arguments == f'{{"card":"{MARK}"}}'
+    assert one.notes == {"note": MARK}
+    assert trace.agents[0].argv == ("echo", f"--key={MARK}")
+    assert [tool.name for tool in one.request.tools] == ["t"]
+
+
+async def test_the_rollouts_own_key_in_an_agents_words_is_not_recorded(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    holder: list[Rollout] = []
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond(f"you asked with {holder[0].api_key}")
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                holder.append(rollout)
+                reply = await ask(rollout, f"my key is {rollout.api_key}")
+    assert rollout.api_key in reply.text, "the agent has it"
+    assert rollout.api_key.encode() not in file.read_bytes()
+    assert file.read_bytes().count(MARK.encode()) == 2
+
+
+async def test_a_providers_key_is_out_while_its_upstream_is_open() -> None:
+    redactor = Redactor()
+    message = Message("user", (Text(f"the key is {KEY}"),))
+    async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", api_key=KEY):
+        async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", api_key=KEY):
+            pass
+        assert redactor.message(message).text == f"the key is {MARK}"
+    assert redactor.message(message) is message
+    async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", api_key="EMPTY"):
+        assert redactor.message(Message("user", (Text("EMPTY"),))).text == "EMPTY"
+
+
+def test_what_says_nothing_secret_is_the_very_same_object() -> None:
+    for redactor in (Redactor(), Redactor(Redaction(["nothing like it"]))):
+        request = request_of("plain")
+        assert redactor.request(request, request.messages) is request
+        assert all(redactor.message(message) is message for message in request.messages)
+
+
+def test_an_equal_message_is_looked_at_once_and_kept_once() -> None:
+    asked: list[str] = []
+
+    def without(text: str) -> str:
+        asked.append(text)
+        return text.replace("secret", "…")
+
+    table, redactor = MessageTable(), Redactor(Redaction(function=without))
+    first = (Message("user", (Text("a secret"),)), Message("user", (Text("b"),)))
+    for _ in range(3):
+        copies = tuple(Message(each.role, each.content) for each in first)
+        kept = table.intern(copies, redactor.message)
+        assert [message.text for message in kept] == ["a …", "b"]
+    assert asked == ["a secret", "b"]
+    assert len(table.messages) == 2
+
+
+def test_token_ids_that_would_spell_it_are_left_out_and_the_gap_is_named() -> None:
+    tokens = Tokens(
+        prompt=packed_ids([1, 2]),
+        completion=packed_ids([3]),
+        probabilities=packed_floats([-1.0]),
+        engine="vllm",
+    )
+    redactor = Redactor(Redaction([CARD]))
+
+    def turn(asked: str, said: str) -> Turn:
+        messages = (redactor.message(Message("user", (Text(asked),))),)
+        return redactor.turn(
+            Turn(
+                id="x",
+                rollout="r",
+                number=0,
+                dialect="openai_chat",
+                request=Request(dialect="openai_chat", model="m", messages=messages),
+                outcome="answered",
+                response=Response.of(said),
+                started_at=0.0,
+                duration=1.0,
+                tokens=tokens,
+            )
+        )
+
+    assert turn("hi", "ok").tokens == tokens
+    answer = turn("hi", CARD).tokens
+    assert answer is not None
+    assert (answer.prompt, answer.completion, answer.probabilities) == (tokens.prompt, b"", b"")
+    assert answer.gaps == ("redacted",)
+    prompt = turn(CARD, "ok").tokens
+    assert prompt is not None
+    assert (prompt.prompt, prompt.completion, prompt.gaps) == (b"", tokens.completion, ("prompt_redacted",))
+
+
+async def test_a_function_that_fails_records_nothing_and_its_call_is_not_answered(tmp_path: Path) -> None:
+    def without(text: str) -> str:
+        raise KeyError(text)
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond("ok")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(KeyError):
+                async with endpoint.open_rollout(answer, redact=Redaction(function=without)) as rollout:
+                    assert (await ask(rollout, "a")).status_code == 500
+                    await trio.sleep_forever()
+    assert len(rollout.trace) == 0
+
+
+async def test_a_child_is_redacted_as_its_parent_is() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond("ok")
+
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout(answer, redact=Redaction(["b"])) as rollout,
+    ):
+        async with rollout.open_child(answer) as child:
+            await ask(child, "abc")
+    assert child.trace[0].request.messages[-1].text == f"a{MARK}c"
+
+
+@pytest.mark.parametrize(
+    ("give", "error"),
+    [
+        (lambda: Redaction("abc"), TypeError),
+        (lambda: Redaction([1]), TypeError),  # type: ignore[list-item]
+        (lambda: Redaction([rb"a"]), TypeError),  # type: ignore[list-item]
+        (lambda: Redaction([re.compile(rb"a")]), TypeError),  # type: ignore[list-item]
+        (lambda: Redaction(["("]), re.error),
+        (lambda: Redaction(function=3), TypeError),  # type: ignore[arg-type]
+        (lambda: Redaction(function=ask), TypeError),  # type: ignore[arg-type]
+        (lambda: Redaction(function=lambda text: 1).text("a"), TypeError),  # type: ignore[arg-type, return-value]
+    ],
+)
+def test_what_is_no_rule_is_an_error(give: object, error: type[Exception]) -> None:
+    assert callable(give)
+    with pytest.raises(error):
+        give()
+
+
+async def test_what_is_no_redaction_is_an_error_of_its_own_line() -> None:
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match="redact is a Redaction"):
+            endpoint.open_rollout(redact=["a"])  # type: ignore[arg-type]
+
+
+def test_json_that_is_not_text_stays_as_it_was() -> None:
+    raw = {"a": 1, "b": 1.0, "c": True, "d": None, "e": [CARD, {"id": CARD}]}
+    message = Message("user", (Opaque("gemini", raw),))
+    clean = Redactor(Redaction([CARD])).message(message)
+    assert msgspec.json.encode(clean) == msgspec.json.encode(message).replace(
+        f'"{CARD}",'.encode(), f'"{MARK}",'.encode()
+    )

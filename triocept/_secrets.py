@@ -1,0 +1,57 @@
+"""Keys that are in use, and the mark that stands where one was taken out.
+
+Rules:
+
+1. A provider's key is in use for as long as its upstream is open: in whatever rollout it turns up then, it is taken out
+   of what is recorded.
+2. Only what can be a secret is one. Local servers are given "x", "test" or "EMPTY": such a key is a part of ordinary
+   words and numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["LIVE_KEYS", "MARK", "SECRET", "LiveKeys"]
+
+MARK = "[redacted]"
+SECRET = 8
+"""Characters. What is shorter is no secret: NIST SP 800-63B, 5.1.1.1, wants so many of a secret that people choose."""
+
+
+class LiveKeys:
+    """The keys that are in use, each as often as it is."""
+
+    def __init__(self) -> None:
+        self._held: Counter[str] = Counter()
+        self.bytes: tuple[bytes, ...] = ()
+        """The keys as JSON has them, without quotes. They are printable ASCII."""
+
+    def __iter__(self) -> Iterator[str]:
+        """The longest first: a shorter one may be a part of it."""
+        return iter(sorted(self._held, key=len, reverse=True))
+
+    @contextmanager
+    def holding(self, key: str | None) -> Iterator[None]:
+        """Hold a key for as long as the block runs; None, or what is too short, is none."""
+        if key is None or len(key) < SECRET:
+            yield
+            return
+        self._held[key] += 1
+        self._changed()
+        try:
+            yield
+        finally:
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
+            self._changed()
+
+    def _changed(self) -> None:
+        self.bytes = tuple([key.replace("\\", r"\\").replace('"', r"\"").encode() for key in self])
+
+
+LIVE_KEYS = LiveKeys()
+"""Those of this program."""
