@@ -8,8 +8,8 @@ Rules:
    redacted, the trace in memory and every recorder's alike.
 3. Only texts are touched: what was said, arguments and results of tools, what a dialect has beside them, metadata.
    Roles, ids, names and the shape of things stay.
-4. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a request
-   was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
+4. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
+   request was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
 5. A message is looked at once, when it is new.
 """
 
@@ -143,7 +143,10 @@ class Redactor:
         same = response is turn.response and error is turn.error and notes is turn.notes
         if same and tokens is turn.tokens:
             return turn
-        return msgspec.structs.replace(turn, response=response, error=error, notes=notes, tokens=tokens)
+        increments = turn.increments if response is turn.response else None  # they count the characters
+        return msgspec.structs.replace(
+            turn, response=response, error=error, notes=notes, tokens=tokens, increments=increments
+        )
 
     def service(self, call: ServiceCall) -> ServiceCall:
         """A service call, as it is recorded."""
