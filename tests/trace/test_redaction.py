@@ -196,7 +196,8 @@ async def test_a_function_that_fails_records_nothing_and_its_call_is_not_answere
                 async with endpoint.open_rollout(answer, redact=Redaction(function=without)) as rollout:
                     assert (await ask(rollout, "a")).status_code == 500
                     await trio.sleep_forever()
-    assert len(rollout.trace) == 0
+    (turn,) = rollout.trace
+    assert (turn.outcome, [each.text for each in turn.request.messages]) == ("failed", [MARK])
 
 
 async def test_a_child_is_redacted_as_its_parent_is() -> None:

@@ -51,7 +51,8 @@ class Redaction:
     Args:
         patterns: regular expressions; what they match becomes `[redacted]`.
         function: `(text) -> text`, for what no pattern can say; it is given every text that is recorded, whole, and
-            leaves its own mark. It must give the same for the same text. Not async: it is asked in the middle of a call.
+            leaves its own mark. It must give the same for the same text. Not async: a call waits for it. What it raises
+            fails the call, and ends the rollout's body; no text of that rollout is recorded any more.
 
     Raises:
         TypeError: a pattern is none, or the function is none, or async.
@@ -104,8 +105,8 @@ class Redactor:
         self._redaction = redaction
         self._tools: tuple[tuple[Tool, ...], tuple[Tool, ...]] = ((), ())
         """A list of tools, and as it is recorded."""
-        self._error: Exception | None = None
-        """The first that the function has raised. It is raised again, and so told once."""
+        self._failed = False
+        """What the program wants out could not be told: no text is recorded any more."""
         self._touched: dict[int, Message] = {}
         """Messages that are not as they were said, by `id`."""
 
@@ -207,11 +208,12 @@ class Redactor:
         text = _without_keys(text)
         if self._redaction is None:
             return text
-        try:
-            return self._redaction.text(text)
-        except Exception as exc:
-            self._error = self._error or exc
-            raise self._error from None
+        if self._failed:
+            return MARK
+        self._failed = True  # it stays so, if that raises
+        text = self._redaction.text(text)
+        self._failed = False
+        return text
 
 
 def _without_keys(text: str) -> str:
