@@ -56,18 +56,21 @@ class Recent:
     """The conversations that came last."""
 
     def __init__(self) -> None:
-        self._kept = [Conversation([], [], [b""])]
+        self._kept: list[Conversation] = []
         """The latest at the end."""
 
     def take(self, told: list[int]) -> Conversation:
         """The conversation that these messages go on with; else the head of the one that is most like it."""
-        for at in range(len(self._kept) - 1, -1, -1):
-            known = self._kept[at].told
-            if known and told[: len(known)] == known:
-                return self._kept.pop(at)
-        lengths = [equal_head(told, known.told) for known in self._kept]
+        alike = [known for known in self._kept if known.told[:1] == told[:1]]
+        for known in reversed(alike):
+            if told[: len(known.told)] == known.told:
+                self._kept.remove(known)
+                return known
+        lengths = [equal_head(told, known.told) for known in alike]
+        if not any(lengths):
+            return Conversation([], [], [b""])
         best = max(range(len(lengths)), key=lengths.__getitem__)
-        return self._kept[best].head(lengths[best])
+        return alike[best].head(lengths[best])
 
     def keep(self, conversation: Conversation, told: list[int]) -> None:
         """Keep it, now that it holds these messages."""
