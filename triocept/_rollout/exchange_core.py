@@ -124,7 +124,6 @@ class ExchangeCore:
         self.headers = headers
         self.query = query
         self.attempt: int = attempt_of(headers)
-        self._kept: Request | None = None
         self.agent: str | None = headers.get("user-agent")
         self.claimed: Conversation | None = (
             Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
