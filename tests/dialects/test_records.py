@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from triocept import open_upstream, serve_endpoint
-from triocept.dialects import DIALECTS, Dialect, SideRoute, _records, known_dialects
+from triocept.dialects import (
+    DIALECTS,
+    Dialect,
+    SideRoute,
+    StreamParser,
+    StreamRenderer,
+    _records,
+    known_dialects,
+)
 
 from .toy import TOY
 
@@ -70,19 +78,30 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("route", "/model"),
     ("route", "/health"),
     ("route", "/user"),
+    ("route", "/models"),
+    ("route", "/tools/talk"),
+    ("route", "/rollout/talk"),
     ("base_path", "v1"),
     ("base_path", "/x/"),
     ("base_path", "/"),
+    ("base_path", "/rollout"),
+    ("base_path", "/tools"),
     ("stream_types", ()),
     ("stream_types", ("",)),
+    ("stream_types", ("text/plain\r\nx: y",)),
+    ("hosts", ("https://example.org",)),
     ("transcript", ""),
     ("caps", ((),)),
     ("tool_names", "["),
     ("lost_status", 3),
     ("lost_status", 200),
     ("request_id_header", "x id"),
+    ("request_id_header", "Content-Length"),
     ("default_headers", {"x y": "1"}),
+    ("default_headers", {"X-Y": "1", "x-y": "2"}),
+    ("default_headers", {"host": "example.org"}),
     ("key_variable", ""),
+    ("key_variable", "A B"),
 ]
 
 
@@ -123,7 +142,7 @@ def test_a_field_of_another_type_is_named(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), WRONG_VALUES)
 def test_a_value_that_cannot_be_is_an_error_that_names_its_field(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"`{name}` of the dialect .* is .*, not "):
+    with pytest.raises(ValueError, match=rf"`{name}` of the dialect .* (is|makes) .*, not "):
         dataclasses.replace(TOY, **{name: value})
 
 
@@ -148,7 +167,50 @@ def test_the_headers_of_a_key_are_looked_at_too(given: Any) -> None:
         dataclasses.replace(TOY, key_headers=lambda key: given)
 
 
+async def later(*given: Any) -> Any:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", [*_records._FUNCTIONS, *_records._PERHAPS])
+def test_a_function_that_is_async_is_told_that_none_is(name: str) -> None:
+    """Its coroutine would be taken for what it gives, at the first call."""
+    with pytest.raises(
+        TypeError, match=rf"`{name}` of the dialect 'toy' is a function of .* that is not async, not"
+    ):
+        dataclasses.replace(TOY, **{name: later})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("stream_parser", StreamParser),
+        ("stream_parser", dict),
+        ("stream_renderer", StreamRenderer),
+        ("stream_renderer", TOY.stream_parser),
+    ],
+)
+def test_a_class_in_the_place_of_a_function_is_a_whole_one_of_its_kind(name: str, kind: type) -> None:
+    with pytest.raises(TypeError, match=rf"`{name}` of the dialect 'toy' is a whole class of Stream"):
+        dataclasses.replace(TOY, **{name: kind})
+
+
+@pytest.mark.parametrize(("name", "given"), [("required", {3: 4}), ("not_posted", frozenset({1}))])
+def test_a_name_in_a_field_that_is_no_str_is_seen(name: str, given: Any) -> None:
+    with pytest.raises(TypeError, match=f"`{name}` of the dialect 'toy' is "):
+        dataclasses.replace(TOY, **{name: given})
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b", "/<x", "/<x>/<x>", "/<3>", "/", "/health", "/v1/models", "/tools/x"]
+)
+def test_a_path_of_a_side_route_that_cannot_be_or_is_ours_is_named(path: str) -> None:
+    with pytest.raises(ValueError, match=f"`paths` of a SideRoute: '{path}' is "):
+        SideRoute(paths=(path,), answer=lambda call: None)
+
+
 def test_a_side_route_is_looked_at_where_it_is_made() -> None:
+    with pytest.raises(TypeError, match="`answer` of a SideRoute is not async"):
+        SideRoute(paths=("/a",), answer=later)
     with pytest.raises(TypeError, match="`paths` of a SideRoute"):
         SideRoute(paths="/a", answer=lambda call: None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`paths` of a SideRoute"):

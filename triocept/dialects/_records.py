@@ -5,12 +5,14 @@ A field of another type is a `TypeError`, a value that cannot be a `ValueError`;
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 from .._checks import described, takes
-from .side import SideRoute
+from .side import OURS, SideRoute, is_ours
+from .streams import StreamParser, StreamRenderer
 
 __all__ = ["check_client", "check_headers", "check_record", "lowered"]
 
@@ -18,8 +20,11 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PATH = re.compile(r"(?:/[^\s/?#]+)+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a header (RFC 9110, 5.6.2)."""
-_OURS = ("/health", "/mcp", "/model", "/state", "/stop", "/tools", "/user")
-"""What every endpoint has: a dialect there would be in its place, or never be called."""
+_LINE = re.compile(r"[\x20-\x7e]+")
+_HOST = re.compile(r"[^\s/:@]+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+"""Headers that HTTP itself writes."""
 
 
 class _Rule(NamedTuple):
@@ -43,7 +48,12 @@ def _are_headers(value: object) -> bool:
 
 
 def _can_be_sent(headers: Mapping[str, str]) -> bool:
-    return all(_TOKEN.fullmatch(name) and not re.search(r"[\r\n\0]", text) for name, text in headers.items())
+    names = {name.lower() for name in headers}
+    return (
+        len(names) == len(headers)
+        and names.isdisjoint(_FRAMING)
+        and all(_TOKEN.fullmatch(name) and not re.search(r"[\r\n\0]", text) for name, text in headers.items())
+    )
 
 
 def _is_pattern(text: str) -> bool:
@@ -60,22 +70,22 @@ _HEADERS = _Rule("a mapping of header names to their values", _are_headers, _can
 
 _FACTS: Mapping[str, _Rule] = {
     "name": _Rule("a name of letters, digits, `_`, `-` and `.`", _is_text, _NAME.fullmatch),
-    "route": _Rule(
-        f"a path that begins with `/`, ends with none and is none of the endpoint's own ({', '.join(_OURS)})",
-        _is_text,
-        lambda path: path not in _OURS and _PATH.fullmatch(path),
-    ),
+    "route": _Rule("a path that begins with `/` and ends with none", _is_text, _PATH.fullmatch),
     "base_path": _Rule(
         "a path that begins with `/` and ends with none, or empty",
         _is_text,
         lambda path: not path or _PATH.fullmatch(path),
     ),
-    "hosts": _Rule("a tuple of str", _are_texts),
+    "hosts": _Rule("a tuple of names of hosts", _are_texts, lambda hosts: all(map(_HOST.fullmatch, hosts))),
     "stream_types": _Rule(
-        "a tuple of content types, of one at least", _are_texts, lambda types: types and all(types)
+        "a tuple of content types, of one at least",
+        _are_texts,
+        lambda types: types and all(map(_LINE.fullmatch, types)),
     ),
     "transcript": _SOME_TEXT,
-    "required": _Rule("a mapping", lambda value: isinstance(value, Mapping)),
+    "required": _Rule(
+        "a mapping of names", lambda value: isinstance(value, Mapping) and all(map(_is_text, value))
+    ),
     "caps": _Rule(
         "a tuple of places, each a tuple of names",
         lambda caps: isinstance(caps, tuple) and all(map(_are_texts, caps)),
@@ -85,10 +95,14 @@ _FACTS: Mapping[str, _Rule] = {
     "tool_names": _Rule("a pattern of `re`", _is_text, _is_pattern),
     "response_prefix": _A_TEXT,
     "call_prefix": _A_TEXT,
-    "not_posted": _Rule("a frozenset of str", lambda names: isinstance(names, Set)),
+    "not_posted": _Rule(
+        "a frozenset of str", lambda names: isinstance(names, Set) and all(map(_is_text, names))
+    ),
     "default_headers": _HEADERS,
     "request_id_header": _Rule(
-        "the name of a header, or empty", _is_text, lambda name: not name or _TOKEN.fullmatch(name)
+        "the name of a header, or empty",
+        _is_text,
+        lambda name: not name or (_TOKEN.fullmatch(name) and name.lower() not in _FRAMING),
     ),
     "lost_status": _Rule(
         "an HTTP status from 400 to 599",
@@ -100,7 +114,7 @@ _FACTS: Mapping[str, _Rule] = {
         "a tuple of SideRoute",
         lambda routes: isinstance(routes, tuple) and all(isinstance(route, SideRoute) for route in routes),
     ),
-    "key_variable": _SOME_TEXT,
+    "key_variable": _Rule("the name of an environment variable", _is_text, _VARIABLE.fullmatch),
 }
 _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "parse_request": ("document", "target", "memory"),
@@ -118,6 +132,8 @@ _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "key_headers": ("api_key",),
     "render_models": ("names",),
 }
+_CLASSES: Mapping[str, type] = {"stream_parser": StreamParser, "stream_renderer": StreamRenderer}
+"""What a class is of that stands in the place of a function."""
 _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "read_path": ("path", "query"),
     "write_path": ("request",),
@@ -133,14 +149,36 @@ def check_record(record: Any) -> None:
     """See whether every field is what it should be; but for `sdk`, and what functions give."""
     for name, rule in _FACTS.items():
         _check(record, name, getattr(record, name), rule)
+    if record.read_path is None:
+        _check_paths(record)
     for functions in (_FUNCTIONS, _PERHAPS):
         for name, arguments in functions.items():
             function = getattr(record, name)
             if function is None and functions is _PERHAPS:
                 continue
-            if not callable(function) or not takes(function, len(arguments)):
-                what = f"a function of ({', '.join(arguments)})"
+            if (what := _not_taken(name, function, arguments)) is not None:
                 raise _wrong(TypeError, record, name, f"is {what}", function)
+
+
+def _check_paths(record: Any) -> None:
+    """See whether none of its paths is the endpoint's own."""
+    for name, bases in (("route", ("", "/v1")), ("base_path", (record.base_path,))):
+        if any(is_ours(f"{base}{record.route}") for base in bases):
+            what = f"makes no path of the endpoint's own ({', '.join(OURS)}, /rollout/…, …)"
+            raise _wrong(ValueError, record, name, what, getattr(record, name))
+
+
+def _not_taken(name: str, function: object, arguments: tuple[str, ...]) -> str | None:
+    """What it takes in the place of this; None: that is one."""
+    kind = _CLASSES.get(name)
+    if kind is not None and isinstance(function, type):
+        if not issubclass(function, kind) or inspect.isabstract(function):
+            return f"a whole class of {kind.__name__}"
+    elif inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return f"a function of ({', '.join(arguments)}) that is not async"
+    if callable(function) and takes(function, len(arguments)):
+        return None
+    return f"a function of ({', '.join(arguments)})"
 
 
 def check_headers(record: Any) -> Mapping[str, str]:

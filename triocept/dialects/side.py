@@ -5,6 +5,8 @@ The list of models is OpenAI's `GET /v1/models`, in a dialect that has none of i
 
 from __future__ import annotations
 
+import inspect
+import re
 import time
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import TypeAlias, final
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._checks import check_callable, check_str, check_type
+from .._checks import check_callable, check_str, check_type, named
 
 __all__ = [
     "CountCalls",
@@ -30,6 +32,15 @@ __all__ = [
 ]
 
 _METHODS = ("GET", "POST", "DELETE")
+_NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
+OURS = ("/health", "/mcp", "/model", "/models", "/state", "/stop", "/tools", "/user")
+"""What every endpoint has: a dialect there would be in its place, or never be called."""
+_UNDER_OURS = ("/rollout/", "/tools/")
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path is the endpoint's own."""
+    return path in ("/", "/api/hello", "/v1/models", *OURS) or path.startswith(_UNDER_OURS)
 
 
 @final
@@ -94,9 +105,24 @@ class SideRoute:
             check_str("each of the `paths` of a SideRoute", path)
         if not self.paths or not all(path.startswith("/") for path in self.paths):
             raise ValueError(f"`paths` of a SideRoute is one or more that begin with `/`, not {self.paths!r}")
+        for path in self.paths:
+            _check_path(path)
         if self.method not in _METHODS:
             raise ValueError(f"`method` of a SideRoute is {', '.join(_METHODS)}, not {self.method!r}")
         check_callable("`answer` of a SideRoute", self.answer, "a function of (call)")
+        if inspect.iscoroutinefunction(self.answer):
+            raise TypeError(f"`answer` of a SideRoute is not async, and {named(self.answer)} is")
+
+
+def _check_path(path: str) -> None:
+    """See whether a path can be one of a SideRoute's: its names stand for a step each, and are its own."""
+    names = _NAME.findall(path)
+    if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
+        raise ValueError(
+            f"`paths` of a SideRoute: {path!r} is no path of steps and of `<name>`s, each another"
+        )
+    if is_ours(path):
+        raise ValueError(f"`paths` of a SideRoute: {path!r} is the endpoint's own")
 
 
 @final
