@@ -165,6 +165,13 @@ def test_what_takes_typed_keywords_names_each_of_them(opens: typing.Any, options
     assert [name for name in options.__annotations__ if name not in {word.strip(",") for word in named}] == []
 
 
+def test_the_options_of_a_rollout_can_be_evaluated_without_help() -> None:
+    """As pydantic and the like do it."""
+    given = str(typing.get_type_hints(RolloutOptions)["stop"])
+    assert "triocept._rollout.rollout.Rollout" in given
+    assert "ForwardRef" not in given
+
+
 @pytest.mark.parametrize("options", [RolloutOptions, AgentOptions, EndpointOptions])
 def test_each_field_of_the_options_says_what_it_is(options: typing.Any) -> None:
     lines = inspect.getsource(options).splitlines()

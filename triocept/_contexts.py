@@ -44,7 +44,13 @@ def shown_context(
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
     """`contextlib.asynccontextmanager`, of a function that users see: `help()` says what a call gives, and a keyword
     with a slip in it is told what was meant. Unprotected: an `Upstream` is a handler, and so the user's."""
-    return _shown(asynccontextmanager(function), function)
+    make = asynccontextmanager(function)
+
+    @wraps(function)
+    def open_context(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, bool | None]:
+        return _Context(make(*args, **kwargs), function.__name__)
+
+    return _shown(open_context, function)
 
 
 def _shown(
@@ -61,18 +67,16 @@ def _shown(
     return known  # type: ignore[no-any-return]
 
 
-class _Protected(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
-    """A context whose entry and exit are protected from their first instruction on: those of contextlib are not."""
+class _Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
+    """A context that says how it is entered."""
 
     def __init__(self, context: AbstractAsyncContextManager[T, bool | None], name: str) -> None:
         self._context = context
         self._name = name
 
-    @enable_ki_protection
     async def __aenter__(self) -> T:
         return await self._context.__aenter__()
 
-    @enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
@@ -88,6 +92,13 @@ class _Protected(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
         def __exit__(self, *error: object) -> None: ...
 
         __await__ = __enter__
+
+
+class _Protected(_Context[T]):
+    """One whose entry and exit are protected from their first instruction on: those of contextlib are not."""
+
+    __aenter__ = enable_ki_protection(_Context.__aenter__)
+    __aexit__ = enable_ki_protection(_Context.__aexit__)
 
 
 @disable_ki_protection

@@ -246,6 +246,36 @@ async def test_a_key_is_found_and_hidden_in_whatever_case_its_header_is_given() 
     assert "'x-toy-key'" in none.json()["problem"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x-toy-key", "Bearer {}"),
+        ("x-toy-key", 'token="{}"'),
+        ("x-toy-key", "apikey {}"),
+        ("authorization", "Key {}"),
+    ],
+)
+async def test_a_key_is_found_and_hidden_within_whatever_its_header_says(name: str, text: str) -> None:
+    """A provider's client writes it so, and every call of it was a 401."""
+    seen: list[str] = []
+
+    async def look(exchange: Exchange) -> None:
+        seen.append(exchange.headers[name])
+        await exchange.respond("a")
+
+    wordy = dataclasses.replace(TOY, key_headers=lambda key: {name: text.format(key)})
+    with trio.fail_after(30):
+        async with serve_endpoint(dialects=[wordy]) as endpoint, endpoint.open_rollout(look) as rollout:
+            url, key = f"{rollout.base_url('toy')}/talk", rollout.api_key
+            async with httpx2.AsyncClient() as client:
+                right, bare, wrong = [
+                    (await client.post(url, json=SAID, headers={name: shown})).status_code
+                    for shown in (text.format(key), key, text.format("sk-none"))
+                ]
+    assert (right, bare, wrong) == (200, 200, 401)
+    assert seen == ["[redacted]", "[redacted]"]
+
+
 async def test_a_key_in_a_header_of_its_own_is_one_for_whatever_asks_whether_there_is_one() -> None:
     """HTTP/2 does, of a connection that has shown none so far."""
     with trio.fail_after(30):

@@ -468,6 +468,29 @@ async def test_an_endpoint_that_stops_ends_rollouts_that_others_hold_open() -> N
     assert "shutting down" in replies[0].text
 
 
+async def test_an_exchange_is_there_as_long_as_it_is_open_though_its_program_holds_it_weakly_alone() -> None:
+    """By its id, say, for whoever is to approve it; and it is no other each time it is looked at."""
+    waiting: weakref.WeakValueDictionary[str, Exchange] = weakref.WeakValueDictionary()
+
+    async def take(rollout: Rollout) -> None:
+        async for exchange in rollout:
+            waiting[exchange.id] = exchange
+            del exchange
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(take, rollout)
+                nursery.start_soon(ask, rollout)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                gc.collect()
+                (exchange,) = waiting.values()
+                await exchange.respond("yes")
+                del exchange
+                await rollout.stop("enough")
+            assert not waiting, "and no longer, without a look for cycles"
+
+
 async def test_two_thousand_calls_wait_at_once_and_each_gets_its_own_answer() -> None:
     waiting: list[Exchange] = []
     wrong: list[str] = []

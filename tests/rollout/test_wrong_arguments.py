@@ -32,6 +32,7 @@ from triocept import (
     Rollout,
     ScriptedModel,
     Text,
+    Tool,
     ToolCall,
     Usage,
     open_upstream,
@@ -567,6 +568,9 @@ async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
         pytest.fail("it began")
     with pytest.raises(TypeError, match=text):
         await opened
+    upstream: Any = open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat")
+    with pytest.raises(TypeError, match=r"`async with open_upstream\(…\) as upstream`$"), upstream:
+        pytest.fail("it began")
 
 
 async def test_what_a_number_may_be_is_no_more_than_its_argument_says() -> None:
@@ -764,6 +768,7 @@ OPENED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: EndpointLimits(ANY or 5), TypeError, "EndpointLimits takes connections, "),
     (lambda: TunnelHealth(ANY or 5), TypeError, "TunnelHealth takes "),
     (lambda: Usage(ANY or 1, 2), TypeError, "Usage takes input_tokens, output_tokens, .* by name: Extra"),
+    (lambda: Tool(*ANY or ["x"]), TypeError, "Tool takes name, description, .* by name: Extra"),
     (
         lambda: Sampling(temprature=ANY or 1),
         TypeError,

@@ -13,7 +13,7 @@ from .content import Json, Message, ToolResult
 __all__ = ["OutputFormat", "ReasoningAsk", "Request", "Sampling", "Tool", "ToolChoice"]
 
 
-class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
     """A tool that the agent offers."""
 
     name: str
@@ -28,7 +28,9 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """For kind `server` (and `custom`), the whole wire object."""
 
 
-class ToolChoice(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class ToolChoice(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
+):
     """Which tools the model may, must or must not call."""
 
     mode: Literal["auto", "none", "required", "tool"] = "auto"
@@ -53,7 +55,9 @@ class Sampling(
     frequency_penalty: float | None = None
 
 
-class ReasoningAsk(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class ReasoningAsk(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
+):
     """How much the model should think."""
 
     effort: str | None = None
@@ -61,7 +65,9 @@ class ReasoningAsk(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_def
     budget_tokens: int | None = None
 
 
-class OutputFormat(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class OutputFormat(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
+):
     """The shape that the answer's text must have."""
 
     kind: Literal["json_object", "json_schema"]

@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from secrets import token_hex
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import msgspec
 import trio
@@ -44,6 +44,9 @@ from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, ki
 from .record_writer import RecordWriter
 from .retries import attempt_of
 from .stream import ResponseStream
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
 
 __all__ = ["ExchangeCore", "Home", "Worker"]
 
@@ -153,6 +156,8 @@ class ExchangeCore:
         self.worker: Worker | None = None
         """The handler that is at work on it, where there is one."""
         self.handed_over = False
+        self.face: Exchange | None = None
+        """What its program holds, perhaps weakly, while it is open."""
         self._work_scopes: set[trio.CancelScope] = set()
         self.budgets: tuple[Budget, ...] = ()
         """What it counts against."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncContextDecorator
+from contextlib import AbstractAsyncContextManager, AsyncContextDecorator
 from functools import partial, wraps
 from reprlib import repr as short
 from typing import Any, TypeAlias
@@ -56,14 +56,23 @@ def awaiting(handler: Handler) -> Handler:
     return awaited
 
 
+def _is_unentered(handler: Any) -> bool:
+    """Whether it is a context. contextlib's can be called: as decorators."""
+    decorates = (
+        isinstance(handler, AsyncContextDecorator)
+        and type(handler).__call__ is AsyncContextDecorator.__call__
+    )
+    return decorates or (isinstance(handler, AbstractAsyncContextManager) and not callable(handler))
+
+
 def _problem(handler: object) -> str | None:
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
+    if _is_unentered(inner):
+        return "is not entered: `async with … as handler`, and then it is one"
     if not callable(inner):
         return "cannot be called"
-    if isinstance(inner, AsyncContextDecorator) and type(inner).__call__ is AsyncContextDecorator.__call__:
-        return "is not entered: `async with … as handler`, and then it is one"
     if isinstance(inner, type) and not hasattr(inner, "__await__"):
         return "is a class: give an object of it"
     function = inner if inspect.isroutine(inner) else type(inner).__call__

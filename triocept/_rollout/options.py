@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, TypedDict
 
 from .._canonical.content import Json, Message
 from .._process.process import OutputFile, OutputMode
@@ -16,7 +16,9 @@ from .services import Said
 from .tools import ToolLike
 
 if TYPE_CHECKING:
-    from .rollout import Rollout
+    from .rollout import Rollout as _Rollout
+else:  # so that `get_type_hints` finds it, which that module is above
+    _Rollout = ForwardRef("Rollout", module=f"{__package__}.rollout")
 
 __all__ = ["AgentOptions", "OnHangup", "RolloutOptions", "StopCondition", "UserSimulator"]
 
@@ -24,10 +26,10 @@ OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
 
 
-UserSimulator: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[Said]]
+UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
 """`async (messages, rollout) -> what the user says next`: the transcript so far, oldest first; nothing ends it."""
 
-StopCondition: TypeAlias = Callable[[Sequence[Message], "Rollout"], Awaitable[str | None]]
+StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str | None]]
 """`async (messages, rollout) -> why it is done`; None: it is not."""
 
 

@@ -191,11 +191,17 @@ class RolloutCore:
         return self.services.state_key
 
     def shown(self, exchange: ExchangeCore) -> Exchange:
-        """What its program gets of an exchange."""
-        return Exchange(exchange, self.public)
+        """What its program gets of an exchange: the same as long as it is open."""
+        if exchange.face is not None:
+            return exchange.face
+        face = Exchange(exchange, self.public)
+        if not exchange.settled:
+            exchange.face = face
+        return face
 
     def on_settled(self, exchange: ExchangeCore, turn: Turn | None) -> None:
         """An exchange has its outcome, and this turn, unless it could not be recorded."""
+        exchange.face = None
         self.calls.end(exchange, turn)
         for budget in exchange.budgets:
             budget.end(exchange, turn)

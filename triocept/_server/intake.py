@@ -194,10 +194,16 @@ def _key(head: Head, dialects: Iterable[Dialect] = ()) -> str | None:
     headers = head.headers
     other = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key")
     if not other:
-        other = next(filter(None, map(headers.get, _own_key_headers(dialects))), other)
+        other = next((key for dialect in dialects if (key := _own_key(dialect, headers))), other)
     if other or token or scheme.lower() == "bearer":
         return other
     return scheme or None  # the key alone, as curl's first try has it
+
+
+def _own_key(dialect: Dialect, headers: Mapping[str, str]) -> str | None:
+    """The key where this dialect has it; but not all of an `Authorization`, which may be of another scheme."""
+    key = dialect.key_in(headers)
+    return key if key is not None and " " not in key else None
 
 
 def _seen(head: Head) -> str:

@@ -256,7 +256,29 @@ class Dialect:
     @cached_property
     def key_names(self) -> frozenset[str]:
         """The names of the headers that may hold a key, in lower case."""
-        return frozenset(lowered(self.key_headers("key")))
+        return frozenset(self._around_key)
+
+    @cached_property
+    def _around_key(self) -> Mapping[str, tuple[str, str]]:
+        """What stands before and behind a key, in each header that may hold one."""
+        found = {}
+        for name, text in lowered(self.key_headers("key")).items():
+            before, _, behind = text.rpartition("key")
+            found[name] = before.lower(), behind
+        return found
+
+    def key_in(self, headers: Mapping[str, str]) -> str | None:
+        """The key that a call shows in a header of this dialect; None: it shows none there.
+
+        Args:
+            headers: of the call, names in lower case.
+        """
+        for name, (before, behind) in self._around_key.items():
+            if shown := headers.get(name, "").strip():
+                if shown[: len(before)].lower() == before and shown.endswith(behind):
+                    return shown[len(before) : len(shown) - len(behind)].strip()
+                return shown
+        return None
 
     def match(self, path: str, query: str) -> Target | None:
         """What the path of a call, without a rollout's prefix, and its query say; None: it is no model call of this
