@@ -213,6 +213,24 @@ async def test_a_taker_that_waits_reads_the_directory_no_more_than_it_changes(
     assert looks == 1
 
 
+async def test_tasks_that_share_a_taker_get_different_traces(tmp_path: Path) -> None:
+    given = await fill(tmp_path, 12)
+    got: list[str] = []
+    with trio.fail_after(10):
+        async with take_traces(tmp_path, wait=False) as taker:
+
+            async def work() -> None:
+                async for trace in taker:
+                    got.append(trace.run)
+                    taker.acknowledge(trace)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(work)
+    assert sorted(got) == given
+    assert names(tmp_path) == []
+
+
 async def test_a_lock_that_goes_without_a_word_is_noticed_though_the_directory_is_as_it_was(
     tmp_path: Path,
 ) -> None:
