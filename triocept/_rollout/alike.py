@@ -46,7 +46,10 @@ class Alike:
 
     def discard(self, exchange: ExchangeCore) -> None:
         del self.exchanges[exchange]
-        for some in (self._lost, self._unread, self._unread_lost):
+        if exchange in self._unread:  # as nearly all: it is nowhere else
+            del self._unread[exchange]
+            return
+        for some in (self._lost, self._unread_lost):
             some.pop(exchange, None)
         if (same := self._same(exchange)) is not None:
             same.discard(exchange)

@@ -46,15 +46,17 @@ class Retry(Enum):
 
 def attempt_of(headers: Mapping[str, str]) -> int:
     """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
-    count = headers.get(RETRY_COUNT, "0")
-    return int(count) + 1 if count.isdecimal() and len(count) < 7 else 1
+    count = headers.get(RETRY_COUNT)
+    return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
 
 
 def retry_of(headers: Mapping[str, str]) -> Retry:
     """What these headers (names in lower case) say of it."""
+    if RETRY_COUNT not in headers:
+        return Retry.UNKNOWN
     if attempt_of(headers) > 1:
         return Retry.MARKED
-    return Retry.FIRST if RETRY_COUNT in headers and _CLAUDE not in headers else Retry.UNKNOWN
+    return Retry.FIRST if _CLAUDE not in headers else Retry.UNKNOWN
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
