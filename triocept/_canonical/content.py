@@ -160,7 +160,7 @@ class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
     @property
     def text(self) -> str:
         """All its text, joined."""
-        return "".join(part.text for part in self.content if isinstance(part, Text))
+        return "".join([part.text for part in self.content if isinstance(part, Text)])
 
 
 Part: TypeAlias = Text | Reasoning | Media | ToolCall | RefusalText | Opaque | ToolResult
@@ -194,7 +194,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         content: object = self.content
         if isinstance(content, str):
             return content
-        return "".join(part.text for part in self.content if isinstance(part, Text))
+        return "".join([part.text for part in self.content if isinstance(part, Text)])
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

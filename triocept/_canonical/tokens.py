@@ -44,11 +44,7 @@ class Estimator:
     def usage(self, request: Request, response: Response) -> Usage:
         """About what this call cost, marked as an estimate."""
         characters = sum([_part(part) for part in response.content])
-        return Usage(
-            input_tokens=self.input_tokens(request),
-            output_tokens=max(1, characters // CHARACTERS_PER_TOKEN),
-            estimated=True,
-        )
+        return _estimated(self.input_tokens(request), characters)
 
 
 def estimate_input_tokens(request: Request) -> int:
@@ -58,16 +54,21 @@ def estimate_input_tokens(request: Request) -> int:
 
 def estimate_streamed(request: Request, characters: int) -> Usage:
     """About what this call cost, whose answer was streamed and had so many characters; marked as an estimate."""
-    return Usage(
-        input_tokens=estimate_input_tokens(request),
-        output_tokens=max(1, characters // CHARACTERS_PER_TOKEN),
-        estimated=True,
-    )
+    return _estimated(estimate_input_tokens(request), characters)
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:
     """About what this call cost, marked as an estimate."""
     return Estimator().usage(request, response)
+
+
+_ESTIMATE = Usage(input_tokens=0, output_tokens=0, estimated=True)
+
+
+def _estimated(input_tokens: int, characters: int) -> Usage:
+    """Made of one that is there: for each call, where the class would look at what people write."""
+    output_tokens = max(1, characters // CHARACTERS_PER_TOKEN)
+    return msgspec.structs.replace(_ESTIMATE, input_tokens=input_tokens, output_tokens=output_tokens)
 
 
 class _Counted(Generic[T]):
@@ -97,7 +98,7 @@ def _tool(tool: Tool) -> int:
 
 
 def _message(message: Message) -> int:
-    return sum(_part(part) for part in message.content)
+    return sum([_part(part) for part in message.content])
 
 
 def _part(part: Part) -> int:

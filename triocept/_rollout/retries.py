@@ -62,7 +62,7 @@ def retry_of(headers: Mapping[str, str]) -> Retry:
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
     """Equal for calls of which one may repeat the other; cheap, and of most that do not it differs."""
     last = request.last
-    results = tuple(part.id for part in last.content if isinstance(part, ToolResult)) if last else ()
+    results = tuple([part.id for part in last.content if isinstance(part, ToolResult)]) if last else ()
     return (
         request.dialect,
         request.model,

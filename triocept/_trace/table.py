@@ -136,6 +136,8 @@ def _glance(message: Message) -> Hashable:
 
 
 def _part_glance(part: Part) -> Hashable:
+    if type(part) is Text and part.extra is None:  # nearly all of them
+        return _text_glance(part.text)
     if isinstance(part, Opaque):
         return _json_glance(part.raw)
     glance = _own_glance(part)
