@@ -4,7 +4,7 @@
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
 * `forward`, `script`: what answers behind either: a real model, or a scripted one.
-* `limits`: what a run may spend.
+* `replay`: what answers as a recorded run did, and what is recorded once. `limits`: what a run may spend.
 * `export`: a file of traces, in another format.
 * `check`: whether trace files are whole.
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -22,6 +23,7 @@ from .ending import describe_error, end_with
 from .export import Export
 from .forward import Forward, forward_options
 from .limits import limit_options
+from .replay import ReplayFile, replay_options
 from .run import Run, say_hello
 from .script import Script
 from .serve import Serve
@@ -54,6 +56,7 @@ _port_option = click.option("--port", default=0, show_default="a free one", type
 @_script_option
 @forward_options
 @limit_options
+@replay_options
 @_record_option
 @_host_option
 @_port_option
@@ -75,6 +78,8 @@ def run(
     executable: str | None,
     quiet: bool,
     limits: Limits,
+    replay: ReplayFile | None,
+    keep_as: Path | None,
     command: tuple[str, ...],
 ) -> None:
     """Run COMMAND as an agent whose model is triocept, and show each of its model calls.
@@ -86,12 +91,14 @@ def run(
         triocept run --script replies.py -- claude -p "fix the bug" --allowedTools Bash
         triocept run --script replies.py --agent codex -- "fix the bug"
         triocept run --upstream http://127.0.0.1:8000/v1 --model qwen -- claude -p "fix the bug" --allowedTools Bash
+        triocept run --replay trace.jsonl -- claude -p "fix the bug" --allowedTools Bash
     """
     _check_command(command, agent, executable)
     what = Run(
         command,
-        handler=_handler(script, forward),
+        handler=_replayed(replay, _handler(script, forward)),
         record=record,
+        keep_as=keep_as,
         host=host,
         port=port,
         quiet=quiet,
@@ -203,6 +210,20 @@ def _handler(script: Path | None, forward: Forward | None) -> Handler | Forward 
     if script is not None:
         return Script(script)
     return forward or say_hello
+
+
+def _replayed(
+    replay: ReplayFile | None, handler: Handler | Forward | Script
+) -> Handler | Forward | Script | ReplayFile:
+    """The same behind a recorded run, if there is one; but for a run that is recorded once."""
+    if replay is None or replay.once:
+        return replay or handler
+    then = handler if isinstance(handler, Forward | Script) else None
+    if replay.until is not None and then is None:
+        raise click.UsageError(
+            "--until says where another model takes over: --script or --upstream says which"
+        )
+    return replace(replay, then=then)
 
 
 def _check_command(command: tuple[str, ...], agent: str | None, executable: str | None) -> None:

@@ -50,7 +50,8 @@ class Live:
     """
 
     def __init__(self, *, quiet: bool = False, record: Path | None = None) -> None:
-        self._record = record
+        self.file = record
+        """Where they are, told at the end."""
         self._begun = False
         self._outcomes: Counter[str] = Counter()
         self._console = Console(file=cast(IO[str], Screen()), quiet=quiet, highlight=False, soft_wrap=True)
@@ -119,7 +120,7 @@ class Live:
         what = counted(total, "turn", "turns")
         if self._outcomes["answered"] != total:
             what += f" ({', '.join(f'{count} {outcome}' for outcome, count in self._outcomes.items())})"
-        self._print("▸", "cyan", what if self._record is None else f"{what} recorded in {self._record}")
+        self._print("▸", "cyan", what if self.file is None else f"{what} recorded in {self.file}")
 
     def _print_cut(self, line: RichText, *said: str) -> None:
         """A line with what was said behind it; where that is too long, each in a line of its own, cut at the edge."""

@@ -20,6 +20,7 @@ from .._trace.recorder import Recorder, RecorderGroup
 from ..agents import Launch, agent
 from .forward import Forward
 from .live import Live
+from .replay import ReplayFile
 from .script import Script
 
 __all__ = ["Run", "say_hello"]
@@ -40,8 +41,10 @@ class Run:
     """One `triocept run`."""
 
     command: tuple[str, ...]
-    handler: Handler | Forward | Script
+    handler: Handler | Forward | Script | ReplayFile
     record: Path | None = None
+    keep_as: Path | None = None
+    """Where what was recorded is put, if the agent ends well."""
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
@@ -55,11 +58,15 @@ class Run:
     async def run(self) -> int:
         """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it)."""
         live = Live(quiet=self.quiet, record=self.record)
+        if self.keep_as is not None and self.record is not None:
+            self.record.unlink(missing_ok=True)  # of a run that did not end well
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         recorders.append(live)
         try:
             with TemporaryDirectory(prefix="triocept-", ignore_cleanup_errors=True) as folder:
                 returncode = await self._run_in(Path(folder), live, recorders)
+            if self.keep_as is not None:
+                self._keep(self.keep_as, returncode, live)
         finally:
             live.close()
         return returncode if returncode >= 0 else 128 - returncode
@@ -68,9 +75,9 @@ class Run:
         async with AsyncExitStack() as stack:
             handler = self.handler
             hidden: tuple[str, ...] = ()
-            if isinstance(handler, Forward):
+            if isinstance(handler, Forward | ReplayFile):
                 live.say(handler.warning)
-            if isinstance(handler, Forward | Script):
+            if isinstance(handler, Forward | Script | ReplayFile):
                 hidden = handler.variables
                 handler = await stack.enter_async_context(handler.open())
             serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
@@ -88,6 +95,13 @@ class Run:
                         await process.wait()
         live.end(rollout, process.result, handler, self.agent)
         return process.result.returncode
+
+    def _keep(self, path: Path, returncode: int, live: Live) -> None:
+        """Put what was recorded where it is replayed from, unless it is that of a run that failed."""
+        if returncode:
+            live.say(f"not kept as {path}, to be recorded again: the agent ended with {returncode}")
+        elif self.record is not None and self.record.exists():
+            live.file = self.record.replace(path)
 
     @property
     def _patience(self) -> float:

@@ -1,0 +1,137 @@
+"""`--replay` and `--record-once`: a recorded run behind the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .._rollout.workers import Handler
+from .._trace.reader import read_traces
+from .._trace.trace import Trace
+from ..handlers import Replay, TurnName
+from .forward import Forward
+from .script import Script
+
+__all__ = ["ReplayFile", "replay_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class ReplayFile:
+    """A recorded run, as the options say it."""
+
+    path: Path
+    rollout: str | None = None
+    until: TurnName | None = None
+    then: Forward | Script | None = None
+    once: bool = False
+    """Whether it is a run that was recorded once, which nothing else answers."""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """As of `Forward`."""
+        return self.then.variables if self.then is not None else ()
+
+    @property
+    def warning(self) -> str | None:
+        """As of `Forward`."""
+        return self.then.warning if isinstance(self.then, Forward) else None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Handler]:
+        """The handler that answers as it did.
+
+        Raises:
+            click.ClickException: the file has no such rollout, or several; or the rollout no such turn.
+            OSError, DialectError: the file cannot be read.
+        """
+        async with AsyncExitStack() as stack:
+            then = await stack.enter_async_context(self.then.open()) if self.then is not None else None
+            trace = self._trace()
+            try:
+                replay = Replay(trace, until=self.until, then=then)
+            except LookupError as exc:
+                raise click.ClickException(f"--until: {exc}") from exc
+            yield replay
+
+    def _trace(self) -> Trace:
+        traces = read_traces(self.path)
+        if self.rollout is not None:
+            traces = [trace for trace in traces if self.rollout in (trace.rollout, trace.run)]
+        if not traces:
+            what = "no rollout" if self.rollout is None else f"no rollout {self.rollout!r}"
+            raise click.ClickException(f"{self.path} holds {what}")
+        if len(traces) > 1:
+            names = ", ".join(trace.rollout if self.rollout is None else trace.run for trace in traces)
+            raise click.ClickException(
+                f"{self.path} holds {len(traces)} rollouts; --rollout says which: {names}"
+            )
+        return traces[0]
+
+
+_OPTIONS = (
+    click.option(
+        "--replay",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Answer as this recorded run did; with --script or --upstream, let that answer what it does not have.",
+    ),
+    click.option("--rollout", metavar="ID", help="Which run of the file, where it holds several."),
+    click.option(
+        "--until",
+        metavar="TURN",
+        help="The turn from which on --script or --upstream answers: its number in the main conversation, its id, or "
+        "CONVERSATION:NUMBER.",
+    ),
+    click.option(
+        "--record-once",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Replay this file if it is there; if it is not, record the run in it.",
+    ),
+)
+
+
+def replay_options(command: F) -> F:
+    """The options of a command that may replay; it gets `replay`, and `keep_as`: a file that is not there yet."""
+
+    @wraps(command)
+    def with_replay(
+        *,
+        replay: Path | None,
+        rollout: str | None,
+        until: str | None,
+        record_once: Path | None,
+        record: Path | None,
+        **others: Any,
+    ) -> Any:
+        if record_once is not None and (replay is not None or record is not None or until is not None):
+            raise click.UsageError(
+                "--record-once records or replays by itself: no --replay, --until or --record"
+            )
+        path = replay or (record_once if record_once is not None and record_once.exists() else None)
+        if path is None and (until is not None or rollout is not None):
+            raise click.UsageError("--rollout and --until say what to --replay")
+        turn = None if until is None else _turn(until)
+        given = None if path is None else ReplayFile(path, rollout, turn, once=record_once is not None)
+        keep_as = record_once if path is None else None
+        if keep_as is not None:
+            record = keep_as.with_name(keep_as.name + ".part")
+        return command(replay=given, keep_as=keep_as, record=record, **others)
+
+    made: Any = with_replay
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return made  # type: ignore[no-any-return]
+
+
+def _turn(text: str) -> TurnName:
+    conversation, colon, number = text.rpartition(":")
+    if not number.removeprefix("-").isdecimal():
+        return text
+    return (conversation, int(number)) if colon else int(number)
