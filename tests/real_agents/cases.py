@@ -15,7 +15,7 @@ import pytest
 
 from triocept import ToolCall, agents
 
-__all__ = ["CASES", "LIBRARIES", "PROMPT", "SOURCES", "Case", "Reply", "Source", "cases"]
+__all__ = ["CASES", "LIBRARIES", "NEWER", "PROMPT", "SOURCES", "Case", "Reply", "Source", "cases"]
 
 PROMPT = "Write hello into proof.txt with a shell command."
 COMMAND = "echo hello >> proof.txt"  # appends: what runs twice is seen
@@ -95,6 +95,11 @@ LIBRARIES = {
     "claude_agent_sdk": Source("pip", "claude-agent-sdk", "python", "0.2.189"),
 }
 """What makes agents, and is none itself: its `command` is the interpreter that has it."""
+
+NEWER = {
+    "claude_code_newer": Source("npm", "@anthropic-ai/claude-code", "claude", "2.1.332", node="24.21.0"),
+}
+"""Versions that do what those above do not: this one runs its sub-agents beside the main conversation."""
 
 _CALLS = {
     "claude_code": ToolCall.of("Bash", command=COMMAND, description="write the proof"),

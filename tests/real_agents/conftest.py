@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_agents.cases import LIBRARIES, SOURCES
+from tests.real_agents.cases import LIBRARIES, NEWER, SOURCES
 from tests.real_agents.installed import CannotInstall, agents_folder, installed, versions
 from tests.real_agents.play import Calls
 from tests.real_agents.stage import Stage
@@ -31,7 +31,7 @@ def executable_of() -> Callable[[str], Path]:
 
     def executable(agent: str) -> Path:
         try:
-            return installed((SOURCES | LIBRARIES)[agent], agents_folder())
+            return installed((SOURCES | LIBRARIES | NEWER)[agent], agents_folder())
         except CannotInstall as exc:
             pytest.skip(str(exc))
 
