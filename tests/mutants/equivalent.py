@@ -17,6 +17,9 @@ EQUIVALENT: dict[Change, str] = {
     ("triocept/_rollout/answer.py", "self._flushing = None", "pass"): (
         "a scope that has been left can be cancelled, and nothing comes of it; the next flush has another"
     ),
+    ("triocept/_rollout/asking.py", "return True", "return None"): (
+        "who asks has no connection that could be full: a flush of it sends nothing, and then it is not"
+    ),
     ("triocept/_rollout/service_calls.py", "raise cancelled from None", "pass"): (
         "nothing but its own scope cancels the call, and that ends right behind it, whether it has caught it or not"
     ),

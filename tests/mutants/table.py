@@ -31,7 +31,7 @@ _TRACE = (
     "tests/trace/test_head.py",
     "tests/trace/test_pickling.py",
 )
-_FILE = ("tests/trace/test_file.py", "tests/rollout/test_recorders.py")
+_FILE = ("tests/trace/test_proof.py", "tests/trace/test_file.py", "tests/rollout/test_recorders.py")
 _NOUNS = (
     "tests/rollout/test_given.py",
     "tests/rollout/test_given_request.py",
@@ -100,7 +100,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "triocept/_trace": (*_TRACE, *_FILE),
     "triocept/_trace/jsonl.py": (*_FILE, *_TRACE),
-    "triocept/_trace/linefile.py": _FILE,
+    **{
+        f"triocept/_trace/{name}.py": _FILE
+        for name in ("linefile", "runlines", "numbering", "chain", "found_lines", "proof", "check", "format1")
+    },
+    "triocept/_trace/redaction.py": ("tests/trace/test_redaction.py",),
     "triocept/_trace/lines.py": (*_FILE, *_TRACE),
     "triocept/_trace/reader.py": (*_FILE, *_TRACE),
     "triocept/_trace/recorder.py": ("tests/rollout/test_recorders.py", *_FILE[:1], *_ROLLOUT),

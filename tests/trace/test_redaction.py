@@ -29,6 +29,7 @@ from triocept._secrets import LIVE_KEYS, MARK
 from triocept._trace.redaction import Redactor
 from triocept._trace.table import MessageTable
 from triocept._trace.tokens import packed_floats, packed_ids
+from triocept.handlers import Replay
 from triocept.nouns import Opaque, Reasoning
 from triocept.traces import Redaction, Tokens, Turn
 
@@ -245,3 +246,27 @@ def test_json_that_is_not_text_stays_as_it_was() -> None:
     assert msgspec.json.encode(clean) == msgspec.json.encode(message).replace(
         f'"{CARD}",'.encode(), f'"{MARK}",'.encode()
     )
+
+
+async def test_what_was_redacted_is_replayed_to_an_agent_that_says_it_again() -> None:
+    """Each rollout has a key of its own, and says it: neither is in a record."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond(f"answer {len(exchange.request.messages)}")
+
+    async def play(rollout: Rollout) -> list[str]:
+        first = Message("user", (Text(f"key {rollout.api_key}, card {CARD}"),))
+        said = await rollout.ask([first])
+        again = await rollout.ask(
+            [first, Message("assistant", (Text(said.text),)), Message("user", (Text(CARD),))]
+        )
+        return [said.text, again.text]
+
+    redact = Redaction([CARD])
+    with trio.fail_after(10):
+        async with serve_endpoint(redact=redact) as endpoint:
+            async with endpoint.open_rollout(answer) as recorded:
+                wanted = await play(recorded)
+            async with endpoint.open_rollout(Replay(recorded.trace)) as rollout:
+                assert await play(rollout) == wanted
+    assert CARD not in repr([*recorded.trace])

@@ -452,7 +452,7 @@ class ExchangeCore:
             number=number,
             at=self._started_at,
             dialect=self.dialect,
-            request=self._interned(),
+            request=self.recorded_request(),
             agent=self.agent,
         )
 
@@ -466,7 +466,7 @@ class ExchangeCore:
             run=self.rollout.trace.run,
             number=number,
             dialect=self.dialect,
-            request=self._interned(),
+            request=self.recorded_request(),
             outcome=kind_of(outcome),
             response=response,
             error=error_of(outcome),
@@ -484,8 +484,8 @@ class ExchangeCore:
             increments=self._increments.increments() if self._increments is not None else None,
         )
 
-    def _interned(self) -> Request:
-        """Its call, as the trace keeps it; made once."""
+    def recorded_request(self) -> Request:
+        """Its call as it is recorded: redacted, its messages shared with those of other calls; made once."""
         if self._kept is None:
             self._kept = self.rollout.records.writer.intern(self.request)
         return self._kept

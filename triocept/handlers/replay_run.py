@@ -9,7 +9,7 @@ import trio
 
 from .._canonical.content import Json
 from .._canonical.request import Request
-from .._rollout.exchange import Exchange
+from .._rollout.exchange import Exchange, core_of
 from .._rollout.handler import Handler
 from .._rollout.rollout import Rollout
 from .._trace.conversation import Conversation
@@ -59,7 +59,10 @@ class ReplayRun:
     async def answer(self, exchange: Exchange) -> None:
         """Give an exchange what was recorded, or let `then` answer."""
         plan, here, conversation = self._plan, self._here(exchange.rollout), exchange.conversation
-        request = exchange.request if plan.redact is None else plan.redact(exchange.request)
+        # Redacted as the record was: what is taken out of one is out of the other.
+        request = (
+            core_of(exchange).recorded_request() if plan.redact is None else plan.redact(exchange.request)
+        )
         key, live = key_of(request, here.normal), thread_of(conversation)
         found = None if live in self._forked else self._find(key, conversation)
         if found is not None and found.number not in plan.behind_fork:
