@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trace.tokenized import Given, said, trace_of
+from tests.trace.tokenized import Given, said, tokens, trace_of
 from triocept import Message, Response, Text, Tool, ToolCall
 from triocept._trace.tokens import packed_ids
 from triocept._trace.views.ids import answer_kept, common_ids
-from triocept.traces import Conversation, Drift, DriftReport, drift
+from triocept.traces import Conversation, Drift, DriftReport, Tokens, branches, drift, steps
 
 PROMPT, COMPLETION = [1, 2, 3, 4], [10, 11, 12, 13, 5]
 """The last id ends the turn."""
@@ -152,6 +153,18 @@ def test_a_turn_without_the_ids_of_its_prompt_cannot_be_compared() -> None:
     assert of([]).uncompared == {"x1": "prompt_ids_missing"}
     lost = drift(trace_of([Given(PROMPT, [], ASKED, "hi"), Given([*PROMPT, 1], [2], ANSWERED, "done")]))
     assert lost.uncompared == {"x1": "ids_missing"}
+
+
+def test_a_turn_whose_ids_were_redacted_cannot_be_compared_and_is_no_step_to_train_on() -> None:
+    without_prompt = msgspec.structs.replace(tokens([], [20]), gaps=("prompt_redacted",))
+    without_answer = Tokens(prompt=tokens(PROMPT, []).prompt, gaps=("redacted",))
+    assert of([], tokens=without_prompt).uncompared == {"x1": "prompt_redacted"}
+    trace = trace_of(
+        [Given(PROMPT, [], ASKED, "hi", tokens=without_answer), Given([*PROMPT, 1], [2], ANSWERED, "done")]
+    )
+    assert drift(trace).uncompared == {"x1": "redacted"}
+    assert [step.gaps for step in steps(trace)] == [("redacted",), ()]
+    assert [branch.token_ids.tolist() for branch in branches(trace)] == [[*PROMPT, 1, 2]]
 
 
 IDS = st.lists(st.integers(0, 300), max_size=20)

@@ -88,8 +88,8 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     """How many of them the agent got."""
     uncompared: dict[str, str]
-    """By turn: the gap for which it could not be compared: `no_tokens`, `prompt_ids_missing`, `ids_missing` (of the
-    turn before)."""
+    """By turn: the gap for which it could not be compared: `no_tokens`, `prompt_ids_missing` or
+    `prompt_redacted`, `ids_missing` or `redacted` (of the turn before)."""
 
     @property
     def delivered_fraction(self) -> float | None:
@@ -144,9 +144,12 @@ def _gap(step: Step, before: Step | None) -> str | None:
     """What is missing to compare them."""
     if step.turn.tokens is None or (before is not None and before.turn.tokens is None):
         return "no_tokens"
-    if not step.tokens.prompt or (before is not None and not before.tokens.prompt):
-        return "prompt_ids_missing"
-    return "ids_missing" if before is not None and not before.tokens.completion else None
+    for each in (step, before):
+        if each is not None and not each.tokens.prompt:
+            return "prompt_redacted" if "prompt_redacted" in each.gaps else "prompt_ids_missing"
+    if before is not None and not before.tokens.completion:
+        return "redacted" if "redacted" in before.gaps else "ids_missing"
+    return None
 
 
 def _compared(step: Step, before: Step | None) -> Drift:
