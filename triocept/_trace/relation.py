@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from .conversation import Conversation
-
-if TYPE_CHECKING:
-    from .turn import Turn
+from .turn import Turn
 
 __all__ = ["Relation", "RelationKind", "TurnBranch"]
 
