@@ -96,6 +96,10 @@ class Numbering:
         """By a message's number in the table: its first one here."""
         self._recent = Recent()
 
+    def forget_conversations(self) -> None:
+        """Ask for every digest again. The numbers stay."""
+        self._recent = Recent()
+
     def of(self, messages: tuple[Message, ...], digest_of: Callable[[int], bytes]) -> Conversation:
         """The conversation of these messages; `digest_of` gives the digest of the message of a number."""
         told = self._table.add(messages)

@@ -107,10 +107,19 @@ class RunLines:
             file.append(b"\n".join([*block, b""]))
         except OSError:
             self._written = [before, *after][file.whole_lines]
+            self._forget_unwritten()
             raise
+
+    def _forget_unwritten(self) -> None:
+        """Not all of a block is in the file: which messages and intents are is asked anew."""
+        self._numbering.forget_conversations()
+        there = self._written.intents
+        self._intents = {call: number for call, number in self._intents.items() if number < there}
 
     def begin(self) -> None:
         """Begin a block of lines. A new file gets the opening first."""
+        if self._block:  # what raised in the middle of it: an interrupt, or a text that cannot be encoded
+            self._forget_unwritten()
         self._block, self._after = [], []
         if self._written.seq == 0:
             self._open()
@@ -134,8 +143,7 @@ class RunLines:
 
     def turn(self, turn: Turn) -> None:
         """What became of a call."""
-        number = self._intents.pop(turn.id, None)
-        if number is None or number >= self._written.intents:
+        if self._intents.pop(turn.id, None) is None:
             self._intend(turn.id, turn.request, turn.started_at, turn.agent)
             del self._intents[turn.id]
         record = msgspec.structs.replace(turn, **AT_INTENT)
