@@ -180,6 +180,8 @@ class Endpoint:
             metadata: what is known of it, JSON by name: a task, a seed, a policy. It goes into its trace and its file.
             record_increments: whether each turn keeps in which pieces its answer came, and when (`turn.increments`), so
                 that a replay can stream it likewise.
+            record_wire: whether each turn keeps how it went over the wire (`turn.wire`): URL, headers without keys, and
+                bodies, each up to 8 MiB. An agent sends its whole conversation with every call: the file grows by that.
             limits: turns, tokens, cost and seconds that it may spend; None: any amount. The call that would cross one
                 is refused with 404 (`LimitReached`), and the rollout has ended, as by `stop`; but what is on its way is
                 finished, unless it is the time that is over. `rollout.stopped` says which it was.

@@ -22,6 +22,7 @@ from ._trace.views.drift import Drift, DriftName, DriftReport, drift
 from ._trace.views.message_change import MessageChange
 from ._trace.views.step import Step, steps
 from ._trace.views.token_branch import Span, TokenBranch, branches
+from ._trace.wire import WireView
 
 __all__ = [
     "AgentStart",
@@ -67,6 +68,7 @@ __all__ = [
     "TurnBranch",
     "TurnDiff",
     "TurnError",
+    "WireView",
     "branches",
     "drift",
     "check",

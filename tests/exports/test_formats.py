@@ -35,6 +35,7 @@ from triocept.exports import (
     otlp_document,
     verifiers_episode,
 )
+from triocept.traces import WireView
 
 # Flat rows
 
@@ -505,6 +506,35 @@ def test_an_entry_has_what_the_dialect_would_write() -> None:
     assert "message_stop" in answered["response"]["content"]["text"]
     assert failed["response"]["status"] == 500
     assert json.loads(failed["response"]["content"]["text"])["error"]["message"] == "no"
+
+
+def test_an_entry_of_a_call_that_was_kept_is_as_it_went() -> None:
+    wire = WireView(
+        method="POST",
+        url="/rollout/r/v1/messages?beta=true",
+        headers={"host": "127.0.0.1:5", "content-type": "application/json", "x-api-key": "[redacted]"},
+        body=b'{"a":1}',
+        body_size=7,
+        status=200,
+        answer_headers={"content-type": "text/event-stream"},
+        answer=b"\xff\xfe",
+        answer_size=9,
+    )
+    one = msgspec.structs.replace(turn(0, (TASK,), Response.of("ok")), wire=wire)
+    losses = Losses()
+    (entry,) = har_log([trace_of(one)], losses)["log"]["entries"]
+    request, response = entry["request"], entry["response"]
+    check_har(request, "method", "url", "queryString", "postData", "httpVersion", "cookies", "headers")
+    check_har(response, "status", "statusText", "content", "redirectURL", "httpVersion", "cookies", "headers")
+    assert request["url"] == "http://127.0.0.1:5/rollout/r/v1/messages?beta=true"
+    assert request["queryString"] == [{"name": "beta", "value": "true"}]
+    assert request["postData"]["text"] == '{"a":1}'
+    assert {"name": "x-api-key", "value": "[redacted]"} in request["headers"]
+    assert response["content"]["text"] == "//4="
+    assert response["content"]["encoding"] == "base64"
+    assert response["content"]["comment"] == "cut: the recorder keeps 8 MiB"
+    assert "as it went over the wire" in entry["comment"]
+    assert not losses
 
 
 def test_a_call_that_nobody_waited_for_has_no_status() -> None:

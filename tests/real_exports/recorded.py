@@ -37,6 +37,7 @@ class Run:
     helpers: Mapping[str, Sequence[Said]] = field(default_factory=dict)
     """By a word of its task: what it says to a sub-agent."""
     env: Mapping[str, str] = field(default_factory=dict)
+    record_wire: bool = False
     sub_agents: int = 0
     compactions: int = 0
 
@@ -51,7 +52,9 @@ TWO_HELPERS = Response.of(
     helper("tell time", "SUBTASK-B: tell the time and the place"),
 )
 RUNS = {
-    "claude_code": Run(agent="claude_code", main=[bash("echo hello > proof.txt"), "All done."]),
+    "claude_code": Run(
+        agent="claude_code", main=[bash("echo hello > proof.txt"), "All done."], record_wire=True
+    ),
     "claude_code_with_sub_agents": Run(
         agent="claude_code",
         main=[TWO_HELPERS, bash("echo hello > proof.txt"), "Waiting.", "All done.", "Really done."],
@@ -143,7 +146,9 @@ async def _record(run: Run, folder: Path, path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             serve_endpoint(recorder=JSONLRecorder(path)) as endpoint,
-            endpoint.open_rollout(_Model(run), metadata={"task": "proof"}) as rollout,
+            endpoint.open_rollout(
+                _Model(run), metadata={"task": "proof"}, record_wire=run.record_wire
+            ) as rollout,
         ):
             launch = agent(run.agent)(
                 rollout, folder / "config", "Write hello into proof.txt", executable=str(executable)

@@ -243,6 +243,10 @@ def test_mitmproxy_and_the_validator_have_each_call_as_a_flow(
         asked = spoken.parse_request(json.loads(flow["asked"]))
         assert list(map(message_key, asked.messages)) == list(map(message_key, turn.request.messages))
         assert flow["status"] == 200
+        if turn.wire is not None:
+            assert flow["asked"].encode() == turn.wire.body
+            assert flow["answered"].encode() == turn.wire.answer
+            assert flow["url"].endswith(turn.wire.url)
         parser = spoken.stream_parser()
         answered = assemble([*parser.feed(flow["answered"].encode()), *parser.close()])
         assert turn.response is not None

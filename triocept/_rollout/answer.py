@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias, final
 
 import msgspec
@@ -96,6 +96,14 @@ class Delivery(Protocol):
 
     def write_early(self, data: bytes) -> bool:
         """The bytes of an increment that is not known yet; whether this connection can be given them."""
+
+    def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
+        """Make what will be written of these increments, which are the last, and of the outcome: before any of it may
+        leave. Only a connection whose bytes are kept does.
+
+        Raises:
+            DialectError: as `write`.
+        """
 
     def end(self, outcome: Outcome) -> bool:
         """How it ended; what is still to be written of it. Whether all is sent."""
@@ -185,6 +193,11 @@ class Answer:
         if len(self._subscriptions) != 1:
             return False
         return next(iter(self._subscriptions)).write_early(data)
+
+    def prepare(self, outcome: Outcome, last: Entry | None = None) -> None:
+        """Have the connections make what `end` will write, for whoever keeps it."""
+        for subscription in self._subscriptions:
+            subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
         """The outcome, after one last increment."""
@@ -316,6 +329,16 @@ class Subscription:
         if self._full or self.ended or self._error is not None or (begins and self.at):
             self._news.notify_all()
         return self.at == len(entries)
+
+    def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
+        """Have the connection make what it will write of these, which are all, and of the outcome."""
+        if self._delivery is None or self._gone or self._failed or self._error is not None:
+            return
+        try:
+            self._delivery.prepare(entries[self.at + self._early :], outcome)
+        except Exception as exc:
+            self._error = exc
+            self._news.notify_all()
 
     def write_early(self, data: bytes) -> bool:
         """Write the bytes of the increment that is put next, if that is the one that the connection waits for."""

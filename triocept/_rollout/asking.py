@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
 import trio
@@ -34,6 +34,9 @@ class Asking:
     def write(self, entry: Entry) -> bool:
         """It wants the whole."""
         return True
+
+    def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
+        """Nobody keeps its bytes."""
 
     def write_early(self, data: bytes) -> bool:
         return False

@@ -36,6 +36,7 @@ from .._trace.increments import IncrementLog
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._trace.wire import WireLog
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
 from .addresses import Addresses, call_id, response_id
 from .answer import Answer, Entry, Relayed, weight_of
@@ -106,6 +107,7 @@ class ExchangeCore:
         claimed: the conversation that the agent says it belongs to.
         retry_key: what a retry of it has, too.
         kind: whose call it is, where the path said so.
+        wire: what is kept of how it goes over the wire; None: nothing.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class ExchangeCore:
         retry_key: Hashable,
         query: str = "",
         kind: CallKind | None = None,
+        wire: WireLog | None = None,
     ) -> None:
         self.id: str = f"x_{token_hex(8)}"
         self.rollout = rollout
@@ -132,6 +135,7 @@ class ExchangeCore:
             Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
         )
         self.retry_key = retry_key
+        self._wire = wire
         self._kept: Request | None = None
         self._notes: dict[str, Json] = {}
         self._started_at = time.time()
@@ -434,6 +438,8 @@ class ExchangeCore:
         turn: Turn | None = None
         try:
             self.outcome, self.recording = outcome, True
+            if self._wire is not None:  # what is about to leave is kept with the turn
+                self.answer.prepare(outcome, last)
             turn = await self.rollout.records.record(lambda number: self._turn(outcome, number))
         except BaseException as exc:
             self.answer.end(Failed(exc))
@@ -482,6 +488,7 @@ class ExchangeCore:
             tokens=self.tokens() if self.tokens is not None else None,
             agent=self.agent,
             increments=self._increments.increments() if self._increments is not None else None,
+            wire=self._wire.view() if self._wire is not None else None,
         )
 
     def recorded_request(self) -> Request:

@@ -36,8 +36,8 @@ StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str
 class RolloutOptions(TypedDict, total=False):
     """The keywords of `open_rollout` and `open_child`, as `Unpack[RolloutOptions]` types them.
 
-    What is left out or None is as said here. Of a child, `model`, `recorder`, `redact`, `on_hangup`, `on_retry` and
-    `record_increments` are then its parent's; all else is as of any rollout.
+    What is left out or None is as said here. Of a child, `model`, `recorder`, `redact`, `on_hangup`, `on_retry`,
+    `record_increments` and `record_wire` are then its parent's; all else is as of any rollout.
     """
 
     id: str | None
@@ -68,6 +68,8 @@ class RolloutOptions(TypedDict, total=False):
     """What is known of it: a task, a seed, a policy. It goes into its trace, and its file. None: nothing."""
     record_increments: bool | None
     """Whether turns keep in which pieces their answers came, and when. None: they do not."""
+    record_wire: bool | None
+    """Whether turns keep how they went over the wire. None: they do not."""
     limits: Limits | None
     """What the rollout may spend. None: any amount; a child's calls count against its parents' limits all the same."""
 

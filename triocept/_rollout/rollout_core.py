@@ -31,6 +31,7 @@ from .._trace.recorder import Recorder, check_recorder
 from .._trace.redaction import Redaction
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._trace.wire import WireLog
 from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone
@@ -102,6 +103,7 @@ class RolloutCore:
         )
         recorder = _given(options.get("recorder"), recorder)
         keeps = _given(options.get("record_increments"), parent is not None and parent.record_increments)
+        keeps_wire = _given(options.get("record_wire"), parent is not None and parent.record_wire)
         limits = options.get("limits")
         check_str("model", model)
         check_choice("on_hangup", on_hangup, OnHangup)
@@ -112,6 +114,7 @@ class RolloutCore:
         self.redaction: Redaction | None = redact
         metadata = fit_metadata(options.get("metadata"))
         check_bool("record_increments", keeps)
+        check_bool("record_wire", keeps_wire)
         if limits is not None:
             check_type("limits", limits, Limits, "a Limits", _hint(limits))
         if recorder is not None:
@@ -125,6 +128,7 @@ class RolloutCore:
         self.model: str = model
         self.on_hangup: OnHangup = on_hangup
         self.record_increments: bool = keeps
+        self.record_wire: bool = keeps_wire
         self.budget: Budget | None = self._make_budget(limits, parent)
         above = parent.prices if parent is not None else None
         self.prices: Mapping[str, Price] | None = limits.prices if limits and limits.prices else above
@@ -241,6 +245,7 @@ class RolloutCore:
         headers: Mapping[str, str],
         query: str = "",
         kind: CallKind | None = None,
+        wire: WireLog | None = None,
     ) -> None:
         """One connection's call: a new exchange, or one that it repeats. A rollout that has ended refuses, and records
         nothing.
@@ -250,6 +255,7 @@ class RolloutCore:
             deliver: writes the answer to the connection that waits for it.
             raw, headers, query: how it came.
             kind: whose call it is, where the path said so.
+            wire: what is kept of how it goes over the wire; None: nothing.
         """
         if self.ending is not None and not self._finishes:
             await _end_call(deliver, Refused(self.ending))
@@ -276,6 +282,7 @@ class RolloutCore:
                 retry_key=key,
                 query=query,
                 kind=kind,
+                wire=wire,
             )
             self.calls.add(found)
         exchange, answer = (found, found.answer) if isinstance(found, ExchangeCore) else (None, found)

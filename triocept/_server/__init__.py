@@ -13,7 +13,7 @@
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
 * `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart.
-* `transport`: what a connection is to a model call, whatever it speaks.
+* `transport`: what a connection is to a model call, whatever it speaks. `tapped`: one whose call is kept.
 * `delivery`: from an outcome to status, headers, JSON or SSE. `failure`: what an agent is told of one.
 * `routes`: which path is whose.
 * `notices`: log lines that clients can cause.

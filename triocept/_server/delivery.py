@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 import msgspec
@@ -32,6 +33,7 @@ from .._rollout.outcome import Answered, Outcome, Refused
 from ..dialects import Dialect, Failure, StreamRenderer
 from ..errors import DialectError
 from .failure import TakeFault, failure_of_fault, failure_of_outcome, failure_reply, identified
+from .tapped import TappedTransport
 from .transport import Reply, Transport
 
 __all__ = ["deliver", "write_failure"]
@@ -81,6 +83,12 @@ class _HTTPDelivery(Delivery):
         self._breaks = False
         """Whether its connection is to be broken off: what was sent is no answer."""
         self._written_at = trio.current_time()
+        self._prepared: deque[bytes] | None = None
+        """What was made of the last increments before they are written; None: nothing was."""
+        self._reply: Reply | None = None
+        """Likewise, of an answer that is given whole."""
+        self._prepared_for: Outcome | None = None
+        """How the answer was to end then: one that cannot be recorded ends otherwise."""
 
     async def run(self) -> None:
         """Deliver it."""
@@ -96,6 +104,7 @@ class _HTTPDelivery(Delivery):
             await transport.abort()
 
     def fail(self, error: Exception) -> bool:
+        self._prepared = None
         return self._fail(_unsayable(error, self._dialect, self._subscription))
 
     @property
@@ -111,6 +120,39 @@ class _HTTPDelivery(Delivery):
 
     async def flush(self) -> None:
         await self._transport.flush()
+
+    def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
+        if not isinstance(self._transport, TappedTransport):
+            return
+        self._prepared_for, wire = outcome, self._transport.wire
+        if self._begun or self._is_begun_by(entries):
+            if not self._begun:
+                wire.start(200, self._head)
+            self._prepared = deque(self._last_pieces(entries, outcome))
+            wire.take(self._prepared)
+        else:
+            self._reply = _reply(outcome, self._subscription, self._request, self._dialect)
+            wire.start(self._reply.status, self._reply.headers)
+            wire.take([self._reply.body])
+        wire.closed = True
+
+    def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
+        """Whether these increments begin the answer."""
+        return False
+
+    @property
+    def _head(self) -> dict[str, str]:
+        """The headers of an answer that begins before it is whole."""
+        return _head_of(self._subscription, self._dialect)
+
+    @abstractmethod
+    def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
+        """What will be written of these increments, piece by piece, and of the outcome behind them."""
+
+    def _whole_reply(self, outcome: Outcome) -> Reply:
+        if self._reply is not None and outcome is self._prepared_for:
+            return self._reply
+        return _reply(outcome, self._subscription, self._request, self._dialect)
 
     def _begin(self, headers: dict[str, str]) -> None:
         self._begun = True
@@ -185,7 +227,7 @@ class _Streamed(_HTTPDelivery):
 
     def write(self, entry: Entry) -> bool:
         renderer = self._renderer
-        data = self._bytes(entry, renderer)
+        data = self._prepared.popleft() if self._prepared else self._bytes(entry, renderer)
         last = self._ended = _is_last(entry)
         if not self._begun:
             self._begin(_stream_headers(self._request, self._dialect))
@@ -202,13 +244,36 @@ class _Streamed(_HTTPDelivery):
     def end(self, outcome: Outcome) -> bool:
         if self._ended:
             return True
+        if outcome is not self._prepared_for:
+            self._prepared = None
         if not self._begun:
-            return self._transport.respond(_reply(outcome, self._subscription, self._request, self._dialect))
+            return self._transport.respond(self._whole_reply(outcome))
         if not isinstance(outcome, Answered):
             return self._fail(failure_of_outcome(outcome))
         # nothing but no-ops so far: the answer was given whole
+        data = self._prepared.popleft() if self._prepared else self._all_of(outcome)
+        return self._send(data, last=True)
+
+    def _all_of(self, outcome: Answered) -> bytes:
+        """A whole answer, streamed."""
         events = events_of(self._dialect.streamed(outcome.response))
-        return self._send(b"".join([self._renderer.render(event) for event in events]), last=True)
+        return b"".join([self._renderer.render(event) for event in events])
+
+    def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
+        return bool(entries)
+
+    @property
+    def _head(self) -> dict[str, str]:
+        return _stream_headers(self._request, self._dialect) | super()._head
+
+    def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
+        for entry in entries:
+            yield self._bytes(entry, self._renderer)
+        if not isinstance(outcome, Answered):
+            failure = identified(failure_of_outcome(outcome), self._dialect, self._subscription.request_id)
+            yield self._renderer.fail(failure)
+        elif not any(map(_is_last, entries)):
+            yield self._all_of(outcome)
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
         data = self._renderer.keepalive(announce())
@@ -221,7 +286,8 @@ class _Streamed(_HTTPDelivery):
             return self._transport.respond(_failure_reply(failure, self._subscription, self._dialect))
         failure = identified(failure, self._dialect, self._subscription.request_id)
         self._breaks = True
-        return self._send(self._renderer.fail(failure), last=False)
+        data = self._prepared.popleft() if self._prepared else self._renderer.fail(failure)
+        return self._send(data, last=False)
 
     def _bytes(self, entry: Entry, renderer: StreamRenderer) -> bytes:
         """What the agent gets of an increment."""
@@ -249,7 +315,7 @@ class _Whole(_HTTPDelivery):
         return False
 
     def end(self, outcome: Outcome) -> bool:
-        reply = _reply(outcome, self._subscription, self._request, self._dialect)
+        reply = self._whole_reply(outcome)
         if not self._begun:
             return self._transport.respond(reply)
         if reply.status == 200:
@@ -261,6 +327,10 @@ class _Whole(_HTTPDelivery):
         if not self._begun:
             self._begin({"content-type": "application/json"})
         return self._send(b" ", last=False)
+
+    def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
+        self._reply = _reply(outcome, self._subscription, self._request, self._dialect)
+        return [self._reply.body] if self._reply.status == 200 else []
 
     def _fail(self, failure: Failure) -> bool:
         self._breaks = self._begun

@@ -17,6 +17,7 @@ from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
 from .._rollout.rollout_core import RolloutCore
+from .._trace.wire import WireLog
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .admission import Admission, Share
@@ -26,6 +27,7 @@ from .encoding import decoded
 from .failure import TakeFault, failure_of, failure_of_fault
 from .notices import shown
 from .routes import Route
+from .tapped import TappedTransport, shown_url
 from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
 
 __all__ = [
@@ -68,11 +70,16 @@ async def intake(
     """
     share = Share(admission.waiting)
     rollout: RolloutCore | None = None
+    wire: WireLog | None = None
     try:
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id, (route.dialect,))
         transport.admit()
+        if rollout.record_wire:
+            shown_headers = redacted(head.headers, rollout, route.dialect)
+            wire = WireLog(head.method, shown_url(head, rollout.api_key, REDACTED), shown_headers)
+            transport = TappedTransport(transport, wire)
         document = await read_document(head, transport, max_body, rollout.addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool need not know what the model is called
@@ -110,6 +117,7 @@ async def intake(
         headers=redacted(head.headers, rollout, route.dialect),
         query=head.query,
         kind=route.kind,
+        wire=wire,
     )
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -339,6 +339,9 @@ class _Response:
         self._begun = True
         self._unsent += entry.events if isinstance(entry, Relayed) else (entry,)
         return not self._unsent
+
+    def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
+        """Nobody keeps its bytes."""
 
     def write_early(self, data: bytes) -> bool:
         return False

@@ -13,7 +13,8 @@
 * `derived`: all that follows from the turns, found when somebody asks. `search`: turns, found by what was said there.
 * `difference`: what is different in one call from another; `diff`: found. `texts`: what a person reads of a message.
 * `cost`: what turns have used, and what that cost.
-* `tokens`: what the engine read and sampled. `increments`: in which pieces an answer came, and when.
+* `tokens`: what the engine read and sampled. `increments`: in which pieces an answer came, and when. `wire`: a call as
+  it went over the wire.
 * `views`: what a trainer needs of a trace: steps, flat branches, drift.
 * `replay`: which recorded turn answers a live call, and when.
 * `directory`: a file for each rollout, and who has it. `directory_recorder` writes them.

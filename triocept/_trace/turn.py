@@ -13,6 +13,7 @@ from .branch import Branch
 from .conversation import Conversation
 from .increments import Increments
 from .tokens import Tokens
+from .wire import WireView
 
 __all__ = ["OutcomeKind", "Turn", "TurnError", "TurnRecord"]
 
@@ -60,6 +61,8 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Ids and log probabilities, from an upstream that was asked for them; None: nobody asked."""
     increments: Increments | None = None
     """In which pieces the answer came, and when; None: nobody asked (`record_increments`), or it was given whole."""
+    wire: WireView | None = None
+    """How it went over the wire; None: nobody asked (`record_wire`), or it was not HTTP."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -1,15 +1,17 @@
 """HAR 1.2, the HTTP archive that browsers, proxies and their viewers read: an entry for each turn, a page for each
 rollout.
 
-A trace holds what was said, not the bytes that said it. So the dialect writes request and answer anew, and the comment
-of each entry says so: no header, no URL and no byte is as it went over the wire.
+A rollout with `record_wire=True` has kept how each call went over the wire, without keys, and that is told. Any other
+trace holds what was said, not the bytes that said it: the dialect writes request and answer anew, and the comment of
+each entry says so.
 
 HAR wants every field, whether it is known or not: -1, "" and [] stand for what is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import IO
@@ -19,6 +21,7 @@ from .._canonical.fold import events_of
 from .._canonical.response import Response
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._trace.wire import WireView
 from ..dialects import Dialect, Failure, dialect, encode_json
 from ..errors import DialectError
 from . import _losses as lost
@@ -30,6 +33,9 @@ __all__ = ["har_log", "write_har"]
 RENDERED = (
     "written anew by the dialect from the recorded turn: no header, URL or byte is as it went over the wire"
 )
+AS_IT_WENT = "as it went over the wire, but for its keys"
+NOBODY = "nobody was there to get an answer"
+CUT = "cut: the recorder keeps 8 MiB"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
 """Where a call went that nobody has kept the URL of: RFC 6761 has that name lead nowhere."""
@@ -77,14 +83,15 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
     except ValueError:  # of a program that is not here
         spoken = None
     first = turn.first_event if turn.first_event is not None else turn.duration
+    how = AS_IT_WENT if turn.wire is not None else RENDERED
     return {
         "startedDateTime": iso_time(turn.started_at),
         "time": turn.duration * 1000,
-        "request": _request(turn, spoken, losses),
-        "response": _response(turn, spoken, losses),
+        "request": _sent(turn.wire) if turn.wire is not None else _request(turn, spoken, losses),
+        "response": _got(turn.wire) if turn.wire is not None else _response(turn, spoken, losses),
         "cache": {},
         "timings": {"send": 0, "wait": first * 1000, "receive": (turn.duration - first) * 1000},
-        "comment": f"turn {turn.number} ({turn.id}), {turn.outcome}; {RENDERED}",
+        "comment": f"turn {turn.number} ({turn.id}), {turn.outcome}; {how}",
     }
 
 
@@ -103,6 +110,70 @@ def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Js
         "headersSize": -1,
         "bodySize": len(data["text"].encode()),
     }
+
+
+def _sent(wire: WireView) -> dict[str, Json]:
+    """The request, as it went."""
+    host = wire.headers.get("host")
+    url = f"http://{host}{wire.url}" if host else f"{NOWHERE}{wire.url}"
+    text, is_text = _as_text(wire.body)
+    comments = [] if is_text else ["the text is base64"]
+    comments += [CUT] if wire.body_size > len(wire.body) else []
+    return {
+        "method": wire.method,
+        "url": url,
+        "httpVersion": "HTTP/1.1",
+        "cookies": [],
+        "headers": _headers(wire.headers),
+        "queryString": _query(url),
+        "postData": {
+            "mimeType": wire.headers.get("content-type", "application/json"),
+            "text": text,
+            "comment": "; ".join(comments),
+        },
+        "headersSize": -1,
+        "bodySize": wire.body_size,
+    }
+
+
+def _got(wire: WireView) -> dict[str, Json]:
+    """The answer, as it went."""
+    status = wire.status or 0
+    text, is_text = _as_text(wire.answer)
+    kind = wire.answer_headers.get("content-type", "x-unknown")
+    content = {"size": wire.answer_size, "mimeType": kind, "text": text}
+    if not is_text:
+        content["encoding"] = "base64"
+    if wire.answer_size > len(wire.answer):
+        content["comment"] = CUT
+    return {
+        "status": status,
+        "statusText": _phrase(status),
+        "httpVersion": "HTTP/1.1",
+        "cookies": [],
+        "headers": _headers(wire.answer_headers),
+        "content": content,
+        "redirectURL": "",
+        "headersSize": -1,
+        "bodySize": wire.answer_size,
+        "comment": "" if status else NOBODY,
+    }
+
+
+def _as_text(data: bytes) -> tuple[str, bool]:
+    """A body as text, or as base64 where it is none."""
+    try:
+        return data.decode(), True
+    except UnicodeDecodeError:
+        return b64encode(data).decode(), False
+
+
+def _headers(headers: Mapping[str, str]) -> list[Json]:
+    return [{"name": name, "value": value} for name, value in headers.items()]
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
 
 
 def _query(url: str) -> list[Json]:
@@ -128,7 +199,7 @@ def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, J
         losses.add(BODIES)
     return {
         "status": status,
-        "statusText": HTTPStatus(status).phrase if status in list(HTTPStatus) else "",
+        "statusText": _phrase(status),
         "httpVersion": "HTTP/1.1",
         "cookies": [],
         "headers": [{"name": "content-type", "value": kind}] if kind else [],
@@ -141,7 +212,7 @@ def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, J
         "redirectURL": "",
         "headersSize": -1,
         "bodySize": len(text.encode()),
-        "comment": "" if status else "nobody was there to get an answer",
+        "comment": "" if status else NOBODY,
     }
 
 

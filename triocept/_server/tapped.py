@@ -1,0 +1,73 @@
+"""A transport whose call is kept as it goes over the wire: between a delivery and the connection.
+
+What a delivery has prepared is in the log before it is written; from then on the log is closed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from .._rollout.condition import Condition
+from .._trace.wire import WireLog
+from .admission import Share
+from .transport import Head, Reply, Transport
+
+__all__ = ["TappedTransport", "shown_url"]
+
+_KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # where Gemini's clients may put it
+
+
+def shown_url(head: Head, key: str, instead: str) -> str:
+    """Path and query, without the rollout's key, or any that stands where keys do."""
+    url = f"{head.path}?{head.query}" if head.query else head.path
+    return _KEY.sub(instead, url.replace(key, instead))
+
+
+class TappedTransport(Transport):
+    """A transport whose call is kept.
+
+    Args:
+        transport: it.
+        wire: what is kept.
+    """
+
+    def __init__(self, transport: Transport, wire: WireLog) -> None:
+        self._transport = transport
+        self.wire = wire
+
+    def admit(self) -> None:
+        self._transport.admit()
+
+    async def receive_body(self, cap: int, share: Share) -> bytes:
+        self.wire.body = await self._transport.receive_body(cap, share)
+        return self.wire.body
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        self._transport.on_gone(callback)
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.wire.start(status, headers)
+        self._transport.start(status, headers)
+
+    def write(self, data: bytes, *, last: bool = False) -> bool:
+        self.wire.take([data])
+        return self._transport.write(data, last=last)
+
+    def respond(self, reply: Reply) -> bool:
+        self.wire.start(reply.status, reply.headers)
+        self.wire.take([reply.body])
+        return self._transport.respond(reply)
+
+    @property
+    def full(self) -> bool:
+        return self._transport.full
+
+    async def wait(self, news: Condition, until: float) -> None:
+        await self._transport.wait(news, until)
+
+    async def flush(self) -> None:
+        await self._transport.flush()
+
+    async def abort(self) -> None:
+        await self._transport.abort()
