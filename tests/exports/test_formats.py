@@ -532,7 +532,7 @@ def test_an_entry_of_a_call_that_was_kept_is_as_it_went() -> None:
     assert {"name": "x-api-key", "value": "[redacted]"} in request["headers"]
     assert response["content"]["text"] == "//4="
     assert response["content"]["encoding"] == "base64"
-    assert response["content"]["comment"] == "cut: the recorder keeps 8 MiB"
+    assert response["content"]["comment"] == "not whole: cut after 8 MiB, or left out by the recorder"
     assert "as it went over the wire" in entry["comment"]
     assert not losses
 

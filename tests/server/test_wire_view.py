@@ -6,6 +6,7 @@ recorded before the last of them left.
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ from triocept import (
 )
 from triocept._server import delivery
 from triocept._trace import wire
-from triocept.traces import WireView
+from triocept.traces import Redaction, WireView
 
 
 async def post(rollout: Rollout, dialect: str, *, stream: bool, **more: str) -> httpx2.Response:
@@ -252,3 +253,41 @@ async def test_it_is_in_the_file(tmp_path: Path) -> None:
     assert trace == rollout.trace
     check_same(trace[0], got)
     assert json.loads(view_of(trace[0]).body)["model"] == "m"
+
+
+async def test_what_is_to_be_out_of_the_record_is_in_no_wire_view() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            redaction = Redaction(["hello"])
+            async with endpoint.open_rollout(say_whole, record_wire=True, redact=redaction) as rollout:
+                got = await post(rollout, "openai_chat", stream=False, **{"x-note": "hello there"})
+    view = view_of(rollout.trace[0])
+    assert "hello" not in repr(view)
+    assert view.headers["x-note"] == "[redacted] there"
+    assert (view.body, view.answer) == (b"", b"")
+    assert (view.body_size, view.answer_size) == (len(got.request.content), len(got.content))
+
+
+async def test_a_key_that_stands_in_a_body_is_not_kept() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond(f"it is {exchange.rollout.api_key}")
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(answer, record_wire=True) as rollout:
+                got = await post(rollout, "openai_chat", stream=True)
+    assert rollout.api_key in got.text
+    assert rollout.api_key.encode() not in view_of(rollout.trace[0]).answer
+
+
+async def test_a_body_that_came_compressed_is_not_kept() -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(say_whole, record_wire=True) as rollout:
+                body = gzip.compress(json.dumps(document("openai_chat")).encode())
+                url = rollout.base_url("openai_chat") + "/chat/completions"
+                headers = {**bearer(rollout), "content-encoding": "gzip"}
+                async with httpx2.AsyncClient(timeout=None, verify=False) as client:
+                    assert (await client.post(url, content=body, headers=headers)).status_code == 200
+    view = view_of(rollout.trace[0])
+    assert (view.body, view.body_size) == (b"", len(body))

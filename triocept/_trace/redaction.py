@@ -11,6 +11,7 @@ Rules:
 4. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
    request was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
 5. A message is looked at once, when it is new.
+6. Of how a call went over the wire (`record_wire`) no body is kept where a program wants something out.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .entries import AgentStart, Entry, Opening
 from .service import ServiceCall
 from .tokens import Tokens
 from .turn import Turn
+from .wire import WireView
 
 __all__ = ["Redaction", "Redactor"]
 
@@ -141,12 +143,19 @@ class Redactor:
         tokens = turn.tokens
         if tokens is not None:
             tokens = self._masked(tokens, turn, answer=response is not turn.response)
+        wire = self._wire(turn.wire) if turn.wire is not None else None
         same = response is turn.response and error is turn.error and notes is turn.notes
-        if same and tokens is turn.tokens:
+        if same and tokens is turn.tokens and wire is turn.wire:
             return turn
         increments = turn.increments if response is turn.response else None  # they count the characters
         return msgspec.structs.replace(
-            turn, response=response, error=error, notes=notes, tokens=tokens, increments=increments
+            turn,
+            response=response,
+            error=error,
+            notes=notes,
+            tokens=tokens,
+            increments=increments,
+            wire=wire,
         )
 
     def service(self, call: ServiceCall) -> ServiceCall:
@@ -162,6 +171,25 @@ class Redactor:
             argv = tuple([self._text(each) for each in entry.argv])
             return entry if argv == entry.argv else msgspec.structs.replace(entry, argv=argv)
         return entry
+
+    def _wire(self, wire: WireView) -> WireView:
+        """What is kept of how a call went. With a redaction no bodies: a text may stand there in escapes, which no
+        pattern knows."""
+        body, answer = wire.body, wire.answer
+        if self._redaction is not None or self._failed:
+            body = answer = b""
+        elif _may_hold_a_key(body) or _may_hold_a_key(answer):
+            body, answer = (
+                _without_keys(each.decode("latin-1")).encode("latin-1") for each in (body, answer)
+            )
+        return msgspec.structs.replace(
+            wire,
+            url=self._text(wire.url),
+            headers={name: self._text(value) for name, value in wire.headers.items()},
+            answer_headers={name: self._text(value) for name, value in wire.answer_headers.items()},
+            body=body,
+            answer=answer,
+        )
 
     def _masked(self, tokens: Tokens, turn: Turn, *, answer: bool) -> Tokens:
         if answer:

@@ -3,7 +3,8 @@
 Rules:
 
 1. Headers that hold a key say `[redacted]`, and so does the rollout's key wherever it stands in an address.
-2. Of each body the first 8 MiB are kept; its size is that of all of it.
+2. Of each body the first 8 MiB are kept, and nothing of a request's that came compressed; its size is that of all of
+   it.
 3. The turn is recorded before the end of its answer leaves. So what is still to leave is written beforehand, and kept.
 """
 
@@ -28,9 +29,9 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     headers: dict[str, str]
     """The agent's, names in lower case; those that hold a key say `[redacted]`."""
     body: bytes
-    """As it came: perhaps compressed."""
+    """As it came; empty where it came compressed, or where a `Redaction` keeps texts out of the trace."""
     body_size: int
-    """Bytes; more than `body` has where that was cut."""
+    """Bytes; more than `body` has where that is cut, or left out."""
     status: int | None = None
     """Of the answer; None: the connection had got none when the turn was recorded."""
     answer_headers: dict[str, str] = {}
@@ -72,11 +73,12 @@ class WireLog:
 
     def view(self) -> WireView:
         """It, as far as it is known."""
+        opaque = "content-encoding" in self.headers  # nobody would see a key in it
         return WireView(
             method=self.method,
             url=self.url,
             headers=self.headers,
-            body=self.body[:MOST],
+            body=b"" if opaque else self.body[:MOST],
             body_size=len(self.body),
             status=self._status,
             answer_headers=self._answer_headers,

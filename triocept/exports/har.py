@@ -35,7 +35,7 @@ RENDERED = (
 )
 AS_IT_WENT = "as it went over the wire, but for its keys"
 NOBODY = "nobody was there to get an answer"
-CUT = "cut: the recorder keeps 8 MiB"
+CUT = "not whole: cut after 8 MiB, or left out by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
 """Where a call went that nobody has kept the URL of: RFC 6761 has that name lead nowhere."""
