@@ -47,7 +47,7 @@ class TraceTaker:
     """
 
     def __init__(self, directory: Path, *, wait: bool) -> None:
-        self.directory = directory
+        self.directory: Path = directory
         self._wait = wait
         self._claims: dict[int, tuple[Trace | None, Claim]] = {}
         """By the trace's `id`; by the claim's while it is read."""
