@@ -137,3 +137,34 @@ class Program:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
+
+
+def serving(tunnel: str) -> str:
+    """A program that serves an endpoint with this tunnel, for `open_program` and `end_program`."""
+    return f"""
+import json, sys, trio
+from triocept import serve_endpoint, tunnels
+
+async def main():
+    async with serve_endpoint(tunnel={tunnel}):
+        print("up", flush=True)
+        await trio.sleep_forever()
+
+try:
+    trio.run(main)
+except KeyboardInterrupt:
+    print("bare", flush=True)
+"""
+
+
+async def end_program(program: Program, how: str, left: Callable[[], object]) -> None:
+    """Interrupt it (`ctrl-c`) or kill it: nothing of what it had started is `left`, at once or soon."""
+    if how == "ctrl-c":
+        program.process.send_signal(signal.SIGINT)
+        assert await program.line() == "bare"
+        assert await program.process.wait() == 0
+        assert not left()
+    else:
+        program.kill()
+        with trio.fail_after(3):
+            await until(lambda: not left())

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.agent.agent_helpers import CancelAt, open_program, until
+from tests.agent.agent_helpers import CancelAt, end_program, open_program, serving, until
 from tests.asking import CHAT, ask_body, bearer, echo
 from tests.reach.prime_service import Service, frpc_processes, open_service
 from triocept import Rollout, TunnelError, serve_endpoint
@@ -263,38 +263,15 @@ async def test_a_start_can_be_cancelled_at_any_time(service: Service, delay: flo
         assert service.tunnels == {}
 
 
-PROGRAM = """
-import trio
-from triocept import serve_endpoint
-from triocept.tunnels import PrimeTunnel
-
-async def main():
-    async with serve_endpoint(tunnel=PrimeTunnel()):
-        print("up", flush=True)
-        await trio.sleep_forever()
-
-try:
-    trio.run(main)
-except KeyboardInterrupt:
-    print("bare", flush=True)
-"""
-
-
 @pytest.mark.parametrize("how", ["ctrl-c", "killed"])
 async def test_no_frpc_outlives_the_program(service: Service, how: str, tmp_path: Path) -> None:
     with trio.fail_after(30):
-        async with open_program(PROGRAM) as program:
+        async with open_program(serving("tunnels.PrimeTunnel()")) as program:
             assert await program.line() == "up"
             assert len(frpc_processes(tmp_path)) == 1
+            await end_program(program, how, lambda: frpc_processes(tmp_path))
             if how == "ctrl-c":
-                program.process.send_signal(signal.SIGINT)
-                assert await program.line() == "bare"
-                assert await program.process.wait() == 0
-                assert frpc_processes(tmp_path) == []
                 assert service.tunnels == {}
             else:
-                program.kill()
-                with trio.fail_after(3):
-                    await until(lambda: not frpc_processes(tmp_path))
                 for file in tmp_path.glob(".prime/tunnels/*"):  # nobody was there to take it away
                     file.unlink()

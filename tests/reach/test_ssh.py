@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import ssl
 import statistics
 import sys
@@ -18,7 +17,7 @@ import pytest
 import trio
 import trustme
 
-from tests.agent.agent_helpers import CancelAt, open_program, until
+from tests.agent.agent_helpers import CancelAt, end_program, open_program, serving, until
 from tests.asking import connected, echo
 from tests.ports import refusing_port
 from tests.reach.programs import SSHD, each_process, open_sshd
@@ -303,24 +302,6 @@ async def test_a_start_that_is_cancelled_at_any_time_leaves_no_ssh(sshd: SSHD, d
     assert ssh_processes(tag) == []
 
 
-PROGRAM = """
-import json, sys, trio
-from triocept import serve_endpoint
-from triocept.tunnels import SSHTunnel
-
-async def main():
-    destination, options = sys.argv[1], json.loads(sys.argv[2])
-    async with serve_endpoint(tunnel=SSHTunnel(destination, **options)):
-        print("up", flush=True)
-        await trio.sleep_forever()
-
-try:
-    trio.run(main)
-except KeyboardInterrupt:
-    print("bare", flush=True)
-"""
-
-
 @pytest.mark.parametrize("how", ["ctrl-c", "killed"])
 async def test_no_ssh_outlives_the_program(sshd: SSHD, how: str) -> None:
     tag = f"{how}-{sshd.port}"
@@ -329,19 +310,12 @@ async def test_no_ssh_outlives_the_program(sshd: SSHD, how: str) -> None:
         "identity": str(sshd.identity),
         "options": [*tagged(tag), *sshd.options],
     }
+    source = serving("tunnels.SSHTunnel(sys.argv[1], **json.loads(sys.argv[2]))")
     with trio.fail_after(30):
-        async with open_program(PROGRAM, sshd.destination, json.dumps(options)) as program:
+        async with open_program(source, sshd.destination, json.dumps(options)) as program:
             assert await program.line() == "up"
             assert len(ssh_processes(tag)) == 1
-            if how == "ctrl-c":
-                program.process.send_signal(signal.SIGINT)
-                assert await program.line() == "bare"
-                assert await program.process.wait() == 0
-                assert ssh_processes(tag) == []
-            else:
-                program.kill()
-                with trio.fail_after(3):
-                    await until(lambda: not ssh_processes(tag))
+            await end_program(program, how, lambda: ssh_processes(tag))
 
 
 async def test_the_example_in_the_documentation_runs_an_agent_on_the_other_host(tmp_path: Path) -> None:

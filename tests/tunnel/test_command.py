@@ -8,7 +8,15 @@ import signal
 import pytest
 import trio
 
-from tests.agent.agent_helpers import open_program, running, unique_seconds, until, until_sleeping
+from tests.agent.agent_helpers import (
+    end_program,
+    open_program,
+    running,
+    serving,
+    unique_seconds,
+    until,
+    until_sleeping,
+)
 from tests.asking import connected
 from triocept import TunnelError, serve_endpoint
 from triocept.tunnels import CommandTunnel, TunnelHealth
@@ -163,38 +171,13 @@ async def test_a_command_ends_when_its_start_is_cancelled() -> None:
     assert running(tag) == []
 
 
-PROGRAM = """
-import sys, trio
-from triocept import serve_endpoint
-from triocept.tunnels import CommandTunnel
-
-async def main():
-    tunnel = CommandTunnel(["sh", "-c", sys.argv[1]], pattern=r"[|] ([^ ]+)")
-    async with serve_endpoint(tunnel=tunnel):
-        print("up", flush=True)
-        await trio.sleep_forever()
-
-try:
-    trio.run(main)
-except KeyboardInterrupt:
-    print("bare", flush=True)
-"""
-
-
 @pytest.mark.parametrize("how", ["ctrl-c", "killed"])
 async def test_no_command_outlives_the_program(how: str) -> None:
     tag = unique_seconds()
     script = PRINTS.replace("exec sleep {tag}", f"setsid sleep {tag} & exec sleep {tag}")
+    source = serving("""tunnels.CommandTunnel(["sh", "-c", sys.argv[1]], pattern=r"[|] ([^ ]+)")""")
     with trio.fail_after(20):
-        async with open_program(PROGRAM, script) as program:
+        async with open_program(source, script) as program:
             assert await program.line() == "up"
             await until_sleeping(tag, 2)
-            if how == "ctrl-c":
-                program.process.send_signal(signal.SIGINT)
-                assert await program.line() == "bare"
-                assert await program.process.wait() == 0
-                assert running(tag) == []
-            else:
-                program.kill()
-                with trio.fail_after(3):
-                    await until(lambda: not running(tag))
+            await end_program(program, how, lambda: running(tag))
