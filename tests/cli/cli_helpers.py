@@ -31,12 +31,16 @@ os.execv(sys.executable, [sys.executable, "-m", "triocept", *sys.argv[2:]])
 """
 
 
-def on_a_terminal(*arguments: str, columns: int, kind: str) -> str:
-    """What `triocept` shows with these arguments, on a terminal of so many columns; `kind` is its TERM."""
+def on_a_terminal(*arguments: str, columns: int, kind: str, output: bool = False, **environment: str) -> str:
+    """What `triocept` shows with these arguments on a terminal of so many columns, its errors or its output.
+
+    `kind` is its TERM.
+    """
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "triocept", *arguments]
-    environment = {**os.environ, "TERM": kind, "COLUMNS": str(columns), "LINES": "24"}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
+    env = {**os.environ, "TERM": kind, "COLUMNS": str(columns), "LINES": "24", **environment}
+    streams = {"stdout": theirs if output else subprocess.DEVNULL, "stderr": theirs}
+    with subprocess.Popen(command, env=env, **streams) as process:
         os.close(theirs)
         shown = b""
         try:

@@ -7,7 +7,7 @@ from typing import Any
 from triocept import Message, Request, Response, Text, Tool, Trace, Turn
 from triocept._trace.conversation import CallKind, Conversation
 from triocept._trace.trace import TraceWriter
-from triocept.traces import OutcomeKind
+from triocept.traces import OutcomeKind, TurnError
 
 __all__ = ["TOOLS", "said", "tell"]
 
@@ -43,6 +43,7 @@ def tell(
     turn = Turn(
         id=f"x{len(trace)}",
         rollout=trace.rollout,
+        run=trace.run,
         number=len(trace),
         dialect="openai_chat",
         request=TraceWriter(trace).intern(asked),
@@ -50,6 +51,7 @@ def tell(
         response=Response.of(answer) if isinstance(answer, str) else answer,
         conversation=named,
         attempt=attempt,
+        error=None if outcome == "answered" else TurnError(type="Fault", message="no", status=500),
         started_at=0.0,
         duration=0.0,
     )

@@ -7,8 +7,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from telling import said, tell
 
+from tests.trace.telling import said, tell
 from triocept import Message, Request, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._trace.diff import edit_of
 from triocept._trace.message_key import message_key

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from telling import TOOLS, said, tell
 
+from tests.trace.telling import TOOLS, said, tell
 from triocept import Message, Response, Text, ToolCall, ToolResult, Trace, Usage
 from triocept._trace import graph
 from triocept._trace.trace import TraceWriter

@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from .._trace.check import Report, check
-from .live import counted
 from .screen import visible
+from .words import counted
 
 __all__ = ["WHOLE", "check_files"]
 

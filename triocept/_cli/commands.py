@@ -23,6 +23,7 @@ from .ending import describe_error, end_with
 from .export import Export
 from .forward import Forward, forward_options
 from .limits import limit_options
+from .looking import diff, show, stats
 from .replay import ReplayFile, replay_options
 from .run import Run, say_hello
 from .script import Script
@@ -199,6 +200,9 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """
     sys.exit(check_files(files, as_json=as_json, quiet=quiet))
 
+
+for _command in (show, diff, stats):
+    main.add_command(_command)
 
 _NOTICE = "the agent is being ended; again to kill it"
 

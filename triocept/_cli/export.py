@@ -12,8 +12,8 @@ from .._tail import iter_traces
 from .._trace.trace import Trace
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
-from .live import counted
 from .screen import say
+from .words import counted
 
 __all__ = ["Export"]
 

@@ -24,21 +24,19 @@ from .._endpoint import Endpoint
 from .._process.output import AgentResult
 from .._rollout.rollout import Rollout
 from .._trace.trace import Trace
-from .._trace.turn import Turn, TurnError
+from .._trace.turn import Turn
 from ..handlers import ScriptedModel
 from .screen import Screen, visible
+from .words import STYLES, counted, reason
 
 __all__ = ["Live"]
 
 FILE_WIDTH = 200
 """Columns, where nobody's screen says how many there are."""
-REASON_LENGTH = 2000
-"""Characters of a reason: what a provider says may be a page of HTML."""
 RESULT_LENGTH = 60
 """Characters of what a tool gave."""
 MOST_TOOLS = 10
 """Tools that are named."""
-_STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
 
 
 class Live:
@@ -78,7 +76,7 @@ class Live:
         self._outcomes[turn.outcome] += 1
         line = RichText.assemble(
             (f"{turn.number:>3} ", "bold"),
-            (f"{turn.outcome:<9} ", _STYLES[turn.outcome]),
+            (f"{turn.outcome:<9} ", STYLES[turn.outcome]),
             f"{turn.dialect:<18} ",
             (f"{visible(turn.request.model)} ", "cyan"),
             (f"{_tokens(turn)} ", "dim"),
@@ -86,7 +84,7 @@ class Live:
         )
         self._print_cut(line, *map(visible, _said(turn)))
         if turn.error is not None:
-            self._print("    └", "yellow", _reason(turn.error))
+            self._print("    └", "yellow", reason(turn.error))
         if missing := _missing_tools(turn):
             self._print("    └", "yellow", missing)
 
@@ -142,18 +140,6 @@ def _is_fed() -> bool:
         return stat.S_ISREG(kind) or (stat.S_ISFIFO(kind) and bool(select.select([sys.stdin], [], [], 0)[0]))
     except (AttributeError, OSError, ValueError):  # there is none, or it was closed
         return False
-
-
-def counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _reason(error: TurnError) -> str:
-    """What went wrong, with the status that the agent got; a message that begins with it is not told it twice."""
-    text = " ".join(error.message.split())
-    if error.status is not None and not text.startswith((f"{error.status} ", f"{error.status}:")):
-        text = f"{error.status} {text}"
-    return text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}…"
 
 
 def _missing_tools(turn: Turn) -> str:

@@ -1,0 +1,456 @@
+"""`triocept show`, `diff` and `stats`: what a person reads of a file, and what a program reads."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from cli_helpers import PATIENCE, on_a_terminal
+
+from tests.trace.telling import said, tell
+from triocept import JSONLRecorder, Message, Response, Text, ToolCall, ToolResult, Trace, Usage, read_traces
+from triocept._cli.quantiles import Quantiles
+
+TASK = said("system: s", "task")
+COUNT = "Count the files in this folder."
+SUMMARY = "<summary>The user wants hello.</summary>"
+PLAIN = {"TERM": "xterm-256color", "NO_COLOR": "", "FORCE_COLOR": "", "COLUMNS": ""}
+
+
+def looked(
+    *arguments: str | Path, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "triocept", *map(str, arguments)]
+    env = {**os.environ, **PLAIN, **environment}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=cwd, env=env
+    )
+
+
+def shown(*arguments: str | Path, **environment: str) -> str:
+    done = looked(*arguments, **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def kept(path: Path, *traces: Trace) -> Path:
+    """A file with these, sealed."""
+
+    async def write() -> None:
+        recorder = JSONLRecorder(path)
+        for trace in traces:
+            for turn in trace:
+                await recorder.record(turn)
+            await recorder.seal(trace)
+        await recorder.aclose()
+
+    trio.run(write)
+    return path
+
+
+def counted(
+    *parts: str | ToolCall, tokens: int, cached: int | None = None, estimated: bool = False
+) -> Response:
+    usage = Usage(input_tokens=tokens, output_tokens=7, cached_tokens=cached, estimated=estimated)
+    return Response(Response.of(*parts).content, usage=usage)
+
+
+def a_run() -> Trace:
+    """A sub-agent, a summary, what goes on from it, a title, a failure and its retry."""
+    trace = Trace("r_1", run="run_1")
+    agent = ToolCall.of("Agent", prompt=COUNT)
+    tell(trace, TASK, counted("A helper.", agent, tokens=12_100, estimated=True), of="s")
+    tell(
+        trace,
+        said("system: sub", COUNT),
+        counted("2 files.", tokens=999),
+        of="a",
+        kind="sub_agent",
+        parent="s",
+    )
+    result = Message("user", (ToolResult(id="", content=(Text("2 files."),)),))
+    history = (*TASK, Message("assistant", (Text("A helper."), agent)), result)
+    tell(trace, history, None, "failed", of="s")
+    tell(trace, history, counted("Well.", tokens=185_000, cached=5_000), of="s")
+    grown = Message(
+        "user", (*result.content, Text("Give a summary of all this, for another model to go on with."))
+    )
+    tell(trace, (*history[:-1], grown), SUMMARY, of="s")
+    tell(trace, said("system: s", "Summary:\nThe user wants hello."), "done", of="s", model="n")
+    tell(trace, said("user: title of: task"), "T", of="s", kind="side", tools=())
+    return trace
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return kept(tmp_path / "t.jsonl", a_run())
+
+
+# show
+
+
+def test_a_rollout_is_shown_by_conversation_a_line_for_each_turn(file: Path) -> None:
+    lines = [" ".join(line.split()) for line in shown("show", file).splitlines()]
+    assert lines == [
+        "r_1 sealed 7 turns, 3 conversations 198.1k~ in 21 out 0.00s",
+        "m n",
+        "main",
+        f'0 0.00s 12.1k~ 7 tool_use "A helper." + Agent({{"prompt":"{COUNT}"}})',
+        "2 0.00s - - failed 500 no",
+        '3 0.00s 185.0k 7 end ↻ retry of 2 "Well."',
+        f'4 0.00s - - end ↰ from 0 summarises: "{SUMMARY}"',
+        '5 0.00s - - end ✂ compacted by 4 "done"',
+        "sub-agent 1 (from 0, call 1)",
+        '1 0.00s 999 7 end "2 files."',
+        "side calls",
+        '6 0.00s - - end at 5 "T"',
+    ]
+
+
+def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -> None:
+    one, other, again = Trace("a", run="run_a"), Trace("b", run="run_b"), Trace("a", run="run_c")
+    for trace in (one, other, again):
+        tell(trace, TASK, f"I am {trace.run}")
+    file = kept(tmp_path / "t.jsonl", one, other, again)
+    assert shown("show", file).count("sealed") == 3
+    assert "run_b" in shown("show", file, "--rollout", "b")
+    assert "run_a" not in shown("show", file, "--rollout", "b")
+    assert "run_c" in shown("show", file, "--rollout", "run_c", "--turn", "0")
+    done = looked("show", file, "--turn", "0")
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {file} holds several rollouts; say which with --rollout: a, b, a\n"
+    assert "--rollout: run_a, run_c" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
+    assert f"{file} holds no rollout c; it has a, b, a" in looked("show", file, "--rollout", "c").stderr
+
+
+def test_one_turn_is_shown_whole(file: Path) -> None:
+    text = shown("show", file, "--turn", "4")
+    assert text.splitlines()[0] == "turn 4 of r_1  answered"
+    assert "conversation main s, continues 0" in text
+    assert "tools        1: t" in text
+    assert "── 0 system ──" in text
+    assert "── 3 user, new ──" in text
+    assert "Give a summary of all this" in text
+    assert text.endswith(f"{SUMMARY}\n")
+    assert shown("show", file, "--turn", "x4") == text, "by its id"
+    assert "── 0 system" not in shown("show", file, "--turn", "4", "--new")
+    assert (
+        json.loads(shown("show", file, "--turn", "4", "--json"))["request"]["messages"][0]["role"] == "system"
+    )
+
+
+def test_a_turn_says_what_it_stands_for_and_what_it_took(file: Path) -> None:
+    assert "→ Agent {\n" in shown("show", file, "--turn", "0")
+    assert "tokens       12,100~ in, 7~ out (an estimate)" in shown("show", file, "--turn", "0")
+    assert "sub-agent a, from 0, call 1" in shown("show", file, "--turn", "1")
+    assert "185,000 in, 7 out, 5,000 read from a cache" in shown("show", file, "--turn", "3")
+    assert "tokens       nobody counted them" in shown("show", file, "--turn", "5")
+
+
+def test_a_turn_that_is_not_there_is_told_with_those_that_are(file: Path) -> None:
+    done = looked("show", file, "--turn", "9")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: rollout r_1 in {file} has no turn 9; it has 0-6\n"
+    assert looked("show", file, "--json").returncode == 2
+
+
+def test_a_line_is_cut_at_the_edge_of_a_terminal_and_never_in_a_pipe(tmp_path: Path) -> None:
+    trace = Trace("r")
+    tell(trace, TASK, f"{'ä字' * 300} the end")
+    file = kept(tmp_path / "t.jsonl", trace)
+    assert "the end" in shown("show", file)
+    assert "the end" not in shown("show", file, COLUMNS="80")
+    terminal = on_a_terminal("show", str(file), columns=60, kind="dumb", output=True)
+    assert "the end" not in terminal
+    assert "…" in terminal
+    assert "\x1b" not in terminal
+
+
+def test_a_terminal_has_colours_unless_somebody_wants_none(file: Path) -> None:
+    assert "\x1b[" in on_a_terminal("show", str(file), columns=80, kind="xterm-256color", output=True)
+    assert "\x1b[" not in on_a_terminal(
+        "show", str(file), columns=80, kind="xterm-256color", output=True, NO_COLOR="1"
+    )
+    assert "\x1b[" not in shown("show", file)
+    assert "\x1b[" in shown("show", file, FORCE_COLOR="1")
+
+
+EVIL = "\x1b[2Jgone\x07\u202e \u009b31m"
+
+
+def test_nothing_that_an_agent_says_steers_the_terminal(tmp_path: Path) -> None:
+    trace = Trace(f"r{EVIL}")
+    tell(trace, said(f"system: {EVIL}", EVIL), Response.of(EVIL, ToolCall(EVIL, EVIL)), of=EVIL, model=EVIL)
+    tell(trace, said(f"system: {EVIL}", f"{EVIL} and more"), EVIL, "failed", of=EVIL, model="m")
+    file = kept(tmp_path / "t.jsonl", trace)
+    for arguments in (
+        ("show", file),
+        ("show", file, "--turn", "0"),
+        ("show", file, "--turn", "1"),
+        ("diff", file, "0", "1"),
+        ("stats", file, "--by", "model"),
+        ("show", file, "--turn", "7"),
+    ):
+        done = looked(*arguments)
+        assert not set("\x1b\x07\u202e\u009b") & set(done.stdout + done.stderr), arguments
+
+
+# diff
+
+
+def test_what_has_grown_at_its_end_is_told_as_an_edit(file: Path) -> None:
+    lines = shown("diff", file, "3", "4").splitlines()
+    assert lines == [
+        "turn 3 → 4: 4 → 4 messages, tools same (1), settings same",
+        "  3 messages the same (0-2)",
+        "~   3 user            69  edited, +61 at its end: 2 files."
+        "[+\\nGive a summary of all this, for another model to go on with.+]",
+    ]
+
+
+def test_messages_that_came_and_went_and_settings_are_told(file: Path) -> None:
+    lines = shown("diff", file, "4", "5").splitlines()
+    assert lines[1] == "  1 message the same (0)"
+    assert [line[:17].rstrip() for line in lines[2:]] == [
+        "-   1 user",
+        "-   2 assistant",
+        "-   3 user",
+        "+   1 user",
+        '~ model: "m" → "n',
+    ]
+
+
+def test_two_turns_of_which_one_is_not_there_are_not_compared(file: Path) -> None:
+    assert "has no turn x" in looked("diff", file, "x", "1").stderr
+
+
+# stats
+
+
+def test_calls_are_counted_by_kind_and_model(file: Path) -> None:
+    lines = [line.split() for line in shown("stats", file).splitlines()]
+    assert lines[0][:6] == ["1", "rollout,", "1", "sealed,", "7", "calls;"]
+    assert " ".join(lines[1]) == "kind model calls err in cached out p50 p90 max first p50 first p90"
+    assert [line[:7] for line in lines[2:-1]] == [
+        ["main", "m", "4", "1", "197.1k~", "5.0k~", "14~"],
+        ["main", "n", "1", "0", "-", "-", "-"],
+        ["side", "m", "1", "0", "-", "-", "-"],
+        ["sub-agent", "m", "1", "0", "999", "-", "7"],
+        ["all", "7", "1", "198.1k~", "5.0k~", "21~", "0.0000"],
+    ]
+    assert " ".join(lines[-1]) == "of 3 calls nobody counted the tokens"
+
+
+def test_the_table_has_the_columns_that_there_is_room_for(file: Path) -> None:
+    for columns in (44, 60, 80, 100):
+        lines = shown("stats", file, COLUMNS=str(columns)).splitlines()
+        assert all(len(line) <= columns for line in lines)
+        assert not [line for line in lines[1:] if line.endswith("…")], "no figure is cut"
+
+
+def test_figures_come_as_json_and_what_nobody_said_is_null(file: Path) -> None:
+    found = json.loads(shown("stats", file, file, "--by", "outcome", "--by", "agent", "--json"))
+    assert (found["rollouts"], found["sealed"], found["by"]) == (2, 2, ["outcome", "agent"])
+    assert [(each["outcome"], each["agent"], each["calls"]) for each in found["groups"]] == [
+        ("answered", "-", 12),
+        ("failed", "-", 2),
+    ]
+    answered, failed = found["groups"]
+    assert (answered["input_tokens"], answered["cached_tokens"]) == (396_198, 10_000)
+    assert (answered["estimated"], answered["uncounted_calls"]) == (True, 6)
+    assert answered["latency"] == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
+    assert (failed["input_tokens"], failed["latency"], failed["errors"]) == (None, None, 2)
+
+
+def test_percentiles_are_true_to_one_percent_however_many_there_are() -> None:
+    times = Quantiles()
+    for number in range(1, 100_001):
+        times.add(number / 1000)
+    for percent in (1, 50, 90, 99):
+        assert times.percentile(percent) == pytest.approx(percent, rel=0.01)
+    assert times.percentile(100) == pytest.approx(100)
+    assert len(times._classes) < 2000
+    with pytest.raises(ValueError, match="no times"):
+        Quantiles().percentile(50)
+
+
+# The page
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "look-at-traces.md").read_text()
+
+
+def test_the_commands_of_the_page_print_what_it_says(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```console\n\$ triocept (.*)\n((?:.*\n)*?)```$", PAGE, re.MULTILINE)
+    assert len(blocks) == 5
+    for command, wanted in blocks:
+        printed = looked(*shlex.split(command), cwd=tmp_path).stdout
+        if command.startswith("demo"):
+            continue
+        lines = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        assert doctest.OutputChecker().check_output(wanted, lines, flags), f"{command} printed:\n{lines}"
+
+
+# Whatever the file is
+
+
+def damaged(file: Path, how: str) -> bytes:
+    lines = file.read_bytes().splitlines(keepends=True)
+    match how:
+        case "a half line in the middle":
+            lines[2] = lines[2][: len(lines[2]) // 2] + b"\n"
+        case "bytes that are not UTF-8":
+            lines[2] = lines[2].replace(b'"', b'"\xff\xfe', 1)
+        case "no newline at the end":
+            lines[-1] = lines[-1].rstrip(b"\n")
+        case "a half line at the end":
+            lines[-1] = lines[-1][:20]
+        case "a line of another program":
+            lines.insert(2, b'{"level": "info", "message": "hello"}\n')
+        case "a line of a newer version":
+            lines.append(lines[-1].replace(b'"version":2', b'"version":99', 1))
+    return b"".join(lines)
+
+
+DAMAGES = {
+    "a half line in the middle": 1,
+    "bytes that are not UTF-8": 1,
+    "no newline at the end": 0,
+    "a half line at the end": 0,
+    "a line of another program": 1,
+    "a line of a newer version": 1,
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("command", ["show", "stats"])
+def test_of_a_damaged_file_all_that_can_be_read_is_shown(file: Path, how: str, command: str) -> None:
+    data = damaged(file, how)
+    assert data != file.read_bytes()
+    file.write_bytes(data)
+    done = looked(command, file)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == DAMAGES[how]
+    if "newer" not in how:
+        assert ("r_1" if command == "show" else "1 rollout") in done.stdout
+    if DAMAGES[how]:
+        place = len(data.splitlines()) if "newer" in how else 3
+        assert f"{file}:{place}: " in done.stderr
+
+
+OTHERS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "holds no rollout: it is empty"),
+    "a log": (b"INFO hello\n" * 100, "no file of triocept"),
+    "a picture": (bytes(range(256)) * 50, "no file of triocept"),
+    "JSON of somebody": (b'{"a": 1}\n[1]\nnull\n', "no file of triocept"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("arguments", [("show",), ("show", "--turn", "0"), ("stats",)])
+def test_a_file_that_is_none_of_ours_is_said_to_be_so(
+    kind: str, arguments: Sequence[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "x"
+    data, words = OTHERS[kind]
+    file.write_bytes(data)
+    done = looked(arguments[0], file, *arguments[1:])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 15
+
+
+def test_what_is_no_file_is_said_to_be_so(tmp_path: Path) -> None:
+    for path, words in ((tmp_path, "Is a directory"), (tmp_path / "x", "No such file or directory")):
+        for command in ("show", "stats"):
+            done = looked(command, path)
+            assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {path}: {words}\n")
+
+
+def test_of_several_files_those_that_can_be_read_are_counted(file: Path, tmp_path: Path) -> None:
+    done = looked("stats", tmp_path / "x", file)
+    assert done.returncode == 1
+    assert "No such file" in done.stderr
+    assert "1 rollout," in done.stdout
+
+
+# Whoever reads it
+
+
+def many(path: Path, count: int) -> Path:
+    traces = [Trace(f"r_{number}", run=f"run_{number}") for number in range(count)]
+    for trace in traces:
+        tell(trace, TASK, "an answer " * 20)
+    return kept(path, *traces)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGPIPE")
+def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
+    file = many(tmp_path / "t.jsonl", 400)
+    command = [sys.executable, "-m", "triocept", "show", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE) == -signal.SIGPIPE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_in_words(file: Path) -> None:
+    command = [sys.executable, "-m", "triocept", "show", str(file)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error: standard output: No space left on device\n"
+
+
+def test_what_the_output_has_no_letters_for_is_shown_as_numbers(file: Path) -> None:
+    assert "\\u2702 compacted by 4" in shown("show", file, PYTHONIOENCODING="ascii")
+
+
+PEAK = """
+import resource, runpy, sys
+sys.argv = ["triocept", *sys.argv[1:]]
+try:
+    runpy.run_module("triocept", run_name="__main__")
+except SystemExit:
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no `resource`")
+@pytest.mark.parametrize("command", ["show", "stats"])
+def test_many_rollouts_take_no_more_memory_than_few(command: str, tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        path = tmp_path / str(count)
+        text = "x" * 100_000
+        traces = [Trace(f"r_{number}", run=f"run_{number}") for number in range(count)]
+        for number, trace in enumerate(traces):
+            tell(trace, said(f"user: {number} {text}"), "an answer")
+        argv = [sys.executable, "-c", PEAK, command, str(kept(path, *traces))]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        return int(done.stderr) * 1024
+
+    assert peak(400) - peak(100) < 10e6, "the text of 300 rollouts is 30 MB"
+
+
+def test_what_is_shown_of_a_real_file_is_what_the_file_holds(file: Path) -> None:
+    (trace,) = read_traces(file)
+    document: dict[str, Any] = json.loads(shown("show", file, "--turn", "3", "--json"))
+    assert document["id"] == trace[3].id

@@ -1,0 +1,87 @@
+"""`triocept diff FILE A B`: what the call of one turn has, and that of another has not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import msgspec
+
+from .._canonical.content import Json, Message
+from .._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
+from .._trace.texts import text_of
+from .._trace.turn import Turn
+from .page import Page, Piece
+from .words import counted
+
+__all__ = ["show_diff"]
+
+_AROUND = 20
+"""Characters before an edit that are shown with it."""
+_MARKS = {"added": ("+", "green"), "dropped": ("-", "red"), "edited": ("~", "yellow")}
+
+
+def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
+    """All that differs."""
+    page.line(
+        (f"turn {before.number} → {after.number}", "bold"),
+        f": {len(before.request.messages)} → {counted(len(after.request.messages), 'message', 'messages')}",
+        f", tools {_tools(diff.tools)}, settings {'differ' if diff.settings else 'same'}",
+    )
+    for kind, group in groupby(diff.messages, key=lambda each: each.kind):
+        if kind == "same":
+            page.line(*_same(list(group)))
+        else:
+            for each in group:
+                page.line(*_changed(each))
+    for line in _tool_lines(diff.tools):
+        page.line(*line)
+    for name, (old, new) in diff.settings.items():
+        page.line(("~ ", "yellow"), f"{name}: {_json(old)} → {_json(new)}")
+
+
+def _same(group: list[MessageDiff]) -> Iterator[Piece]:
+    first, last = group[0], group[-1]
+    places = f"{first.before}" if first is last else f"{first.before}-{last.before}"
+    moved = "" if first.before == first.after else f", now from {first.after}"
+    yield (f"  {counted(len(group), 'message', 'messages')} the same ({places}{moved})", "dim")
+
+
+def _changed(each: MessageDiff) -> Iterator[Piece]:
+    mark, style = _MARKS[each.kind]
+    message, place = (each.new, each.after) if each.new is not None else (each.old, each.before)
+    assert isinstance(message, Message)
+    yield (f"{mark} {place:>3} {message.role:<10}", style)
+    if each.edit is not None and each.old is not None:
+        yield from _edit(each.edit, text_of(each.old), text_of(message))
+    else:
+        yield f"{len(text_of(message)):>8,}  {text_of(message)}"
+
+
+def _edit(edit: Edit, old: str, new: str) -> Iterator[Piece]:
+    yield f"{len(new):>8,}  "
+    if edit.at == "elsewhere":
+        yield "edited, not in its text"
+        return
+    where = {"start": "at its start", "end": "at its end", "middle": f"at character {edit.place:,}"}[edit.at]
+    yield f"edited, {edit.growth:+,} {where}: "
+    yield old[max(0, edit.place - _AROUND) : edit.place]
+    yield (f"[-{edit.removed}-]" if edit.removed else "", "red")
+    yield (f"[+{edit.added}+]" if edit.added else "", "green")
+
+
+def _tools(tools: ToolsDiff) -> str:
+    return "differ" if tools else f"same ({tools.count})"
+
+
+def _tool_lines(tools: ToolsDiff) -> Iterator[tuple[Piece, ...]]:
+    for kind, names in (("added", tools.added), ("dropped", tools.dropped), ("edited", tools.edited)):
+        if names:
+            mark, style = _MARKS[kind]
+            yield (f"{mark} ", style), f"{counted(len(names), 'tool', 'tools')} {kind}: {', '.join(names)}"
+    if tools.reordered:
+        yield ("~ ", "yellow"), "the tools stand in another order"
+
+
+def _json(value: Json) -> str:
+    return "-" if value is None else msgspec.json.encode(value).decode()

@@ -1,0 +1,115 @@
+"""The rollouts of a file, one after the other, and what is wrong with it, in words and with the line.
+
+What can be read is read. A line that cannot is told on standard error; so many of them are no file of ours, and are
+counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .._tail import iter_traces
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from ..errors import DialectError, TrioceptError
+from .screen import say
+from .words import counted
+
+__all__ = ["File", "NotThere"]
+
+_TOLD = 10
+"""Lines that cannot be read, and rollouts to choose from, that are told one by one."""
+
+
+class NotThere(TrioceptError):
+    """A file does not hold what was asked for."""
+
+
+class File:
+    """A file of `JSONLRecorder`.
+
+    Args:
+        path: it.
+        rollout: the id or the run of those that are wanted; None: all.
+    """
+
+    def __init__(self, path: Path, rollout: str | None = None) -> None:
+        self._path = path
+        self._rollout = rollout
+        self.damages = 0
+        """Lines that could not be read so far."""
+
+    def __iter__(self) -> Iterator[Trace]:
+        found = 0
+        others: list[str] = []
+        for trace in iter_traces(self._path, on_damage=self._tell):
+            if self._rollout in (None, trace.rollout, trace.run):
+                found += 1
+                yield trace
+            elif len(others) <= _TOLD:
+                others.append(trace.rollout)
+        if self.damages > _TOLD:
+            say(f"{self._path}: and {counted(self.damages - _TOLD, 'line', 'lines')} more")
+        if not found:
+            raise NotThere(self._nothing(others))
+
+    def one(self) -> Trace:
+        """The only rollout; NotThere: there are several, or none."""
+        found: Trace | None = None
+        more: list[str] = []
+        for trace in self:
+            if found is None:
+                found = trace
+            elif len(more) <= _TOLD:
+                more.append(self._name(trace))
+        assert found is not None
+        if more:
+            raise NotThere(
+                f"{self._path} holds several rollouts; say which with --rollout: "
+                f"{_listed([self._name(found), *more])}"
+            )
+        return found
+
+    def turn(self, which: str) -> tuple[Trace, Turn]:
+        """The turn of this number or id, of the only rollout; NotThere: there is none."""
+        trace = self.one()
+        return trace, self.turn_of(trace, which)
+
+    def turn_of(self, trace: Trace, which: str) -> Turn:
+        """The turn of this number or id; NotThere: there is none."""
+        found = next((turn for turn in trace if which in (str(turn.number), turn.id)), None)
+        if found is None:
+            numbers = ", ".join(_ranges([turn.number for turn in trace])) or "none"
+            raise NotThere(f"rollout {trace.rollout} in {self._path} has no turn {which}; it has {numbers}")
+        return found
+
+    def _name(self, trace: Trace) -> str:
+        """What tells it from others: its id, or, where that was asked for, its run."""
+        return trace.run if self._rollout == trace.rollout and trace.run else trace.rollout
+
+    def _nothing(self, others: list[str]) -> str:
+        if others:
+            return f"{self._path} holds no rollout {self._rollout}; it has {_listed(others)}"
+        return f"{self._path} holds no rollout: it is {'no file of triocept' if self.damages else 'empty'}"
+
+    def _tell(self, damage: DialectError) -> None:
+        self.damages += 1
+        if self.damages <= _TOLD:
+            say(f"not read: {damage}")
+
+
+def _listed(names: list[str]) -> str:
+    more = ", …" if len(names) > _TOLD else ""
+    return f"{', '.join(names[:_TOLD])}{more}"
+
+
+def _ranges(numbers: list[int]) -> Iterator[str]:
+    """`0-5`, `8`."""
+    at = 0
+    while at < len(numbers):
+        end = at
+        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
+            end += 1
+        yield f"{numbers[at]}" if at == end else f"{numbers[at]}-{numbers[end]}"
+        at = end + 1

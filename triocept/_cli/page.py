@@ -1,0 +1,94 @@
+"""Standard output, as a page for a person: what a command shows of a file.
+
+Rules:
+
+1. On a terminal a line ends at the edge, with `…`, and has colours. In a pipe it is whole and plain, so that `grep`
+   finds all that is there. `COLUMNS` cuts in a pipe, too; `NO_COLOR` and `FORCE_COLOR` mean what they always mean.
+2. Nothing of an agent or a model can steer the terminal (see `screen`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from rich.console import Console
+from rich.text import Text
+
+from .screen import visible
+
+__all__ = ["Page", "Piece"]
+
+Piece: TypeAlias = str | tuple[str, str]
+"""A text, or a text and its style."""
+
+
+class Page:
+    """Lines on standard output."""
+
+    def __init__(self) -> None:
+        if hasattr(sys.stdout, "reconfigure"):  # what it has no letter for is shown as its number
+            sys.stdout.reconfigure(errors="backslashreplace")
+        colours: Literal["auto"] | None = (
+            None if os.environ.get("NO_COLOR") else "auto"
+        )  # bold is none, either
+        self._console = Console(
+            file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
+        self.width = _width(self._console)
+        """Columns; None: lines are as long as they are."""
+        self._is_plain = self.width is None and self._console.color_system is None
+
+    def line(self, *pieces: Piece) -> None:
+        """One line, cut at the edge."""
+        shown = [
+            (visible(each), "") if isinstance(each, str) else (visible(each[0]), each[1]) for each in pieces
+        ]
+        if self._is_plain:
+            self._write("".join(text for text, _ in shown).rstrip())
+            return
+        text = Text.assemble(*shown)
+        text.rstrip()
+        if self.width is not None:
+            text.truncate(self.width, overflow="ellipsis")
+        self._console.print(text, soft_wrap=True)
+
+    def text(self, text: str, style: str = "") -> None:
+        """A text of any length: its own lines, none of them cut."""
+        text = visible(text, keep="\n\t")
+        if self._is_plain or not style:
+            self._write(text)
+        else:
+            self._console.print(Text(text, style), soft_wrap=True)
+
+    def table(self, rows: Iterable[tuple[Piece, ...]], right: Iterable[bool]) -> None:
+        """Lines whose pieces stand below each other; `right` says of each column whether it is of numbers."""
+        kept, aligned = list(rows), list(right)
+        widths = [max(len(_text(row[at])) for row in kept) for at in range(len(aligned))]
+        for row in kept:
+            self.line(*[_padded(*each) for each in zip(row, widths, aligned, strict=True)])
+
+    def _write(self, text: str) -> None:
+        print(text, file=sys.stdout)
+
+
+def _width(console: Console) -> int | None:
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdigit() and int(said):
+        return int(said)
+    try:
+        return console.width if sys.stdout.isatty() else None
+    except (AttributeError, ValueError):  # there is none, or it was closed
+        return None
+
+
+def _text(piece: Piece) -> str:
+    return piece if isinstance(piece, str) else piece[0]
+
+
+def _padded(piece: Piece, width: int, right: bool) -> Piece:
+    text = _text(piece)
+    padded = f"{text:>{width}}  " if right else f"{text:<{width}}  "
+    return padded if isinstance(piece, str) else (padded, piece[1])

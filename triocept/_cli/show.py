@@ -1,0 +1,152 @@
+"""`triocept show FILE`: each rollout of a file, a line for each turn, by conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .._trace.conversation import Conversation
+from .._trace.cost import usage_of_all
+from .._trace.relation import Relation
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from .page import Page, Piece
+from .words import STYLES, agent_name, clock, counted, reason, relation_words, said, short, tokens
+
+__all__ = ["Overview", "begun_at", "headline"]
+
+_NARROW = 100
+"""Columns: on fewer, the times, what was answered and how it ended are left out."""
+
+
+@dataclass
+class _Group:
+    """The turns that stand together: those of a conversation, or all side calls."""
+
+    title: str
+    kind: str
+    turns: list[Turn] = field(default_factory=list)
+
+
+class Overview:
+    """A rollout on a page."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._relations = trace.relations
+        self._numbers = {turn.id: turn.number for turn in trace}
+        self._digits = max(map(len, map(str, self._numbers.values())), default=1)
+        self._summaries = {each.turn for each in self._relations.values() if each.kind == "compaction"}
+        self._begun = begun_at(trace)
+
+    def show(self, page: Page) -> None:
+        """All of it."""
+        page.line(*headline(self._trace))
+        for line in _facts(self._trace):
+            page.line(f"  {line}")
+        for group in self._groups():
+            indent = "" if group.kind == "main" else "  "
+            page.line(indent, (group.title, "bold"))
+            before: str | None = None
+            for turn in group.turns:
+                page.line(indent, *self._row(turn, before, page.width))
+                before = turn.id
+
+    def _groups(self) -> list[_Group]:
+        """Main conversations, each sub-agent, then what was asked aside; in the order in which they began."""
+        conversations = self._trace.conversations
+        found: dict[object, _Group] = {}
+        counts: dict[str, int] = {}
+        for turn in self._trace:
+            mine = conversations[turn.id]
+            key = mine.kind if mine.kind in ("side", "tool") else (mine.id, mine.kind)
+            if key not in found:
+                counts[mine.kind] = counts.get(mine.kind, 0) + 1
+                title = self._title(mine, self._relations[turn.id], counts[mine.kind])
+                found[key] = _Group(title, mine.kind)
+            found[key].turns.append(turn)
+        order = ["main", "sub_agent", "side", "tool"]
+        return sorted(found.values(), key=lambda group: order.index(group.kind))
+
+    def _title(self, mine: Conversation, relation: Relation, count: int) -> str:
+        match mine.kind:
+            case "main":
+                return "main" if count == 1 else f"main {count}"
+            case "side":
+                return "side calls"
+            case "tool":
+                return "calls of the program's tools"
+        words = relation_words(relation, self._numbers, None)
+        return f"sub-agent {count}" + (f"  ({words})" if words else "")
+
+    def _row(self, turn: Turn, before: str | None, width: int | None) -> Iterable[Piece]:
+        usage = turn.response.usage if turn.response is not None else None
+        read = tokens(usage.input_tokens if usage is not None else None, usage)
+        written = short(usage.output_tokens) if usage is not None else "-"
+        yield (f"{turn.number:>{self._digits + 3}} ", "bold")
+        if width is None or width >= _NARROW:
+            yield (f"{clock(turn.started_at - self._begun):>8} ", "dim")
+        yield (f"{read:>8} ", "cyan")
+        if width is None or width >= _NARROW:
+            stopped = turn.response.stopped if turn.response is not None else ""
+            yield (f"{written:>6} ", "cyan")
+            yield (f"{stopped if turn.outcome == 'answered' else turn.outcome:<13} ", STYLES[turn.outcome])
+        elif turn.outcome != "answered":
+            yield (f"{turn.outcome} ", STYLES[turn.outcome])
+        yield from self._words(turn, before, width)
+
+    def _words(self, turn: Turn, before: str | None, width: int | None) -> Iterable[Piece]:
+        relation = self._relations[turn.id]
+        words = "" if relation.kind == "sub_agent" else relation_words(relation, self._numbers, before)
+        if words:
+            yield (f"{words}  ", "yellow")
+        if turn.id in self._summaries:
+            yield ("summarises: ", "yellow")
+        yield said(turn, whole=width is None)
+        if turn.error is not None:
+            yield f" {reason(turn.error)}"
+
+
+def begun_at(trace: Trace) -> float:
+    """Seconds since the epoch: of the rollout, where it says so, else of its first call."""
+    first = min((turn.started_at for turn in trace), default=0.0)
+    return trace.started_at if trace.started_at is not None else first
+
+
+def headline(trace: Trace) -> list[Piece]:
+    """A rollout in one line."""
+    usages = [turn.response.usage for turn in trace if turn.response is not None and turn.response.usage]
+    usage = usage_of_all(usages) if usages else None
+    talks = len({(each.id, each.kind) for each in trace.conversations.values()})
+    end = max((turn.started_at + turn.duration for turn in trace), default=begun_at(trace))
+    read = tokens(usage.input_tokens if usage is not None else None, usage)
+    written = short(usage.output_tokens) if usage is not None else "-"
+    return [
+        (trace.rollout, "bold"),
+        ("  sealed", "green") if trace.sealed else ("  not sealed: turns may be missing", "bold red"),
+        f"  {counted(len(trace), 'turn', 'turns')}, {counted(talks, 'conversation', 'conversations')}",
+        (f"  {read} in {written} out", "cyan"),
+        f"  {clock(end - begun_at(trace))}",
+    ]
+
+
+def _facts(trace: Trace) -> Iterable[str]:
+    """What else is to be said of a rollout, a line each."""
+    agents = dict.fromkeys(filter(None, map(agent_name, trace)))
+    models = dict.fromkeys(turn.request.model for turn in trace)
+    if agents or models:
+        yield "  ".join([*agents, *models])
+    if trace.branch is not None:
+        yield f"child of {trace.branch.rollout}, which had {counted(trace.branch.turns, 'turn', 'turns')} then"
+    if trace.metadata:
+        yield "  ".join(f"{name}={value}" for name, value in trace.metadata.items())
+    if trace.scores:
+        yield "scores: " + "  ".join(f"{name} {value:g}" for name, value in trace.scores.items())
+    if trace.services:
+        yield counted(len(trace.services), "call of a host service", "calls of host services")
+    if trace.stopped is not None:
+        yield f"stopped: {trace.stopped}"
+    if trace.ended == "raised":
+        yield "the program's part of it ended with an error"
+    if trace.pending:
+        yield f"{counted(len(trace.pending), 'call has', 'calls have')} no turn: lost, or still at work"

@@ -1,0 +1,129 @@
+"""`triocept stats FILE…`: how many calls, tokens and seconds, by model, agent, kind, outcome."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from .._canonical.content import Json
+from .._canonical.response import Usage
+from .._trace.conversation import Conversation
+from .._trace.cost import models_of, usage_of_all
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from .quantiles import Quantiles
+from .words import agent_name
+
+__all__ = ["KEYS", "Group", "Stats"]
+
+KEYS: dict[str, Callable[[Turn, Conversation], str]] = {
+    "kind": lambda turn, conversation: conversation.kind.replace("_", "-"),
+    "model": lambda turn, conversation: models_of(turn)[0],
+    "agent": lambda turn, conversation: agent_name(turn) or "-",
+    "outcome": lambda turn, conversation: turn.outcome,
+    "dialect": lambda turn, conversation: turn.dialect,
+    "rollout": lambda turn, conversation: turn.rollout,
+}
+"""What calls are told apart by."""
+PERCENTS = (50, 90, 99)
+
+
+class Group:
+    """What was counted of some calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.outcomes: Counter[str] = Counter()
+        self.usage: Usage | None = None
+        """The sum of what was said; None: nobody said anything."""
+        self.uncounted = 0
+        """Answered calls of which nobody counted the tokens."""
+        self.latency = Quantiles()
+        """Of the answered calls, to their end."""
+        self.first_token = Quantiles()
+        """Of those that were streamed."""
+
+    @property
+    def errors(self) -> int:
+        """Calls that were not answered."""
+        return self.calls - self.outcomes["answered"]
+
+    def add(self, turn: Turn) -> None:
+        """One more call."""
+        self.calls += 1
+        self.outcomes[turn.outcome] += 1
+        usage = turn.response.usage if turn.response is not None else None
+        if usage is not None:
+            self.usage = usage_of_all([usage] if self.usage is None else [self.usage, usage])
+        if turn.outcome == "answered":
+            self.uncounted += usage is None
+            self.latency.add(turn.duration)
+            if turn.first_event is not None:
+                self.first_token.add(turn.first_event)
+
+    def document(self) -> dict[str, Json]:
+        """As JSON: what nobody said is null."""
+        usage = self.usage
+        return {
+            "calls": self.calls,
+            "errors": self.errors,
+            "outcomes": dict(self.outcomes),
+            "input_tokens": usage.input_tokens if usage is not None else None,
+            "output_tokens": usage.output_tokens if usage is not None else None,
+            "cached_tokens": usage.cached_tokens if usage is not None else None,
+            "cache_write_tokens": usage.cache_write_tokens if usage is not None else None,
+            "reasoning_tokens": usage.reasoning_tokens if usage is not None else None,
+            "estimated": usage is not None and usage.estimated,
+            "uncounted_calls": self.uncounted,
+            "latency": _percentiles(self.latency),
+            "first_token": _percentiles(self.first_token),
+        }
+
+
+class Stats:
+    """What was counted of all calls, and of those that have something in common.
+
+    Args:
+        by: what they are told apart by: names of `KEYS`.
+    """
+
+    def __init__(self, by: Sequence[str]) -> None:
+        self.by = tuple(dict.fromkeys(by))
+        self.rollouts = 0
+        self.sealed = 0
+        self.total = Group()
+        self.groups: dict[tuple[str, ...], Group] = {}
+
+    def add(self, trace: Trace) -> None:
+        """One more rollout; its children are others."""
+        self.rollouts += 1
+        self.sealed += trace.sealed
+        conversations = trace.conversations
+        for turn in trace:
+            key = tuple(KEYS[name](turn, conversations[turn.id]) for name in self.by)
+            self.groups.setdefault(key, Group()).add(turn)
+            self.total.add(turn)
+
+    def sorted_groups(self) -> list[tuple[tuple[str, ...], Group]]:
+        """The one with most calls first."""
+        return sorted(self.groups.items(), key=lambda each: (-each[1].calls, each[0]))
+
+    def document(self) -> dict[str, Json]:
+        """As JSON."""
+        return {
+            "rollouts": self.rollouts,
+            "sealed": self.sealed,
+            "total": self.total.document(),
+            "by": list(self.by),
+            "groups": [
+                {**dict(zip(self.by, key, strict=True)), **group.document()}
+                for key, group in self.sorted_groups()
+            ],
+        }
+
+
+def _percentiles(times: Quantiles) -> dict[str, float] | None:
+    if not times.count:
+        return None
+    found = {f"p{percent}": times.percentile(percent) for percent in PERCENTS}
+    return {name: float(f"{value:.4g}") for name, value in (*found.items(), ("max", times.max))}

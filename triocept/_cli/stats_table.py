@@ -1,0 +1,99 @@
+"""The table of `triocept stats`: as many columns as there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .page import Page, Piece
+from .quantiles import Quantiles
+from .stats import Group, Stats
+from .words import counted, cut, seconds, tokens
+
+__all__ = ["show_stats"]
+
+
+def _time(times: Quantiles, percent: int) -> str:
+    return seconds(times.percentile(percent)) if times.count else "-"
+
+
+COLUMNS: dict[str, Callable[[Group], str]] = {
+    "calls": lambda group: f"{group.calls:,}",
+    "err": lambda group: f"{group.errors:,}",
+    "in": lambda group: tokens(group.usage.input_tokens if group.usage else None, group.usage),
+    "cached": lambda group: tokens(group.usage.cached_tokens if group.usage else None, group.usage),
+    "out": lambda group: tokens(group.usage.output_tokens if group.usage else None, group.usage),
+    "p50": lambda group: _time(group.latency, 50),
+    "p90": lambda group: _time(group.latency, 90),
+    "max": lambda group: seconds(group.latency.max) if group.latency.count else "-",
+    "first p50": lambda group: _time(group.first_token, 50),
+    "first p90": lambda group: _time(group.first_token, 90),
+}
+LEAST_FIRST = ("first p90", "first p50", "cached", "p90", "max", "p50")
+"""What is left out where there is no room for it."""
+LONG, SHORTEST = 24, 8
+"""Characters of a name that is cut: before a column is left out, and at last."""
+
+
+def show_stats(page: Page, stats: Stats) -> None:
+    """The table, and above it how much it is of."""
+    page.line(
+        (counted(stats.rollouts, "rollout", "rollouts"), "bold"),
+        f", {stats.sealed:,} sealed, {counted(stats.total.calls, 'call', 'calls')}; seconds of answered calls",
+    )
+    groups = stats.sorted_groups()
+    if not groups:
+        return
+    rows = [(*key, group) for key, group in groups]
+    if len(rows) > 1:
+        rows.append((*("all" if not at else "" for at in range(len(stats.by))), stats.total))
+    table = _fitting(stats.by, rows, page.width)
+    names = len(stats.by)
+    head: tuple[Piece, ...] = tuple((name, "bold") for name in table[0])
+    page.table([head, *table[1:]], [at >= names for at in range(len(head))])
+    if stats.total.uncounted:
+        page.line(f"of {counted(stats.total.uncounted, 'call', 'calls')} nobody counted the tokens")
+
+
+def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
+    """The table: names are cut, then columns left out, then names cut again, until there is room."""
+    columns = list(COLUMNS)
+    table = _table(by, rows, columns)
+    if width is None:
+        return table
+    table = _shortened(table, len(by), width, LONG)
+    for name in LEAST_FIRST:
+        if _width(table) > width:
+            columns.remove(name)
+            table = _shortened(_table(by, rows, columns), len(by), width, LONG)
+    return _shortened(table, len(by), width, SHORTEST)
+
+
+def _table(by: tuple[str, ...], rows: list[tuple[object, ...]], columns: list[str]) -> list[tuple[str, ...]]:
+    table = [(*by, *columns)]
+    for *names, group in rows:
+        assert isinstance(group, Group)
+        table.append((*map(str, names), *(COLUMNS[name](group) for name in columns)))
+    return table
+
+
+def _widths(table: list[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*table, strict=True)]
+
+
+def _width(table: list[tuple[str, ...]]) -> int:
+    return sum(width + 2 for width in _widths(table)) - 2
+
+
+def _shortened(table: list[tuple[str, ...]], names: int, room: int, least: int) -> list[tuple[str, ...]]:
+    """The table with its longest names cut as far as it has to be, but not below `least` characters."""
+    widths, over = _widths(table), _width(table) - room
+    while over > 0 and names and max(widths[:names]) > least:
+        at = widths.index(max(widths[:names]))
+        widths[at], over = widths[at] - 1, over - 1
+    return [
+        tuple(
+            cell if at >= names or len(cell) <= widths[at] else cut(cell, widths[at] - 1)
+            for at, cell in enumerate(row)
+        )
+        for row in table
+    ]

@@ -1,0 +1,158 @@
+"""`triocept show FILE --turn N`: one turn whole: what was asked, what was answered, and all that is known of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from .._canonical.content import Json, Message, Part, Reasoning, ToolCall, ToolResult
+from .._canonical.request import Request
+from .._canonical.response import Usage
+from .._trace.texts import texts_of
+from .._trace.tokens import Tokens
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from .page import Page
+from .show import begun_at
+from .words import STYLES, clock, reason, relation_words, seconds
+
+__all__ = ["show_turn"]
+
+_RULE = 60
+"""Characters of the line above a message."""
+
+
+def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -> None:
+    """One turn, its messages in full; or those alone that the turn which it continues had not."""
+    page.line((f"turn {turn.number}", "bold"), f" of {trace.rollout}  ", (turn.outcome, STYLES[turn.outcome]))
+    for name, value in _facts(trace, turn):
+        page.text(f"  {name:<12} {value}")
+    known = _known(trace, turn)
+    names = {call.id: call.name for message in turn.request.messages for call in message.tool_calls}
+    for place, message in enumerate(turn.request.messages):
+        if not only_new or place not in known:
+            new = "" if place in known else ", new"
+            page.line(
+                (_ruled(f"{place} {message.role}{f' ({message.name})' if message.name else ''}{new}"), "cyan")
+            )
+            _show_parts(page, message, names)
+    page.line((_ruled("answer"), "bold cyan"))
+    if turn.response is not None:
+        _show_parts(page, Message("assistant", turn.response.content), names)
+    if turn.error is not None:
+        page.text(f"{turn.error.type}: {reason(turn.error)}", "red")
+
+
+def _known(trace: Trace, turn: Turn) -> set[int | None]:
+    """The places of the messages that the turn which it continues had, and its answer."""
+    parent = trace.parents[turn.id]
+    if parent is None:
+        return set()
+    diff = trace.diff(parent, turn)
+    known = {each.after for each in diff.messages if each.kind == "same"}
+    answer = next((each for each in diff.changes if each.kind == "added"), None)
+    if answer is not None and answer.new is not None and answer.new.role == "assistant":
+        known.add(answer.after)
+    return known
+
+
+def _ruled(title: str) -> str:
+    return f"── {title} ".ljust(_RULE, "─")
+
+
+def _show_parts(page: Page, message: Message, names: Mapping[str, str]) -> None:
+    for part, text in zip(message.content, texts_of(message), strict=True):
+        page.text(_words(part, text, names), "dim" if isinstance(part, Reasoning) else "")
+
+
+def _words(part: Part, text: str, names: Mapping[str, str]) -> str:
+    """A part, with the names of tools by the ids of their calls."""
+    match part:
+        case Reasoning():
+            return f"(thought) {text or 'not shown by its provider'}"
+        case ToolCall(name=name, arguments=arguments):
+            return f"→ {name} {_pretty(arguments)}"
+        case ToolResult():
+            name = part.name or names.get(part.id) or part.id
+            return f"← {name}{' (an error)' if part.is_error else ''}: {text}"
+        case _:
+            return text
+
+
+def _pretty(arguments: str) -> str:
+    """JSON in lines; what is none as it is."""
+    try:
+        value = msgspec.json.decode(arguments or "{}")
+    except msgspec.DecodeError:
+        return arguments
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
+    conversation, relation = trace.conversations[turn.id], trace.relations[turn.id]
+    numbers = {each.id: each.number for each in trace}
+    words = relation_words(relation, numbers, None)
+    if relation.kind == "continues" and relation.turn is not None:
+        words = f"continues {numbers[relation.turn]}"
+    yield "id", turn.id
+    kind = conversation.kind.replace("_", "-")
+    yield "conversation", f"{kind} {conversation.id}{f', {words}' if words else ', begins it'}"
+    if turn.agent:
+        yield "agent", turn.agent
+    answered = turn.response.model if turn.response is not None else ""
+    named = f", answered as {answered}" if answered not in ("", turn.request.model) else ""
+    yield (
+        "model",
+        f"{turn.request.model}{named} ({turn.dialect}{', streamed' if turn.request.stream else ''})",
+    )
+    first = f", first token after {seconds(turn.first_event)} s" if turn.first_event is not None else ""
+    at = clock(turn.started_at - begun_at(trace))
+    yield "time", f"{at} after the beginning, took {seconds(turn.duration)} s{first}"
+    if turn.attempt > 1:
+        yield "attempt", str(turn.attempt)
+    if turn.response is not None:
+        yield "stopped", turn.response.stopped
+        yield "tokens", _usage(turn.response.usage)
+    yield from _settings(turn.request)
+    tools = turn.request.tools
+    yield "tools", f"{len(tools)}{': ' if tools else ''}{', '.join(tool.name or tool.kind for tool in tools)}"
+    if turn.tokens is not None:
+        yield "token ids", _ids(turn.tokens)
+    if turn.notes:
+        yield "notes", msgspec.json.encode(turn.notes).decode()
+
+
+def _usage(usage: Usage | None) -> str:
+    if usage is None:
+        return "nobody counted them"
+    about = "~" if usage.estimated else ""
+    parts = [f"{usage.input_tokens:,}{about} in", f"{usage.output_tokens:,}{about} out"]
+    for name, value in (
+        ("read from a cache", usage.cached_tokens),
+        ("written to a cache", usage.cache_write_tokens),
+        ("of reasoning", usage.reasoning_tokens),
+    ):
+        parts += [f"{value:,} {name}"] if value is not None else []
+    return ", ".join(parts) + (" (an estimate)" if usage.estimated else "")
+
+
+def _ids(tokens: Tokens) -> str:
+    read, sampled = len(tokens.prompt_ids), len(tokens.completion_ids)
+    gaps = f"; gaps: {', '.join(tokens.gaps)}" if tokens.gaps else ""
+    return f"{read:,} read, {sampled:,} sampled, by {tokens.engine or 'an engine without a name'}{gaps}"
+
+
+def _settings(request: Request) -> Iterator[tuple[str, str]]:
+    """What was asked for beside messages and tools."""
+    asked: dict[str, Json] = msgspec.to_builtins(request.sampling)
+    if request.tool_choice is not None:
+        asked["tool_choice"] = request.tool_choice.name or request.tool_choice.mode
+    for name in ("reasoning", "output_format"):
+        if (value := getattr(request, name)) is not None:
+            asked[name] = msgspec.to_builtins(value)
+    if asked:
+        yield (
+            "settings",
+            "  ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in asked.items()),
+        )

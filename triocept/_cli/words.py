@@ -1,0 +1,124 @@
+"""The words in which turns are told, in few letters: `12.1k~`, `"A text." + Bash({"command": …})`, `↰ from 0`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .._canonical.response import Usage
+from .._trace.relation import Relation
+from .._trace.turn import Turn, TurnError
+
+__all__ = [
+    "STYLES",
+    "agent_name",
+    "clock",
+    "counted",
+    "reason",
+    "relation_words",
+    "said",
+    "seconds",
+    "short",
+    "tokens",
+]
+
+STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
+"""Of an outcome."""
+REASON_LENGTH = 2000
+"""Characters of a reason: what a provider says may be a page of HTML."""
+_TEXT, _ARGUMENTS = 60, 55
+"""Characters of what is said beside something else, where a line has an edge."""
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """`1 turn`, `2 turns`."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def short(number: int) -> str:
+    """`999`, `12.1k`, `3.4M`."""
+    if number < 1000:
+        return str(number)
+    return f"{number / 1e3:.1f}k" if number < 999_950 else f"{number / 1e6:.1f}M"
+
+
+def agent_name(turn: Turn) -> str:
+    """What the agent calls itself, without the machine that it runs on: `claude-cli/2.1.197`."""
+    return turn.agent.split(" ", 1)[0] if turn.agent else ""
+
+
+def tokens(number: int | None, usage: Usage | None) -> str:
+    """`12.1k`; `12.1k~`: an estimate; `-`: nobody said."""
+    if number is None or usage is None:
+        return "-"
+    return f"{short(number)}{'~' if usage.estimated else ''}"
+
+
+def seconds(value: float) -> str:
+    """`0.0042`, `0.058`, `1.21`, `12.1`, `121`: three digits that count."""
+    if value < 0.01:
+        return f"{value:.4f}"
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:,.1f}"
+
+
+def clock(value: float) -> str:
+    """Time since a beginning: `0.94s`, `12m03s`, `3h05m`."""
+    if value < 100:
+        return f"{value:.2f}s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes}m{rest:02}s" if minutes < 100 else f"{minutes // 60}h{minutes % 60:02}m"
+
+
+def reason(error: TurnError) -> str:
+    """What went wrong, with the status that the agent got; a message that begins with it is not told it twice."""
+    text = " ".join(error.message.split())
+    if error.status is not None and not text.startswith((f"{error.status} ", f"{error.status}:")):
+        text = f"{error.status} {text}"
+    return cut(text, REASON_LENGTH)
+
+
+def cut(text: str, length: int | None) -> str:
+    """The text, or its beginning."""
+    return text if length is None or len(text) <= length else f"{text[:length]}…"
+
+
+def said(turn: Turn, *, whole: bool) -> str:
+    """What was answered, in one line: the text, and the tools that are called."""
+    response = turn.response
+    if response is None:
+        return ""
+    calls = response.tool_calls
+    texts = [f'"{cut(response.text, None if whole or not calls else _TEXT)}"'] if response.text else []
+    called = [f"{call.name}({cut(call.arguments, None if whole else _ARGUMENTS)})" for call in calls]
+    return " + ".join([*texts, *called]) or ('""' if turn.outcome == "answered" else "")
+
+
+def relation_words(relation: Relation, numbers: Mapping[str, int], before: str | None) -> str:
+    """How a turn stands to those before it; empty: as one expects.
+
+    Args:
+        relation: of the turn.
+        numbers: of the turns, by their ids.
+        before: the turn that stands before it in its conversation.
+    """
+    of = str(numbers[relation.turn]) if relation.turn is not None else "?"
+    match relation.kind:
+        case "continues":
+            return "" if relation.turn == before else f"↰ from {of}"
+        case "retry":
+            return f"↻ retry of {of}"
+        case "repeat":
+            return f"↻ asks {of} again"
+        case "compaction":
+            return f"✂ compacted by {of}"
+        case "rewrite":
+            return f"✎ rewrites {of}"
+        case "sub_agent":
+            return "" if relation.turn is None else f"from {of}{_call(relation)}"
+        case "side" | "tool":
+            return "" if relation.turn is None else f"at {of}"
+        case "begins":
+            return ""
+
+
+def _call(relation: Relation) -> str:
+    return "" if relation.call is None else f", call {relation.call + 1}"
