@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from triocept import Message, Request, Response, Text, Tool, Trace, Turn
+from triocept._canonical.content import Role
 from triocept._trace.conversation import CallKind, Conversation
 from triocept._trace.trace import TraceWriter
 from triocept.traces import OutcomeKind, TurnError
@@ -19,6 +20,8 @@ def said(*texts: str) -> tuple[Message, ...]:
     found = []
     for text in texts:
         role, colon, rest = text.partition(": ")
+        if colon and role not in get_args(Role):
+            role, rest = "user", text
         found.append(Message(role if colon else "user", (Text(rest if colon else text),)))  # type: ignore[arg-type]
     return tuple(found)
 

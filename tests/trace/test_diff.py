@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trace.telling import said, tell
-from triocept import Message, Request, Text, Tool, ToolCall, ToolResult, Trace, Turn
+from triocept import Message, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._trace.diff import edit_of
+from triocept._trace.graph import Graph
 from triocept._trace.message_key import message_key
 from triocept._trace.texts import text_of
 from triocept.nouns import Opaque, Sampling
@@ -187,9 +188,17 @@ def test_equal_in_python_is_not_the_same_where_json_has_two_things() -> None:
     """`true` and `1` in a part that nobody reads."""
     trace = Trace("r")
     one, other = (Message("user", (Opaque("openai_chat", {"k": k}),)) for k in (1, True))
-    for opaque in (one, other):
-        asked = Request(dialect="openai_chat", model="m", messages=(*said("a"), opaque))
-        tell(trace, asked.messages, "b")
-        tell(trace, (*asked.messages, *said("assistant: b", "c")), "d")
-    assert list(trace.parents.values()) == [None, "x0", None, "x2"]
-    assert kinds(trace.diff(0, 2))[1][0] != "same"
+    tell(trace, (*said("a"), one), "b")
+    tell(trace, (*said("a"), other), "b")
+    tell(trace, (*said("a"), one, *said("assistant: b", "c")), "d")
+    assert list(trace.parents.values()) == [None, None, "x0"]
+    assert kinds(trace.diff(0, 1))[1][0] != "same"
+
+
+def test_an_answer_that_comes_back_with_another_thing_is_another() -> None:
+    nodes = Graph().nodes
+    one, other = (Message("assistant", (Opaque("openai_chat", {"k": k}),)) for k in (1, True))
+    asked = nodes.end_of(said("a"))
+    answered = nodes.end_of_answer(asked, said("a"), (one,))
+    assert nodes.end_of((*said("a"), one)) == answered
+    assert nodes.end_of((*said("a"), other)) != answered

@@ -9,6 +9,7 @@ import pytest
 from tests.trace.telling import TOOLS, said, tell
 from triocept import Message, Response, Text, ToolCall, ToolResult, Trace, Usage
 from triocept._trace import graph
+from triocept._trace.recent import Recent
 from triocept._trace.trace import TraceWriter
 from triocept.traces import Relation
 
@@ -131,7 +132,8 @@ def test_sub_agents_of_one_task_were_started_by_a_call_each() -> None:
     tell(trace, TASK, launching(COUNT, COUNT), of="s")
     tell(trace, said(COUNT), "2", of="a", kind="sub_agent")
     tell(trace, said(COUNT), "2", of="b", kind="sub_agent")
-    assert [each.call for each in trace.relations.values()] == [None, 0, 1]
+    tell(trace, said(COUNT), "2", of="c", kind="sub_agent")
+    assert [each.call for each in trace.relations.values()] == [None, 0, 1, 0], "and the first by default"
 
 
 def test_a_short_task_has_to_be_all_that_is_said() -> None:
@@ -267,3 +269,28 @@ def test_eight_conversations_that_take_turns_cost_what_is_new() -> None:
             histories[number % 8] = (*history, *said(f"assistant: answer {number}", f"more {number}"))
             assert len(trace.relations) == len(trace)
     assert looked == 16 + 392, "each message that is new, and no answer that comes back as it was"
+
+
+def test_the_conversations_that_are_forgotten_are_those_that_were_told_longest_ago() -> None:
+    recent: Recent[int] = Recent()
+    going_on = said("system: the one that goes on", "task")
+    recent.go_on(going_on).known.extend([0, 1])
+    for number in range(20):
+        recent.go_on(said(f"system: {number}", "task", "more")).known.extend([0, 1, 2])
+        going_on = (*going_on, *said("more"))
+        told = recent.go_on(going_on)
+        assert len(told.known) == len(going_on) - 1
+        told.known.append(9)
+    assert recent.go_on(said("system: 0", "task", "more")).known == []
+
+
+def test_a_call_without_tools_that_asks_for_a_summary_is_a_side_call_however_long_it_is() -> None:
+    """qwen-code sends its whole history with the question."""
+    trace = Trace("r")
+    history = (*TASK, *said("assistant: a", "b", "assistant: c", "d"))
+    tell(trace, history, "e")
+    tell(
+        trace, (*said("system: other"), *history[1:], *said("Generate the <state_snapshot>.")), "f", tools=()
+    )
+    assert trace.conversations["x1"].kind == "side"
+    assert relations(trace)[1] == ("side", "x0")

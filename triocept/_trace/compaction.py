@@ -24,12 +24,17 @@ from .._canonical.response import Response
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["Summaries"]
+__all__ = ["Summaries", "asks_for_summary"]
 
 _KEPT = 16
 """Summaries that are looked for: the agent goes on from one of the latest."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
+
+
+def asks_for_summary(request: Request) -> bool:
+    """Whether a call wants nothing but a summary: it offers no tools, and its last message asks for one."""
+    return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
 
 
 class Summaries:

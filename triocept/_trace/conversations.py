@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .._canonical.content import Json
 from .._canonical.request import Request
-from .compaction import Summaries
+from .compaction import Summaries, asks_for_summary
 from .conversation import CallKind, Conversation, is_router, is_side_call
 from .graph import Graph
 from .relations import Place
@@ -59,7 +59,8 @@ class _Unnamed:
         """What its calls are; whether it has tools, others of the rollout have, and there is a main one already."""
         if self.said is not None:
             return self.said
-        if is_router(self.first) or (others_have and not has_tools and is_side_call(self.first)):
+        is_aside = is_side_call(self.first) or asks_for_summary(self.first)
+        if is_router(self.first) or (others_have and not has_tools and is_aside):
             return "side"
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
