@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._trace import graph
+from triocept._trace.derived import Derived
 from triocept._trace.message_key import joined, message_key
 from triocept._trace.trace import TraceWriter
 
@@ -170,6 +171,25 @@ def test_the_graph_of_a_long_run_costs_little_whenever_it_is_asked_for() -> None
         costs.append(time.process_time() - start)
     late = sorted(costs[-50:])[25]
     assert late < 0.005, "it was 1.2 s"
+
+
+def test_the_last_turns_of_a_thousand_that_send_everything_again_cost_about_what_the_first_did() -> None:
+    trace, history = Trace("r"), said("system: s", "task")
+    for number in range(1000):
+        make_turn(trace, history, f"answer {number}")
+        history = [*history, *said(f"assistant: answer {number}", f"result {number}")]
+
+    def late_by_early() -> float:
+        turns: list[Turn] = []
+        derived, costs = Derived(turns), []
+        for turn in trace:
+            turns.append(turn)
+            start = time.thread_time()
+            assert derived.parents
+            costs.append(time.thread_time() - start)
+        return sorted(costs[-100:])[50] / sorted(costs[10:110])[50]
+
+    assert min(late_by_early() for _ in range(5)) < 3, "it was over 5: a look at each message that came again"
 
 
 # What agents make of their answers

@@ -148,5 +148,7 @@ def _facts(trace: Trace) -> Iterable[str]:
         yield f"stopped: {trace.stopped}"
     if trace.ended == "raised":
         yield "the program's part of it ended with an error"
+    if trace.gaps:
+        yield f"gaps: {', '.join(dict.fromkeys(gap.name for gap in trace.gaps))} (triocept check tells more)"
     if trace.pending:
         yield f"{counted(len(trace.pending), 'call has', 'calls have')} no turn: lost, or still at work"

@@ -15,8 +15,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from .._canonical.content import Message, Opaque, Part, ToolResult
 from .message_key import joined, message_key
@@ -33,8 +34,7 @@ _BROKEN = 8
 """How many broken answers to one question are kept to be joined: more than any agent tries while it shows them."""
 
 
-@dataclass(frozen=True)
-class _Answer:
+class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     turn: str
     whole: bool
 
@@ -64,7 +64,7 @@ class Graph:
             whole = turn.outcome == "answered"
             answer = Message("assistant", tuple(turn.response.content))
             if whole or turn.response.content:
-                self._add_answer(_Answer(turn.id, whole), node, messages, answer)
+                self._add_answer(_Answer(turn=turn.id, whole=whole), node, messages, answer)
 
     def continued(self, node: int) -> str | None:
         """The id of the turn that a call whose conversation ends here continues."""

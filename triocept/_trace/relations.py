@@ -16,8 +16,9 @@ What a turn costs is what is new in it: what a conversation is taken for may cha
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from .conversation import Conversation, is_side_call
 from .launches import Launch, Launches
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "Relations"]
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a turn stands."""
 
     node: int
@@ -43,8 +43,7 @@ class Place:
     """The turn whose summary it tells."""
 
 
-@dataclass(frozen=True)
-class _Fact:
+class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     """What does not change any more."""
 
     turn: str
