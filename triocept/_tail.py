@@ -32,7 +32,7 @@ def iter_traces(
     path: str | os.PathLike[str],
     *,
     follow: bool = False,
-    on_damage: Callable[[DialectError], None] | None = None,
+    on_damage: Callable[[DialectError], object] | None = None,
 ) -> TraceStream:
     """The traces in a file of `JSONLRecorder`, one after the other, in the order in which they end.
 
@@ -51,12 +51,13 @@ def iter_traces(
 
     Raises:
         OSError: while iterating: the file cannot be read.
-        DialectError: while iterating: a line is of a newer triocept; the path is `file:line`.
+        DialectError: while iterating: a line is of a newer triocept; or the file is at its end, and no line of it was
+            ours. The path is `file:line`.
 
     Cancellation: of `async for`, at once; nothing is lost but the place in the file.
     """
     check_bool("follow", follow)
-    return TraceStream(path, follow=follow, on_damage=on_damage or _warn)
+    return TraceStream(path, follow=follow, on_damage=on_damage)
 
 
 @final
@@ -64,7 +65,11 @@ class TraceStream:
     """Traces, one after the other. Made by `iter_traces`. Each iteration begins at the head of the file."""
 
     def __init__(
-        self, path: str | os.PathLike[str], *, follow: bool, on_damage: Callable[[DialectError], None]
+        self,
+        path: str | os.PathLike[str],
+        *,
+        follow: bool,
+        on_damage: Callable[[DialectError], object] | None,
     ) -> None:
         self._path = path
         self._follow = follow
@@ -77,7 +82,7 @@ class TraceStream:
         if not self._follow:
             yield from iter_file(self._path, self._on_damage)
             return
-        tail = _Tail(self._path, self._on_damage)
+        tail = _Tail(self._path, self._on_damage or _warn)
         while True:
             yield from (found := tail.look())
             if not found:
@@ -85,7 +90,7 @@ class TraceStream:
 
     async def __aiter__(self) -> AsyncIterator[Trace]:
         if self._follow:
-            tail = _Tail(self._path, self._on_damage)
+            tail = _Tail(self._path, self._on_damage or _warn)
             while True:
                 found = await trio.to_thread.run_sync(tail.look)
                 for trace in found:
@@ -101,7 +106,7 @@ class TraceStream:
 class _Tail:
     """A file that grows, and what was read of it so far."""
 
-    def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], None]) -> None:
+    def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], object]) -> None:
         self._path = path
         self._on_damage = on_damage
         self._begin((0, 0))

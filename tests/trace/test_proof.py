@@ -29,6 +29,7 @@ from tests.trace.schema import PATH, schema
 from tests.trace.test_file import growing
 from tests.trace.test_trace import turn
 from triocept import (
+    DialectError,
     Exchange,
     JSONLRecorder,
     Response,
@@ -636,6 +637,25 @@ def test_reading_one_by_one_holds_what_is_open(tmp_path: Path) -> None:
         gc.collect()
         assert sum(each() is not None for each in alive) <= 1
     assert len(alive) == 30
+
+
+def test_of_very_many_damaged_lines_the_first_are_told_and_how_many_more_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    write(file, played())
+    file.write_bytes(file.read_bytes() + b"x\n" * 5000)
+    for read_it in (lambda: read_traces(file), lambda: list(iter_traces(file))):
+        with pytest.warns(UserWarning, match="t.jsonl") as told:
+            (trace,) = read_it()
+        assert trace.sealed
+        assert len(told) == 101
+        assert "and 4,900 lines more" in str(told[-1].message)
+    found: list[object] = []
+    read_traces(file, on_damage=found.append)
+    list(iter_traces(file, on_damage=found.append))
+    assert len(found) == 10_000
+    file.write_bytes(b"x\n" * 5000)
+    with pytest.raises(DialectError, match=r"t.jsonl:1: not a line"):
+        list(iter_traces(file, on_damage=found.append))
 
 
 async def test_a_file_is_followed_while_it_is_written(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -38,10 +39,12 @@ from .proof import Proof, numbers_in
 from .trace import Trace, TraceWriter
 from .turn import Turn, TurnRecord
 
-__all__ = ["TraceReader", "iter_file", "key_of", "read_traces", "score_of"]
+__all__ = ["Damages", "TraceReader", "iter_file", "key_of", "read_traces", "score_of"]
 
-OnDamage: TypeAlias = Callable[[DialectError], None]
+OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
+MOST_WARNINGS = 100
+"""Of one file. What is no trace file has as many lines as it likes."""
 
 _message = msgspec.json.Decoder(Message)
 _tools = msgspec.json.Decoder(tuple[Tool, ...])
@@ -57,29 +60,58 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
     Args:
         on_damage: is given a `DialectError` for each line that cannot be read, or does not fit; its path is
-            `file:line`. It may raise it. None: a warning for each.
+            `file:line`. It may raise it. None: a warning for each, of the first hundred.
 
     Raises:
         OSError: the file cannot be read.
         DialectError: no line of the file is ours, or one is of a newer triocept; the path is `file:line`.
     """
-    damages: list[DialectError] = []
-    reader = TraceReader(path, damages.append)
+    damages = Damages(None if on_damage is None else inf)
+    reader = TraceReader(path, damages.take)
     for number, piece in found_lines(path):
         reader.add(piece, number)
     traces = reader.end()
-    if damages and not traces:
-        raise damages[0]
-    for damage in damages:
+    damages.check_ours(len(traces))
+    for damage in damages.told:
         if on_damage is None:
             warnings.warn(str(damage), stacklevel=2)
         else:
             on_damage(damage)
+    if damages.more:
+        warnings.warn(f"{path}: and {damages.more:,} lines more that cannot be read", stacklevel=2)
     return traces
 
 
-def iter_file(path: str | os.PathLike[str], on_damage: OnDamage) -> Iterator[Trace]:
-    """The traces in a file, each when the file has no more of it; those of format 1 at its end.
+class Damages:
+    """The lines that cannot be read, and how many more there are.
+
+    Args:
+        most: that are kept; None: a hundred.
+    """
+
+    def __init__(self, most: float | None = None) -> None:
+        self.told: list[DialectError] = []
+        self.more = 0
+        self._most = MOST_WARNINGS if most is None else most
+
+    def take(self, damage: DialectError) -> bool:
+        """One more; whether it is one of those that are kept."""
+        kept = len(self.told) < self._most
+        if kept:
+            self.told.append(damage)
+        else:
+            self.more += 1
+        return kept
+
+    def check_ours(self, traces: int) -> None:
+        """See that there was a line of ours in the file; else raise what is wrong with the first."""
+        if self.told and not traces:
+            raise self.told[0]
+
+
+def iter_file(path: str | os.PathLike[str], on_damage: OnDamage | None) -> Iterator[Trace]:
+    """The traces in a file, each when the file has no more of it; those of format 1 at its end. Damage is told as by
+    `read_traces`.
 
     The file is read twice: first for how many lines each rollout has, a score may come behind a seal.
     """
@@ -88,14 +120,28 @@ def iter_file(path: str | os.PathLike[str], on_damage: OnDamage) -> Iterator[Tra
         for _, piece in found_lines(path)
         if isinstance(piece, Found) and not isinstance(piece.line, Line1)
     )
-    reader = TraceReader(path, on_damage)
+    damages, count = Damages(), 0
+
+    def tell(damage: DialectError) -> None:
+        kept = damages.take(damage)
+        if on_damage is not None:
+            on_damage(damage)
+        elif kept:
+            warnings.warn(str(damage), stacklevel=4)
+
+    reader = TraceReader(path, tell)
     for number, piece in found_lines(path):
         reader.add(piece, number)
         if isinstance(piece, Found) and not isinstance(piece.line, Line1):
             left[key := key_of(piece.line)] -= 1
             if not left[key] and (trace := reader.give(key)) is not None:
+                count += 1
                 yield trace
-    yield from reader.end()
+    rest = reader.end()
+    damages.check_ours(count + len(rest))
+    if damages.more and on_damage is None:
+        warnings.warn(f"{path}: and {damages.more:,} lines more that cannot be read", stacklevel=2)
+    yield from rest
 
 
 def key_of(line: Line) -> Key:
