@@ -253,7 +253,9 @@ async def write_at_once(file: Path, chance: random.Random) -> None:
 @pytest.mark.once
 @pytest.mark.parametrize("bit", [0, 5])
 def test_a_flip_in_any_byte_is_found(whole: Path, bit: int) -> None:
-    """Every byte of the file, two bits each (the other test takes all eight of one line)."""
+    """Every byte of a small file, two bits each (the other test takes all eight of one line)."""
+    whole.unlink()
+    write(whole, played(turns=1))
     data = bytearray(whole.read_bytes())
     before = read_traces(whole)
     for place in range(len(data)):
@@ -287,6 +289,8 @@ def test_each_line_that_is_dropped_doubled_swapped_or_cut_off_is_found(whole: Pa
 
 
 def test_a_cut_at_any_byte_is_found_and_named(whole: Path) -> None:
+    whole.unlink()
+    write(whole, played(turns=1))
     data = whole.read_bytes()
     sealed = data.index(b"\n", data.index(b'"type":"seal"'))
     for cut in range(1, len(data) - 1):
