@@ -192,6 +192,7 @@ class _Client:
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()
+        self._stopped = False
         self._looking = trio.CancelScope(shield=True)
 
     async def start(self, make: Callable[[], Any]) -> str:
@@ -237,6 +238,8 @@ class _Client:
         """Start `frpc` anew, if the registration still stands. The tunnel keeps its URL."""
         before = self._frpc
         async with self._restarting:
+            if self._stopped:
+                return False
             if before is not self._frpc and self._tunnel.is_running:
                 return True  # somebody else has, meanwhile
             if self._tunnel.is_gone:
@@ -255,11 +258,14 @@ class _Client:
     async def stop(self) -> None:
         """End `frpc`, have the registration deleted. Bounded, also when cancelled."""
         with trio.CancelScope(shield=True):
+            self._stopped = True
             self._looking.cancel()
             self._tell_watcher()
             with trio.move_on_after(STOP_TIMEOUT) as scope:
-                if self._tunnel is not None:
-                    await self._loop.call(self._tunnel.stop)
+                async with self._restarting:  # one that is being cancelled may have started one more
+                    if self._tunnel is not None:
+                        self._tell_watcher()
+                        await self._loop.call(self._tunnel.stop)
             if scope.cancelled_caught:
                 log.warning("the service did not delete the tunnel in time; it expires by itself")
             # A clean-up that was cut short has left its configuration file, and the keys in it.
