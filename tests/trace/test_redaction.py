@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import httpx2
 import msgspec
 import pytest
 import trio
 
-from tests.asking import ask
+from tests.asking import ask, ask_body, bearer, url_of
 from triocept import (
     Exchange,
     JSONLRecorder,
@@ -30,7 +31,7 @@ from triocept._trace.redaction import Redactor
 from triocept._trace.table import MessageTable
 from triocept._trace.tokens import packed_floats, packed_ids
 from triocept.handlers import Replay
-from triocept.nouns import Opaque, Reasoning
+from triocept.nouns import Opaque, OutputFormat, Reasoning, ReasoningAsk, Sampling, ToolChoice
 from triocept.traces import Redaction, Tokens, Turn
 
 CARD = "4111111111111111"
@@ -270,3 +271,120 @@ async def test_what_was_redacted_is_replayed_to_an_agent_that_says_it_again() ->
             async with endpoint.open_rollout(Replay(recorded.trace)) as rollout:
                 assert await play(rollout) == wanted
     assert CARD not in repr([*recorded.trace])
+
+
+async def test_what_goes_back_to_the_agent_and_the_model_is_as_it_was_given() -> None:
+    """A conversation that is named alone, items that are named, an answer that is fetched again."""
+    seen: list[Request] = []
+
+    async def answer(exchange: Exchange) -> None:
+        seen.append(exchange.request)
+        await exchange.respond(Response.of(f"yes {CARD}", ToolCall.of("t", card=CARD)))
+
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout(answer, redact=Redaction([CARD])) as rollout,
+    ):
+
+        async def call(**body: object) -> httpx2.Response:
+            return await client.post(url_of(rollout, "openai_responses"), json={"model": "m", **body})
+
+        async with httpx2.AsyncClient(headers=bearer(rollout), verify=False) as client:
+            first = (await call(input=f"a {CARD}")).json()
+            await call(input="b", previous_response_id=first["id"])
+            await call(input=[{"type": "item_reference", "id": first["output"][0]["id"]}])
+            again = await client.get(f"{url_of(rollout, 'openai_responses')}/{first['id']}")
+    assert again.json()["output"] == first["output"]
+    assert [message.text for message in seen[1].messages] == [f"a {CARD}", f"yes {CARD}", "b"]
+    assert seen[1].messages[1].tool_calls[0].parsed() == {"card": CARD}
+    assert CARD in repr(seen[2].messages)
+    assert CARD not in repr(list(rollout.trace))
+
+
+async def test_a_pattern_that_is_found_in_everything_breaks_no_call(tmp_path: Path) -> None:
+    async def answer(exchange: Exchange) -> None:
+        exchange.annotate(note="n")
+        await exchange.respond(Response.of("yes", ToolCall.of("t", a="b"), stop_reason="tool_use"))
+
+    file = tmp_path / "t.jsonl"
+    asked = msgspec.structs.replace(
+        request_of("x"),
+        tool_choice=ToolChoice(mode="tool", name="t"),
+        reasoning=ReasoningAsk(effort="high"),
+        output_format=OutputFormat(kind="json_schema", name="n", schema={"type": "object"}),
+    )
+    redact = Redaction(["(?s).+"])
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        async with endpoint.open_rollout(answer, redact=redact, metadata={"a": "b"}) as rollout:
+            response = await rollout.ask(asked)
+    assert response.text == "yes"
+    (trace,) = read_traces(file)
+    assert trace.sealed
+    assert trace == rollout.trace
+    assert trace[0].request.tool_choice == ToolChoice(mode="tool", name=MARK)
+
+
+@pytest.mark.parametrize("secret", [CARD, KEY])
+async def test_it_is_out_of_what_stands_beside_a_conversation(tmp_path: Path, secret: str) -> None:
+    async def answer(exchange: Exchange) -> None:
+        exchange.annotate(of={"id": secret, "kind": secret})
+        await exchange.respond("ok")
+
+    file = tmp_path / "t.jsonl"
+    asked = msgspec.structs.replace(
+        request_of(secret),
+        sampling=Sampling(stop=(secret,)),
+        output_format=OutputFormat(kind="json_schema", schema={"description": secret}),
+    )
+    with trio.fail_after(10), LIVE_KEYS.holding(KEY):
+        async with serve_endpoint(recorder=JSONLRecorder(file), redact=Redaction([CARD])) as endpoint:
+            async with endpoint.open_rollout(answer, metadata={"id": secret, "type": secret}) as rollout:
+                await rollout.ask(asked)
+                async with httpx2.AsyncClient(headers={"user-agent": f"me/1 ({secret})"}) as client:
+                    await client.post(url_of(rollout), json=ask_body(), headers=bearer(rollout))
+                await rollout.stop(f"enough of {secret}")
+    (trace,) = read_traces(file)
+    assert trace == rollout.trace
+    assert secret.encode() not in file.read_bytes()
+    assert trace.stopped == rollout.trace.stopped == f"enough of {MARK}"
+    assert rollout.trace[1].agent == f"me/1 ({MARK})"
+
+
+def test_arguments_are_redacted_as_what_they_mean_however_their_letters_are_written() -> None:
+    redactor = Redactor(Redaction(["Jürgen", 'a"b']))
+
+    def recorded(arguments: str) -> str:
+        (call,) = redactor.message(Message("assistant", (ToolCall("t", arguments),))).tool_calls
+        return call.arguments
+
+    assert recorded(r'{"name": "J\u00fcrgen", "of": ["a\"b", 1]}') == f'{{"name":"{MARK}","of":["{MARK}",1]}}'
+    assert recorded(r'{"name": "J\u00f6rg"}') == r'{"name": "J\u00f6rg"}'
+    assert recorded(r"no JSON \u00fc, Jürgen") == rf"no JSON \u00fc, {MARK}"
+
+
+def test_the_ids_of_a_prompt_whose_tools_were_redacted_are_left_out() -> None:
+    redactor = Redactor(Redaction([CARD]))
+    asked = request_of("plain")
+    secret = msgspec.structs.replace(asked, tools=(Tool(name="t", description=CARD),))
+
+    def prompt_of(request: Request) -> tuple[bytes, tuple[str, ...]]:
+        turn = redactor.turn(
+            Turn(
+                id="x",
+                rollout="r",
+                number=0,
+                dialect="openai_chat",
+                request=redactor.request(request, request.messages),
+                outcome="answered",
+                response=Response.of("ok"),
+                started_at=0.0,
+                duration=1.0,
+                tokens=Tokens(prompt=packed_ids([1, 2]), completion=packed_ids([3])),
+            )
+        )
+        assert turn.tokens is not None
+        return turn.tokens.prompt, turn.tokens.gaps
+
+    assert prompt_of(asked) == (packed_ids([1, 2]), ())
+    assert prompt_of(secret) == (b"", ("prompt_redacted",))
+    assert prompt_of(asked) == (packed_ids([1, 2]), ())

@@ -12,6 +12,7 @@ import trio
 from triocept import Response, Text, ToolCall, Usage, open_upstream
 from triocept.handlers import route
 from triocept.nouns import Blob, Reasoning
+from triocept.traces import Redaction
 
 from .conftest import base_of, staged
 from .provider import (
@@ -310,3 +311,19 @@ async def test_a_signature_that_could_belong_to_either_of_two_answers_is_left_ou
             await stage.ask(GEMINI, contents=[FIRST, aside, *WHOLE])
     content = stage.provider.asked[-1].document["messages"][-2]["content"]
     assert [block["type"] for block in content] == ["text", "tool_use"]
+
+
+async def test_what_is_redacted_in_the_record_comes_back_to_its_provider_whole() -> None:
+    with trio.fail_after(5):
+        async with staged(
+            answers(MESSAGES, SIGNED), MESSAGES, rollout={"redact": Redaction(["look", "SIGN", r"\."])}
+        ) as stage:
+            told = (await stage.ask(CHAT)).json()["choices"][0]["message"]
+            kept = {name: told[name] for name in ("role", "content", "tool_calls")}
+            await stage.ask(CHAT, messages=history_of(kept))
+    assert stage.provider.asked[-1].document["messages"][1]["content"] == [
+        {"type": "thinking", "thinking": "Let me look.", "signature": "SIGNATURE=="},
+        {"type": "text", "text": "I look."},
+        {"type": "tool_use", "id": "toolu_1", "name": "ls", "input": {"path": "."}},
+    ]
+    assert "look" not in repr(stage.rollout.trace[0].response)

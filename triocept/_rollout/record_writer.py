@@ -60,6 +60,15 @@ class RecordWriter:
         )
         """What the recorder has raised so far, each once."""
 
+    def as_given(self, turn: Turn) -> Turn:
+        """A turn of the trace, with the messages and the answer as they were before anything was taken out of them: for
+        whatever goes to the agent, or to a model."""
+        return self._redactor.as_given(turn)
+
+    def stop(self, reason: str) -> None:
+        """Say why the rollout was stopped."""
+        self.writer.stop(self._redactor.text(reason))
+
     async def open(self, opening: Opening) -> None:
         """Open the recorder, and tell it how the rollout begins; what it raises leaves bare."""
         await theirs(open_recorder, self.recorder)

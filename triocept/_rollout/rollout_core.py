@@ -423,7 +423,7 @@ class RolloutCore:
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
-                self.records.writer.stop(refusal.message)
+                self.records.stop(refusal.message)
         return self.ending
 
     def finish(self, reached: LimitReached) -> None:

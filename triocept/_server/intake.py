@@ -268,12 +268,15 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutCore) -> R
             should_retry=False,
             code="previous_response_not_found",
         )
+    turn = rollout.records.as_given(turn)
+    assert turn.response is not None
     return dialect.continued(request, turn.request, turn.response)
 
 
 def _answers(rollout: RolloutCore, dialect: str) -> Iterator[tuple[Request, Response]]:
     """What was asked and answered in this dialect, the newest first."""
-    for turn in reversed(tuple(rollout.trace)):
+    for recorded in reversed(tuple(rollout.trace)):
+        turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
             yield turn.request, turn.response
 

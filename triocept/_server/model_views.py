@@ -93,6 +93,8 @@ def _earlier(rollout: RolloutCore, response_id: str) -> Earlier:
     turn = rollout.trace.answer(response_id)
     if turn is None or turn.response is None:
         raise Refusal(404, f"this rollout has answered with no response {response_id!r}", should_retry=False)
+    turn = rollout.records.as_given(turn)
+    assert turn.response is not None
     return Earlier(request=turn.request, response=turn.response, started_at=turn.started_at)
 
 

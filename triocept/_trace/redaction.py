@@ -6,12 +6,15 @@ Rules:
    holds it (see `_secrets`). So nobody who reads a trace can ask as its agent did.
 2. What is taken out leaves a mark, `[redacted]`. What an agent and its model exchange is as it was: the record alone is
    redacted, the trace in memory and every recorder's alike.
-3. Only texts are touched: what was said, arguments and results of tools, what a dialect has beside them, metadata.
-   Roles, ids, names and the shape of things stay.
-4. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
+3. Only texts are touched: what was said, arguments and results of tools, what a dialect has beside them, metadata,
+   notes, what an agent calls itself. Roles, ids, the directories of an agent and the shape of things stay: names of
+   members, numbers, words that are one of a few (a stop reason, an effort).
+4. Arguments are looked at as they were written, and as what they mean: JSON may say each letter in other ways.
+5. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
    request was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
-5. A message is looked at once, when it is new.
-6. Of how a call went over the wire (`record_wire`) no body is kept where a program wants something out.
+6. A message is looked at once, when it is new.
+7. Of how a call went over the wire (`record_wire`) no body is kept where a program wants something out.
+8. What goes back to the agent or a model is as it was given, also where it is taken out of the record (`as_given`).
 """
 
 from __future__ import annotations
@@ -25,9 +28,10 @@ import msgspec
 
 from .._canonical.content import Message
 from .._canonical.request import Request, Tool
+from .._canonical.response import Response
 from .._checks import described
 from .._secrets import LIVE_KEYS, MARK
-from .entries import AgentStart, Entry, Opening
+from .entries import AgentStart, Entry, Intent, Opening
 from .service import ServiceCall
 from .tokens import Tokens
 from .turn import Turn
@@ -40,9 +44,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 _OWN = b"sk-triocept-"
 _OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 _NO_TEXT = frozenset(
-    {"part", "role", "id", "kind", "dialect", "media_type", "type", "outcome", "rollout", "run"}
+    [
+        *("part", "role", "id", "kind", "dialect", "media_type", "type", "outcome", "rollout", "run"),
+        *("mode", "framing", "effort", "stop_reason", "previous_response", "continued_from", "service"),
+    ]
 )
 """Members that say what something is, and not what was said."""
+_GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
+"""Members whose JSON is a program's own, or its tools': whatever a member of it is called, it is text."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,14 +118,18 @@ class Redactor:
         """A list of tools, and as it is recorded."""
         self._failed = False
         """What the program wants out could not be told: no text is recorded any more."""
-        self._touched: dict[int, Message] = {}
-        """Messages that are not as they were said, by `id`."""
+        self._messages: dict[int, tuple[Message, Message]] = {}
+        """Messages that are not as they were given, and as they were; by the `id` of what is kept."""
+        self._requests: dict[int, Request] = {}
+        """Requests that say less than was asked beside their messages, by `id`."""
+        self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
+        """Answers and notes as they were given, by turn, where the record has them otherwise."""
 
     def message(self, message: Message) -> Message:
         """A message, as it is recorded."""
         found = self._clean(message)
         if found is not message:
-            self._touched[id(found)] = found
+            self._messages[id(found)] = found, message
         return found
 
     def request(self, request: Request, messages: tuple[Message, ...]) -> Request:
@@ -125,48 +138,67 @@ class Redactor:
         if tools and tools is not self._tools[0]:
             self._tools = (tools, tuple([self._clean(tool) for tool in tools]))
         tools = self._tools[1] if tools and self._tools[1] != tools else tools
-        extra, user = request.extra, request.user
-        if extra is not None:
-            extra = self._clean_json(extra)
-        if user is not None:
-            user = self._clean_json(user)
-        changed = tools is not request.tools or extra is not request.extra or user is not request.user
-        if not changed and messages is request.messages:
-            return request
-        return msgspec.structs.replace(request, messages=messages, tools=tools, extra=extra, user=user)
+        bare = msgspec.structs.replace(request, messages=(), tools=())
+        clean = self._clean(bare)
+        if clean is bare and tools is request.tools:
+            if messages is request.messages:
+                return request
+            return msgspec.structs.replace(request, messages=messages)
+        found = msgspec.structs.replace(clean, messages=messages, tools=tools)
+        self._requests[id(found)] = found
+        return found
 
     def turn(self, turn: Turn) -> Turn:
         """A turn, as it is recorded; its request is so already."""
         response = turn.response and self._clean(turn.response)
         error = turn.error and self._clean(turn.error)
         notes = self._clean_json(turn.notes) if turn.notes else turn.notes
+        agent = turn.agent and self._text(turn.agent)
         tokens = turn.tokens
         if tokens is not None:
             tokens = self._masked(tokens, turn, answer=response is not turn.response)
         wire = self._wire(turn.wire) if turn.wire is not None else None
         same = response is turn.response and error is turn.error and notes is turn.notes
-        if same and tokens is turn.tokens and wire is turn.wire:
+        if same and tokens is turn.tokens and wire is turn.wire and agent == turn.agent:
             return turn
         increments = turn.increments if response is turn.response else None  # they count the characters
+        if response is not turn.response or notes is not turn.notes:
+            self._given[turn.id] = turn.response, turn.notes
         return msgspec.structs.replace(
             turn,
             response=response,
             error=error,
             notes=notes,
+            agent=agent,
             tokens=tokens,
             increments=increments,
             wire=wire,
         )
+
+    def as_given(self, turn: Turn) -> Turn:
+        """A recorded turn with messages, answer and notes as they were given; the very one, where it has them."""
+        known = self._messages
+        response, notes = self._given.get(turn.id, (turn.response, turn.notes))
+        request = turn.request
+        if known and any(id(message) in known for message in request.messages):
+            messages = tuple([known.get(id(each), (each, each))[1] for each in request.messages])
+            request = msgspec.structs.replace(request, messages=messages)
+        if response is turn.response and notes is turn.notes and request is turn.request:
+            return turn
+        return msgspec.structs.replace(turn, request=request, response=response, notes=notes)
 
     def service(self, call: ServiceCall) -> ServiceCall:
         """A service call, as it is recorded."""
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
-        """An entry, as it is recorded; an intent is so already."""
+        """An entry, as it is recorded; the request of an intent is so already."""
         if isinstance(entry, Opening) and entry.metadata:
             metadata = self._clean_json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)
+        if isinstance(entry, Intent) and entry.agent is not None:
+            agent = self._text(entry.agent)
+            return entry if agent == entry.agent else msgspec.structs.replace(entry, agent=agent)
         if isinstance(entry, AgentStart):
             argv = tuple([self._text(each) for each in entry.argv])
             return entry if argv == entry.argv else msgspec.structs.replace(entry, argv=argv)
@@ -196,7 +228,9 @@ class Redactor:
             tokens = msgspec.structs.replace(
                 tokens, completion=b"", probabilities=b"", routed_experts=b"", gaps=(*tokens.gaps, "redacted")
             )
-        if tokens.prompt and any(id(message) in self._touched for message in turn.request.messages):
+        request = turn.request
+        asked = id(request) in self._requests or any(id(each) in self._messages for each in request.messages)
+        if tokens.prompt and asked:
             tokens = msgspec.structs.replace(tokens, prompt=b"", gaps=(*tokens.gaps, "prompt_redacted"))
         return tokens
 
@@ -209,28 +243,49 @@ class Redactor:
         return noun if clean == plain else msgspec.convert(clean, type(noun))
 
     def _clean_json(self, value: Any) -> Any:
+        """The JSON of a program, likewise."""
         if self._redaction is None and not _may_hold_a_key(_encode(value)):
             return value
-        clean = self._walk(value)
+        clean = self._walk(value, given=True)
         return value if clean == value else clean
 
-    def _walk(self, value: Any) -> Any:
+    def _walk(self, value: Any, *, given: bool = False) -> Any:
         match value:
             case str():
                 return self._text(value)
             case dict():
                 return {
-                    _without_keys(name): _without_keys(inner)
-                    if name in _NO_TEXT and isinstance(inner, str)
-                    else self._walk(inner)
-                    for name, inner in value.items()
+                    _without_keys(name): self._member(name, inner, given) for name, inner in value.items()
                 }
             case list():
-                return [self._walk(inner) for inner in value]
+                return [self._walk(inner, given=given) for inner in value]
             case tuple():
-                return tuple([self._walk(inner) for inner in value])
+                return tuple([self._walk(inner, given=given) for inner in value])
             case _:
                 return value
+
+    def _member(self, name: str, value: Any, given: bool) -> Any:
+        if isinstance(value, str):
+            if name in _NO_TEXT and not given:
+                return _without_keys(value)
+            return self._arguments(value) if name == "arguments" else self._text(value)
+        return self._walk(value, given=given or name in _GIVEN)
+
+    def _arguments(self, text: str) -> str:
+        """Arguments of a call: JSON, in which a letter may be written as its number."""
+        text = self._text(text)
+        if "\\" not in text:
+            return text
+        try:
+            meant = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            return text
+        clean = self._walk(meant, given=True)
+        return text if clean == meant else _encode(clean).decode()
+
+    def text(self, text: str) -> str:
+        """A text, as it is recorded."""
+        return self._text(text)
 
     def _text(self, text: str) -> str:
         text = _without_keys(text)

@@ -99,7 +99,7 @@ class _Index:
         """Take the turns that came since the last time."""
         trace = rollout.trace
         for number in range(self._seen, len(trace)):
-            self._add(trace[number])
+            self._add(rollout.records.as_given(trace[number]))
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
