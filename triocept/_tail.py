@@ -7,8 +7,9 @@ import time
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from functools import partial
-from typing import final
+from typing import BinaryIO, final
 
 import trio
 
@@ -45,8 +46,9 @@ def iter_traces(
         path: the file.
         follow: go on at the file's end, and wait for what is written: each trace comes with its seal, as soon as that
             is there, and it does not end. A score that comes behind the seal is added to the trace that was given, if
-            somebody still has it. A file that is not there yet is waited for; one that is replaced or cut off is read
-            anew. Without it, each trace comes with all its scores, and those without a seal come at the end.
+            somebody still has it. A file that is not there yet is waited for. One that is moved away is read to its
+            end first; what the path leads to then is read from its head, and so is a file that was cut off. Without
+            it, each trace comes with all its scores, and those without a seal come at the end.
         on_damage: as of `read_traces`.
 
     Raises:
@@ -82,21 +84,21 @@ class TraceStream:
         if not self._follow:
             yield from iter_file(self._path, self._on_damage)
             return
-        tail = _Tail(self._path, self._on_damage or _warn)
-        while True:
-            yield from (found := tail.look())
-            if not found:
-                time.sleep(INTERVAL)
+        with closing(_Tail(self._path, self._on_damage or _warn)) as tail:
+            while True:
+                yield from (found := tail.look())
+                if not found:
+                    time.sleep(INTERVAL)
 
     async def __aiter__(self) -> AsyncIterator[Trace]:
         if self._follow:
-            tail = _Tail(self._path, self._on_damage or _warn)
-            while True:
-                found = await trio.to_thread.run_sync(tail.look)
-                for trace in found:
-                    yield trace
-                if not found:
-                    await trio.sleep(INTERVAL)
+            with closing(_Tail(self._path, self._on_damage or _warn)) as tail:
+                while True:
+                    found = await trio.to_thread.run_sync(tail.look)
+                    for trace in found:
+                        yield trace
+                    if not found:
+                        await trio.sleep(INTERVAL)
         traces = iter_file(self._path, self._on_damage)
         while (trace := await trio.to_thread.run_sync(partial(next, traces, _END))) is not _END:
             assert isinstance(trace, Trace)
@@ -104,31 +106,57 @@ class TraceStream:
 
 
 class _Tail:
-    """A file that grows, and what was read of it so far."""
+    """A file that grows, and what was read of it so far. It is kept open: one that is moved away is read to its end."""
 
     def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], object]) -> None:
         self._path = path
         self._on_damage = on_damage
-        self._begin((0, 0))
+        self._file: BinaryIO | None = None
 
     def look(self) -> list[Trace]:
         """The traces that have ended since the last look: none, where the file has come to its end first."""
+        moved = self._is_elsewhere()  # before the rest is read: nothing comes behind that
+        if traces := self._read():
+            return traces
+        if moved:
+            self.close()
+            try:
+                self._file = open(self._path, "rb")  # noqa: SIM115 - it is closed by `close`
+            except FileNotFoundError:
+                return []
+        if moved or self._is_cut():
+            self._begin()
+        return self._read()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _is_elsewhere(self) -> bool:
+        """Whether the path leads to another file than the open one."""
+        if self._file is None:
+            return True
         try:
-            with open(self._path, "rb") as file:
-                found = os.fstat(file.fileno())
-                if (identity := (found.st_dev, found.st_ino)) != self._identity or found.st_size < self._at:
-                    self._begin(identity)
-                file.seek(self._at)
-                while data := file.read(_CHUNK):
-                    self._at += len(data)
-                    if traces := self._take(data):
-                        return traces
-        except FileNotFoundError:
-            pass
+            return not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:  # the next one is not there yet
+            return False
+
+    def _is_cut(self) -> bool:
+        return self._file is not None and os.fstat(self._file.fileno()).st_size < self._at
+
+    def _read(self) -> list[Trace]:
+        """The next traces of the open file."""
+        while self._file is not None and (data := self._file.read(_CHUNK)):
+            self._at += len(data)
+            if traces := self._take(data):
+                return traces
         return []
 
-    def _begin(self, identity: tuple[int, int]) -> None:
-        self._identity = identity
+    def _begin(self) -> None:
+        if self._file is not None:
+            self._file.seek(0)
         self._at = self._number = 0
         self._rest: list[bytes] = []
         """Of a line that has no end yet."""

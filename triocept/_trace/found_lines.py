@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 
 from .format1 import Line1
 from .lines import VERSION, Line
 
-__all__ = ["Found", "Unreadable", "found_lines", "lines_between"]
+__all__ = ["Found", "Unreadable", "found_lines", "lines_between", "lines_in"]
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -55,9 +55,19 @@ def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
         OSError: it cannot be read.
     """
     with open(path, "rb") as file:
-        for number, data in enumerate(file, 1):
-            for piece in lines_between(data):
-                yield number, piece
+        yield from lines_in(file)
+
+
+def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Piece]]:
+    """Likewise, in an open file from its head; of its first `size` bytes alone, for it may grow meanwhile."""
+    left = size
+    for number, data in enumerate(file, 1):
+        if left is not None:
+            data, left = data[:left], max(left - len(data), 0)
+        for piece in lines_between(data):
+            yield number, piece
+        if left == 0:
+            return
 
 
 def lines_between(data: bytes) -> Iterator[Piece]:

@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 
@@ -23,7 +23,7 @@ from .._canonical.request import Request, Tool
 from ..errors import DialectError
 from .entries import AgentStart, Intent, Opening, Score
 from .format1 import File1, Line1, Unfit
-from .found_lines import Found, Piece, Unreadable, found_lines
+from .found_lines import Found, Piece, Unreadable, found_lines, lines_in
 from .lines import (
     AgentLine,
     BlobLine,
@@ -113,13 +113,9 @@ def iter_file(path: str | os.PathLike[str], on_damage: OnDamage | None) -> Itera
     """The traces in a file, each when the file has no more of it; those of format 1 at its end. Damage is told as by
     `read_traces`.
 
-    The file is read twice: first for how many lines each rollout has, a score may come behind a seal.
+    The file is read twice: first for how many lines each rollout has, a score may come behind a seal. What is written
+    meanwhile is not read.
     """
-    left = Counter(
-        key_of(piece.line)
-        for _, piece in found_lines(path)
-        if isinstance(piece, Found) and not isinstance(piece.line, Line1)
-    )
     damages, count = Damages(), 0
 
     def tell(damage: DialectError) -> None:
@@ -127,21 +123,35 @@ def iter_file(path: str | os.PathLike[str], on_damage: OnDamage | None) -> Itera
         if on_damage is not None:
             on_damage(damage)
         elif kept:
-            warnings.warn(str(damage), stacklevel=4)
+            warnings.warn(str(damage), stacklevel=5)
 
     reader = TraceReader(path, tell)
-    for number, piece in found_lines(path):
-        reader.add(piece, number)
-        if isinstance(piece, Found) and not isinstance(piece.line, Line1):
-            left[key := key_of(piece.line)] -= 1
-            if not left[key] and (trace := reader.give(key)) is not None:
-                count += 1
-                yield trace
+    with open(path, "rb") as file:
+        for trace in _ended(file, reader):
+            count += 1
+            yield trace
     rest = reader.end()
     damages.check_ours(count + len(rest))
     if damages.more and on_damage is None:
         warnings.warn(f"{path}: and {damages.more:,} lines more that cannot be read", stacklevel=2)
     yield from rest
+
+
+def _ended(file: BinaryIO, reader: TraceReader) -> Iterator[Trace]:
+    """The traces of which the file has no more, each then."""
+    size = os.fstat(file.fileno()).st_size
+    left = Counter(
+        key_of(piece.line)
+        for _, piece in lines_in(file, size)
+        if isinstance(piece, Found) and not isinstance(piece.line, Line1)
+    )
+    file.seek(0)
+    for number, piece in lines_in(file, size):
+        reader.add(piece, number)
+        if isinstance(piece, Found) and not isinstance(piece.line, Line1):
+            left[key := key_of(piece.line)] -= 1
+            if not left[key] and (trace := reader.give(key)) is not None:
+                yield trace
 
 
 def key_of(line: Line) -> Key:
