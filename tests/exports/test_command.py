@@ -17,6 +17,7 @@ from triocept import JSONLRecorder, Response, Trace, read_traces
 from triocept.exports import FORMATS, write_export
 from triocept.exports._files import new_file, new_folder
 
+pytestmark = pytest.mark.once  # a program each
 NEED = {"parquet": "pyarrow"}
 """By format: the package that it needs."""
 HERE = [name for name in FORMATS if name not in NEED or find_spec(NEED[name])]

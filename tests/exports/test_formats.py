@@ -90,6 +90,7 @@ def test_a_flat_row_says_what_became_of_the_call_and_who_made_it() -> None:
     assert rows[2]["input_tokens"] is None, "nobody counted, which is not 0"
     assert rows[0]["notes"] == {"reward": 0}
     assert rows[0]["scores"] == {"reward": 0.5}
+    assert (rows[0]["attended"], rows[0]["rewritten"]) == (True, False)
     assert {tuple(row) for row in rows} == {tuple(rows[0])}, "the same columns in every row"
 
 

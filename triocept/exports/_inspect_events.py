@@ -155,7 +155,8 @@ class SampleEvents:
 
     def _results(self, turn: Turn) -> Iterable[tuple[ToolCall, Turn, str, bool, Turn]]:
         """The calls whose results this turn tells: each with the turn that called, its result and this turn."""
-        for message in turn.request.messages:
+        new = (message for message in turn.request.messages if id(message) not in self._known)
+        for message in new:
             for result in message.tool_results:
                 if (found := self._calls.pop(result.id, None)) is not None:
                     yield (*found, result.text, result.is_error, turn)

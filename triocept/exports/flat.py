@@ -78,6 +78,8 @@ def _of_place(turn: Turn, parent: str | None, conversation: Conversation) -> dic
         "dialect": turn.dialect,
         "agent": turn.agent,
         "attempt": turn.attempt,
+        "attended": turn.attended,
+        "rewritten": turn.rewritten,
         "started_at": turn.started_at,
         "first_event": turn.first_event,
         "duration": turn.duration,

@@ -45,7 +45,7 @@ _NUMBERS = (
     *("reasoning_tokens", "max_output_tokens", "top_k", "seed"),
 )
 _FLOATS = ("started_at", "first_event", "duration", "temperature", "top_p")
-_FLAGS = ("sealed", "estimated", "stream")
+_FLAGS = ("sealed", "attended", "rewritten", "estimated", "stream")
 _JSON = ("tools", "notes", "scores", "metadata")
 
 
