@@ -52,6 +52,7 @@ from triocept.traces import (
     Gap,
     Intent,
     Opening,
+    RecorderGroup,
     Report,
     Score,
     ServiceCall,
@@ -574,6 +575,20 @@ async def test_a_score_may_come_after_the_rollout_and_after_its_endpoint(tmp_pat
     for name, value, error in [(1, 1, TypeError), ("a", "1", TypeError), ("a", float("nan"), ValueError)]:
         with pytest.raises(error):
             await rollout.score(name, value)  # type: ignore[arg-type]
+
+
+async def test_files_that_are_written_side_by_side_have_one_digest(tmp_path: Path) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond("ok")
+
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    recorder = RecorderGroup([JSONLRecorder(file) for file in files])
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(answer) as rollout:
+            await ask(rollout)
+    for _ in range(2):
+        assert [list(check(file).digests.values()) for file in files] == [[rollout.trace.digest]] * 2
+        await rollout.score("reward", 1.0)
 
 
 async def test_a_call_that_cannot_be_recorded_is_not_handed_over(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class JSONLRecorder:
 
     async def seal(self, trace: Trace) -> None:
         run = self._run_of(trace)
-        run.seal(trace, time.time())
+        run.seal(trace, TraceWriter(trace).sealed_at)
         key = (trace.rollout, trace.run)
         self._open.pop(key, None)
         self._sealed[key] = (run, weakref.ref(trace, self._forget(key)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, final
@@ -57,6 +58,7 @@ class Trace:
         self._table = MessageTable()
         self._derived = Derived(self._turns)
         self._sealed = False
+        self._sealed_at: float | None = None
         self._stopped: str | None = None
         self._ended: Ending | None = None
         self._opening = opening
@@ -354,7 +356,14 @@ class TraceWriter:
 
     def seal(self) -> None:
         """Nothing is written any more, but for scores."""
-        self.trace._sealed = True
+        if not self.trace._sealed:
+            self.trace._sealed, self.trace._sealed_at = True, time.time()
+
+    @property
+    def sealed_at(self) -> float:
+        """When it was: in every file the same, so that all of them have one digest."""
+        found = self.trace._sealed_at
+        return time.time() if found is None else found
 
     def prove(self, digest: str) -> None:
         """What the seal in its file says."""
