@@ -242,6 +242,25 @@ def test_whatever_bit_of_a_line_is_flipped_the_other_lines_are_read(tmp_path: Pa
         line[place] ^= 1 << bit
 
 
+@pytest.mark.parametrize("kind", ["blob", "intent", "turn"])
+def test_a_byte_that_is_no_text_costs_its_line_alone(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "t.jsonl"
+    record(file, turn(0, "z", rollout="other"))
+    others = file.read_bytes()
+    (other,) = read_traces(file)
+    file.unlink()
+    record(file, turn(0, "a"))
+    head, line, rest = next(
+        (b"".join(lines[:number]), line, b"".join(lines[number + 1 :]))
+        for lines in [file.read_bytes().splitlines(keepends=True)]
+        for number, line in enumerate(lines)
+        if line.startswith(b'{"type":"%b"' % kind.encode())
+    )
+    for place in range(len(line) - 1):
+        file.write_bytes(head + line[:place] + b"\xd0" + line[place:] + rest + others)
+        assert other in damages(file)[0]
+
+
 def test_a_line_that_cannot_be_read_is_told_as_a_warning_or_to_whoever_asks(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     record(file, turn(0, "a"))

@@ -12,7 +12,11 @@ import msgspec
 from .format1 import Line1
 from .lines import VERSION, Line
 
-__all__ = ["Found", "Unreadable", "found_lines", "lines_between", "lines_in"]
+__all__ = ["BROKEN", "Found", "Unreadable", "found_lines", "lines_between", "lines_in"]
+
+
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of the type: the last two are none of its own."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -110,7 +114,7 @@ def _decoded(data: memoryview) -> Line | Line1:
             return _decoder.decode(data)
         if version == 1:
             return _decoder1.decode(data)
-    except (UnicodeDecodeError, RecursionError) as exc:  # msgspec's own are none of its DecodeError
+    except (UnicodeDecodeError, RecursionError) as exc:
         raise msgspec.DecodeError(str(exc)) from exc
     raise msgspec.DecodeError(f"of version {version}" if version else "no version of ours")
 
@@ -121,7 +125,7 @@ def _version_of(data: memoryview) -> int:
         return int(match[1])
     try:
         return _version_decoder.decode(data).version
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except BROKEN:
         return 0
 
 

@@ -23,7 +23,7 @@ from .._canonical.request import Request, Tool
 from ..errors import DialectError
 from .entries import AgentStart, Intent, Opening, Score
 from .format1 import File1, Line1, Unfit
-from .found_lines import Found, Piece, Unreadable, found_lines, lines_in
+from .found_lines import BROKEN, Found, Piece, Unreadable, found_lines, lines_in
 from .lines import (
     AgentLine,
     BlobLine,
@@ -282,7 +282,7 @@ class _Run:
                 self._messages[line.number] = _message.decode(line.value)
             else:
                 self._tools[line.number] = _tools.decode(line.value)
-        except (msgspec.DecodeError, RecursionError) as exc:
+        except BROKEN as exc:
             raise Unfit(
                 f"{line.kind} {line.number} of rollout {line.rollout} cannot be read: {exc}"
             ) from None
@@ -295,7 +295,7 @@ class _Run:
         except KeyError as exc:
             what = f"message or list of tools {exc} of call {line.call} of rollout {line.rollout}"
             raise Unfit(f"{what} is not in the file") from None
-        except (msgspec.DecodeError, RecursionError) as exc:
+        except BROKEN as exc:
             raise Unfit(f"the request of call {line.call} cannot be read: {exc}") from None
         intent = Intent(
             id=line.call,
