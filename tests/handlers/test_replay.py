@@ -252,6 +252,27 @@ async def test_an_agent_that_hung_up_and_now_waits_is_told_after_a_while(
         await play(Replay(trace), ask)
 
 
+async def test_an_answer_that_was_not_waited_for_is_given_to_the_next_call() -> None:
+    """Of two answers to one question."""
+    replies = iter("12")
+
+    async def slow(exchange: Exchange) -> None:
+        await trio.sleep(0.3)
+        await exchange.respond(next(replies))
+
+    async def ask_twice(rollout: Rollout) -> None:
+        for _ in range(2):
+            await ask(rollout)
+
+    async def hang_up_first(rollout: Rollout) -> None:
+        await hang_up(rollout)
+        await ask_twice(rollout)
+
+    trace = await play(slow, ask_twice)
+    again = await play(Replay(trace, timing="recorded"), hang_up_first)
+    assert [turn.response and turn.response.text for turn in again] == [None, "1", "2"]
+
+
 async def stream_slowly(exchange: Exchange) -> None:
     async with exchange.open_stream() as stream:
         for text in ("a", "bc", "def"):

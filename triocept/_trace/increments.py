@@ -32,7 +32,7 @@ class IncrementLog:
     def add(self, event: Event, seconds: float) -> None:
         """One increment, so long after the call was caught."""
         match event:
-            case PartDelta(index=index, text=text):
+            case PartDelta(index=index, text=text) if text:
                 self._add(index, len(text), seconds)
             case PartStart(index=index, part=part) if not isinstance(part, Opaque):
                 if begun := len(part.arguments if isinstance(part, ToolCall) else part.text):

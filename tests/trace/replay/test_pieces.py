@@ -112,6 +112,14 @@ def test_what_nobody_kept_begins_when_it_began_and_comes_at_its_end() -> None:
     assert [piece.at for piece in pieces_of(begun, Response.of("a"))] == [2, 9, 9, 9, 9]
 
 
+def test_pieces_without_a_text_are_none() -> None:
+    log = IncrementLog()
+    log.add(PartDelta(0, ""), 1.0)
+    assert log.increments() is None
+    damaged = Increments(runs=((0, 1), (7, 1)), lengths=(0, 3), waits=(1, 1))
+    assert assemble(piece.event for piece in pieces(Response.of("ab"), damaged)) == Response.of("ab")
+
+
 def test_a_token_takes_a_few_bytes() -> None:
     log = IncrementLog()
     for number in range(1000):

@@ -43,7 +43,7 @@ class _Part:
     def take(self, length: int) -> Event:
         """Its next piece, that was so long when it was recorded."""
         self._came += length
-        until = round(self._came * len(self._text) / self._recorded) if not self.over else len(self._text)
+        until = round(self._came * len(self._text) / self._recorded)
         piece, self._given = self._text[self._given : until], until
         return PartDelta(self._index, piece)
 
@@ -75,7 +75,7 @@ def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
     for index, length, at in _cuts(increments):
         while whole and whole[0] < index:
             yield from _whole_part(at, whole[0], parts[whole.pop(0)])
-        if index not in begun and index < len(parts):
+        if index in lengths and index not in begun and index < len(parts):
             begun[index] = _Part(index, parts[index], lengths[index])
             yield Piece(at, begun[index].begin)
         if index in begun:
@@ -99,10 +99,11 @@ def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
 
 
 def _lengths(increments: Increments) -> dict[int, int]:
-    """By part, how many characters came."""
+    """By part, how many characters came; of a part that is not in it, none."""
     found: dict[int, int] = {}
     for index, length, _ in _cuts(increments):
-        found[index] = found.get(index, 0) + length
+        if length > 0:
+            found[index] = found.get(index, 0) + length
     return found
 
 
