@@ -260,12 +260,20 @@ async def test_an_answer_that_was_not_waited_for_is_given_to_the_next_call() -> 
         await trio.sleep(0.3)
         await exchange.respond(next(replies))
 
+    async def ask_once(rollout: Rollout) -> None:
+        headers = bearer(rollout) | {"x-session-id": "s"}
+        async with httpx2.AsyncClient(verify=False) as client:
+            await client.post(url_of(rollout), json=ask_body(), headers=headers)
+
     async def ask_twice(rollout: Rollout) -> None:
         for _ in range(2):
-            await ask(rollout)
+            await ask_once(rollout)
 
     async def hang_up_first(rollout: Rollout) -> None:
-        await hang_up(rollout)
+        with trio.move_on_after(0.1):
+            await ask_once(rollout)
+        while not len(rollout.trace):
+            await trio.sleep(0.005)
         await ask_twice(rollout)
 
     trace = await play(slow, ask_twice)
