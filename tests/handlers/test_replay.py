@@ -225,29 +225,44 @@ async def test_a_stream_that_broke_breaks_again_where_it_broke() -> None:
     assert ["hel" in body and "[DONE]" not in body for body in bodies] == [True, True]
 
 
-async def hang_up(rollout: Rollout) -> None:
-    with trio.move_on_after(0.1):
-        await ask(rollout)
-    while not len(rollout.trace):
-        await trio.sleep(0.005)
+class Heard:
+    """A handler that tells when it has a call."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self.event = trio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        self.event.set()
+        await self._handler(exchange)
+
+    async def hang_up(self, rollout: Rollout, act: Callable[[Rollout], Awaitable[object]] = ask) -> None:
+        """Ask, and hang up as soon as the call is heard."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(act, rollout)
+            await self.event.wait()
+            nursery.cancel_scope.cancel()
+        while not len(rollout.trace):
+            await trio.sleep(0.005)
+
+
+async def silent(exchange: Exchange) -> None:
+    await trio.sleep_forever()
 
 
 async def test_an_agent_that_hung_up_is_left_to_hang_up_again() -> None:
-    async def silent(exchange: Exchange) -> None:
-        await trio.sleep_forever()
-
-    trace = await play(silent, hang_up)
-    assert [turn.outcome for turn in await play(Replay(trace), hang_up)] == ["abandoned"]
+    first = Heard(silent)
+    trace = await play(first, first.hang_up)
+    second = Heard(Replay(trace))
+    assert [turn.outcome for turn in await play(second, second.hang_up)] == ["abandoned"]
 
 
 async def test_an_agent_that_hung_up_and_now_waits_is_told_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def silent(exchange: Exchange) -> None:
-        await trio.sleep_forever()
-
     monkeypatch.setattr("triocept.handlers.replay_answer.HANG_UP", 0.1)
-    trace = await play(silent, hang_up)
+    first = Heard(silent)
+    trace = await play(first, first.hang_up)
     with pytest.raises(ReplayMiss, match=r"waits for an answer .* number 0 .* the agent hung up"):
         await play(Replay(trace), ask)
 
@@ -270,14 +285,12 @@ async def test_an_answer_that_was_not_waited_for_is_given_to_the_next_call() -> 
             await ask_once(rollout)
 
     async def hang_up_first(rollout: Rollout) -> None:
-        with trio.move_on_after(0.1):
-            await ask_once(rollout)
-        while not len(rollout.trace):
-            await trio.sleep(0.005)
+        await heard.hang_up(rollout, ask_once)
         await ask_twice(rollout)
 
     trace = await play(slow, ask_twice)
-    again = await play(Replay(trace, timing="recorded"), hang_up_first)
+    heard = Heard(Replay(trace, timing="recorded"))
+    again = await play(heard, hang_up_first)
     assert [turn.response and turn.response.text for turn in again] == [None, "1", "2"]
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..._canonical.content import Json, Text
+from ..._canonical.content import Json, Message, Text
+from ..._canonical.head import same_head
 from ..message_key import arguments_value
 from .record import Recorded
 
@@ -53,15 +54,18 @@ def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> int 
     said = last.turn.response.text.strip() if last.turn.response is not None else ""
     if len(said) < _LEAST:
         return None
+    before: tuple[Message, ...] = ()
     for place, each in enumerate(conversation):
-        if each.arrived >= last.settled and any(said in told for told in _told(each)):
+        messages = each.turn.request.messages
+        if each.arrived >= last.settled and any(said in told for told in _told(messages, before)):
             return place
+        before = messages
     return None
 
 
-def _told(call: Recorded) -> Iterator[str]:
-    """What the agent and its user say in a call."""
-    for message in call.turn.request.messages:
+def _told(messages: Sequence[Message], before: Sequence[Message]) -> Iterator[str]:
+    """What the agent and its user say in a call, and did not say in the one before it."""
+    for message in messages[same_head(messages, before) :]:
         if message.role != "assistant":
             yield from (part.text for part in message.content if isinstance(part, Text))
 
