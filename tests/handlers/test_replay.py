@@ -18,12 +18,9 @@ from tests.handlers.replay_agent import AGENT, USAGE, Agent, model
 from triocept import (
     Exchange,
     Handler,
-    Message,
     Refusal,
-    Request,
     Rollout,
     ScriptedModel,
-    Text,
     ToolCall,
     Trace,
     UpstreamError,
@@ -31,6 +28,7 @@ from triocept import (
 )
 from triocept.errors import ContextLengthError, ReplayMiss
 from triocept.handlers import Replay
+from triocept.traces import Redaction
 
 
 async def play(handler: Handler, act: Callable[[Rollout], Awaitable[object]], **options: Any) -> Trace:
@@ -382,20 +380,15 @@ async def test_a_directory_that_json_has_to_escape_is_escaped() -> None:
 
 
 async def test_what_is_redacted_in_the_record_is_redacted_before_it_is_compared() -> None:
-    def redact(request: Request) -> Request:
-        messages = tuple(
-            Message(message.role, tuple(_without_secret(part) for part in message.content))
-            for message in request.messages
-        )
-        return msgspec.structs.replace(request, messages=messages)
-
-    def _without_secret(part: Any) -> Any:
-        return Text(part.text.replace("hunter2", "[x]")) if isinstance(part, Text) else part
-
-    trace = await play(ScriptedModel(["fine"]), lambda rollout: ask(rollout, "my key is [x]"))
+    redact = Redaction([r"hunter\d"])
+    trace = await play(ScriptedModel(["fine"]), lambda rollout: ask(rollout, "my key is [redacted]"))
     await play(Replay(trace, redact=redact), lambda rollout: ask(rollout, "my key is hunter2"))
     with pytest.raises(ReplayMiss):
         await play(Replay(trace), lambda rollout: ask(rollout, "my key is hunter2"))
+    with trio.fail_after(30):
+        async with serve_endpoint(redact=redact) as endpoint, endpoint.open_rollout(Replay(trace)) as rollout:
+            await ask(rollout, "my key is hunter2")
+    assert rollout.trace[0].notes["replay"]["turn"] == trace[0].id
 
 
 async def test_the_nearest_turn_answers_an_agent_that_has_changed() -> None:
@@ -525,6 +518,7 @@ def leaves(exc: BaseException) -> list[BaseException]:
         ({"then": "x"}, TypeError),
         ({"compare_results": 1}, TypeError),
         ({"paths": ["/a"]}, TypeError),
+        ({"redact": str}, TypeError),
     ],
 )
 def test_what_is_no_option_is_told_at_once(options: dict[str, Any], error: type[Exception]) -> None:

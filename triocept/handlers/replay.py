@@ -11,15 +11,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, TypeAlias, final
 from weakref import WeakKeyDictionary
 
-from .._canonical.request import Request
 from .._checks import check_bool, check_choice, check_mapping, check_number, check_type
 from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, awaiting, check_handler
 from .._rollout.rollout import Rollout
+from .._trace.redaction import Redaction
 from .._trace.replay.descent import TurnName, find_turn, following
 from .._trace.replay.order import Order
 from .._trace.replay.record import Record
@@ -55,8 +55,8 @@ class Replay:
         compare_results: whether what the agent's tools gave counts, too.
         paths: directories of the record, and what is there now in their places, beside those that are known: of agents
             that ran elsewhere, in a container for one.
-        redact: what was taken out of the record's requests; done to those of the live agent, too, before they are
-            compared. Done twice, it does nothing more.
+        redact: what was taken out of the record, where the live rollout has no such `redact` of its own: taken out of
+            its calls before they are compared.
 
     Raises:
         ReplayMiss: from the exchange whose call the record does not have; its text says where the two part. The agent
@@ -75,21 +75,21 @@ class Replay:
         then: Handler | None = None,
         compare_results: bool = False,
         paths: Mapping[str, str] | None = None,
-        redact: Callable[[Request], Request] | None = None,
+        redact: Redaction | None = None,
     ) -> None:
         check_type("trace", trace, Trace, "a Trace", "read_traces(path)[0] is the first of a file")
         check_choice("match", match, Match)
         check_bool("compare_results", compare_results)
         if paths is not None:
             check_mapping("paths", paths)
+        if redact is not None:
+            check_type("redact", redact, Redaction, "a Redaction")
         if then is not None:
             check_handler(then)
         elif until is not None:
             raise TypeError("until says where another handler takes over: say which, too: then=handler")
         roots = roots_of(trace.agents)
-        record = Record(
-            trace, [*roots, *({"more": path} for path in paths or ())], results=compare_results, redact=redact
-        )
+        record = Record(trace, [*roots, *({"more": path} for path in paths or ())], results=compare_results)
         order = Order(record)
         fork = find_turn(record, until) if until is not None else None
         self._plan = Plan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import trio
@@ -13,6 +13,7 @@ from .._rollout.exchange import Exchange, core_of
 from .._rollout.handler import Handler
 from .._rollout.rollout import Rollout
 from .._trace.conversation import Conversation
+from .._trace.redaction import Redaction
 from .._trace.replay.matching import Matching
 from .._trace.replay.moves import Normal
 from .._trace.replay.order import Order
@@ -40,7 +41,7 @@ class Plan(NamedTuple):
     results: bool
     roots: Sequence[dict[str, str]]
     paths: Mapping[str, str]
-    redact: Callable[[Request], Request] | None
+    redact: Redaction | None
 
 
 class ReplayRun:
@@ -59,10 +60,7 @@ class ReplayRun:
     async def answer(self, exchange: Exchange) -> None:
         """Give an exchange what was recorded, or let `then` answer."""
         plan, here, conversation = self._plan, self._here(exchange.rollout), exchange.conversation
-        # Redacted as the record was: what is taken out of one is out of the other.
-        request = (
-            core_of(exchange).recorded_request() if plan.redact is None else plan.redact(exchange.request)
-        )
+        request = core_of(exchange).recorded_request()  # redacted, as what was recorded is
         key, live = key_of(request, here.normal), thread_of(conversation)
         found = None if live in self._forked else self._find(key, conversation)
         if found is not None and found.number not in plan.behind_fork:
@@ -139,5 +137,7 @@ class _Directories:
         self.count = len(agents)
         roots = roots_of(agents)
         more = [{"more": path} for path in plan.paths.values()]
-        self.normal = Normal(mask_of([*roots, *more]), results=plan.results)
+        mask = mask_of([*roots, *more])
+        redacted = plan.redact.text if plan.redact is not None else str
+        self.normal = Normal(lambda text: mask(redacted(text)), results=plan.results)
         self.translate = translation(plan.roots, roots, plan.paths)

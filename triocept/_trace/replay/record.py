@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from ..._canonical.request import Request
@@ -66,7 +66,6 @@ class Record:
         trace: it.
         roots: the directories of its agents.
         results: whether what tools gave counts.
-        redact: takes out of a request what the file does not hold.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class Record:
         roots: Iterable[dict[str, str]] = (),
         *,
         results: bool = False,
-        redact: Callable[[Request], Request] | None = None,
     ) -> None:
         self.trace = trace
         normal = self.normal = Normal(mask_of(roots), results=results)
@@ -84,7 +82,7 @@ class Record:
             Recorded(
                 number,
                 turn,
-                key_of(redact(turn.request) if redact else turn.request, normal),
+                key_of(turn.request, normal),
                 conversations[turn.id],
             )
             for number, turn in enumerate(trace)
