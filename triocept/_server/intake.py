@@ -209,9 +209,10 @@ def _key(head: Head, dialects: Iterable[Dialect] = ()) -> str | None:
 
 
 def _own_key(dialect: Dialect, headers: Mapping[str, str]) -> str | None:
-    """The key where this dialect has it; but not all of an `Authorization`, which may be of another scheme."""
+    """The key where this dialect has it; but not all of an `Authorization`, which may be of another scheme, nor its
+    scheme alone."""
     key = dialect.key_in(headers)
-    return key if key is not None and " " not in key else None
+    return key if key is not None and " " not in key and key.lower() != "bearer" else None
 
 
 def _seen(head: Head) -> str:
