@@ -120,14 +120,15 @@ def _is_written_as(new: Json, old: Json) -> bool:
         buffers = _buffers.pop()
     except IndexError:  # another thread may have taken the last
         buffers = (bytearray(), bytearray())
+    one, other = buffers
     try:
-        for buffer, value in zip(buffers, (new, old), strict=True):
-            _encoder.encode_into(value, buffer)
-        return buffers[0] == buffers[1]
+        _encoder.encode_into(new, one)
+        _encoder.encode_into(old, other)
+        return one == other
     except (OverflowError, TypeError, ValueError, RecursionError):
         return False
     finally:
-        if max(map(len, buffers)) <= _KEPT:
+        if len(one) <= _KEPT and len(other) <= _KEPT:
             _buffers.append(buffers)
 
 

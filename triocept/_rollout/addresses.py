@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from secrets import token_hex
+from os import urandom
 from typing import Literal, Protocol, TypeAlias
 
 from .._limits import EndpointLimits
@@ -77,9 +77,9 @@ class Addresses(Protocol):
 
 def response_id(dialect: DialectFacts | None) -> str:
     """An id for an answer in this dialect."""
-    return (dialect.response_prefix if dialect is not None else "") + token_hex(12)
+    return (dialect.response_prefix if dialect is not None else "") + urandom(12).hex()
 
 
 def call_id(dialect: DialectFacts | None) -> str:
     """An id for a tool call: of letters that every dialect allows, and recognisable when it comes back."""
-    return (dialect.call_prefix if dialect is not None else "call_") + token_hex(12)
+    return (dialect.call_prefix if dialect is not None else "call_") + urandom(12).hex()

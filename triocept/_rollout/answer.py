@@ -270,12 +270,6 @@ class Subscription:
         """What the head of the answer says beside."""
         return self._answer.headers
 
-    @property
-    def _is_behind(self) -> bool:
-        """Whether something is there that was not written."""
-        answer = self._answer
-        return not self.ended and (answer.outcome is not None or self.at < len(answer.entries))
-
     async def follow(self, delivery: Delivery) -> None:
         """Give the connection all of the answer, and let it break each silence, until everything is sent.
 
@@ -284,12 +278,12 @@ class Subscription:
 
         Cancellation: of a flush breaks the connection off, of a wait does nothing.
         """
-        self._delivery = delivery
+        self._delivery, answer = delivery, self._answer
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
-            if self._is_behind:
+            if not self.ended and (answer.outcome is not None or self.at < len(answer.entries)):
                 self.advance()
-                self._answer._progress.notify_all()
+                answer._progress.notify_all()
             if self._error is not None:
                 self._fail(delivery)
             if self._full:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from secrets import token_hex
+from os import urandom
 from typing import TYPE_CHECKING, Protocol, final
 
 import msgspec
@@ -123,7 +123,7 @@ class ExchangeCore:
         kind: CallKind | None = None,
         wire: WireLog | None = None,
     ) -> None:
-        self.id: str = f"x_{token_hex(8)}"
+        self.id: str = f"x_{urandom(8).hex()}"
         self.rollout = rollout
         self.request = request
         self.raw = raw

@@ -134,10 +134,10 @@ class Redactor:
 
     def request(self, request: Request, messages: tuple[Message, ...]) -> Request:
         """A request, as it is recorded, with these messages."""
-        tools = request.tools
-        if tools and tools is not self._tools[0]:
-            self._tools = (tools, tuple([self._clean(tool) for tool in tools]))
-        tools = self._tools[1] if tools and self._tools[1] != tools else tools
+        if request.tools is not self._tools[0]:
+            cleaned = tuple([self._clean(tool) for tool in request.tools])
+            self._tools = (request.tools, cleaned if cleaned != request.tools else request.tools)
+        tools = self._tools[1]
         bare = msgspec.structs.replace(request, messages=(), tools=())
         clean = self._clean(bare)
         if clean is bare and tools is request.tools:
@@ -151,6 +151,10 @@ class Redactor:
     def turn(self, turn: Turn) -> Turn:
         """A turn, as it is recorded; its request is so already."""
         response = turn.response and self._clean(turn.response)
+        if response is turn.response and not (
+            turn.error or turn.notes or turn.agent or turn.tokens or turn.wire
+        ):
+            return turn  # as nearly all
         error = turn.error and self._clean(turn.error)
         notes = self._clean_json(turn.notes) if turn.notes else turn.notes
         agent = turn.agent and self._text(turn.agent)
@@ -306,4 +310,4 @@ def _without_keys(text: str) -> str:
 
 
 def _may_hold_a_key(data: bytes) -> bool:
-    return _OWN in data or any(key in data for key in LIVE_KEYS.bytes)
+    return _OWN in data or any(map(data.__contains__, LIVE_KEYS.bytes))
