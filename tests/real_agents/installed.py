@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.real_agents.cases import SOURCES, Source
+from tests.real_agents.cases import NEWER, SOURCES, Source
 
 __all__ = ["CannotInstall", "agents_folder", "installed", "main", "version_installed", "versions"]
 
@@ -117,9 +117,10 @@ def _python_for(source: Source) -> str:
 
 def main(agents: list[str]) -> None:
     folder = agents_folder()
-    for agent in agents or SOURCES:
+    sources = SOURCES | NEWER
+    for agent in agents or sources:
         try:
-            installed(SOURCES[agent], folder)
+            installed(sources[agent], folder)
         except CannotInstall as exc:
             print(f"{agent} is not installed: {exc}")
     print(versions(folder))

@@ -38,6 +38,24 @@ def test_a_known_agent_is_run_from_the_command_line(
         assert case.replies[-1].splitlines()[-1].strip("`") in run.stdout
 
 
+@pytest.mark.ci
+@pytest.mark.parametrize("agent", ["claude_code", "codex"])
+def test_a_recorded_run_is_replayed_from_the_command_line(
+    agent: str, tmp_path: Path, executable_of: Callable[[str], Path]
+) -> None:
+    case = next(case for case in CASES if case.agent == agent)
+    options = ("--agent", agent.replace("_", "-"), "--executable", executable_of(agent))
+    for name in ("recorded", "replayed"):
+        (tmp_path / name).mkdir()
+    script = f"from triocept import ToolCall\nreplies = {[*case.replies]!r}"
+    recorded = Stage(tmp_path / "recorded").run(script, [PROMPT], *options)
+    replay = ("--replay", tmp_path / "recorded" / "trace.jsonl")
+    run = Stage(tmp_path / "replayed").run("replies = []", [PROMPT], *options, *replay)
+    assert run.returncode == 0, run.stderr
+    assert (run.work / "proof.txt").read_text() == "hello\n"
+    assert [turn.notes["replay"]["turn"] for turn in run.trace] == [turn.id for turn in recorded.trace]
+
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = [
     shlex.split(line) for line in re.findall(r"^    (triocept run --script .*)$", README, re.MULTILINE)
