@@ -111,6 +111,15 @@ def test_nothing_waits_for_a_sub_agent_that_it_has_itself_begun() -> None:
     assert found == {"x1.5": {"x0?"}}
 
 
+def test_nothing_waits_for_a_hang_up() -> None:
+    """The agent ended when its main conversation did, and its sub-agent with it."""
+    found = waits(
+        *(turn(0, 1, "go", answer=LAUNCH), turn(1.5, 5, TASK, of="a", outcome="abandoned")),
+        turn(2, 4, "go", "2"),
+    )
+    assert found == {"x1.5": {"x2?"}}
+
+
 STEPS = st.lists(st.floats(0.01, 2), min_size=2, max_size=8)
 
 

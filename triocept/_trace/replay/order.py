@@ -11,7 +11,8 @@ two sub-agents and a compaction, 4 of 10 runs failed without them):
 3. A call that came right behind a sub-agent's end, and tells nothing of it, was made before that: so what calls say of
    an end decides where it is put. A compaction's call tells no news; what follows it tells those that were there when
    that call was made, and the others are told by the next one (measured with Claude Code 2.1.332).
-4. Nothing else waits, and nothing waits for what can only come later: what would close a circle is left out.
+4. Nothing else waits, and nothing waits for what can only come later: what would close a circle is left out, and so is
+   a hang-up, which may be the agent's end.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Order:
     def __init__(self, record: Record) -> None:
         self.launches: dict[Thread, Recorded] = {}
         """By a sub-agent's conversation: the turn that began it."""
+        self._turns = record.turns
         self._waits: dict[int, list[Happening]] = {}
         self._after: dict[Happening, set[Happening]] = {}
         """For each happening, those without which it cannot be."""
@@ -128,8 +130,10 @@ class Order:
                 self._wait(turn, Happening(been.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> None:
-        """Let a turn wait for this, unless this waits for the turn."""
+        """Let a turn wait for this, unless this waits for the turn, or is a hang-up."""
         mine = Happening(turn.number, settled=True)
+        if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
+            return
         if happening not in self._after[mine] and not self._follows(happening, mine):
             self._after[mine].add(happening)
             self._waits.setdefault(turn.number, []).append(happening)
