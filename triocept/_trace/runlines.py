@@ -82,7 +82,9 @@ class RunLines:
         self._digests: list[bytes] = []
         """Of the messages, by number."""
         self._tools: list[tuple[Sequence[Tool], bytes]] = []
-        """Lists of tools, and their digests."""
+        """Lists of tools, and their digests, by number."""
+        self._tools_by_id: dict[int, int] = {}
+        self._tools_by_digest: dict[str, int] = {}
         self._intents: dict[str, int] = {}
         """The numbers of the intents that have no turn yet, by call."""
         self._seal: dict[str, Any] = {}
@@ -111,10 +113,13 @@ class RunLines:
             raise
 
     def _forget_unwritten(self) -> None:
-        """Not all of a block is in the file: which messages and intents are is asked anew."""
+        """Not all of a block is in the file: what is not there is as if it had never been said."""
         self._numbering.forget_conversations()
-        there = self._written.intents
-        self._intents = {call: number for call, number in self._intents.items() if number < there}
+        intents, tools = self._written.intents, self._written.tools
+        self._intents = {call: number for call, number in self._intents.items() if number < intents}
+        del self._tools[tools:]
+        self._tools_by_id = {id(given): number for number, (given, _) in enumerate(self._tools)}
+        self._tools_by_digest = {digest.hex(): number for number, (_, digest) in enumerate(self._tools)}
 
     def begin(self) -> None:
         """Begin a block of lines. A new file gets the opening first."""
@@ -172,6 +177,7 @@ class RunLines:
         self._add_seal(at)
         # A score needs none of them.
         self._numbering, self._digests, self._tools, self._intents = Numbering(), [], [], {}
+        self._tools_by_id, self._tools_by_digest = {}, {}
 
     @property
     def _last(self) -> _Written:
@@ -230,18 +236,20 @@ class RunLines:
 
     def _add_tools(self, tools: Sequence[Tool]) -> int:
         """The number of the blob of these tools, which is written if the file does not have it."""
-        there = self._last.tools
-        for number, (known, _) in enumerate(self._tools[:there]):
-            if known is tools:
-                return number
+        number = self._tools_by_id.get(id(tools))
+        if number is not None:
+            return number
         value = _value_bytes(tools)
         digest = chain.digest_of(value)
-        for number, (_, told) in enumerate(self._tools[:there]):
-            if told == bytes.fromhex(digest):
-                return number
-        self._tools[there:] = [(tools, bytes.fromhex(digest))]
-        self._add(BlobLine, {"tools": 1}, kind="tools", number=there, digest=digest, value=msgspec.Raw(value))
-        return there
+        number = self._tools_by_digest.get(digest)
+        if number is None:
+            number = len(self._tools)
+            self._tools.append((tools, bytes.fromhex(digest)))
+            self._tools_by_id[id(tools)] = self._tools_by_digest[digest] = number
+            self._add(
+                BlobLine, {"tools": 1}, kind="tools", number=number, digest=digest, value=msgspec.Raw(value)
+            )
+        return number
 
     def _add(self, line_type: type[Line], more: Mapping[str, int] = {}, /, **members: Any) -> None:
         last, opening = self._last, self.opening
