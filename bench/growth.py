@@ -48,6 +48,7 @@ def _conversation(*, marked: bool) -> dict[str, float]:
     document = msgspec.json.decode(make_body(4 * 1024))
     said = document["messages"][:2]
     memory, estimator, trace = Memory(), Estimator(), Trace("bench")
+    writer = TraceWriter(trace)
     times: dict[str, list[float]] = {"read": [], "record": [], "place": []}
     for number in range(LATE + AROUND):
         said += make_turn(number)
@@ -56,7 +57,7 @@ def _conversation(*, marked: bool) -> dict[str, float]:
         start = time.process_time()
         request = dialect(CHAT).parse_request(wire, memory=memory)
         read = time.process_time()
-        _record(request, estimator, trace)
+        _record(request, estimator, writer)
         recorded = time.process_time()
         trace.conversations  # noqa: B018
         placed = time.process_time()
@@ -75,21 +76,21 @@ def _marked(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": [text]}
 
 
-def _record(request: Request, estimator: Estimator, trace: Trace) -> None:
+def _record(request: Request, estimator: Estimator, writer: TraceWriter) -> None:
     retry_key(request, None)
     estimator.usage(request, _ANSWER)
     turn = Turn(
-        id=f"x{len(trace)}",
+        id=f"x{len(writer.trace)}",
         rollout="bench",
-        number=len(trace),
+        number=len(writer.trace),
         dialect=CHAT,
-        request=TraceWriter(trace).intern(request),
+        request=writer.intern(request),
         outcome="answered",
         response=_ANSWER,
         started_at=0.0,
         duration=0.0,
     )
-    TraceWriter(trace).append(turn)
+    writer.append(turn)
 
 
 if __name__ == "__main__":

@@ -310,4 +310,6 @@ def _without_keys(text: str) -> str:
 
 
 def _may_hold_a_key(data: bytes) -> bool:
-    return _OWN in data or any(map(data.__contains__, LIVE_KEYS.bytes))
+    if _OWN in data:
+        return True
+    return LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes))
