@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from tests.exports.sample import (
-    CALLS,
     COMPACTED,
     SUMMARY,
     SYSTEM,
@@ -23,7 +22,7 @@ from tests.exports.sample import (
     turn,
     with_tokens,
 )
-from triocept import Message, Response, Text, ToolCall
+from triocept import Message, Response, Text, ToolCall, ToolResult
 from triocept.exports import (
     Losses,
     atif_documents,
@@ -283,17 +282,17 @@ def test_the_results_of_tools_are_the_observation_of_the_step_that_called_them()
 TASK_OF_SUB = "SUBTASK: count all the files"
 
 
-def test_the_result_of_a_call_whose_id_was_made_anew_is_found_by_the_order() -> None:
-    renamed = Response(tuple(msgspec.structs.replace(part, id="other") if isinstance(part, ToolCall) else part
-                             for part in CALLS.content[2:3]))  # fmt: skip
-    told = (TASK, Message("assistant", tuple(renamed.content)), msgspec.structs.replace(
-        Message("user"), content=(msgspec.structs.replace(RESULT, id="other"),)))  # fmt: skip
-    trace = trace_of(turn(0, (TASK,), Response(CALLS.content[2:3])), turn(1, told, Response.of("ok")))
+def test_results_of_calls_whose_ids_were_made_anew_are_found_by_the_order() -> None:
+    calls = [ToolCall("search", "{}", "call_1"), ToolCall("search", "{}", "call_2")]
+    renamed = tuple(msgspec.structs.replace(call, id=f"new_{call.id}") for call in calls)
+    results = tuple(ToolResult(id=call.id, content=(Text(f"of {call.id}"),)) for call in renamed)
+    told = (TASK, Message("assistant", renamed), Message("user", results))
+    trace = trace_of(turn(0, (TASK,), Response(tuple(calls))), turn(1, told, Response.of("ok")))
     (document,) = atif_documents(trace).values()
-    assert document["steps"][1]["observation"]["results"][0]["source_call_id"] == "call_1"
-
-
-RESULT = next(part for part in sample()[4].request.messages[-1].tool_results)
+    assert document["steps"][1]["observation"]["results"] == [
+        {"source_call_id": "call_1", "content": "of new_call_1"},
+        {"source_call_id": "call_2", "content": "of new_call_2"},
+    ]
 
 
 def test_what_a_trajectory_cannot_say_is_counted() -> None:
