@@ -53,8 +53,8 @@ def iter_traces(
 
     Raises:
         OSError: while iterating: the file cannot be read.
-        DialectError: while iterating: a line is of a newer triocept; or the file is at its end, and no line of it was
-            ours. The path is `file:line`.
+        DialectError: while iterating: a line is of a newer triocept; or the file is at its end, no line of it was ours,
+            and no `on_damage` was told. The path is `file:line`.
 
     Cancellation: of `async for`, at once; nothing is lost but the place in the file.
     """

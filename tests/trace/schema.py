@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,11 +18,13 @@ PATH = Path(__file__).parents[2] / "docs" / "reference" / "trace-line.schema.jso
 
 def schema() -> str:
     """The schema of a line, as it stands in the docs."""
-    document = {
+    document: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A line of a triocept trace file, format 2",
         **msgspec.json.schema(Line),
     }
+    for each in document["$defs"].values():
+        each["description"] = cleandoc(each["description"])  # as Python 3.13 has it from the beginning
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -131,7 +131,8 @@ def iter_file(path: str | os.PathLike[str], on_damage: OnDamage | None) -> Itera
             count += 1
             yield trace
     rest = reader.end()
-    damages.check_ours(count + len(rest))
+    if on_damage is None:
+        damages.check_ours(count + len(rest))
     if damages.more and on_damage is None:
         warnings.warn(f"{path}: and {damages.more:,} lines more that cannot be read", stacklevel=2)
     yield from rest
