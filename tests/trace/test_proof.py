@@ -673,7 +673,10 @@ def test_of_very_many_damaged_lines_the_first_are_told_and_how_many_more_there_a
     list(iter_traces(file, on_damage=found.append))
     assert len(found) == 10_000
     file.write_bytes(b"x\n" * 5000)
-    with pytest.raises(DialectError, match=r"t.jsonl:1: not a line"):
+    with (
+        pytest.warns(UserWarning, match=r"t.jsonl:\d+: not a line"),
+        pytest.raises(DialectError, match=r"t.jsonl:1: not a line"),
+    ):
         list(iter_traces(file))
 
 
