@@ -172,6 +172,44 @@ def test_a_folder_that_is_there_is_never_replaced(tmp_path: Path, file: Path) ->
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, file: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = export("--to", "jsonl", file, "-o", "pipe", "--force", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "Error: pipe: there is something already; give another name\n"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_of_a_link_the_file_that_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    there = tmp_path / "folder" / "out.jsonl"
+    there.write_text("mine")
+    (tmp_path / "link").symlink_to(there)
+    write_export([sample()], "jsonl", tmp_path / "link", replace=True)
+    assert (tmp_path / "link").is_symlink()
+    assert there.read_text().startswith('{"rollout":"r"')
+
+
+def test_a_dash_is_standard_output(tmp_path: Path, file: Path) -> None:
+    done = export("--to", "jsonl", file, "-o", "-", cwd=tmp_path)
+    assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == list(range(8))
+    assert done.stderr.startswith("▸ 8 turns of 1 rollout; left out: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
+    done = export("--to", "atif", file, "-o", "-", cwd=tmp_path)
+    assert done.stderr == "Error: atif is a folder, and none can be written to standard output\n"
+
+
+def test_a_reader_of_standard_output_that_has_gone_ends_it_without_a_word(tmp_path: Path) -> None:
+    large = recorded(tmp_path / "t.jsonl", trace_of(turn(0, (), Response.of("x" * 1_000_000))))
+    command = f"{sys.executable} -m triocept export --to jsonl {large} -o - | head -c 9"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == (b'{"rollout', b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"], "nothing is left behind"
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, file: Path) -> None:
     for out in ("none/out.jsonl", "t.jsonl/out.jsonl"):
         for to in ("jsonl", "atif"):

@@ -163,7 +163,7 @@ def demo(record: Path | None) -> None:
     "out",
     type=click.Path(path_type=Path),
     required=True,
-    help="The file that is written (of atif, the folder). It is there when it is whole.",
+    help="The file that is written (of atif, the folder); - for standard output. It is there when it is whole.",
 )
 @click.option(
     "--rollout", "rollouts", multiple=True, metavar="ID", help="This one alone; may be given several times."

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -19,6 +24,8 @@ __all__ = ["Export"]
 
 MOST = 10
 """Rollouts, or damages, that are named."""
+
+STANDARD_OUTPUT = Path("-")
 
 
 @dataclass
@@ -46,17 +53,35 @@ class Export:
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
             say(f"▸ {line}")
         turns = counted(sum(self._seen.values()), "turn", "turns")
-        said = f"▸ {turns} of {counted(len(self._seen), 'rollout', 'rollouts')} in {self.out}"
+        where = "" if self.out == STANDARD_OUTPUT else f" in {self.out}"
+        said = f"▸ {turns} of {counted(len(self._seen), 'rollout', 'rollouts')}{where}"
         say(f"{said}; {losses}" if losses else said)
 
     def _write(self) -> Losses:
         try:
+            if self.out == STANDARD_OUTPUT:
+                return self._print()
             return write_export(self._chosen(), self.to, self.out, replace=self.replace)
         except ModuleNotFoundError as exc:
             raise click.ClickException(str(exc)) from exc
         except FileExistsError as exc:
-            hint = "give another name" if FORMATS[self.to].write is None else "--force replaces it"
+            can_replace = FORMATS[self.to].write is not None and not self.replace
+            hint = "--force replaces it" if can_replace else "give another name"
             raise click.ClickException(f"{exc.filename}: there is something already; {hint}") from exc
+
+    def _print(self) -> Losses:
+        """On standard output: nothing, until it is whole. A reader that has gone ends the program without a word."""
+        if FORMATS[self.to].write is None:
+            raise click.ClickException(f"{self.to} is a folder, and none can be written to standard output")
+        with ExitStack() as stack:
+            with TemporaryDirectory(prefix="triocept-") as folder:
+                losses = write_export(self._chosen(), self.to, Path(folder) / "export")
+                file = stack.enter_context(open(Path(folder) / "export", "rb"))
+            if hasattr(signal, "SIGPIPE"):
+                signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.flush()
+        return losses
 
     def _chosen(self) -> Iterator[Trace]:
         """The traces that are wanted.

@@ -1,7 +1,8 @@
 """Files and folders that are there whole, or not at all.
 
 What is written goes beside its place, under a name that begins with a dot, and is moved there when it is whole and on
-the disk. A file that is in its place already stays as it is, unless it is to be replaced; a folder is never replaced.
+the disk. A file that is in its place already stays as it is, unless it is to be replaced; a folder is never replaced,
+and neither is what is no file: a device (`/dev/null`), a pipe. Of a link, the file that it leads to is replaced.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
     """A file to write, that appears as `path` at the end of the block; after an exception it does not.
 
     Raises:
-        FileExistsError: there is something, and it is not to be replaced.
+        FileExistsError: there is something, and it is not to be replaced, or no file.
         OSError: it cannot be written.
     """
     _check_place(path, replace=replace)
+    if replace:
+        path = Path(os.path.realpath(path))
     beside = _beside(path)
     try:
         with _naming(beside, path), open(beside, "xb") as file:
@@ -71,6 +74,8 @@ def _check_place(path: Path, *, replace: bool) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if path.exists() and not path.is_file():
+            raise FileExistsError(errno.EEXIST, "it is no file, and is not replaced", str(path))
 
 
 def _put_in_place(beside: Path, path: Path, *, replace: bool) -> None:
