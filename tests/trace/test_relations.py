@@ -223,6 +223,24 @@ def test_turns_are_found_where_it_came_up_first() -> None:
     assert found("garden") == [0, 3], "what has come since is found, too"
 
 
+@pytest.mark.parametrize("wanted", [{"kind": "sub-agent"}, {"outcome": "error"}])
+def test_a_kind_or_an_outcome_that_there_is_not_is_told_and_not_searched_for(wanted: dict[str, str]) -> None:
+    (name,) = wanted
+    with pytest.raises(ValueError, match=f"{name} is 'main', |{name} is 'answered', "):
+        Trace("r").find(**wanted)  # type: ignore[arg-type]
+
+
+def test_what_holds_a_conversation_is_shown_in_few_words() -> None:
+    trace = Trace("r")
+    tell(trace, TASK, Response.of("I look " + "about. " * 99, ToolCall.of("look", where="x" * 999)))
+    tell(trace, (*TASK, *said("assistant: a", "b" * 999)), None, "failed")
+    assert repr(trace[1]) == "<Turn 1 of rollout r, failed>"
+    assert repr(trace[0]).startswith("<Turn 0 of rollout r, answered: 'I look ")
+    assert repr(trace[0]).endswith(", look>")
+    assert repr(trace.diff(0, 1)) == "<TurnDiff x0 to x1: messages 2 same, 2 added; settings []>"
+    assert len(repr(trace.branches)) < 999
+
+
 def test_a_pattern_is_searched_for() -> None:
     trace = Trace("r")
     tell(trace, TASK, "hello 42")

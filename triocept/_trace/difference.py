@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 import msgspec
@@ -73,6 +74,12 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, tuple[Json, Json]]
     """What else differs, before and after, by its path in the request: `model`, `sampling.temperature`,
     `extra.metadata`; None where it is missing."""
+
+    def __repr__(self) -> str:
+        """Short: it holds all the messages."""
+        counts = Counter(each.kind for each in self.messages)
+        messages = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        return f"<TurnDiff {self.before} to {self.after}: messages {messages or 'none'}; settings {[*self.settings]}>"
 
     @property
     def changes(self) -> tuple[MessageDiff, ...]:

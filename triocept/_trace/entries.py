@@ -82,6 +82,10 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     agent: str | None = None
     """What the caller calls itself, as `Turn.agent`."""
 
+    def __repr__(self) -> str:
+        """Short, as that of a turn."""
+        return f"<Intent {self.number} of rollout {self.rollout}, call {self.id}>"
+
 
 class Score(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What somebody makes of a rollout: one number, by name."""

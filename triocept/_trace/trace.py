@@ -12,6 +12,7 @@ from .._canonical.content import Json
 from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.response import Usage
+from .._checks import check_choice
 from .branch import Branch
 from .conversation import CallKind, Conversation
 from .cost import cost_of, usage_of, usage_of_all
@@ -220,7 +221,14 @@ class Trace:
             conversation: of which conversation, by its id.
             outcome: what became of it.
             model: the agent asked for it, or it answered.
+
+        Raises:
+            ValueError: there is no such kind, or outcome.
         """
+        if kind is not None:
+            check_choice("kind", kind, CallKind)
+        if outcome is not None:
+            check_choice("outcome", outcome, OutcomeKind)
         return self._derived.find(
             Wanted(text=text, tool=tool, kind=kind, conversation=conversation, outcome=outcome, model=model)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reprlib import repr as short
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -80,3 +81,11 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     request: Request
     agent: str | None = None
     """What the caller calls itself: its User-Agent header. The agent's name and version stand there, or its SDK's."""
+
+    def __repr__(self) -> str:
+        """Short: a turn holds its whole conversation, and every tool of the agent."""
+        response = self.response
+        said = [call.name for call in response.tool_calls] if response is not None else []
+        text = [short(response.text)] if response is not None and response.text else []
+        what = f": {', '.join([*text, *said])}" if text or said else ""
+        return f"<Turn {self.number} of rollout {self.rollout}, {self.outcome}{what}>"

@@ -51,6 +51,12 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
     """Little-endian float32: the log probability of each token that was sampled, 0.0 for any other; `logprobs` reads
     them."""
 
+    def __repr__(self) -> str:
+        """Short: it may have a hundred thousand tokens."""
+        return (
+            f"<TokenBranch of {len(self.mask)} tokens, {sum(self.mask)} trained on, {len(self.spans)} calls>"
+        )
+
     @property
     def token_ids(self) -> array[int]:
         """The ids, as an `array` of 32-bit integers."""
