@@ -640,6 +640,27 @@ APPENDER = """
 """
 
 
+FORKED = """
+    import os, sys
+    from pathlib import Path
+    from triocept._trace.linefile import LineFile
+
+    file = LineFile(Path(sys.argv[1]))
+    file.append(b"a line\\n")
+    if (pid := os.fork()) == 0:
+        os.lseek(file.open(), 0, os.SEEK_SET)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(os.lseek(file.open(), 0, os.SEEK_CUR), file.look())
+"""
+
+
+def test_a_fork_opens_the_file_itself_and_moves_no_place_of_its_parent(tmp_path: Path) -> None:
+    with program(tmp_path, FORKED, tmp_path / "t.jsonl") as process:
+        told, _ = process.communicate(timeout=20)
+    assert told == "7 1\n"
+
+
 def test_programs_that_append_at_once_write_whole_lines_through_a_storm_of_signals(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     seconds = float(os.environ.get("TRIOCEPT_APPEND_SECONDS", "1"))

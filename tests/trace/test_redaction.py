@@ -202,6 +202,11 @@ async def test_a_function_that_fails_records_nothing_and_its_call_is_not_answere
     assert (turn.outcome, [each.text for each in turn.request.messages]) == ("failed", [MARK])
 
 
+def test_what_a_function_makes_of_a_text_can_be_written_down() -> None:
+    half = Redactor(Redaction(function=lambda text: text + "\ud800"))
+    assert half.message(Message("user", (Text("a"),))).text == "a\ufffd"
+
+
 async def test_a_child_is_redacted_as_its_parent_is() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("ok")
@@ -357,9 +362,16 @@ def test_arguments_are_redacted_as_what_they_mean_however_their_letters_are_writ
         (call,) = redactor.message(Message("assistant", (ToolCall("t", arguments),))).tool_calls
         return call.arguments
 
-    assert recorded(r'{"name": "J\u00fcrgen", "of": ["a\"b", 1]}') == f'{{"name":"{MARK}","of":["{MARK}",1]}}'
+    assert (
+        recorded(r'{"name": "J\u00fcrgen", "of": ["a\"b", 1]}')
+        == f'{{"name": "{MARK}", "of": ["{MARK}", 1]}}'
+    )
     assert recorded(r'{"name": "J\u00f6rg"}') == r'{"name": "J\u00f6rg"}'
     assert recorded(r"no JSON \u00fc, Jürgen") == rf"no JSON \u00fc, {MARK}"
+    assert recorded(r'{"name": "J\u00fcrgen", "of": "\"') == f'{{"name": "{MARK}", "of": "\\"', "cut off"
+    deep = "[" * 10_000
+    assert recorded(rf'{deep}"J\u00fcrgen"') == f'{deep}"{MARK}"'
+    assert len(recorded('"' + r"\"" * 200_000)) == 400_001, "and in no time"
 
 
 def test_the_ids_of_a_prompt_whose_tools_were_redacted_are_left_out() -> None:

@@ -54,6 +54,8 @@ class LineFile:
         """How many files the path has led to. Another number means that what was written before may not be in this."""
         self._name = os.fspath(path)
         self._fd: int | None = None
+        self._pid = 0
+        """The process that has opened it."""
         self._identity = (0, 0)
         self._least = 0
         """Bytes that it has at least."""
@@ -70,6 +72,10 @@ class LineFile:
         Raises:
             OSError: it cannot be written and read, or it is no regular file.
         """
+        if (
+            self._fd is not None and self._pid != os.getpid()
+        ):  # a fork has the offset of the other program, too
+            self.close()
         if self._fd is None:
             fd = os.open(self.path, _FLAGS, 0o644)
             try:
@@ -80,7 +86,7 @@ class LineFile:
                 os.close(fd)
                 exc.filename = str(self.path)
                 raise
-            self._fd = fd
+            self._fd, self._pid = fd, os.getpid()
         return self._fd
 
     def look(self) -> int:

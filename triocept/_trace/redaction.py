@@ -31,6 +31,7 @@ from .._canonical.request import Request, Tool
 from .._canonical.response import Response
 from .._checks import described
 from .._secrets import LIVE_KEYS, MARK
+from .._unicode import mended_text
 from .entries import AgentStart, Entry, Intent, Opening
 from .service import ServiceCall
 from .tokens import Tokens
@@ -52,7 +53,10 @@ _NO_TEXT = frozenset(
 """Members that say what something is, and not what was said."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
 """Members whose JSON is a program's own, or its tools': whatever a member of it is called, it is text."""
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
+"""A string in JSON; one without an end goes to the end."""
 _encode = msgspec.json.Encoder().encode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 @final
@@ -94,7 +98,7 @@ class Redaction:
         found: object = self._function(text)
         if not isinstance(found, str):
             raise TypeError(f"the function of a Redaction gives a text, not {described(found)}")
-        return found
+        return mended_text(found)
 
 
 def _compiled(pattern: object) -> re.Pattern[str]:
@@ -276,16 +280,20 @@ class Redactor:
         return self._walk(value, given=given or name in _GIVEN)
 
     def _arguments(self, text: str) -> str:
-        """Arguments of a call: JSON, in which a letter may be written as its number."""
+        """Arguments of a call: JSON, or what is to be; a letter of its strings may be written as its number."""
         text = self._text(text)
-        if "\\" not in text:
-            return text
+        return _STRING.sub(self._string, text) if "\\" in text else text
+
+    def _string(self, found: re.Match[str]) -> str:
+        written = found[0]
+        if "\\" not in written:
+            return written
         try:
-            meant = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
-            return text
-        clean = self._walk(meant, given=True)
-        return text if clean == meant else _encode(clean).decode()
+            meant = _decode_text(written)
+        except (msgspec.DecodeError, UnicodeError):
+            return written
+        clean = self._text(meant)
+        return written if clean == meant else _encode(clean).decode()
 
     def text(self, text: str) -> str:
         """A text, as it is recorded."""
