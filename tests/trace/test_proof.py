@@ -577,6 +577,40 @@ async def test_a_score_may_come_after_the_rollout_and_after_its_endpoint(tmp_pat
             await rollout.score(name, value)  # type: ignore[arg-type]
 
 
+async def test_a_score_behind_the_seal_of_a_file_that_was_moved_away_is_sealed_in_the_next_one(
+    tmp_path: Path,
+) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond("ok")
+
+    file, moved = tmp_path / "t.jsonl", [tmp_path / f"t.jsonl.{number}" for number in range(3)]
+    recorder = JSONLRecorder(file)
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=recorder) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                await ask(rollout)
+                file.rename(moved[0])
+                await ask(rollout)
+            for target in moved[1:]:
+                file.rename(target)
+                await rollout.score("reward", 1.0)
+                assert list(check(file).digests.values()) == [rollout.trace.digest]
+                assert names(check(file)) == ["begun_elsewhere"]
+                assert not open_files(file), "nothing is to come"
+    together = tmp_path / "all.jsonl"
+    together.write_bytes(b"".join(each.read_bytes() for each in [*moved, file]))
+    assert check(together).complete
+    (trace,) = read_traces(together)
+    assert trace.sealed
+    assert trace == rollout.trace
+
+
+def open_files(file: Path) -> list[str]:
+    """The descriptors of this program that lead to it."""
+    found = [os.readlink(each.path) for each in os.scandir("/proc/self/fd") if os.path.lexists(each.path)]
+    return [each for each in found if each == str(file)]
+
+
 async def test_files_that_are_written_side_by_side_have_one_digest(tmp_path: Path) -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("ok")

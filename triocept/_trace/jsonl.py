@@ -108,7 +108,11 @@ class JSONLRecorder:
             )
         if run is None or run.number != number:
             opening = opening or (run.opening if run is not None else _opening_of(entry))
-            run = self._open[key] = RunLines(opening, number, before=run)
+            run = RunLines(opening, number, before=run)
+            if run.sealed:
+                self._sealed[key] = (run, self._sealed[key][1])
+            else:
+                self._open[key] = run
         run.begin()
         return run
 

@@ -72,9 +72,9 @@ class RunLines:
     def __init__(self, opening: Opening, number: int = 0, before: RunLines | None = None) -> None:
         self.opening = opening
         self.number = number
-        self.sealed = False
+        self.sealed: bool = before is not None and before.sealed
         self._written = _Written(chain.start(opening.rollout, opening.run))
-        self._elsewhere = before._written if before is not None else None
+        self._elsewhere = before._in_all_files() if before is not None else None
         self._block: list[bytes] = []
         self._after: list[_Written] = []
         """By line of the block: how far the rollout has come with it."""
@@ -87,7 +87,7 @@ class RunLines:
         self._tools_by_digest: dict[str, int] = {}
         self._intents: dict[str, int] = {}
         """The numbers of the intents that have no turn yet, by call."""
-        self._seal: dict[str, Any] = {}
+        self._seal: dict[str, Any] = before._seal if before is not None else {}
         """What the seal says."""
 
     @property
@@ -184,14 +184,21 @@ class RunLines:
         return self._after[-1] if self._after else self._written
 
     def _open(self) -> None:
-        opening, before = self.opening, self._elsewhere
+        opening = self.opening
         self._add(
             OpenLine,
             at=opening.at,
             versions=opening.versions,
             metadata=opening.metadata,
             branch=opening.branch,
-            elsewhere=before and Elsewhere(before.intents, before.turns, before.services),
+            elsewhere=self._elsewhere,
+        )
+
+    def _in_all_files(self) -> Elsewhere:
+        """What is in this one, and in those before it."""
+        here, before = self._written, self._elsewhere or Elsewhere(0, 0, 0)
+        return Elsewhere(
+            before.intents + here.intents, before.turns + here.turns, before.services + here.services
         )
 
     def _add_seal(self, at: float) -> None:
