@@ -67,7 +67,7 @@ def test_what_is_no_trace_file_is_told_in_words_and_the_others_are_looked_at(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines() == [
-        f"{tmp_path}: Is a directory",
+        f"{tmp_path}: it is a directory; name the files in it, as {tmp_path}/*.jsonl",
         f"{tmp_path / 'none'}: No such file or directory",
     ]
     said = done.stdout.splitlines()
@@ -75,6 +75,15 @@ def test_what_is_no_trace_file_is_told_in_words_and_the_others_are_looked_at(
     assert said[-2] == f"{empty}: empty"
     assert f"{tmp_path}/other\\x1b[2J.csv: not a trace file" in said
     assert "\x1b" not in done.stdout
+
+
+def test_of_what_is_no_trace_file_the_first_lines_are_told(tmp_path: Path) -> None:
+    other = tmp_path / "x"
+    other.write_bytes(b"a,b\n" * 99)
+    said = triocept("check", other).stdout.splitlines()
+    assert said[0] == f"{other}:1: unreadable_line: it does not begin as one of ours"
+    assert said[-2:] == [f"{other}: and 89 gaps more", f"{other}: not a trace file"]
+    assert len(said) == 12
 
 
 def test_an_old_file_says_what_it_cannot_prove(tmp_path: Path) -> None:

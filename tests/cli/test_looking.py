@@ -177,6 +177,14 @@ def test_a_line_is_cut_at_the_edge_of_a_terminal_and_never_in_a_pipe(tmp_path: P
     assert "\x1b" not in terminal
 
 
+def test_where_the_first_line_of_a_rollout_has_no_room_its_figures_stand_below(file: Path) -> None:
+    whole = shown("show", file).splitlines()[0]
+    first, second, *_ = shown("show", file, COLUMNS=str(len(whole) - 1)).splitlines()
+    assert first + second == whole
+    assert second.startswith("  ")
+    assert shown("show", file, COLUMNS=str(len(whole))).splitlines()[0] == whole
+
+
 def test_a_terminal_has_colours_unless_somebody_wants_none(file: Path) -> None:
     assert "\x1b[" in on_a_terminal("show", str(file), columns=80, kind="xterm-256color", output=True)
     assert "\x1b[" not in on_a_terminal(
@@ -374,7 +382,8 @@ def test_a_file_that_is_none_of_ours_is_said_to_be_so(
 
 
 def test_what_is_no_file_is_said_to_be_so(tmp_path: Path) -> None:
-    for path, words in ((tmp_path, "Is a directory"), (tmp_path / "x", "No such file or directory")):
+    directory = f"it is a directory; name the files in it, as {tmp_path}/*.jsonl"
+    for path, words in ((tmp_path, directory), (tmp_path / "x", "No such file or directory")):
         for command in ("show", "stats"):
             done = looked(command, path)
             assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {path}: {words}\n")

@@ -39,6 +39,7 @@ def test_a_recorded_run_answers_again(recorded: Path) -> None:
     done = run("--replay", recorded, texts=("b", "a", "a"))
     assert done.stdout == "said: two\nsaid: one\nsaid: one\n", done.stderr
     assert done.returncode == 0
+    assert f"▸ replay   {recorded}\n" in done.stderr
 
 
 def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) -> None:
@@ -72,6 +73,7 @@ def test_a_conversation_and_a_number_name_a_turn(recorded: Path, tmp_path: Path)
     until = f"{trace.conversations[trace[1].id].id}:0"
     done = run("--replay", recorded, "--until", until, "--script", script(tmp_path, "three"))
     assert done.stdout == "said: one\nsaid: three\n", done.stderr
+    assert f"▸ replay   {recorded}, until turn {until}\n" in done.stderr
 
 
 def test_of_several_runs_one_has_to_be_named(recorded: Path, tmp_path: Path) -> None:

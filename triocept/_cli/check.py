@@ -11,12 +11,15 @@ import msgspec
 
 from .._trace.check import Report, check
 from .screen import visible
-from .words import counted
+from .words import a_directory, counted
 
 __all__ = ["WHOLE", "check_files"]
 
 WHOLE, GAPS, UNREAD = 0, 1, 2
 """Exit statuses."""
+
+_TOLD = 10
+"""Gaps that are told one by one of a file of something else: it may have as many as lines."""
 
 
 def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
@@ -26,7 +29,8 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
         try:
             report = check(path)
         except OSError as exc:
-            click.echo(f"{visible(str(path))}: {exc.strerror}", err=True)
+            why = a_directory(path) if isinstance(exc, IsADirectoryError) else f"{path}: {exc.strerror}"
+            click.echo(visible(why), err=True)
             status = UNREAD
             continue
         status = max(status, WHOLE if report.complete else GAPS)
@@ -43,10 +47,11 @@ def _json(report: Report) -> bytes:
 
 
 def _print(report: Report) -> None:
-    for gap in report.gaps:
+    shown = report.gaps if report.lines else report.gaps[:_TOLD]
+    for gap in shown:
         click.echo(visible(str(gap)))
-    if report.more:
-        click.echo(f"{visible(report.path)}: and {report.more:,} gaps more")
+    if more := len(report.gaps) - len(shown) + report.more:
+        click.echo(f"{visible(report.path)}: and {counted(more, 'gap', 'gaps')} more")
     click.echo(f"{visible(report.path)}: {_verdict(report)}")
 
 

@@ -14,7 +14,7 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..errors import DialectError, TrioceptError
 from .screen import say
-from .words import counted
+from .words import a_directory, counted
 
 __all__ = ["File", "NotThere"]
 
@@ -41,6 +41,8 @@ class File:
         """Lines that could not be read so far."""
 
     def __iter__(self) -> Iterator[Trace]:
+        if self._path.is_dir():
+            raise NotThere(a_directory(self._path))
         found = 0
         others: list[str] = []
         for trace in iter_traces(self._path, on_damage=self._tell):

@@ -68,6 +68,10 @@ class Live:
         if warning is not None:
             self._print("▸", "yellow", warning)
 
+    def note(self, what: str) -> None:
+        """Something to know."""
+        self._print("▸", "cyan", what)
+
     def opened(self) -> None:
         """There is something to sum up at the end."""
         self._begun = True

@@ -14,12 +14,13 @@ import sys
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from .screen import visible
 
-__all__ = ["Page", "Piece"]
+__all__ = ["Page", "Piece", "width_of"]
 
 Piece: TypeAlias = str | tuple[str, str]
 """A text, or a text and its style."""
@@ -72,6 +73,11 @@ class Page:
 
     def _write(self, text: str) -> None:
         print(text, file=sys.stdout)
+
+
+def width_of(pieces: Iterable[Piece]) -> int:
+    """The columns that a line of these needs."""
+    return cell_len(visible("".join(map(_text, pieces))))
 
 
 def _width(console: Console) -> int | None:

@@ -44,6 +44,14 @@ class ReplayFile:
         """As of `Forward`."""
         return self.then.warning if isinstance(self.then, Forward) else None
 
+    @property
+    def what(self) -> str:
+        """Which file, and how much of it."""
+        if self.until is None:
+            return str(self.path)
+        turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
+        return f"{self.path}, until turn {turn}"
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Handler]:
         """The handler that answers as it did.

@@ -85,6 +85,8 @@ class Run:
             async with endpoint.open_rollout(handler, limits=self.limits) as rollout:
                 launch = self._launch(rollout, folder)
                 live.begin(endpoint, rollout, launch.argv)
+                if isinstance(self.handler, ReplayFile):
+                    live.note(f"replay   {self.handler.what}")
                 env = {
                     **{name: None for name in hidden if name not in rollout.environ()},
                     **(launch.env or {}),

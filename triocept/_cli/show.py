@@ -10,7 +10,7 @@ from .._trace.cost import usage_of_all
 from .._trace.relation import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from .page import Page, Piece
+from .page import Page, Piece, width_of
 from .words import STYLES, agent_name, clock, counted, reason, relation_words, said, short, tokens
 
 __all__ = ["Overview", "begun_at", "headline"]
@@ -41,7 +41,12 @@ class Overview:
 
     def show(self, page: Page) -> None:
         """All of it."""
-        page.line(*headline(self._trace))
+        head = headline(self._trace)
+        if page.width is not None and width_of(head) > page.width:  # no figure is cut in two
+            page.line(*head[:2])
+            page.line(*head[2:])
+        else:
+            page.line(*head)
         for line in _facts(self._trace):
             page.line(f"  {line}")
         for group in self._groups():

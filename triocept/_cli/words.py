@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from .._canonical.response import Usage
 from .._trace.relation import Relation
@@ -10,6 +11,7 @@ from .._trace.turn import Turn, TurnError
 
 __all__ = [
     "STYLES",
+    "a_directory",
     "agent_name",
     "clock",
     "counted",
@@ -32,6 +34,11 @@ _TEXT, _ARGUMENTS = 60, 55
 def counted(number: int, one: str, many: str) -> str:
     """`1 turn`, `2 turns`."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def a_directory(path: Path) -> str:
+    """What is said where a directory was given for a file."""
+    return f"{path}: it is a directory; name the files in it, as {path / '*.jsonl'}"
 
 
 def short(number: int) -> str:

@@ -116,7 +116,7 @@ def _decoded(data: memoryview) -> Line | Line1:
             return _decoder1.decode(data)
     except (UnicodeDecodeError, RecursionError) as exc:
         raise msgspec.DecodeError(str(exc)) from exc
-    raise msgspec.DecodeError(f"of version {version}" if version else "no version of ours")
+    raise msgspec.DecodeError(f"of version {version}" if version else "it does not begin as one of ours")
 
 
 def _version_of(data: memoryview) -> int:

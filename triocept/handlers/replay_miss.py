@@ -12,7 +12,8 @@ __all__ = ["miss", "unending"]
 
 _WHAT_TO_DO = (
     "If the agent, its prompt or its configuration has changed, record it again; match='nearest' goes by the turn that "
-    "begins most alike, and then=handler lets another handler answer what is new."
+    "begins most alike, and then=handler (on the command line --script or --upstream) lets another handler "
+    "answer what is new."
 )
 
 
@@ -26,8 +27,9 @@ def miss(record: Record, key: Key, conversation: Conversation, rollout: str) -> 
     if nearest is None:
         return ReplayMiss(f"{asked}: it has no turn")
     shown = difference(nearest.key, key)
+    turns = "1 turn" if len(trace) == 1 else f"{len(trace)} turns"
     return ReplayMiss(
-        f"{asked}. The closest of its {len(trace)} turns is number {nearest.number} ({nearest.turn.id}, "
+        f"{asked}. The closest of its {turns} is number {nearest.number} ({nearest.turn.id}, "
         f"{_named(nearest.conversation)}); - is recorded, + is asked:\n{shown}\n{_WHAT_TO_DO}",
         closest=nearest.turn.id,
         difference=shown,

@@ -125,10 +125,10 @@ def test_what_follows_a_turn_is_the_rest_of_its_conversation_and_the_sub_agents_
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("x9", "has no turn 'x9'"),
-        (3, "the main conversation of rollout r has 3 turns, and no 3"),
-        (-4, "no -4"),
-        (("c", 0), "conversation 'c' of rollout r has 0 turns"),
+        ("x9", "has no turn 'x9'; there are x0, x2, x4, "),
+        (3, "the main conversation of rollout r has no turn 3; it has 0 to 2"),
+        (-4, "no turn -4; it has 0 to 2"),
+        (("c", 0), "rollout r has no conversation 'c'; there are main, a, b"),
     ],
 )
 def test_a_turn_that_is_not_there_is_told_with_what_is(name: TurnName, problem: str) -> None:

@@ -9,6 +9,9 @@ from .record import Record, Recorded
 
 __all__ = ["TurnName", "find_turn", "following"]
 
+_TOLD = 10
+"""Ids that are told."""
+
 TurnName: TypeAlias = str | int | tuple[str, int]
 """A turn: by its id; by its number within the main conversation, from 0 (from the end, below 0); or by a conversation's
 id and the number there."""
@@ -24,7 +27,11 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
         for each in record.turns:
             if each.turn.id == name:
                 return each
-        raise LookupError(f"the trace of rollout {record.trace.rollout} has no turn {name!r}")
+        raise LookupError(
+            f"the trace of rollout {record.trace.rollout} has no turn {name!r}; there are "
+            f"{', '.join(each.turn.id for each in record.turns[:_TOLD]) or 'none'}"
+            f"{', …' if len(record.turns) > _TOLD else ''}"
+        )
     conversation, number = (None, name) if isinstance(name, int) else name
     turns = [
         each
@@ -34,9 +41,13 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
         if (each.kind == "main" if conversation is None else thread[0] == conversation)
     ]
     called = "main conversation" if conversation is None else f"conversation {conversation!r}"
+    if not turns and conversation is not None:
+        there = ", ".join(dict.fromkeys(thread[0] for thread in record.threads if not thread[1]))
+        raise LookupError(f"rollout {record.trace.rollout} has no {called}; there are {there or 'none'}")
     if not -len(turns) <= number < len(turns):
+        there = f"0 to {len(turns) - 1}" if len(turns) > 1 else "0" if turns else "none"
         raise LookupError(
-            f"the {called} of rollout {record.trace.rollout} has {len(turns)} turns, and no {number}"
+            f"the {called} of rollout {record.trace.rollout} has no turn {number}; it has {there}"
         )
     return turns[number]
 
