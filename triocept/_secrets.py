@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A provider's key is in use for as long as its upstream is open: in whatever rollout it turns up then, it is taken out
-   of what is recorded.
+1. A provider's key is in use while its upstream is open, also one that goes in a header of its own: in whatever
+   rollout it turns up then, it is taken out of what is recorded.
 2. Only what can be a secret is one. Local servers are given "x", "test" or "EMPTY": such a key is a part of ordinary
    words and numbers.
 """

@@ -125,6 +125,16 @@ async def test_a_providers_key_is_out_while_its_upstream_is_open() -> None:
         assert redactor.message(Message("user", (Text("EMPTY"),))).text == "EMPTY"
 
 
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "x-portkey-api-key", "helicone-auth-token"])
+async def test_a_key_that_goes_in_a_header_of_its_own_is_out_too(name: str) -> None:
+    redactor = Redactor()
+    message = Message("user", (Text(f"the key is {KEY}, of somebody-else"),))
+    headers = {name: f"Bearer {KEY}", "x-title": "somebody-else"}
+    async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", extra_headers=headers):
+        assert redactor.message(message).text == f"the key is {MARK}, of somebody-else"
+    assert not list(LIVE_KEYS)
+
+
 def test_what_says_nothing_secret_is_the_very_same_object() -> None:
     for redactor in (Redactor(), Redactor(Redaction(["nothing like it"]))):
         request = request_of("plain")

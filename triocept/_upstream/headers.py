@@ -7,11 +7,12 @@ others are known for what came of it: without `retry-after` or `anthropic-rateli
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 
 from .._secrets import MARK
 
-__all__ = ["passed_down", "passed_up"]
+__all__ = ["passed_down", "passed_up", "secrets_in"]
 
 _UP = frozenset(
     {
@@ -35,7 +36,14 @@ _DOWN = frozenset(
         *("openai-model", "x-models-etag", "x-reasoning-included"),  # Codex reads them
     }
 )
+_SECRET = re.compile(r"authorization|api-?key|secret|password|cookie|(?:key|token)$", re.IGNORECASE)
+"""In the name of a header: its value is a key."""
 _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit-")
+
+
+def secrets_in(headers: Mapping[str, str]) -> list[str]:
+    """The keys in what a program sends with every call, each without the name of its scheme."""
+    return [value.rpartition(" ")[2] for name, value in headers.items() if _SECRET.search(name)]
 
 
 def passed_up(

@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
+    ExitStack,
     aclosing,
     asynccontextmanager,
     contextmanager,
@@ -50,7 +51,7 @@ from .address import Address, parse_address
 from .counting import Counter
 from .failures import MAX_ERROR, Reader
 from .given import check_body, check_headers, check_numbers, check_overrides, check_tls, key_of
-from .headers import passed_down
+from .headers import passed_down, secrets_in
 from .history import NOTE
 from .limiter import Limiter
 from .patience import Patience
@@ -612,7 +613,9 @@ async def open_upstream(
             profile=profile,
             hold_calls=hold_calls,
         )
-        with LIVE_KEYS.holding(key):
+        with ExitStack() as held:
+            for secret in (key, *secrets_in(overrides.extra_headers)):
+                held.enter_context(LIVE_KEYS.holding(secret))
             if profile is not None:
                 await upstream._probe()
             yield upstream
