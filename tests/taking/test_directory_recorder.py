@@ -6,6 +6,7 @@ import copy
 import gc
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,6 +210,21 @@ async def test_a_directory_that_cannot_be_is_found_before_there_is_an_agent(tmp_
         with pytest.raises(OSError, match=directory.name):
             async with serve_endpoint(recorder=DirectoryRecorder(directory)):
                 raise AssertionError("it was opened")
+
+
+async def test_a_rollout_that_could_not_be_written_to_its_end_is_forgotten_like_any_other(
+    tmp_path: Path,
+) -> None:
+    recorder = DirectoryRecorder(tmp_path / "runs")
+    async with serve_endpoint(recorder=recorder) as endpoint:
+        with pytest.raises(FileNotFoundError):
+            async with endpoint.open_rollout(answer) as rollout:
+                shutil.rmtree(tmp_path / "runs")
+        with pytest.raises(RuntimeError, match="or never got there"):
+            await rollout.score("reward", 1.0)
+        del rollout
+        gc.collect()
+        assert (recorder._files, recorder._ended) == ({}, {})
 
 
 def test_a_copy_has_the_directory() -> None:

@@ -78,13 +78,21 @@ class DirectoryRecorder:
 
     async def seal(self, trace: Trace) -> None:
         file = self._file_of(trace)
-        await file.recorder.seal(trace)
-        if file.root == (trace.rollout, trace.run):
-            file.release()
-            for each in _family(trace):
-                key = (each.rollout, each.run)
-                if self._files.pop(key, None) is not None:
-                    self._ended[key] = (file, weakref.ref(each, partial(self._forget, key)))
+        is_root = file.root == (trace.rollout, trace.run)
+        try:
+            await file.recorder.seal(trace)
+            if is_root:
+                file.release()
+        finally:
+            if is_root:
+                self._end(file, trace)
+
+    def _end(self, file: _File, trace: Trace) -> None:
+        """Nothing of the rollout and its children is to come, but for scores."""
+        for each in _family(trace):
+            key = (each.rollout, each.run)
+            if self._files.pop(key, None) is not None:
+                self._ended[key] = (file, weakref.ref(each, partial(self._forget, key)))
 
     async def aclose(self) -> None:
         for file in set(self._files.values()):
@@ -122,13 +130,13 @@ class _File:
         """Add a score, while nobody can take it.
 
         Raises:
-            RuntimeError: somebody has.
+            RuntimeError: somebody has, or it is not there.
         """
         claim = Claim.of(self._sealed)
         if claim is None:
             raise RuntimeError(
-                f"the trace of rollout {score.rollout} was taken from {self._sealed.parent} already: "
-                f"give it its scores before its block ends"
+                f"the trace of rollout {score.rollout} was taken from {self._sealed.parent} already, or never got "
+                f"there: give it its scores before its block ends"
             )
         try:
             claim.rename(self._open)
