@@ -396,6 +396,14 @@ def test_of_several_files_those_that_can_be_read_are_counted(file: Path, tmp_pat
     assert "1 rollout," in done.stdout
 
 
+def test_of_several_files_each_rollout_is_shown(file: Path, tmp_path: Path) -> None:
+    done = looked("show", file, tmp_path / "x", file)
+    once = shown("show", file)
+    assert done.stdout == f"{once}\n{once}"
+    assert (done.returncode, done.stderr) == (1, f"Error: {tmp_path / 'x'}: No such file or directory\n")
+    assert "--turn is about one file" in looked("show", file, file, "--turn", "0").stderr
+
+
 # Whoever reads it
 
 

@@ -172,6 +172,14 @@ def test_a_folder_that_is_there_is_never_replaced(tmp_path: Path, file: Path) ->
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_several_files_are_one_export(tmp_path: Path, file: Path) -> None:
+    other = recorded(tmp_path / "other.jsonl", trace_of(turn(0, (), Response.of("ok"))))
+    done = export("--to", "jsonl", file, other, "-o", "out", cwd=tmp_path)
+    assert len((tmp_path / "out").read_text().splitlines()) == 9, done.stderr
+    done = export("--to", "jsonl", file, other, "--rollout", "no", "-o", "no", cwd=tmp_path)
+    assert f"{file}, {other}: there is no rollout 'no' in it" in done.stderr
+
+
 def test_what_is_no_file_is_never_replaced(tmp_path: Path, file: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     done = export("--to", "jsonl", file, "-o", "pipe", "--force", cwd=tmp_path)

@@ -169,17 +169,18 @@ def demo(record: Path | None) -> None:
     "--rollout", "rollouts", multiple=True, metavar="ID", help="This one alone; may be given several times."
 )
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
-@click.argument("file", type=click.Path(path_type=Path))
-def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, file: Path) -> None:
-    """Write the traces in FILE, of `--record`, in another format.
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, files: tuple[Path, ...]) -> None:
+    """Write the traces in all FILES, of `--record`, in another format.
 
     The last line says what the format has no words for.
 
     \b
         triocept export --to inspect traces.jsonl -o log.json
+        triocept export --to jsonl runs/*.jsonl -o - | jq .outcome
     """
     try:
-        Export(file, to, out, rollouts=rollouts, replace=force).run()
+        Export(files, to, out, rollouts=rollouts, replace=force).run()
     except (TrioceptError, OSError) as exc:
         raise click.ClickException(describe_error(exc).removeprefix("Error: ")) from exc
 

@@ -1,11 +1,11 @@
-"""`triocept export`: a file of traces, in another format."""
+"""`triocept export`: files of traces, in another format."""
 
 from __future__ import annotations
 
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ STANDARD_OUTPUT = Path("-")
 class Export:
     """One `triocept export`."""
 
-    file: Path
+    files: Sequence[Path]
     to: str
     out: Path
     rollouts: tuple[str, ...] = ()
@@ -88,9 +88,11 @@ class Export:
 
         Raises:
             click.ClickException: one of them is not there.
-            DialectError: the file is none of ours.
+            DialectError: none of the files is one of ours.
         """
-        for trace in iter_traces(self.file, on_damage=self._damages.append):
+        for trace in (
+            each for file in self.files for each in iter_traces(file, on_damage=self._damages.append)
+        ):
             if self.rollouts and trace.rollout not in self.rollouts:
                 self._others.add(trace.rollout)
                 continue
@@ -101,16 +103,15 @@ class Export:
         self._check_found()
 
     def _check_found(self) -> None:
+        where = ", ".join(_some([*map(str, self.files)], "files"))
         known = {*self._seen, *self._others}
         if not known:
             if self._damages:
                 raise self._damages[0]
-            raise click.ClickException(f"{self.file}: there is no rollout in it")
+            raise click.ClickException(f"{where}: there is no rollout in it")
         if missing := next((each for each in self.rollouts if each not in known), None):
             there = ", ".join(_some(sorted(known), "others"))
-            raise click.ClickException(
-                f"{self.file}: there is no rollout {missing!r} in it; there are {there}"
-            )
+            raise click.ClickException(f"{where}: there is no rollout {missing!r} in it; there are {there}")
 
 
 def _some(names: list[str], what: str) -> list[str]:

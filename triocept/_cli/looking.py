@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
 import click
 import msgspec
 
+from .._trace.trace import Trace
 from ..errors import TrioceptError
 from .diff import show_diff
 from .ending import describe_error
@@ -33,17 +35,18 @@ from .turn import show_turn
 __all__ = ["diff", "show", "stats"]
 
 _file = click.argument("file", type=click.Path(path_type=Path))
+_files = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 _rollout_option = click.option("--rollout", metavar="ID", help="Of this rollout, by its id or its run.")
 
 
 @click.command()
-@_file
+@_files
 @_rollout_option
 @click.option("--turn", "which", metavar="N", help="One turn whole, by its number or its id.")
 @click.option("--new", is_flag=True, help="Of that turn, leave out what the one before it had.")
 @click.option("--json", "as_json", is_flag=True, help="That turn as one JSON document.")
-def show(file: Path, rollout: str | None, which: str | None, new: bool, as_json: bool) -> None:
-    """Show the rollouts in FILE, a line for each turn; or one turn whole.
+def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: bool, as_json: bool) -> None:
+    """Show the rollouts in all FILES, a line for each turn; or one turn whole, of one file.
 
     \b
         triocept show traces.jsonl
@@ -51,23 +54,29 @@ def show(file: Path, rollout: str | None, which: str | None, new: bool, as_json:
     """
     if which is None and (new or as_json):
         raise click.UsageError("--new and --json are about one turn: say which with --turn")
+    if which is not None and len(files) > 1:
+        raise click.UsageError("--turn is about one file: say which")
 
-    def look(page: Page) -> bool:
-        found = File(file, rollout)
-        if which is None:
-            for number, trace in enumerate(found):
-                if number:
-                    page.line()
-                Overview(trace).show(page)
+    def look_at_all(page: Page) -> bool:
+        numbers = count()
+
+        def take(trace: Trace) -> None:
+            if next(numbers):
+                page.line()
+            Overview(trace).show(page)
+
+        return _through(files, rollout, take)
+
+    def look_at_one(page: Page) -> bool:
+        found = File(files[0], rollout)
+        trace, turn = found.turn(which or "")
+        if as_json:
+            page.text(msgspec.json.encode(turn).decode())
         else:
-            trace, turn = found.turn(which)
-            if as_json:
-                page.text(msgspec.json.encode(turn).decode())
-            else:
-                show_turn(page, trace, turn, only_new=new)
+            show_turn(page, trace, turn, only_new=new)
         return not found.damages
 
-    _look(look)
+    _look(look_at_all if which is None else look_at_one)
 
 
 @click.command()
@@ -93,7 +102,7 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@_files
 @click.option(
     "--by",
     multiple=True,
@@ -114,16 +123,7 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
 
     def look(page: Page) -> bool:
         sums = Stats(by)
-        well = True
-        for file in files:
-            found = File(file, rollout)
-            try:
-                for trace in found:
-                    sums.add(trace)
-            except (TrioceptError, OSError) as exc:  # the others are counted all the same
-                say(describe_error(exc))
-                well = False
-            well = well and not found.damages
+        well = _through(files, rollout, sums.add)
         if as_json:
             page.text(msgspec.json.format(msgspec.json.encode(sums.document()), indent=2).decode())
         elif sums.rollouts:
@@ -131,6 +131,24 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
         return well
 
     _look(look)
+
+
+def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace], object]) -> bool:
+    """Each rollout of each file; False: something was not as it should be, and was told. The others are taken all the
+    same."""
+    well = True
+    for file in files:
+        found = File(file, rollout)
+        try:
+            for trace in found:
+                take(trace)
+        except (TrioceptError, OSError) as exc:
+            if isinstance(exc, OSError) and exc.filename is None:  # of standard output
+                raise
+            say(describe_error(exc))
+            well = False
+        well = well and not found.damages
+    return well
 
 
 def _look(work: Callable[[Page], bool]) -> NoReturn:
