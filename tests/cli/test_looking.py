@@ -404,6 +404,21 @@ def test_of_several_files_each_rollout_is_shown(file: Path, tmp_path: Path) -> N
     assert "--turn is about one file" in looked("show", file, file, "--turn", "0").stderr
 
 
+def told(rollout: str) -> Trace:
+    trace = Trace(rollout)
+    tell(trace, TASK, "hello")
+    return trace
+
+
+@pytest.mark.parametrize("command", ["show", "stats"])
+def test_of_several_files_one_may_hold_the_rollout_that_is_wanted(command: str, tmp_path: Path) -> None:
+    paths = [kept(tmp_path / name, told(name)) for name in ("a", "b")]
+    done = looked(command, *paths, "--rollout", "b")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = looked(command, *paths, "--rollout", "c")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Error: no file holds a rollout c\n")
+
+
 # Whoever reads it
 
 

@@ -131,7 +131,7 @@ def test_what_is_no_trace_is_said_in_a_line_and_nothing_is_written(tmp_path: Pat
         "empty": "empty: there is no rollout in it",
         "text": "text:1: not a line of a triocept trace",
         "bytes": "bytes:1: not a line of a triocept trace",
-        "folder": "folder: Is a directory",
+        "folder": "folder: it is a directory",
         "missing": "missing: No such file or directory",
     }
     for name, text in said.items():
@@ -178,6 +178,12 @@ def test_several_files_are_one_export(tmp_path: Path, file: Path) -> None:
     assert len((tmp_path / "out").read_text().splitlines()) == 9, done.stderr
     done = export("--to", "jsonl", file, other, "--rollout", "no", "-o", "no", cwd=tmp_path)
     assert f"{file}, {other}: there is no rollout 'no' in it" in done.stderr
+
+
+def test_a_directory_is_told_what_to_give_instead(tmp_path: Path) -> None:
+    done = export("--to", "jsonl", tmp_path, "-o", "out", cwd=tmp_path)
+    hint = f"it is a directory; name the files in it, as {tmp_path}/*.jsonl"
+    assert (done.returncode, done.stderr) == (1, f"Error: {tmp_path}: {hint}\n")
 
 
 def test_what_is_no_file_is_never_replaced(tmp_path: Path, file: Path) -> None:

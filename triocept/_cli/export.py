@@ -18,7 +18,7 @@ from .._trace.trace import Trace
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
 from .screen import say
-from .words import counted
+from .words import a_directory, counted
 
 __all__ = ["Export"]
 
@@ -49,6 +49,8 @@ class Export:
         Raises:
             TrioceptError, OSError, click.ClickException: it cannot be done.
         """
+        if folder := next((file for file in self.files if file.is_dir()), None):
+            raise click.ClickException(a_directory(folder))
         losses = self._write()
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
             say(f"▸ {line}")

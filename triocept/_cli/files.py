@@ -16,7 +16,7 @@ from ..errors import DialectError, TrioceptError
 from .screen import say
 from .words import a_directory, counted
 
-__all__ = ["File", "NotThere"]
+__all__ = ["File", "NoSuchRollout", "NotThere"]
 
 _TOLD = 10
 """Lines that cannot be read, and rollouts to choose from, that are told one by one."""
@@ -24,6 +24,10 @@ _TOLD = 10
 
 class NotThere(TrioceptError):
     """A file does not hold what was asked for."""
+
+
+class NoSuchRollout(NotThere):
+    """A file does not hold the rollout that was asked for, and holds others."""
 
 
 class File:
@@ -54,7 +58,7 @@ class File:
         if self.damages > _TOLD:
             say(f"{self._path}: and {counted(self.damages - _TOLD, 'line', 'lines')} more")
         if not found:
-            raise NotThere(self._nothing(others))
+            raise (NoSuchRollout if others else NotThere)(self._nothing(others))
 
     def one(self) -> Trace:
         """The only rollout; NotThere: there are several, or none."""

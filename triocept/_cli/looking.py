@@ -24,7 +24,7 @@ from .._trace.trace import Trace
 from ..errors import TrioceptError
 from .diff import show_diff
 from .ending import describe_error
-from .files import File
+from .files import File, NoSuchRollout
 from .page import Page
 from .screen import say
 from .show import Overview
@@ -137,11 +137,18 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
     """Each rollout of each file; False: something was not as it should be, and was told. The others are taken all the
     same."""
     well = True
+    without = 0
     for file in files:
         found = File(file, rollout)
         try:
             for trace in found:
                 take(trace)
+        except NoSuchRollout as exc:
+            without += 1
+            if len(files) == 1:
+                raise
+            if without == len(files):  # in none of them
+                raise NoSuchRollout(f"no file holds a rollout {rollout}") from exc
         except (TrioceptError, OSError) as exc:
             if isinstance(exc, OSError) and exc.filename is None:  # of standard output
                 raise

@@ -120,7 +120,7 @@ class Replay:
 
 def _pace(timing: Timing) -> float:
     if isinstance(timing, str):
-        check_choice("timing", timing, Literal["none", "recorded"])
+        check_choice("timing, where it is no number,", timing, Literal["none", "recorded"])
         return 1.0 if timing == "recorded" else 0.0
     check_number("timing", timing)
     return float(timing)
