@@ -239,6 +239,20 @@ def test_messages_that_came_and_went_and_settings_are_told(file: Path) -> None:
     ]
 
 
+def test_of_a_setting_the_fields_that_differ_are_told_and_of_a_long_text_the_place(tmp_path: Path) -> None:
+    trace, same = Trace("r"), "a" * 30
+    for number in range(2):
+        about = {"id": 7, "window": f"{same}{number}", "more": {"n": number, "x": 1}}
+        tell(trace, TASK, "hello", extra={"about": about})
+    file = kept(tmp_path / "t.jsonl", trace)
+    window = '~ extra.about.window: "{0}0" → "{0}1"'
+    assert shown("diff", file, "0", "1").splitlines()[2:] == [
+        window.format(same),
+        "~ extra.about.more.n: 0 → 1",
+    ]
+    assert shown("diff", file, "0", "1", COLUMNS="80").splitlines()[2] == window.format("…" + "a" * 20)
+
+
 def test_two_turns_of_which_one_is_not_there_are_not_compared(file: Path) -> None:
     assert "has no turn x" in looked("diff", file, "x", "1").stderr
 

@@ -8,6 +8,7 @@ from itertools import groupby
 import msgspec
 
 from .._canonical.content import Json, Message
+from .._trace.diff import common_head
 from .._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
 from .._trace.texts import text_of
 from .._trace.turn import Turn
@@ -17,7 +18,9 @@ from .words import counted
 __all__ = ["show_diff"]
 
 _AROUND = 20
-"""Characters before an edit that are shown with it."""
+"""Characters before an edit, or before the place where two texts part, that are shown with it."""
+_DEEPEST = 4
+"""Objects in objects that are told field by field."""
 _MARKS = {"added": ("+", "green"), "dropped": ("-", "red"), "edited": ("~", "yellow")}
 
 
@@ -36,8 +39,11 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
                 page.line(*_changed(each))
     for line in _tool_lines(diff.tools):
         page.line(*line)
-    for name, (old, new) in diff.settings.items():
-        page.line(("~ ", "yellow"), f"{name}: {_json(old)} → {_json(new)}")
+    for path, pair in diff.settings.items():
+        for name, old, new in _fields(path, *pair):
+            if page.width is not None:
+                old, new = _from_where_they_part(old, new)
+            page.line(("~ ", "yellow"), f"{name}: {_json(old)} → {_json(new)}")
 
 
 def _same(group: list[MessageDiff]) -> Iterator[Piece]:
@@ -81,6 +87,25 @@ def _tool_lines(tools: ToolsDiff) -> Iterator[tuple[Piece, ...]]:
             yield (f"{mark} ", style), f"{counted(len(names), 'tool', 'tools')} {kind}: {', '.join(names)}"
     if tools.reordered:
         yield ("~ ", "yellow"), "the tools stand in another order"
+
+
+def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[str, Json, Json]]:
+    """What differs in a setting: of two objects the fields that do."""
+    inner: list[tuple[str, Json, Json]] = []
+    if isinstance(old, dict) and isinstance(new, dict) and depth < _DEEPEST:
+        for key in dict.fromkeys([*old, *new]):
+            if old.get(key) != new.get(key):
+                inner.extend(_fields(f"{name}.{key}", old.get(key), new.get(key), depth + 1))
+    yield from inner or [(name, old, new)]
+
+
+def _from_where_they_part(old: Json, new: Json) -> tuple[Json, Json]:
+    """Of two long texts what differs, and a little before it: a line has an edge."""
+    if isinstance(old, str) and isinstance(new, str):
+        start = common_head(old, new) - _AROUND
+        if start > 0:
+            return f"…{old[start:]}", f"…{new[start:]}"
+    return old, new
 
 
 def _json(value: Json) -> str:

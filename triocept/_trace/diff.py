@@ -25,7 +25,7 @@ from .texts import text_of
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["diff_of", "edit_of"]
+__all__ = ["common_head", "diff_of", "edit_of"]
 
 _NESTED = ("sampling", "reasoning", "extra")
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -100,8 +100,8 @@ def edit_of(old: Message, new: Message) -> Edit | None:
     if old.role != new.role:
         return None
     one, other = text_of(old), text_of(new)
-    head = _common_head(one, other)
-    tail = _common_head(one[head:][::-1], other[head:][::-1])
+    head = common_head(one, other)
+    tail = common_head(one[head:][::-1], other[head:][::-1])
     if one == other:
         return Edit(at="elsewhere", place=len(one))
     if 2 * (head + tail) < min(len(one), len(other)) or not head + tail:
@@ -110,7 +110,8 @@ def edit_of(old: Message, new: Message) -> Edit | None:
     return Edit(at=at, place=head, removed=one[head : len(one) - tail], added=other[head : len(other) - tail])
 
 
-def _common_head(one: str, other: str) -> int:
+def common_head(one: str, other: str) -> int:
+    """How many characters at the head are the same."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
