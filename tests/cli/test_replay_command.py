@@ -42,6 +42,13 @@ def test_a_recorded_run_answers_again(recorded: Path) -> None:
     assert f"▸ replay   {recorded}\n" in done.stderr
 
 
+def test_a_record_that_is_cut_is_said_to_be_so(recorded: Path) -> None:
+    lines = recorded.read_bytes().splitlines(keepends=True)
+    recorded.write_bytes(b"".join(lines[:-1]))  # the seal
+    done = run("--replay", recorded)
+    assert f"▸ replay   {recorded}; it is not sealed: turns of it may be missing\n" in done.stderr
+
+
 def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) -> None:
     done = run("--replay", recorded, texts=("c",))
     assert done.returncode == 1

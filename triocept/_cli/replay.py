@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,10 +47,10 @@ class ReplayFile:
     @property
     def what(self) -> str:
         """Which file, and how much of it."""
-        if self.until is None:
-            return str(self.path)
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
-        return f"{self.path}, until turn {turn}"
+        until = "" if turn is None else f", until turn {turn}"
+        missing = "" if self._trace.sealed else "; it is not sealed: turns of it may be missing"
+        return f"{self.path}{until}{missing}"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Handler]:
@@ -62,13 +62,13 @@ class ReplayFile:
         """
         async with AsyncExitStack() as stack:
             then = await stack.enter_async_context(self.then.open()) if self.then is not None else None
-            trace = self._trace()
             try:
-                replay = Replay(trace, until=self.until, then=then)
+                replay = Replay(self._trace, until=self.until, then=then)
             except LookupError as exc:
                 raise click.ClickException(f"--until: {exc}") from exc
             yield replay
 
+    @cached_property
     def _trace(self) -> Trace:
         traces = read_traces(self.path)
         if self.rollout is not None:
