@@ -267,7 +267,8 @@ def searched(said: Callable[[int], Response], n: int) -> Work:
     rollout = Rollout(n, said)
 
     def work() -> None:
-        fresh: Any = SimpleNamespaceWithRef(trace=rollout.trace)
+        records = SimpleNamespace(as_given=lambda turn: turn)
+        fresh: Any = SimpleNamespaceWithRef(trace=rollout.trace, records=records)
         restored(rollout.request, fresh, upstream="here", dialect=CHAT)
 
     return work
