@@ -111,3 +111,14 @@ def test_a_pipe_that_is_closed_early_leaves_no_traceback(file: Path) -> None:
             check=False,
         )
     assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_recorded_behind_something_else(tmp_path: Path, file: Path) -> None:
+    script = tmp_path / "replies.py"
+    script.write_text("replies = []\n")
+    done = triocept("demo", "--record", script)
+    assert done.returncode == 2
+    assert f"{script} is there, and is no trace file" in done.stderr.replace("\n", " ")
+    assert script.read_text() == "replies = []\n"
+    assert triocept("demo", "--record", file).returncode == 0
+    assert len(check(file).digests) == 2

@@ -88,7 +88,9 @@ async def _leave(world: World, step: Call, seen: Seen, call: Any, leaves: str) -
         await call.reset()
         return
     call.leave(step.how)
-    if step.how == "half" and step.way == "http1" and step.connection:  # nobody reads here: it goes in two steps
+    if (
+        step.how == "half" and step.way == "http1" and step.connection
+    ):  # nobody reads here: it goes in two steps
         await turns(step.turns)
         call.leave("close")
     elif step.how == "half" and step.way == "http1":  # it reads on, as some do

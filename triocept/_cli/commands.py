@@ -44,8 +44,22 @@ _script_option = click.option(
     help="What the model says: a Python file that defines 'replies', or a JSON list. "
     "Without it, every call is answered with one friendly sentence.",
 )
+
+
+def _checked_record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """A file of something else is not appended to."""
+    if path is not None and path.is_file():
+        with path.open("rb") as file:
+            if (head := file.read(len(_HEAD))) and head != _HEAD:
+                raise click.BadParameter(f"{path} is there, and is no trace file: nothing is appended to it")
+    return path
+
+
+_HEAD = b'{"type":"'
+"""How every line of a trace begins."""
 _record_option = click.option(
     "--record",
+    callback=_checked_record,
     type=click.Path(dir_okay=False, path_type=Path),
     help="Append every turn to this file, one JSON line each, before the agent sees the end of its answer.",
 )
@@ -143,7 +157,10 @@ def serve(
 
 @main.command()
 @click.option(
-    "--record", type=click.Path(dir_okay=False, path_type=Path), help="Append every turn to this file."
+    "--record",
+    callback=_checked_record,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append every turn to this file.",
 )
 def demo(record: Path | None) -> None:
     """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
