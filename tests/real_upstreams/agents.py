@@ -17,9 +17,9 @@ from triocept import AgentResult, Trace, Turn, Upstream, agents, open_upstream, 
 from .forwarding import base_of
 
 Executables = Callable[[str], Path]
-AGENTS = ("claude_code", "codex", "mini_swe_agent")
-STREAMING = ("claude_code", "codex")
-"""mini-swe-agent asks for whole answers."""
+AGENTS = ("claude_code", "codex", "mini_swe_agent", "mini_swe_agent, streaming")
+STREAMING = ("claude_code", "codex", "mini_swe_agent, streaming")
+"""mini-swe-agent asks for whole answers, unless it is told to speak Responses."""
 
 
 @dataclass
@@ -53,7 +53,11 @@ async def run_agent(agent: str, upstream: Upstream, folder: Path, executable: Pa
     work.mkdir()
     with trio.fail_after(200):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(upstream) as rollout:
-            launch = agents.agent(agent)(rollout, folder / "config", PROMPT, executable=str(executable))
+            name, _, streaming = agent.partition(", ")
+            options = {"dialect": "openai_responses"} if streaming else {}
+            launch = agents.agent(name)(
+                rollout, folder / "config", PROMPT, executable=str(executable), **options
+            )
             env = {"HOME": str(folder), "LITELLM_LOCAL_MODEL_COST_MAP": "True", **launch.env}
             result = await rollout.run_agent(launch.argv, env=env, cwd=work)
     print(result.stdout_text[-2000:], result.stderr_text[-2000:], rollout.trace, sep="\n")

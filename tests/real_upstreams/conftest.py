@@ -71,7 +71,7 @@ def executable_of() -> Callable[[str], Path]:
 
     def executable(agent: str) -> Path:
         try:
-            return installed(SOURCES[agent], agents_folder())
+            return installed(SOURCES[agent.partition(", ")[0]], agents_folder())
         except CannotInstall as exc:
             pytest.skip(str(exc))
 

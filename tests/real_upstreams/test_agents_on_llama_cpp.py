@@ -41,6 +41,8 @@ PAIRS = [
     pytest.param("codex", MESSAGES),
     pytest.param("mini_swe_agent", CHAT, marks=pytest.mark.ci),
     pytest.param("mini_swe_agent", MESSAGES),
+    pytest.param("mini_swe_agent, streaming", CHAT, marks=pytest.mark.ci),
+    pytest.param("mini_swe_agent, streaming", RESPONSES),
 ]
 
 

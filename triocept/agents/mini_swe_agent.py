@@ -1,25 +1,54 @@
-"""mini-swe-agent (measured: 2.4.6)."""
+"""mini-swe-agent (measured: 2.4.6, with litellm 1.110)."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from .._rollout.rollout import Rollout
-from ._launch import Directory, Launch, made
+from ._launch import Directory, Launch, made, write_json
 
 __all__ = ["mini_swe_agent"]
 
+_FOR_EVER = 2**32
+"""Seconds since the epoch: litellm asks a person to log in again where a key has no end, or is behind it."""
+
 
 def mini_swe_agent(
-    rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "mini"
+    rollout: Rollout,
+    directory: Directory,
+    prompt: str,
+    *,
+    executable: str = "mini",
+    dialect: Literal["openai_chat", "openai_responses"] = "openai_chat",
 ) -> Launch:
-    """`mini`, to its end without asking. It speaks chat completions, and does not stream.
+    """`mini`, to its end without asking.
 
-    Writes nothing; its trajectory goes into `directory`.
+    Its trajectory goes into `directory`.
+
+    Args:
+        dialect: what it is to speak. Chat completions are asked for whole: it has no switch for streams. Responses go
+            by litellm's `chatgpt` provider, which streams alone, puts instructions of Codex before the agent's own, and
+            reads the key from a file.
     """
+    env = {
+        "MSWEA_CONFIGURED": "true",
+        "MSWEA_COST_TRACKING": "ignore_errors",
+        "MSWEA_GLOBAL_CONFIG_DIR": str(made(directory) / "mini-swe-agent"),
+    }
+    argv = (executable, "-y", "--exit-immediately", "-t", prompt, "-m")
+    if dialect == "openai_chat":
+        return Launch(argv=(*argv, f"openai/{rollout.model}"), env=env)
+    key = {"access_token": rollout.api_key, "account_id": rollout.id, "expires_at": _FOR_EVER}
+    write_json(Path(directory) / "chatgpt" / "auth.json", key)
     return Launch(
-        argv=(executable, "-y", "--exit-immediately", "-t", prompt, "-m", f"openai/{rollout.model}"),
+        argv=(
+            *(*argv, f"chatgpt/{rollout.model}"),
+            *("-c", "mini.yaml", "-c", "model.model_class=litellm_response"),
+        ),
         env={
-            "MSWEA_CONFIGURED": "true",
-            "MSWEA_COST_TRACKING": "ignore_errors",
-            "MSWEA_GLOBAL_CONFIG_DIR": str(made(directory) / "mini-swe-agent"),
+            **env,
+            "CHATGPT_API_BASE": rollout.base_url("openai_responses"),
+            "CHATGPT_TOKEN_DIR": str(Path(directory) / "chatgpt"),
         },
     )
