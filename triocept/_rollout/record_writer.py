@@ -50,7 +50,7 @@ class RecordWriter:
     ) -> None:
         self._trace = trace
         self._redactor = Redactor(redaction)
-        self.writer = TraceWriter(trace, self._redactor)
+        self.writer: TraceWriter = TraceWriter(trace, self._redactor)
         """What is written of the trace beside its turns, by whoever has this."""
         self.recorder = recorder
         self._takes_entries = isinstance(recorder, EntryRecorder)

@@ -310,7 +310,7 @@ class TraceWriter:
 
     def __init__(self, trace: Trace, redactor: Redactor | None = None) -> None:
         self.trace = trace
-        self.redactor = redactor or Redactor()
+        self.redactor: Redactor = redactor or Redactor()
 
     def intern(self, request: Request) -> Request:
         """The request as it is recorded, its messages shared with those of earlier turns."""

@@ -50,7 +50,7 @@ class WireLog:
     def __init__(self, method: str, url: str, headers: Mapping[str, str]) -> None:
         self.method = method
         self.url = url
-        self.headers = dict(headers)
+        self.headers: dict[str, str] = dict(headers)
         self.body = b""
         self.closed: bool = False
         """Whether all that is to leave was taken: what leaves from here on is known."""

@@ -27,7 +27,7 @@ from ._spans import ROOT, SpanData, agent_span, conversation_key, service_span, 
 
 __all__ = ["OTelRecorder"]
 
-log = logging.getLogger("triocept.exports")
+log: logging.Logger = logging.getLogger("triocept.exports")
 
 PATIENCE = 5.0
 """Seconds for what is left to send when the endpoint closes."""

@@ -76,7 +76,8 @@ class Record:
         results: bool = False,
     ) -> None:
         self.trace = trace
-        normal = self.normal = Normal(mask_of(roots), results=results)
+        normal = Normal(mask_of(roots), results=results)
+        self.normal: Normal = normal
         conversations = trace.conversations
         self.turns: tuple[Recorded, ...] = tuple(
             Recorded(
