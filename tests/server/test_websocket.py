@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import openai.resources.responses
 import pytest
 import trio
 import trio.testing
@@ -461,6 +462,9 @@ async def test_an_endpoint_without_websockets_answers_426_which_sends_codex_to_p
 
 
 @pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager:DeprecationWarning")
+@pytest.mark.skipif(
+    not hasattr(openai.resources.responses.Responses, "connect"), reason="an SDK that has no websocket yet"
+)
 async def test_openais_own_sdk_speaks_it() -> None:
     def agent(rollout: Rollout) -> list[str]:
         texts = []
