@@ -1,0 +1,94 @@
+"""Faults as replies: each does to a call what its name says, whatever the agent speaks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pytest
+import trio
+
+from tests.asking import ask
+from triocept import Response, ToolCall, serve_endpoint
+from triocept.handlers import Fault
+
+
+async def test_a_status_is_an_error_of_the_dialect_with_what_it_was_given() -> None:
+    fault = Fault.status(429, retry_after=2, should_retry=True, headers={"x-ratelimit-reset": "1"})
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
+            answered = await ask(rollout)
+    assert answered.status_code == 429
+    assert answered.headers["retry-after"] == "2"
+    assert answered.headers["x-should-retry"] == "true"
+    assert answered.headers["x-ratelimit-reset"] == "1"
+    assert answered.json()["error"]["message"] == "Too Many Requests"
+    (turn,) = rollout.trace
+    assert turn.outcome == "refused"
+    assert turn.error is not None
+    assert turn.error.status == 429
+
+
+@pytest.mark.parametrize("when", [datetime.now(UTC) + timedelta(hours=1), timedelta(hours=1)])
+async def test_a_date_to_try_again_is_a_date_on_the_wire(when: datetime | timedelta) -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(Fault.status(503, retry_after=when)) as rollout:
+                answered = await ask(rollout)
+    said = parsedate_to_datetime(answered.headers["retry-after"])
+    assert timedelta(minutes=59) < said - datetime.now(UTC) <= timedelta(hours=1)
+
+
+async def test_an_answer_that_was_too_long_or_filtered_says_so() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(Fault.finish("length", "half an")) as rollout:
+                choice = (await ask(rollout)).json()["choices"][0]
+                assert choice["finish_reason"] == "length"
+                assert choice["message"]["content"] == "half an"
+            async with endpoint.open_rollout(Fault.finish("content_filter")) as rollout:
+                assert (await ask(rollout)).json()["choices"][0]["finish_reason"] == "content_filter"
+
+
+async def test_a_prompt_that_is_too_long_is_told_in_the_words_that_agents_know() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.context_length()) as rollout:
+            answered = await ask(rollout)
+    assert answered.status_code == 400
+    assert answered.json()["error"]["code"] == "context_length_exceeded"
+    assert "200001" in answered.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: Fault.status(200), "status"),
+        (lambda: Fault.status("429"), "status"),  # type: ignore[arg-type]
+        (lambda: Fault.status(429, retry_after=-1), "retry_after"),
+        (lambda: Fault.status(429, retry_after=datetime(2026, 1, 1)), "retry_after"),
+        (lambda: Fault.status(429, retry_after=timedelta(-1)), "retry_after"),
+        (lambda: Fault.context_length(5, 5), "tokens"),
+        (lambda: Fault.finish("end"), "reason"),  # type: ignore[arg-type]
+        (lambda: Fault.finish("length", 5), "answer"),  # type: ignore[arg-type]
+        (lambda: Fault.cut_arguments("x"), "call"),  # type: ignore[arg-type]
+        (lambda: Fault.cut_arguments(ToolCall("t", "")), "call"),
+        (lambda: Fault.cut_arguments(ToolCall("t", '{"a":1}'), after=7), "after"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused_where_it_is_made_and_names_the_argument(
+    make: Any, word: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"\b{word}\b"):
+        make()
+
+
+def test_a_fault_is_a_value() -> None:
+    fault = Fault.status(429, retry_after=1)
+    assert repr(fault) == "Fault.status(status=429, retry_after=1)"
+    assert fault == Fault.status(429, retry_after=1)
+    assert fault != Fault.status(429)
+    assert len({fault, Fault.status(429, retry_after=1)}) == 1
+    assert Fault.finish("length", Response.of("a")) == Fault.finish("length", Response.of("a"))
+    with pytest.raises(AttributeError, match="a fault is a value"):
+        fault.name = "other"
