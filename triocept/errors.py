@@ -12,7 +12,7 @@
     │   ├── Unanswered           a handler returned, and the exchange had none
     │   └── ExchangeAbandoned    the agent hung up
     ├── MissingPrice             a cost is limited, and nobody knows what a model costs
-    ├── ScriptExhausted          a scripted model was asked once more than it has replies
+    ├── ScriptExhausted          a scripted model was asked what it has no reply for
     ├── ReplayMiss               a replay was asked what its record does not have
     ├── RolloutClosed            the rollout has ended
     ├── EndpointCrashed          the server died by itself
@@ -241,7 +241,7 @@ class MissingPrice(TrioceptError):
 
 
 class ScriptExhausted(TrioceptError):
-    """A scripted model was asked once more than it has replies; the message shows the request."""
+    """A scripted model was asked what it has no reply for; the message shows the request, and the closest rules."""
 
 
 class ReplayMiss(TrioceptError):

@@ -2,7 +2,7 @@
 
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
-* `script`: a scripted model: the replies are written down beforehand.
+* `script`: a scripted model: its replies and rules are written down beforehand.
 * `replay`: what was recorded answers again. `replay_run`: in one live rollout. `replay_gate`: in the recorded order.
   `replay_answer`: verbatim. `replay_miss`: what it says where the record has nothing.
 * `faults`: what goes wrong on the wire, as replies.
@@ -12,19 +12,41 @@ from .faults import Fault
 from .limits import limits
 from .replay import Match, Replay, Timing, TurnName
 from .route import Choice, fallback, route
-from .script import Reply, ScriptedModel, read_script
+from .script import (
+    Conditions,
+    Reply,
+    Rule,
+    ScriptedModel,
+    ShadowedRule,
+    Stream,
+    Template,
+    When,
+    otherwise,
+    paced,
+    read_script,
+    when,
+)
 
 __all__ = [
     "Choice",
+    "Conditions",
     "Fault",
     "Match",
     "Replay",
     "Reply",
+    "Rule",
     "ScriptedModel",
+    "ShadowedRule",
+    "Stream",
+    "Template",
     "Timing",
     "TurnName",
+    "When",
     "fallback",
     "limits",
+    "otherwise",
+    "paced",
     "read_script",
     "route",
+    "when",
 ]

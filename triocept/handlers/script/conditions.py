@@ -1,0 +1,193 @@
+"""Which requests a rule is for.
+
+Rules:
+
+1. All that is said must hold. A text is looked for anywhere in what it is about; a compiled pattern is searched there.
+2. Nothing is kept from one request to the next: whether a rule matches is a matter of the request alone.
+3. What does not hold is said in words, with what stands there instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from inspect import iscoroutinefunction
+from typing import Literal, TypeAlias
+
+from ..._canonical.request import Request
+from ..._checks import check_callable, check_choice, check_str, check_type, named, takes
+from .words import called_names, offered_names, shown, system_text, user_text
+
+__all__ = ["Conditions", "OutputKind", "Wording", "is_of_model"]
+
+Wording: TypeAlias = str | re.Pattern[str]
+"""Part of a text, or a compiled pattern."""
+
+OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
+"""What an answer has to be: free text, any JSON object, or JSON that fits a schema."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What must hold of a request; None: it does not matter."""
+
+    text: Wording | None = None
+    """In the newest text of the user. It stands there still when results of tools have come behind it."""
+    system: Wording | None = None
+    """In the system and developer messages."""
+    model: Wording | None = None
+    """The name that the agent asks for, whole, a date behind it or not; of a pattern, in it."""
+    tool_result: Wording | bool | None = None
+    """In a result of a tool that came since the model spoke last; True: there is one; False: there is none."""
+    result_of: str | None = None
+    """A tool of this name was called, and its result came since the model spoke last."""
+    offered_tool: str | None = None
+    """A tool of this name is among those that the agent offers, called or not."""
+    output: OutputKind | None = None
+    """What the answer has to be."""
+    predicate: Callable[[Request], object] | None = None
+    """Says something true."""
+
+    def __post_init__(self) -> None:
+        for name in ("text", "system", "model"):
+            _check_wording(name, getattr(self, name))
+        if not isinstance(self.tool_result, bool):
+            _check_wording("tool_result", self.tool_result, "a str, a compiled pattern, True or False")
+        for name in ("result_of", "offered_tool"):
+            _check_name(name, getattr(self, name))
+        if self.output is not None:
+            check_choice("when: output", self.output, OutputKind)
+        _check_predicate(self.predicate)
+
+    def __bool__(self) -> bool:
+        """Whether anything must hold."""
+        return any(True for _ in self.said())
+
+    def __str__(self) -> str:
+        return ", ".join([f"{name}={_said(value)}" for name, value in self.said()])
+
+    def said(self) -> Iterator[tuple[str, object]]:
+        """The conditions, by name."""
+        for field in fields(self):
+            if (value := getattr(self, field.name)) is not None:
+                yield field.name, value
+
+    def holds(self, request: Request) -> bool:
+        return next(self.failures(request), None) is None
+
+    def failures(self, request: Request) -> Iterator[str]:
+        """What does not hold of a request, in words."""
+        for name, value in self.said():
+            if (failure := _LOOKS[name](value, request)) is not None:
+                yield failure
+
+
+def is_of_model(model: Wording, asked: str) -> bool:
+    """Whether `asked` is the model of this name, or a dated version of it (`gpt-5` is `gpt-5-2025-08-07`, too)."""
+    if isinstance(model, re.Pattern):
+        return model.search(asked) is not None
+    return asked.startswith(model) and _DATE.fullmatch(asked, len(model)) is not None
+
+
+_DATE = re.compile(r"(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d)?")
+"""As Anthropic, Google's cloud and OpenAI write it."""
+
+
+def _is_in(wording: Wording, text: str) -> bool:
+    return wording in text if isinstance(wording, str) else wording.search(text) is not None
+
+
+def _look_at_text(wording: Wording, request: Request) -> str | None:
+    text = user_text(request)
+    if text is None:
+        return "the user says nothing"
+    return None if _is_in(wording, text) else f"the user says {shown(text)}"
+
+
+def _look_at_system(wording: Wording, request: Request) -> str | None:
+    text = system_text(request)
+    return None if _is_in(wording, text) else f"the system prompt is {shown(text)}"
+
+
+def _look_at_model(model: Wording, request: Request) -> str | None:
+    return None if is_of_model(model, request.model) else f"the model is {request.model!r}"
+
+
+def _look_at_tool_result(wanted: Wording | bool, request: Request) -> str | None:
+    texts = [result.text for result in request.tool_results]
+    if not texts:
+        return None if wanted is False else "no result of a tool has come"
+    if wanted is True or (not isinstance(wanted, bool) and any(_is_in(wanted, text) for text in texts)):
+        return None
+    return f"the results are {', '.join(map(shown, texts))}"
+
+
+def _look_at_result_of(name: str, request: Request) -> str | None:
+    names = called_names(request)
+    if name in names:
+        return None
+    return f"the results are of {', '.join(names)}" if names else "no result of a tool has come"
+
+
+def _look_at_offered_tool(name: str, request: Request) -> str | None:
+    names = offered_names(request)
+    if name in names:
+        return None
+    return f"the tools offered are {', '.join(names)}" if names else "no tool is offered"
+
+
+def _look_at_output(kind: OutputKind, request: Request) -> str | None:
+    asked = request.output_format.kind if request.output_format is not None else "text"
+    return None if asked == kind else f"the output is to be {asked}"
+
+
+def _ask(predicate: Callable[[Request], object], request: Request) -> str | None:
+    return None if predicate(request) else f"{named(predicate)} says no"
+
+
+_LOOKS: dict[str, Callable[..., str | None]] = {
+    "text": _look_at_text,
+    "system": _look_at_system,
+    "model": _look_at_model,
+    "tool_result": _look_at_tool_result,
+    "result_of": _look_at_result_of,
+    "offered_tool": _look_at_offered_tool,
+    "output": _look_at_output,
+    "predicate": _ask,
+}
+
+
+def _check_wording(name: str, wording: object, what: str = "a str or a compiled pattern") -> None:
+    if wording is None:
+        return
+    check_type(f"when: {name}", wording, (str, re.Pattern), what)
+    if not isinstance(wording.pattern if isinstance(wording, re.Pattern) else wording, str):
+        raise TypeError(f"when: {name} is a pattern of a str, not of bytes")
+    if wording == "":
+        raise ValueError(f"when: {name} is empty, and would hold of everything")
+
+
+def _check_name(name: str, value: object) -> None:
+    if value is not None:
+        check_str(f"when: {name}", value)
+        if not value:
+            raise ValueError(f"when: {name} is empty, and no tool has that name")
+
+
+def _check_predicate(predicate: object) -> None:
+    if predicate is None:
+        return
+    check_callable("when: predicate", predicate, "a function of the request")
+    if iscoroutinefunction(predicate):
+        raise TypeError(
+            f"when: {named(predicate)} is async: a predicate looks at the request, and waits for nothing"
+        )
+    if isinstance(predicate, type) or not takes(predicate, 1):
+        raise TypeError(f"when: {named(predicate)} does not take one argument, the request")
+
+
+def _said(value: object) -> str:
+    if isinstance(value, re.Pattern):
+        return f"/{value.pattern}/"
+    return named(value) if callable(value) else shown(value)

@@ -1,0 +1,120 @@
+"""A scripted model: its replies and rules are written down beforehand.
+
+Rules:
+
+1. For each request the script is read from its top: the first thing in it that matches, and is not used up, answers. A
+   plain reply matches every request; a rule those that it says.
+2. A reply is given once, unless it is asked to be given again and again. Nothing is made up: a request for which there
+   is no reply is an error.
+3. Only the exchange that takes a reply moves the script on; an agent's hang-up while a pause runs gives it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from reprlib import repr as short
+from typing import final
+
+import trio
+
+from ..._canonical.request import Request
+from ..._rollout.exchange import Exchange
+from ...errors import ScriptExhausted
+from .conditions import Conditions
+from .miss import described_miss
+from .replies import NotAReply, Reply, check_reply, give, is_pause
+from .rules import Rule, When
+from .shadow import check_shadows
+from .source import Replies, Source, Taken
+
+__all__ = ["ScriptedModel"]
+
+
+@final
+class ScriptedModel:
+    """A handler that answers by a script.
+
+    For each request the script is read from its top: the first thing that matches it, and is not used up, answers. A
+    plain reply matches every request, and a rule (`when(…).reply(…)`) those that it says: so plain replies alone are
+    given in their order, and behind rules they answer what no rule does.
+
+    Args:
+        replies: see `Reply`; and rules.
+
+    Raises:
+        ScriptExhausted: from the exchange that finds no reply; its text shows the request, and why the closest rules
+            do not match.
+        TypeError: a reply is none of the things above, or a pause that nobody can wait; the text names its place. Or
+            the replies are no list.
+        ValueError: (`handlers.ShadowedRule`) something can never answer, since what stands before it answers all that
+            it could, again and again; the text has both places.
+    """
+
+    def __init__(self, replies: Iterable[Reply | Rule]) -> None:
+        if isinstance(replies, (str, bytes, Mapping, Rule)) or not isinstance(replies, Iterable):
+            raise TypeError(f"a script is a list of replies: ScriptedModel([{short(replies)}])")
+        self._sources: list[Source] = list(_sources(list(replies)))
+        self._total = self.remaining
+
+    @property
+    def remaining(self) -> int:
+        """How many replies are left, pauses not counted, nor what is given again and again."""
+        return sum(source.remaining for source in self._sources)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The replies that are left, in words: what each is, and where it stands. What is given again and again is not
+        among them, also if it was never given."""
+        return tuple([what for source in self._sources for what in source.unused()])
+
+    async def __call__(self, exchange: Exchange) -> None:
+        source, taken = self._take(exchange.request)
+        try:
+            await trio.sleep(taken.pause)
+        except trio.Cancelled:
+            source.give_back(taken)
+            raise
+        await give(taken.reply, exchange, taken.place)
+
+    def __repr__(self) -> str:
+        return f"<ScriptedModel: {self.remaining} of {self._total} replies left>"
+
+    def _take(self, request: Request) -> tuple[Source, Taken]:
+        for source in self._sources:
+            if (taken := source.take(request)) is not None:
+                return source, taken
+        misses = [miss for source in self._sources for miss in source.misses(request)]
+        raise ScriptExhausted(described_miss(request, misses, self._total))
+
+
+def _sources(items: list[Reply | Rule]) -> Iterator[Source]:
+    """The script in its order; plain replies that stand together are one source."""
+    found: list[tuple[str, Rule]] = []
+    numbered = groupby(enumerate(items), key=lambda item: isinstance(item[1], Rule))
+    for is_rule, group in numbered:
+        for place, rule, first in _rules(list(group)) if is_rule else _plain(list(group), len(items)):
+            found.append((place, rule))
+            yield Replies(rule, place=place, first=first)
+    check_shadows(found)
+
+
+def _rules(group: list[tuple[int, Reply | Rule]]) -> Iterator[tuple[str, Rule, None]]:
+    for number, rule in group:
+        assert isinstance(rule, Rule)
+        yield f"replies[{number}], {rule}", rule, None
+
+
+def _plain(group: list[tuple[int, Reply | Rule]], total: int) -> Iterator[tuple[str, Rule, int]]:
+    for number, reply in group:
+        if isinstance(reply, When):
+            raise NotAReply(f"replies[{number}] is {reply!r} without a reply: {reply!r}.reply(…)")
+        check_reply(reply, f"replies[{number}]")
+    first, last = group[0][0], group[-1][0]
+    replies = tuple([reply for _, reply in group if not isinstance(reply, Rule)])
+    if is_pause(replies[-1]) and last + 1 < total:
+        raise NotAReply(
+            f"replies[{last}] is a pause before a rule: it goes into it, .reply({replies[-1]}, …)"
+        )
+    name = f"replies[{first}]" if first == last else f"replies[{first}] to replies[{last}]"
+    yield f"{name}, given to every request", Rule(conditions=Conditions(), replies=replies), first

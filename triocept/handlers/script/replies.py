@@ -1,0 +1,144 @@
+"""What a script is made of, and how each kind of it is given to the agent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, TypeGuard, cast
+
+from ..._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.given import given_response
+from ..._canonical.request import Request
+from ..._canonical.response import Response
+from ..._checks import check_number
+from ..._rollout.exchange import Exchange
+from ...errors import Refusal
+from ..faults import Fault
+from .stream import Stream
+
+__all__ = ["NotAReply", "Reply", "check_replies", "check_reply", "give", "is_pause"]
+
+Scripted: TypeAlias = str | ToolCall | Response | Refusal | Stream | Fault | Sequence[str | ToolCall]
+Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[Scripted]]
+"""What a script is made of:
+
+* a `str`: text;
+* a `ToolCall`, or a list of them (and of texts): one response that holds them all;
+* a `Response`: as it is;
+* a `Stream`: in these pieces, at this pace;
+* a `Refusal`: the agent is refused;
+* a `Fault`: what it says goes wrong;
+* a number: a pause of so many seconds before the next reply;
+* a function of the `Request` that gives one of these (async or not), pauses excepted. `Template` is one.
+"""
+
+_PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
+_HANDLERS = (Stream, Fault)
+"""Replies that answer an exchange by themselves."""
+
+
+class NotAReply(TypeError):
+    """Something in a script is none of the things that a script is made of."""
+
+
+async def give(reply: Reply, exchange: Exchange, place: str) -> None:
+    """Answer by a reply that is no pause.
+
+    Raises:
+        Refusal: it is one.
+        NotAReply: a function gave something else.
+    """
+    said = await _resolve(reply, exchange.request, place)
+    if isinstance(said, Refusal):
+        raise said
+    if isinstance(said, _HANDLERS):
+        await said(exchange)
+    else:
+        await exchange.respond(_as_response(said))
+
+
+def is_pause(reply: object) -> TypeGuard[int | float]:
+    return isinstance(reply, (int, float)) and not isinstance(reply, bool)
+
+
+def _is_function(reply: object) -> bool:
+    return callable(reply) and not isinstance(reply, _HANDLERS)
+
+
+def check_replies(replies: Sequence[Reply], place: str) -> None:
+    """See whether a rule has something to say.
+
+    Raises:
+        NotAReply: it says nothing, or one of them is no reply.
+    """
+    if isinstance(replies, tuple) and len(replies) == 1 and isinstance(replies[0], (int, float)):
+        raise NotAReply(f"{place} has a pause, and no reply behind it")
+    for number, reply in enumerate(replies):
+        check_reply(reply, f"{place}: reply {number}")
+    if not replies or is_pause(replies[-1]):
+        raise NotAReply(f"{place} ends with no reply: give it one")
+
+
+def check_reply(reply: object, place: str) -> None:
+    """See whether it is a reply, or a pause.
+
+    Raises:
+        NotAReply: the text begins with `place`.
+    """
+    try:
+        if is_pause(reply):
+            check_number(f"{place}, a pause,", reply)
+    except ValueError as exc:
+        raise NotAReply(str(exc)) from None
+    if isinstance(reply, type):
+        raise NotAReply(f"{place} is the class {reply.__name__}: give one of it")
+    if isinstance(reply, (str, Refusal, *_HANDLERS)) or is_pause(reply):
+        return
+    if callable(reply):
+        _check_function(reply, place)
+    else:
+        _check_content(reply, place)
+
+
+def _check_content(reply: object, place: str) -> None:
+    is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
+    if not is_list and not isinstance(reply, (ToolCall, Response)):
+        raise NotAReply(
+            f"{place} is no reply: {reply!r}. A reply is a text, a ToolCall, a list of these, a Response, "
+            "a Stream, a Refusal, a Fault, a number (a pause), or a function of the request"
+        )
+    try:
+        given_response(_as_response(cast(Scripted, reply)))
+    except (TypeError, ValueError) as exc:
+        raise NotAReply(f"{place}: {exc}") from None
+
+
+def _check_function(function: Callable[..., object], place: str) -> None:
+    try:
+        takes = inspect.signature(function)
+    except (TypeError, ValueError):  # of a builtin: nobody knows
+        return
+    try:
+        takes.bind(None)
+    except TypeError as exc:
+        name = getattr(function, "__name__", repr(function))
+        raise NotAReply(f"{place}: {name}{takes} cannot be called with the request: {exc}") from None
+
+
+async def _resolve(reply: Reply, request: Request, place: str) -> Scripted:
+    if not callable(reply) or isinstance(reply, (Stream, Fault)):
+        assert not isinstance(reply, (int, float))
+        return reply
+    made = reply(request)
+    said: object = await made if inspect.isawaitable(made) else made
+    check_reply(said, place)
+    if is_pause(said) or _is_function(said):
+        raise NotAReply(f"{place} is a function, and gave {said!r}: no pause or function is meant here")
+    return cast(Scripted, said)
+
+
+def _as_response(said: Scripted) -> Response:
+    if isinstance(said, Response):
+        return said
+    parts = [said] if isinstance(said, (str, ToolCall)) else said
+    return Response.of(*parts)  # type: ignore[misc]

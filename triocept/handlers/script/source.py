@@ -1,0 +1,124 @@
+"""Where a scripted model takes its replies from: each source is for some requests, and knows what is left of it.
+
+Rules:
+
+1. A source gives a reply, or nothing: then the next one is asked.
+2. What is taken and not said, since the agent hung up before, is given back, unless more was taken meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..._canonical.request import Request
+from .conditions import Conditions
+from .replies import Reply, is_pause
+from .rules import Rule
+from .words import shown
+
+__all__ = ["Miss", "Replies", "Source", "Taken"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A reply that is about to be said."""
+
+    reply: Reply
+    pause: float
+    """Seconds before it."""
+    place: str
+    """What an error calls it."""
+    number: int
+    """Its place in its source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miss:
+    """Why a source has nothing for a request."""
+
+    source: str
+    """What the source is."""
+    why: tuple[str, ...]
+    """Each thing that does not hold."""
+    is_rule: bool = True
+    """Whether it chooses among requests."""
+
+
+class Source(Protocol):
+    """One of the things that a scripted model is made of."""
+
+    @property
+    def remaining(self) -> int:
+        """How many replies have to be given still; what is given again and again does not count."""
+
+    def take(self, request: Request) -> Taken | None: ...
+
+    def give_back(self, taken: Taken) -> None: ...
+
+    def unused(self) -> list[str]:
+        """What was not given, in words, without what is given again and again."""
+
+    def misses(self, request: Request) -> list[Miss]:
+        """Why it has nothing for this request."""
+
+
+class Replies:
+    """A rule, or plain replies that stand together: those are for every request."""
+
+    def __init__(self, rule: Rule, *, place: str, first: int | None = None) -> None:
+        """`first` is the number of the first of some plain replies in the script; None: it is a rule."""
+        self._rule = rule
+        self._place = place
+        self._first = first
+        self._next = 0
+
+    @property
+    def conditions(self) -> Conditions:
+        return self._rule.conditions
+
+    @property
+    def remaining(self) -> int:
+        return 0 if self._rule.endless else len(self._left())
+
+    def take(self, request: Request) -> Taken | None:
+        if (taken := self._peek()) is None or not self.conditions.holds(request):
+            return None
+        self._next = taken.number + 1
+        return taken
+
+    def give_back(self, taken: Taken) -> None:
+        if self._next == taken.number + 1:
+            self._next = taken.number
+
+    def unused(self) -> list[str]:
+        if self._rule.endless:
+            return []
+        return [f"{self._called(number)}: {shown(self._rule.replies[number])}" for number in self._left()]
+
+    def misses(self, request: Request) -> list[Miss]:
+        why = tuple(self.conditions.failures(request))
+        if self._peek() is None:
+            said = sum(not is_pause(reply) for reply in self._rule.replies)
+            why = (*why, f"all that it says ({said}) is said")
+        return [Miss(source=self._place, why=why, is_rule=bool(self.conditions))]
+
+    def _peek(self) -> Taken | None:
+        """What comes next, if the request is right."""
+        replies = self._rule.replies
+        start = self._next % len(replies) if self._rule.endless else self._next
+        pause = 0.0
+        for number in range(start, len(replies)):
+            reply = replies[number]
+            if not is_pause(reply):
+                return Taken(reply=reply, pause=pause, place=self._called(number), number=number)
+            pause += reply
+        return None
+
+    def _left(self) -> list[int]:
+        replies = self._rule.replies
+        return [number for number in range(self._next, len(replies)) if not is_pause(replies[number])]
+
+    def _called(self, number: int) -> str:
+        """What a reply is called."""
+        return f"{self._place}, reply {number}" if self._first is None else f"replies[{self._first + number}]"

@@ -1,0 +1,71 @@
+"""A text with words of the request in it. Nothing is run, and nothing is looked up but the names below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from string import Formatter
+from typing import final
+
+from ..._canonical.request import Request
+from ..._checks import check_str
+from .words import system_text, user_text
+
+__all__ = ["Template"]
+
+NAMES: dict[str, Callable[[Request], str]] = {
+    "text": lambda request: user_text(request) or "",
+    "system": system_text,
+    "tool_result": lambda request: request.tool_results[-1].text if request.tool_results else "",
+    "model": lambda request: request.model,
+    "dialect": lambda request: request.dialect,
+    "tools": lambda request: ", ".join([tool.name for tool in request.tools]),
+}
+"""What may stand between braces, and what it becomes."""
+
+
+@final
+class Template:
+    """A reply with words of the request in it: `Template("You said: {text}")`.
+
+    Between braces stand `text` (the newest text of the user), `system`, `tool_result` (the newest one's text), `model`,
+    `dialect` or `tools` (the names of those that are offered). What the request does not have is an empty text.
+    `{{` and `}}` are braces.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: there is something else between braces.
+    """
+
+    def __init__(self, text: str) -> None:
+        check_str("a Template's text", text)
+        self._text = text
+        self._pieces: tuple[tuple[str, str | None], ...] = tuple(_read(text))
+
+    def __call__(self, request: Request) -> str:
+        """The text, for this request."""
+        return "".join(
+            [before + (NAMES[name](request) if name is not None else "") for before, name in self._pieces]
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"Template({self._text!r})"
+
+
+def _read(text: str) -> list[tuple[str, str | None]]:
+    try:
+        pieces = list(Formatter().parse(text))
+    except ValueError as exc:
+        raise ValueError(f"Template({text!r}): {exc}; a brace is written twice: {{{{ }}}}") from None
+    for _, name, spec, conversion in pieces:
+        if name is not None and (name not in NAMES or spec or conversion):
+            raise ValueError(
+                f"Template({text!r}): between braces stands one of {', '.join(NAMES)}, and nothing else; "
+                "a brace is written twice: {{ }}"
+            )
+    return [(before, name) for before, name, _, _ in pieces]
