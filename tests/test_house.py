@@ -55,7 +55,7 @@ def names(text: str) -> set[str]:
     return set(re.findall(r"`([a-z_]\w*)`", text))
 
 
-@pytest.mark.parametrize("package", [*LISTED, "handlers", "exports"])
+@pytest.mark.parametrize("package", [*LISTED, "handlers", "exports", "testing"])
 def test_a_package_lists_its_rooms_and_no_others(package: str) -> None:
     text = docstring(HOUSE / package / "__init__.py")
     heads = re.findall(r"^\* ((?:`\w+`(?:, )?)+):", text, re.MULTILINE)

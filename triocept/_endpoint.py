@@ -165,6 +165,9 @@ class Endpoint:
                 turn says `abandoned`), or let it `finish` and keep the answer for the agent's retry.
             on_retry: whether an agent's re-send of a call that still runs, or whose answer it did not get, shares the
                 answer of the first (`join`, no second turn; the default), or is always an exchange of its own (`new`).
+            on_fault: what an error of the handler does to the rollout: `cancel` its body at once, which is the default;
+                or it can `stay` open until the body has ended, which raises the error then (`rollout.faults` has it
+                before). Until then all further calls get what the first got, a 500, and the handler is not called.
             concurrency: how many exchanges the handler gets at once; None: as many as come.
             recorder: where the turns go; None: where the endpoint's go. It is opened, and not closed: it may be that
                 of other rollouts, too.
@@ -195,7 +198,8 @@ class Endpoint:
                 Schema, the state is not of its type, ….
             trio.ClosedResourceError: the endpoint has ended.
             OSError: the recorder's file cannot be written; the text names it. Before the body has begun.
-            Exception: what the handler raised, bare. It has cancelled the body. If the body failed too: a group.
+            Exception: what the handler raised, bare. It has cancelled the body (see `on_fault`). If the body failed
+                too: a group.
             MissingPrice: `limits` has a cost, and a model was asked for that has no price. The body was cancelled.
             TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
         """

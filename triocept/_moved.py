@@ -21,6 +21,7 @@ MODULES = (
     "agents",
     "dialects",
     "exports",
+    "testing",
     "errors",
 )
 

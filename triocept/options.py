@@ -10,7 +10,7 @@ from ._rollout.budget import Limits
 from ._rollout.calls import OnRetry
 from ._rollout.clients import ClientConfig
 from ._rollout.exchange import Answerable
-from ._rollout.options import AgentOptions, OnHangup, RolloutOptions
+from ._rollout.options import AgentOptions, OnFault, OnHangup, RolloutOptions
 from ._upstream.tokens import TokenProfile
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "EndpointLimits",
     "EndpointOptions",
     "Limits",
+    "OnFault",
     "OnHangup",
     "OnLostEndpoint",
     "OnLostURL",

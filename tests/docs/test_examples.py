@@ -29,13 +29,14 @@ NOT_PROGRAMS = {
     "tiny_agent.py",  # the agent that the others run
     "tiny_engine.py",  # the server that train.py asks
     "test_application.py",  # run by pytest
+    "test_sync.py",  # likewise
     "agent_over_ssh.py",  # run by tests/reach, with a real sshd
 }
 ARGUMENTS = {
     "quickstart.py": ["claude", "-p", "fix the bug"],
 }
 NEEDS = {
-    "triocept[openai]": r"\bclient\(\s*\"openai_|^import openai",
+    "triocept[openai]": r"\bclient\(\s*\"openai_|^import openai|^from openai",
     "triocept[anthropic]": r"\bclient\(\s*\"anthropic_",
     "trustme": r"^import trustme",
     "pytest-trio": r"^import pytest",
@@ -106,8 +107,10 @@ def test_the_example_that_reads_reads_what_the_one_that_records_has_recorded(
         assert_runs(name, cwd=tmp_path, path=agents_path)
 
 
-def test_the_application_example_passes_under_pytest(tmp_path: Path) -> None:
-    options = ["-q", "-o", "trio_mode=true", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+@pytest.mark.parametrize(("name", "passed"), [("test_application.py", 4), ("test_sync.py", 1)])
+def test_the_application_example_passes_under_pytest(name: str, passed: int, tmp_path: Path) -> None:
+    mode = ["-o", "trio_mode=true"] if name == "test_application.py" else ["-p", "no:trio"]
+    options = ["-q", *mode, "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     argv = [
         "-m",
@@ -115,9 +118,9 @@ def test_the_application_example_passes_under_pytest(tmp_path: Path) -> None:
         "-c",
         str(tmp_path / "pytest.ini"),
         *options,
-        str(EXAMPLES / "test_application.py"),
+        str(EXAMPLES / name),
     ]
-    assert "4 passed" in run(argv, cwd=tmp_path)
+    assert f"{passed} passed" in run(argv, cwd=tmp_path)
 
 
 def test_every_example_is_tested() -> None:

@@ -46,6 +46,14 @@ class Arrivals:
             if not self._asked:
                 self._first.set()
 
+    def put_back(self, exchange: ExchangeCore) -> None:
+        """It was taken, and did not reach whoever asked: the next one gets it, before all others."""
+        if not (exchange.settled or self._closed):
+            exchange.handed_over = False
+            self._waiting[exchange] = None
+            self._waiting.move_to_end(exchange, last=False)
+            self._lot.unpark()
+
     def discard(self, exchange: ExchangeCore) -> None:
         """It has its outcome, and is not to be taken any more."""
         self._waiting.pop(exchange, None)

@@ -138,7 +138,7 @@ class ExchangeCore:
         self._wire = wire
         self._kept: Request | None = None
         self._notes: dict[str, Json] = {}
-        self._started_at = time.time()
+        self.started_at = time.time()
         self._start = trio.current_time()
         self._first_event: float | None = None
         self.outcome: Outcome | None = None
@@ -456,7 +456,7 @@ class ExchangeCore:
             rollout=self.rollout.id,
             run=self.rollout.trace.run,
             number=number,
-            at=self._started_at,
+            at=self.started_at,
             dialect=self.dialect,
             request=self.recorded_request(),
             agent=self.agent,
@@ -478,7 +478,7 @@ class ExchangeCore:
             error=error_of(outcome),
             conversation=self.claimed,
             attempt=self.attempt,
-            started_at=self._started_at,
+            started_at=self.started_at,
             first_event=self._first_event,
             duration=trio.current_time() - self._start,
             attended=self.answer.attended,

@@ -44,15 +44,18 @@ async def open_rollout(
     service = trio.CancelScope(shield=True)
 
     def fail(error: BaseException) -> None:
+        if not any(error is known for known in rollout.faults):
+            rollout.faults.append(error)
         errors.append(error)
-        body.cancel()
+        if not rollout.outlives(error):
+            body.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def serve() -> None:
         assert handler is not None
         with service:  # shielded: it answers until the body has unwound, cancelled or not
             try:
-                await run_workers(rollout, handler, concurrency, fail)
+                await run_workers(rollout, handler, concurrency, fail, rollout.outlives)
             except BaseException as exc:  # a Ctrl-C that landed in it
                 cancelled, error = split_cancelled(exc)
                 if error is not None:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 else:  # so that `get_type_hints` finds it, which that module is above
     _Rollout = ForwardRef("Rollout", module=f"{__package__}.rollout")
 
-__all__ = ["AgentOptions", "OnHangup", "RolloutOptions", "StopCondition", "UserSimulator"]
+__all__ = ["AgentOptions", "OnFault", "OnHangup", "RolloutOptions", "StopCondition", "UserSimulator"]
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
+
+OnFault: TypeAlias = Literal["cancel", "stay"]
+"""What a fault of the program does to its rollout: of its handler, of its recorder."""
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
@@ -48,6 +51,8 @@ class RolloutOptions(TypedDict, total=False):
     """What an agent's hang-up does to its exchange. None: `cancel`."""
     on_retry: OnRetry | None
     """What becomes of an agent's re-send of a call. None: `join`."""
+    on_fault: OnFault | None
+    """What a fault of the handler does to the rollout. None: `cancel`."""
     concurrency: int | None
     """How many exchanges the handler gets at once. None: as many as come."""
     recorder: Recorder | None

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, final, overload
 
 import trio
@@ -26,7 +27,7 @@ from .agent import Agent, check_agent_options, open_agent
 from .asking import ask, request_of
 from .clients import ClientConfig, open_client
 from .environment import provider_environment
-from .exchange import Exchange
+from .exchange import Exchange, core_of
 from .handler import Handler, awaiting, check_handler
 from .life import open_rollout
 from .options import AgentOptions, OnHangup, RolloutOptions
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["Rollout", "check_opening", "with_face"]
+__all__ = ["Rollout", "check_opening", "give_back", "unanswered", "with_face"]
 
 OpenAIName: TypeAlias = Literal["openai_chat", "openai_completions", "openai_responses"]
 SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
@@ -93,6 +94,21 @@ class Rollout(Given):
         A child that is stopped with its parent has its parent's reason.
         """
         return self.trace.stopped
+
+    @property
+    def faults(self) -> tuple[BaseException, ...]:
+        """What went wrong so far, each once: what its handler raised, say. The end of its block raises it."""
+        return tuple(self._core.faults)
+
+    @property
+    def calls(self) -> list[Request]:
+        """What its agent has asked so far, oldest first, as it is recorded; also what is not answered yet."""
+        turns = self.trace.turns
+        recorded = {turn.id for turn in turns}
+        waiting = [exchange for exchange in self._core.calls.open if exchange.id not in recorded]
+        asked = [(turn.started_at, turn.request) for turn in turns]
+        asked += [(exchange.started_at, exchange.recorded_request()) for exchange in waiting]
+        return [request for _, request in sorted(asked, key=itemgetter(0))]
 
     # What an agent needs to reach it
 
@@ -242,8 +258,8 @@ class Rollout(Given):
         parent's trace has its trace among its `children`. Its calls count against `limits`, and against those of its
         parent, too.
 
-        Keywords: id, model, on_hangup, on_retry, concurrency, recorder, tools, user, stop, state, state_type, redact,
-        metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. model, recorder, redact,
+        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
+        redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. model, recorder, redact,
         on_hangup, on_retry, record_increments and record_wire are the parent's, where they are left out.
 
         Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
@@ -414,6 +430,19 @@ class Rollout(Given):
         )
         await self._core.records.record_entry(score)
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+def give_back(rollout: Rollout, exchange: Exchange) -> None:
+    """Put an exchange back that was taken, and did not reach whoever asked for it."""
+    rollout._core.arrivals.put_back(core_of(exchange))
+
+
+def unanswered(rollout: Rollout) -> list[Request]:
+    """The calls that nobody answers, where no handler does: those that wait, and those whose agent has hung up."""
+    if rollout._core.handler is not None:
+        return []
+    gone = [turn.request for turn in rollout.trace if turn.outcome == "abandoned"]
+    return gone + [call.recorded_request() for call in rollout._core.calls.open if not call.settled]
 
 
 def with_face(core: RolloutCore) -> RolloutCore:

@@ -42,7 +42,7 @@ from .children import Children
 from .exchange import Exchange
 from .exchange_core import ExchangeCore
 from .handler import Handler, told_model
-from .options import OnHangup, RolloutOptions
+from .options import OnFault, OnHangup, RolloutOptions
 from .outcome import Failed, Outcome, Refused
 from .record_writer import RecordWriter
 from .registry import Registry
@@ -101,6 +101,7 @@ class RolloutCore:
         on_retry: OnRetry = _given(
             options.get("on_retry"), parent.calls.on_retry if parent is not None else "join"
         )
+        on_fault: OnFault = _given(options.get("on_fault"), "cancel")
         recorder = _given(options.get("recorder"), recorder)
         keeps = _given(options.get("record_increments"), parent is not None and parent.record_increments)
         keeps_wire = _given(options.get("record_wire"), parent is not None and parent.record_wire)
@@ -108,6 +109,7 @@ class RolloutCore:
         check_str("model", model)
         check_choice("on_hangup", on_hangup, OnHangup)
         check_choice("on_retry", on_retry, OnRetry)
+        check_choice("on_fault", on_fault, OnFault)
         redact = _given(options.get("redact"), parent.redaction if parent is not None else redaction)
         if redact is not None:
             check_type("redact", redact, Redaction, "a Redaction", 'Redaction([r"\\d{16}"])')
@@ -127,6 +129,9 @@ class RolloutCore:
         self.api_key: str = f"sk-triocept-{token_urlsafe(32)}"
         self.model: str = model
         self.on_hangup: OnHangup = on_hangup
+        self.on_fault: OnFault = on_fault
+        self.faults: list[BaseException] = []
+        """What went wrong so far, each once."""
         self.record_increments: bool = keeps
         self.record_wire: bool = keeps_wire
         self.budget: Budget | None = self._make_budget(limits, parent)
@@ -211,6 +216,10 @@ class RolloutCore:
             budget.end(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
+
+    def outlives(self, error: BaseException) -> bool:
+        """Whether it stays open though this went wrong. What ends programs, a Ctrl-C say, ends it all the same."""
+        return self.on_fault == "stay" and isinstance(error, Exception)
 
     def hold(self, reach: Reach) -> None:
         """See that there is such a reach, and keep in mind that its public URL was given away, if it is."""

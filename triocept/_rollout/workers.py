@@ -7,6 +7,8 @@ Rules:
    `outcome`.
 2. A handler that returns without an outcome has failed: `Unanswered`.
 3. An exchange that is settled from outside, by a hang-up or its rollout's end, cancels its handler, and nothing else.
+4. A handler that has failed is not called again. Where its rollout stays open (`on_fault="stay"`), all that still comes
+   has the outcome of the exchange in which it failed.
 """
 
 from __future__ import annotations
@@ -39,9 +41,14 @@ _MOST_IDLE = 128
 
 @trio.lowlevel.enable_ki_protection
 async def run_workers(
-    rollout: RolloutCore, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
+    rollout: RolloutCore,
+    handler: Handler,
+    concurrency: int | None,
+    on_error: Callable[[BaseException], None],
+    outlives: Callable[[BaseException], bool] = lambda error: False,
 ) -> None:
-    """Hand every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed.
+    """Hand every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed with what this
+    service does not outlive.
 
     What a handler raises is not raised here: `on_error` gets it the moment it is raised, before its agent can see that.
     An agent in the same program that fails in turn must not be taken for the cause, and nobody who is cancelled because
@@ -49,17 +56,21 @@ async def run_workers(
     """
     before, rollout.handler = rollout.handler, handler
     try:
-        await _serve(rollout, handler, concurrency, on_error)
+        await _serve(rollout, handler, concurrency, on_error, outlives)
     finally:
         rollout.handler = before
 
 
 async def _serve(
-    rollout: RolloutCore, handler: Handler, concurrency: int | None, on_error: Callable[[BaseException], None]
+    rollout: RolloutCore,
+    handler: Handler,
+    concurrency: int | None,
+    on_error: Callable[[BaseException], None],
+    outlives: Callable[[BaseException], bool],
 ) -> None:
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
-        workers = _Workers(nursery, rollout, handler, on_error, limit)
+        workers = _Workers(nursery, rollout, handler, on_error, outlives, limit)
         arrivals = rollout.arrivals
         if limit is None and not arrivals.taken_at_once:
             await arrivals.hand_all_to(workers.take)
@@ -88,12 +99,16 @@ class _Workers:
         rollout: RolloutCore,
         handler: Handler,
         on_error: Callable[[BaseException], None],
+        outlives: Callable[[BaseException], bool],
         limit: trio.Semaphore | None,
     ) -> None:
         self._nursery = nursery
         self._rollout = rollout
         self._handler: Callable[[Exchange], Awaitable[object]] = handler
         self._on_error = on_error
+        self._outlives = outlives
+        self._fault: BaseException | None = None
+        """What the handler has failed with."""
         self._limit = limit
         self._context = copy_context()
         self._waiting: deque[ExchangeCore] = deque()
@@ -136,7 +151,9 @@ class _Workers:
         """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
         exchange.worker = worker
         try:
-            if not exchange.settled:
+            if self._fault is not None:
+                await self._settle_by(exchange, self._fault)
+            elif not exchange.settled:
                 returned = await theirs(self._handler, self._rollout.shown(exchange))
                 if not exchange.settled:
                     raise Unanswered(_why_unanswered(exchange, returned))
@@ -170,9 +187,14 @@ class _Workers:
                 raise cancelled from None
         finally:
             if fault is not None:
-                self._nursery.cancel_scope.cancel()
+                self._take_fault(fault)
         if answer is not None:
             answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
+
+    def _take_fault(self, fault: BaseException) -> None:
+        self._fault = self._fault or fault
+        if not self._outlives(fault):
+            self._nursery.cancel_scope.cancel()
 
 
 _IN_HANDLER = "in the handler of rollout "

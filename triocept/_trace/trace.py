@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from types import MappingProxyType
 from typing import Any, final
 
@@ -27,7 +28,7 @@ from .service import ServiceCall
 from .table import MessageTable
 from .turn import OutcomeKind, Turn
 
-__all__ = ["Trace", "TraceWriter"]
+__all__ = ["Trace", "TraceWriter", "snapshot"]
 
 
 @final
@@ -384,6 +385,13 @@ class TraceWriter:
     def _check_open(self) -> None:
         if self.trace._sealed:
             raise RuntimeError(f"the trace of rollout {self.trace.rollout} is sealed")
+
+
+def snapshot(trace: Trace) -> Trace:
+    """The trace as it is now, its children's too: for another thread than that in which it grows."""
+    copied: Trace = copy(trace)
+    copied._children = [snapshot(child) for child in trace._children]
+    return copied
 
 
 def _restored(

@@ -1,0 +1,19 @@
+"""The model for tests and scripts that are not trio's: sync code, asyncio, any test runner.
+
+    with triocept.testing.be_the_model("hello") as model:
+        assert my_application.greet() == "hello"
+
+* `_model`: `be_the_model`. `_environment`: the process's, pointed at it.
+* `_endpoint`: `serve`: an endpoint in a thread of its own. `_rollout`, `_exchange`, `_stream`: what its program holds.
+* `_handlers`: whatever answers: what may block does so in a thread of its own. `_ending`: what is raised at the end.
+* `_loop`: the thread, in which trio runs. `_job`: what another thread asks of it. `_held`: contexts that are open in
+  it. `_elsewhere`: waiting for it in another event loop. `_blocked`: who blocks it.
+"""
+
+from ._endpoint import SyncEndpoint, serve
+from ._exchange import AnyHandler, SyncExchange
+from ._model import be_the_model
+from ._rollout import SyncRollout
+from ._stream import SyncStream
+
+__all__ = ["AnyHandler", "SyncEndpoint", "SyncExchange", "SyncRollout", "SyncStream", "be_the_model", "serve"]

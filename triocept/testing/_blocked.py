@@ -1,0 +1,41 @@
+"""Where a thread is that does not answer: the words for somebody who waits for it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import trio
+
+__all__ = ["place_of"]
+
+_OURS = (str(Path(__file__).parents[1]), str(Path(trio.__file__).parent))
+
+
+def place_of(thread: threading.Thread) -> str:
+    """The function in which a thread is, with file and line: the innermost that is the user's, else the innermost."""
+    frame = sys._current_frames().get(thread.ident or -1)
+    if frame is None:
+        return "a thread that has ended"
+    found = _first_of_user(frame) or frame
+    return f"{found.f_code.co_qualname} ({found.f_code.co_filename}:{found.f_lineno})"
+
+
+def _first_of_user(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame that is neither ours nor a library's."""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_OURS) and not _is_library(name):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _is_library(filename: str) -> bool:
+    return (
+        "site-packages" in filename
+        or filename.startswith("<frozen")
+        or Path(filename).is_relative_to(Path(threading.__file__).parent)
+    )

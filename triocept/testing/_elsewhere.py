@@ -1,0 +1,57 @@
+"""The wait for a job in another event loop: asyncio's, or a trio of the program's own."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import Any
+
+import trio
+
+from ._job import Job
+
+__all__ = ["ended", "runs_asyncio"]
+
+
+async def ended(job: Job[Any]) -> None:
+    """Wait until it has ended."""
+    if trio.lowlevel.in_trio_run():
+        await _ended_in_trio(job)
+    else:
+        await _ended_in_asyncio(job)
+
+
+async def _ended_in_trio(job: Job[Any]) -> None:
+    token, event = trio.lowlevel.current_trio_token(), trio.Event()
+
+    def wake() -> None:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(event.set)
+
+    job.when_done(wake)
+    await event.wait()
+
+
+async def _ended_in_asyncio(job: Job[Any]) -> None:
+    import asyncio  # which is running: others have no use for it, and it takes a while to load
+
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(event.set)
+
+    job.when_done(wake)
+    await event.wait()
+
+
+def runs_asyncio() -> bool:
+    """Whether asyncio runs in this very thread."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,159 @@
+"""How the block of a rollout ends: what went wrong is raised once, and hides nothing.
+
+Rules:
+
+1. What the handler raised is the cause, and the body's error (its SDK's 500, a failed assert) what came of it: the
+   handler's is raised, the other is its context. But what ends programs or tests (a Ctrl-C, `pytest.skip`) is no
+   consequence: it leaves as it is, with a note.
+2. What nobody has raised (a reply is left, a call was not answered) is an error of a body that has none; else a note.
+3. What was raised in the body already (`check`) is not raised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, final
+
+from .._canonical.request import Request
+from .._failures import keeping, raise_all
+from .._rollout.rollout import Rollout, unanswered
+from .._trace.trace import Trace, snapshot
+from ..handlers.script import describe
+from ._held import Held
+from ._loop import Loop
+
+__all__ = ["NO_CALL", "Life", "Script", "ending_with"]
+
+NO_CALL = (
+    "no call came at all: was the client built before the model, or with a base_url of its own? It reads the "
+    "environment when it is made; `model.client(dialect)` makes one that leads here"
+)
+
+
+class Script(Protocol):
+    """A handler that is to be used up."""
+
+    @property
+    def remaining(self) -> int:
+        """How many replies are left."""
+
+
+@final
+class Life:
+    """What becomes of a rollout, as another thread than the loop's may know it.
+
+    Args:
+        rollout: the rollout, which is open.
+        loop: in which it lives.
+        script: what has to be used up; None: nothing.
+    """
+
+    def __init__(self, rollout: Rollout, loop: Loop, script: Script | None) -> None:
+        self.closers: list[Callable[[], None]] = []
+        """What is to be closed with it."""
+        self.told: list[BaseException] = []
+        """What was raised already."""
+        self.rollout = rollout
+        self._loop = loop
+        self._script = script
+        self._closed = False
+
+    @property
+    def trace(self) -> Trace:
+        """A copy, which does not grow; all of it, once nothing is written to it any more."""
+        return self.rollout.trace if self._closed else self._loop.ask(snapshot, self.rollout.trace)
+
+    @property
+    def calls(self) -> list[Request]:
+        """What its agent has asked so far."""
+        return self.rollout.calls if self._closed else self._loop.ask(lambda: self.rollout.calls)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What is wrong so far, and was not raised."""
+        errors = [fault for fault in self.rollout.faults if not _among(fault, self.told)]
+        if not self.rollout.faults:
+            errors += map(AssertionError, self.complaints())
+        return errors
+
+    def complaints(self) -> list[str]:
+        """What nobody has raised, and is wrong all the same."""
+        if self.told:
+            return []
+        return [*self._left(), *self._unanswered()]
+
+    def close(self) -> None:
+        """The rollout is closed."""
+        self._closed = True
+        for close in self.closers:
+            close()
+
+    def _left(self) -> Iterator[str]:
+        left, calls = self._script.remaining if self._script is not None else 0, len(self.calls)
+        if left:
+            yield (
+                f"{left} {'reply is' if left == 1 else 'replies are'} left of the model's, after {calls} "
+                f"{'call' if calls == 1 else 'calls'}{'' if calls else f': {NO_CALL}'}"
+            )
+
+    def _unanswered(self) -> Iterator[str]:
+        if waiting := self._loop.ask(unanswered, self.rollout):
+            yield "\n".join(["nobody has answered these calls:", *map(describe, waiting)])
+
+
+@contextmanager
+def ending_with(life: Life, held: Held[Rollout]) -> Iterator[None]:
+    """End the rollout with the block."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except BaseException as exc:
+        errors = _close(life, held, exc)
+        if not errors:
+            raise
+        if not isinstance(exc, Exception):
+            for error in errors:
+                exc.add_note(f"triocept: the handler has failed, too: {error!r}")
+            raise
+        try:
+            raise_all(errors)
+        except BaseException as error:
+            error.__context__ = exc
+            raise
+    else:
+        raise_all(_close(life, held, None))
+
+
+def _close(life: Life, held: Held[Rollout], body: BaseException | None) -> list[BaseException]:
+    """Close it; what is to be raised."""
+    failed: list[BaseException] = []
+    with keeping(failed):
+        complaints = life.complaints() if not life.rollout.faults else []
+    raised: list[BaseException] = []
+    with keeping(raised):
+        held.close(body)
+    life.close()
+    known = [*life.told, body]
+    faults = [*life.rollout.faults, *_taken_apart(raised), *failed]
+    errors = [error for error in faults if not _among(error, known)]
+    if errors:
+        return errors
+    if body is None:
+        return [AssertionError(complaint) for complaint in complaints]
+    for complaint in complaints:
+        body.add_note(f"triocept: {complaint}")
+    return []
+
+
+def _taken_apart(errors: Iterable[BaseException]) -> Iterator[BaseException]:
+    """Without the group that a rollout's end makes of several."""
+    for error in errors:
+        if isinstance(error, BaseExceptionGroup):
+            yield from error.exceptions
+        else:
+            yield error
+
+
+def _among(error: BaseException, known: Iterable[BaseException | None]) -> bool:
+    return any(error is one for one in known)

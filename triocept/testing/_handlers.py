@@ -1,0 +1,95 @@
+"""Handlers of programs that are not the loop's: what is async runs in the loop, what is not in a thread of its own.
+
+Rules:
+
+1. A function that blocks, for ever too, blocks nobody else: not the loop, not another one, not the end of its rollout.
+2. What an abandoned thread still raises is in the log: its exchange has its outcome.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable
+from functools import partial, update_wrapper
+from reprlib import repr as short
+from typing import Any
+
+import trio
+
+from .._checks import named, takes
+from .._rollout.exchange import Exchange
+from .._rollout.handler import Handler, check_handler
+from ..errors import ExchangeError, RolloutClosed
+from ._exchange import AnyHandler, SyncExchange, is_async
+
+__all__ = ["in_loop"]
+
+log = logging.getLogger("triocept.testing")
+
+
+def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
+    """The handler as the loop runs it.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if is_async(handler) or not _is_plain(handler):
+        check_handler(handler)
+        return handler  # type: ignore[return-value]
+    limiter = trio.CapacityLimiter(math.inf)
+
+    async def in_thread(exchange: Exchange) -> None:
+        call = _Call(handler, twin(exchange))
+        try:
+            await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
+        finally:
+            call.abandoned = True
+
+    inner = handler.func if isinstance(handler, partial) else handler
+    return update_wrapper(in_thread, inner) if inspect.isroutine(inner) else in_thread
+
+
+class _Call:
+    """A function at work on an exchange, in a thread."""
+
+    def __init__(self, function: Callable[[Any], object], exchange: SyncExchange) -> None:
+        self.abandoned = False
+        self._function = function
+        self._exchange = exchange
+
+    def __call__(self) -> None:
+        try:
+            returned = self._function(self._exchange)
+        except BaseException as exc:
+            if self.abandoned and not isinstance(exc, (ExchangeError, RolloutClosed)):
+                log.warning("a handler has failed whose exchange was over", exc_info=exc)
+            raise
+        if returned is not None and not self._exchange.settled:
+            raise TypeError(_why_unanswered(self._function, returned))
+
+
+def _why_unanswered(function: object, returned: object) -> str:
+    if inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        return (
+            f"{named(function)} is a plain function, and gave something to await: a handler that awaits is "
+            "`async def handler(exchange)`"
+        )
+    return (
+        f"{named(function)} returned {short(returned)}, which is no answer: `exchange.respond(…)` gives one"
+    )
+
+
+def _is_plain(handler: object) -> bool:
+    """Whether it can be called with an exchange, and is neither a class nor a generator."""
+    inner: Any = handler
+    while isinstance(inner, partial):
+        inner = inner.func
+    if not callable(inner) or isinstance(inner, type):
+        return False
+    function = inner if inspect.isroutine(inner) else type(inner).__call__
+    generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    return not generates and takes(handler, 1)

@@ -1,0 +1,91 @@
+"""An async context that is open in the loop for as long as a block of another thread runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Generic, TypeVar, final
+
+import trio
+
+from ._job import Job
+from ._loop import Loop, over
+
+__all__ = ["Held", "holding"]
+
+T = TypeVar("T")
+
+
+@final
+class Held(Generic[T]):
+    """The context, in a task of its own: entered by `open`, left by `close`, with the error of whoever had it."""
+
+    def __init__(self, loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> None:
+        self._loop = loop
+        self._context = context
+        self._opened: Job[T] = Job()
+        self._closed: Job[bool] = Job()
+        self._leave = trio.Event()
+        self._error: BaseException | None = None
+
+    def open(self) -> T:
+        """Enter it.
+
+        Raises:
+            BaseException: what it raised; it is not open then. Else as `Loop.call`.
+        """
+        try:
+            self._closed.when_done(lambda: self._opened.fail(over()))
+            self._loop.submit(self._closed, self._run)
+            self._loop.wait(self._opened)
+            return self._opened.take()
+        except BaseException:
+            self._loop.give_up(self._closed)
+            raise
+
+    def close(self, error: BaseException | None) -> bool:
+        """Leave it; whether it has taken in `error`.
+
+        Raises:
+            BaseException: what it raised, `error` excepted.
+        """
+        if self._loop.is_forked:
+            return False
+        self._error = error
+        trace = error.__traceback__ if error is not None else None
+        try:
+            self._loop.soon(self._leave.set)
+            self._loop.wait(self._closed)
+            return self._closed.take()
+        finally:
+            if error is not None:
+                error.__traceback__ = trace  # without the frames of the loop
+
+    async def _run(self) -> bool:
+        try:
+            async with self._context as value:
+                self._opened.succeed(value)
+                await self._leave.wait()
+                if self._error is not None:
+                    raise self._error
+        except BaseException as exc:
+            if exc is self._error:
+                return False
+            if not isinstance(exc, trio.Cancelled):
+                self._opened.fail(exc)
+            raise
+        return self._error is not None
+
+
+@contextmanager
+def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
+    """Have it open for as long as the block runs; errors as of `Held`."""
+    held = Held(loop, context)
+    value = held.open()
+    try:
+        yield value
+    except BaseException as exc:
+        if not held.close(exc):
+            raise
+    else:
+        held.close(None)

@@ -1,0 +1,108 @@
+"""One thing that another thread has asked of the loop, and waits for.
+
+Rules:
+
+1. What a job has brought is taken by whoever waits, or given back (`on_lost`): a wait that is cut short by a Ctrl-C, or
+   by a cancellation of asyncio's, loses nothing.
+2. Who gives up cancels the work, and waits for its end no longer than it takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar, final
+
+import trio
+
+__all__ = ["Job"]
+
+T = TypeVar("T")
+
+
+@final
+class Job(Generic[T]):
+    """What was asked, and what became of it.
+
+    Args:
+        on_lost: gets what came when nobody waited for it any more.
+    """
+
+    def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
+        self.scope = trio.CancelScope()
+        """Around the work, in the loop."""
+        self._on_lost = on_lost
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self._values: list[T] = []
+        self._error: BaseException | None = None
+        self._abandoned = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._done.is_set()
+
+    def succeed(self, value: T) -> None:
+        """It has brought this; called once, in the loop, or `fail`."""
+        with self._lock:
+            if self._done.is_set():
+                return
+            if not self._abandoned:
+                self._values.append(value)
+            lost, callbacks = self._abandoned, self._end()
+        if lost and self._on_lost is not None:
+            self._on_lost(value)
+        _call_each(callbacks)
+
+    def fail(self, error: BaseException) -> None:
+        """It has failed."""
+        with self._lock:
+            if self._done.is_set():
+                return
+            self._error = error
+            callbacks = self._end()
+        _call_each(callbacks)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for its end, in a thread that is not the loop's; whether it has ended. A Ctrl-C ends the wait."""
+        return self._done.wait(timeout)
+
+    def when_done(self, callback: Callable[[], None]) -> None:
+        """Have this called once it has ended, in whatever thread; at once if it has."""
+        with self._lock:
+            if not self._done.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def take(self) -> T:
+        """What it has brought.
+
+        Raises:
+            BaseException: what it failed with.
+        """
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            return self._values[0]  # it stays: the wait may still be cut short
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more: what it has brought, or still brings, is given back."""
+        with self._lock:
+            self._abandoned = True
+            lost, self._values = self._values, []
+        for value in lost:
+            if self._on_lost is not None:
+                self._on_lost(value)
+
+    def _end(self) -> list[Callable[[], None]]:
+        self._done.set()
+        callbacks, self._callbacks = self._callbacks, []
+        return callbacks
+
+
+def _call_each(callbacks: list[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        callback()

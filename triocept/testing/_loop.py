@@ -1,0 +1,258 @@
+"""A thread in which trio runs, for programs that do not: what the others ask of it, and its end.
+
+Rules:
+
+1. The thread is a daemon, and no executor's: a program that ends, or whose loop hangs, is not kept by it.
+2. A limit of time is a scope in the loop, never a wait in the caller's thread: that would race with what arrives.
+3. Who waits is told when nothing can come any more: the loop has ended, or it is blocked, and then by whom.
+4. A process that was forked off has the object, and not the thread: it uses nothing of it, and `close` does nothing
+   there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar, final
+
+import trio
+
+from .._failures import keeping, split_cancelled
+from ._blocked import place_of
+from ._elsewhere import ended
+from ._job import Job
+
+__all__ = ["Loop", "over"]
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds in which a loop that is not blocked has answered."""
+ROUND = 2.0
+"""Seconds between two looks at whether it is."""
+
+
+@final
+class Loop:
+    """trio, in a thread of its own.
+
+    Args:
+        name: what the thread is called.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._nursery: trio.Nursery | None = None
+        self._opening: trio.CancelScope | None = None
+        self._stop = trio.Event()
+        self._closing = False
+        self._lock = threading.Lock()
+        self._jobs: set[Job[Any]] = set()
+        self._ended = False
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process was forked off from the one that the thread is in."""
+        return os.getpid() != self._pid
+
+    # Its life
+
+    @contextmanager
+    def running(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
+        """Run it, with `context` open in it, for as long as the block runs.
+
+        Raises:
+            BaseException: what `context` raised when it was opened or closed.
+            TimeoutError: the loop is blocked, and does not end.
+        """
+        opening: Job[T] = Job()
+        ending: Job[None] = Job()
+        self._thread = threading.Thread(
+            target=self._run, args=(context, opening, ending), name=self._name, daemon=True
+        )
+        try:
+            self._thread.start()
+            self.wait(opening)
+            value = opening.take()
+        except BaseException:
+            self.close(ending)
+            raise
+        try:
+            yield value
+        finally:
+            if not self.is_forked:
+                self.close(ending)
+                ending.take()
+
+    def close(self, ending: Job[None]) -> None:
+        """End what runs in it, and wait for that."""
+        if self._thread is None or self.is_forked:
+            return
+        self._closing = True
+        if self._token is not None:
+            with suppress(RuntimeError):  # it has ended
+                self.soon(self._end)
+        self.wait(ending)
+        self._thread.join(PATIENCE)
+
+    def _end(self) -> None:
+        if self._nursery is None and self._opening is not None:
+            self._opening.cancel()
+        self._stop.set()
+
+    def _run(self, context: AbstractAsyncContextManager[T, Any], opening: Job[T], ending: Job[None]) -> None:
+        """All of the thread."""
+        errors: list[BaseException] = []
+        with keeping(errors):
+            trio.run(self._main, context, opening)
+        with self._lock:
+            self._ended = True
+            jobs, self._jobs = self._jobs, set()
+        for job in jobs:
+            job.fail(over())
+        if not opening.is_done:
+            opening.fail(errors.pop() if errors else over())
+        if errors:
+            ending.fail(errors[0])
+        else:
+            ending.succeed(None)
+
+    async def _main(self, context: AbstractAsyncContextManager[T, Any], opening: Job[T]) -> None:
+        self._opening = opening.scope
+        self._token = trio.lowlevel.current_trio_token()
+        if self._closing:  # before there was a loop to be told so
+            self._end()
+        with opening.scope:
+            async with context as value, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                opening.succeed(value)
+                await self._stop.wait()
+                nursery.cancel_scope.cancel()
+
+    # What is asked of it
+
+    def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Call an async function in the loop, and wait for what it gives.
+
+        Raises:
+            BaseException: what it raised; or a Ctrl-C, which cancels it.
+            RuntimeError: the loop has ended, or is another process's.
+            TimeoutError: it is blocked.
+        """
+        return self.do(Job[T](), function, *args)
+
+    def ask(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function that is not async in the loop; errors as of `call`."""
+
+        async def asked() -> T:
+            return function(*args)
+
+        return self.call(asked)
+
+    def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """As `call`, with a job that gives back what came when nobody waited any more."""
+        try:
+            self.submit(job, function, *args)
+            self.wait(job)
+            return job.take()
+        except BaseException:
+            self.give_up(job)
+            raise
+
+    async def do_async(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """As `do`, for a task of asyncio's, or of a trio in another thread: its cancellation cancels the job."""
+        try:
+            self.submit(job, function, *args)
+            await ended(job)
+            return job.take()
+        except BaseException:
+            job.abandon()
+            with suppress(RuntimeError):
+                self.soon(job.scope.cancel)
+            raise
+
+    def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
+        """Begin a job; errors as of `call`."""
+        self._check()
+        with self._lock:
+            if self._ended:
+                raise over()
+            self._jobs.add(job)
+        self.soon(partial(self._begin, job, function, args))
+
+    def give_up(self, job: Job[Any]) -> None:
+        """Nobody waits for it any more: it is cancelled."""
+        job.abandon()
+        if not job.is_done and not self.is_forked:
+            try:
+                self.soon(job.scope.cancel)
+            except RuntimeError:  # it has ended
+                return
+            job.wait(PATIENCE)
+
+    def _begin(self, job: Job[T], function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(self._work, job, function, args)
+
+    async def _work(self, job: Job[T], function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
+        errors: list[BaseException] = []
+        with keeping(errors), job.scope:
+            job.succeed(await function(*args))
+        with self._lock:
+            self._jobs.discard(job)
+        cancelled, error = split_cancelled(errors[0]) if errors else (None, None)
+        job.fail(error or over())  # unless it has succeeded
+        if cancelled is not None:
+            raise cancelled
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have this called in the loop; RuntimeError: it has ended."""
+        if self._token is None:
+            raise over()
+        try:
+            self._token.run_sync_soon(function)
+        except trio.RunFinishedError:
+            raise over() from None
+
+    def _check(self) -> None:
+        if self.is_forked:
+            raise RuntimeError(
+                f"the endpoint runs in process {self._pid}, and this one ({os.getpid()}) was forked off from it: it "
+                "can call the endpoint as any client can, and cannot hold its rollouts"
+            )
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "this is the endpoint's own thread, which would wait for itself: an async handler awaits what the "
+                "`Exchange` that it is given has, and a plain function runs in a thread of its own"
+            )
+
+    def wait(self, job: Job[Any]) -> None:
+        """Wait for the end of a job, for as long as the loop is alive; errors as of `call`."""
+        while not job.wait(ROUND):
+            answered = threading.Event()
+            try:
+                self.soon(answered.set)
+            except RuntimeError:
+                if job.wait(PATIENCE):
+                    return
+                raise
+            if not answered.wait(PATIENCE) and not job.is_done:
+                raise TimeoutError(self._why_blocked())
+
+    def _why_blocked(self) -> str:
+        assert self._thread is not None
+        return (
+            f"for {PATIENCE:g} s the endpoint has not answered: its loop is blocked in {place_of(self._thread)}. A "
+            "handler that blocks is a plain function, not an async one: it runs in a thread of its own then"
+        )
+
+
+def over() -> RuntimeError:
+    """What is told who comes after the end."""
+    return RuntimeError("the endpoint has ended: this came after its block")
