@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, final
 
@@ -19,7 +19,7 @@ from .._canonical.request import Request
 from .._failures import keeping, raise_all
 from .._rollout.rollout import Rollout, unanswered
 from .._trace.trace import Trace, snapshot
-from ..handlers.script import describe
+from ..handlers.script.miss import described_request
 from ._held import Held
 from ._loop import Loop
 
@@ -35,8 +35,8 @@ class Script(Protocol):
     """A handler that is to be used up."""
 
     @property
-    def remaining(self) -> int:
-        """How many replies are left."""
+    def unused(self) -> Sequence[str]:
+        """The replies that are left, in words."""
 
 
 @final
@@ -90,16 +90,15 @@ class Life:
             close()
 
     def _left(self) -> Iterator[str]:
-        left, calls = self._script.remaining if self._script is not None else 0, len(self.calls)
+        left, calls = self._script.unused if self._script is not None else (), len(self.calls)
         if left:
-            yield (
-                f"{left} {'reply is' if left == 1 else 'replies are'} left of the model's, after {calls} "
-                f"{'call' if calls == 1 else 'calls'}{'' if calls else f': {NO_CALL}'}"
-            )
+            what = f"{len(left)} {'reply is' if len(left) == 1 else 'replies are'} left of the model's"
+            hint = "" if calls else f" ({NO_CALL})"
+            yield "\n".join([f"{what}, after {calls} {'call' if calls == 1 else 'calls'}{hint}:", *left])
 
     def _unanswered(self) -> Iterator[str]:
         if waiting := self._loop.ask(unanswered, self.rollout):
-            yield "\n".join(["nobody has answered these calls:", *map(describe, waiting)])
+            yield "\n".join(["nobody has answered these calls:", *map(described_request, waiting)])
 
 
 @contextmanager
