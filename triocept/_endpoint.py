@@ -19,9 +19,11 @@ from ._limits import EndpointLimits
 from ._process.watcher import Watcher, open_watcher
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
+from ._rollout.embedding import Embed, check_embed
 from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler
 from ._rollout.life import open_rollout
+from ._rollout.moderation import Moderate, check_moderate
 from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.registry import Registry
@@ -70,6 +72,8 @@ class Endpoint:
         redact: Redaction | None,
         advertise: str | None = None,
         limits: EndpointLimits = LIMITS,
+        embed: Embed | None = None,
+        moderate: Moderate | None = None,
     ) -> None:
         self.id: str = f"e_{token_hex(8)}"
         """What its `/health` says, so that a URL can be seen to lead here. No secret."""
@@ -91,6 +95,8 @@ class Endpoint:
         self._watcher = watcher
         self._recorder = recorder
         self._redact = redact
+        self._embed = embed
+        self._moderate = moderate
 
     @property
     def url(self) -> str:
@@ -179,6 +185,10 @@ class Endpoint:
             state: what `GET` and `PUT …/state` share with tools elsewhere, under `rollout.state_key`: its first value.
                 None, and no `state_type`: there is no state.
             state_type: what every value of it has to be; None: what the first one is.
+            embed: a function of this program, async or not, that is given texts and gives a vector for each, where an
+                agent wants embeddings; None: the endpoint's.
+            moderate: likewise, and gives what was found in each: True, categories, or scores by category; None: the
+                endpoint's.
             redact: what is taken out of all that is recorded, beside keys; None: what the endpoint's says.
             metadata: what is known of it, JSON by name: a task, a seed, a policy. It goes into its trace and its file.
             record_increments: whether each turn keeps in which pieces its answer came, and when (`turn.increments`), so
@@ -215,6 +225,8 @@ class Endpoint:
             options,
             recorder=self._recorder,
             redaction=self._redact,
+            embed=self._embed,
+            moderate=self._moderate,
         )
         return with_face(core)
 
@@ -238,6 +250,8 @@ async def serve_endpoint(
     on_lost_url: OnLostURL = "raise",
     limits: EndpointLimits = LIMITS,
     dialects: Iterable[Dialect] = (),
+    embed: Embed | None = None,
+    moderate: Moderate | None = None,
     own_http1: bool = True,
     http2: bool = False,
     websocket: bool = True,
@@ -270,6 +284,10 @@ async def serve_endpoint(
         dialects: spoken beside those of the package, and beside those that installed packages bring (the entry points
             `triocept.dialects`; one that cannot be loaded is a warning in the log). `triocept.dialects` says how to
             write one.
+        embed: gives texts their vectors, in every rollout that has no `embed` of its own: a function of texts, async or
+            not. It stands for a model: what it raises is its rollout's owner's to hear. None: vectors of unit length,
+            made of the words: equal texts have equal ones, and those that share words are near.
+        moderate: says what is found in texts, likewise; None: nothing is.
         http2: whether HTTP/2 is spoken beside HTTP/1.1. No known agent needs it.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
@@ -294,6 +312,7 @@ async def serve_endpoint(
 
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
+    _check_functions(embed, moderate)
     for name, value in (("own_http1", own_http1), ("http2", http2), ("websocket", websocket)):
         check_bool(name, value)
     check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
@@ -320,6 +339,8 @@ async def serve_endpoint(
                 redact=redact,
                 advertise=advertise,
                 limits=limits,
+                embed=embed,
+                moderate=moderate,
             )
             server = Server(
                 listener,
@@ -389,6 +410,10 @@ class EndpointOptions(TypedDict, total=False):
     """What the endpoint puts up with: `EndpointLimits()`, unless said otherwise."""
     dialects: Iterable[Dialect]
     """Spoken beside those of the package: none, unless said otherwise."""
+    embed: Embed | None
+    """Gives texts their vectors. None: they are made of the words."""
+    moderate: Moderate | None
+    """Says what is found in texts. None: nothing is."""
     own_http1: bool
     """Whether model calls on HTTP/1.1 go straight to their rollout: True, unless said otherwise."""
     http2: bool
@@ -405,7 +430,7 @@ async def run_endpoint(
     `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
-    dialects, own_http1, http2, websocket; see `serve_endpoint`.
+    dialects, embed, moderate, own_http1, http2, websocket; see `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:
@@ -475,6 +500,13 @@ def _check_numbers(host: str, port: int, max_body: int, grace: float, limits: En
     check_number("grace", grace)
     hint = "Limits are open_rollout's" if isinstance(limits, Limits) else "EndpointLimits(connections=…)"
     check_type("limits", limits, EndpointLimits, "an EndpointLimits", hint)
+
+
+def _check_functions(embed: Embed | None, moderate: Moderate | None) -> None:
+    if embed is not None:
+        check_embed(embed)
+    if moderate is not None:
+        check_moderate(moderate)
 
 
 def _check_reach(

@@ -64,6 +64,7 @@ WRONG_TYPES: dict[str, Any] = {
     "lost_status": "404",
     "no_route": 404,
     "side_routes": None,
+    "not_served": "/images",
     "key_variable": None,
     "sdk": "openai",
 }
@@ -100,6 +101,9 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("default_headers", {"x y": "1"}),
     ("default_headers", {"X-Y": "1", "x-y": "2"}),
     ("default_headers", {"host": "example.org"}),
+    ("not_served", ("images",)),
+    ("not_served", ("/images/<a>/<a>",)),
+    ("not_served", ("/tools",)),
     ("key_variable", ""),
     ("key_variable", "A B"),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from scenarios import PIXEL, errors, raised, run, sunny
 
 RESPONSES = sys.argv[1] == "responses"
@@ -69,6 +69,15 @@ async def broken(name: str) -> Any:
     return await raised(lambda: stream(name, once))
 
 
+async def embeddings(name: str) -> Any:
+    """Without the table of its tokenizer, which it would fetch from the network."""
+    embedder = OpenAIEmbeddings(model="text-embedding-3-small", check_embedding_ctx_length=False)
+    question = await embedder.aembed_query("refund policy")
+    near, far = await embedder.aembed_documents(["Our policy of refunds.", "Bananas ripen."])
+    cosines = [sum(a * b for a, b in zip(question, each, strict=True)) for each in (near, far)]
+    return {"size": len(question), "nearer": cosines[0] > cosines[1]}
+
+
 run(
     {
         "whole": whole,
@@ -78,6 +87,7 @@ run(
         "object": an_object,
         "errors": all_errors,
         "broken": broken,
+        "embeddings": embeddings,
         "retry": whole,
         "silence": stream,
     }

@@ -36,6 +36,7 @@ EXPECTED: dict[str, Any] = {
     "abort": {"text": "half"},
     "agent": {"text": "It is sunny."},
     "silence": HELLO,
+    "embeddings": {"size": 1536, "nearer": True},
 }
 
 CORE = "whole stream errors broken retry abort silence"
@@ -66,7 +67,7 @@ LITELLM_ERRORS = [min(status, 500) for status in STATUSES]  # it has one class f
 AI = f"{CORE} image reasoning 'reasoning streamed' tools 'tools streamed' object 'object streamed'"
 LITELLM = "whole stream reasoning image tools 'tools streamed' object errors broken silence"
 PYDANTIC = "whole stream image tools 'tools streamed' object errors broken retry silence"
-LANGCHAIN = "whole stream image tools object errors broken retry silence"
+LANGCHAIN = "whole stream image tools object errors broken embeddings retry silence"
 
 # Program, its arguments, its scenarios, and what it makes otherwise than the others.
 PROGRAMS: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -166,6 +167,9 @@ def test_an_sdk_makes_of_each_answer_what_it_says(
             ]
         case "count":
             assert not turns
+        case "embeddings":
+            assert not turns
+            assert [call.kind for call in played.trace.services] == ["embeddings"] * 2
         case _:
             assert outcomes == ["answered"]
     if scenario in ("stream", "helper") or scenario.endswith("streamed"):

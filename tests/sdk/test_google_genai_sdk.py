@@ -308,3 +308,20 @@ async def test_a_stream_that_fails_in_the_middle_raises(kind: str) -> None:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
             await play(rollout, kind, scenario)
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
+
+
+async def test_embeddings_of_one_text_and_of_several(kind: str) -> None:
+    async def scenario(client: Any) -> None:
+        one = await client.models.embed_content(model="gemini-embedding-001", contents="hello")
+        several = await client.models.embed_content(
+            model="gemini-embedding-001",
+            contents=["hello", "there"],
+            config=types.EmbedContentConfig(output_dimensionality=16, task_type="RETRIEVAL_QUERY"),
+        )
+        assert [len(each.values) for each in one.embeddings] == [1536]
+        assert [len(each.values) for each in several.embeddings] == [16, 16]
+
+    with trio.fail_after(60):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            await play(rollout, kind, scenario)
+    assert [call.name for call in rollout.trace.services] == ["gemini-embedding-001"] * 2

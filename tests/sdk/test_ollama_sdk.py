@@ -106,3 +106,16 @@ async def test_an_error_has_its_status_and_its_words(stream: bool) -> None:
             if stream:
                 _ = [part async for part in answer]
     assert raised.value.status_code == 503
+
+
+async def test_embeddings_in_both_of_its_ways() -> None:
+    async with opened() as (rollout, client):
+        one = await client.embed("nomic-embed-text", "hello")
+        several = await client.embed("nomic-embed-text", ["hello", "there"], dimensions=16)
+        old = await client.embeddings("nomic-embed-text", "hello")
+        with pytest.raises(ollama.ResponseError, match="there is no /api/generate here") as raised:
+            await client.generate("m", "hello")
+    assert [len(vector) for vector in several.embeddings] == [16, 16]
+    assert list(one.embeddings[0]) == list(old.embedding)
+    assert raised.value.status_code == 501
+    assert [call.name for call in rollout.trace.services] == ["nomic-embed-text"] * 3

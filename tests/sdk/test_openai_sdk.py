@@ -380,3 +380,44 @@ async def test_a_client_that_closes_its_stream_abandons_the_turn(kind: str) -> N
                 await waiting.wait()
     assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
     assert rollout.trace[0].response.text == "half"
+
+
+async def test_embeddings_and_moderations(kind: str) -> None:
+    """The SDK asks for base64 unasked, and makes floats of it."""
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            async with open_client(rollout, "openai_chat", kind) as client:
+                ask: Any = {
+                    "model": "text-embedding-3-small",
+                    "input": ["refund policy", "policy of refunds"],
+                }
+                unasked = await client.embeddings.create(**ask)
+                floats = await client.embeddings.create(**ask, encoding_format="float", dimensions=256)
+                packed = await client.embeddings.create(**ask, encoding_format="base64", dimensions=256)
+                tokens = await client.embeddings.create(model="m", input=[[15339, 1917]])
+                moderated = await client.moderations.create(
+                    input=[
+                        {"type": "text", "text": "hello"},
+                        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+                    ]
+                )
+    assert [len(each.embedding) for each in unasked.data] == [1536, 1536]
+    assert [len(each.embedding) for each in floats.data] == [256, 256]
+    assert isinstance(packed.data[0].embedding, str)
+    assert unasked.usage.prompt_tokens == 7
+    assert tokens.usage.prompt_tokens == 2
+    assert [result.flagged for result in moderated.results] == [False]
+    assert moderated.results[0].categories.violence is False
+    assert [call.kind for call in rollout.trace.services] == ["embeddings"] * 4 + ["moderations"]
+    assert rollout.trace.services[0].arguments["encoding_format"] == "base64"
+
+
+async def test_what_is_not_served_is_one_error_and_no_retry(kind: str) -> None:
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+            async with open_client(rollout, "openai_chat", kind) as client:
+                with pytest.raises(openai.InternalServerError, match="there is no") as raised:
+                    await client.images.generate(prompt="a cat")
+                with pytest.raises(openai.BadRequestError, match="input: must not be empty"):
+                    await client.embeddings.create(model="m", input=[])
+    assert raised.value.status_code == 501

@@ -244,11 +244,6 @@ async def test_steering_is_told_that_it_failed_and_the_socket_goes_on() -> None:
         ),
         (f"/v1{MESSAGES}", "its base URL ends in /v1 once too often"),
         ("/v1/v1", "its base URL ends in /v1 once too often"),
-        (
-            "/v1/embeddings",
-            "no /v1/embeddings here: this endpoint answers model calls, and has no embeddings",
-        ),
-        ("/embeddings", "has no embeddings"),
     ],
 )
 async def test_a_path_that_is_not_here_says_why_where_that_is_known(path: str, words: str) -> None:

@@ -17,7 +17,8 @@
 * `retries`: whether a call is another one's repetition. `alike`: which of those that run it repeats.
 * `event_loop`: that it is trio's.
 * `clients`: the official SDKs' clients, pointed at a rollout.
-* `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model.
+* `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model. `embedding`, `moderation`,
+  `functions`: what the program's own functions are asked, or what is answered without.
 * `agent`: an agent at work, its process and its calls. `environment`: what tells it where its model is.
 
 A program holds faces, everybody in here cores: their names begin with no underscore, and nobody else sees them.

@@ -12,6 +12,8 @@ from .._trace.recorder import Recorder
 from .._trace.redaction import Redaction
 from .budget import Limits
 from .calls import OnRetry
+from .embedding import Embed
+from .moderation import Moderate
 from .services import Said
 from .tools import ToolLike
 
@@ -40,7 +42,7 @@ class RolloutOptions(TypedDict, total=False):
     """The keywords of `open_rollout` and `open_child`, as `Unpack[RolloutOptions]` types them.
 
     What is left out or None is as said here. Of a child, `model`, `recorder`, `redact`, `on_hangup`, `on_retry`,
-    `record_increments` and `record_wire` are then its parent's; all else is as of any rollout.
+    `record_increments`, `record_wire`, `embed` and `moderate` are then its parent's; all else is as of any rollout.
     """
 
     id: str | None
@@ -67,6 +69,10 @@ class RolloutOptions(TypedDict, total=False):
     """The first value of what is shared with tools elsewhere. None, and no `state_type`: there is no state."""
     state_type: Any
     """What every value of the state has to be. None: what the first one is."""
+    embed: Embed | None
+    """Gives texts their vectors, for embeddings. None: the endpoint's, or they are made of the words."""
+    moderate: Moderate | None
+    """Says what is found in texts. None: the endpoint's, or nothing is."""
     redact: Redaction | None
     """What is taken out of all that is recorded, beside keys. None: nothing."""
     metadata: Mapping[str, Json] | None

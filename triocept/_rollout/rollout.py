@@ -259,8 +259,9 @@ class Rollout(Given):
         parent, too.
 
         Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
-        redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. model, recorder, redact,
-        on_hangup, on_retry, record_increments and record_wire are the parent's, where they are left out.
+        embed, moderate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. model,
+        recorder, redact, on_hangup, on_retry, record_increments, record_wire, embed and moderate are the parent's,
+        where they are left out.
 
         Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
         and a parent that closes closes them and cancels their bodies.

@@ -39,9 +39,11 @@ from .arrivals import Arrivals
 from .budget import Budget, Limits
 from .calls import Calls, Deliver, OnRetry
 from .children import Children
+from .embedding import Embed
 from .exchange import Exchange
 from .exchange_core import ExchangeCore
 from .handler import Handler, told_model
+from .moderation import Moderate
 from .options import OnFault, OnHangup, RolloutOptions
 from .outcome import Failed, Outcome, Refused
 from .record_writer import RecordWriter
@@ -74,6 +76,8 @@ class RolloutCore:
         options: as of `open_rollout`.
         recorder: where its turns go, if `options` does not say.
         redaction: what is taken out of them before, likewise.
+        embed: what gives texts their vectors, likewise.
+        moderate: what says what is found in texts, likewise.
         branch: where it leaves its parent.
         parent: the rollout that it is part of.
     """
@@ -90,6 +94,8 @@ class RolloutCore:
         *,
         recorder: Recorder | None = None,
         redaction: Redaction | None = None,
+        embed: Embed | None = None,
+        moderate: Moderate | None = None,
         branch: Branch | None = None,
         parent: RolloutCore | None = None,
     ) -> None:
@@ -176,6 +182,8 @@ class RolloutCore:
             stop=options.get("stop"),
             state=options.get("state"),
             state_type=options.get("state_type"),
+            embed=_given(options.get("embed"), parent.services.embedder if parent else embed),
+            moderate=_given(options.get("moderate"), parent.services.moderator if parent else moderate),
         )
         self.children: Children = Children(self)
         self.closing: trio.Event = trio.Event()

@@ -6,7 +6,8 @@ Rules:
    rollout ends, and nobody waits for it any longer than that takes.
 2. Recorded before released: the trace and the recorder have the call before its caller sees the result.
 3. What a service raises is an answer: its caller is told (a `Refusal` with its status, anything else with 500), the
-   trace keeps it, and the rollout lives on. Only what is no `Exception` goes to the rollout's owner.
+   trace keeps it, and the rollout lives on. Only what is no `Exception` goes to the rollout's owner; and whatever a
+   function raises that stands for a model (`owned`), as of a handler.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ class Host(Protocol):
     def public(self) -> Given:
         """What its program holds of it."""
 
+    def take_fault(self, fault: Exception) -> None:
+        """The program went wrong: its owner is told."""
+
 
 @dataclass(eq=False, kw_only=True)
 class _Call:
@@ -66,6 +70,8 @@ class _Call:
     name: str
     arguments: Any
     work: Callable[[], Awaitable[Any]]
+    owned: bool
+    """Whether what it raises is the owner's to hear."""
     scope: trio.CancelScope = field(default_factory=lambda: trio.CancelScope(shield=True))
     done: trio.Event = field(default_factory=trio.Event)
     outcome: OutcomeKind = "abandoned"
@@ -109,6 +115,8 @@ class ServiceCalls:
         name: str,
         arguments: Any,
         work: Callable[[], Awaitable[Any]],
+        *,
+        owned: bool = False,
     ) -> Json:
         """Do `work`, and give its result as JSON has it.
 
@@ -119,7 +127,9 @@ class ServiceCalls:
         """
         if rollout.ending is not None or self._nursery is None:
             raise _over(rollout)
-        call = _Call(id=f"s_{token_hex(8)}", kind=kind, name=name, arguments=arguments, work=work)
+        call = _Call(
+            id=f"s_{token_hex(8)}", kind=kind, name=name, arguments=arguments, work=work, owned=owned
+        )
         self._calls.add(call)
         self._nursery.start_soon(self._work, rollout, call)
         try:
@@ -177,15 +187,24 @@ class ServiceCalls:
                 call.outcome, call.refusal = "refused" if error.status < 500 else "failed", error
                 call.error = TurnError(type="Refusal", message=error.message, status=error.status)
             elif error is not None:
-                what = call.kind if call.name == call.kind else f"{call.kind} {call.name}"
-                log.warning("%s of rollout %s failed", what, rollout.id, exc_info=error)
-                call.outcome = "failed"
-                call.refusal = Refusal(500, f"{type(error).__name__}: {error}", should_retry=False)
-                call.error = TurnError(type=type(error).__name__, message=mended_text(str(error)), status=500)
-                if not isinstance(error, Exception):
-                    self._on_fatal(error)
+                self._fail(rollout, call, error)
             if cancelled is not None:
                 raise cancelled from None
+
+    def _fail(self, rollout: Host, call: _Call, error: BaseException) -> None:
+        """It raised: its caller is told, and whoever else has to hear of it."""
+        name = type(error).__name__
+        call.outcome = "failed"
+        call.error = TurnError(type=name, message=mended_text(str(error)), status=500)
+        words = f"the program that answers failed ({name})" if call.owned else f"{name}: {error}"
+        call.refusal = Refusal(500, words, should_retry=False)
+        if not isinstance(error, Exception):
+            self._on_fatal(error)
+        elif call.owned:
+            rollout.take_fault(error)
+        else:
+            what = call.kind if call.name == call.kind else f"{call.kind} {call.name}"
+            log.warning("%s of rollout %s failed", what, rollout.id, exc_info=error)
 
 
 def _over(rollout: Host) -> Refusal:

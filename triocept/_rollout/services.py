@@ -1,4 +1,4 @@
-"""What a rollout offers its agent beside the model: tools, a user, a stop condition, state.
+"""What a rollout offers its agent beside the model: tools, a user, a stop condition, state, embeddings, moderations.
 
 How a call of one runs and ends is in `service_calls`.
 """
@@ -14,8 +14,12 @@ import msgspec
 
 from .._canonical.content import Json, Message, Text
 from .._canonical.given_request import given_messages
+from .._canonical.vectors import Embedded, Vector, token_count
+from .._canonical.verdict import Verdict
 from .._checks import check_callable, described, is_not_async, named, takes
 from ..errors import Refusal
+from .embedding import Embed, check_embed, embed
+from .moderation import Moderate, check_moderate, moderate
 from .service_calls import Host, ServiceCalls
 from .tools import HostTool, ToolLike, json_of
 
@@ -37,6 +41,8 @@ class Services:
         stop: the stop condition, if there is one beside `rollout.stop`.
         state: the initial value; None: the rollout has no state.
         state_type: what a new value has to be; None: what the initial one is.
+        embed: gives texts their vectors; None: they are made of the words.
+        moderate: says what is found in texts; None: nothing.
 
     Raises:
         TypeError: a tool has no schema, or two have one name; the initial state is not of its type.
@@ -51,8 +57,16 @@ class Services:
         stop: MessagesFunction | None = None,
         state: Any = None,
         state_type: Any = None,
+        embed: Embed | None = None,
+        moderate: Moderate | None = None,
     ) -> None:
         _check(tools, user, stop)
+        if embed is not None:
+            check_embed(embed)
+        if moderate is not None:
+            check_moderate(moderate)
+        self.embedder = embed
+        self.moderator = moderate
         self.tools: dict[str, HostTool] = {}
         for function in tools:
             made = function if isinstance(function, HostTool) else HostTool.of(function)
@@ -132,6 +146,38 @@ class Services:
             return json_of(self.state, "the state")
 
         return await self.calls.run(rollout, "state", "put", document, run)
+
+    async def embed(
+        self, rollout: Host, model: str, document: Json, inputs: tuple[Embedded, ...], dimensions: int | None
+    ) -> tuple[Sequence[Vector], int]:
+        """A vector for each input, and how many tokens they have. What the function raises is the owner's to hear, as
+        of a handler; otherwise as `call_tool`."""
+        vectors: Sequence[Vector] = ()
+        tokens = sum(map(token_count, inputs))
+
+        async def run() -> Json:
+            nonlocal vectors
+            vectors = await embed(self.embedder, inputs, dimensions) if inputs else ()
+            size = len(vectors[0]) if vectors else 0
+            return {"vectors": len(vectors), "dimensions": size, "prompt_tokens": tokens}
+
+        await self.calls.run(rollout, "embeddings", model, document, run, owned=True)
+        return vectors, tokens
+
+    async def moderate(
+        self, rollout: Host, model: str, document: Json, texts: tuple[str, ...]
+    ) -> Sequence[Verdict]:
+        """What is found in each text; otherwise as `embed`."""
+        verdicts: Sequence[Verdict] = ()
+
+        async def run() -> Json:
+            nonlocal verdicts
+            verdicts = await moderate(self.moderator, texts)
+            found: Json = msgspec.to_builtins(verdicts)
+            return found
+
+        await self.calls.run(rollout, "moderations", model, document, run, owned=True)
+        return verdicts
 
     def set_state(self, value: Any) -> None:
         """The program's own change; TypeError if it is not of the state's type."""

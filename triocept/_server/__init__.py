@@ -19,5 +19,5 @@
 * `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies, and what very large ones say.
 * `app`: Quart-Trio: every route that is not a model call. `model_views`: what is asked beside it.
-  `service_views`, `mcp`: the host services.
+  `service_views`, `mcp`: the host services. `not_served`: what providers have beside models, and an endpoint has not.
 """

@@ -26,6 +26,7 @@ from .failure import failure_of, failure_reply
 from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
 from .intake import authenticate, authenticate_state
 from .model_views import View, add_model_views, add_side_views, client_dialect, json_response, side_views
+from .not_served import refusal_of_unserved
 from .notices import Notices, shown
 from .service_views import add_service_views
 from .transport import BodyTooLarge
@@ -69,6 +70,13 @@ def make_app(
         scope[ADMIT]()
         return rollout
 
+    def _refusal_of_key() -> Refusal | None:
+        try:
+            _rollout()
+        except Refusal as refusal:
+            return refusal
+        return None
+
     def _rollout_of_state() -> RolloutCore:
         scope: Any = request.scope
         rollout = authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
@@ -101,6 +109,8 @@ def make_app(
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
+        if exc.code in (404, 405) and (unserved := refusal_of_unserved(request.path, dialects.values())):
+            return await refused(_refusal_of_key() or unserved)
         return _failed(notices, client_dialect(dialects), _failure_of_http(exc, max_body), exc)
 
     return app
@@ -163,8 +173,6 @@ def _why_not_here(path: str) -> str:
     """What to do about it, where that is known."""
     if path.startswith("/v1/v1/") or path == "/v1/v1":
         return ": its base URL ends in /v1 once too often; give this client one without it"
-    if path.removeprefix("/v1") == "/embeddings":
-        return ": this endpoint answers model calls, and has no embeddings"
     return ""
 
 

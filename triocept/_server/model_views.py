@@ -10,7 +10,7 @@ from quart import Response, request
 
 from .._canonical.content import Json
 from .._rollout.rollout_core import RolloutCore
-from ..dialects import Dialect, Earlier, SideBody, SideCall, SideRoute, TokenCount
+from ..dialects import Dialect, Earlier, Embeddings, Moderations, SideBody, SideCall, SideRoute, TokenCount
 from ..errors import Refusal
 
 __all__ = [
@@ -78,15 +78,27 @@ def _side_view(
             model=rollout.model,
             earlier=lambda response_id: _earlier(rollout, response_id),
         )
-        told = route.answer(asked)
-        if isinstance(told, TokenCount):
-            told = told.render(await rollout.count_input_tokens(told.request))
+        told = await _told(route, asked, rollout)
         if isinstance(told, SideBody):
             headers = {"content-type": told.content_type, "cache-control": "no-cache"}
             return Response(told.body, headers=headers)
         return json_response(told)
 
     return answer
+
+
+async def _told(route: SideRoute, asked: SideCall, rollout: RolloutCore) -> Json | SideBody:
+    """What a call is answered with."""
+    match told := route.answer(asked):
+        case TokenCount():
+            return told.render(await rollout.count_input_tokens(told.request))
+        case Embeddings(model=model, inputs=inputs, dimensions=size):
+            vectors, tokens = await rollout.services.embed(rollout, model, asked.document, inputs, size)
+            return told.render(vectors, tokens)
+        case Moderations(model=model, texts=texts):
+            return told.render(await rollout.services.moderate(rollout, model, asked.document, texts))
+        case _:
+            return told
 
 
 def _earlier(rollout: RolloutCore, response_id: str) -> Earlier:

@@ -12,7 +12,7 @@ from .turn import OutcomeKind, TurnError
 
 __all__ = ["ServiceCall", "ServiceKind"]
 
-ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state"]
+ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", "moderations"]
 
 
 class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -27,13 +27,15 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     """Its place in the order in which the rollout's service calls ended, from 0."""
     kind: ServiceKind
     name: str
-    """Of the tool; for the other kinds, what was asked: `user`, `stop`, `get`, `put`."""
+    """Of the tool, or of the model that was to embed or moderate; for the other kinds, what was asked: `user`, `stop`,
+    `get`, `put`."""
     arguments: Json = None
     """As they came."""
     outcome: OutcomeKind
     """`answered`; `refused`: the arguments do not fit, or the service said no; `failed`: it raised; `abandoned`: the
     caller hung up, or the rollout ended."""
     result: Json = None
+    """What it gave; but of embeddings how many vectors there were, and of how many numbers each."""
     error: TurnError | None = None
     """None exactly if the outcome is `answered`."""
     turns: int = 0

@@ -64,9 +64,11 @@ from __future__ import annotations
 
 from .._canonical.memory import Memory
 from .._canonical.response import settled_stop
+from .._canonical.verdict import Verdict
 from .._sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
 from ._arguments import SCHEMA as CUSTOM_SCHEMA
 from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
+from ._beside import Embeddings, Moderations, read_dimensions
 from ._content import as_content, data_url, in_result, media_type_of, parse_content, split_data_url
 from ._efforts import budget_for, effort_for
 from ._failures import (
@@ -118,6 +120,7 @@ __all__ = [
     "CountCalls",
     "Dialect",
     "Earlier",
+    "Embeddings",
     "Failure",
     "Fields",
     "FittedCall",
@@ -125,6 +128,7 @@ __all__ = [
     "Increments",
     "LineDecoder",
     "Memory",
+    "Moderations",
     "Pairing",
     "ParseRequest",
     "PartEvent",
@@ -139,6 +143,7 @@ __all__ = [
     "Target",
     "TokenCount",
     "ToolNames",
+    "Verdict",
     "as_content",
     "bearer",
     "budget_for",
@@ -173,6 +178,7 @@ __all__ = [
     "pack",
     "parse_content",
     "portable",
+    "read_dimensions",
     "refuse_token_ids",
     "render_models",
     "says_overflow",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 from .._checks import described, takes
-from .side import OURS, SideRoute, is_ours
+from .side import OURS, SideRoute, is_ours, path_problem
 from .streams import StreamParser, StreamRenderer
 
 __all__ = ["check_client", "check_headers", "check_record", "lowered"]
@@ -113,6 +113,11 @@ _FACTS: Mapping[str, _Rule] = {
     "side_routes": _Rule(
         "a tuple of SideRoute",
         lambda routes: isinstance(routes, tuple) and all(isinstance(route, SideRoute) for route in routes),
+    ),
+    "not_served": _Rule(
+        "a tuple of paths that begin with `/`, none of them the endpoint's own",
+        _are_texts,
+        lambda paths: all(path.startswith("/") and path_problem(path) is None for path in paths),
     ),
     "key_variable": _Rule("the name of an environment variable", _is_text, _VARIABLE.fullmatch),
 }

@@ -229,6 +229,9 @@ class Dialect:
     """Of `(names)`: the list of these models. Without this function: as OpenAI answers `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
     """Further calls. Empty: 404, but for what every endpoint answers."""
+    not_served: tuple[str, ...] = ()
+    """Paths behind the base, with all below them, that its providers have and no endpoint answers: 501, which says what
+    there is. `<name>` as in a SideRoute. Empty: whatever is not here is a 404."""
     count_tokens: Callable[[str, Json], CountCalls] | None = None
     """Of `(model, document)`: how a provider is asked for the number of tokens that it would be sent. Without this
     function it is estimated."""

@@ -16,6 +16,7 @@ from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import check_callable, check_str, check_type, named
+from ._beside import Embeddings, Moderations
 
 __all__ = [
     "CountCalls",
@@ -28,6 +29,7 @@ __all__ = [
     "counted",
     "counted_by",
     "only",
+    "path_problem",
     "render_models",
 ]
 
@@ -96,8 +98,8 @@ class SideRoute:
     paths: tuple[str, ...]
     """Behind the base. `<name>` is one step of the path, `<path:name>` all that is left of it."""
     method: str = "GET"
-    answer: Callable[[SideCall], Json | TokenCount | SideBody]
-    """Its answer; it raises `Refusal` or `DialectError`."""
+    answer: Callable[[SideCall], Json | TokenCount | Embeddings | Moderations | SideBody]
+    """Its answer, or what it is made of; it raises `Refusal` or `DialectError`."""
 
     def __post_init__(self) -> None:
         check_type("`paths` of a SideRoute", self.paths, tuple, "a tuple of str")
@@ -106,7 +108,8 @@ class SideRoute:
         if not self.paths or not all(path.startswith("/") for path in self.paths):
             raise ValueError(f"`paths` of a SideRoute is one or more that begin with `/`, not {self.paths!r}")
         for path in self.paths:
-            _check_path(path)
+            if (problem := path_problem(path)) is not None:
+                raise ValueError(f"`paths` of a SideRoute: {path!r} {problem}")
         if self.method not in _METHODS:
             raise ValueError(f"`method` of a SideRoute is {', '.join(_METHODS)}, not {self.method!r}")
         check_callable("`answer` of a SideRoute", self.answer, "a function of (call)")
@@ -114,15 +117,13 @@ class SideRoute:
             raise TypeError(f"`answer` of a SideRoute is not async, and {named(self.answer)} is")
 
 
-def _check_path(path: str) -> None:
-    """See whether a path can be one of a SideRoute's: its names stand for a step each, and are its own."""
+def path_problem(path: str) -> str | None:
+    """Why a path is no pattern of one beside model calls, whose names stand for a step each, and are its own; None: it
+    is one."""
     names = _NAME.findall(path)
     if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
-        raise ValueError(
-            f"`paths` of a SideRoute: {path!r} is no path of steps and of `<name>`s, each another"
-        )
-    if is_ours(path):
-        raise ValueError(f"`paths` of a SideRoute: {path!r} is the endpoint's own")
+        return "is no path of steps and of `<name>`s, each another"
+    return "is the endpoint's own" if is_ours(path) else None
 
 
 @final

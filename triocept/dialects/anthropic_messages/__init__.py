@@ -8,7 +8,16 @@ from .names import NAME
 from .reasoning import as_it_came
 from .request import parse_request, render_request
 from .response import parse_response, render_response
-from .side import REQUIRED, SIDE_ROUTES, count_tokens, environment, is_client, key_headers, render_models
+from .side import (
+    NOT_SERVED,
+    REQUIRED,
+    SIDE_ROUTES,
+    count_tokens,
+    environment,
+    is_client,
+    key_headers,
+    render_models,
+)
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 from .threads import continued
@@ -43,6 +52,7 @@ ANTHROPIC_MESSAGES = Dialect(
     is_client=is_client,
     render_models=render_models,
     side_routes=SIDE_ROUTES,
+    not_served=NOT_SERVED,
     count_tokens=count_tokens,
     environment=environment,
     key_variable="ANTHROPIC_API_KEY",

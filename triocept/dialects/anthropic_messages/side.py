@@ -9,6 +9,7 @@ from ..side import CountCalls, SideCall, SideRoute, TokenCount, counted_by, only
 from .request import parse_request
 
 __all__ = [
+    "NOT_SERVED",
     "REQUIRED",
     "SIDE_ROUTES",
     "count_tokens",
@@ -78,4 +79,8 @@ SIDE_ROUTES = (
         method="POST",
         answer=_count,
     ),
+)
+NOT_SERVED = (
+    *("/v1/complete", "/v1/files", "/v1/messages/batches", "/v1/skills"),
+    "/messages/batches",
 )

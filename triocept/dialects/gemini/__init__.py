@@ -11,7 +11,7 @@ from .names import NAME
 from .paths import STREAM_TYPES, answer_type, as_it_came, match, render_path
 from .request import parse_request, render_request
 from .response import parse_response, render_response
-from .side import SIDE_ROUTES, count_tokens, environment, is_client, key_headers, render_models
+from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment, is_client, key_headers, render_models
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 
@@ -42,6 +42,7 @@ GEMINI = Dialect(
     is_client=is_client,
     render_models=render_models,
     side_routes=SIDE_ROUTES,
+    not_served=NOT_SERVED,
     count_tokens=count_tokens,
     environment=environment,
     key_variable="GEMINI_API_KEY",

@@ -27,7 +27,7 @@ _OF_REQUESTS = """
 systemInstruction generationConfig toolConfig safetySettings cachedContent generateContentRequest functionDeclarations
 parametersJsonSchema functionCallingConfig allowedFunctionNames streamFunctionCallArguments maxOutputTokens
 stopSequences topP topK presencePenalty frequencyPenalty candidateCount responseMimeType responseSchema
-responseJsonSchema thinkingConfig thinkingBudget thinkingLevel includeThoughts
+outputDimensionality responseJsonSchema thinkingConfig thinkingBudget thinkingLevel includeThoughts
 """
 _OF_PARTS = """
 functionCall functionResponse inlineData fileData mimeType fileUri displayName thoughtSignature partialArgs

@@ -1,4 +1,5 @@
-"""What is asked beside model calls: `GET /v1beta/models`, `POST /v1beta/models/{model}:countTokens`; and by whom."""
+"""What is asked beside model calls: `GET /v1beta/models`, `POST /v1beta/models/{model}:countTokens`, embeddings; and by
+whom."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..base import Target
 from ..side import CountCalls, SideCall, SideRoute, TokenCount, counted_by, only
+from .embeddings import batch_embeddings, embeddings
 from .fields import ProtoFields
 from .paths import full_model, model_at
 from .request import read_request
 
 __all__ = [
+    "NOT_SERVED",
     "SIDE_ROUTES",
     "count_tokens",
     "environment",
@@ -29,7 +32,7 @@ __all__ = [
 _VERSION = "/<any(v1, v1beta, v1alpha):version>"
 _COUNTED = ("contents", "systemInstruction", "tools", "toolConfig")
 
-_METHODS = ["generateContent", "countTokens"]
+_METHODS = ["generateContent", "countTokens", "embedContent"]
 _INPUT_LIMIT, _OUTPUT_LIMIT = 1_048_576, 65_536  # of Gemini 2.5 and 3
 
 
@@ -71,7 +74,7 @@ def parse_count_request(document: Json, target: Target) -> Request:
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
     """Whether the client speaks to Google: its key has a header of its own, and so have its versions."""
-    return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/"))
+    return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/", "/upload/"))
 
 
 def key_headers(api_key: str) -> dict[str, str]:
@@ -96,6 +99,18 @@ def _count(call: SideCall) -> TokenCount:
     return TokenCount(request=request, render=render_token_count)
 
 
+_MODEL = f"{_VERSION}/models/<path:model>"
 SIDE_ROUTES = (
-    SideRoute(paths=(f"{_VERSION}/models/<path:model>:countTokens",), method="POST", answer=_count),
+    SideRoute(paths=(f"{_MODEL}:countTokens",), method="POST", answer=_count),
+    SideRoute(paths=(f"{_MODEL}:embedContent",), method="POST", answer=embeddings),
+    SideRoute(paths=(f"{_MODEL}:batchEmbedContents",), method="POST", answer=batch_embeddings),
+)
+NOT_SERVED = (
+    f"/upload{_VERSION}/files",
+    *(
+        f"{_VERSION}/{name}"
+        for name in ("batches", "cachedContents", "files", "fileSearchStores", "tunedModels")
+    ),
+    *(f"{_MODEL}:{verb}" for verb in ("asyncBatchEmbedContent", "batchGenerateContent")),
+    *(f"{_MODEL}:{verb}" for verb in ("predict", "predictLongRunning")),
 )

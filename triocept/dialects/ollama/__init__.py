@@ -7,7 +7,7 @@ from .error import parse_error, render_error
 from .names import NAME
 from .request import as_it_came, parse_request, render_request
 from .response import parse_response, render_response
-from .side import SIDE_ROUTES, environment, is_client, render_models
+from .side import NOT_SERVED, SIDE_ROUTES, environment, is_client, render_models
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 
@@ -35,6 +35,7 @@ OLLAMA = Dialect(
     is_client=is_client,
     render_models=render_models,
     side_routes=SIDE_ROUTES,
+    not_served=NOT_SERVED,
     environment=environment,
     key_variable="OLLAMA_API_KEY",
 )

@@ -1,4 +1,4 @@
-"""What Ollama's clients ask beside model calls: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`."""
+"""What Ollama's clients ask beside model calls: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`, embeddings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from ..._canonical.content import Json
 from .._fields import Fields
 from ..side import SideCall, SideRoute
+from .embeddings import embeddings, old_embeddings
 
-__all__ = ["SIDE_ROUTES", "environment", "is_client", "render_models"]
+__all__ = ["NOT_SERVED", "SIDE_ROUTES", "environment", "is_client", "render_models"]
 
 _VERSION = "0.12.0"
 """What is spoken: newer clients look whether their server is too old for them."""
@@ -21,7 +22,7 @@ _DETAILS: dict[str, Json] = {
     "parameter_size": "",
     "quantization_level": "",
 }
-_ABILITIES = ["completion", "tools", "thinking", "vision"]
+_ABILITIES = ["completion", "embedding", "tools", "thinking", "vision"]
 
 
 def render_models(names: Sequence[str]) -> Json:
@@ -81,4 +82,9 @@ SIDE_ROUTES = (
     SideRoute(paths=("/api/ps",), answer=_running),
     SideRoute(paths=("/api/show",), method="POST", answer=_show),
     SideRoute(paths=("/api/version",), answer=_version),
+    SideRoute(paths=("/api/embed",), method="POST", answer=embeddings),
+    SideRoute(paths=("/api/embeddings",), method="POST", answer=old_embeddings),
+)
+NOT_SERVED = tuple(
+    f"/api/{name}" for name in ("blobs", "copy", "create", "delete", "generate", "pull", "push")
 )

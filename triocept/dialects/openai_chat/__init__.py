@@ -7,7 +7,7 @@ from .error import parse_error, render_error
 from .names import NAME
 from .request import parse_request, render_request
 from .response import parse_response, render_response
-from .side import count_tokens, environment
+from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 
@@ -31,6 +31,8 @@ OPENAI_CHAT = Dialect(
     logprobs=True,
     response_prefix="chatcmpl-",
     no_route="unknown_url",  # else it says `model_not_found`
+    side_routes=SIDE_ROUTES,
+    not_served=NOT_SERVED,
     count_tokens=count_tokens,
     environment=environment,
     sdk=OPENAI,

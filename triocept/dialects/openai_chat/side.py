@@ -1,5 +1,5 @@
-"""What is asked beside model calls: the variables in which agents look for a provider of OpenAI's wires, and how many
-tokens a prompt has.
+"""What is asked beside model calls: the variables in which agents look for a provider of OpenAI's wires, how many
+tokens a prompt has, embeddings and moderations.
 
 The wire has no call for the count. vLLM has `/tokenize` beside it, which takes messages, and llama.cpp
 `/apply-template` and `/tokenize`, for the prompt that it makes of them.
@@ -8,9 +8,11 @@ The wire has no call for the count. vLLM has `/tokenize` beside it, which takes 
 from __future__ import annotations
 
 from ..._canonical.content import Json
-from ..side import CountCalls, ProviderCall, counted, only
+from ..side import CountCalls, ProviderCall, SideRoute, counted, only
+from .embeddings import embeddings
+from .moderations import moderations
 
-__all__ = ["environment", "count_tokens"]
+__all__ = ["NOT_SERVED", "SIDE_ROUTES", "environment", "count_tokens"]
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
@@ -52,3 +54,26 @@ def count_tokens(model: str, document: Json) -> CountCalls:
 
 def _beside(path: str, document: Json) -> ProviderCall:
     return ProviderCall(path=path, document=document, at_root=True)
+
+
+SIDE_ROUTES = (
+    SideRoute(paths=("/embeddings",), method="POST", answer=embeddings),
+    SideRoute(paths=("/moderations",), method="POST", answer=moderations),
+)
+NOT_SERVED = (
+    "/assistants",
+    "/audio",
+    "/batches",
+    "/chatkit",
+    "/containers",
+    "/conversations",
+    "/evals",
+    "/files",
+    "/fine_tuning",
+    "/images",
+    "/realtime",
+    "/threads",
+    "/uploads",
+    "/vector_stores",
+    "/videos",
+)

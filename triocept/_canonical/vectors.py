@@ -1,0 +1,79 @@
+"""A vector for each text, made of its words alone: for tests of what searches by meaning, where no model has read it.
+
+Rules:
+
+1. Equal texts have equal vectors, on every machine and in every version of Python.
+2. Texts that share words, or parts of them (`developer`, `developers`), are nearer than others. It is feature hashing:
+   each word and each three letters of one are added at places which their hash chooses, with signs that it chooses. So
+   texts that share nothing have a cosine of about 0, and a synonym is as far as any other word.
+3. A vector's length is 1, and its numbers are what four bytes can hold: the same written out and packed.
+4. Tokens are words of which nobody knows the letters: their ids.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from math import hypot, log
+from typing import TypeAlias
+from unicodedata import normalize
+
+from .tokens import CHARACTERS_PER_TOKEN
+
+__all__ = ["DIMENSIONS", "Embedded", "Vector", "token_count", "vector_of"]
+
+Embedded: TypeAlias = str | tuple[int, ...]
+"""What gets a vector: a text, or the ids of its tokens."""
+Vector: TypeAlias = Sequence[float]
+
+DIMENSIONS = 1536
+"""Of OpenAI's text-embedding-3-small, which most programs and vector stores begin with."""
+_PLACES = struct.Struct("<4I")
+"""Of one feature; with four, two features that meet in one place hardly count."""
+_WHOLE = 0.5
+"""What the text as a whole weighs, beside 1 of a word: so only equal texts have a cosine of 1."""
+_WORD = re.compile(r"\w+")
+
+
+def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
+    """Its vector, of so many numbers."""
+    vector = [0.0] * dimensions
+    for feature, weight in _weighed(said):
+        for place in _places(feature):
+            vector[(place >> 1) % dimensions] += weight if place & 1 else -weight
+    length = hypot(*vector)
+    if not length:  # all has met its opposite, as it can with two or three dimensions
+        vector[0] = length = 1.0
+    return array("f", [number / length for number in vector]).tolist()
+
+
+def token_count(said: Embedded) -> int:
+    """About how many tokens it has; at least 1."""
+    return max(1, len(said) // CHARACTERS_PER_TOKEN if isinstance(said, str) else len(said))
+
+
+def _weighed(said: Embedded) -> Iterator[tuple[str, float]]:
+    """Its features, and what each weighs: one that comes again and again weighs less each time."""
+    for feature, count in Counter(_features(said)).items():
+        yield feature, 1 + log(count)
+    yield f"={said}", _WHOLE
+
+
+def _features(said: Embedded) -> Iterator[str]:
+    if not isinstance(said, str):
+        yield from (f"#{token}" for token in said)
+        return
+    for found in _WORD.finditer(normalize("NFKC", said).casefold()):
+        word = f"^{found[0]}$"
+        yield word
+        yield from (word[at : at + 3] for at in range(len(word) - 2) if len(word) > 3)
+
+
+@lru_cache(maxsize=32768)
+def _places(feature: str) -> tuple[int, ...]:
+    return _PLACES.unpack(blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=16).digest())

@@ -1,0 +1,76 @@
+"""Vectors for the texts that an agent wants embedded: those of the program's function, or made of their words."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from math import isfinite
+from typing import Any, TypeAlias
+
+import trio
+
+from .._canonical.vectors import DIMENSIONS, Embedded, Vector, vector_of
+from .._checks import described
+from .functions import awaited, check_function
+
+__all__ = ["Embed", "check_embed", "embed"]
+
+Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]] | Iterable[Iterable[float]]]
+"""`(texts) -> a vector for each`, async or not."""
+
+_FORM = "a function of (texts), async or not, that gives a vector for each"
+_LONG = 50_000
+"""Characters whose vectors are made in place: some 25 ms. More are made in a thread."""
+
+
+def check_embed(function: object) -> None:
+    """TypeError, unless it can be called with texts."""
+    check_function("embed", function, _FORM)
+
+
+async def embed(
+    function: Embed | None, inputs: Sequence[Embedded], dimensions: int | None
+) -> Sequence[Vector]:
+    """A vector for each input.
+
+    Args:
+        function: makes them of texts; of tokens it is given the ids as words (`"9906 1917"`), for nobody here knows
+            whose they are. None: they are made of the words, see `_canonical.vectors`.
+        inputs: what was sent.
+        dimensions: how many numbers each must have; None: as many as the function gives.
+
+    Raises:
+        TypeError, ValueError: the function gave something else.
+        BaseException: what it raised.
+
+    Cancellation: cancels the function; a thread is left alone, and ends by itself.
+    """
+    if function is not None:
+        texts = [said if isinstance(said, str) else " ".join(map(str, said)) for said in inputs]
+        return _checked(await awaited(function(texts)), len(texts), dimensions)
+    if sum(map(len, inputs)) < _LONG:
+        await trio.lowlevel.checkpoint()
+        return _made(inputs, dimensions or DIMENSIONS)
+    return await trio.to_thread.run_sync(_made, inputs, dimensions or DIMENSIONS, abandon_on_cancel=True)
+
+
+def _made(inputs: Sequence[Embedded], dimensions: int) -> Sequence[Vector]:
+    return [vector_of(said, dimensions) for said in inputs]
+
+
+def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]:
+    """What the function gave, as vectors of what four bytes can hold."""
+    try:
+        vectors = [array("f", vector).tolist() for vector in given]
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise TypeError(f"embed is {_FORM}; it gave {described(given)} ({exc})") from exc
+    sizes = {len(vector) for vector in vectors}
+    if len(vectors) != count:
+        raise ValueError(f"embed gives a vector for each text: {count} here, and it gave {len(vectors)}")
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError(f"embed gives vectors of one size, and it gave some of {sorted(sizes)} numbers")
+    if dimensions is not None and sizes - {dimensions}:
+        raise ValueError(f"embed gave vectors of {sizes.pop()} numbers, and the agent wants {dimensions}")
+    if not all(isfinite(number) for vector in vectors for number in vector):
+        raise ValueError("embed gives finite numbers, and it gave some that four bytes cannot hold")
+    return vectors

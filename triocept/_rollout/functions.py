@@ -1,0 +1,24 @@
+"""Functions of the program that are asked beside the model, async or not."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from .._checks import check_callable, named, takes
+
+__all__ = ["awaited", "check_function"]
+
+
+def check_function(name: str, function: object, form: str) -> None:
+    """TypeError, unless it can be called with one argument; `form` says what it is."""
+    check_callable(name, function, form)
+    if isinstance(function, type):
+        raise TypeError(f"{name} is {form}; {function.__qualname__} is a class: give an object of it")
+    if not takes(function, 1):
+        raise TypeError(f"{name} is {form}; {named(function)} does not take one argument")
+
+
+async def awaited(given: Any) -> Any:
+    """What a function gave, awaited if that can be."""
+    return await given if inspect.isawaitable(given) else given

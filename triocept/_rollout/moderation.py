@@ -1,0 +1,71 @@
+"""What is found in the texts that an agent wants moderated: what the program's function says, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeAlias
+
+import trio
+
+from .._canonical.verdict import CATEGORIES, FLAGGED, Verdict
+from .._checks import check_number, described
+from .functions import awaited, check_function
+
+__all__ = ["Found", "Moderate", "check_moderate", "moderate"]
+
+Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
+"""What was found in one text: whether anything, its categories, or the score of each (flagged from 0.5 on)."""
+
+Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
+"""`(texts) -> what was found in each`, async or not."""
+
+_FORM = "a function of (texts), async or not, that gives what was found in each"
+
+
+def check_moderate(function: object) -> None:
+    """TypeError, unless it can be called with texts."""
+    check_function("moderate", function, _FORM)
+
+
+async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[Verdict]:
+    """What is found in each text; nothing, where there is no function.
+
+    Raises:
+        TypeError, ValueError: the function gave something else; the text says what.
+        BaseException: what it raised.
+
+    Cancellation: cancels the function.
+    """
+    if function is None:
+        await trio.lowlevel.checkpoint()
+        return [Verdict() for _ in texts]
+    given: Any = await awaited(function(texts))
+    if not isinstance(given, Iterable) or isinstance(given, (str, Mapping)):
+        raise TypeError(f"moderate is {_FORM}; it gave {described(given)}")
+    verdicts = [_verdict(found) for found in given]
+    if len(verdicts) != len(texts):
+        raise ValueError(
+            f"moderate says what was found in each text: {len(texts)} here, and it gave {len(verdicts)}"
+        )
+    return verdicts
+
+
+def _verdict(found: Any) -> Verdict:
+    if found is None or isinstance(found, bool):
+        return Verdict(flagged=bool(found))
+    if isinstance(found, str):
+        found = (found,)
+    if not isinstance(found, Iterable):
+        raise TypeError(f"moderate finds True, categories, or scores by category, not {described(found)}")
+    scores = dict(found) if isinstance(found, Mapping) else dict.fromkeys(found, 1.0)
+    for category, score in scores.items():
+        _check(category, score)
+    return Verdict(flagged=any(score >= FLAGGED for score in scores.values()), scores=scores)
+
+
+def _check(category: object, score: object) -> None:
+    if category not in CATEGORIES:
+        near = get_close_matches(str(category), CATEGORIES, 1) or CATEGORIES
+        raise ValueError(f"moderate found {category!r}, which is no category: {', '.join(near)}")
+    check_number(f"the score of {category!r}", score)
