@@ -10,6 +10,7 @@ from ._trace.directory_recorder import DirectoryRecorder
 from ._trace.entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
 from ._trace.increments import Increments
 from ._trace.jsonl import JSONLRecorder
+from ._trace.raw import RawEnd, RawResponse
 from ._trace.reader import read_traces
 from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
 from ._trace.redaction import Redaction
@@ -46,6 +47,8 @@ __all__ = [
     "OpenedRecorder",
     "Opening",
     "OutcomeKind",
+    "RawEnd",
+    "RawResponse",
     "Recorder",
     "RecorderGroup",
     "Relation",

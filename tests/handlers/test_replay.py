@@ -248,6 +248,33 @@ async def silent(exchange: Exchange) -> None:
     await trio.sleep_forever()
 
 
+async def test_raw_bytes_are_sent_again_as_they_were() -> None:
+    async def raw(exchange: Exchange) -> None:
+        await exchange.respond_raw(200, {"content-length": "9"}, [b"abc", 0.01, b"d"], end="close")
+
+    async def act(rollout: Rollout) -> None:
+        with pytest.raises(httpx2.RemoteProtocolError, match="peer closed"):
+            await ask(rollout)
+
+    record = await play(raw, act)
+    again = await play(Replay(record), act)
+    assert again[0].raw is not None
+    assert again[0].raw == msgspec.structs.replace(record[0].raw, body=(b"abc", 0.0, b"d"))
+    assert again[0].outcome == record[0].outcome == "refused"
+
+
+async def test_raw_bytes_that_were_redacted_are_a_failure_when_they_are_replayed() -> None:
+    async def raw(exchange: Exchange) -> None:
+        await exchange.respond_raw(200, {}, b"secret")
+
+    redact = Redaction(["secret"])
+    record = await play(raw, lambda rollout: ask(rollout), redact=redact)
+    assert record[0].raw is not None
+    again = await play(Replay(record), lambda rollout: ask(rollout))
+    assert again[0].error is not None
+    assert again[0].error.status == 500
+
+
 async def test_an_agent_that_hung_up_is_left_to_hang_up_again() -> None:
     first = Heard(silent)
     trace = await play(first, first.hang_up)

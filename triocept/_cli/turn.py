@@ -9,6 +9,7 @@ import msgspec
 from .._canonical.content import Json, Message, Part, Reasoning, ToolCall, ToolResult
 from .._canonical.request import Request
 from .._canonical.response import Usage
+from .._trace.raw import RawResponse
 from .._trace.texts import texts_of
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
@@ -42,6 +43,21 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
         _show_parts(page, Message("assistant", turn.response.content), names)
     if turn.error is not None:
         page.text(f"{turn.error.type}: {reason(turn.error)}", "red")
+    if turn.raw is not None:
+        _show_raw(page, turn.raw)
+
+
+def _show_raw(page: Page, raw: RawResponse) -> None:
+    """The raw bytes that were sent, as text."""
+    page.line((_ruled(str(raw)), "bold cyan"))
+    if raw.status is not None:
+        page.text(f"HTTP status {raw.status}")
+    for name, value in raw.headers.items():
+        page.text(f"{name}: {value}")
+    for pause, data in raw.pieces:
+        if pause:
+            page.text(f"({seconds(pause)} s of nothing)", "dim")
+        page.text(data.decode("utf-8", "replace"))
 
 
 def _known(trace: Trace, turn: Turn) -> set[int | None]:

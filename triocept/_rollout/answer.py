@@ -24,6 +24,7 @@ import msgspec
 import trio
 
 from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, ResponseEnd, ResponseStart
+from .._trace.raw import RawResponse
 from .condition import Condition
 from .outcome import Outcome
 
@@ -103,6 +104,13 @@ class Delivery(Protocol):
 
         Raises:
             DialectError: as `write`.
+        """
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """See whether this connection can be sent raw bytes.
+
+        Raises:
+            ValueError: it has no word for them.
         """
 
     def end(self, outcome: Outcome) -> bool:
@@ -198,6 +206,11 @@ class Answer:
         """Have the connections make what `end` will write, for whoever keeps it."""
         for subscription in self._subscriptions:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """See whether the connections can be sent raw bytes; ValueError, if one cannot."""
+        for subscription in self._subscriptions:
+            subscription.check_raw(raw)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
         """The outcome, after one last increment."""
@@ -333,6 +346,11 @@ class Subscription:
         except Exception as exc:
             self._error = exc
             self._news.notify_all()
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """See whether the connection can be sent raw bytes; ValueError, if it cannot."""
+        if self._delivery is not None:
+            self._delivery.check_raw(raw)
 
     def write_early(self, data: bytes) -> bool:
         """Write the bytes of the increment that is put next, if that is the one that the connection waits for."""

@@ -13,10 +13,11 @@ from .._canonical.given_request import given_messages, given_request
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import described
+from .._trace.raw import RawResponse
 from ..errors import Refusal
 from .answer import Entry
 from .condition import Condition
-from .outcome import Answered, Failed, Outcome, Refused
+from .outcome import Answered, Failed, Outcome, Raw, Refused
 from .rollout_core import RolloutCore
 
 __all__ = ["Asking", "ask", "request_of"]
@@ -40,6 +41,9 @@ class Asking:
 
     def write_early(self, data: bytes) -> bool:
         return False
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """It reads no bytes: what they say is an answer, all else a failure."""
 
     def end(self, outcome: Outcome) -> bool:
         self.outcome = outcome
@@ -81,8 +85,10 @@ async def ask(rollout: RolloutCore, request: Request) -> Response:
         request, lambda subscription: subscription.follow(asking), raw=None, headers={}, kind="tool"
     )
     match asking.outcome:
-        case Answered(response=response):
+        case Answered(response=response) | Raw(complete=True, response=Response() as response):
             return response
+        case Raw(sent=sent):
+            raise Refusal(502, f"the answer is no answer: {sent}", should_retry=False)
         case Refused(refusal=refusal):
             raise refusal
         case outcome:  # nobody hangs up on it: the end of its rollout is a refusal, too

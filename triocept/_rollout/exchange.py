@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeAlias, final
 
@@ -11,8 +11,10 @@ from .._canonical.given import given_response
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart
 from .._trace.conversation import Conversation
+from .._trace.raw import RawEnd, given_raw
 from ..errors import Refusal
 from .exchange_core import ExchangeCore
+from .outcome import Raw
 from .stream import ResponseStream
 
 if TYPE_CHECKING:
@@ -166,6 +168,50 @@ class Exchange:
             status, message, retry_after=retry_after, should_retry=should_retry, code=code, headers=headers
         )
         await self._core.refuse(refusal)
+
+    async def respond_raw(
+        self,
+        status: int | None,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes | float],
+        *,
+        end: RawEnd = "whole",
+        response: Answerable | None = None,
+    ) -> None:
+        """Answer with raw bytes, right or wrong, and with an end of one's own: what a broken provider does.
+
+        How the body is framed its headers say: by `content-length`, be it wrong; by `transfer-encoding: chunked`, each
+        piece being a chunk; without both a whole one is framed as the connection does it, and any other goes until the
+        connection is closed, which HTTP/1.1 takes for its end. Returns when the bytes are written, and the connection
+        has ended as asked; a `stall` then goes on until the agent hangs up, or the endpoint ends.
+
+        Over HTTP/2 a stream is ended or reset in the place of a connection, and over the websocket of Responses each
+        event of an SSE body is a frame; what they have no word for is refused. When the head has gone out already,
+        after half a minute of silence, what is left of this is the end alone.
+
+        Args:
+            status: 200 to 599; None: no head is sent, and what goes out is the body alone.
+            headers: of the response, and no others are sent but those that framing needs, and the date.
+            body: bytes; or pieces, each written by itself, and numbers between them: pauses, in seconds.
+            end: `whole`: as HTTP ends it. `close`: the connection is closed where it stands. `reset`: it is reset
+                (RST), and the agent may lose what it has not read. `stall`: nothing more comes.
+            response: what the bytes say, where they are an answer all the same: the turn is `answered`, with it. None:
+                the turn is `refused`. The turn has the bytes, as `raw`, in any case.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be, or the agent's connection has no word for it.
+                The exchange is as it was.
+            AlreadySettled, ExchangeAbandoned, OSError: as `respond`.
+
+        Cancellation: as `respond`; a connection that has not got all of it is broken off when its rollout ends.
+        """
+        try:
+            sent = given_raw(status, headers, body, end, self._core.rollout.addresses.limits.answer_bytes)
+            said = None if response is None else given_response(response)
+        except (TypeError, ValueError) as exc:
+            raise exc.with_traceback(None) from None
+        said = None if said is None else self._core.complete(said)
+        await self._core.respond_raw(Raw(sent, said, complete=said is not None))
 
     async def forward(self, upstream: Callable[[Exchange], Awaitable[None]]) -> None:
         """Let `upstream` (any handler) answer."""

@@ -41,7 +41,7 @@ from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, 
 from .addresses import Addresses, call_id, response_id
 from .answer import Answer, Entry, Relayed, weight_of
 from .budget import Budget
-from .outcome import Abandoned, Answered, Failed, Outcome, Refused, error_of, kind_of, outcome_of
+from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, error_of, kind_of, outcome_of
 from .record_writer import RecordWriter
 from .retries import attempt_of
 from .stream import ResponseStream
@@ -196,7 +196,17 @@ class ExchangeCore:
             return
         if self.fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
-        await self.settle(Answered(self._complete(response), document))
+        await self.settle(Answered(self.complete(response), document))
+        await self.answer.wait_delivered()
+
+    async def respond_raw(self, raw: Raw) -> None:
+        """Answer with raw bytes."""
+        if await self._begin_outcome():
+            return
+        if self.fold is not None:
+            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        self.answer.check_raw(raw.sent)
+        await self.settle(raw)
         await self.answer.wait_delivered()
 
     @protected_context
@@ -378,7 +388,7 @@ class ExchangeCore:
     async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
         assert self.fold is not None
         self.fold.add(end)
-        response = self._complete(self.fold.response())
+        response = self.complete(self.fold.response())
         last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
         held = self._held.release()
         if piece is not None:
@@ -404,7 +414,7 @@ class ExchangeCore:
         """The one id of the answer: what the agent was told already, else what is given, else ours."""
         return self.answer.response_id if self.answer.announced or not given else given
 
-    def _complete(self, response: Response) -> Response:
+    def complete(self, response: Response) -> Response:
         """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
         return msgspec.structs.replace(
             response,
@@ -463,7 +473,7 @@ class ExchangeCore:
         )
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
-        response = outcome.response if isinstance(outcome, Answered) else None
+        response = outcome.response if isinstance(outcome, Answered | Raw) else None
         if response is None and self.fold is not None:
             response = self.fold.response()
         return Turn(
@@ -489,6 +499,7 @@ class ExchangeCore:
             agent=self.agent,
             increments=self._increments.increments() if self._increments is not None else None,
             wire=self._wire.view() if self._wire is not None else None,
+            raw=outcome.sent if isinstance(outcome, Raw) else None,
         )
 
     def recorded_request(self) -> Request:

@@ -1,5 +1,7 @@
 """The four ways in which an exchange can end, and who is told what of it.
 
+Raw bytes are an answer where somebody knows what they say, and else a refusal.
+
 An exchange is settled by whoever answers it, or from outside: by its agent's hang-up, or by its end: of its rollout
 (`stop`, or its block was left), of its rollout's parent, of its endpoint. What whoever answers does next, and what that
 is:
@@ -30,6 +32,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from .._canonical.response import Response
+from .._trace.raw import RawResponse
 from .._trace.turn import OutcomeKind, TurnError
 from .._unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
@@ -39,6 +42,7 @@ __all__ = [
     "Answered",
     "Failed",
     "Outcome",
+    "Raw",
     "Refused",
     "error_of",
     "judge",
@@ -68,6 +72,16 @@ class Refused(msgspec.Struct, frozen=True):
     """The provider's own words for it, in the agent's dialect."""
 
 
+class Raw(msgspec.Struct, frozen=True):
+    """The agent gets raw bytes."""
+
+    sent: RawResponse
+    response: Response | None = None
+    """What they say, or begin to say, where somebody knows."""
+    complete: bool = False
+    """Whether they are an answer all the same, and `response` is what it says."""
+
+
 class Failed(msgspec.Struct, frozen=True):
     """The program failed; the agent gets a 500, and the program the exception."""
 
@@ -78,15 +92,15 @@ class Abandoned(msgspec.Struct, frozen=True):
     """The agent hung up."""
 
 
-Outcome: TypeAlias = Answered | Refused | Failed | Abandoned
+Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 
 
 def kind_of(outcome: Outcome) -> OutcomeKind:
     """The word that a turn has for it."""
     match outcome:
-        case Answered():
+        case Answered() | Raw(complete=True):
             return "answered"
-        case Refused():
+        case Refused() | Raw():
             return "refused"
         case Failed():
             return "failed"
@@ -97,8 +111,10 @@ def kind_of(outcome: Outcome) -> OutcomeKind:
 def error_of(outcome: Outcome) -> TurnError | None:
     """Why it was not answered; None if it was."""
     match outcome:
-        case Answered():
+        case Answered() | Raw(complete=True):
             return None
+        case Raw(sent=sent):
+            return TurnError(type="RawResponse", message=str(sent), status=sent.status)
         case Refused(cause=UpstreamError() as cause, refusal=refusal):
             return TurnError(type=type(cause).__name__, message=str(cause), status=refusal.status)
         case Refused(refusal=refusal):

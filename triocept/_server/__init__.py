@@ -6,6 +6,7 @@
   what it has still to send, to a client that may have stopped reading.
 * `connection`: hypercorn's TCPServer, one fault domain each; speaks what its client speaks.
 * `http11`: model calls over HTTP/1.1, without hypercorn: HTTP/1.1's own way. `inbox`: what their clients have sent.
+* `raw`: raw bytes as an answer, past whoever speaks HTTP/1.1.
 * `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.
 * `websocket_connection`: a websocket's handshake, messages and end.

@@ -3,10 +3,15 @@ through. Knows no protocol."""
 
 from __future__ import annotations
 
+import socket
+import struct
+import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
+from typing import Any
 
 import trio
 
@@ -14,6 +19,10 @@ from .admission import Admission
 from .wire import STRANGERS_PIECE, Outbox, Wire
 
 __all__ = ["BaseConnection"]
+
+
+_LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""`struct linger`: close at once, and throw away what is still to be sent."""
 
 
 class BaseConnection(ABC):
@@ -91,6 +100,28 @@ class BaseConnection(ABC):
         """Break the connection off: no further byte, no clean end."""
         self.gone = True
         await trio.aclose_forcefully(self.stream)
+
+    async def close(self, seconds: float) -> None:
+        """End it as one does who has said all: what was sent arrives, and then its end. `seconds` are for TLS."""
+        self.gone = True
+        with trio.move_on_after(seconds):
+            with suppress(trio.BrokenResourceError):
+                await self.stream.aclose()
+
+    async def reset(self) -> None:
+        """Break it off with a RST."""
+        self.gone = True
+        plain: Any = getattr(self.stream, "transport_stream", self.stream)
+        with suppress(OSError):  # it was closed a moment ago
+            plain.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        await trio.aclose_forcefully(self.stream)
+
+    @abstractmethod
+    async def wait_ending(self) -> None:
+        """Until the server stops.
+
+        Cancellation: immediate.
+        """
 
     @abstractmethod
     def cut(self, *, late: bool = False) -> None:

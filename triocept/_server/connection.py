@@ -30,9 +30,11 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from .._bare_socket import BareSocket
+from .._rollout.answer import ClientGone
 from .base_connection import BaseConnection
 from .http1 import HTTP1, HTTP1Connection, HungUp
 from .http2 import HTTP2
+from .raw import end_raw, send_raw
 from .transport import STATE_KEY
 from .websocket_connection import WebSocket
 from .wire import MAX_RECEIVE, acquire
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
+    from .._trace.raw import RawResponse
     from .admission import Admission
     from .front import Front
     from .http11 import HTTP11
@@ -308,6 +311,13 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         """Whether the server stops, and this connection ends with its response."""
         return bool(self.context.terminated.is_set())
 
+    async def wait_ending(self) -> None:
+        """Until the server stops.
+
+        Cancellation: immediate.
+        """
+        await self.context.terminated.wait()
+
     def cork(self) -> None:
         """Hold back what is sent, until `uncork`."""
         self._corked = bytearray()
@@ -317,6 +327,35 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         data, self._corked = self._corked, None
         if data:
             await self._send(data)
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """HTTP/1.1 has bytes for everything."""
+
+    async def send_raw(self, raw: RawResponse) -> None:
+        """Send raw bytes past hypercorn, and end as they say; a stall is left as it is.
+
+        Raises:
+            ClientGone: the client has hung up, or takes nothing any more: the connection was broken off.
+
+        Cancellation: breaks the connection off.
+        """
+        await acquire(self.send_lock)
+        try:
+            await send_raw(self, raw)
+            if raw.end != "stall":
+                await end_raw(self, raw.end)
+        except trio.Cancelled:
+            await self.abort()
+            raise
+        except trio.TooSlowError as exc:
+            self.note_slow_reader()
+            await self.abort()
+            raise ClientGone from exc
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            await self.abort()
+            raise ClientGone from exc
+        finally:
+            self.send_lock.release()
 
     async def _send(self, data: bytes | bytearray) -> None:
         """Send. A send that is cancelled has sent who knows how much: it breaks the connection off."""

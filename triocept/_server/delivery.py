@@ -10,7 +10,9 @@ Rules:
    take it for whole.
 4. A provider's own bytes, in the agent's dialect, are written as they came; to a connection that asked for another form
    of the answer they are rendered anew.
-5. An answer is delivered when its last byte is sent, not before.
+5. Raw bytes go out as they are; only where nobody has framed them, the connection does. Of one that has begun to break
+   a silence, they are the end alone.
+6. An answer is delivered when its last byte is sent, not before.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from .._canonical.fold import events_of
 from .._canonical.request import Request
 from .._rollout.answer import ClientGone, Delivery, Entry, Relayed, Subscription
 from .._rollout.condition import Condition
-from .._rollout.outcome import Answered, Outcome, Refused
+from .._rollout.outcome import Answered, Outcome, Raw, Refused
+from .._trace.raw import RawResponse
 from ..dialects import Dialect, Failure, StreamRenderer
 from ..errors import DialectError
 from .failure import TakeFault, failure_of_fault, failure_of_outcome, failure_reply, identified
@@ -89,6 +92,8 @@ class _HTTPDelivery(Delivery):
         """Likewise, of an answer that is given whole."""
         self._prepared_for: Outcome | None = None
         """How the answer was to end then: one that cannot be recorded ends otherwise."""
+        self._raw: RawResponse | None = None
+        """Raw bytes that are still to be sent."""
 
     async def run(self) -> None:
         """Deliver it."""
@@ -109,7 +114,7 @@ class _HTTPDelivery(Delivery):
 
     @property
     def full(self) -> bool:
-        return self._transport.full
+        return self._raw is not None or self._transport.full
 
     @property
     def due(self) -> float:
@@ -119,13 +124,47 @@ class _HTTPDelivery(Delivery):
         await self._transport.wait(news, self.due)
 
     async def flush(self) -> None:
-        await self._transport.flush()
+        raw, self._raw = self._raw, None
+        if raw is None:
+            await self._transport.flush()
+        elif self._begun:
+            await self._transport.send_raw(RawResponse(end="close" if raw.end == "whole" else raw.end))
+        elif raw.framing == "own":
+            await self._send_framed(raw, raw.status or 200)
+        else:
+            await self._transport.send_raw(raw)
+
+    def check_raw(self, raw: RawResponse) -> None:
+        self._transport.check_raw(raw)
+
+    def _end_raw(self, raw: RawResponse) -> bool:
+        self.check_raw(raw)
+        self._raw = raw
+        return False  # its pauses are for the connection's own task
+
+    async def _send_framed(self, raw: RawResponse, status: int) -> None:
+        """Raw bytes of which the connection says how many there are, or that they have ended."""
+        transport, pieces = self._transport, tuple(raw.pieces)
+        if len(pieces) < 2 and not any(pause for pause, _ in pieces):
+            transport.respond(Reply(status, raw.headers, b"".join([data for _, data in pieces])))
+        else:
+            transport.start(status, raw.headers)
+            for pause, data in pieces:
+                await trio.sleep(pause)
+                transport.write(data)
+                await transport.flush()
+            transport.write(b"", last=True)
+        await transport.flush()
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         if not isinstance(self._transport, TappedTransport):
             return
         self._prepared_for, wire = outcome, self._transport.wire
-        if self._begun or self._is_begun_by(entries):
+        if isinstance(outcome, Raw):
+            if outcome.sent.status is not None:
+                wire.start(outcome.sent.status, outcome.sent.headers)
+            wire.take(data for _, data in outcome.sent.pieces)
+        elif self._begun or self._is_begun_by(entries):
             if not self._begun:
                 wire.start(200, self._head)
             self._prepared = deque(self._last_pieces(entries, outcome))
@@ -244,6 +283,8 @@ class _Streamed(_HTTPDelivery):
     def end(self, outcome: Outcome) -> bool:
         if self._ended:
             return True
+        if isinstance(outcome, Raw):
+            return self._end_raw(outcome.sent)
         if outcome is not self._prepared_for:
             self._prepared = None
         if not self._begun:
@@ -315,6 +356,8 @@ class _Whole(_HTTPDelivery):
         return False
 
     def end(self, outcome: Outcome) -> bool:
+        if isinstance(outcome, Raw):
+            return self._end_raw(outcome.sent)
         reply = self._whole_reply(outcome)
         if not self._begun:
             return self._transport.respond(reply)

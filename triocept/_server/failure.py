@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Refused
+from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused
 from ..dialects import Dialect, Failure
 from ..errors import DialectError, Refusal
 from .transport import Reply
@@ -101,7 +101,7 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
             return failure_of_fault(error)
         case Abandoned():
             return Failure(status=503, message="the exchange was abandoned", should_retry=False)
-        case Answered():
+        case Answered() | Raw():
             raise AssertionError("an answer is not a failure")
 
 

@@ -26,6 +26,7 @@ from .._rollout.answer import ClientGone
 from .._rollout.condition import Condition
 from .._rollout.registry import Registry
 from .._rollout.rollout_core import RolloutCore
+from .._trace.raw import RawResponse
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission, Share
@@ -165,6 +166,7 @@ class Front:
                 cycle.nursery = nursery
                 with suppress(ClientGone):  # here too: the nursery would wrap it
                     await self.intake(route, head, cycle)
+                    await cycle.stall()
                 nursery.cancel_scope.cancel()
         elif wants_both_lengths(head.headers):
             with suppress(ClientGone):
@@ -251,6 +253,11 @@ class HTTPCycle:
         """Whether the response has begun before the body was read."""
         self._lingering: trio.CancelScope | None = None
         self._ending = False
+        self._gone = trio.Event()
+        """Set by whoever watches for the hang-up, when it has come."""
+        self._watched = False
+        self._stalls = False
+        """Whether nothing more is to be said, though the response has not ended."""
         self._start: Message | None = None
         """The head of the response, which waits for the first piece of the body."""
         self._piece = b""
@@ -332,12 +339,14 @@ class HTTPCycle:
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         assert self.nursery is not None
+        self._watched = True
         self.nursery.start_soon(self._watch, callback)
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self, callback: Callable[[], None]) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
+        self._gone.set()
         callback()
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
@@ -383,6 +392,31 @@ class HTTPCycle:
             await self._connection.uncork()
         if more and self._last:
             await self.forward({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def check_raw(self, raw: RawResponse) -> None:
+        self._connection.check_raw(raw)
+
+    async def send_raw(self, raw: RawResponse) -> None:
+        self._stalls = raw.end == "stall"
+        self._ending = not self._stalls  # what comes of a hang-up that is ours is nobody's business
+        await self._connection.send_raw(raw)
+
+    async def stall(self) -> None:
+        """Say nothing, if that is what is to be said, until the client hangs up or the server stops."""
+        if not self._stalls:
+            return
+        if not self._watched:
+            self.on_gone(lambda: None)
+        async with trio.open_nursery() as nursery:
+
+            async def wait_ending() -> None:
+                await self._connection.wait_ending()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_ending)
+            await self._gone.wait()
+            nursery.cancel_scope.cancel()
+        await self.abort()
 
     async def abort(self) -> None:
         await self._connection.abort()

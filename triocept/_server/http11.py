@@ -28,10 +28,12 @@ import trio
 
 from .._rollout.answer import ClientGone
 from .._rollout.condition import Condition
+from .._trace.raw import RawResponse
 from .admission import Share
 from .base_connection import BaseConnection
 from .inbox import Inbox
 from .intake import LINGER
+from .raw import end_raw, send_raw
 from .routes import Route, Routes
 from .transport import BodyTooLarge, Head, Reply, Transport
 
@@ -137,6 +139,8 @@ class _Cycle:
         self._chunked = False
         self._ended = False
         """Whether the end of the response was written."""
+        self._stalls = False
+        """Whether nothing more is to be said, though it has not."""
 
     async def run(self, intake: Intake) -> bool:
         """Answer. Whether the connection goes on: a call that is not answered to its end takes it along."""
@@ -145,6 +149,8 @@ class _Cycle:
                 await intake(self._route, self._head, self)
                 if self._ended and self._unread:
                     await self._linger()
+                if self._stalls:
+                    await self._stall()
         finally:
             self._inbox.on_gone(None)
             self._inbox.call_at(inf)
@@ -204,11 +210,23 @@ class _Cycle:
         await news.wait()
 
     async def flush(self) -> None:
-        if not self._outbox.full:
-            return
+        if self._outbox.full:
+            await self._send(self._outbox.flush())
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """There are bytes for everything."""
+
+    async def send_raw(self, raw: RawResponse) -> None:
+        await self._send(send_raw(self._connection, raw))
+        self._inbox.on_gone(None)
+        self._stalls = raw.end == "stall"
+        if not self._stalls:
+            await end_raw(self._connection, raw.end)
+
+    async def _send(self, sending: Awaitable[None]) -> None:
         self._connection.hold(len(self._inbox.data))
         try:
-            await self._outbox.flush()
+            await sending
         except trio.Cancelled:
             await self._break_off()
             raise
@@ -226,6 +244,12 @@ class _Cycle:
     async def _break_off(self) -> None:
         self._ended = False
         await self._connection.abort()
+
+    async def _stall(self) -> None:
+        """Say nothing until the client hangs up, or the server ends, for which nothing is worth a wait here."""
+        self._connection.idle = True
+        while not self._inbox.gone:
+            await self._inbox.arrival()
 
     def _head_of(self, status: int, headers: Mapping[str, str], length: int) -> bytes:
         self._closes = self._closes or bool(self._unread) or self._connection.ending

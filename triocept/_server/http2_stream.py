@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from .._rollout.condition import Condition
+from .._trace.raw import RawResponse
 from .base_connection import BaseConnection
 from .http2_frames import Frames
 from .intake import text_headers
@@ -240,7 +241,7 @@ class Stream:
         for name, value in message.get("headers", ()):
             if (lower := bytes(name).lower()) not in _OF_A_CONNECTION:
                 headers.append((lower, bytes(value).strip()))
-            if lower == b"content-length":
+            if lower == b"content-length" and value.isdigit():
                 self._left = int(value)
         headers.append((b"date", self._http2.connection.date().encode()))
         self._begun = True
@@ -318,6 +319,33 @@ class Stream:
     async def uncork(self) -> None:
         """See `cork`."""
         await trio.lowlevel.checkpoint()
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """Its frames have a place for a head, a body, and the end of a stream or its reset."""
+        if raw.status is None and raw.size:
+            raise ValueError("HTTP/2 has no bytes without a head: give a status, or no body")
+
+    async def send_raw(self, raw: RawResponse) -> None:
+        """Head, body and end, as far as there are frames for that: a stream that was to go until the connection's end
+        is ended, any other that breaks off is reset."""
+        if raw.status is not None:
+            headers = [(name.encode(), value.encode("latin-1")) for name, value in raw.headers.items()]
+            self._start({"status": raw.status, "headers": headers})
+            self._left = None  # a length that is wrong stays wrong
+        for pause, data in raw.pieces:
+            await trio.sleep(pause)
+            if data and not self._ended:
+                await self._send_body(data, last=False)
+        if raw.end == "stall":
+            return
+        if raw.end == "whole" or (raw.end == "close" and raw.framing == "close"):
+            await self._send_body(b"", last=True)
+        else:
+            await self.abort()
+
+    async def wait_ending(self) -> None:
+        """See `BaseConnection`."""
+        await self._http2.connection.wait_ending()
 
     def admit(self) -> None:
         """The client has shown a key that opens something here."""

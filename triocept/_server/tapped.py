@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from .._rollout.condition import Condition
+from .._trace.raw import RawResponse
 from .._trace.wire import WireLog
 from .admission import Share
 from .transport import Head, Reply, Transport
@@ -68,6 +69,12 @@ class TappedTransport(Transport):
 
     async def flush(self) -> None:
         await self._transport.flush()
+
+    def check_raw(self, raw: RawResponse) -> None:
+        self._transport.check_raw(raw)
+
+    async def send_raw(self, raw: RawResponse) -> None:
+        await self._transport.send_raw(raw)
 
     async def abort(self) -> None:
         await self._transport.abort()

@@ -10,6 +10,7 @@ import trio
 
 from .._rollout.answer import ClientGone
 from .._rollout.condition import Condition
+from .._trace.raw import RawResponse
 from .admission import Share
 
 __all__ = ["GONE", "STATE_KEY", "ASGIConnection", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
@@ -91,6 +92,19 @@ class Transport(Protocol):
         Cancellation: breaks the connection off.
         """
 
+    def check_raw(self, raw: RawResponse) -> None:
+        """See whether it can send raw bytes; ValueError, if its protocol has no word for them."""
+
+    async def send_raw(self, raw: RawResponse) -> None:
+        """In the place of a response: raw bytes that are not framed here, and their end. A stall begins, and goes on
+        when the call is over.
+
+        Raises:
+            ClientGone: as `flush`.
+
+        Cancellation: as `flush`.
+        """
+
     async def abort(self) -> None:
         """Break the connection off: the client must see that something is missing."""
 
@@ -119,6 +133,18 @@ class ASGIConnection(Protocol):
 
     async def uncork(self) -> None:
         """Send what was held back, in one piece."""
+
+    def check_raw(self, raw: RawResponse) -> None:
+        """As of `Transport`."""
+
+    async def send_raw(self, raw: RawResponse) -> None:
+        """As of `Transport`; a stall is left as it is."""
+
+    async def wait_ending(self) -> None:
+        """Until the server stops.
+
+        Cancellation: immediate.
+        """
 
     async def abort(self) -> None:
         """End it: the client must see that something is missing."""

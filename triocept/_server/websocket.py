@@ -15,7 +15,9 @@ Rules:
 4. Frames of types that nobody knows are left unread: protocols grow. A `response.steer` is told that it failed.
 5. The socket ends with its rollout, stopped or left: what waits is refused first, then it is closed with 1001. Whoever
    comes again is told so in answer to the upgrade, which is final to Codex (404) where a close is not.
-6. What waits is weighed: over `EndpointLimits.websocket_backlog` bytes of it, nothing more is read. Until its turn a
+6. Of raw bytes (`respond_raw`) each event of an SSE body is a frame, and any other body is one; then the connection
+   ends as they say.
+7. What waits is weighed: over `EndpointLimits.websocket_backlog` bytes of it, nothing more is read. Until its turn a
    frame is kept as it came, for a parsed one may be many times as large.
 """
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -39,9 +41,11 @@ from .._canonical.tokens import estimate_input_tokens
 from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
 from .._rollout.condition import Condition
-from .._rollout.outcome import Answered, Outcome
+from .._rollout.outcome import Answered, Outcome, Raw
 from .._rollout.retries import RETRY_COUNT
 from .._rollout.rollout_core import RolloutCore
+from .._sse import SSEDecoder
+from .._trace.raw import RawEnd, RawResponse
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
@@ -252,6 +256,8 @@ class _Socket:
             headers={name: value for name, value in headers.items() if name != RETRY_COUNT},
             query=self._head.query,
         )
+        if out.stalls:
+            await self._rollout.ended.wait()  # or the hang-up
 
     async def _request(self, document: Json, size: int) -> Request:
         """The request whole: with the conversation that it goes on from."""
@@ -290,13 +296,17 @@ class _Socket:
 
     async def send(self, document: bytes, lane: str | None) -> None:
         """Send a frame: an event or an error, with its lane's name where it has one."""
-        if lane is not None:
+        if lane is not None and document.endswith(b"}"):  # else it is none of ours
             document = document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
         try:
-            await self._socket.send(document.decode())
+            await self._socket.send(document.decode("utf-8", "replace"))
         except ClientGone:
             self._hang_up()
             raise
+
+    async def end_raw(self, end: RawEnd) -> None:
+        """Close or reset the connection, in the middle of things."""
+        await self._socket.end_raw(end)
 
     def _hang_up(self) -> None:
         """The agent is gone, and all that runs for it."""
@@ -317,6 +327,9 @@ class _Response:
         self._begun = False
         self._written_at = trio.current_time()
         self._subscription: Subscription | None = None
+        self._raw: RawResponse | None = None
+        self.stalls = False
+        """Whether nothing more is to be said in this lane."""
 
     @property
     def response_id(self) -> str:
@@ -329,7 +342,7 @@ class _Response:
 
     @property
     def full(self) -> bool:
-        return bool(self._unsent)
+        return bool(self._unsent) or self._raw is not None
 
     @property
     def due(self) -> float:
@@ -346,7 +359,17 @@ class _Response:
     def write_early(self, data: bytes) -> bool:
         return False
 
+    def check_raw(self, raw: RawResponse) -> None:
+        if raw.status is None and raw.size:
+            raise ValueError("a websocket has no bytes without a frame: give the status 200, or no body")
+        if raw.status not in (None, 200):
+            raise ValueError(f"a websocket has no status: it cannot say {raw.status}, as POST can")
+
     def end(self, outcome: Outcome) -> bool:
+        if isinstance(outcome, Raw):
+            self.check_raw(outcome.sent)
+            self._raw = outcome.sent
+            return False
         if not isinstance(outcome, Answered):
             self._unsent.append(self._socket.failed(failure_of_outcome(outcome)))
         elif not self._begun:  # it was given whole
@@ -373,12 +396,38 @@ class _Response:
             for document in self._rendered(self._unsent[0]):
                 await self._socket.send(document, self._lane)
             self._unsent.popleft()
+        if (raw := self._raw) is not None:
+            self._raw = None
+            await self._send_raw(raw)
         self._written_at = trio.current_time()
+
+    async def _send_raw(self, raw: RawResponse) -> None:
+        for pause, document in _raw_frames(raw):
+            await trio.sleep(pause)
+            if document:
+                await self._socket.send(document, self._lane)
+        self.stalls = raw.end == "stall"
+        if raw.end in ("close", "reset"):
+            await self._socket.end_raw(raw.end)
 
     def _rendered(self, item: Event | bytes) -> list[bytes]:
         if isinstance(item, bytes):
             return [item]
         return [event.data for event in self._documents.render(item)]
+
+
+def _raw_frames(raw: RawResponse) -> Iterator[tuple[float, bytes]]:
+    """Frames, each with the pause before it."""
+    if not raw.headers.get("content-type", "").startswith("text/event-stream"):
+        pieces = tuple(raw.pieces)
+        yield sum(pause for pause, _ in pieces), b"".join([data for _, data in pieces])
+        return
+    decoder = SSEDecoder()
+    for pause, data in raw.pieces:
+        events = decoder.feed(data)
+        yield pause, events[0].data if events else b""
+        for event in events[1:]:
+            yield 0.0, event.data
 
 
 def _envelope_of(data: bytes) -> _Envelope:

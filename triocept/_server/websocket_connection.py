@@ -30,8 +30,10 @@ from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from .._rollout.answer import ClientGone
+from .._trace.raw import RawEnd
 from .base_connection import BaseConnection
 from .notices import shown
+from .raw import end_raw
 from .transport import Head, Reply
 from .wire import acquire
 
@@ -242,6 +244,10 @@ class WebSocket:
         with trio.move_on_after(CLOSE_WITHIN):
             await self._send_quietly(CloseConnection(code, reason))
             await self._linger()
+
+    async def end_raw(self, end: RawEnd) -> None:
+        """End the connection without a word of the websocket's."""
+        await end_raw(self._connection, end)
 
     async def _fail(self, code: int, reason: str) -> None:
         said = ("websocket %s: closed with %d: %s", shown(self._head.path), code, reason)

@@ -14,7 +14,7 @@
 * `difference`: what is different in one call from another; `diff`: found. `texts`: what a person reads of a message.
 * `cost`: what turns have used, and what that cost.
 * `tokens`: what the engine read and sampled. `increments`: in which pieces an answer came, and when. `wire`: a call as
-  it went over the wire.
+  it went over the wire. `raw`: raw bytes that were sent in the place of an answer.
 * `views`: what a trainer needs of a trace: steps, flat branches, drift.
 * `replay`: which recorded turn answers a live call, and when.
 * `directory`: a file for each rollout, and who has it. `directory_recorder` writes them.

@@ -13,7 +13,8 @@ Rules:
 5. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
    request was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
 6. A message is looked at once, when it is new.
-7. Of how a call went over the wire (`record_wire`) no body is kept where a program wants something out.
+7. Of how a call went over the wire (`record_wire`), and of raw bytes that were sent, no body is kept where a program
+   wants something out.
 8. What goes back to the agent or a model is as it was given, also where it is taken out of the record (`as_given`).
 """
 
@@ -33,6 +34,7 @@ from .._checks import described
 from .._secrets import LIVE_KEYS, MARK
 from .._unicode import mended_text
 from .entries import AgentStart, Entry, Intent, Opening
+from .raw import RawResponse
 from .service import ServiceCall
 from .tokens import Tokens
 from .turn import Turn
@@ -156,7 +158,7 @@ class Redactor:
         """A turn, as it is recorded; its request is so already."""
         response = turn.response and self._clean(turn.response)
         if response is turn.response and not (
-            turn.error or turn.notes or turn.agent or turn.tokens or turn.wire
+            turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw
         ):
             return turn  # as nearly all
         error = turn.error and self._clean(turn.error)
@@ -166,8 +168,9 @@ class Redactor:
         if tokens is not None:
             tokens = self._masked(tokens, turn, answer=response is not turn.response)
         wire = self._wire(turn.wire) if turn.wire is not None else None
+        raw = self._raw(turn.raw) if turn.raw is not None else None
         same = response is turn.response and error is turn.error and notes is turn.notes
-        if same and tokens is turn.tokens and wire is turn.wire and agent == turn.agent:
+        if same and tokens is turn.tokens and wire is turn.wire and raw is turn.raw and agent == turn.agent:
             return turn
         increments = turn.increments if response is turn.response else None  # they count the characters
         if response is not turn.response or notes is not turn.notes:
@@ -181,6 +184,7 @@ class Redactor:
             tokens=tokens,
             increments=increments,
             wire=wire,
+            raw=raw,
         )
 
     def as_given(self, turn: Turn) -> Turn:
@@ -230,6 +234,18 @@ class Redactor:
             body=body,
             answer=answer,
         )
+
+    def _raw(self, raw: RawResponse) -> RawResponse:
+        """Raw bytes, likewise: with a redaction none; else in one piece where a key is in them."""
+        whole = b"".join([piece for _, piece in raw.pieces])
+        hidden = self._redaction is not None or self._failed
+        pieces = () if hidden else raw.body
+        if _may_hold_a_key(whole) and not hidden:
+            pieces = (_without_keys(whole.decode("latin-1")).encode("latin-1"),)
+        headers = {name: self._text(value) for name, value in raw.headers.items()}
+        if pieces is raw.body and headers == raw.headers:
+            return raw
+        return msgspec.structs.replace(raw, headers=headers, body=pieces)
 
     def _masked(self, tokens: Tokens, turn: Turn, *, answer: bool) -> Tokens:
         if answer:

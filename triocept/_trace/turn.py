@@ -13,6 +13,7 @@ from .._canonical.response import Response
 from .branch import Branch
 from .conversation import Conversation
 from .increments import Increments
+from .raw import RawResponse
 from .tokens import Tokens
 from .wire import WireView
 
@@ -64,6 +65,9 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """In which pieces the answer came, and when; None: nobody asked (`record_increments`), or it was given whole."""
     wire: WireView | None = None
     """How it went over the wire; None: nobody asked (`record_wire`), or it was not HTTP."""
+    raw: RawResponse | None = None
+    """The raw bytes that the agent was sent (`exchange.respond_raw`), and how they ended; None: it was answered, or
+    refused, in its dialect. `response` is then what they say, where the program has told."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -19,6 +19,7 @@ from typing import IO
 from .._canonical.content import Json
 from .._canonical.fold import events_of
 from .._canonical.response import Response
+from .._trace.raw import RawResponse
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._trace.wire import WireView
@@ -88,7 +89,7 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
         "startedDateTime": iso_time(turn.started_at),
         "time": turn.duration * 1000,
         "request": _sent(turn.wire) if turn.wire is not None else _request(turn, spoken, losses),
-        "response": _got(turn.wire) if turn.wire is not None else _response(turn, spoken, losses),
+        "response": _answered(turn, spoken, losses),
         "cache": {},
         "timings": {"send": 0, "wait": first * 1000, "receive": (turn.duration - first) * 1000},
         "comment": f"turn {turn.number} ({turn.id}), {turn.outcome}; {how}",
@@ -190,6 +191,27 @@ def _body(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]
         return {"text": "", "comment": f"{UNSAID}: {exc}"}
     losses.add(BODIES)
     return {"text": "", "comment": f"{UNSAID}: {turn.dialect} is not known here"}
+
+
+def _answered(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
+    """The answer, as it went where somebody has kept that: raw bytes are."""
+    if turn.wire is not None:
+        return _got(turn.wire)
+    return _response(turn, spoken, losses) if turn.raw is None else _got(_as_wire(turn.raw))
+
+
+def _as_wire(raw: RawResponse) -> WireView:
+    return WireView(
+        method="POST",
+        url="",
+        headers={},
+        body=b"",
+        body_size=0,
+        status=raw.status,
+        answer_headers=raw.headers,
+        answer=b"".join([data for _, data in raw.pieces]),
+        answer_size=raw.size,
+    )
 
 
 def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:

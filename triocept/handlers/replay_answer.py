@@ -4,7 +4,8 @@ Rules:
 
 1. What the agent was told is told verbatim: ids of calls, stop reason, usage (an agent decides by it when to compact
    its history). Only its directories are those of now.
-2. What was refused is refused, what failed fails with the same status; where the agent had hung up it is left waiting,
+2. Raw bytes are sent again as they were, where the record has them.
+3. What was refused is refused, what failed fails with the same status; where the agent had hung up it is left waiting,
    for about as long as it was then.
 """
 
@@ -18,8 +19,10 @@ import trio
 
 from .._canonical.content import Reasoning, RefusalText, Text, ToolCall
 from .._canonical.response import Response, ResponsePart
-from .._rollout.exchange import Exchange
+from .._rollout.exchange import Exchange, core_of
+from .._rollout.outcome import Raw
 from .._trace.message_key import arguments_value
+from .._trace.raw import RawResponse
 from .._trace.replay.pieces import pieces_of
 from .._trace.replay.roots import in_json
 from .._trace.turn import Turn, TurnError
@@ -46,6 +49,10 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
         TimeoutError: the agent had hung up on this turn, and does not now.
     """
     begun = trio.current_time()
+    if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
+        await trio.sleep_until(begun + turn.duration * pace)
+        await core_of(exchange).respond_raw(_raw_again(turn, turn.raw, pace))
+        return
     response = turn.response and moved(turn.response, translate, keeps_id=turn.dialect == exchange.dialect)
     if turn.outcome != "answered":
         if response is not None and response.content:
@@ -65,6 +72,13 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
                 await stream.send(piece.event)
 
 
+def _raw_again(turn: Turn, raw: RawResponse, pace: float) -> Raw:
+    """Raw bytes as they were, with their pauses at another pace: they are what they are, directories and all."""
+    body = tuple([item if isinstance(item, bytes) else item * pace for item in raw.body])
+    sent = msgspec.structs.replace(raw, body=body)
+    return Raw(sent, turn.response, complete=turn.outcome == "answered")
+
+
 def moved(response: Response, translate: Callable[[str], str], *, keeps_id: bool) -> Response:
     """An answer with other directories; in another dialect than it was given in, an id is made for it."""
     content = tuple([_moved_part(part, translate) for part in response.content])
@@ -80,7 +94,8 @@ async def _end_badly(turn: Turn, begun: float, pace: float) -> NoReturn:
     if (kind := _PROVIDER.get(error.type)) is not None:
         raise kind(error.message, status=error.status or 502)
     is_last = error.type == "LimitReached" or error.status == 503
-    raise Refusal(error.status or 500, error.message, should_retry=False if is_last else None)
+    status = error.status if error.status and error.status >= 400 else 500  # that of raw bytes may be any
+    raise Refusal(status, error.message, should_retry=False if is_last else None)
 
 
 def _moved_part(part: ResponsePart, translate: Callable[[str], str]) -> ResponsePart:

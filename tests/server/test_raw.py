@@ -1,0 +1,411 @@
+"""Raw bytes as an answer: what goes over the wire is what was given, and it ends as was asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio_websocket
+from httpx2 import URL
+
+from tests import asking
+from tests.asking import CHAT, ask_body, bearer, connected, raw_request
+from tests.server.test_websocket import create, dialled
+from triocept import Exchange, Handler, Rollout, serve_endpoint
+from triocept.traces import Redaction
+
+WAYS = pytest.mark.parametrize("own", [True, False], ids=["own", "hypercorn"])
+JSON = {"content-type": "application/json"}
+
+
+def raw(*given: Any, **more: Any) -> Handler:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond_raw(*given, **more)
+
+    return handler
+
+
+async def post(stream: trio.SocketStream, rollout: Rollout) -> None:
+    body = msgspec.json.encode(ask_body())
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: h\r\nauthorization: {bearer(rollout)['authorization']}\r\n"
+    await stream.send_all(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+
+
+async def read(stream: trio.SocketStream) -> tuple[bytes, str]:
+    """All that comes, and how it ends."""
+    data = b""
+    try:
+        while piece := await stream.receive_some():
+            data += piece
+    except trio.BrokenResourceError:
+        return data, "reset"
+    return data, "closed"
+
+
+@asynccontextmanager
+async def asked(handler: Handler, **options: Any) -> AsyncIterator[tuple[trio.SocketStream, Rollout]]:
+    """A connection on which a call was made."""
+    with trio.fail_after(10):
+        async with serve_endpoint(**options) as endpoint, endpoint.open_rollout(handler) as rollout:
+            async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                await post(stream, rollout)
+                yield stream, rollout
+
+
+def without_date(data: bytes) -> bytes:
+    return b"\r\n".join(line for line in data.split(b"\r\n") if not line.lower().startswith(b"date:"))
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("given", "more", "wire", "ended"),
+    [
+        ((None, {}, b""), {"end": "close"}, b"", "closed"),
+        ((None, {}, b""), {"end": "reset"}, b"", "reset"),
+        ((None, {}, [b"HTTP/1.", b"1 2"]), {"end": "close"}, b"HTTP/1.1 2", "closed"),
+        (
+            (200, {**JSON, "content-length": "99"}, b"{}"),
+            {"end": "close"},
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{}",
+            "closed",
+        ),
+        (
+            (200, {"Content-Length": "1"}, b"{}"),
+            {},
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{}",
+            "closed",
+        ),
+        (
+            (200, {"transfer-encoding": "chunked"}, [b"ab", b"", b"c"]),
+            {"end": "close"},
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n",
+            "closed",
+        ),
+        (
+            (200, {"transfer-encoding": "chunked"}, [b"ab"]),
+            {},
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+            "closed",
+        ),
+        (
+            (502, {"content-type": "text/html"}, b"<html>"),
+            {"end": "close"},
+            b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html>",
+            "closed",
+        ),
+        (
+            (200, {"transfer-encoding": "chunked"}, [b"ab"]),
+            {"end": "reset"},
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n",
+            "reset",
+        ),
+    ],
+)
+async def test_the_bytes_are_those_that_were_given_and_end_as_was_asked(
+    own: bool, given: tuple[Any, ...], more: dict[str, Any], wire: bytes, ended: str
+) -> None:
+    async with asked(raw(*given, **more), own_http1=own) as (stream, rollout):
+        data, how = await read(stream)
+    assert without_date(data) == wire
+    assert how == ended
+    (turn,) = rollout.trace
+    assert turn.outcome == "refused"
+    assert turn.raw is not None
+    assert turn.raw.end == more.get("end", "whole")
+    assert turn.raw.status == given[0]
+
+
+@WAYS
+async def test_a_whole_one_is_framed_and_its_connection_goes_on(own: bool) -> None:
+    async with asked(raw(502, {"content-type": "text/html"}, b"<html>"), own_http1=own) as (stream, rollout):
+        for number in range(2):
+            if number:
+                await post(stream, rollout)
+            data = b""
+            while not data.endswith(b"<html>"):
+                data += await stream.receive_some()
+            assert data.startswith(b"HTTP/1.1 502 ")
+            assert b"content-length: 6\r\n" in data
+
+
+@WAYS
+async def test_pieces_come_one_by_one_with_their_pauses(own: bool) -> None:
+    async with asked(raw(200, JSON, [b"a", 0.1, b"b", 0.1]), own_http1=own) as (stream, _):
+        data, times = b"", []
+        while b"0\r\n\r\n" not in data:
+            data += await stream.receive_some()
+            times.append(trio.current_time())
+    assert b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n" in data
+    assert times[-1] - times[0] > 0.15
+
+
+@WAYS
+async def test_one_that_stalls_is_given_and_ends_with_the_hang_up(own: bool) -> None:
+    returned = trio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond_raw(200, {"content-length": "9"}, b"abc", end="stall")
+        returned.set()
+
+    async with asked(handler, own_http1=own) as (stream, rollout):
+        data = b""
+        while not data.endswith(b"abc"):
+            data += await stream.receive_some()
+        await returned.wait()
+        assert rollout.trace[0].raw is not None
+        with trio.move_on_after(0.05) as waited:
+            await stream.receive_some()
+        assert waited.cancelled_caught
+
+
+@pytest.mark.parametrize("options", [{}, {"own_http1": False}, {"http2": True}])
+async def test_a_stall_delays_no_end(options: dict[str, Any]) -> None:
+    began = trio.current_time()
+    async with asked(raw(None, {}, b"", end="stall"), **options) as (_, rollout):
+        while not len(rollout.trace):
+            await trio.lowlevel.checkpoint()
+        began = trio.current_time()
+    assert trio.current_time() - began < 1
+
+
+async def test_a_retry_of_what_was_sent_raw_is_a_call_of_its_own() -> None:
+    calls = 0
+
+    async def handler(exchange: Exchange) -> None:
+        nonlocal calls
+        calls += 1
+        await exchange.respond_raw(None, {}, b"", end="reset")
+
+    async with asked(handler) as (stream, rollout):
+        await read(stream)
+        port = URL(rollout.base_url("openai_chat")).port or 0
+        async with await trio.open_tcp_stream("127.0.0.1", port) as again:
+            await post(again, rollout)
+            assert await read(again) == (b"", "reset")
+    assert calls == len(rollout.trace) == 2
+
+
+async def test_what_the_bytes_say_makes_the_turn_an_answer() -> None:
+    async with asked(raw(200, JSON, b"{}", response="hello")) as (stream, rollout):
+        while not (await stream.receive_some()).endswith(b"{}"):
+            pass
+    (turn,) = rollout.trace
+    assert turn.outcome == "answered"
+    assert turn.error is None
+    assert turn.response is not None
+    assert turn.response.text == "hello"
+    assert turn.raw is not None
+
+
+async def test_a_key_in_raw_bytes_is_not_recorded_be_it_in_two_pieces() -> None:
+    async def handler(exchange: Exchange) -> None:
+        key = exchange.rollout.api_key.encode()
+        await exchange.respond_raw(200, {"x-key": key.decode()}, [b"<", key[:9], key[9:], b">"])
+
+    async with asked(handler) as (stream, rollout):
+        data = b""
+        while not data.endswith(b"0\r\n\r\n"):
+            data += await stream.receive_some()
+        key = rollout.api_key.encode()
+    assert key[9:] in data
+    (turn,) = rollout.trace
+    assert turn.raw is not None
+    assert turn.raw.body == (b"<[redacted]>",)
+    assert turn.raw.headers == {"x-key": "[redacted]"}
+    assert turn.raw.size == len(key) + 2
+
+
+async def test_with_a_redaction_no_raw_bytes_are_kept() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(
+                raw(200, JSON, b"secret"), redact=Redaction(["secret"])
+            ) as rollout:
+                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                    await post(stream, rollout)
+                    await stream.receive_some()
+    (turn,) = rollout.trace
+    assert turn.raw is not None
+    assert turn.raw.body == ()
+    assert turn.raw.size == 6
+
+
+async def test_with_record_wire_the_bytes_stand_there_too() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(raw(502, JSON, [b"ab", b"c"]), record_wire=True) as rollout:
+                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                    await post(stream, rollout)
+                    await stream.receive_some()
+    (turn,) = rollout.trace
+    assert turn.wire is not None
+    assert (turn.wire.status, turn.wire.answer, turn.wire.answer_size) == (502, b"abc", 3)
+
+
+async def test_a_hang_up_cuts_a_pause_short() -> None:
+    ended = trio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond_raw(200, JSON, [b"a", 60.0, b"b"])
+        ended.set()
+
+    async with asked(handler) as (stream, rollout):
+        await stream.receive_some()
+        await stream.aclose()
+        await ended.wait()
+    assert rollout.trace[0].outcome == "refused"
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "word"),
+    [
+        ((199, {}, b""), {}, "status"),
+        ((True, {}, b""), {}, "status"),
+        ((None, {"a": "b"}, b""), {}, "headers"),
+        ((200, {"a b": "c"}, b""), {}, "headers"),
+        ((200, {"a": "c\r\n"}, b""), {}, "headers"),
+        ((200, {"transfer-encoding": "gzip"}, b""), {}, "headers"),
+        ((200, {}, "text"), {}, "body"),
+        ((200, {}, [b"a", -1]), {}, r"body\[1\]"),
+        ((200, {}, [b"a", "b"]), {}, r"body\[1\]"),
+        ((200, {}, b"a"), {"end": "abort"}, "end"),
+        ((200, {}, b"a"), {"response": 5}, "respond"),
+    ],
+)
+async def test_an_argument_that_cannot_be_is_named_and_the_exchange_can_still_be_answered(
+    given: tuple[Any, ...], more: dict[str, Any], word: str
+) -> None:
+    async def handler(exchange: Exchange) -> None:
+        with pytest.raises((TypeError, ValueError), match=word):
+            await exchange.respond_raw(*given, **more)
+        await exchange.respond("ok")
+
+    async with asked(handler) as (stream, rollout):
+        assert b" 200 " in await stream.receive_some()
+    assert rollout.trace[0].outcome == "answered"
+
+
+# Over HTTP/2
+
+
+async def read_stream(stream: trio.SocketStream) -> tuple[bytes, str]:
+    """All that comes of a response, which `OverHTTP2` has translated, and whether its stream has ended."""
+    data = b""
+    while True:
+        if data.endswith((b"0\r\n\r\n", b"</html>")):
+            return data, "ended"
+        with trio.move_on_after(0.2) as waited:
+            try:
+                data += await stream.receive_some()
+            except trio.BrokenResourceError:
+                return data, "reset"
+        if waited.cancelled_caught:
+            return data, "open"
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "body", "ended"),
+    [
+        ((None, {}, b""), {"end": "reset"}, b"", "reset"),
+        ((None, {}, b""), {"end": "close"}, b"", "reset"),
+        ((200, {"transfer-encoding": "chunked"}, [b"ab", b"c"]), {"end": "close"}, b"abc", "reset"),
+        ((200, {}, [b"ab", 0.01, b"c"]), {"end": "close"}, b"abc", "ended"),
+        ((200, {}, [b"ab", b"c"]), {}, b"abc", "ended"),
+        ((502, {"content-type": "text/html"}, b"<html></html>"), {}, b"<html></html>", "ended"),
+        ((200, {}, b"abc"), {"end": "stall"}, b"abc", "open"),
+    ],
+)
+async def test_over_http2_a_stream_ends_or_is_reset_in_the_place_of_a_connection(
+    monkeypatch: pytest.MonkeyPatch, given: tuple[Any, ...], more: dict[str, Any], body: bytes, ended: str
+) -> None:
+    monkeypatch.setattr(asking, "over_http2", True)
+    with trio.fail_after(10):
+        async with (
+            serve_endpoint(http2=True) as endpoint,
+            endpoint.open_rollout(raw(*given, **more)) as rollout,
+            connected(endpoint.port) as stream,
+        ):
+            await stream.send_all(raw_request(rollout, msgspec.json.encode(ask_body())))
+            data, how = await read_stream(stream)
+    assert how == ended
+    assert (given[0] is None) == (data == b"")
+    assert all(bytes([letter]) in data for letter in body)
+
+
+async def test_over_http2_bytes_without_a_head_are_refused_with_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking, "over_http2", True)
+
+    async def handler(exchange: Exchange) -> None:
+        with pytest.raises(ValueError, match="HTTP/2 has no bytes without a head"):
+            await exchange.respond_raw(None, {}, b"garbage", end="close")
+        await exchange.respond("ok")
+
+    with trio.fail_after(10):
+        async with (
+            serve_endpoint(http2=True) as endpoint,
+            endpoint.open_rollout(handler) as rollout,
+            connected(endpoint.port) as stream,
+        ):
+            await stream.send_all(raw_request(rollout, msgspec.json.encode(ask_body())))
+            assert b" 200 " in await stream.receive_some()
+
+
+# Over the websocket of Responses
+
+
+async def test_over_a_websocket_each_event_of_an_sse_body_is_a_frame() -> None:
+    body = [b'data: {"type":"a"}\n\ndata: {"ty', b'pe":"error"}\n\n']
+    handler = raw(200, {"content-type": "text/event-stream"}, body)
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            async with dialled(rollout) as agent:
+                for _ in range(2):  # and the socket goes on
+                    await agent.send(create())
+                    assert [await agent.next(), await agent.next()] == [{"type": "a"}, {"type": "error"}]
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_over_a_websocket_the_connection_ends_without_a_word(end: str) -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(raw(None, {}, b"", end=end)) as rollout:
+                async with dialled(rollout) as agent:
+                    await agent.send(create())
+                    with pytest.raises(trio_websocket.ConnectionClosed) as caught:
+                        await agent.next()
+    assert caught.value.reason.name == "ABNORMAL_CLOSURE"
+    assert rollout.trace[0].raw is not None
+
+
+async def test_over_a_websocket_a_stall_ends_with_its_rollout() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout:
+                async with dialled(rollout) as agent:
+                    await agent.send(create())
+                    with trio.move_on_after(0.1) as waited:
+                        await agent.next()
+                    assert waited.cancelled_caught
+                    await rollout.stop("enough")
+                    with pytest.raises(trio_websocket.ConnectionClosed):
+                        await agent.next()
+
+
+async def test_over_a_websocket_a_status_is_refused_with_a_word() -> None:
+    async def handler(exchange: Exchange) -> None:
+        with pytest.raises(ValueError, match="a websocket has no status: it cannot say 502"):
+            await exchange.respond_raw(502, {}, b"<html></html>")
+        with pytest.raises(ValueError, match="without a frame"):
+            await exchange.respond_raw(None, {}, b"<html></html>")
+        await exchange.respond("ok")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            async with dialled(rollout) as agent:
+                assert (await agent.ask())[-1]["type"] == "response.completed"

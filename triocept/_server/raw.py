@@ -1,0 +1,75 @@
+"""Raw bytes as an answer over HTTP/1.1: written past whoever speaks it on the connection, which is over afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from http import HTTPStatus
+
+import trio
+
+from .._trace.raw import RawEnd, RawResponse
+from .base_connection import BaseConnection
+
+__all__ = ["end_raw", "raw_pieces", "send_raw"]
+
+CLOSE_WITHIN = 1.0
+"""Seconds for the word of TLS that nothing more comes."""
+
+
+async def send_raw(connection: BaseConnection, raw: RawResponse) -> None:
+    """Send head and body, with their pauses.
+
+    Raises:
+        trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: as of `Outbox.flush`.
+
+    Cancellation: who knows how much was sent.
+    """
+    for pause, data in raw_pieces(raw, connection.date()):
+        if pause:
+            await trio.sleep(pause)
+        connection.outbox.write(data)
+        await connection.outbox.flush()
+
+
+async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
+    """End the connection as asked; a stall is whoever's who can wait."""
+    if end == "reset":
+        await connection.reset()
+    else:
+        await connection.close(CLOSE_WITHIN)
+
+
+def raw_pieces(raw: RawResponse, date: str) -> Iterator[tuple[float, bytes]]:
+    """What is written, each with the pause before it: the head goes with the first piece, if that has no pause."""
+    chunked = raw.framing == "chunked"
+    head = b"" if raw.status is None else _head(raw, raw.status, date)
+    for pause, data in raw.pieces:
+        if pause and head:
+            yield 0.0, head
+            head = b""
+        if chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        yield pause, head + data
+        head = b""
+    last = b"0\r\n\r\n" if chunked and raw.end == "whole" else b""
+    if head or last:
+        yield 0.0, head + last
+
+
+def _head(raw: RawResponse, status: int, date: str) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status} {_reason(status)}",
+        *(f"{name}: {value}" for name, value in raw.headers.items()),
+    ]
+    if raw.framing == "close" and "connection" not in raw.headers:
+        lines.append("connection: close")
+    if "date" not in raw.headers:
+        lines.append(f"date: {date}")
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
+
+
+def _reason(status: int) -> str:
+    with suppress(ValueError):
+        return HTTPStatus(status).phrase
+    return ""

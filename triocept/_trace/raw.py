@@ -1,0 +1,140 @@
+"""An answer of raw bytes: what a program has sent in the place of an answer in the agent's dialect, and how that ends.
+
+What stands here goes out as it is; so its record can be sent again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .._checks import check_choice, check_count, check_mapping, check_number, described
+
+__all__ = ["Framing", "RawEnd", "RawResponse", "given_raw"]
+
+RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
+"""How a raw answer ends: as HTTP has it; the connection is closed, or reset, where it stands; or nothing more comes."""
+Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
+"""How its body is framed: there is no head; as the connection does it; as its headers say; or by its end."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Raw bytes that were sent in the place of an answer."""
+
+    status: int | None = None
+    """None: there was no head."""
+    headers: dict[str, str] = {}
+    """As they were given, names in lower case."""
+    body: tuple[bytes | float, ...] = ()
+    """Pieces, each sent by itself, and pauses between them, in seconds; empty where a `Redaction` keeps texts out of
+    the trace."""
+    size: int = 0
+    """Bytes of the body; more than `body` has where that was left out."""
+    end: RawEnd = "whole"
+
+    @property
+    def framing(self) -> Framing:
+        """How the body is framed. It follows from the rest."""
+        if self.status is None:
+            return "none"
+        if "content-length" in self.headers:
+            return "length"
+        if "transfer-encoding" in self.headers:
+            return "chunked"
+        return "own" if self.end == "whole" else "close"
+
+    @property
+    def pieces(self) -> Iterator[tuple[float, bytes]]:
+        """The pieces of the body, each with the pause before it; the last pause may have nothing behind it."""
+        pause = 0.0
+        for item in self.body:
+            if isinstance(item, bytes):
+                yield pause, item
+                pause = 0.0
+            else:
+                pause += item
+        if pause:
+            yield pause, b""
+
+    def __str__(self) -> str:
+        head = "raw bytes without a head" if self.status is None else "raw bytes"
+        return f"{head}: {self.size} of a body, {_ENDS[self.end]}"
+
+
+_ENDS = {
+    "whole": "ended as HTTP has it",
+    "close": "then closed",
+    "reset": "then reset",
+    "stall": "then nothing more",
+}
+
+
+def given_raw(
+    status: object, headers: object, body: object, end: object, most: int | None = None
+) -> RawResponse:
+    """What `exchange.respond_raw` was given.
+
+    Args:
+        most: bytes that the body may have; None: any number.
+
+    Raises:
+        TypeError, ValueError: that is none; the text names the argument.
+    """
+    if status is not None:
+        check_count("status", status)
+        if not isinstance(status, int) or not 200 <= status <= 599:
+            raise ValueError(f"status is 200 to 599, or None where no head is sent, not {status!r}")
+    check_choice("end", end, RawEnd)
+    given = _given_headers(headers)
+    if status is None and given:
+        raise ValueError("headers need a status: without one no head is sent, and all bytes are the body's")
+    pieces = tuple(_given_pieces(body))
+    size = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
+    if most is not None and size > most:
+        raise ValueError(f"body has {size} bytes, more than the {most} that an answer may have here")
+    return RawResponse(status=status, headers=given, body=pieces, size=size, end=end)  # type: ignore[arg-type]
+
+
+def _given_headers(headers: object) -> dict[str, str]:
+    check_mapping("headers", headers)
+    assert isinstance(headers, Mapping)
+    given: dict[str, str] = {}
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError(
+                f"headers are a mapping of str to str, not of {described(name)} to {described(value)}"
+            )
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ValueError(
+                f"headers: {name!r}: {value!r} cannot stand in a head; a head that is none is given as body, with "
+                "the status None"
+            )
+        given[name.lower()] = value
+    if given.get("transfer-encoding", "chunked").lower() != "chunked":
+        raise ValueError("headers: the only transfer-encoding here is chunked")
+    return given
+
+
+def _given_pieces(body: object) -> Iterator[bytes | float]:
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        body = [body]
+    if isinstance(body, (str, Mapping)) or not isinstance(body, Iterable):
+        raise TypeError(f"body is bytes, or a list of bytes and pauses, not {described(body)}")
+    for number, item in enumerate(body):
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            if item:
+                yield bytes(item)
+            continue
+        try:
+            check_number(f"body[{number}], a pause,", item)
+        except TypeError:
+            raise TypeError(
+                f"body[{number}] is bytes, or a number (a pause), not {described(item)}"
+            ) from None
+        yield float(item)
