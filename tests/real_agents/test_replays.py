@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +14,22 @@ import trio
 
 from tests.real_agents.cases import CASES, PROMPT, Case, cases
 from tests.real_agents.play import Model
-from triocept import Exchange, Handler, Response, ScriptedModel, ToolCall, Trace, Usage, serve_endpoint
+from triocept import (
+    Exchange,
+    Handler,
+    Message,
+    Response,
+    ScriptedModel,
+    ToolCall,
+    ToolResult,
+    Trace,
+    Usage,
+    serve_endpoint,
+)
 from triocept.handlers import Replay
+from triocept.traces import TurnDiff
 
-AGAIN = 2
+AGAIN = int(os.environ.get("TRIOCEPT_REPLAYS", "2"))
 """How often each is replayed; ten times were tried, idle and beside three busy programs."""
 
 
@@ -57,6 +71,38 @@ def check_replayed(again: Trace, trace: Trace) -> None:
     notes = [turn.notes["replay"] for turn in again]
     assert {note["turn"] for note in notes} == {turn.id for turn in trace}
     assert [note for note in notes if "not_waited_for" in note] == []
+    for turn in again:
+        diff = trace.diff(turn.notes["replay"]["turn"], turn)
+        assert unexplained(diff) == ([], [], {}), "the same trace, by `trace.diff`"
+
+
+MADE_UP = re.compile(
+    r"(?:recorded|replayed\d?|forked)\b|\btoolu_\w+|\bcall_\w+|\bses_\w+|\b[0-9a-f]{8}-[0-9a-f]{4}-[-0-9a-f]{22}\b"
+    r"|\b[0-9a-f]{16,}\b|(?<=<duration_ms>)\d+"
+    r"|\b\d{4}-\d\d-\d\d\b|\b[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d \d{4}\b"
+)
+"""What is another in each run, and says nothing: its folder, ids, how long a sub-agent took, the date."""
+SETTINGS = {"dialect", "user", "extra.prompt_cache_key", "extra.client_metadata", "extra.store"}
+"""Likewise: Claude Code's user and Codex's metadata name the session; `store` is of one of opencode's dialects."""
+
+
+def unexplained(diff: TurnDiff) -> tuple[list[str], list[str], dict[str, Any]]:
+    """What differs by `trace.diff`, before and after, but for what a tool found in the world, and what is made up."""
+    old = [said(each.old) for each in diff.messages if each.kind != "same" and each.old is not None]
+    new = [said(each.new) for each in diff.messages if each.kind != "same" and each.new is not None]
+    gone, come = Counter(old) - Counter(new), Counter(new) - Counter(old)
+    settings = {path: values for path, values in diff.settings.items() if path not in SETTINGS}
+    return list(gone), list(come), settings
+
+
+def said(message: Message) -> str:
+    """All that it says but for the results of tools."""
+    words = [
+        f"{part.name}({part.arguments})" if isinstance(part, ToolCall) else getattr(part, "text", repr(part))
+        for part in message.content
+        if not isinstance(part, ToolResult)
+    ]
+    return MADE_UP.sub("…", "\n".join(words))
 
 
 @cases()
