@@ -13,6 +13,7 @@ from .limits import limits
 from .replay import Match, Replay, Timing, TurnName
 from .route import Choice, fallback, route
 from .script import (
+    AskedJSON,
     Conditions,
     Reply,
     Rule,
@@ -28,6 +29,7 @@ from .script import (
 )
 
 __all__ = [
+    "AskedJSON",
     "Choice",
     "Conditions",
     "Fault",

@@ -5,10 +5,14 @@
 * `replies`: what a script is made of, and how each kind of it is given. `stream`: an answer in chosen pieces.
   `template`: a text with words of the request in it.
   `words`: those.
-* `file`: a script in a file.
+* `asked_json`: an answer that is the JSON that its request asks for. `instance`: a value that fits a schema; `merging`,
+  `scalars`: what that needs.
+* `file`: a script in a file. `document`, `yaml_document`: its values with their lines. `forms`: what may stand in it.
+  `reading`: what that is.
 * `rules`: `when(…).reply(…)`. `conditions`: which requests a rule is for. `shadow`: rules that no request can reach.
 """
 
+from .asked_json import AskedJSON
 from .conditions import Conditions
 from .file import read_script
 from .model import ScriptedModel
@@ -19,6 +23,7 @@ from .stream import Stream, paced
 from .template import Template
 
 __all__ = [
+    "AskedJSON",
     "Conditions",
     "NotAReply",
     "Reply",

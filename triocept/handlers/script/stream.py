@@ -15,7 +15,6 @@ from typing import TypeAlias, final
 
 import trio
 
-from ..._canonical.content import ToolCall
 from ..._canonical.events import Event, PartDelta, ResponseEnd, ResponseStart
 from ..._canonical.fold import part_events
 from ..._canonical.given import given_event, given_increment, given_response
@@ -102,7 +101,7 @@ class Stream:
 
 
 def paced(
-    answer: str | ToolCall | Response | Sequence[str | ResponsePart],
+    answer: str | ResponsePart | Response | Sequence[str | ResponsePart],
     *,
     characters: int = CHARACTERS_OF_A_TOKEN,
     tokens_per_second: float | None = None,
@@ -136,7 +135,7 @@ def paced(
     return stream
 
 
-def _response(answer: str | ToolCall | Response | Sequence[str | ResponsePart]) -> Response:
+def _response(answer: str | ResponsePart | Response | Sequence[str | ResponsePart]) -> Response:
     if isinstance(answer, str) or not isinstance(answer, Sequence):
         return given_response(answer)
     return given_response(Response.of(*answer))

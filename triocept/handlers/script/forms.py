@@ -1,0 +1,218 @@
+"""What may stand in a script's file: the types of which its published schema is made, and by which it is read.
+
+A mapping is told by its first field here, the one that it must have; a key that its type has not is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from ..._canonical.response import StopReason
+from .conditions import OutputKind
+
+__all__ = [
+    "ITEMS",
+    "PARTS",
+    "REPLIES",
+    "SAYS",
+    "AskedForm",
+    "CycleForm",
+    "FaultForm",
+    "FileForm",
+    "Form",
+    "OtherwiseForm",
+    "PacedForm",
+    "PatternForm",
+    "ReasoningForm",
+    "RefusalForm",
+    "RefuseForm",
+    "RuleForm",
+    "StreamForm",
+    "TemplateForm",
+    "ToolForm",
+    "UsageForm",
+    "WhenForm",
+    "WholeForm",
+]
+
+
+def _ref(name: str) -> Any:
+    return Annotated[Any, Meta(extra_json_schema={"$ref": f"#/$defs/{name}"})]
+
+
+Reply: TypeAlias = _ref("Reply")  # type: ignore[valid-type]
+Step: TypeAlias = _ref("Step")  # type: ignore[valid-type]
+Part: TypeAlias = _ref("Part")  # type: ignore[valid-type]
+"""They are read apart: a text, a list or one of several mappings, which msgspec takes for no union."""
+
+Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A mapping of a script's file."""
+
+
+class ToolForm(Form, frozen=True):
+    """A call of one of the agent's tools."""
+
+    tool: str
+    """Its name."""
+    arguments: dict[str, Any] | str = msgspec.field(default_factory=dict)
+    """By name; a text is what the model wrote, JSON or not."""
+    id: str = ""
+    """Empty: one is made."""
+
+
+class ReasoningForm(Form, frozen=True):
+    """What the model thought."""
+
+    reasoning: str
+
+
+class RefusalForm(Form, frozen=True):
+    """The model's own refusal, in words."""
+
+    refusal: str
+
+
+class UsageForm(Form, frozen=True):
+    """Tokens, as they are told to the agent."""
+
+    input_tokens: Annotated[int, Meta(ge=0)]
+    output_tokens: Annotated[int, Meta(ge=0)]
+    cached_tokens: Annotated[int, Meta(ge=0)] | None = None
+    cache_write_tokens: Annotated[int, Meta(ge=0)] | None = None
+    reasoning_tokens: Annotated[int, Meta(ge=0)] | None = None
+
+
+class WholeForm(Form, frozen=True):
+    """A whole response, with what stands beside its content."""
+
+    parts: list[Part]
+    stop_reason: StopReason | None = None
+    stop_sequence: str | None = None
+    usage: UsageForm | None = None
+    model: str = ""
+    id: str = ""
+
+
+class RefuseForm(Form, frozen=True):
+    """An HTTP error, in the agent's own dialect."""
+
+    refuse: Annotated[int, Meta(ge=400, le=599)]
+    """The status."""
+    message: str = "refused"
+    retry_after: Seconds | None = None
+    should_retry: bool | None = None
+    code: str | None = None
+    headers: dict[str, str] | None = None
+
+
+class TemplateForm(Form, frozen=True):
+    """A text with words of the request between braces."""
+
+    template: str
+
+
+class AskedForm(Form, frozen=True):
+    """JSON that fits the schema that the request asks for."""
+
+    asked_json: dict[str, Any]
+    """What some fields of it are to be."""
+
+
+class StreamForm(Form, frozen=True):
+    """An answer in these pieces."""
+
+    stream: Annotated[list[Part], Meta(min_length=1)]
+    delay: Seconds = 0.0
+    first_after: Seconds = 0.0
+    stop_reason: StopReason | None = None
+    usage: UsageForm | None = None
+
+
+class PacedForm(Form, frozen=True):
+    """An answer in pieces of so many characters."""
+
+    paced: Reply
+    """A text, a tool call, a list of these, or a whole response."""
+    characters: Annotated[int, Meta(ge=1)] = 4
+    tokens_per_second: Annotated[float, Meta(gt=0)] | None = None
+    first_after: Seconds = 0.0
+
+
+class FaultForm(Form, frozen=True):
+    """Something that goes wrong: its name, or a mapping of its name to what it takes."""
+
+    fault: str | Annotated[dict[str, Any], Meta(min_length=1, max_length=1)]
+
+
+class PatternForm(Form, frozen=True):
+    """A regular expression, as Python has them."""
+
+    regex: str
+    ignore_case: bool = False
+
+
+class WhenForm(Form, frozen=True):
+    """What must hold of a request."""
+
+    text: str | PatternForm | UnsetType = UNSET
+    system: str | PatternForm | UnsetType = UNSET
+    model: str | PatternForm | UnsetType = UNSET
+    tool_result: str | bool | PatternForm | UnsetType = UNSET
+    result_of: str | UnsetType = UNSET
+    offered_tool: str | UnsetType = UNSET
+    output: OutputKind | UnsetType = UNSET
+
+
+class RuleForm(Form, frozen=True):
+    """What is said to the requests that match: `reply` or `replies` once each, `repeat` or `cycle` again and again."""
+
+    when: WhenForm
+    reply: Reply = UNSET
+    replies: Annotated[list[Step], Meta(min_length=1)] | UnsetType = UNSET
+    repeat: Reply = UNSET
+    cycle: Annotated[list[Step], Meta(min_length=1)] | UnsetType = UNSET
+
+
+class CycleForm(Form, frozen=True):
+    """Replies that are said one after the other, again and again."""
+
+    cycle: Annotated[list[Step], Meta(min_length=1)]
+
+
+class OtherwiseForm(Form, frozen=True):
+    """What is said, again and again, to every request that nothing above it answers."""
+
+    otherwise: Annotated[
+        Any,
+        Meta(extra_json_schema={"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("Reply", "CycleForm")]}),
+    ]
+    """A reply, or a cycle of them."""
+
+
+class FileForm(Form, frozen=True):
+    """A script with a schema's address."""
+
+    script: list[Any]
+    schema: str = msgspec.field(name="$schema", default="")
+
+
+PARTS: tuple[type[Form], ...] = (ToolForm, ReasoningForm, RefusalForm)
+REPLIES: tuple[type[Form], ...] = (
+    *PARTS,
+    WholeForm,
+    RefuseForm,
+    TemplateForm,
+    AskedForm,
+    StreamForm,
+    PacedForm,
+    FaultForm,
+)
+ITEMS: tuple[type[Form], ...] = (RuleForm, OtherwiseForm, *REPLIES)
+SAYS = ("reply", "replies", "repeat", "cycle")
+"""One of these stands in a rule."""

@@ -1,0 +1,125 @@
+"""Several JSON Schemas that hold at once, as one; and what a reference refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from urllib.parse import unquote
+
+from ..._canonical.content import Json
+
+__all__ = ["merged", "resolved"]
+
+_BESIDE = frozenset(
+    {
+        "title",
+        "description",
+        "default",
+        "examples",
+        "example",
+        "$defs",
+        "definitions",
+        "$schema",
+        "$id",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "discriminator",
+        "$comment",
+        "nullable",
+    }
+)
+"""What forbids nothing: the first one stands."""
+
+
+def resolved(root: Json, reference: str) -> Json:
+    """What a reference means, in its own document: `#/$defs/City`.
+
+    Raises:
+        LookupError: there is no such thing.
+    """
+    if not reference.startswith("#"):
+        raise LookupError(f"{reference} is in another document")
+    found = root
+    for step in reference.lstrip("#").split("/")[1:]:
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            raise LookupError(f"there is no {reference}")
+    return found
+
+
+def merged(schemas: Sequence[Json]) -> Json:
+    """A schema that holds where all of these do.
+
+    Raises:
+        ValueError: they are not known to go together.
+    """
+    if any(schema is False for schema in schemas):
+        raise ValueError("nothing fits false")
+    return reduce(_merge, [schema for schema in schemas if isinstance(schema, dict)], {})
+
+
+def _merge(one: Json, other: Json) -> Json:
+    both = {name: _join(name, one[name], other[name]) for name in one.keys() & other.keys()}
+    return {
+        name: both.get(name, one.get(name, other.get(name))) for name in (*one, *(other.keys() - one.keys()))
+    }
+
+
+def _join(name: str, one: Json, other: Json) -> Json:
+    if one == other or name in _BESIDE:
+        return one
+    if name in ("anyOf", "oneOf", "$ref"):
+        raise ValueError(f"two of {name!r} at once are not understood here: give the value")
+    if (join := _JOINS.get(name)) is None:
+        raise ValueError(f"{name!r} is {one!r}, and {other!r} at once")
+    return join(one, other)
+
+
+def _types(one: Json, other: Json) -> Json:
+    these, those = ([kinds] if isinstance(kinds, str) else list(kinds) for kinds in (one, other))
+    if {"integer", "number"} <= {*these, *those}:
+        these, those = ([kind.replace("number", "integer") for kind in kinds] for kinds in (these, those))
+    found = [kind for kind in these if kind in those]
+    if not found:
+        raise ValueError(f"nothing is {one!r}, and {other!r} at once")
+    return found
+
+
+def _enums(one: Json, other: Json) -> Json:
+    return [value for value in one if value in other]
+
+
+def _properties(one: Json, other: Json) -> Json:
+    return {
+        name: {"allOf": [one[name], other[name]]}
+        if name in one and name in other
+        else one.get(name, other.get(name))
+        for name in (*one, *(name for name in other if name not in one))
+    }
+
+
+def _required(one: Json, other: Json) -> Json:
+    return [*one, *(name for name in other if name not in one)]
+
+
+def _both(one: Json, other: Json) -> Json:
+    return {"allOf": [one, other]}
+
+
+_JOINS: dict[str, Callable[[Json, Json], Json]] = {
+    "type": _types,
+    "enum": _enums,
+    "properties": _properties,
+    "required": _required,
+    "items": _both,
+    "additionalProperties": _both,
+    "allOf": lambda one, other: [*one, *other],
+    "uniqueItems": lambda one, other: bool(one or other),
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
+}

@@ -1,0 +1,314 @@
+"""A script's document, read by its forms: replies and rules, or the place of what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from ..._canonical.content import Reasoning, RefusalText, ToolCall
+from ..._canonical.response import Response, ResponsePart, Usage
+from ...errors import DialectError, Refusal
+from ..faults import Fault
+from . import forms
+from .asked_json import AskedJSON
+from .conditions import Conditions, Wording
+from .document import Node, NodeValue
+from .replies import Reply, check_replies, check_reply
+from .rules import Rule
+from .stream import Stream, paced
+from .template import Template
+
+__all__ = ["read_items"]
+
+F = TypeVar("F", bound=forms.Form)
+
+
+def read_items(document: Node) -> list[Reply | Rule]:
+    """The replies and rules of a document.
+
+    Raises:
+        DialectError: something in it is none, with file, line and place.
+    """
+    if isinstance(document.value, dict) and "script" in document.value:
+        _read_form(document, forms.FileForm)
+        document = document.value["script"]
+    if not isinstance(document.value, list):
+        raise document.error("a script is a list of replies, or a mapping with one as its 'script'")
+    return [_read_item(node) for node in document.value]
+
+
+def _read_item(node: Node) -> Reply | Rule:
+    match _form_of(node, forms.ITEMS):
+        case forms.RuleForm:
+            return _read_rule(node)
+        case forms.OtherwiseForm:
+            return _read_otherwise(node)
+        case _:
+            return _read_reply(node, pauses=True)
+
+
+# Rules
+
+
+def _read_rule(node: Node) -> Rule:
+    form, value = _read_form(node, forms.RuleForm), _members(node)
+    said = [name for name in forms.SAYS if name in value]
+    if len(said) != 1:
+        raise node.error(f"a rule has one of {', '.join(forms.SAYS)}, not {' and '.join(said) or 'none'}")
+    (name,) = said
+    return _rule(node, _conditions(value["when"], form.when), value[name], name)
+
+
+def _read_otherwise(node: Node) -> Rule:
+    _read_form(node, forms.OtherwiseForm)
+    said = _members(node)["otherwise"]
+    if isinstance(said.value, dict) and "cycle" in said.value:
+        _read_form(said, forms.CycleForm)
+        return _rule(node, Conditions(), said.value["cycle"], "cycle")
+    return _rule(node, Conditions(), said, "repeat")
+
+
+def _rule(node: Node, conditions: Conditions, said: Node, name: str) -> Rule:
+    several = name in ("replies", "cycle")
+    nodes = said.value if several and isinstance(said.value, list) else [said]
+    replies = tuple([_read_reply(each, pauses=several) for each in nodes])
+    _made(said, lambda: check_replies(replies, name))
+    return Rule(conditions=conditions, replies=replies, endless=name in ("repeat", "cycle"), place=node.place)
+
+
+def _conditions(node: Node, form: forms.WhenForm) -> Conditions:
+    said = {
+        name: value for name in form.__struct_fields__ if (value := getattr(form, name)) is not msgspec.UNSET
+    }
+    if not said:
+        raise node.error("this holds of every request: 'otherwise' says so")
+    wordings = {
+        name: _pattern(_members(node)[name], value) if isinstance(value, forms.PatternForm) else value
+        for name, value in said.items()
+    }
+    return _made(node, lambda: Conditions(**cast(Any, wordings)))
+
+
+def _pattern(node: Node, form: forms.PatternForm) -> Wording:
+    try:
+        return re.compile(form.regex, re.IGNORECASE if form.ignore_case else 0)
+    except re.error as exc:
+        raise _members(node)["regex"].error(f"not a regular expression: {exc}") from None
+
+
+# Replies
+
+
+def _read_reply(node: Node, *, pauses: bool) -> Reply:
+    match node.value:
+        case str():
+            return node.value
+        case bool() | None:
+            pass
+        case int() | float() if pauses:
+            number = node.value
+            _made(node, lambda: check_reply(number, "a pause"))
+            return number
+        case list() as items if items:
+            return cast(Reply, [_read_part(item) for item in items])
+        case dict():
+            form = _form_of(node, forms.REPLIES)
+            if form is not None:
+                return _made(node, lambda: cast(Reply, _READERS[form](node, _read_form(node, form))))
+    raise _no_reply(node, "reply", forms.REPLIES)
+
+
+def _read_part(node: Node) -> str | ResponsePart:
+    if isinstance(node.value, str):
+        return node.value
+    form = _form_of(node, forms.PARTS)
+    if form is None:
+        raise _no_reply(node, "part of an answer", forms.PARTS)
+    return _made(node, lambda: cast(ResponsePart, _READERS[form](node, _read_form(node, form))))
+
+
+def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> DialectError:
+    heads = [_head(form) for form in among]
+    if isinstance(node.value, dict) and node.value:
+        name, inner = next(iter(node.value.items()))
+        near = get_close_matches(name, heads, 1)
+        hint = f": {near[0]}?" if near else f"; a {what} has one of {', '.join(heads)}"
+        return inner.error(f"not a {what}: there is no {name!r}{hint}", at_key=True)
+    return node.error(
+        f"not a {what}: {node.plain()!r}; it is a text, or a mapping with one of {', '.join(heads)}"
+    )
+
+
+def _read_tool(node: Node, form: forms.ToolForm) -> ToolCall:
+    arguments = form.arguments
+    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    return ToolCall(form.tool, text, form.id)
+
+
+def _read_whole(node: Node, form: forms.WholeForm) -> Response:
+    return Response(
+        Response.of(*_parts(node, "parts")).content,
+        form.stop_reason,
+        form.stop_sequence,
+        _usage(form.usage),
+        form.model,
+        form.id,
+    )
+
+
+def _read_refuse(node: Node, form: forms.RefuseForm) -> Refusal:
+    return Refusal(
+        form.refuse,
+        form.message,
+        retry_after=form.retry_after,
+        should_retry=form.should_retry,
+        code=form.code,
+        headers=form.headers,
+    )
+
+
+def _read_stream(node: Node, form: forms.StreamForm) -> Stream:
+    return Stream(
+        *_parts(node, "stream"),
+        delay=form.delay,
+        first_after=form.first_after,
+        stop_reason=form.stop_reason,
+        usage=_usage(form.usage),
+    )
+
+
+def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
+    answer: Any = _read_reply(_members(node)["paced"], pauses=False)
+    if not isinstance(answer, str | list | ToolCall | Reasoning | RefusalText | Response):
+        raise _members(node)["paced"].error("only what a model says can be paced")
+    return paced(
+        answer,
+        characters=form.characters,
+        tokens_per_second=form.tokens_per_second,
+        first_after=form.first_after,
+    )
+
+
+def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
+    inner = _members(node)["fault"]
+    name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(_members(inner).items()))
+    makers = {
+        each: getattr(Fault, each) for each, maker in vars(Fault).items() if isinstance(maker, staticmethod)
+    }
+    if name not in makers:
+        near = get_close_matches(name, makers, 1)
+        hint = f": {near[0]}?" if near else f"; there are {', '.join(makers)}"
+        raise inner.error(f"there is no fault {name!r}{hint}")
+    if takes is None:
+        return cast(Fault, makers[name]())
+    if isinstance(takes.value, dict) and _form_of(takes, forms.REPLIES) is None:
+        return cast(Fault, _made(takes, lambda: makers[name](**_arguments(takes))))
+    return cast(Fault, _made(takes, lambda: makers[name](_argument(takes))))
+
+
+def _arguments(node: Node) -> dict[str, object]:
+    return {name: _argument(inner) for name, inner in _members(node).items()}
+
+
+def _argument(node: Node) -> object:
+    """A value, or what an answer is made of."""
+    return node.plain() if _form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
+
+
+_READERS: Mapping[type[forms.Form], Callable[[Node, Any], object]] = {
+    forms.ToolForm: _read_tool,
+    forms.ReasoningForm: lambda node, form: Reasoning(form.reasoning),
+    forms.RefusalForm: lambda node, form: RefusalText(form.refusal),
+    forms.WholeForm: _read_whole,
+    forms.RefuseForm: _read_refuse,
+    forms.TemplateForm: lambda node, form: Template(form.template),
+    forms.AskedForm: lambda node, form: AskedJSON(**form.asked_json),
+    forms.StreamForm: _read_stream,
+    forms.PacedForm: _read_paced,
+    forms.FaultForm: _read_fault,
+}
+
+
+def _parts(node: Node, name: str) -> list[str | ResponsePart]:
+    inner = _members(node)[name].value
+    assert isinstance(inner, list)
+    return [_read_part(item) for item in inner]
+
+
+def _usage(form: forms.UsageForm | None) -> Usage | None:
+    return None if form is None else Usage(**msgspec.structs.asdict(form))
+
+
+# Forms
+
+
+def _members(node: Node) -> dict[str, Node]:
+    assert isinstance(node.value, dict)
+    return node.value
+
+
+def _head(form: type[forms.Form]) -> str:
+    """The field by which a form is told."""
+    return form.__struct_encode_fields__[0]
+
+
+def _form_of(node: Node, among: tuple[type[forms.Form], ...]) -> type[forms.Form] | None:
+    if not isinstance(node.value, dict):
+        return None
+    return next((form for form in among if _head(form) in node.value), None)
+
+
+def _read_form(node: Node, form: type[F]) -> F:
+    """A mapping as its form; what is nested in it stays as it is where the form says nothing of it."""
+    _check_keys(node, form)
+    try:
+        return msgspec.convert(node.plain(), form)
+    except msgspec.ValidationError as exc:
+        problem, _, path = str(exc).partition(" - at ")
+        inner = node.find(path.strip("`"))
+        if "unknown field" in problem:
+            _check_keys(inner, _NESTED.get(inner.path.rpartition(".")[2], forms.PatternForm))
+        raise inner.error(_worded(problem, inner.value)) from None
+
+
+_NESTED: Mapping[str, type[forms.Form]] = {"when": forms.WhenForm, "usage": forms.UsageForm}
+"""The forms in forms, by the key that they stand behind; else it is a pattern."""
+
+
+def _check_keys(node: Node, form: type[forms.Form]) -> None:
+    known = form.__struct_encode_fields__
+    for name, inner in _members(node).items():
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f": {near[0]}?" if near else f"; there are {', '.join(known)}"
+            raise inner.error(f"there is no {name!r} here{hint}", at_key=True)
+
+
+def _worded(problem: str, value: NodeValue) -> str:
+    """What msgspec says, with the value, and how it is mended."""
+    text = f"{problem[:1].lower()}{problem[1:]}"
+    if isinstance(value, dict | list):
+        return text
+    hint = ""
+    if "Expected `str" in problem and not isinstance(value, str):
+        hint = "; in quotes it is a text"
+    elif "Expected `bool" in problem and isinstance(value, str):
+        hint = "; write true or false"
+    return f"{text}: {value!r}{hint}"
+
+
+T = TypeVar("T")
+
+
+def _made(node: Node, make: Callable[[], T]) -> T:
+    """What is made of a node; what it cannot be made of is an error of its place."""
+    try:
+        return make()
+    except DialectError:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise node.error(str(exc)) from None

@@ -1,0 +1,155 @@
+"""A number or a text within the bounds of a JSON Schema."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+
+from ..._canonical.content import Json
+
+__all__ = ["admits", "number_for", "text_for"]
+
+_FORMATS = {
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "duration": "P1D",
+    "email": "user@example.com",
+    "idn-email": "user@example.com",
+    "hostname": "example.com",
+    "idn-hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com/",
+    "uri-reference": "https://example.com/",
+    "url": "https://example.com/",
+    "iri": "https://example.com/",
+    "iri-reference": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "json-pointer": "/a",
+    "regex": "a",
+}
+"""The same each time: names that are reserved for examples (RFC 2606, 5737, 3849)."""
+
+
+def admits(schema: Json, value: Json) -> bool:
+    """Whether a number or a text that is given is within the bounds; any other value is."""
+    if isinstance(value, str):
+        most = schema.get("maxLength")
+        length = (schema.get("minLength") or 0) <= len(value) and (most is None or len(value) <= most)
+        return length and _fits(schema.get("pattern"), value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    least, above = _bound(schema, "minimum", "exclusiveMinimum", -math.inf, max)
+    most, below = _bound(schema, "maximum", "exclusiveMaximum", math.inf, min)
+    step = schema.get("multipleOf")
+    return _is_between(value, least, above, most, below) and (not step or value % step == 0)
+
+
+def _is_between(number: float, least: float, above: bool, most: float, below: bool) -> bool:
+    return (number > least if above else number >= least) and (number < most if below else number <= most)
+
+
+def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
+    """A number: 0 where that is allowed, else the nearest to it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    least, above = _bound(schema, "minimum", "exclusiveMinimum", -math.inf, max)
+    most, below = _bound(schema, "maximum", "exclusiveMaximum", math.inf, min)
+    step = schema.get("multipleOf") or (1 if whole else None)
+    if step is not None:
+        return _multiple(_whole_step(step) if whole else step, least, above, most, below, variant)
+    for number in (*_candidates(least, most, variant), (least + most) / 2):
+        if _is_between(number, least, above, most, below):
+            return number
+    raise ValueError(f"no number is between {least} and {most}")
+
+
+def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
+    """A bound, and whether it is itself outside; the old form has a boolean there."""
+    value, outside = schema.get(name), schema.get(exclusive)
+    if isinstance(outside, bool) or outside is None:
+        return (none if value is None else value), bool(outside)
+    if value is None or strictest(value, outside) == outside:
+        return outside, True
+    return value, False
+
+
+def _candidates(least: float, most: float, variant: int) -> Iterator[float]:
+    yield variant
+    yield from [
+        bound for bound in (least, least + 1 + variant, most, most - 1 - variant) if math.isfinite(bound)
+    ]
+
+
+def _whole_step(step: float) -> int:
+    """What a whole number that is a multiple of `step` is a multiple of."""
+    return Fraction(str(step)).numerator
+
+
+def _multiple(step: float, least: float, above: bool, most: float, below: bool, variant: int) -> Json:
+    first = 0 if least < 0 < most or (least == 0 and not above) or (most == 0 and not below) else None
+    if first is None:
+        first = math.ceil(least / step) if least >= 0 else math.floor(most / step)
+        first += 1 if least >= 0 and above and first * step == least else 0
+        first -= 1 if least < 0 and below and first * step == most else 0
+    for number in ((first + variant) * step, (first - variant) * step, first * step):
+        if _is_between(number, least, above, most, below):
+            return number
+    raise ValueError(f"no multiple of {step} is between {least} and {most}")
+
+
+def text_for(schema: Json, name: str, variant: int) -> str:
+    """A text: the name of its property where that is allowed.
+
+    Raises:
+        ValueError: none is known.
+    """
+    least, most = schema.get("minLength") or 0, schema.get("maxLength")
+    plain = (name if not variant else f"{name} {variant + 1}").ljust(least, ".")
+    plain = plain if most is None or len(plain) <= most else _cut(plain, most, variant)
+    pattern = schema.get("pattern")
+    sample = _FORMATS.get(schema.get("format", ""))
+    guesses = [sample] if sample is not None else [plain]
+    if pattern is not None:
+        guesses += _guesses(least, most)
+    for guess in guesses:
+        if len(guess) >= least and (most is None or len(guess) <= most) and _fits(pattern, guess):
+            return guess
+    raise ValueError("no text is known that fits; give it: AskedJSON(…)")
+
+
+def _cut(plain: str, most: int, variant: int) -> str:
+    number = str(variant) if variant else ""
+    return (plain[: max(most - len(number), 0)] + number)[:most]
+
+
+def _fits(pattern: str | None, text: str) -> bool:
+    try:
+        return pattern is None or re.search(pattern, text) is not None
+    except re.error:  # another language's
+        return False
+
+
+def _guesses(least: int, most: int | None) -> Iterator[str]:
+    """Texts that many a pattern is for."""
+    yield from _FORMATS.values()
+    yield from (
+        "+1 202 555 0100",
+        "+12025550100",
+        "1.0.0",
+        "#000000",
+        "en",
+        "en-US",
+        "USD",
+        "A1",
+        "a-b",
+        "a_b",
+        "A-1",
+    )
+    for size in range(max(least, 1), min(most or 40, 40) + 1):
+        yield from (letter * size for letter in "a0A")
