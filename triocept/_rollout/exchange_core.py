@@ -32,7 +32,7 @@ from .._canonical.tokens import Estimator
 from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
 from .._trace.entries import Intent
-from .._trace.increments import IncrementLog
+from .._trace.increments import IncrementLog, Increments
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
@@ -189,6 +189,27 @@ class ExchangeCore:
     def settled(self) -> bool:
         """Whether it has its outcome."""
         return self.outcome is not None
+
+    def keep_increments(self) -> None:
+        """Keep in which pieces its answer comes, from here on, for whoever answers: its turn has them only where its
+        rollout records them."""
+        if self._increments is None:
+            self._increments = IncrementLog()
+
+    @property
+    def kept_increments(self) -> Increments | None:
+        """In which pieces its answer came; None: nobody kept that, or it came whole."""
+        return self._increments.increments() if self._increments is not None else None
+
+    @property
+    def first_event(self) -> float | None:
+        """Seconds from its call to the first increment of its answer; None: there was none."""
+        return self._first_event
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its call."""
+        return trio.current_time() - self._start
 
     async def respond(self, response: Response, document: bytes | None = None) -> None:
         """Answer, whole; `document` is a provider's own, in the agent's dialect."""
@@ -490,14 +511,14 @@ class ExchangeCore:
             attempt=self.attempt,
             started_at=self.started_at,
             first_event=self._first_event,
-            duration=trio.current_time() - self._start,
+            duration=self.elapsed,
             attended=self.answer.attended,
             rewritten=self._is_rewritten(response),
             branch=self.rollout.trace.branch,
             notes=self._notes,
             tokens=self.tokens() if self.tokens is not None else None,
             agent=self.agent,
-            increments=self._increments.increments() if self._increments is not None else None,
+            increments=self.kept_increments if self.rollout.record_increments else None,
             wire=self._wire.view() if self._wire is not None else None,
             raw=outcome.sent if isinstance(outcome, Raw) else None,
         )

@@ -8,6 +8,7 @@
 * `_handlers`: whatever answers: what may block does so in a thread of its own. `_ending`: what is raised at the end.
 * `_loop`: the thread, in which trio runs. `_job`: what another thread asks of it. `_held`: contexts that are open in
   it. `_elsewhere`: waiting for it in another event loop. `_blocked`: who blocks it.
+* `cassettes`: a real model, recorded once, and answered from a file since.
 """
 
 from ._endpoint import SyncEndpoint, serve
@@ -15,5 +16,33 @@ from ._exchange import AnyHandler, SyncExchange
 from ._model import be_the_model
 from ._rollout import SyncRollout
 from ._stream import SyncStream
+from .cassettes import (
+    Cassette,
+    CassetteOptions,
+    RecordedCall,
+    RecordMode,
+    Timing,
+    forward_to,
+    open_cassette,
+    steady,
+    use_cassette,
+)
 
-__all__ = ["AnyHandler", "SyncEndpoint", "SyncExchange", "SyncRollout", "SyncStream", "be_the_model", "serve"]
+__all__ = [
+    "AnyHandler",
+    "Cassette",
+    "CassetteOptions",
+    "RecordMode",
+    "RecordedCall",
+    "SyncEndpoint",
+    "SyncExchange",
+    "SyncRollout",
+    "SyncStream",
+    "Timing",
+    "be_the_model",
+    "forward_to",
+    "open_cassette",
+    "serve",
+    "steady",
+    "use_cassette",
+]

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..._canonical.content import Opaque, ToolCall
 from ..._canonical.events import Event, PartDelta
 from ..._canonical.fold import events_of, part_events
 from ..._canonical.response import Response, ResponsePart
 from ..increments import Increments
-from ..turn import Turn
 
-__all__ = ["Piece", "pieces_of"]
+__all__ = ["Piece", "Timed", "pieces_of"]
+
+
+class Timed(Protocol):
+    """An answer, as far as its pieces are concerned: a turn has all of it."""
+
+    @property
+    def increments(self) -> Increments | None: ...
+    @property
+    def first_event(self) -> float | None: ...
+    @property
+    def duration(self) -> float: ...
 
 
 class Piece(NamedTuple):
@@ -48,7 +58,7 @@ class _Part:
         return PartDelta(self._index, piece)
 
 
-def pieces_of(turn: Turn, response: Response) -> Iterator[Piece]:
+def pieces_of(turn: Timed, response: Response) -> Iterator[Piece]:
     """The answer of a turn, piece by piece, as it came; where nobody kept that, its beginning, and the rest at its end.
 
     Args:

@@ -1,0 +1,31 @@
+"""Cassettes: calls of a real model are recorded once, and answered from a file since.
+
+* `opening`: `open_cassette`, `use_cassette`. The file to read first.
+* `cassette`: the handler. `view`: a call in it, for a program. `forwarding`: a real model, for programs that do not run
+  in trio.
+* `normal`: the form in which calls are compared, and written down. `restored`: a request again.
+* `hooks`, `steady`: what a program wants out of it. `keys`: keys, which nobody wants in it.
+* `watching`: what an agent got. `answer`: that, as a value. `giving`: that, given again.
+* `merge`: what was recorded anew, beside what was there before.
+* `miss`: what is said of a call that is not recorded.
+* `document`, `answer_form`: all of it in JSON, and back. `files`: its file.
+* `yaml_writer`, `yaml_reader`: JSON in YAML, for people.
+"""
+
+from .cassette import Cassette, RecordMode, Timing
+from .forwarding import forward_to
+from .opening import CassetteOptions, open_cassette, use_cassette
+from .steady import steady
+from .view import RecordedCall
+
+__all__ = [
+    "Cassette",
+    "CassetteOptions",
+    "RecordMode",
+    "RecordedCall",
+    "Timing",
+    "forward_to",
+    "open_cassette",
+    "steady",
+    "use_cassette",
+]

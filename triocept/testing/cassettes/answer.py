@@ -1,0 +1,105 @@
+"""What an agent got: the whole of it, or what came before it broke; in which pieces, and when.
+
+Rules:
+
+1. It is what the agent was given, not a provider's bytes: so it can be given again in any dialect.
+2. Ids of answers and of calls are not kept: each answer gets new ones, which fit the dialect that it is given in.
+3. No header is kept. When an agent may try again is a number.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.response import Response, ResponsePart, Usage
+from ..._trace.increments import Increments
+
+__all__ = ["Answer", "Failure", "FailureKind", "says_the_same"]
+
+FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_length"]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why it was not answered, or not to the end."""
+
+    kind: FailureKind
+    """`refusal`: a handler's; else a provider's."""
+    status: int
+    message: str
+    retry_after: float | None = None
+    """Seconds."""
+    should_retry: bool | None = None
+    code: str | None = None
+    dialect: str = ""
+    """In whose words `body` and `code` are."""
+    body: str = ""
+    """The provider's own document."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a call."""
+
+    response: Response | None = None
+    """The answer; of one that broke, what was sent of it; None: nothing."""
+    failure: Failure | None = None
+    hung_up: bool = False
+    """Whether the agent hung up before its end."""
+    holds_calls: bool = True
+    """Whether calls in a stream waited for its end."""
+    increments: Increments | None = None
+    """In which pieces it came; None: it was given whole."""
+    first_event: float | None = None
+    """Seconds from the call to the first of them."""
+    duration: float = 0.0
+    """Seconds from the call to its end."""
+
+
+def says_the_same(one: Answer, other: Answer) -> bool:
+    """Whether two answers differ in nothing but in when, in which pieces, and under which ids they came."""
+    return (one.failure, one.hung_up, one.holds_calls, _said(one)) == (
+        other.failure,
+        other.hung_up,
+        other.holds_calls,
+        _said(other),
+    )
+
+
+def _said(answer: Answer) -> Json:
+    response = answer.response
+    if response is None:
+        return None
+    usage = (
+        msgspec.structs.replace(response.usage, extra=None)
+        if response.usage is not None
+        else Usage(input_tokens=0, output_tokens=0)
+    )
+    return [
+        [_part(part) for part in response.content],
+        response.stop_reason,
+        response.stop_sequence,
+        response.model,
+        usage,
+    ]
+
+
+def _part(part: ResponsePart) -> Json:
+    match part:
+        case ToolCall():
+            return ["call", part.name, part.arguments, part.kind]
+        case Reasoning():
+            return ["reasoning", part.text, [_kind(blob) for blob in part.blobs]]
+        case Text() | RefusalText():
+            return [type(part).__name__, part.text]
+        case Opaque():
+            return ["opaque", part.dialect, _without_ids(part.raw)]
+
+
+def _kind(blob: Blob) -> list[str]:
+    return [blob.dialect, blob.kind]
+
+
+def _without_ids(raw: Json) -> Json:
+    return {name: value for name, value in raw.items() if name != "id"} if isinstance(raw, dict) else raw

@@ -1,0 +1,270 @@
+"""An answer as it stands in a file, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.response import Response, ResponsePart, StopReason, Usage
+from ..._trace.increments import Increments
+from .answer import Answer, Failure, FailureKind
+from .yaml_reader import Node
+
+__all__ = ["answer_form", "read_answer"]
+
+_USAGE = Usage.__struct_fields__
+_MEMBERS = (
+    *("content", "stop_reason", "stop_sequence", "usage", "model", "extra", "dialect"),
+    *("failure", "hung_up", "holds_calls", "seconds", "first", "parts", "characters", "waits"),
+)
+_PART_KINDS = ("text", "refusal", "reasoning", "call", "opaque")
+_FAILURE = Failure.__struct_fields__
+
+
+def answer_form(answer: Answer) -> dict[str, Json]:
+    """An answer, as it stands in a file."""
+    form: dict[str, Json] = {}
+    if answer.response is not None:
+        form |= _response(answer.response)
+    if answer.failure is not None:
+        form["failure"] = _failure(answer.failure)
+    if answer.hung_up:
+        form["hung_up"] = True
+    if not answer.holds_calls:
+        form["holds_calls"] = False
+    form["seconds"] = round(answer.duration, 3)
+    if answer.first_event is not None:
+        form["first"] = round(answer.first_event, 3)
+    if answer.increments is not None:
+        form |= _increments(answer.increments)
+    return form
+
+
+def _response(response: Response) -> dict[str, Json]:
+    parts = [_part(part) for part in response.content]
+    form: dict[str, Json] = {"content": parts}
+    if len(parts) == 1 and parts[0].keys() == {"text"}:
+        form["content"] = parts[0]["text"]
+    if response.stop_reason is not None:
+        form["stop_reason"] = response.stop_reason
+    if response.stop_sequence is not None:
+        form["stop_sequence"] = response.stop_sequence
+    if response.usage is not None:
+        form["usage"] = msgspec.to_builtins(response.usage)
+    if response.model:
+        form["model"] = response.model
+    if response.extra:
+        form["extra"] = response.extra
+    if response.dialect and _has_words_of_its_own(response):
+        form["dialect"] = response.dialect
+    return form
+
+
+def _has_words_of_its_own(response: Response) -> bool:
+    usage = response.usage
+    beside = response.extra or (usage is not None and usage.extra)
+    return bool(beside or any(getattr(part, "extra", None) for part in response.content))
+
+
+def _part(part: ResponsePart) -> dict[str, Json]:
+    form: dict[str, Json]
+    match part:
+        case Text(text=text):
+            form = {"text": text}
+        case RefusalText(text=text):
+            form = {"refusal": text}
+        case Reasoning():
+            form = {"reasoning": part.text}
+            if part.blobs:
+                form["blobs"] = [msgspec.to_builtins(blob) for blob in part.blobs]
+        case ToolCall():
+            form = {"call": part.name, **_arguments(part)}
+        case Opaque():
+            return {"opaque": part.raw, "dialect": part.dialect}
+    return {**form, "extra": part.extra} if part.extra else form
+
+
+def _arguments(call: ToolCall) -> dict[str, Json]:
+    """The value, where its text can be made of it again; else the text."""
+    if call.kind == "text":
+        return {"input": call.arguments}
+    try:
+        value = json.loads(call.arguments, parse_constant=_no_constant)
+        for spaced in (False, True):
+            if isinstance(value, dict | list) and _written(value, spaced=spaced) == call.arguments:
+                return {"arguments": value, **({"spaced": True} if spaced and value else {})}
+    except (ValueError, RecursionError):
+        pass
+    return {"arguments": call.arguments}
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(name)
+
+
+def _written(value: Json, *, spaced: bool) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": ") if spaced else (",", ":"))
+
+
+def _failure(failure: Failure) -> dict[str, Json]:
+    form = {name: getattr(failure, name) for name in _FAILURE}
+    if failure.body:
+        form["body"] = _document(failure.body)
+    return {name: value for name, value in form.items() if value not in (None, "")}
+
+
+def _document(body: str) -> Json:
+    """A body that is an object, as one: nobody minds its spaces."""
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return body
+    return value if isinstance(value, dict) and value else body
+
+
+def _increments(increments: Increments) -> dict[str, Json]:
+    form: dict[str, Json] = {}
+    if [part for part, _ in increments.runs] != [0]:
+        form["parts"] = [number for run in increments.runs for number in run]
+    return {**form, "characters": list(increments.lengths), "waits": list(increments.waits)}
+
+
+def read_answer(node: Node) -> Answer:
+    """The answer that stands in a file.
+
+    Raises:
+        DialectError: it is none; the text says where.
+    """
+    members = node.mapping(*_MEMBERS)
+    if not members.keys() & {"content", "failure", "hung_up"}:
+        raise node.error("an answer has a content, a failure, or says that the agent hung up")
+    get = members.get
+    first, holds = get("first"), get("holds_calls")
+    return Answer(
+        response=_read_response(members) if "content" in members else None,
+        failure=_read_failure(members["failure"]) if "failure" in members else None,
+        hung_up="hung_up" in members and members["hung_up"].flag(),
+        holds_calls=holds is None or holds.flag(),
+        increments=_read_increments(members),
+        first_event=first.seconds() if first is not None else None,
+        duration=members["seconds"].seconds() if "seconds" in members else 0.0,
+    )
+
+
+def _read_response(members: dict[str, Node]) -> Response:
+    content = members["content"]
+    stop: Any = _text(members, "stop_reason", *get_args(StopReason)) or None
+    is_text = isinstance(content.value, str)
+    return Response(
+        (Text(content.value),) if is_text else tuple(_read_part(part) for part in content.items()),
+        stop_reason=stop,
+        stop_sequence=_text(members, "stop_sequence") or None,
+        usage=_read_usage(members["usage"]) if "usage" in members else None,
+        model=_text(members, "model"),
+        extra=_extra(members),
+        dialect=_text(members, "dialect"),
+    )
+
+
+def _read_part(node: Node) -> ResponsePart:
+    members = node.mapping(*_PART_KINDS, "blobs", "arguments", "input", "spaced", "dialect", "extra")
+    extra = _extra(members)
+    match [name for name in _PART_KINDS if name in members]:
+        case ["text"]:
+            return Text(node.mapping("text", "extra")["text"].text(), extra)
+        case ["refusal"]:
+            return RefusalText(node.mapping("refusal", "extra")["refusal"].text(), extra)
+        case ["reasoning"]:
+            node.mapping("reasoning", "blobs", "extra")
+            return Reasoning(members["reasoning"].text(), tuple(_blobs(members)), extra)
+        case ["call"]:
+            return _read_call(node, extra)
+        case ["opaque"]:
+            return Opaque(_text(node.mapping("opaque", "dialect"), "dialect"), members["opaque"].json)
+    raise node.error(f"a part of an answer is one of {', '.join(_PART_KINDS)}")
+
+
+def _read_call(node: Node, extra: dict[str, Json] | None) -> ToolCall:
+    members = node.mapping("call", "arguments", "input", "spaced", "extra")
+    name = members["call"].text()
+    if "input" in members:
+        return ToolCall(name, members["input"].text(), kind="text", extra=extra)
+    given = members.get("arguments")
+    if given is None or isinstance(given.value, str):
+        return ToolCall(name, given.value if given is not None else "{}", extra=extra)
+    spaced = "spaced" in members and members["spaced"].flag()
+    return ToolCall(name, _written(given.json, spaced=spaced), extra=extra)
+
+
+def _blobs(members: dict[str, Node]) -> Iterator[Blob]:
+    for node in members["blobs"].items() if "blobs" in members else ():
+        fields = {name: inner.text() for name, inner in node.mapping("dialect", "kind", "data").items()}
+        if len(fields) < 3:
+            raise node.error("a blob has a dialect, a kind and its data")
+        yield Blob(**fields)
+
+
+def _read_usage(node: Node) -> Usage:
+    members = node.mapping(*_USAGE)
+    try:
+        return msgspec.convert(node.json, Usage)
+    except msgspec.ValidationError as exc:
+        raise next(iter(members.values()), node).error(str(exc)) from None
+
+
+def _read_failure(node: Node) -> Failure:
+    members = node.mapping(*_FAILURE)
+    if missing := [name for name in ("kind", "status", "message") if name not in members]:
+        raise node.error(f"a failure has a {missing[0]}")
+    kind: Any = members["kind"].text(*get_args(FailureKind))
+    status = members["status"].count(400)
+    if status > 599:
+        raise members["status"].error(f"a failure has a status from 400 to 599, not {status}")
+    body = members.get("body")
+    return Failure(
+        kind=kind,
+        status=status,
+        message=members["message"].text(),
+        retry_after=members["retry_after"].seconds() if "retry_after" in members else None,
+        should_retry=members["should_retry"].flag() if "should_retry" in members else None,
+        code=_text(members, "code") or None,
+        dialect=_text(members, "dialect"),
+        body=""
+        if body is None
+        else body.value
+        if isinstance(body.value, str)
+        else _written(body.json, spaced=False),
+    )
+
+
+def _read_increments(members: dict[str, Node]) -> Increments | None:
+    if "characters" not in members:
+        for name in ("parts", "waits"):
+            if name in members:
+                raise members[name].error("of a stream that has pieces, `characters` says how long each is")
+        return None
+    characters, waits = members["characters"], members.get("waits")
+    lengths = [item.count() for item in characters.items()]
+    pauses = [item.count() for item in waits.items()] if waits is not None else [0] * len(lengths)
+    flat = [item.count() for item in members["parts"].items()] if "parts" in members else [0, len(lengths)]
+    if len(pauses) != len(lengths) or len(flat) % 2 or sum(flat[1::2]) != len(lengths) or not lengths:
+        raise characters.error("of the pieces, `parts`, `characters` and `waits` do not say the same number")
+    return Increments(
+        runs=tuple(zip(flat[::2], flat[1::2], strict=True)), lengths=tuple(lengths), waits=tuple(pauses)
+    )
+
+
+def _text(members: dict[str, Node], name: str, *words: str) -> str:
+    return members[name].text(*words) if name in members else ""
+
+
+def _extra(members: dict[str, Node]) -> dict[str, Json] | None:
+    if "extra" not in members:
+        return None
+    members["extra"].mapping()
+    found: dict[str, Json] = members["extra"].json
+    return found

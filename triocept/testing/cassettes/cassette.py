@@ -1,0 +1,288 @@
+"""A cassette: calls of a real model and what came of them, in a file, and answered from there.
+
+Rules:
+
+1. Matched on content: a call gets the answer of the recorded one that asks the same (`normal`), in whatever dialect.
+   Of several that ask the same it gets one after the other; between others no order is kept.
+2. Nothing is made up: a call that is not recorded is an error, unless this run records.
+3. Nothing is written but by `write`, and then all at once. A run that fails leaves the file as it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+import trio
+
+from ..._canonical.content import Json
+from ..._canonical.request import Request
+from ..._checks import check_bool, check_choice, check_number
+from ..._rollout.exchange import Exchange, core_of
+from ..._rollout.handler import Handler, awaiting, check_handler
+from ...errors import DialectError, ReplayMiss
+from .document import Recorded, document_of
+from .files import read_file, text_of, write_file
+from .forwarding import ForwardTo
+from .giving import StillThere, give
+from .hooks import Normalise, NormaliseText, check_hook, normalised
+from .keys import KeyFinder
+from .merge import merged, numbered
+from .miss import miss, no_answer, used_up
+from .normal import key_of, normal_form
+from .restored import restored_form
+from .view import RecordedCall, seen
+from .watching import answer_given
+
+__all__ = ["Cassette", "RecordMode", "Timing"]
+
+RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
+"""What is recorded: nothing; everything, if there is no file; what the file does not have; everything, anew."""
+Timing: TypeAlias = Literal["none", "recorded"] | float
+"""When answers come: at once, when they came then, or in so many times the time that they took."""
+
+
+@final
+class Cassette:
+    """A handler that answers from a file, and records what is to be recorded. See `open_cassette` for the arguments."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        record: RecordMode = "none",
+        upstream: Handler | None = None,
+        normalise: Normalise | None = None,
+        normalise_text: NormaliseText | None = None,
+        timing: Timing = "none",
+        compare_model: bool = True,
+        compare_sampling: bool = False,
+        repeats: bool = False,
+    ) -> None:
+        check_choice("record", record, RecordMode)
+        if upstream is not None:
+            check_handler(upstream)
+        elif record in ("new", "rewrite"):
+            raise TypeError(f"record={record!r} needs a real model to record from: upstream=handler")
+        if normalise is not None:
+            check_hook("normalise", normalise, "a function of a Request, that gives one")
+        if normalise_text is not None:
+            check_hook("normalise_text", normalise_text, "a function of a text, that gives one")
+        for name, flag in (
+            ("compare_model", compare_model),
+            ("compare_sampling", compare_sampling),
+            ("repeats", repeats),
+        ):
+            check_bool(name, flag)
+        self.path: Path = Path(path)
+        """Its file."""
+        self.mode: RecordMode = record
+        """What this run was told to record."""
+        self._upstream = awaiting(upstream) if upstream is not None else None
+        self._hooks = normalise, normalise_text
+        self._pace = _pace(timing)
+        self._compare_model, self._compare_sampling, self._repeats = compare_model, compare_sampling, repeats
+        self._keys = KeyFinder(upstream.secrets if isinstance(upstream, ForwardTo) else ())
+        self._was_there = self.path.exists()
+        self._old: tuple[Recorded, ...] = () if self._records_all else self._read()
+        self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
+        """What is recorded and was not asked yet, by what it asks."""
+        for call in self._old:
+            self._waiting[self._key(call)].append(call)
+        self._new: list[Recorded | None] = []
+        """What was recorded in this run, in the order in which the calls came; None: nothing to record came of it."""
+
+    def __repr__(self) -> str:
+        left = sum(map(len, self._waiting.values()))
+        return f"<Cassette {self.path}: {len(self._old)} calls, {left} not asked; {len(self._recorded)} new>"
+
+    @property
+    def calls(self) -> tuple[RecordedCall, ...]:
+        """What is recorded: in the file, and in this run."""
+        return tuple([seen(call, self.path) for call in (*self._old, *self._recorded)])
+
+    @property
+    def recorded(self) -> tuple[RecordedCall, ...]:
+        """What was recorded in this run."""
+        return tuple([seen(call, self.path) for call in self._recorded])
+
+    @property
+    def unused(self) -> tuple[RecordedCall, ...]:
+        """What is in the file and was not asked in this run, in the order of the file."""
+        left = {id(call) for calls in self._waiting.values() for call in calls}
+        return tuple([seen(call, self.path) for call in self._old if id(call) in left])
+
+    async def __call__(self, exchange: Exchange) -> None:
+        form = self._form(core_of(exchange).recorded_request())
+        key = key_of(form, model=self._compare_model)
+        if self._waiting[key]:
+            await self._give(exchange, key)
+        elif self._may_record:
+            await self._record(exchange, form)
+        elif self._repeats and (same := [call for call in self._old if self._key(call) == key]):
+            await give(exchange, same[-1].answer, self._pace)
+        else:
+            await trio.lowlevel.checkpoint()
+            raise self._miss(exchange, form, key)
+
+    # Answering
+
+    async def _give(self, exchange: Exchange, key: bytes) -> None:
+        call = self._waiting[key].pop(0)
+        exchange.annotate(cassette={"file": str(self.path), "call": call.number})
+        try:
+            await give(exchange, call.answer, self._pace)
+        except trio.Cancelled:
+            if not call.answer.hung_up:  # the application has not had it, and asks again
+                self._waiting[key].insert(0, call)
+            raise
+        except StillThere:
+            raise no_answer(_asker(exchange), call, str(self.path), self._advice()) from None
+
+    def _miss(self, exchange: Exchange, form: dict[str, Json], key: bytes) -> ReplayMiss:
+        asker, advice, file = _asker(exchange), self._advice(), str(self.path)
+        if same := [call for call in self._old if self._key(call) == key]:
+            return used_up(asker, same, file, advice)
+        if not self._was_there:
+            file += ", which is not there yet,"
+        return miss(asker, self._counted(form), [self._shown(call) for call in self._old], file, advice)
+
+    # Recording
+
+    @property
+    def _recorded(self) -> list[Recorded]:
+        return [call for call in self._new if call is not None]
+
+    @property
+    def _records_all(self) -> bool:
+        return self.mode == "rewrite" or (self.mode == "once" and not self._was_there)
+
+    @property
+    def _may_record(self) -> bool:
+        return self._upstream is not None and (self._records_all or self.mode == "new")
+
+    async def _record(self, exchange: Exchange, form: dict[str, Json]) -> None:
+        core, place = core_of(exchange), len(self._new)
+        self._new.append(None)
+        self._check_steady(form)
+        core.keep_increments()
+        exchange.annotate(cassette={"file": str(self.path), "recorded": True})
+        error: BaseException | None = None
+        assert self._upstream is not None
+        try:
+            await self._upstream(exchange)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            answer = answer_given(core, error, self._keys)
+            if answer is not None:
+                self._new[place] = Recorded(number=0, form=form, answer=answer)
+            error = None  # it holds this frame
+
+    def _check_steady(self, form: dict[str, Json]) -> None:
+        """What is written is what the functions gave, and they are asked again when it is read."""
+        if any(self._hooks) and self._form(restored_form(form)) != form:
+            raise ValueError(
+                "normalise and normalise_text must leave alone what they have given: it is written, and they get it "
+                "again when it is read"
+            )
+
+    def write(self) -> bool:
+        """Write the file, if something is to be written: whether that was so.
+
+        For who uses `Cassette` by itself, at the end of what has succeeded; `open_cassette` does it. May be called in
+        any thread, when no call is under way.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        calls = self._final()
+        if calls is None:
+            return False
+        text = text_of(document_of(calls))
+        try:
+            if self.path.read_bytes() == text.encode():
+                return False
+        except OSError:
+            pass
+        write_file(self.path, text)
+        return True
+
+    def _final(self) -> list[Recorded] | None:
+        """What the file is to hold; None: what it holds."""
+        if not self._may_record or (not self._recorded and not (self._was_there and self.mode == "rewrite")):
+            return None
+        if self.mode == "new":
+            return numbered([*self._old, *self._recorded])
+        return merged(self._before(), self._recorded, self._key)
+
+    def _before(self) -> Sequence[Recorded]:
+        """What a file that is recorded anew had in it, if that can be read."""
+        try:
+            return self._read() if self.path.exists() else ()
+        except DialectError:
+            return ()
+
+    # What is compared
+
+    def _read(self) -> tuple[Recorded, ...]:
+        if not self._was_there:
+            return ()
+        return tuple(
+            [
+                Recorded(
+                    number=call.number, form=self._form(call.request), answer=call.answer, line=call.line
+                )
+                for call in read_file(self.path)
+            ]
+        )
+
+    def _form(self, request: Request) -> dict[str, Json]:
+        form: dict[str, Json] = self._keys.json(normal_form(request, sampling=self._compare_sampling))
+        if any(self._hooks):
+            form = normal_form(normalised(restored_form(form), *self._hooks), sampling=self._compare_sampling)
+        return form
+
+    def _key(self, call: Recorded) -> bytes:
+        return key_of(call.form, model=self._compare_model)
+
+    def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
+        """What of a form counts."""
+        return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
+
+    def _shown(self, call: Recorded) -> Recorded:
+        return Recorded(number=call.number, form=self._counted(call.form), answer=call.answer, line=call.line)
+
+    def _advice(self) -> str:
+        return (
+            "If what it asks has changed, record it: with --triocept-record=new what is there stays, and what is new "
+            "is recorded; with --triocept-record=rewrite all is recorded anew (without the pytest plugin: `record=` of "
+            "the cassette, and its `upstream=`). What differs from run to run, such as dates, ids and temporary "
+            "directories, is taken out by `normalise_text=steady(tmp_path)` or a function of your own."
+            + (
+                " record='once' records nothing where there is a file."
+                if self.mode == "once" and self._was_there
+                else ""
+            )
+            + (
+                " There is no `upstream=` to record from."
+                if self.mode != "none" and self._upstream is None
+                else ""
+            )
+        )
+
+
+def _asker(exchange: Exchange) -> str:
+    return f"a call of rollout {exchange.rollout.id} ({exchange.dialect}, model {exchange.request.model!r})"
+
+
+def _pace(timing: Timing) -> float:
+    if isinstance(timing, str):
+        check_choice("timing, where it is no number,", timing, Literal["none", "recorded"])
+        return 1.0 if timing == "recorded" else 0.0
+    check_number("timing", timing)
+    return float(timing)

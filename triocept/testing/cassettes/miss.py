@@ -1,0 +1,119 @@
+"""What a cassette says of a call that it has no answer for: the closest that it has, where they part, what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+
+from ..._canonical.content import Json
+from ..._canonical.head import equal_head
+from ...errors import ReplayMiss
+from .document import Recorded
+from .yaml_writer import write_yaml
+
+__all__ = ["miss", "no_answer", "used_up"]
+
+_WIDTH = 160
+"""Characters of a line that are shown."""
+_BEFORE = 40
+"""Characters that are shown before the place where two long lines part."""
+_MOST = 60
+"""Lines of a difference that are shown."""
+_AROUND = 2
+"""Lines that are the same, before and after those that differ."""
+
+
+def miss(asker: str, form: dict[str, Json], calls: Sequence[Recorded], file: str, advice: str) -> ReplayMiss:
+    """A call that no recorded one asks.
+
+    Args:
+        asker: whose call, in words.
+        form: what it asks.
+        calls: what is recorded.
+        file: where.
+        advice: what to do.
+    """
+    asked = _lines(form)
+    closest = max(calls, key=lambda call: _common(_lines(call.form), asked), default=None)
+    if closest is None:
+        return ReplayMiss(f"{asker} asks what {file} does not have: no call is recorded there.\n{advice}")
+    shown = "\n".join(_difference(_lines(closest.form), asked))
+    return ReplayMiss(
+        f"{asker} asks what {file} does not have. The closest of its {_count(len(calls))} is "
+        f"{_place(closest, file)}; - is recorded, + is asked:\n{shown}\n{advice}",
+        closest=str(closest.number),
+        difference=shown,
+    )
+
+
+def used_up(asker: str, calls: Sequence[Recorded], file: str, advice: str) -> ReplayMiss:
+    """A call that is recorded, and was asked more often than that."""
+    times = {1: "once", 2: "twice"}.get(len(calls), f"{len(calls)} times")
+    return ReplayMiss(
+        f"{asker} asks what {file} has {times}, and that was answered: {_place(calls[-1], file)}. Was the application "
+        f"to ask it again? `repeats=True` gives the last answer again and again.\n{advice}",
+        closest=str(calls[-1].number),
+    )
+
+
+def no_answer(asker: str, call: Recorded, file: str, advice: str) -> ReplayMiss:
+    """A call on which its agent had hung up, and does not now."""
+    return ReplayMiss(
+        f"{asker} waits for more than {_place(call, file)} has: its application hung up there.\n{advice}",
+        closest=str(call.number),
+    )
+
+
+def _place(call: Recorded, file: str) -> str:
+    where = f"{file}:{call.line}" if call.line is not None else "recorded just now"
+    return f"call {call.number} ({where})"
+
+
+def _count(number: int) -> str:
+    return "1 call" if number == 1 else f"{number} calls"
+
+
+def _lines(form: dict[str, Json]) -> list[str]:
+    return write_yaml(form).splitlines()
+
+
+def _common(recorded: Sequence[str], asked: Sequence[str]) -> float:
+    """How much of two calls is the same, from 0 to 1: in whatever order, for that is quick."""
+    same = sum((Counter(recorded) & Counter(asked)).values())
+    return 2 * same / (len(recorded) + len(asked))
+
+
+def _difference(recorded: list[str], asked: list[str]) -> Iterator[str]:
+    """As of `diff -u`, long lines around where they part."""
+    shown = 0
+    for group in SequenceMatcher(None, recorded, asked, autojunk=False).get_grouped_opcodes(_AROUND):
+        first, last = group[0], group[-1]
+        yield f"@@ -{first[1] + 1},{last[2] - first[1]} +{first[3] + 1},{last[4] - first[3]} @@"
+        for line in _hunk(group, recorded, asked):
+            if shown == _MOST:
+                yield "… and more"
+                return
+            shown += 1
+            yield line
+
+
+def _hunk(
+    group: Sequence[tuple[str, int, int, int, int]], recorded: list[str], asked: list[str]
+) -> Iterator[str]:
+    for kind, before, end, now, until in group:
+        if kind == "equal":
+            yield from (f"  {_cut(line, 0)}" for line in recorded[before:end])
+            continue
+        old, new = recorded[before:end], asked[now:until]
+        heads = [equal_head(one, other) for one, other in zip(old, new, strict=False)]
+        heads += [0] * (max(len(old), len(new)) - len(heads))
+        yield from (f"- {_cut(line, head)}" for line, head in zip(old, heads, strict=False))
+        yield from (f"+ {_cut(line, head)}" for line, head in zip(new, heads, strict=False))
+
+
+def _cut(line: str, head: int) -> str:
+    """A line, from a little before where it parts from its counterpart."""
+    start = max(0, head - _BEFORE) if len(line) > _WIDTH else 0
+    rest = line[start : start + _WIDTH]
+    return f"{'…' if start else ''}{rest}{'…' if start + _WIDTH < len(line) else ''}"

@@ -1,0 +1,133 @@
+"""What an agent got, when somebody has answered it: recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from ..._canonical.content import Blob, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.response import Response, ResponsePart
+from ..._rollout.exchange_core import ExchangeCore
+from ..._rollout.outcome import Abandoned, Answered, Outcome, Refused, outcome_of
+from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
+from .answer import Answer, Failure, FailureKind
+from .keys import KeyFinder
+
+__all__ = ["answer_given"]
+
+
+def answer_given(core: ExchangeCore, error: BaseException | None, keys: KeyFinder) -> Answer | None:
+    """What became of an exchange; None: nothing that could be given again.
+
+    Args:
+        core: the exchange; in which pieces it was answered was kept.
+        error: what whoever answered has raised.
+        keys: takes keys out.
+    """
+    outcome = core.outcome
+    if outcome is None and error is not None:
+        outcome = outcome_of(error, core.dialect)
+    if not isinstance(outcome, Answered | Refused | Abandoned) or (
+        core.from_outside and not isinstance(outcome, Abandoned)
+    ):
+        return None
+    response = _response(core, outcome)
+    clean = response and _clean(response, keys)
+    return Answer(
+        response=clean,
+        failure=_failure(outcome, keys) if isinstance(outcome, Refused) else None,
+        hung_up=isinstance(outcome, Abandoned),
+        holds_calls=core.hold_calls,
+        increments=core.kept_increments,
+        first_event=core.first_event,
+        duration=core.elapsed,
+    )
+
+
+def _response(core: ExchangeCore, outcome: Outcome) -> Response | None:
+    """What was said, without what is made anew for each answer."""
+    if isinstance(outcome, Answered):
+        response = outcome.response
+    elif core.fold is not None and (response := core.fold.response()).content:
+        pass
+    else:
+        return None
+    usage = response.usage
+    return msgspec.structs.replace(
+        response,
+        content=tuple([_without_id(part) for part in response.content]),
+        id="",
+        model="" if response.model == core.request.model else response.model,
+        usage=None if usage is not None and usage.estimated else usage,
+    )
+
+
+def _without_id(part: ResponsePart) -> ResponsePart:
+    return msgspec.structs.replace(part, id="") if isinstance(part, ToolCall) else part
+
+
+def _failure(outcome: Refused, keys: KeyFinder) -> Failure:
+    refusal, cause = outcome.refusal, outcome.cause
+    if cause is None:
+        return Failure(
+            kind="refusal",
+            status=refusal.status,
+            message=keys.text(refusal.message),
+            retry_after=refusal.retry_after,
+            should_retry=refusal.should_retry,
+            code=refusal.code,
+        )
+    return Failure(
+        kind=_kind(cause),
+        status=cause.status if 400 <= cause.status <= 599 else 502,
+        message=keys.text(cause.message),
+        retry_after=_seconds(cause.headers.get("retry-after"))
+        if refusal.retry_after is None
+        else refusal.retry_after,
+        should_retry={"true": True, "false": False}.get(cause.headers.get("x-should-retry", "")),
+        code=cause.code,
+        dialect=cause.dialect,
+        body=keys.text(cause.body),
+    )
+
+
+def _kind(error: UpstreamError) -> FailureKind:
+    if isinstance(error, UpstreamTruncated):
+        return "truncated"
+    return "context_length" if isinstance(error, ContextLengthError) else "upstream"
+
+
+def _seconds(date: str | None) -> float | None:
+    """How long it is until a date, as HTTP has it; None: it is none."""
+    try:
+        left = parsedate_to_datetime(date or "") - datetime.now(UTC)
+    except (TypeError, ValueError):
+        return None
+    return float(max(0, round(left.total_seconds())))
+
+
+def _clean(response: Response, keys: KeyFinder) -> Response:
+    """An answer without keys."""
+    return msgspec.structs.replace(
+        response,
+        content=tuple([_clean_part(part, keys.text, keys) for part in response.content]),
+        extra=keys.json(response.extra),
+    )
+
+
+def _clean_part(part: ResponsePart, text: Callable[[str], str], keys: KeyFinder) -> ResponsePart:
+    match part:
+        case ToolCall():
+            return msgspec.structs.replace(part, arguments=text(part.arguments), extra=keys.json(part.extra))
+        case Text() | RefusalText():
+            return msgspec.structs.replace(part, text=text(part.text), extra=keys.json(part.extra))
+        case Reasoning():
+            blobs = tuple([Blob(blob.dialect, blob.kind, keys.blob(blob.data)) for blob in part.blobs])
+            return msgspec.structs.replace(
+                part, text=text(part.text), blobs=blobs, extra=keys.json(part.extra)
+            )
+        case Opaque():
+            return Opaque(part.dialect, keys.json(part.raw))

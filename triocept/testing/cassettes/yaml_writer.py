@@ -1,0 +1,159 @@
+"""JSON values as YAML that people read, and compare line by line.
+
+Rules:
+
+1. The same value gives the same text: the order of members is the caller's, and every choice of style follows from the
+   value.
+2. A text of several lines is written line by line, as a block: also one with spaces at the end of a line, which YAML
+   allows (1.2, 8.1.2) and PyYAML never writes. What a block cannot hold is quoted, as in JSON.
+3. A word that an older YAML takes for something else (`no`, `12:30`, a date) is quoted.
+4. Lists of numbers, and short ones of words, stand on one line; so do small objects of nothing but numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from textwrap import wrap
+
+from ..._canonical.content import Json
+
+__all__ = ["write_yaml"]
+
+_WIDTH = 100
+"""Characters of a line that holds several things; a text is never cut."""
+_LONGEST_KEY = 200
+"""Characters of a name that stands before its colon. YAML has a limit, of 1024 (1.2, 8.2.2)."""
+_PLAIN = re.compile(r"[A-Za-z_/(](?:[^\t\x00-\x1f\x7f]*[^\s:\x00-\x1f\x7f])?")
+"""A text without quotes: first of all what it begins and ends with."""
+_NOT_PLAIN = re.compile(r": |:\t| #")
+_NOT_PLAIN_IN_FLOW = re.compile(r"[,\[\]{}:#]")
+_WORDS = re.compile(r"(?:y|yes|n|no|true|false|on|off|null)", re.IGNORECASE)
+"""What YAML 1.1 takes for something else, of all that begins with a letter."""
+_UNPRINTABLE = re.compile(
+    "[^\\t\\n\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\U00010000-\U0010ffff]"
+)
+"""What is no printable character (YAML 1.2, 5.1), or ends a line for some readers and not for others."""
+
+
+def write_yaml(value: Json) -> str:
+    """A JSON value as YAML; it ends with a line feed.
+
+    Raises:
+        ValueError: there is a number in it that JSON has not.
+    """
+    return "\n".join(_lines(value, 0)) + "\n"
+
+
+def _lines(value: Json, indent: int) -> Iterator[str]:
+    """A value that begins on a line of its own."""
+    pad = " " * indent
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            head = f"{pad}{_text(name)}:"
+            if len(head) > _LONGEST_KEY:
+                yield f"{pad}? {_text(name)}"
+                head = f"{pad}:"
+            yield from _behind(head, inner, indent)
+    elif isinstance(value, list) and value:
+        for inner in value:
+            yield from _item(inner, indent)
+    else:
+        first, *rest = _scalar(value, indent)
+        yield pad + first
+        yield from rest
+
+
+def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
+    """A value behind a colon or a dash."""
+    if isinstance(value, dict | list) and value:
+        if (flow := _flow(value)) is not None:
+            yield from _wrapped(f"{head} {flow}", head)
+        else:
+            yield head
+            yield from _lines(value, indent + 2)
+        return
+    first, *rest = _scalar(value, indent)
+    yield f"{head} {first}"
+    yield from rest
+
+
+def _item(value: Json, indent: int) -> Iterator[str]:
+    dash = " " * indent + "-"
+    if isinstance(value, dict) and value and _flow(value) is None:
+        first, *rest = _lines(value, indent + 2)
+        yield f"{dash} {first.lstrip()}"
+        yield from rest
+    else:
+        yield from _behind(dash, value, indent)
+
+
+def _scalar(value: Json, indent: int) -> list[str]:
+    is_block = (
+        isinstance(value, str) and "\n" in value and value.strip(" \t\n") and not _UNPRINTABLE.search(value)
+    )
+    return _block(value, " " * (indent + 2)) if is_block else [_word(value)]
+
+
+def _block(text: str, pad: str) -> list[str]:
+    """A text as a literal block, its head first."""
+    body = text.rstrip("\n")
+    ends = len(text) - len(body)
+    begins_oddly = text[0] in " \t\n"  # a reader takes the indentation from the first line, unless it is told
+    head = f"|{'2' if begins_oddly else ''}{('-', '')[ends] if ends < 2 else '+'}"
+    return [head, *(pad + line if line else "" for line in body.split("\n")), *[""] * (ends - 1)]
+
+
+def _flow(value: Json) -> str | None:
+    """A list or an object on one line; None: there is too much in it."""
+    if isinstance(value, dict):
+        flow = ", ".join(f"{_text(name, flow=True)}: {_word(inner)}" for name, inner in value.items())
+        return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None
+    if all(map(_is_number, value)):
+        return f"[{', '.join(map(_word, value))}]"
+    if all(isinstance(inner, str) for inner in value) and sum(map(len, value)) <= _WIDTH // 2:
+        return f"[{', '.join(_text(inner, flow=True) for inner in value)}]"
+    return None
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float)
+
+
+def _wrapped(line: str, head: str) -> list[str]:
+    """A long list of numbers, on several lines."""
+    if len(line) <= _WIDTH or len(head) > _WIDTH // 2 or '"' in line:
+        return [line]
+    pad = " " * (len(head) - len(head.lstrip()) + 2)
+    return wrap(line, _WIDTH, subsequent_indent=pad, break_long_words=False, break_on_hyphens=False)
+
+
+def _word(value: Json) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float() if not math.isfinite(value):
+            raise ValueError(f"JSON has no number {value!r}")
+        case int() | float():
+            return json.dumps(value)
+        case str():
+            return _text(value)
+        case list():
+            return "[]"
+        case _:
+            return "{}"
+
+
+def _text(text: str, *, flow: bool = False) -> str:
+    is_plain = _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text) and not _UNPRINTABLE.search(text)
+    if is_plain and not _WORDS.fullmatch(text) and not (flow and _NOT_PLAIN_IN_FLOW.search(text)):
+        return text
+    return _UNPRINTABLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"  # all that are meant lie in the basic plane
