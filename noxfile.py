@@ -351,6 +351,17 @@ def sdks(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def plugin(session: nox.Session) -> None:
+    """pytest's plugin, in projects of other people's: pytest 8 and 9, xdist, asyncio, anyio, trio, timeouts, reruns.
+
+    Each has an environment of its own with the built wheel, in `.nox/plugin-cache` (`TRIOCEPT_PLUGIN_DIR` says
+    otherwise). What it costs a project that has no use for it is measured, too.
+    """
+    install(session, "test")
+    session.run("pytest", "-n", "0", "-s", "--timeout", "900", "tests/real_projects", *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def reach(session: nox.Session) -> None:
     """Agents elsewhere: a real sshd, nginx, caddy, network namespaces, prime-tunnel; what is missing is skipped.
 

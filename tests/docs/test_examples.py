@@ -30,6 +30,7 @@ NOT_PROGRAMS = {
     "tiny_engine.py",  # the server that train.py asks
     "test_application.py",  # run by pytest
     "test_sync.py",  # likewise
+    "test_with_pytest.py",  # likewise
     "agent_over_ssh.py",  # run by tests/reach, with a real sshd
 }
 ARGUMENTS = {
@@ -107,7 +108,9 @@ def test_the_example_that_reads_reads_what_the_one_that_records_has_recorded(
         assert_runs(name, cwd=tmp_path, path=agents_path)
 
 
-@pytest.mark.parametrize(("name", "passed"), [("test_application.py", 4), ("test_sync.py", 1)])
+@pytest.mark.parametrize(
+    ("name", "passed"), [("test_application.py", 4), ("test_sync.py", 1), ("test_with_pytest.py", 2)]
+)
 def test_the_application_example_passes_under_pytest(name: str, passed: int, tmp_path: Path) -> None:
     mode = ["-o", "trio_mode=true"] if name == "test_application.py" else ["-p", "no:trio"]
     options = ["-q", *mode, "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]

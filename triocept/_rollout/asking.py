@@ -17,7 +17,7 @@ from .._trace.raw import RawResponse
 from ..errors import Refusal
 from .answer import Entry
 from .condition import Condition
-from .outcome import Answered, Failed, Outcome, Raw, Refused
+from .outcome import Answered, Failed, Outcome, Raw, Refused, words_of_fault
 from .rollout_core import RolloutCore
 
 __all__ = ["Asking", "ask", "request_of"]
@@ -93,5 +93,4 @@ async def ask(rollout: RolloutCore, request: Request) -> Response:
             raise refusal
         case outcome:  # nobody hangs up on it: the end of its rollout is a refusal, too
             assert isinstance(outcome, Failed)
-            what = f"the program that answers failed ({type(outcome.error).__name__})"
-            raise Refusal(500, what, should_retry=False)
+            raise Refusal(500, words_of_fault(outcome.error), should_retry=False)

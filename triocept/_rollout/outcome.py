@@ -48,6 +48,7 @@ __all__ = [
     "judge",
     "kind_of",
     "outcome_of",
+    "words_of_fault",
 ]
 
 _TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
@@ -93,6 +94,11 @@ class Abandoned(msgspec.Struct, frozen=True):
 
 
 Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
+
+
+def words_of_fault(error: BaseException) -> str:
+    """What whoever asked is told of a fault: no more of it than its kind."""
+    return f"the program that answers failed ({type(error).__name__})"
 
 
 def kind_of(outcome: Outcome) -> OutcomeKind:

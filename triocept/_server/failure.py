@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused
+from .._rollout.outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, words_of_fault
 from ..dialects import Dialect, Failure
 from ..errors import DialectError, Refusal
 from .transport import Reply
@@ -107,5 +107,4 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
 
 def failure_of_fault(error: BaseException) -> Failure:
     """What the agent is told of a fault of the program, or of triocept."""
-    what = f"the program that answers failed ({type(error).__name__})"
-    return Failure(status=500, message=what, should_retry=False)
+    return Failure(status=500, message=words_of_fault(error), should_retry=False)

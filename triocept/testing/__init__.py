@@ -9,11 +9,13 @@
 * `_loop`: the thread, in which trio runs. `_job`: what another thread asks of it. `_held`: contexts that are open in
   it. `_elsewhere`: waiting for it in another event loop. `_blocked`: who blocks it.
 * `cassettes`: a real model, recorded once, and answered from a file since.
+* `_plugin`: what pytest's plugin does, `triocept_pytest`, which stands beside the package.
 """
 
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
 from ._model import be_the_model
+from ._plugin.models import ModelFactory
 from ._rollout import SyncRollout
 from ._stream import SyncStream
 from .cassettes import (
@@ -32,6 +34,7 @@ __all__ = [
     "AnyHandler",
     "Cassette",
     "CassetteOptions",
+    "ModelFactory",
     "RecordMode",
     "RecordedCall",
     "SyncEndpoint",

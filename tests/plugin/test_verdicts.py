@@ -1,0 +1,301 @@
+"""What a test fails with where its model has something to say of it; and what its report shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import OTHERS, PLUGIN, Run, sections
+
+HANDLER = """
+def answer(exchange):
+    raise KeyError("city")
+"""
+
+
+def test_a_handlers_error_is_the_tests_though_the_application_swallows_the_500(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+def test_it(triocept_model):
+    triocept_model(handler=answer)
+    assert greet() == "sorry"
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["> * def test_it*", '>*raise KeyError("city")', "FAILED *::test_it - KeyError: 'city'"]
+    )
+
+
+def test_an_error_that_quotes_the_500_stands_before_the_handlers_own(run: Run) -> None:
+    result = run("""
+def answer(exchange):
+    try:
+        {}["city"]
+    except KeyError as exc:
+        raise LookupError("no such place") from exc
+
+def test_it(triocept_model):
+    triocept_model(handler=answer)
+    try:
+        ask("hi")
+    except RuntimeError as exc:
+        raise ValueError("the application failed") from exc
+""")
+    result.assert_outcomes(failed=1)
+    chain = [
+        "E *RuntimeError: *the program that answers failed (LookupError)*",
+        "E *ValueError: the application failed",
+    ]
+    chain += [
+        "E *KeyError: 'city'",
+        "E *LookupError: no such place",
+        "FAILED *::test_it - LookupError: no such place",
+    ]
+    result.stdout.fnmatch_lines(chain)
+
+
+def test_an_error_within_a_group_that_quotes_the_500_counts_as_such(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+def test_it(triocept_model):
+    triocept_model(handler=answer)
+    try:
+        ask("hi")
+    except RuntimeError as exc:
+        raise ExceptionGroup("tasks", [exc])
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_it - KeyError: 'city'"])
+
+
+def test_a_failure_of_the_tests_own_stays_and_has_the_handlers_beside_it(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+def test_it(triocept_model):
+    triocept_model(handler=answer)
+    assert greet() == "hello"
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *AssertionError: assert 'sorry' == 'hello'",
+            "E *triocept: the handler of its model failed: KeyError: 'city'",
+            "*- triocept -*",
+            '*raise KeyError("city")',
+            "FAILED *::test_it - AssertionError: assert 'sorry' == 'hello'*",
+        ]
+    )
+
+
+def test_several_errors_of_handlers_are_a_group(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+def test_it(triocept_model):
+    triocept_model(handler=answer)
+    assert greet() == "sorry"
+    triocept_model(handler=lambda exchange: 1 / 0)
+    assert greet() == "sorry"
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*2 errors of handlers*", "*KeyError*", "*ZeroDivisionError*"])
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("triocept_model('one', 'two'); greet()", "1 reply is left of the model's, after 1 call:"),
+        ("triocept_model('one')", "no call came at all: was the client built before the model"),
+        ("triocept_model('one'); greet(); greet()", "the script has no reply left after 1"),
+        ("triocept_model(handler=lambda exchange: None); greet()", "is there an `await exchange.respond(…)`"),
+        (
+            "triocept_model(); import contextlib\n    with contextlib.suppress(OSError): ask('hi', timeout=0.5)",
+            "nobody has answered these calls:",
+        ),
+    ],
+    ids=["left over", "no call", "one too many", "no outcome", "not answered"],
+)
+def test_what_nobody_raised_fails_the_test_all_the_same(run: Run, test: str, words: str) -> None:
+    result = run(f"""
+def test_it(triocept_model):
+    {test}
+
+def test_next(triocept_model):
+    triocept_model("hello")
+    assert ask("hi") == "hello"
+""")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["> * def test_it*", f"E *{words}*"])
+    result.stdout.no_fnmatch_line("*entries are hidden*")
+
+
+def test_what_a_test_has_seen_itself_is_not_told_twice(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+def test_it(triocept_model):
+    model = triocept_model(handler=answer)
+    assert greet() == "sorry"
+    with pytest.raises(KeyError):
+        model.check()
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_an_error_that_is_expected_is_the_handlers_own(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+@pytest.mark.xfail(raises=KeyError, strict=True)
+def test_it(triocept_model):
+    triocept_model(handler=answer)
+    ask("hi")
+
+@pytest.mark.xfail(raises=ValueError, strict=True)
+def test_another(triocept_model):
+    triocept_model(handler=answer)
+    ask("hi")
+"""
+    )
+    result.assert_outcomes(xfailed=1, failed=1)
+
+
+def test_what_skips_or_expects_to_fail_stays_but_hides_no_error(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+def test_skips(triocept_model):
+    triocept_model("left")
+    pytest.skip("not today")
+
+def test_expects(triocept_model):
+    triocept_model(handler=answer)
+    greet()
+    pytest.xfail("some day")
+
+def test_hides(triocept_model):
+    triocept_model(handler=answer)
+    greet()
+    pytest.skip("not today")
+"""
+    )
+    result.assert_outcomes(skipped=1, xfailed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_hides - KeyError: 'city'"])
+
+
+def test_a_setup_that_fails_is_one_error_and_shows_its_calls(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+@pytest.fixture
+def application(triocept_model):
+    triocept_model(handler=answer)
+    return {}[greet()]
+
+def test_it(application):
+    assert application
+"""
+    )
+    result.assert_outcomes(errors=1)
+    assert ["user: 'hi'" in text for text in sections(result)] == [True]
+
+
+def test_what_goes_wrong_after_the_test_is_an_error_of_its_teardown(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+@pytest.fixture
+def application(triocept_model):
+    triocept_model(handler=answer)
+    yield
+    greet()
+
+def test_it(application):
+    assert True
+"""
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["ERROR *::test_it - KeyError: 'city'"])
+
+
+def test_ctrl_c_ends_the_session_at_once(run: Run, pytester: pytest.Pytester) -> None:
+    run("def test_nothing_yet(): assert True")
+    pytester.makepyfile(
+        test_it="""
+def test_it(triocept_model):
+    triocept_model("left")
+    raise KeyboardInterrupt
+
+def test_next():
+    assert True
+"""
+    )
+    result = pytester.runpytest_subprocess(*PLUGIN, *OTHERS, timeout=30)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.assert_outcomes()
+
+
+def test_the_first_failure_may_be_the_last_test(run: Run) -> None:
+    result = run(
+        HANDLER
+        + """
+@pytest.mark.parametrize("number", range(3))
+def test_it(triocept_model, number):
+    triocept_model(handler=answer)
+    greet()
+""",
+        "-x",
+    )
+    result.assert_outcomes(failed=1)
+
+
+def test_a_report_shows_the_calls_of_a_test_that_failed_and_of_no_other(run: Run) -> None:
+    result = run(
+        """
+from triocept import ToolCall
+
+def test_fails(triocept_model):
+    model = triocept_model(ToolCall.of("search", q="x"), "found\\x1b[31m")
+    ask("of one that fails")
+    ask("again")
+    assert len(model.calls) == 3
+
+def test_passes(triocept_model):
+    triocept_model("hello")
+    assert ask("of one that passes") == "hello"
+""",
+        "-rA",
+    )
+    (text,) = sections(result)
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines == [
+        "2 calls",
+        "0  openai_chat, gpt-5",
+        "user: 'of one that fails'",
+        '→ search({"q":"x"})  (tool_use)',
+        "1  openai_chat, gpt-5",
+        "user: 'again'",
+        "→ 'found\\x1b[31m'  (end)",
+    ]
+
+
+def test_of_several_models_a_report_says_whose_calls_they_are(run: Run) -> None:
+    result = run("""
+def test_it(triocept_model):
+    triocept_model("one")
+    ask("a")
+    triocept_model("two")
+    assert ask("b") == "three"
+""")
+    (text,) = sections(result)
+    assert [line for line in text.splitlines() if line.startswith("model")] == [
+        "model 0: 1 call",
+        "model 1: 1 call",
+    ]

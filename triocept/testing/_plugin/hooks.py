@@ -1,0 +1,114 @@
+"""What pytest asks of us while it runs tests, registered with the first test that uses a fixture of ours.
+
+No other project pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from ..._server import serve as serve  # half a second of Quart and hypercorn, which no test is to wait for
+from .models import ModelFactory
+from .options import options_of
+from .place import raise_at
+from .section import section_of
+from .verdict import verdict
+
+__all__ = ["Hooks", "factory_of"]
+
+_MODELS = pytest.StashKey[ModelFactory]()
+"""Of a test that runs."""
+_OURS = ("triocept_model", "triocept_endpoint")
+
+
+def factory_of(request: pytest.FixtureRequest, endpoint: Any) -> ModelFactory:
+    """What the fixture `triocept_model` gives a test; errors as of `options_of`."""
+    options = options_of(request.node)
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    factory = ModelFactory(endpoint, options, request.node.nodeid, monkeypatch)
+    request.node.stash[_MODELS] = factory
+    return factory
+
+
+class Hooks:
+    """A plugin of pytest."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """The models have the last word on a test, while it still is the test that fails."""
+        __tracebackhide__ = True
+        own: BaseException | None = None
+        returned: object = None
+        try:
+            returned = yield
+        except BaseException as exc:
+            own = exc
+        try:
+            found = _found(
+                item, own
+            )  # not in an `except`: that would put its own exception before what is raised
+            if found is None:
+                return returned
+            if found is own:
+                raise found
+            raise_at(item, found)
+        finally:
+            own = found = None  # they hold this frame
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """A report of a failure has the calls of the models."""
+        report = yield
+        models = item.stash.get(_MODELS, None)
+        if models is not None and report.failed:
+            models.check()  # of a set-up: what is wrong in it is told here, and not at the teardown once more
+            if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
+                report.sections.append(("triocept", text))
+        if models is not None and report.when == "teardown":
+            del item.stash[
+                _MODELS
+            ]  # pytest keeps the test to the end of the session: not so what it recorded
+        if report.failed and _is_too_wide(call.excinfo):
+            report.sections.append(("triocept", _TOO_WIDE))
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: Any
+    ) -> Generator[None, object, object]:
+        """An endpoint that could not be started is tried again by the next test.
+
+        pytest keeps the error of a fixture as it keeps its value: a time limit that one test runs into while the
+        endpoint starts would be the error of all that come after it.
+        """
+        __tracebackhide__ = True
+        try:
+            return (yield)
+        except BaseException:
+            if fixturedef.argname == "triocept_endpoint":
+                fixturedef.finish(request)
+            raise
+
+
+def _found(item: pytest.Item, own: BaseException | None) -> BaseException | None:
+    models = item.stash.get(_MODELS, None)
+    return own if models is None else verdict(models, own)
+
+
+_TOO_WIDE = (
+    "triocept_model is of one test: what lives longer takes triocept_endpoint, and opens a model in it:\n\n"
+    '    @pytest.fixture(scope="class")\n'
+    "    def model(triocept_endpoint):\n"
+    "        with triocept_endpoint.open_rollout(ScriptedModel([…])) as model:\n"
+    "            yield model"
+)
+
+
+def _is_too_wide(excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
+    text = str(excinfo.value) if excinfo is not None else ""
+    return "ScopeMismatch" in text and "triocept_model" in text

@@ -1,0 +1,172 @@
+"""The fixture `triocept_model`: a call opens a model for the test, and the end of the test closes all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Unpack, cast, final
+
+from ..._checks import check_bool, check_keywords
+from ..._failures import keeping, raise_all
+from ..._rollout.options import RolloutOptions
+from ...handlers.script import Reply, Rule
+from .._endpoint import SyncEndpoint
+from .._environment import environment
+from .._exchange import AnyHandler
+from .._model import be_the_model
+from .._rollout import SyncRollout
+
+if TYPE_CHECKING:
+    import pytest
+
+    from .options import ModelOptions
+
+__all__ = ["ModelFactory"]
+
+
+@final
+class ModelFactory:
+    """Opens models for one test. Made by the fixture `triocept_model` only.
+
+    Each call opens one: an agent run with a key and a trace of its own, which ends with the test. The environment of
+    the test points at the one that was opened last.
+    """
+
+    def __init__(
+        self, endpoint: SyncEndpoint, options: ModelOptions, test: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.endpoint = endpoint
+        """The endpoint that they live in: that of the whole session."""
+        self._options = options
+        self._test = test
+        self._monkeypatch = monkeypatch
+        self._models: list[SyncRollout] = []
+        self._closers: list[Callable[[], object]] = []
+        self._problems: list[BaseException] = []
+        self._ended = False
+
+    @property
+    def models(self) -> tuple[SyncRollout, ...]:
+        """Those that were opened, oldest first."""
+        return tuple(self._models)
+
+    @property
+    def problems(self) -> tuple[BaseException, ...]:
+        """What was found to be wrong with them."""
+        return tuple(self._problems)
+
+    def __call__(
+        self,
+        *replies: Reply | Rule,
+        handler: AnyHandler | None = None,
+        environ: bool | None = None,
+        **options: Unpack[RolloutOptions],
+    ) -> SyncRollout:
+        """Open a model.
+
+        Args:
+            replies: what it answers, in order, as a `ScriptedModel` does: texts, tool calls, faults, …. One that is
+                left when the test ends fails the test, and so does a call that finds none.
+            handler: answers instead: an async function of an `Exchange`, or a plain one of a `SyncExchange`, which may
+                block. What it raises fails the test. None, and no replies: the test answers, with `model.next()` or
+                `for exchange in model`, or its cassette does.
+            environ: whether the environment points at it: `OPENAI_BASE_URL`, `OPENAI_API_KEY` and all that are like
+                them. None: as the mark says, and otherwise True.
+            options: those of `Endpoint.open_rollout`; they win over the mark's.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+            RuntimeError: the test has ended.
+        """
+        self._check_running()
+        environ = self._options.environ if environ is None else environ
+        check_bool("environ", environ)
+        check_keywords("triocept_model", options, ("handler", "environ", *RolloutOptions.__annotations__))
+        return self._open(replies, handler, environ, options)
+
+    def _open(
+        self,
+        replies: tuple[Reply | Rule, ...],
+        handler: AnyHandler | None,
+        environ: bool,
+        options: RolloutOptions,
+    ) -> SyncRollout:
+        stack = ExitStack()
+        model = stack.enter_context(
+            be_the_model(
+                *replies,
+                handler=handler,
+                endpoint=self.endpoint,
+                environ=False,
+                must_be_used=self._options.must_be_used,
+                **cast(RolloutOptions, {**self._options.rollout, **options}),
+            )
+        )
+        self._models.append(model)
+        self._closers.append(stack.close)
+        if environ:
+            self._point(environment(model.environ()))
+        return model
+
+    def _point(self, changes: Mapping[str, str | None]) -> None:
+        """By the test's own `monkeypatch`: where that changes the same variables, all is undone in the right order."""
+        for name, value in changes.items():
+            if value is None:
+                self._monkeypatch.delenv(name, raising=False)
+            else:
+                self._monkeypatch.setenv(name, value)
+
+    def check(self) -> list[BaseException]:
+        """What is wrong with the models so far that was not found before: what handlers raised; if that is nothing,
+        replies that are left over and calls without an answer, as `AssertionError`."""
+        found: list[BaseException] = []
+        for model in self._models:
+            try:
+                model.check()
+            except BaseException as exc:
+                found += exc.exceptions if isinstance(exc, BaseExceptionGroup) else [exc]
+        for each in found:
+            each.__traceback__ = _from_the_handler_on(each.__traceback__)
+        self._problems += found
+        return found
+
+    def is_fault(self, problem: BaseException) -> bool:
+        """Whether a handler has raised it."""
+        return any(problem is fault for model in self._models for fault in model.faults)
+
+    def close(self) -> None:
+        """Close all models.
+
+        Raises:
+            BaseException: what has gone wrong with them since the last `check`; several as a group.
+        """
+        self._ended = True
+        errors: list[BaseException] = []
+        while self._closers:
+            with keeping(errors):
+                self._closers.pop()()
+        raise_all(errors)
+
+    def _check_running(self) -> None:
+        if self._ended:
+            raise RuntimeError(
+                f"no test runs that this triocept_model is of: {self._test} has ended, and its models with it"
+            )
+
+    def __repr__(self) -> str:
+        return f"<triocept_model of {self._test}: {len(self._models)} opened>"
+
+
+_OUR_CODE = {"triocept", "trio", "outcome", "contextlib", "threading"}
+"""Whose lines stand before those of a handler: nobody looks for a mistake there."""
+
+
+def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
+    """Without the lines of whoever called it; None where all are such."""
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in _OUR_CODE:
+            break
+        traceback = traceback.tb_next
+    return traceback

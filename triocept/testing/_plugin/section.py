@@ -1,0 +1,101 @@
+"""The calls of a test's models, in the report of its failure: a person sees there what the application really asked.
+
+Texts stand in quotes: nothing that an application or a model says can steer a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from traceback import format_exception
+
+from ..._canonical.content import Message
+from ..._canonical.request import Request
+from ..._trace.turn import Turn
+from .._rollout import SyncRollout
+from .models import ModelFactory
+from .verdict import is_in
+
+__all__ = ["section_of"]
+
+_LAST = 4
+"""Messages of a call that are shown: what came before stands in the calls before, mostly."""
+_LONGEST = 300
+"""Characters of a text; the trace has all of it."""
+
+
+def section_of(models: ModelFactory, shown: BaseException | None) -> str:
+    """All calls, oldest first, model by model, then what was wrong; empty where no model was opened.
+
+    Args:
+        models: those of the test.
+        shown: what the report is of: what stands there is not said again.
+    """
+    several = len(models.models) > 1
+    lines = [
+        line
+        for number, model in enumerate(models.models)
+        for line in _model(model, f"model {number}: " if several else "")
+    ]
+    for problem in models.problems if lines else ():
+        if shown is None or not (is_in(shown, problem) or _is_told(problem, shown)):
+            lines += _problem(problem)
+    return "\n".join(lines)
+
+
+def _is_told(problem: BaseException, shown: BaseException) -> bool:
+    """Whether it is a complaint, which stands there in whole."""
+    told = "\n".join([str(shown), *map(str, getattr(shown, "__notes__", ()))])
+    return problem.__traceback__ is None and str(problem) in told
+
+
+def _model(model: SyncRollout, name: str) -> Iterator[str]:
+    calls, trace = model.calls, model.trace
+    yield f"{name}{_counted(len(calls), 'call')}"
+    for number, turn in enumerate(trace):
+        yield from _call(number, turn.request)
+        yield f"     → {_outcome(turn)}"
+    for number, request in enumerate(calls[len(trace) :], len(trace)):
+        yield from _call(number, request)
+        yield "     → no answer"
+
+
+def _problem(problem: BaseException) -> Iterator[str]:
+    """A complaint as it is; of an error also where it comes from."""
+    if type(problem) is AssertionError and problem.__traceback__ is None:
+        yield str(problem)
+    else:
+        yield "".join(format_exception(problem)).rstrip()
+
+
+def _call(number: int, request: Request) -> Iterator[str]:
+    streamed = ", streamed" if request.stream else ""
+    tools = f", tools: {', '.join(tool.name or tool.kind for tool in request.tools)}" if request.tools else ""
+    yield f"  {number}  {request.dialect}, {request.model}{streamed}{tools}"
+    for message in request.messages[-_LAST:]:
+        yield f"     {message.role}: {_said(message)}"
+
+
+def _said(message: Message) -> str:
+    parts = [_cut(message.text)] if message.text else []
+    parts += [f"{call.name}({_cut(call.arguments, quoted=False)})" for call in message.tool_calls]
+    parts += [f"result {_cut(result.text)}" for result in message.tool_results]
+    return " + ".join(parts) or "(nothing that can be read)"
+
+
+def _outcome(turn: Turn) -> str:
+    if turn.error is not None:
+        status = f" {turn.error.status}" if turn.error.status is not None else ""
+        return f"{turn.outcome}{status}: {turn.error.type}: {_cut(turn.error.message)}"
+    if turn.response is None:
+        return turn.outcome
+    return f"{_said(Message('assistant', turn.response.content))}  ({turn.response.stopped})"
+
+
+def _cut(text: str, *, quoted: bool = True) -> str:
+    """The text in quotes, or its beginning."""
+    shown = repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+    return shown if quoted else shown[1:-1]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
