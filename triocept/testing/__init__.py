@@ -12,6 +12,7 @@
 * `_plugin`: what pytest's plugin does, `triocept_pytest`, which stands beside the package.
 """
 
+from ..handlers import Fault, chaos
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
 from ._model import be_the_model
@@ -34,6 +35,7 @@ __all__ = [
     "AnyHandler",
     "Cassette",
     "CassetteOptions",
+    "Fault",
     "ModelFactory",
     "RecordMode",
     "RecordedCall",
@@ -43,6 +45,7 @@ __all__ = [
     "SyncStream",
     "Timing",
     "be_the_model",
+    "chaos",
     "forward_to",
     "open_cassette",
     "serve",
