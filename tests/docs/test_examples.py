@@ -31,6 +31,7 @@ NOT_PROGRAMS = {
     "test_application.py",  # run by pytest
     "test_sync.py",  # likewise
     "test_with_pytest.py",  # likewise
+    "test_handler.py",  # likewise
     "agent_over_ssh.py",  # run by tests/reach, with a real sshd
 }
 ARGUMENTS = {
@@ -109,10 +110,13 @@ def test_the_example_that_reads_reads_what_the_one_that_records_has_recorded(
 
 
 @pytest.mark.parametrize(
-    ("name", "passed"), [("test_application.py", 4), ("test_sync.py", 1), ("test_with_pytest.py", 2)]
+    ("name", "passed"),
+    [("test_application.py", 4), ("test_sync.py", 1), ("test_with_pytest.py", 2), ("test_handler.py", 7)],
 )
 def test_the_application_example_passes_under_pytest(name: str, passed: int, tmp_path: Path) -> None:
-    mode = ["-o", "trio_mode=true"] if name == "test_application.py" else ["-p", "no:trio"]
+    mode = (
+        ["-o", "trio_mode=true"] if name in ("test_application.py", "test_handler.py") else ["-p", "no:trio"]
+    )
     options = ["-q", *mode, "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     argv = [

@@ -12,6 +12,7 @@ from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart
 from .._trace.conversation import Conversation
 from .._trace.raw import RawEnd, given_raw
+from .._trace.turn import Turn
 from ..errors import Refusal
 from .exchange_core import ExchangeCore
 from .outcome import Raw
@@ -88,6 +89,12 @@ class Exchange:
         As the agent says; where it says nothing, by the messages, which takes a look at the whole trace.
         """
         return self._core.conversation
+
+    @property
+    def turn(self) -> Turn | None:
+        """The record of what became of it, as the trace has it; None: it is not recorded yet."""
+        turns = reversed(self._core.rollout.trace.turns)
+        return next((turn for turn in turns if turn.id == self._core.id), None)
 
     @property
     def settled(self) -> bool:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["Rollout", "check_opening", "give_back", "unanswered", "with_face"]
+__all__ = ["Rollout", "check_opening", "core_of_rollout", "give_back", "unanswered", "with_face"]
 
 OpenAIName: TypeAlias = Literal["openai_chat", "openai_completions", "openai_responses"]
 SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
@@ -431,6 +431,11 @@ class Rollout(Given):
         )
         await self._core.records.record_entry(score)
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+def core_of_rollout(rollout: Rollout) -> RolloutCore:
+    """What a rollout is about, for those of us who ask it as a server does."""
+    return rollout._core
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:

@@ -5,10 +5,9 @@
 * `script`: a scripted model: its replies and rules are written down beforehand.
 * `replay`: what was recorded answers again. `replay_run`: in one live rollout. `replay_gate`: in the recorded order.
   `replay_answer`: verbatim. `replay_miss`: what it says where the record has nothing.
-* `faults`: what goes wrong on the wire, as replies. `chaos`: a handler of which some calls go wrong.
+* `faults`: what goes wrong on the wire, as replies.
 """
 
-from .chaos import chaos
 from .faults import Fault
 from .limits import limits
 from .replay import Match, Replay, Timing, TurnName
@@ -45,7 +44,6 @@ __all__ = [
     "Timing",
     "TurnName",
     "When",
-    "chaos",
     "fallback",
     "limits",
     "otherwise",

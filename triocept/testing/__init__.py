@@ -1,4 +1,5 @@
-"""The model for tests and scripts that are not trio's: sync code, asyncio, any test runner.
+"""The model for tests and scripts that are not trio's: sync code, asyncio, any test runner. And agents in memory, for
+tests that are.
 
     with triocept.testing.be_the_model("hello") as model:
         assert my_application.greet() == "hello"
@@ -10,9 +11,11 @@
   it. `_elsewhere`: waiting for it in another event loop. `_blocked`: who blocks it.
 * `cassettes`: a real model, recorded once, and answered from a file since.
 * `_plugin`: what pytest's plugin does, `triocept_pytest`, which stands beside the package.
+* `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: loads it.
 """
 
-from ..handlers import Fault, chaos
+from typing import TYPE_CHECKING
+
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
 from ._model import be_the_model
@@ -31,12 +34,23 @@ from .cassettes import (
     use_cassette,
 )
 
+if TYPE_CHECKING:
+    from ._memory.agent import MemoryAgent, open_memory_agent
+    from ._memory.call import MemoryCall
+    from ._memory.exchange import open_exchange
+    from ._memory.rollout import open_rollout
+    from ._memory.transport import Piece
+else:
+    from ._lazy import __getattr__ as __getattr__
+
 __all__ = [
     "AnyHandler",
     "Cassette",
     "CassetteOptions",
-    "Fault",
+    "MemoryAgent",
+    "MemoryCall",
     "ModelFactory",
+    "Piece",
     "RecordMode",
     "RecordedCall",
     "SyncEndpoint",
@@ -45,9 +59,11 @@ __all__ = [
     "SyncStream",
     "Timing",
     "be_the_model",
-    "chaos",
     "forward_to",
     "open_cassette",
+    "open_exchange",
+    "open_memory_agent",
+    "open_rollout",
     "serve",
     "steady",
     "use_cassette",

@@ -1,13 +1,10 @@
 """Faults as replies: what a provider or the way to it does wrong, as values that go where an answer goes.
 
-* `fault`: what a fault is, and rules. `base`: a value, and a handler.
+* `fault`: what a fault is, and its constructors.
 * `refusals`: errors of a provider, by their status.
-* `connections`: a connection that breaks. `bodies`: answers that are none. `streams`: streams that are none.
-* `answers`: answers that are right on the wire, and not what an application counts on. `quirks`: right ones that come
-  in an odd way.
-* `told`: an answer as one agent would be told it.
+* `answers`: answers that are right on the wire, and not what an application counts on.
 """
 
-from .fault import MAKERS, Fault
+from .fault import Fault
 
-__all__ = ["MAKERS", "Fault"]
+__all__ = ["Fault"]

@@ -12,7 +12,7 @@ import msgspec
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.response import Response, ResponsePart, Usage
 from ...errors import DialectError, Refusal
-from ..faults import MAKERS, Fault
+from ..faults import Fault
 from . import forms
 from .asked_json import AskedJSON
 from .conditions import Conditions, Wording
@@ -196,15 +196,18 @@ def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
 def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
     inner = _members(node)["fault"]
     name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(_members(inner).items()))
-    if name not in MAKERS:
-        near = get_close_matches(name, MAKERS, 1)
-        hint = f": {near[0]}?" if near else f"; there are {', '.join(MAKERS)}"
+    makers = {
+        each: getattr(Fault, each) for each, maker in vars(Fault).items() if isinstance(maker, staticmethod)
+    }
+    if name not in makers:
+        near = get_close_matches(name, makers, 1)
+        hint = f": {near[0]}?" if near else f"; there are {', '.join(makers)}"
         raise inner.error(f"there is no fault {name!r}{hint}")
     if takes is None:
-        return _made(inner, MAKERS[name])
+        return cast(Fault, makers[name]())
     if isinstance(takes.value, dict) and _form_of(takes, forms.REPLIES) is None:
-        return _made(takes, lambda: MAKERS[name](**_arguments(takes)))
-    return _made(takes, lambda: MAKERS[name](_argument(takes)))
+        return cast(Fault, _made(takes, lambda: makers[name](**_arguments(takes))))
+    return cast(Fault, _made(takes, lambda: makers[name](_argument(takes))))
 
 
 def _arguments(node: Node) -> dict[str, object]:

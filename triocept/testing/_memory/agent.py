@@ -1,0 +1,283 @@
+"""An agent in memory: it asks a rollout in its dialect, by the server's own way, and reads what it is answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeAlias, Unpack, final
+
+import trio
+
+from ..._canonical.content import Json, Message
+from ..._canonical.events import Event
+from ..._canonical.request import Request
+from ..._canonical.response import Response
+from ..._checks import check_count, check_number, check_type, described
+from ..._contexts import protected_context
+from ..._failures import keeping, keeping_each, raise_all
+from ..._rollout.addresses import DialectName
+from ..._rollout.handler import Handler
+from ..._rollout.options import RolloutOptions
+from ..._rollout.rollout import Rollout, core_of_rollout
+from ..._rollout.rollout_core import RolloutCore
+from ..._server.admission import Admission
+from ..._server.intake import intake
+from ..._server.routes import Routes
+from ..._server.transport import GONE, Head
+from ..._upstream.retry import FIRST_PAUSE, retry_pause, wait_of
+from ...dialects import Dialect, encode_json
+from ...errors import UpstreamError
+from .answer import events_in, response_in
+from .call import MemoryCall
+from .request import head_of, written
+from .rollout import open_rollout
+from .transport import MemoryTransport
+
+__all__ = ["Asked", "MemoryAgent", "open_memory_agent"]
+
+Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
+"""What an agent may ask: a text, messages, a request, or a document of its dialect, which is sent as it is."""
+
+_MAX_BODY = 256 * 1024 * 1024
+"""Bytes, as of an endpoint."""
+
+
+@final
+class MemoryAgent:
+    """An agent in memory. Made by `open_memory_agent` only."""
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        core: RolloutCore,
+        dialect: Dialect,
+        nursery: trio.Nursery,
+        *,
+        retries: int,
+        timeout: float,
+    ) -> None:
+        self.rollout: Rollout = rollout
+        """What it asks."""
+        self.dialect: Dialect = dialect
+        """What it speaks."""
+        self.calls: list[MemoryCall] = []
+        """Its calls so far, each try one, oldest first."""
+        self._core = core
+        self._nursery = nursery
+        self._retries = retries
+        self._timeout = timeout
+        self._routes = Routes(_dialects_of(core).values())
+        self._admission = Admission(core.addresses.limits)
+
+    def __repr__(self) -> str:
+        return f"<MemoryAgent of {self.rollout!r}: {self.dialect.name}, {len(self.calls)} calls>"
+
+    async def ask(
+        self,
+        asked: Asked,
+        *,
+        stream: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Ask, and read the whole answer, as a real client does.
+
+        Args:
+            asked: a text, messages, a `Request` of whatever dialect, or a document of this one, which is sent as it is.
+            stream: whether the answer is to come as a stream; None: as the request or the document says, else not.
+            headers: sent besides; they win.
+            timeout: seconds without a byte after which it hangs up, as of `open_memory_agent`; None: the agent's.
+
+        Raises:
+            UpstreamError: it was refused: `status`, `message`, `code`, `headers` are what came. Also for whatever is no
+                answer; an `UpstreamTruncated` for half of one.
+            ExchangeAbandoned: `hang_up` was called.
+            TimeoutError: nothing came for too long.
+            TypeError, ValueError, DialectError: that cannot be asked.
+
+        Cancellation: hangs up.
+        """
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._try(asked, stream, headers or {}, timeout, tries)
+            except UpstreamError as exc:
+                pause = retry_pause(exc, tries, self._retries)
+                if pause is None or (self.calls[-1].status == 200 and self.calls[-1].is_stream):
+                    raise
+                told = wait_of(exc)
+                pause = FIRST_PAUSE * 2.0 ** (tries - 1) if told is None else told  # without jitter
+            await trio.sleep(pause)
+
+    @asynccontextmanager
+    async def open_stream(
+        self,
+        asked: Asked,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        """Ask for a stream, and read its events one by one: `async with agent.open_stream("hi") as events`.
+
+        Args: as of `ask`. It is tried once.
+
+        Closing: hangs up, if the answer has not ended.
+
+        Raises: as `ask`: before the block where it was refused, else while it is read.
+        """
+        call = self._start(asked, True, headers or {}, timeout, 1)
+        try:
+            await call.wait_head()
+            if call.status != 200 or not call.is_stream:
+                await response_in(call, self.dialect)
+                raise UpstreamError("the answer is no stream", headers=call.headers)
+            events = events_in(call, self.dialect)
+            try:
+                yield events
+            finally:
+                await events.aclose()  # type: ignore[attr-defined]
+        finally:
+            call.hang_up()
+
+    def start(
+        self,
+        asked: Asked,
+        *,
+        stream: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> MemoryCall:
+        """Make a call, and do not wait for its answer: what comes of it is seen at the `MemoryCall`.
+
+        Args: as of `ask`. It is tried once.
+
+        Raises:
+            TypeError, ValueError, DialectError: that cannot be asked.
+        """
+        return self._start(asked, stream, headers or {}, timeout, 1)
+
+    def hang_up(self) -> None:
+        """Hang up whatever waits: `ask` raises `ExchangeAbandoned`."""
+        for call in self.calls:
+            call.hang_up()
+
+    async def _try(
+        self,
+        asked: Asked,
+        stream: bool | None,
+        headers: Mapping[str, str],
+        timeout: float | None,
+        attempt: int,
+    ) -> Response:
+        call = self._start(asked, stream, headers, timeout, attempt)
+        try:
+            return await response_in(call, self.dialect)
+        finally:
+            call.hang_up()
+
+    def _start(
+        self,
+        asked: Asked,
+        stream: bool | None,
+        headers: Mapping[str, str],
+        timeout: float | None,
+        attempt: int,
+    ) -> MemoryCall:
+        rollout = self.rollout
+        request, document = written(asked, self.dialect, rollout.model, stream=stream)
+        if attempt > 1:
+            headers = {"x-stainless-retry-count": str(attempt - 1), **headers}
+        head = head_of(request, self.dialect, rollout.id, rollout.api_key, headers)
+        transport = MemoryTransport(encode_json(document))
+        call = MemoryCall(document, transport, self._timeout if timeout is None else timeout)
+        self.calls.append(call)
+        self._nursery.start_soon(self._serve, head, transport)
+        return call
+
+    @trio.lowlevel.enable_ki_protection
+    async def _serve(self, head: Head, transport: MemoryTransport) -> None:
+        """The server's side of a call."""
+        route = self._routes.match(head.path, head.query)
+        assert route is not None, head.path
+        try:
+            await intake(route, head, transport, self._core.registry, _MAX_BODY, self._admission)
+        except GONE:
+            pass
+        finally:
+            transport.end()
+
+
+@protected_context
+async def open_memory_agent(
+    handler: Handler | Rollout | None = None,
+    *,
+    dialect: DialectName | str | Dialect = "openai_chat",
+    retries: int = 0,
+    timeout: float = math.inf,
+    **options: Unpack[RolloutOptions],
+) -> AsyncIterator[MemoryAgent]:
+    """An agent without a socket, for as long as the body runs: `answer = await agent.ask("hello")`.
+
+    It speaks its dialect as real clients do, and is answered by what answers them: what it asks is written and read on
+    the wire of the dialect, with keep-alives, retries and errors. Only the connection is in memory; so trio's mock
+    clock may run, and 300 seconds of silence take no time.
+
+    Args:
+        handler: what it asks: a handler, for which a rollout is opened; a `Rollout`, of an endpoint or of
+            `triocept.testing.open_rollout`; or None: a rollout whose exchanges the body answers, at `agent.rollout`.
+        dialect: what it speaks; a `Dialect` of one's own is spoken by the rollout, too.
+        retries: how often it tries again what may help, as the SDKs of OpenAI and Anthropic do.
+        timeout: seconds without a byte after which it hangs up, as a client's read timeout: `TimeoutError`.
+        options: of the rollout that is opened, as of `Endpoint.open_rollout`.
+
+    Closing: it hangs up; then the rollout that was opened closes.
+
+    Raises:
+        TypeError, ValueError: an argument is not what it should be.
+        BaseException: the body's own, and what the handler raised, bare.
+    """
+    check_count("retries", retries)
+    check_number("timeout", timeout, positive=True, infinite=True)
+    own = (dialect,) if isinstance(dialect, Dialect) else ()
+    async with AsyncExitStack() as stack:
+        if isinstance(handler, Rollout):
+            if options:
+                raise TypeError(
+                    f"{', '.join(options)}: those are of the rollout that is opened: this one is open"
+                )
+            rollout = handler
+        else:
+            rollout = await stack.enter_async_context(open_rollout(handler, dialects=own, **options))
+        async with _open(rollout, dialect, retries, timeout) as agent:
+            yield agent
+
+
+@protected_context
+async def _open(
+    rollout: Rollout, dialect: str | Dialect, retries: int, timeout: float
+) -> AsyncIterator[MemoryAgent]:
+    core = core_of_rollout(rollout)
+    spoken = _spoken(core, dialect)
+    errors: list[BaseException] = []
+    with keeping_each(errors):
+        async with trio.open_nursery() as nursery:
+            agent = MemoryAgent(rollout, core, spoken, nursery, retries=retries, timeout=timeout)
+            with keeping(errors):
+                yield agent
+            agent.hang_up()
+    raise_all(errors)
+
+
+def _dialects_of(core: RolloutCore) -> Mapping[str, Dialect]:
+    return core.addresses.dialects  # type: ignore[return-value]  # the heart knows their facts alone
+
+
+def _spoken(core: RolloutCore, dialect: object) -> Dialect:
+    known = _dialects_of(core)
+    name = dialect.name if isinstance(dialect, Dialect) else dialect
+    check_type("dialect", name, str, "the name of a dialect, or a Dialect")
+    if name not in known:
+        raise ValueError(f"no dialect {described(name)}: there are {', '.join(known)}")
+    return known[str(name)]

@@ -1,0 +1,94 @@
+"""One exchange, for a handler to be tried on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Unpack
+
+import trio
+
+from ..._contexts import protected_context
+from ..._failures import split_cancelled
+from ..._rollout.addresses import DialectName
+from ..._rollout.exchange import Exchange, core_of
+from ..._rollout.options import RolloutOptions
+from ..._rollout.outcome import judge
+from ..._rollout.rollout import Rollout
+from ...dialects import Dialect
+from ...errors import RolloutClosed, Unanswered, UpstreamError
+from .agent import Asked, open_memory_agent
+from .answer import response_in
+from .call import MemoryCall
+
+__all__ = ["open_exchange"]
+
+
+@protected_context
+async def open_exchange(
+    asked: Asked = "hello",
+    *,
+    dialect: DialectName | str | Dialect = "openai_chat",
+    stream: bool | None = None,
+    headers: Mapping[str, str] | None = None,
+    **options: Unpack[RolloutOptions],
+) -> AsyncIterator[Exchange]:
+    """One exchange, without an endpoint, for a handler to be tried on.
+
+    An agent in memory has asked it, and waits. Afterwards `exchange.turn` says what became of it: the outcome, the
+    response, the error, the increments with their times, and what went over the wire.
+
+    Args:
+        asked: a text, messages, a `Request`, or a document of the dialect, which is sent as it is.
+        dialect: what the agent speaks.
+        stream: whether it wants a stream; None: as the request or the document says, else not.
+        headers: that it sends besides.
+        options: of the exchange's rollout, as of `Endpoint.open_rollout`; `record_increments` and `record_wire` are
+            True, unless said otherwise.
+
+    Closing: what leaves the block settles the exchange as what leaves a handler does, and leaves bare.
+
+    Raises:
+        Unanswered: the block has ended, and the exchange has no outcome.
+        UpstreamError: what was asked did not become an exchange; how it was refused.
+        TypeError, ValueError, DialectError: an argument is not what it should be.
+    """
+    options.setdefault("record_increments", True)
+    options.setdefault("record_wire", True)
+    async with open_memory_agent(dialect=dialect, **options) as agent:
+        call = agent.start(asked, stream=stream, headers=headers)
+        exchange = await _exchange_of(agent.rollout, call)
+        if exchange is None:
+            await response_in(call, agent.dialect)
+            raise RolloutClosed(f"rollout {agent.rollout.id} has ended")
+        try:
+            yield exchange
+            if not exchange.settled:
+                raise Unanswered(f"the block has ended, and {exchange!r} has no outcome")
+        except BaseException as exc:
+            await _settle_by(exchange, exc)
+            raise
+
+
+async def _exchange_of(rollout: Rollout, call: MemoryCall) -> Exchange | None:
+    """What the call became; None: it was answered before."""
+    found: Exchange | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            with suppress(UpstreamError):
+                await call.wait_head()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch)
+        found = await anext(aiter(rollout), None)
+        nursery.cancel_scope.cancel()
+    return found
+
+
+async def _settle_by(exchange: Exchange, raised: BaseException) -> None:
+    """Settle it as what a handler has raised does; a cancellation does not."""
+    core = core_of(exchange)
+    _, error = split_cancelled(raised)
+    if error is not None and (outcome := next(filter(None, judge(error, core)), None)) is not None:
+        await core.settle_by(outcome)

@@ -1,0 +1,67 @@
+"""A rollout that no endpoint serves, so that a mock clock may run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NoReturn, Unpack
+
+from ..._limits import EndpointLimits
+from ..._rollout import life
+from ..._rollout.addresses import Reach
+from ..._rollout.event_loop import check_loop
+from ..._rollout.handler import Handler
+from ..._rollout.options import RolloutOptions
+from ..._rollout.registry import Registry
+from ..._rollout.rollout import Rollout, check_opening, with_face
+from ..._rollout.rollout_core import RolloutCore
+from ...dialects import Dialect, known_dialects
+from ...errors import TunnelError
+
+__all__ = ["open_rollout"]
+
+
+def open_rollout(
+    handler: Handler | None = None, *, dialects: Iterable[Dialect] = (), **options: Unpack[RolloutOptions]
+) -> AbstractAsyncContextManager[Rollout]:
+    """Open a rollout without an endpoint: no program can connect to it, and no time passes but that of trio's clock.
+
+    `open_memory_agent(rollout)` asks it as an agent does, `rollout.ask` as a tool of the program's own.
+
+    Args:
+        handler: answers every exchange; None: the body does, with `async for` or `rollout.serve`.
+        dialects: spoken beside those of the package, as of `serve_endpoint`.
+        options: as of `Endpoint.open_rollout`.
+
+    Closing, and errors: as of `Endpoint.open_rollout`. What needs an address (`base_url`, `client`, `run_agent`, …) is
+    a RuntimeError.
+    """
+    check_loop("triocept.testing.open_rollout")
+    handler, concurrency = check_opening("open_rollout", handler, options)
+    nobody: Any = None  # starts no agent that could outlive the program
+    core = RolloutCore(_Nowhere(known_dialects(dialects)), Registry(), nobody, options)
+    return life.open_rollout(with_face(core), handler, concurrency)
+
+
+class _Nowhere:
+    """The addresses of a rollout that has none."""
+
+    def __init__(self, dialects: Mapping[str, Dialect]) -> None:
+        self.limits = EndpointLimits()
+        self.dialects = dialects
+
+    @property
+    def public_url(self) -> str:
+        raise TunnelError(_NO_ADDRESS)
+
+    def root_url(self, rollout_id: str, reach: Reach) -> NoReturn:
+        raise RuntimeError(_NO_ADDRESS)
+
+    def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> NoReturn:
+        raise RuntimeError(_NO_ADDRESS)
+
+
+_NO_ADDRESS = (
+    "this rollout is in memory, and has no address: triocept.testing.open_memory_agent(rollout) asks it; what connects "
+    "needs a rollout of serve_endpoint, or of triocept.testing.serve"
+)
