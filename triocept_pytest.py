@@ -12,19 +12,20 @@ PYTEST_DONT_REWRITE: it asserts nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from triocept.testing import ModelFactory, SyncEndpoint
+    from triocept.testing._plugin.hooks import Hooks
 
-__all__ = ["triocept_endpoint", "triocept_model"]
+__all__ = ["triocept_cassette_options", "triocept_endpoint", "triocept_model"]
 
-_FIXTURES = {"triocept_model", "triocept_endpoint"}
+_MODEL, _ENDPOINT = "triocept_model", "triocept_endpoint"
 _HOOKS = "triocept-hooks"
 
 
@@ -50,17 +51,39 @@ def triocept_model(request: pytest.FixtureRequest, triocept_endpoint: SyncEndpoi
     what a handler raised, with a reply that is left over, and with a call that nobody answered. The same for sync,
     asyncio, anyio, trio and unittest tests.
     """
-    _load(request.config)
-    from triocept.testing._plugin.hooks import factory_of
-
-    factory = factory_of(request, triocept_endpoint)
+    factory = _load(request.config).open_factory(request, triocept_endpoint)
     try:
         yield factory
     finally:
         factory.close()
 
 
+@pytest.fixture
+def triocept_cassette_options() -> Mapping[str, Any]:
+    """What all cassettes are like, for a fixture of this name in a conftest.py: options of `use_cassette`.
+
+    `return {"normalise_text": triocept.testing.steady(tmp_path)}`, say. A test's own mark wins.
+    """
+    return {}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("triocept")
+    group.addoption(
+        "--triocept-record",
+        choices=("none", "once", "new", "rewrite"),
+        help="whether cassettes are recorded: never (none, the default: a call that the cassette has not fails the "
+        "test); where there is no file (once); what the file has not (new); anew (rewrite)",
+    )
+    parser.addini("triocept_record", "as --triocept-record", default="none")
+    parser.addini(
+        "triocept_cassettes", "the folder of the cassettes, beside the test's file", default="cassettes"
+    )
+    parser.addini(
+        "triocept_upstream", "the base URL of the real model that cassettes are recorded from", default=""
+    )
+    parser.addini("triocept_dialect", "what that speaks: openai_chat, anthropic_messages, …", default="")
+    parser.addini("triocept_api_key_env", "the variable that holds its key", default="")
     parser.addini("triocept_environ", "whether the environment points at a test's model", "bool", True)
     parser.addini("triocept_must_be_used", "whether a reply that is left over fails its test", "bool", True)
 
@@ -76,28 +99,38 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "triocept(environ=…, must_be_used=…, model=…, …): what the models of a test are like; all options are "
+        "triocept(cassette=…, environ=…, must_be_used=…, …): what the models of a test are like; all options are "
         "in the documentation of triocept, in the reference of its testing",
     )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Load triocept before any test's own clock runs: it takes half a second, and some tests have no more than one."""
-    if session.config.option.collectonly:
-        return
-    if any(not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in session.items):
+    used = [item for item in session.items if _uses(item)]
+    if used and not session.config.option.collectonly:
         try:
-            _load(session.config)
+            _load(session.config, used)
         except ImportError:  # the tests that need it say so, and no others
             pass
 
 
-def _load(config: pytest.Config) -> None:
-    """Have the hooks that the fixtures need."""
-    if not config.pluginmanager.has_plugin(_HOOKS):
-        from triocept.testing._plugin.hooks import Hooks
+def _uses(item: pytest.Item) -> bool:
+    """Whether a test uses a fixture of ours. One that has a cassette does, though it names none."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    if any(mark.kwargs.get("cassette") for mark in item.iter_markers("triocept")) and _MODEL not in names:
+        names.append(_MODEL)
+    return _MODEL in names or _ENDPOINT in names
 
-        config.pluginmanager.register(Hooks(), _HOOKS)
+
+def _load(config: pytest.Config, items: Iterable[pytest.Item] = ()) -> Hooks:
+    """The hooks that the fixtures need, and all of triocept with them."""
+    from triocept.testing._plugin.hooks import Hooks
+
+    found = config.pluginmanager.get_plugin(_HOOKS)
+    if not isinstance(found, Hooks):
+        found = Hooks(items)
+        config.pluginmanager.register(found, _HOOKS)
+    return found
 
 
 class _AsItIs:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from ipaddress import ip_address
 from typing import Any, TypeVar, cast, get_type_hints
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ import msgspec
 from .._canonical.request import Sampling
 from .._rollout.workers import Handler
 from .._upstream import open_upstream
+from .._upstream.address import is_near
 from .._upstream.tokens import PROFILES
 from ..dialects import known_dialects
 
@@ -71,7 +71,7 @@ class Forward:
     @property
     def warning(self) -> str | None:
         """A key that is not there, for a provider that is not on this machine."""
-        if self.api_key is not None or _is_local(urlsplit(self.url).hostname or ""):
+        if self.api_key is not None or is_near(urlsplit(self.url).hostname or ""):
             return None
         return f"{self.variables[0]} is not set: {self.url} is asked without a key"
 
@@ -95,14 +95,6 @@ class Forward:
             except ValueError as exc:
                 raise click.ClickException(str(exc)) from exc
             yield upstream
-
-
-def _is_local(host: str) -> bool:
-    """Whether a provider there is one's own, which mostly has no key."""
-    try:
-        return host == "localhost" or "." not in host or ip_address(host).is_private
-    except ValueError:
-        return False
 
 
 _FIELDS: dict[str, Any] = {

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .._checks import check_str
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["Address", "is_near", "parse_address"]
 
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
 """Of the agent's query: Google's clients may put the key there, and how a stream is framed is said anew."""
@@ -53,6 +53,14 @@ class Address:
         passed = [(name, value) for name, value in _pairs(agent_query) if name not in _NOT_PASSED]
         query = urlencode([*self.query, *passed, *_pairs(own)])
         return f"{self.base}{path}?{query}" if query else f"{self.base}{path}"
+
+
+def is_near(host: str) -> bool:
+    """Whether a provider there is one's own, which mostly has no key: on this machine, or in a private network."""
+    try:
+        return host == "localhost" or "." not in host or ip_address(host).is_private
+    except ValueError:
+        return False
 
 
 def parse_address(base_url: str) -> Address:

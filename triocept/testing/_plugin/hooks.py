@@ -5,36 +5,46 @@ No other project pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import pytest
 
 from ..._server import serve as serve  # half a second of Quart and hypercorn, which no test is to wait for
+from .._endpoint import SyncEndpoint
 from .models import ModelFactory
 from .options import options_of
 from .place import raise_at
 from .section import section_of
+from .tapes import Tapes
 from .verdict import verdict
 
-__all__ = ["Hooks", "factory_of"]
+__all__ = ["Hooks"]
 
 _MODELS = pytest.StashKey[ModelFactory]()
 """Of a test that runs."""
-_OURS = ("triocept_model", "triocept_endpoint")
-
-
-def factory_of(request: pytest.FixtureRequest, endpoint: Any) -> ModelFactory:
-    """What the fixture `triocept_model` gives a test; errors as of `options_of`."""
-    options = options_of(request.node)
-    monkeypatch = request.getfixturevalue("monkeypatch")
-    factory = ModelFactory(endpoint, options, request.node.nodeid, monkeypatch)
-    request.node.stash[_MODELS] = factory
-    return factory
 
 
 class Hooks:
-    """A plugin of pytest."""
+    """A plugin of pytest.
+
+    Args:
+        items: all tests of the session, as far as they are known.
+    """
+
+    def __init__(self, items: Iterable[pytest.Item]) -> None:
+        self._tapes = Tapes(items)
+
+    def open_factory(self, request: pytest.FixtureRequest, endpoint: SyncEndpoint) -> ModelFactory:
+        """What the fixture `triocept_model` gives a test; errors as of `options_of`, and of `Tapes.open`."""
+        item = request.node
+        options = options_of(item)
+        more = request.getfixturevalue("triocept_cassette_options") if options.cassette else {}
+        cassette = self._tapes.open(item, options, more)
+        monkeypatch = request.getfixturevalue("monkeypatch")
+        factory = ModelFactory(endpoint, options, cassette, item.nodeid, monkeypatch)
+        item.stash[_MODELS] = factory
+        return factory
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -69,6 +79,8 @@ class Hooks:
             models.check()  # of a set-up: what is wrong in it is told here, and not at the teardown once more
             if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
                 report.sections.append(("triocept", text))
+        if models is not None and report.when == "call":
+            models.passed = report.passed
         if models is not None and report.when == "teardown":
             del item.stash[
                 _MODELS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack, cast, final
@@ -11,6 +11,7 @@ from ..._checks import check_bool, check_keywords
 from ..._failures import keeping, raise_all
 from ..._rollout.options import RolloutOptions
 from ...handlers.script import Reply, Rule
+from .._ending import NO_CALL
 from .._endpoint import SyncEndpoint
 from .._environment import environment
 from .._exchange import AnyHandler
@@ -20,6 +21,7 @@ from .._rollout import SyncRollout
 if TYPE_CHECKING:
     import pytest
 
+    from ..cassettes import Cassette
     from .options import ModelOptions
 
 __all__ = ["ModelFactory"]
@@ -34,10 +36,19 @@ class ModelFactory:
     """
 
     def __init__(
-        self, endpoint: SyncEndpoint, options: ModelOptions, test: str, monkeypatch: pytest.MonkeyPatch
+        self,
+        endpoint: SyncEndpoint,
+        options: ModelOptions,
+        cassette: Cassette | None,
+        test: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         self.endpoint = endpoint
         """The endpoint that they live in: that of the whole session."""
+        self.cassette = cassette
+        """That of the test; None: it has none."""
+        self.passed = False
+        """Whether pytest has said so."""
         self._options = options
         self._test = test
         self._monkeypatch = monkeypatch
@@ -45,6 +56,11 @@ class ModelFactory:
         self._closers: list[Callable[[], object]] = []
         self._problems: list[BaseException] = []
         self._ended = False
+        self._of_cassette: SyncRollout | None = None
+        if (
+            cassette is not None
+        ):  # from the first line of the test on, also of one that has no other use for us
+            self._of_cassette = self._open((), cassette, options.environ, RolloutOptions())
 
     @property
     def models(self) -> tuple[SyncRollout, ...]:
@@ -70,7 +86,8 @@ class ModelFactory:
                 left when the test ends fails the test, and so does a call that finds none.
             handler: answers instead: an async function of an `Exchange`, or a plain one of a `SyncExchange`, which may
                 block. What it raises fails the test. None, and no replies: the test answers, with `model.next()` or
-                `for exchange in model`, or its cassette does.
+                `for exchange in model`; but in a test that has a cassette this gives the cassette's model, which is
+                open already, with the options of the mark.
             environ: whether the environment points at it: `OPENAI_BASE_URL`, `OPENAI_API_KEY` and all that are like
                 them. None: as the mark says, and otherwise True.
             options: those of `Endpoint.open_rollout`; they win over the mark's.
@@ -83,6 +100,8 @@ class ModelFactory:
         environ = self._options.environ if environ is None else environ
         check_bool("environ", environ)
         check_keywords("triocept_model", options, ("handler", "environ", *RolloutOptions.__annotations__))
+        if self._of_cassette is not None and not replies and handler is None:
+            return self._of_cassette
         return self._open(replies, handler, environ, options)
 
     def _open(
@@ -119,27 +138,43 @@ class ModelFactory:
 
     def check(self) -> list[BaseException]:
         """What is wrong with the models so far that was not found before: what handlers raised; if that is nothing,
-        replies that are left over and calls without an answer, as `AssertionError`."""
+        replies that are left over, calls without an answer, and recorded ones that nobody asked for, as
+        `AssertionError`."""
         found: list[BaseException] = []
         for model in self._models:
             try:
                 model.check()
             except BaseException as exc:
                 found += exc.exceptions if isinstance(exc, BaseExceptionGroup) else [exc]
+        if not found and not self._problems:
+            found += map(AssertionError, self._left_in_cassette())
         for each in found:
             each.__traceback__ = _from_the_handler_on(each.__traceback__)
         self._problems += found
         return found
+
+    def _left_in_cassette(self) -> Iterator[str]:
+        if self.cassette is None or not self._options.must_be_used or not (left := self.cassette.unused):
+            return
+        hint = f"; {NO_CALL}" if not any(model.calls for model in self._models) else ""
+        yield "\n".join(
+            [
+                f"not asked, and recorded (record it anew with --triocept-record=rewrite, or let it be with "
+                f"must_be_used=False{hint}):",
+                *map(str, left),
+            ]
+        )
 
     def is_fault(self, problem: BaseException) -> bool:
         """Whether a handler has raised it."""
         return any(problem is fault for model in self._models for fault in model.faults)
 
     def close(self) -> None:
-        """Close all models.
+        """Close all models, and write what was recorded if the test has passed.
 
         Raises:
             BaseException: what has gone wrong with them since the last `check`; several as a group.
+            OSError: the cassette cannot be written.
         """
         self._ended = True
         errors: list[BaseException] = []
@@ -147,6 +182,8 @@ class ModelFactory:
             with keeping(errors):
                 self._closers.pop()()
         raise_all(errors)
+        if self.cassette is not None and self.passed:
+            self.cassette.write()
 
     def _check_running(self) -> None:
         if self._ended:

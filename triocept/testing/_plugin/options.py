@@ -6,13 +6,15 @@ A mistake in a mark is an error of the test that has it, and names it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import pytest
 
-from ..._checks import check_bool, check_keywords
+from ..._checks import check_bool, check_keywords, check_type
 from ..._rollout.options import RolloutOptions
+from ..cassettes import CassetteOptions
 
 __all__ = ["ModelOptions", "options_of"]
 
@@ -26,10 +28,15 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a reply that is left at the end fails the test."""
     rollout: RolloutOptions
     """All else that a rollout takes."""
+    cassette: bool | str
+    """Whether the test has one; the name of its file."""
+    cassette_options: Mapping[str, Any]
+    """What the cassette is like, as far as a mark says it; see `cassettes`."""
 
 
 _OWN = ("environ", "must_be_used")
 _ROLLOUT = tuple(RolloutOptions.__annotations__)
+_CASSETTE = (*CassetteOptions.__annotations__, "dialect", "api_key_env")
 
 
 def options_of(item: pytest.Item) -> ModelOptions:
@@ -54,13 +61,24 @@ def _checked(mark: pytest.Mark) -> dict[str, Any]:
             f"it takes options, by their names, and not {mark.args[0]!r}: replies and a handler are given to the "
             "fixture, as `triocept_model('hello')`"
         )
-    check_keywords("triocept", mark.kwargs, (*_OWN, *_ROLLOUT))
-    for name in {*_OWN} & mark.kwargs.keys():
-        check_bool(name, mark.kwargs[name])
-    return dict(mark.kwargs)
+    given = dict(mark.kwargs)
+    check_keywords("triocept", given, (*_OWN, "cassette", *_CASSETTE, *_ROLLOUT))
+    for name in {*_OWN} & given.keys():
+        check_bool(name, given[name])
+    cassette = given.get("cassette", False)
+    check_type("cassette", cassette, (bool, str, Path), "True, or the name of a file")
+    return given
 
 
 def _options(given: Mapping[str, Any], config: pytest.Config) -> ModelOptions:
+    cassette = given.get("cassette", False)
     own = {name: given.get(name, config.getini(f"triocept_{name}")) for name in _OWN}
-    rollout = {name: value for name, value in given.items() if name in _ROLLOUT}
-    return ModelOptions(**own, rollout=cast(RolloutOptions, rollout))
+    own["must_be_used"] &= (
+        isinstance(cassette, bool) or "must_be_used" in given
+    )  # several tests have one with a name
+    return ModelOptions(
+        **own,
+        rollout=cast(RolloutOptions, {name: given[name] for name in given if name in _ROLLOUT}),
+        cassette=cassette if isinstance(cassette, bool) else str(cassette),
+        cassette_options={name: given[name] for name in given if name in _CASSETTE},
+    )

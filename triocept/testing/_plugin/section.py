@@ -12,6 +12,7 @@ from ..._canonical.content import Message
 from ..._canonical.request import Request
 from ..._trace.turn import Turn
 from .._rollout import SyncRollout
+from ..cassettes import Cassette
 from .models import ModelFactory
 from .verdict import is_in
 
@@ -36,10 +37,18 @@ def section_of(models: ModelFactory, shown: BaseException | None) -> str:
         for number, model in enumerate(models.models)
         for line in _model(model, f"model {number}: " if several else "")
     ]
+    if models.cassette is not None:
+        lines += _cassette(models.cassette)
     for problem in models.problems if lines else ():
         if shown is None or not (is_in(shown, problem) or _is_told(problem, shown)):
             lines += _problem(problem)
     return "\n".join(lines)
+
+
+def _cassette(cassette: Cassette) -> Iterator[str]:
+    recorded = len(cassette.recorded)
+    unwritten = f"; recorded now: {recorded}, not written, for the test has failed" if recorded else ""
+    yield f"cassette {cassette.path}: {_counted(len(cassette.calls) - recorded, 'call')}{unwritten}"
 
 
 def _is_told(problem: BaseException, shown: BaseException) -> bool:

@@ -1,0 +1,139 @@
+"""The cassette of a test: where its file is, whether it is recorded, and from whom.
+
+Rules:
+
+1. The command line wins over a mark, a mark over the project's fixture `triocept_cassette_options`, that over the
+   environment, and that over the configuration.
+2. A file belongs to one test, unless its mark names it.
+3. Who is recorded is known before anything is asked: without a real model, or without its key, the test does not begin.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import pytest
+
+from ..._checks import check_choice, check_keywords, check_str
+from ..._rollout.handler import Handler
+from ..._upstream.address import is_near
+from ...dialects import known_dialects
+from ...errors import DialectError
+from ..cassettes import Cassette, CassetteOptions, RecordMode, forward_to
+from .options import ModelOptions
+
+__all__ = ["Tapes"]
+
+_UNSAFE = re.compile(r"""[<>?%*:|"'/\\\x00-\x1f]""")
+"""What no name of a file has on some system or other."""
+_LONGEST = 200
+"""Characters of a name; file systems end at 255 bytes."""
+
+
+class Tapes:
+    """The cassettes of a session.
+
+    Args:
+        items: all its tests.
+    """
+
+    def __init__(self, items: Iterable[pytest.Item]) -> None:
+        self._tests: defaultdict[str, list[str]] = defaultdict(list)
+        """By the path of each cassette, in small letters, as some systems see it: whose it is."""
+        for item in items:
+            if any(mark.kwargs.get("cassette") is True for mark in item.iter_markers("triocept")):
+                self._tests[str(_own_path(item)).casefold()].append(item.nodeid)
+
+    def open(self, item: pytest.Item, options: ModelOptions, more: Mapping[str, Any]) -> Cassette | None:
+        """The cassette of a test; None: it has none.
+
+        Args:
+            item: the test.
+            options: of its marks.
+            more: what the project says for all.
+
+        Raises:
+            pytest.fail.Exception: something is wrong with what was said; the text names the test.
+            OSError: its file cannot be read.
+        """
+        if not options.cassette:
+            return None
+        try:
+            path = self._path(item, options.cassette)
+            return Cassette(path, **_cassette_options(item.config, options.cassette_options, more, path))
+        except (TypeError, ValueError, DialectError) as exc:
+            raise pytest.fail.Exception(f"{item.nodeid}: its cassette: {exc}", pytrace=False) from None
+
+    def _path(self, item: pytest.Item, cassette: bool | str) -> Path:
+        if isinstance(cassette, str):
+            return _folder(item) / (cassette if cassette.endswith((".yaml", ".yml")) else f"{cassette}.yaml")
+        path = _own_path(item)
+        if len(tests := self._tests[str(path).casefold()]) > 1:
+            raise ValueError(
+                f"{path} is that of {' and of '.join(tests)}: give parameters other `ids`, or each its own name, as "
+                "cassette='greeting'"
+            )
+        return path
+
+
+def _own_path(item: pytest.Item) -> Path:
+    """`cassettes/test_module/TestClass.test_name[parameters].yaml`, beside the file of the test."""
+    names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
+    name = _UNSAFE.sub("-", ".".join([*names, item.name]))
+    return _folder(item) / item.path.stem / f"{name[:_LONGEST]}.yaml"
+
+
+def _folder(item: pytest.Item) -> Path:
+    return item.path.parent / str(item.config.getini("triocept_cassettes"))
+
+
+def _cassette_options(
+    config: pytest.Config, marked: Mapping[str, Any], more: Mapping[str, Any], path: Path
+) -> CassetteOptions:
+    check_keywords("triocept_cassette_options", more, (*CassetteOptions.__annotations__, *_SPOKEN))
+    given: dict[str, Any] = {**more, **marked}
+    spoken = {name: given.pop(name, None) or _said(config, name) for name in _SPOKEN}
+    given["record"] = config.getoption("triocept_record") or given.get("record") or _said(config, "record")
+    check_choice("record", given["record"], RecordMode)
+    upstream = given.pop("upstream", None) or _said(config, "upstream")
+    if given["record"] == "none" or (given["record"] == "once" and path.exists()):
+        return cast(CassetteOptions, given)
+    given["upstream"] = _upstream(upstream, spoken["dialect"], spoken["api_key_env"])
+    return cast(CassetteOptions, given)
+
+
+_SPOKEN = ("dialect", "api_key_env")
+_VARIABLES = {"upstream": "TRIOCEPT_UPSTREAM", "dialect": "TRIOCEPT_DIALECT"}
+
+
+def _said(config: pytest.Config, name: str) -> str | None:
+    """What the environment says of all cassettes, or the configuration."""
+    return os.environ.get(_VARIABLES.get(name, "")) or config.getini(f"triocept_{name}") or None
+
+
+def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Handler:
+    """Who is recorded."""
+    if callable(given):
+        return given  # looked at by the cassette
+    if given is None:
+        raise ValueError(
+            "there is no real model to record from: its base URL is triocept_upstream in pytest's configuration, the "
+            "variable TRIOCEPT_UPSTREAM, or upstream= of the mark"
+        )
+    check_str("upstream, where it is no handler,", given)
+    url = str(given)
+    spoken, host = known_dialects(), urlsplit(url).hostname or ""
+    name = dialect or next((name for name, each in spoken.items() if host in each.hosts), "openai_chat")
+    if name not in spoken:
+        raise ValueError(f"there is no dialect {name!r}; there are {', '.join(spoken)}")
+    variable = api_key_env or spoken[name].key_variable
+    key = os.environ.get(variable) or None
+    if key is None and (api_key_env or not is_near(host)):
+        raise ValueError(f"to record from {host}, its key is needed: the variable {variable} is not set")
+    return forward_to(url, dialect=name, api_key=key)
