@@ -54,9 +54,8 @@ FIXTURES = [
 ]
 
 
-@contextmanager
-def aimock(folder: Path) -> Iterator[str]:
-    """aimock with the fixtures above; its URL."""
+def aimock_package(folder: Path) -> Path:
+    """The folder in which aimock is installed, as npm does it."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not on this machine")
@@ -64,8 +63,16 @@ def aimock(folder: Path) -> Iterator[str]:
     if not executable.exists():
         install = [npm, "install", "--prefix", folder / "npm", "--no-fund", "--no-audit", AIMOCK]
         subprocess.run(install, check=True, timeout=600)
-    fixtures = folder / "fixtures.json"
-    fixtures.write_text(json.dumps({"fixtures": FIXTURES}))
+    return folder / "npm" / "node_modules"
+
+
+@contextmanager
+def aimock(folder: Path, file: Path | None = None) -> Iterator[str]:
+    """aimock with the fixtures in a file, or those above; its URL."""
+    executable = aimock_package(folder) / ".bin" / "llmock"
+    fixtures = folder / "fixtures.json" if file is None else file
+    if file is None:
+        fixtures.write_text(json.dumps({"fixtures": FIXTURES}))
     command = [str(executable), "-p", "0", "-f", str(fixtures), "--chunk-size", "8", "--validate-on-load"]
     with started(command, folder / "aimock.log", r"listening on (http://[\d.:]+)") as url:
         yield url

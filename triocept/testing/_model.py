@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Unpack
 
 from .._rollout.options import RolloutOptions
-from ..handlers.script import Reply, Rule, ScriptedModel
+from ..handlers.script import Item, ScriptedModel
 from ._endpoint import SyncEndpoint, serve
 from ._environment import environment, pointed
 from ._exchange import AnyHandler
@@ -18,7 +18,7 @@ __all__ = ["be_the_model"]
 
 @contextmanager
 def be_the_model(
-    *replies: Reply | Rule,
+    *replies: Item,
     handler: AnyHandler | None = None,
     endpoint: SyncEndpoint | None = None,
     environ: bool = True,

@@ -8,14 +8,17 @@
 * `asked_json`: an answer that is the JSON that its request asks for. `instance`: a value that fits a schema; `merging`,
   `scalars`: what that needs.
 * `file`: a script in a file. `document`, `yaml_document`: its values with their lines. `forms`: what may stand in it.
-  `reading`: what that is.
+  `reading`, `form_reading`: what that is.
+* `fixtures`: those of aimock, chosen as there. `fixture_match`: what they demand. `fixture_forms`: what may
+  stand in them. `fixture_reading`, `fixture_answers`: what that is.
 * `rules`: `when(…).reply(…)`. `conditions`: which requests a rule is for. `shadow`: rules that no request can reach.
 """
 
 from .asked_json import AskedJSON
 from .conditions import Conditions
-from .file import read_script
-from .model import ScriptedModel
+from .file import Embeddings, read_embeddings, read_script
+from .fixtures import Fixtures, ScriptWarning
+from .model import Item, ScriptedModel
 from .replies import NotAReply, Reply
 from .rules import Rule, When, otherwise, when
 from .shadow import ShadowedRule
@@ -25,9 +28,13 @@ from .template import Template
 __all__ = [
     "AskedJSON",
     "Conditions",
+    "Embeddings",
+    "Fixtures",
+    "Item",
     "NotAReply",
     "Reply",
     "Rule",
+    "ScriptWarning",
     "ScriptedModel",
     "ShadowedRule",
     "Stream",
@@ -35,6 +42,7 @@ __all__ = [
     "When",
     "otherwise",
     "paced",
+    "read_embeddings",
     "read_script",
     "when",
 ]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Sequence
 from pathlib import Path
+from typing import final
 
+from ..._canonical.vectors import vector_of
 from ...errors import DialectError
 from .document import read_document
+from .fixture_reading import Vectors, is_fixture_file, read_fixtures, read_vectors
+from .model import Item
 from .reading import read_items
-from .replies import Reply
-from .rules import Rule
 
-__all__ = ["read_script"]
+__all__ = ["Embeddings", "read_embeddings", "read_script"]
 
 
-def read_script(path: str | Path) -> list[Reply | Rule]:
+def read_script(path: str | Path) -> list[Item]:
     """The replies and rules in a file, as `ScriptedModel` takes them.
 
     A Python file (`*.py`) defines `replies`. A YAML file (`*.yaml`, `*.yml`) or a JSON file (any other) is a list:
@@ -26,7 +29,10 @@ def read_script(path: str | Path) -> list[Reply | Rule]:
       `{"otherwise": …}`.
 
     The page "Answer by a script" has them all, and the reference a JSON Schema. In YAML only `true` and `false` are no
-    texts among the words, as in YAML 1.2.
+    texts among the words, as in YAML 1.2. A file of aimock's fixtures (`{"fixtures": […]}`) is read, too.
+
+    Warns:
+        ScriptWarning: of aimock's fixtures, what is never reached, or has no place here.
 
     Raises:
         OSError: the file cannot be read.
@@ -35,10 +41,47 @@ def read_script(path: str | Path) -> list[Reply | Rule]:
     path = Path(path)
     if path.suffix == ".py":
         return _read_python(path)
-    return read_items(read_document(path))
+    document = read_document(path)
+    return [read_fixtures(document)] if is_fixture_file(document) else [*read_items(document)]
 
 
-def _read_python(path: Path) -> list[Reply | Rule]:
+def read_embeddings(path: str | Path) -> Embeddings:
+    """The embeddings in a file of aimock's fixtures: `serve_endpoint(embed=read_embeddings("fixtures.json"))`.
+
+    Raises:
+        OSError, DialectError: as `read_script`; or there are none in it.
+    """
+    document = read_document(Path(path))
+    if not is_fixture_file(document):
+        raise document.error("embeddings are read of aimock's fixtures: {'fixtures': […]}")
+    vectors = read_vectors(document)
+    if not vectors:
+        raise document.error("no fixture here is of an embedding")
+    if len(sizes := {len(each.vector) for each in vectors}) > 1:
+        raise document.error(f"the embeddings here are of several sizes: {sorted(sizes)}")
+    return Embeddings(vectors)
+
+
+@final
+class Embeddings:
+    """Made by `read_embeddings`: the vectors of fixtures, for `embed=`.
+
+    A text that no fixture is for gets one that is made of its words.
+    """
+
+    def __init__(self, vectors: list[Vectors]) -> None:
+        self._vectors = vectors
+
+    def __call__(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        """A vector for each text: that of the first fixture whose `inputText` is in it."""
+        return [self._vector(text) for text in texts]
+
+    def _vector(self, text: str) -> Sequence[float]:
+        found = next((each.vector for each in self._vectors if each.part in text), None)
+        return found if found is not None else vector_of(text, len(self._vectors[0].vector))
+
+
+def _read_python(path: Path) -> list[Item]:
     found = runpy.run_path(str(path)).get("replies")
     if not isinstance(found, (list, tuple)):
         raise DialectError("a Python script defines a list named 'replies'", path=str(path))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from reprlib import repr as short
-from typing import final
+from typing import TypeAlias, final
 
 import trio
 
@@ -22,13 +22,17 @@ from ..._canonical.request import Request
 from ..._rollout.exchange import Exchange
 from ...errors import ScriptExhausted
 from .conditions import Conditions
+from .fixtures import Fixtures, source_of
 from .miss import described_miss
 from .replies import NotAReply, Reply, check_reply, give, is_pause
 from .rules import Rule, When
 from .shadow import check_shadows
 from .source import Replies, Source, Taken
 
-__all__ = ["ScriptedModel"]
+__all__ = ["Item", "ScriptedModel"]
+
+Item: TypeAlias = Reply | Rule | Fixtures
+"""What a script is a list of: replies, rules (`when(…).reply(…)`), and fixtures of aimock's that were read."""
 
 
 @final
@@ -40,7 +44,7 @@ class ScriptedModel:
     given in their order, and behind rules they answer what no rule does.
 
     Args:
-        replies: see `Reply`; and rules.
+        replies: see `Reply`; rules; and what `read_script` gives.
 
     Raises:
         ScriptExhausted: from the exchange that finds no reply; its text shows the request, and why the closest rules
@@ -51,8 +55,8 @@ class ScriptedModel:
             it could, again and again; the text has both places.
     """
 
-    def __init__(self, replies: Iterable[Reply | Rule]) -> None:
-        if isinstance(replies, (str, bytes, Mapping, Rule)) or not isinstance(replies, Iterable):
+    def __init__(self, replies: Iterable[Item]) -> None:
+        if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
             raise TypeError(f"a script is a list of replies: ScriptedModel([{short(replies)}])")
         self._sources: list[Source] = list(_sources(list(replies)))
         self._total = self.remaining
@@ -88,30 +92,38 @@ class ScriptedModel:
         raise ScriptExhausted(described_miss(request, misses, self._total))
 
 
-def _sources(items: list[Reply | Rule]) -> Iterator[Source]:
+def _sources(items: list[Item]) -> Iterator[Source]:
     """The script in its order; plain replies that stand together are one source."""
     found: list[tuple[str, Rule]] = []
-    numbered = groupby(enumerate(items), key=lambda item: isinstance(item[1], Rule))
-    for is_rule, group in numbered:
-        for place, rule, first in _rules(list(group)) if is_rule else _plain(list(group), len(items)):
+    for kind, group in groupby(enumerate(items), key=lambda item: _kind(item[1])):
+        if kind is Fixtures:
+            for _, fixtures in group:
+                assert isinstance(fixtures, Fixtures)
+                yield source_of(fixtures)
+            continue
+        for place, rule, first in _rules(list(group)) if kind is Rule else _plain(list(group), len(items)):
             found.append((place, rule))
             yield Replies(rule, place=place, first=first)
     check_shadows(found)
 
 
-def _rules(group: list[tuple[int, Reply | Rule]]) -> Iterator[tuple[str, Rule, None]]:
+def _kind(item: Item) -> type | None:
+    return type(item) if isinstance(item, (Rule, Fixtures)) else None
+
+
+def _rules(group: list[tuple[int, Item]]) -> Iterator[tuple[str, Rule, None]]:
     for number, rule in group:
         assert isinstance(rule, Rule)
         yield f"replies[{number}], {rule}", rule, None
 
 
-def _plain(group: list[tuple[int, Reply | Rule]], total: int) -> Iterator[tuple[str, Rule, int]]:
+def _plain(group: list[tuple[int, Item]], total: int) -> Iterator[tuple[str, Rule, int]]:
     for number, reply in group:
         if isinstance(reply, When):
             raise NotAReply(f"replies[{number}] is {reply!r} without a reply: {reply!r}.reply(…)")
         check_reply(reply, f"replies[{number}]")
     first, last = group[0][0], group[-1][0]
-    replies = tuple([reply for _, reply in group if not isinstance(reply, Rule)])
+    replies = tuple([reply for _, reply in group if not isinstance(reply, (Rule, Fixtures))])
     if is_pause(replies[-1]) and last + 1 < total:
         raise NotAReply(
             f"replies[{last}] is a pause before a rule: it goes into it, .reply({replies[-1]}, …)"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar, cast
+from inspect import isfunction, ismethod
+from typing import Any, cast
 
 import msgspec
 
@@ -16,7 +17,8 @@ from ..faults import Fault
 from . import forms
 from .asked_json import AskedJSON
 from .conditions import Conditions, Wording
-from .document import Node, NodeValue
+from .document import Node
+from .form_reading import form_of, head_of, made, members, read_form
 from .replies import Reply, check_replies, check_reply
 from .rules import Rule
 from .stream import Stream, paced
@@ -24,7 +26,12 @@ from .template import Template
 
 __all__ = ["read_items"]
 
-F = TypeVar("F", bound=forms.Form)
+_NESTED: Mapping[str, type[forms.Form]] = {
+    "when": forms.WhenForm,
+    "usage": forms.UsageForm,
+    **dict.fromkeys(("text", "system", "model", "tool_result"), forms.PatternForm),
+}
+"""The forms in forms, by the key that they stand behind."""
 
 
 def read_items(document: Node) -> list[Reply | Rule]:
@@ -34,7 +41,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
         DialectError: something in it is none, with file, line and place.
     """
     if isinstance(document.value, dict) and "script" in document.value:
-        _read_form(document, forms.FileForm)
+        read_form(document, forms.FileForm)
         document = document.value["script"]
     if not isinstance(document.value, list):
         raise document.error("a script is a list of replies, or a mapping with one as its 'script'")
@@ -42,7 +49,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
 
 
 def _read_item(node: Node) -> Reply | Rule:
-    match _form_of(node, forms.ITEMS):
+    match form_of(node, forms.ITEMS):
         case forms.RuleForm:
             return _read_rule(node)
         case forms.OtherwiseForm:
@@ -55,7 +62,7 @@ def _read_item(node: Node) -> Reply | Rule:
 
 
 def _read_rule(node: Node) -> Rule:
-    form, value = _read_form(node, forms.RuleForm), _members(node)
+    form, value = read_form(node, forms.RuleForm, _NESTED), members(node)
     said = [name for name in forms.SAYS if name in value]
     if len(said) != 1:
         raise node.error(f"a rule has one of {', '.join(forms.SAYS)}, not {' and '.join(said) or 'none'}")
@@ -64,10 +71,10 @@ def _read_rule(node: Node) -> Rule:
 
 
 def _read_otherwise(node: Node) -> Rule:
-    _read_form(node, forms.OtherwiseForm)
-    said = _members(node)["otherwise"]
+    read_form(node, forms.OtherwiseForm)
+    said = members(node)["otherwise"]
     if isinstance(said.value, dict) and "cycle" in said.value:
-        _read_form(said, forms.CycleForm)
+        read_form(said, forms.CycleForm)
         return _rule(node, Conditions(), said.value["cycle"], "cycle")
     return _rule(node, Conditions(), said, "repeat")
 
@@ -76,7 +83,7 @@ def _rule(node: Node, conditions: Conditions, said: Node, name: str) -> Rule:
     several = name in ("replies", "cycle")
     nodes = said.value if several and isinstance(said.value, list) else [said]
     replies = tuple([_read_reply(each, pauses=several) for each in nodes])
-    _made(said, lambda: check_replies(replies, name))
+    made(said, lambda: check_replies(replies, name))
     return Rule(conditions=conditions, replies=replies, endless=name in ("repeat", "cycle"), place=node.place)
 
 
@@ -87,17 +94,17 @@ def _conditions(node: Node, form: forms.WhenForm) -> Conditions:
     if not said:
         raise node.error("this holds of every request: 'otherwise' says so")
     wordings = {
-        name: _pattern(_members(node)[name], value) if isinstance(value, forms.PatternForm) else value
+        name: _pattern(members(node)[name], value) if isinstance(value, forms.PatternForm) else value
         for name, value in said.items()
     }
-    return _made(node, lambda: Conditions(**cast(Any, wordings)))
+    return made(node, lambda: Conditions(**cast(Any, wordings)))
 
 
 def _pattern(node: Node, form: forms.PatternForm) -> Wording:
     try:
         return re.compile(form.regex, re.IGNORECASE if form.ignore_case else 0)
     except re.error as exc:
-        raise _members(node)["regex"].error(f"not a regular expression: {exc}") from None
+        raise members(node)["regex"].error(f"not a regular expression: {exc}") from None
 
 
 # Replies
@@ -111,28 +118,28 @@ def _read_reply(node: Node, *, pauses: bool) -> Reply:
             pass
         case int() | float() if pauses:
             number = node.value
-            _made(node, lambda: check_reply(number, "a pause"))
+            made(node, lambda: check_reply(number, "a pause"))
             return number
         case list() as items if items:
             return cast(Reply, [_read_part(item) for item in items])
         case dict():
-            form = _form_of(node, forms.REPLIES)
+            form = form_of(node, forms.REPLIES)
             if form is not None:
-                return _made(node, lambda: cast(Reply, _READERS[form](node, _read_form(node, form))))
+                return made(node, lambda: cast(Reply, _READERS[form](node, read_form(node, form, _NESTED))))
     raise _no_reply(node, "reply", forms.REPLIES)
 
 
 def _read_part(node: Node) -> str | ResponsePart:
     if isinstance(node.value, str):
         return node.value
-    form = _form_of(node, forms.PARTS)
+    form = form_of(node, forms.PARTS)
     if form is None:
         raise _no_reply(node, "part of an answer", forms.PARTS)
-    return _made(node, lambda: cast(ResponsePart, _READERS[form](node, _read_form(node, form))))
+    return made(node, lambda: cast(ResponsePart, _READERS[form](node, read_form(node, form, _NESTED))))
 
 
 def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> DialectError:
-    heads = [_head(form) for form in among]
+    heads = [head_of(form) for form in among]
     if isinstance(node.value, dict) and node.value:
         name, inner = next(iter(node.value.items()))
         near = get_close_matches(name, heads, 1)
@@ -182,9 +189,9 @@ def _read_stream(node: Node, form: forms.StreamForm) -> Stream:
 
 
 def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
-    answer: Any = _read_reply(_members(node)["paced"], pauses=False)
+    answer: Any = _read_reply(members(node)["paced"], pauses=False)
     if not isinstance(answer, str | list | ToolCall | Reasoning | RefusalText | Response):
-        raise _members(node)["paced"].error("only what a model says can be paced")
+        raise members(node)["paced"].error("only what a model says can be paced")
     return paced(
         answer,
         characters=form.characters,
@@ -194,29 +201,34 @@ def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
 
 
 def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
-    inner = _members(node)["fault"]
-    name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(_members(inner).items()))
-    makers = {
-        each: getattr(Fault, each) for each, maker in vars(Fault).items() if isinstance(maker, staticmethod)
-    }
-    if name not in makers:
-        near = get_close_matches(name, makers, 1)
-        hint = f": {near[0]}?" if near else f"; there are {', '.join(makers)}"
+    inner = members(node)["fault"]
+    name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(members(inner).items()))
+    if name not in _MAKERS:
+        near = get_close_matches(name, _MAKERS, 1)
+        hint = f": {near[0]}?" if near else f"; there are {', '.join(_MAKERS)}"
         raise inner.error(f"there is no fault {name!r}{hint}")
     if takes is None:
-        return cast(Fault, makers[name]())
-    if isinstance(takes.value, dict) and _form_of(takes, forms.REPLIES) is None:
-        return cast(Fault, _made(takes, lambda: makers[name](**_arguments(takes))))
-    return cast(Fault, _made(takes, lambda: makers[name](_argument(takes))))
+        return made(inner, _MAKERS[name])
+    if isinstance(takes.value, dict) and form_of(takes, forms.REPLIES) is None:
+        return made(takes, lambda: _MAKERS[name](**_arguments(takes)))
+    return made(takes, lambda: _MAKERS[name](_argument(takes)))
+
+
+_MAKERS: Mapping[str, Callable[..., Fault]] = {
+    name: maker
+    for name in dir(Fault)
+    if not name.startswith("_") and (isfunction(maker := getattr(Fault, name)) or ismethod(maker))
+}
+"""Its constructors, by name."""
 
 
 def _arguments(node: Node) -> dict[str, object]:
-    return {name: _argument(inner) for name, inner in _members(node).items()}
+    return {name: _argument(inner) for name, inner in members(node).items()}
 
 
 def _argument(node: Node) -> object:
     """A value, or what an answer is made of."""
-    return node.plain() if _form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
+    return node.plain() if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 
 _READERS: Mapping[type[forms.Form], Callable[[Node, Any], object]] = {
@@ -234,81 +246,10 @@ _READERS: Mapping[type[forms.Form], Callable[[Node, Any], object]] = {
 
 
 def _parts(node: Node, name: str) -> list[str | ResponsePart]:
-    inner = _members(node)[name].value
+    inner = members(node)[name].value
     assert isinstance(inner, list)
     return [_read_part(item) for item in inner]
 
 
 def _usage(form: forms.UsageForm | None) -> Usage | None:
     return None if form is None else Usage(**msgspec.structs.asdict(form))
-
-
-# Forms
-
-
-def _members(node: Node) -> dict[str, Node]:
-    assert isinstance(node.value, dict)
-    return node.value
-
-
-def _head(form: type[forms.Form]) -> str:
-    """The field by which a form is told."""
-    return form.__struct_encode_fields__[0]
-
-
-def _form_of(node: Node, among: tuple[type[forms.Form], ...]) -> type[forms.Form] | None:
-    if not isinstance(node.value, dict):
-        return None
-    return next((form for form in among if _head(form) in node.value), None)
-
-
-def _read_form(node: Node, form: type[F]) -> F:
-    """A mapping as its form; what is nested in it stays as it is where the form says nothing of it."""
-    _check_keys(node, form)
-    try:
-        return msgspec.convert(node.plain(), form)
-    except msgspec.ValidationError as exc:
-        problem, _, path = str(exc).partition(" - at ")
-        inner = node.find(path.strip("`"))
-        if "unknown field" in problem:
-            _check_keys(inner, _NESTED.get(inner.path.rpartition(".")[2], forms.PatternForm))
-        raise inner.error(_worded(problem, inner.value)) from None
-
-
-_NESTED: Mapping[str, type[forms.Form]] = {"when": forms.WhenForm, "usage": forms.UsageForm}
-"""The forms in forms, by the key that they stand behind; else it is a pattern."""
-
-
-def _check_keys(node: Node, form: type[forms.Form]) -> None:
-    known = form.__struct_encode_fields__
-    for name, inner in _members(node).items():
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f": {near[0]}?" if near else f"; there are {', '.join(known)}"
-            raise inner.error(f"there is no {name!r} here{hint}", at_key=True)
-
-
-def _worded(problem: str, value: NodeValue) -> str:
-    """What msgspec says, with the value, and how it is mended."""
-    text = f"{problem[:1].lower()}{problem[1:]}"
-    if isinstance(value, dict | list):
-        return text
-    hint = ""
-    if "Expected `str" in problem and not isinstance(value, str):
-        hint = "; in quotes it is a text"
-    elif "Expected `bool" in problem and isinstance(value, str):
-        hint = "; write true or false"
-    return f"{text}: {value!r}{hint}"
-
-
-T = TypeVar("T")
-
-
-def _made(node: Node, make: Callable[[], T]) -> T:
-    """What is made of a node; what it cannot be made of is an error of its place."""
-    try:
-        return make()
-    except DialectError:
-        raise
-    except (TypeError, ValueError) as exc:
-        raise node.error(str(exc)) from None

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -22,7 +22,7 @@ from ..._canonical.response import Response, ResponsePart, StopReason, Usage
 from ..._checks import check_count, check_number, described
 from ..._rollout.exchange import Exchange
 
-__all__ = ["Piece", "Stream", "paced"]
+__all__ = ["Piece", "Stream", "paced", "timed"]
 
 Piece: TypeAlias = str | ResponsePart | Event
 """What `stream.send` takes: a `str` goes on with the text, a part is sent whole, an event as it is."""
@@ -121,16 +121,24 @@ def paced(
     Raises:
         TypeError, ValueError: that is no answer, or no pace.
     """
+    check_number("paced: first_after", first_after)
     check_count("paced: characters", characters, least=1)
     if tokens_per_second is not None:
         check_number("paced: tokens_per_second", tokens_per_second, positive=True)
-    response = _response(answer)
     delay = characters / CHARACTERS_OF_A_TOKEN / tokens_per_second if tokens_per_second is not None else 0.0
-    pieces = _cut(response, characters)
-    stream = Stream(*[piece for group in pieces for piece in group], first_after=first_after)
-    stream._steps = tuple(
-        [_Step(delay if number else first_after, group) for number, group in enumerate(pieces)]
-    )
+    return timed(answer, characters, lambda number: delay if number else first_after)
+
+
+def timed(
+    answer: str | ResponsePart | Response | Sequence[str | ResponsePart],
+    characters: int,
+    pause: Callable[[int], float],
+) -> Stream:
+    """The same with a pause of so many seconds before each piece, by its number."""
+    response = _response(answer)
+    groups = _cut(response, characters)
+    stream = Stream(*[piece for group in groups for piece in group])
+    stream._steps = tuple([_Step(pause(number), group) for number, group in enumerate(groups)])
     stream._stop_reason, stream._usage = response.stop_reason, response.usage
     return stream
 

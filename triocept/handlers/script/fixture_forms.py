@@ -1,0 +1,168 @@
+"""What may stand in aimock's fixture files (1.43.0), by its names.
+
+Some of it has no place here: that is told where it is read, and any other key is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+
+from .forms import Form
+
+__all__ = [
+    "MEDIA",
+    "AnswerForm",
+    "BlockForm",
+    "EmbeddingForm",
+    "EntryForm",
+    "ErrorForm",
+    "FailureForm",
+    "FixtureFile",
+    "NESTED",
+    "MatchForm",
+    "ProfileForm",
+    "TimingsForm",
+    "ToolCallForm",
+]
+
+MEDIA = ("image", "images", "audio", "transcription", "video", "json", "live")
+"""Answers of endpoints that are none of a model's conversation."""
+
+Count = Annotated[int, Meta(ge=0)]
+Milliseconds = Annotated[float, Meta(ge=0)]
+
+
+class FixtureFile(Form, frozen=True):
+    """A file of fixtures."""
+
+    fixtures: list[Any]
+
+
+class MatchForm(Form, frozen=True):
+    """What must hold of a request; see `fixture_match`."""
+
+    userMessage: str | UnsetType = UNSET  # noqa: N815
+    systemMessage: str | list[str] | UnsetType = UNSET  # noqa: N815
+    inputText: str | UnsetType = UNSET  # noqa: N815
+    toolCallId: str | UnsetType = UNSET  # noqa: N815
+    toolResultContains: str | UnsetType = UNSET  # noqa: N815
+    toolName: str | UnsetType = UNSET  # noqa: N815
+    model: str | UnsetType = UNSET
+    responseFormat: str | UnsetType = UNSET  # noqa: N815
+    sequenceIndex: Count | UnsetType = UNSET  # noqa: N815
+    turnIndex: Count | UnsetType = UNSET  # noqa: N815
+    hasToolResult: bool | UnsetType = UNSET  # noqa: N815
+    endpoint: str | UnsetType = UNSET
+    context: str | UnsetType = UNSET
+
+
+class ProfileForm(Form, frozen=True):
+    """The pace of a stream."""
+
+    ttft: Milliseconds | None = None
+    tps: Annotated[float, Meta(gt=0)] | None = None
+    """Pieces in a second."""
+    jitter: float | None = None
+
+
+class TimingsForm(Form, frozen=True):
+    """The pace of a stream that was recorded."""
+
+    ttftMs: Milliseconds = 0.0  # noqa: N815
+    interChunkDelaysMs: list[Milliseconds] = []  # noqa: N815, RUF012
+    totalDurationMs: Milliseconds = 0.0  # noqa: N815
+
+
+class EntryForm(Form, frozen=True):
+    """One fixture."""
+
+    match: MatchForm
+    response: Any
+    latency: Milliseconds | None = None
+    chunkSize: Annotated[int, Meta(ge=1)] | None = None  # noqa: N815
+    streamingProfile: ProfileForm | None = None  # noqa: N815
+    recordedTimings: TimingsForm | None = None  # noqa: N815
+    replaySpeed: Annotated[float, Meta(gt=0)] | None = None  # noqa: N815
+    truncateAfterChunks: Count | None = None  # noqa: N815
+    disconnectAfterMs: Milliseconds | None = None  # noqa: N815
+    chaos: dict[str, Any] | None = None
+    openRouterProcessing: bool | None = None  # noqa: N815
+    metadata: dict[str, Any] | None = None
+
+
+class ToolCallForm(Form, frozen=True):
+    """A tool call."""
+
+    name: str
+    arguments: str | dict[str, Any] | list[Any]
+    id: str = ""
+
+
+class BlockForm(Form, frozen=True):
+    """A text or a tool call, in its order among others."""
+
+    type: str
+    text: str | None = None
+    name: str | None = None
+    arguments: str | dict[str, Any] | list[Any] | None = None
+    id: str = ""
+
+
+class AnswerForm(Form, frozen=True):
+    """An answer of the model."""
+
+    content: str | dict[str, Any] | list[Any] | None = None
+    toolCalls: list[ToolCallForm] | None = None  # noqa: N815
+    blocks: list[BlockForm] | None = None
+    reasoning: str | None = None
+    reasoningSignature: str | None = None  # noqa: N815
+    redactedThinking: list[str] | None = None  # noqa: N815
+    webSearches: list[str] | None = None  # noqa: N815
+    id: str = ""
+    created: int | None = None
+    model: str = ""
+    usage: dict[str, Any] | None = None
+    systemFingerprint: str | None = None  # noqa: N815
+    finishReason: str | None = None  # noqa: N815
+    role: str | None = None
+    provider: str | None = None
+    nativeFinishReason: str | None = None  # noqa: N815
+
+
+class FailureForm(Form, frozen=True):
+    """What is said of an error."""
+
+    message: str
+    type: str | None = None
+    param: str | None = None
+    code: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ErrorForm(Form, frozen=True):
+    """An error."""
+
+    error: FailureForm
+    status: Annotated[int, Meta(ge=400, le=599)] = 500
+    retryAfter: Annotated[float, Meta(ge=0)] | None = None  # noqa: N815
+    fallthrough: bool | None = None
+
+
+class EmbeddingForm(Form, frozen=True):
+    """A vector."""
+
+    embedding: Annotated[list[float], Meta(min_length=1)]
+
+
+NESTED: Mapping[str, type[Form]] = {
+    "match": MatchForm,
+    "streamingProfile": ProfileForm,
+    "recordedTimings": TimingsForm,
+    "toolCalls": ToolCallForm,
+    "blocks": BlockForm,
+    "error": FailureForm,
+}
+"""The forms in forms, by the key that they stand behind."""

@@ -1,0 +1,93 @@
+"""Mappings of a file, read by their forms; what does not fit is told with its place, and how it is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+import msgspec
+
+from .document import Node, NodeValue
+from .forms import Form
+
+__all__ = ["check_keys", "form_of", "head_of", "made", "members", "read_form"]
+
+F = TypeVar("F", bound=Form)
+T = TypeVar("T")
+
+
+def members(node: Node) -> dict[str, Node]:
+    assert isinstance(node.value, dict)
+    return node.value
+
+
+def head_of(form: type[Form]) -> str:
+    """The field by which a form is told."""
+    return form.__struct_encode_fields__[0]
+
+
+def form_of(node: Node, among: tuple[type[Form], ...]) -> type[Form] | None:
+    if not isinstance(node.value, dict):
+        return None
+    return next((form for form in among if head_of(form) in node.value), None)
+
+
+def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None = None) -> F:
+    """A mapping as its form; what is nested in it stays as it is where the form says nothing of it.
+
+    Args:
+        node: the mapping.
+        form: what it is.
+        nested: the forms in it, by the key that they stand behind.
+
+    Raises:
+        DialectError: it is none.
+    """
+    if not isinstance(node.value, dict):
+        raise node.error(f"a mapping is expected here, not {node.plain()!r}")
+    check_keys(node, form)
+    try:
+        return msgspec.convert(node.plain(), form)
+    except msgspec.ValidationError as exc:
+        problem, _, path = str(exc).partition(" - at ")
+        inner = node.find(path.strip("`"))
+        known = (nested or {}).get(inner.path.rpartition(".")[2].partition("[")[0])
+        if "unknown field" in problem and known is not None:
+            check_keys(inner, known)
+        raise inner.error(_worded(problem, inner.value)) from None
+
+
+def check_keys(node: Node, form: type[Form]) -> None:
+    """See whether a mapping has no key that its form has not.
+
+    Raises:
+        DialectError: it has one, which is named, with what it should be.
+    """
+    known = form.__struct_encode_fields__
+    for name, inner in members(node).items():
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f": {near[0]}?" if near else f"; there are {', '.join(known)}"
+            raise inner.error(f"there is no {name!r} here{hint}", at_key=True)
+
+
+def _worded(problem: str, value: NodeValue) -> str:
+    """What msgspec says, with the value, and how it is mended."""
+    text = f"{problem[:1].lower()}{problem[1:]}"
+    if isinstance(value, dict | list):
+        return text
+    hint = ""
+    if "Expected `str" in problem and not isinstance(value, str):
+        hint = "; in quotes it is a text"
+    elif "Expected `bool" in problem and isinstance(value, str):
+        hint = "; write true or false"
+    return f"{text}: {value!r}{hint}"
+
+
+def made(node: Node, make: Callable[[], T]) -> T:
+    """What is made of a node; what it cannot be made of is an error of its place."""
+    try:
+        return make()
+    except (TypeError, ValueError) as exc:
+        raise node.error(str(exc)) from None
