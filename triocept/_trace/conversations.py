@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Conversations"]
 
 _FAMILY = "prompt_cache_key"
+_GROWING = 64
+"""Conversations without tools that may go on in a longer text: the latest, more than are usually at work at once."""
+_NEAR = 64
+"""Characters on each side of a text's middle that are looked at before the rest."""
 
 
 class _Unnamed:
@@ -49,10 +53,24 @@ class _Unnamed:
         """In which its latest call ends."""
         self.said = _said_kind(turn)
         self.has_tools = False
+        self._told: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The last message of its latest call."""
+        if self._told is None:
+            self._told = self.latest.messages[-1].text
+        return self._told
+
+    @property
+    def ends_with_user(self) -> bool:
+        """Whether that is the user's."""
+        messages = self.latest.messages
+        return bool(messages) and messages[-1].role == "user"
 
     def add(self, request: Request, node: int) -> None:
         """One more call of it."""
-        self.latest, self.node = request, node
+        self.latest, self.node, self._told = request, node, None
         self.has_tools = self.has_tools or bool(request.tools)
 
     def kind(self, *, has_tools: bool, others_have: bool, has_main: bool) -> CallKind:
@@ -81,6 +99,9 @@ class Conversations:
         self._unanswered: dict[int, _Found] = {}
         """Likewise, if it got no answer."""
         self._summaries = Summaries()
+        self._growing: dict[str, _Unnamed] = {}
+        """By their ids: those without a name whose call ended with the user, the latest at the end; where none has
+        tools."""
         self._going_on: _Unnamed | None = None
         """That of the latest call with tools."""
         self._count = 0
@@ -118,11 +139,21 @@ class Conversations:
             if found.id == turn.id:
                 self._unnamed.append(found)
             found.add(turn.request, node)
+            if not self._has_tools:
+                self._keep_growing(found)
             self._going_on = found if has_tools else self._going_on
         elif found.kind == "main":
             self._has_main = True
         self._has_tools = self._has_tools or has_tools
         self._count += 1
+
+    def _keep_growing(self, conversation: _Unnamed) -> None:
+        growing = self._growing
+        growing.pop(conversation.id, None)
+        if conversation.ends_with_user:
+            growing[conversation.id] = conversation
+        if len(growing) > _GROWING:
+            del growing[next(iter(growing))]
 
     def one(self, turn_id: str) -> Conversation:
         """Whose call this turn is."""
@@ -173,19 +204,15 @@ class Conversations:
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
         """The conversation whose latest call said the same, but for less in its last message."""
+        if self._has_tools or turn.request.tools:
+            return None
         nodes, last = self._graph.nodes, turn.request.last
         before = nodes.before(node)
-        if self._has_tools or turn.request.tools or last is None or before == nodes.before(before):
+        if last is None or last.role != "user" or before == nodes.before(before):
             return None
-        for each in reversed(self._unnamed):
-            told = each.latest.last
-            if (
-                told is not None
-                and nodes.before(each.node) == before
-                and told.role == last.role == "user"
-                and _is_grown(last.text, told.text)
-                and _agree(turn, each)
-            ):
+        text = last.text
+        for each in reversed(self._growing.values()):
+            if nodes.before(each.node) == before and _is_grown(text, each.told) and _agree(turn, each):
                 return each
         return None
 
@@ -243,8 +270,16 @@ def _has_tools(turn: Turn) -> bool:
 
 def _is_grown(new: str, old: str) -> bool:
     """Whether the one is the other with something put in at one place."""
+    more, middle = len(new) - len(old), len(old) // 2
+    if more <= 0:
+        return False
+    near = max(0, middle - _NEAR)
+    if not new.startswith(old[near:middle], near) and not new.startswith(
+        old[middle : middle + _NEAR], middle + more
+    ):
+        return False  # it stands before the middle or behind it: one of both is where it was
     low, high = 0, len(old)
     while low < high:  # for where they part
         middle = (low + high + 1) // 2
         low, high = (middle, high) if new.startswith(old[:middle]) else (low, middle - 1)
-    return len(new) > len(old) and new.endswith(old[low:])
+    return new.endswith(old[low:])
