@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,33 @@ async def test_a_prompt_that_is_too_long_is_told_in_the_words_that_agents_know()
         (lambda: Fault.context_length(5, 5), "tokens"),
         (lambda: Fault.finish("end"), "reason"),  # type: ignore[arg-type]
         (lambda: Fault.finish("length", 5), "answer"),  # type: ignore[arg-type]
+        (lambda: Fault.cut(-1), "after"),
+        (lambda: Fault.cut(99), "after"),
+        (lambda: Fault.cut(True), "after"),
+        (lambda: Fault.cut(2, answer="word"), "after"),
+        (lambda: Fault.cut(answer=5), "answer"),  # type: ignore[arg-type]
+        (lambda: Fault.reset(99), "after"),
+        (lambda: Fault.stall(1.5), "after"),  # type: ignore[arg-type]
+        (lambda: Fault.noise(0), "size"),
+        (lambda: Fault.noise(seed=-1), "seed"),
+        (lambda: Fault.html(100), "status"),
+        (lambda: Fault.html(page=b""), "page"),  # type: ignore[arg-type]
+        (lambda: Fault.html(retry_after=-1), "retry_after"),
+        (lambda: Fault.html(headers={"a b": "c"}), "headers"),
+        (lambda: Fault.redirect(status=200), "status"),
+        (lambda: Fault.redirect("a\r\nb"), "location"),
+        (lambda: Fault.error_body(status=200), "status"),
+        (lambda: Fault.error_event(message=5), "message"),  # type: ignore[arg-type]
+        (lambda: Fault.error_event(99), "after"),
+        (lambda: Fault.cut_json(17), "after"),
+        (lambda: Fault.wrong_length(0), "by"),
+        (lambda: Fault.wrong_length(1.5), "by"),  # type: ignore[arg-type]
+        (lambda: Fault.not_gzip(5), "answer"),  # type: ignore[arg-type]
+        (lambda: Fault.unended(framing="length"), "framing"),  # type: ignore[arg-type]
+        (lambda: Fault.garbage(99), "after"),
+        (lambda: Fault.drip(-1), "every"),
+        (lambda: Fault.drip(size=0), "size"),
+        (lambda: Fault.split_letters("ascii"), "answer"),
         (lambda: Fault.cut_arguments("x"), "call"),  # type: ignore[arg-type]
         (lambda: Fault.cut_arguments(ToolCall("t", "")), "call"),
         (lambda: Fault.cut_arguments(ToolCall("t", '{"a":1}'), after=7), "after"),
@@ -89,6 +117,15 @@ def test_a_fault_is_a_value() -> None:
     assert fault == Fault.status(429, retry_after=1)
     assert fault != Fault.status(429)
     assert len({fault, Fault.status(429, retry_after=1)}) == 1
+    assert repr(Fault.cut()) == "Fault.cut()"
+    assert repr(Fault.cut(after=3, answer="a b c")) == "Fault.cut(after=3, answer='a b c')"
+    assert Fault.cut() == Fault.cut(2) != Fault.cut(1)
     assert Fault.finish("length", Response.of("a")) == Fault.finish("length", Response.of("a"))
     with pytest.raises(AttributeError, match="a fault is a value"):
         fault.name = "other"
+
+
+def test_the_page_of_the_faults_has_every_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "faults.md").read_text()
+    made = {name for name in dir(Fault) if not name.startswith("_")} - {"name", "arguments"}
+    assert {name for name in made if f"`{name}(" not in page} == set()

@@ -66,10 +66,10 @@ class JSONLRecorder:
     async def record_entry(self, entry: Entry) -> None:
         run = self._run_of(entry, entry if isinstance(entry, Opening) else None)
         match entry:
+            case Intent():  # of each call
+                run.intent(entry)
             case AgentStart():
                 run.agent(entry)
-            case Intent():
-                run.intent(entry)
             case Score():
                 run.score(entry)
         self._write(run)

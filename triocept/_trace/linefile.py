@@ -31,6 +31,17 @@ _HEAD = 256
 """Bytes of a line that tell it from any other: its run's and its rollout's ids are among them."""
 _PATIENCE = 4
 """Looks at the end of a file that several programs write to. One too few costs an empty line."""
+_process = os.getpid()
+"""This one: asked for once, for the kernel has to be asked."""
+
+
+def _forked() -> None:
+    global _process
+    _process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFCHR: "a device",
@@ -72,9 +83,7 @@ class LineFile:
         Raises:
             OSError: it cannot be written and read, or it is no regular file.
         """
-        if (
-            self._fd is not None and self._pid != os.getpid()
-        ):  # a fork has the offset of the other program, too
+        if self._pid != _process:  # a fork has the offset of the other program, too
             self.close()
         if self._fd is None:
             fd = os.open(self.path, _FLAGS, 0o644)
@@ -86,7 +95,7 @@ class LineFile:
                 os.close(fd)
                 exc.filename = str(self.path)
                 raise
-            self._fd, self._pid = fd, os.getpid()
+            self._fd, self._pid = fd, _process
         return self._fd
 
     def look(self) -> int:
@@ -97,14 +106,16 @@ class LineFile:
         Raises:
             OSError: as of `open`.
         """
-        if self._fd is not None and not self._is_in_place():
+        was_open = self._fd is not None
+        fd = self.open()
+        if was_open and not self._is_in_place(fd):
             log.warning(
                 "%s was removed, renamed, replaced or cut off: what comes is written where the path leads now, "
                 "and what was recorded before is not in there",
                 self.path,
             )
             self.close()
-        self.open()
+            self.open()
         return self.opening
 
     def append(self, lines: bytes) -> None:
@@ -152,9 +163,9 @@ class LineFile:
         done = max(written - (len(data) - len(lines)), 0)
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
-    def _is_in_place(self) -> bool:
+    def _is_in_place(self, fd: int) -> bool:
         try:
-            return self._is_ours(os.stat(self._name), self.open())
+            return self._is_ours(os.stat(self._name), fd)
         except OSError:  # who opens it says what is the matter
             return False
 

@@ -61,16 +61,17 @@ class Recent:
 
     def take(self, told: list[int]) -> Conversation:
         """The conversation that these messages go on with; else the head of the one that is most like it."""
-        alike = [known for known in self._kept if known.told[:1] == told[:1]]
-        for known in reversed(alike):
-            if told[: len(known.told)] == known.told:
-                self._kept.remove(known)
-                return known
-        lengths = [equal_head(told, known.told) for known in alike]
-        if not any(lengths):
-            return Conversation([], [], [b""])
-        best = max(range(len(lengths)), key=lengths.__getitem__)
-        return alike[best].head(lengths[best])
+        most, best = 0, None
+        for known in reversed(self._kept):
+            theirs = known.told
+            if most < len(theirs) and most < len(told) and theirs[most] == told[most]:  # else it says no more
+                head = equal_head(told, theirs)
+                if head == len(theirs):
+                    self._kept.remove(known)
+                    return known
+                if head > most:
+                    most, best = head, known
+        return Conversation([], [], [b""]) if best is None else best.head(most)
 
     def keep(self, conversation: Conversation, told: list[int]) -> None:
         """Keep it, now that it holds these messages."""
@@ -107,10 +108,16 @@ class Numbering:
         for number in told[len(conversation.told) :]:
             ours = self._first.get(number)
             if ours is None or conversation.says(ours):
-                self.messages.append(self._table.messages[number])
-                self.same.append(ours)
-                ours = len(self.messages) - 1
-                self._first.setdefault(number, ours)
+                ours = self._add(number, ours)
             conversation.append(ours, digest_of(ours))
         self._recent.keep(conversation, told)
         return conversation
+
+    def _add(self, number: int, same: int | None) -> int:
+        """A number for one more message."""
+        ours = len(self.messages)
+        self.messages.append(self._table.messages[number])
+        self.same.append(same)
+        if same is None:
+            self._first[number] = ours
+        return ours

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -48,8 +48,8 @@ AT_INTENT: dict[str, Any] = dict.fromkeys(
 _value_bytes = msgspec.json.Encoder().encode
 
 
-class _Written(msgspec.Struct, frozen=True, gc=False):
-    """How far the rollout has come in the file."""
+class _Written(msgspec.Struct, gc=False):
+    """How far the rollout has come, in the file or with the block that is to be written."""
 
     chain: bytes
     seq: int = 0
@@ -58,6 +58,13 @@ class _Written(msgspec.Struct, frozen=True, gc=False):
     intents: int = 0
     turns: int = 0
     services: int = 0
+
+    def add(self, chain: bytes, counted: str | None) -> None:
+        """One more line, the chain behind it, and what it is one more of."""
+        self.chain = chain
+        self.seq += 1
+        if counted is not None:
+            setattr(self, counted, getattr(self, counted) + 1)
 
 
 class RunLines:
@@ -73,11 +80,12 @@ class RunLines:
         self.opening = opening
         self.number = number
         self.sealed: bool = before is not None and before.sealed
-        self._written = _Written(chain.start(opening.rollout, opening.run))
+        self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
+        """In the file, and with the block."""
         self._elsewhere = before._in_all_files() if before is not None else None
         self._block: list[bytes] = []
-        self._after: list[_Written] = []
-        """By line of the block: how far the rollout has come with it."""
+        self._adds: list[tuple[bytes, str | None]] = []
+        """By line of the block: what it adds to what is written."""
         self._numbering = Numbering()
         self._digests: list[bytes] = []
         """Of the messages, by number."""
@@ -103,12 +111,14 @@ class RunLines:
         """
         if not self._block:
             return
-        block, after, before = self._block, self._after, self._written
-        self._block, self._after, self._written = [], [], after[-1]
+        block, adds, before = self._block, self._adds, self._written
+        self._block, self._adds, self._written = [], [], self._last
         try:
             file.append(b"\n".join([*block, b""]))
         except OSError:
-            self._written = [before, *after][file.whole_lines]
+            for line in adds[: file.whole_lines]:
+                before.add(*line)
+            self._written = self._last = before
             self._forget_unwritten()
             raise
 
@@ -125,7 +135,8 @@ class RunLines:
         """Begin a block of lines. A new file gets the opening first."""
         if self._block:  # what raised in the middle of it: an interrupt, or a text that cannot be encoded
             self._forget_unwritten()
-        self._block, self._after = [], []
+        self._block, self._adds = [], []
+        self._last = msgspec.structs.replace(self._written)
         if self._written.seq == 0:
             self._open()
 
@@ -135,6 +146,7 @@ class RunLines:
         """An agent is about to be started."""
         self._add(
             AgentLine,
+            None,
             argv=start.argv,
             cwd=start.cwd,
             home=start.home,
@@ -152,15 +164,15 @@ class RunLines:
             self._intend(turn.id, turn.request, turn.started_at, turn.agent)
             del self._intents[turn.id]
         record = msgspec.structs.replace(turn, **AT_INTENT)
-        self._add(TurnLine, {"turns": 1}, call=turn.id, turn=record)
+        self._add(TurnLine, "turns", call=turn.id, turn=record)
 
     def service(self, call: ServiceCall) -> None:
         """A service call has ended."""
-        self._add(ServiceLine, {"services": 1}, call=call)
+        self._add(ServiceLine, "services", call=call)
 
     def score(self, score: Score) -> None:
         """What somebody makes of the rollout; behind its seal, with another one."""
-        self._add(ScoreLine, name=score.name, value=score.value, at=score.at)
+        self._add(ScoreLine, None, name=score.name, value=score.value, at=score.at)
         if self.sealed:
             self._add_seal(score.at)
 
@@ -179,14 +191,11 @@ class RunLines:
         self._numbering, self._digests, self._tools, self._intents = Numbering(), [], [], {}
         self._tools_by_id, self._tools_by_digest = {}, {}
 
-    @property
-    def _last(self) -> _Written:
-        return self._after[-1] if self._after else self._written
-
     def _open(self) -> None:
         opening = self.opening
         self._add(
             OpenLine,
+            None,
             at=opening.at,
             versions=opening.versions,
             metadata=opening.metadata,
@@ -202,7 +211,7 @@ class RunLines:
         )
 
     def _add_seal(self, at: float) -> None:
-        self._add(SealLine, **self._seal, at=at)
+        self._add(SealLine, None, **self._seal, at=at)
         self._block[-1] = chain.sealed_line(self._block[-1], self._last.chain)
 
     def _intend(self, call: str, request: Request, at: float, agent: str | None) -> None:
@@ -213,7 +222,7 @@ class RunLines:
         self._intents[call] = self._last.intents
         self._add(
             IntentLine,
-            {"intents": 1},
+            "intents",
             call=call,
             number=self._last.intents,
             at=at,
@@ -226,20 +235,20 @@ class RunLines:
 
     def _message_digest(self, number: int) -> bytes:
         """That of a message. What the file does not have is written."""
-        for new in range(self._last.messages, number + 1):
-            self._add_message(new)
+        while self._last.messages <= number:
+            self._add_message(self._last.messages)
         return self._digests[number]
 
     def _add_message(self, number: int) -> None:
         same = self._numbering.same[number]
+        more: dict[str, Any]
         if same is None:
             value = _value_bytes(self._numbering.messages[number])
-            digest = chain.digest_of(value)
-            more: dict[str, Any] = {"value": msgspec.Raw(value)}
+            digest, more = chain.digest_of(value), {"value": msgspec.Raw(value)}
         else:
             digest, more = self._digests[same].hex(), {"same": same}
         self._digests[number:] = [bytes.fromhex(digest)]
-        self._add(BlobLine, {"messages": 1}, kind="message", number=number, digest=digest, **more)
+        self._add(BlobLine, "messages", kind="message", number=number, digest=digest, **more)
 
     def _add_tools(self, tools: Sequence[Tool]) -> int:
         """The number of the blob of these tools, which is written if the file does not have it."""
@@ -253,19 +262,17 @@ class RunLines:
             number = len(self._tools)
             self._tools.append((tools, bytes.fromhex(digest)))
             self._tools_by_id[id(tools)] = self._tools_by_digest[digest] = number
-            self._add(
-                BlobLine, {"tools": 1}, kind="tools", number=number, digest=digest, value=msgspec.Raw(value)
-            )
+            self._add(BlobLine, "tools", kind="tools", number=number, digest=digest, value=msgspec.Raw(value))
         return number
 
-    def _add(self, line_type: type[Line], more: Mapping[str, int] = {}, /, **members: Any) -> None:
+    def _add(self, line_type: type[Line], counted: str | None, /, **members: Any) -> None:
+        """One more line of the block, and what it is one more of."""
         last, opening = self._last, self.opening
-        prev = last.chain.hex()
         line = line_bytes(
-            line_type(rollout=opening.rollout, run=opening.run, seq=last.seq, prev=prev, **members)
+            line_type(
+                rollout=opening.rollout, run=opening.run, seq=last.seq, prev=last.chain.hex(), **members
+            )
         )
-        counts = {name: getattr(last, name) + count for name, count in more.items()}
+        last.add(behind := chain.link(last.chain, line), counted)
         self._block.append(line)
-        self._after.append(
-            msgspec.structs.replace(last, chain=chain.link(last.chain, line), seq=last.seq + 1, **counts)
-        )
+        self._adds.append((behind, counted))

@@ -5,9 +5,10 @@
 * `script`: a scripted model: its replies and rules are written down beforehand.
 * `replay`: what was recorded answers again. `replay_run`: in one live rollout. `replay_gate`: in the recorded order.
   `replay_answer`: verbatim. `replay_miss`: what it says where the record has nothing.
-* `faults`: what goes wrong on the wire, as replies.
+* `faults`: what goes wrong on the wire, as replies. `chaos`: a handler of which some calls go wrong.
 """
 
+from .chaos import chaos
 from .faults import Fault
 from .limits import limits
 from .replay import Match, Replay, Timing, TurnName
@@ -53,6 +54,7 @@ __all__ = [
     "Timing",
     "TurnName",
     "When",
+    "chaos",
     "fallback",
     "limits",
     "otherwise",

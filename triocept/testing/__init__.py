@@ -16,6 +16,7 @@ tests that are.
 
 from typing import TYPE_CHECKING
 
+from ..handlers import Fault, chaos
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
 from ._model import be_the_model
@@ -47,6 +48,7 @@ __all__ = [
     "AnyHandler",
     "Cassette",
     "CassetteOptions",
+    "Fault",
     "MemoryAgent",
     "MemoryCall",
     "ModelFactory",
@@ -59,6 +61,7 @@ __all__ = [
     "SyncStream",
     "Timing",
     "be_the_model",
+    "chaos",
     "forward_to",
     "open_cassette",
     "open_exchange",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast, final
@@ -13,6 +13,7 @@ from .._canonical.request import Request
 from .._rollout.exchange import Answerable, Exchange
 from .._rollout.handler import Handler
 from .._trace.conversation import Conversation
+from .._trace.raw import RawEnd
 from ._held import holding
 from ._loop import Loop
 from ._stream import SyncStream
@@ -128,6 +129,20 @@ class SyncExchange:
                 code=code,
                 headers=headers,
             )
+        )
+
+    def respond_raw(
+        self,
+        status: int | None,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes | float],
+        *,
+        end: RawEnd = "whole",
+        response: Answerable | None = None,
+    ) -> None:
+        """Answer with raw bytes, and with an end of one's own; arguments and errors as of `Exchange.respond_raw`."""
+        self._loop.call(
+            partial(self._exchange.respond_raw, status, headers, body, end=end, response=response)
         )
 
     @contextmanager

@@ -1,10 +1,13 @@
 """Faults as replies: what a provider or the way to it does wrong, as values that go where an answer goes.
 
-* `fault`: what a fault is, and its constructors.
+* `fault`: what a fault is, and rules. `base`: a value, and a handler.
 * `refusals`: errors of a provider, by their status.
-* `answers`: answers that are right on the wire, and not what an application counts on.
+* `connections`: a connection that breaks. `bodies`: answers that are none. `streams`: streams that are none.
+* `answers`: answers that are right on the wire, and not what an application counts on. `quirks`: right ones that come
+  in an odd way.
+* `told`: an answer as one agent would be told it.
 """
 
-from .fault import Fault
+from .fault import MAKERS, Fault
 
-__all__ = ["Fault"]
+__all__ = ["MAKERS", "Fault"]

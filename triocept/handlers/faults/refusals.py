@@ -2,49 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 
 from ..._checks import check_count, described
 from ..._rollout.exchange import Exchange
 from ...dialects import OVERFLOW
 from ...errors import Refusal
+from .base import Act, BaseFault
 
-__all__ = ["RetryAfter", "context_length", "retry_date", "status", "words_of"]
+__all__ = ["Refusals", "RetryAfter", "retry_header", "words_of"]
 
 RetryAfter: TypeAlias = float | datetime | timedelta | None
 
 _WORDS = {529: "Overloaded"}  # Anthropic's own
 
 
-def status(
-    status: int,
-    message: str | None = None,
-    *,
-    retry_after: RetryAfter = None,
-    should_retry: bool | None = None,
-    code: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Callable[[Exchange], Awaitable[None]]:
-    """See `Fault.status`."""
-    dated = retry_after if isinstance(retry_after, datetime | timedelta) else None
-    seconds = None if isinstance(retry_after, datetime | timedelta) else retry_after
-    if dated is not None:
-        retry_date(dated)  # says what is wrong with it
+class Refusals(BaseFault):
+    """Errors of a provider."""
 
-    def refusal() -> Refusal:
-        date = {"retry-after": retry_date(dated)} if dated is not None else {}
-        return Refusal(
-            status,
-            words_of(status) if message is None else message,
-            retry_after=seconds,
-            should_retry=should_retry,
-            code=code,
-            headers={**(headers or {}), **date},
-        )
+    __slots__ = ()
+
+    @classmethod
+    def status(
+        cls,
+        status: int,
+        message: str | None = None,
+        *,
+        retry_after: RetryAfter = None,
+        should_retry: bool | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """An error in the agent's dialect, with this status: `Fault.status(429, retry_after=1)`, `Fault.status(529)`.
+
+        Args:
+            status: 400 to 599.
+            message: what the agent reads; None: what the status is called.
+            retry_after: seconds; or a date (an aware `datetime`), or how far from now that is to be (a `timedelta`):
+                then the header has a date, which HTTP allows, too.
+            should_retry, code, headers: as of `exchange.refuse`.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+        """
+        more = {"should_retry": should_retry, "code": code, "headers": headers}
+        given = {"status": status, "message": message, "retry_after": retry_after, **more}
+        return cls("status", given, _refusing(status, message, retry_after, **more))
+
+    @classmethod
+    def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
+        """400: the prompt has so many tokens, and no more than `most` are allowed; in words that agents know."""
+        check_count("most", most, least=1)
+        check_count("tokens", tokens)
+        if tokens <= most:
+            raise ValueError(f"tokens is more than most, {most}, not {tokens}: it would fit")
+        words = f"prompt is too long: {tokens} tokens > {most} maximum"
+        act = _refusing(400, words, None, code=OVERFLOW, should_retry=False)
+        return cls("context_length", {"tokens": tokens, "most": most}, act)
+
+    @classmethod
+    def too_large(cls) -> Self:
+        """413: the request is too large."""
+        return cls("too_large", {}, _refusing(413, None, None))
+
+
+def _refusing(status: int, message: str | None, retry_after: RetryAfter, **more: Any) -> Act:
+    words = words_of(status) if message is None else message
+
+    def refusal() -> Refusal:  # made anew for each call: the date may be one from now
+        headers = {**(more.get("headers") or {}), **retry_header(retry_after, seconds=False)}
+        seconds = None if isinstance(retry_after, datetime | timedelta) else retry_after
+        return Refusal(status, words, retry_after=seconds, **{**more, "headers": headers})
 
     async def refuse(exchange: Exchange) -> None:
         given = refusal()
@@ -61,17 +93,6 @@ def status(
     return refuse
 
 
-def context_length(tokens: int, most: int) -> Callable[[Exchange], Awaitable[None]]:
-    """See `Fault.context_length`."""
-    check_count("most", most, least=1)
-    check_count("tokens", tokens)
-    if tokens <= most:
-        raise ValueError(f"tokens is more than most, {most}, not {tokens}: it would fit")
-    return status(
-        400, f"prompt is too long: {tokens} tokens > {most} maximum", code=OVERFLOW, should_retry=False
-    )
-
-
 def words_of(status: int) -> str:
     """What a status is called."""
     try:
@@ -80,16 +101,22 @@ def words_of(status: int) -> str:
         return f"status {status}"
 
 
-def retry_date(when: datetime | timedelta) -> str:
-    """A date as `Retry-After` has it (RFC 9110, 10.2.3).
+def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
+    """`Retry-After` (RFC 9110, 10.2.3): a date, or a number where that is wanted here.
 
     Raises:
-        ValueError: it has no time zone, or it is in the past.
+        ValueError: the date has no time zone, or it is in the past.
     """
-    if isinstance(when, timedelta):
-        if when < timedelta(0):
-            raise ValueError(f"retry_after is no time in the past, not {described(when)}")
-        when = datetime.now(UTC) + when
-    if when.tzinfo is None:
-        raise ValueError(f"retry_after is a date with a time zone, not {described(when)}")
-    return format_datetime(when.astimezone(UTC), usegmt=True)
+    match when:
+        case None:
+            return {}
+        case timedelta():
+            if when < timedelta(0):
+                raise ValueError(f"retry_after is no time in the past, not {described(when)}")
+            when = datetime.now(UTC) + when
+        case datetime():
+            if when.tzinfo is None:
+                raise ValueError(f"retry_after is a date with a time zone, not {described(when)}")
+        case _:
+            return {"retry-after": f"{when:g}"} if seconds else {}
+    return {"retry-after": format_datetime(when.astimezone(UTC), usegmt=True)}

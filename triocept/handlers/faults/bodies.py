@@ -1,0 +1,181 @@
+"""Answers that are none: their bodies are something else, or less, or more, than their heads say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+from ..._checks import check_count, check_number, check_str
+from ..._rollout.exchange import Answerable, Exchange
+from ..._trace.raw import given_raw
+from ...dialects import Failure, encode_json
+from .base import Act, BaseFault
+from .refusals import RetryAfter, retry_header, words_of
+from .told import DEFAULT, Telling, check_after, response_of, send
+
+__all__ = ["BrokenBodies"]
+
+_PAGE = (
+    "<html>\r\n<head><title>{said}</title></head>\r\n<body>\r\n<center><h1>{said}</h1></center>\r\n"
+    "<hr><center>proxy</center>\r\n</body>\r\n</html>\r\n"
+)
+
+
+class BrokenBodies(BaseFault):
+    """Answers that are none."""
+
+    __slots__ = ()
+
+    @classmethod
+    def html(
+        cls,
+        status: int = 502,
+        page: str | None = None,
+        *,
+        retry_after: RetryAfter = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """A page in the place of an answer, as proxies, logins and captive portals send: `Fault.html(200)`.
+
+        Args:
+            status: 200 to 599.
+            page: the HTML; None: as a proxy has it.
+            retry_after: as of `status`.
+            headers: further ones.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+        """
+        check_count("status", status)
+        if page is not None:
+            check_str("page", page)
+        if isinstance(retry_after, int | float):
+            check_number("retry_after", retry_after)
+        body = (_PAGE.format(said=f"{status} {words_of(status)}") if page is None else page).encode()
+        more = {"content-type": "text/html; charset=utf-8", **(headers or {})}
+        given_raw(status, {**more, **retry_header(retry_after)}, body, "whole")  # says what is wrong
+
+        async def show(exchange: Exchange) -> None:
+            await send(exchange, status, {**more, **retry_header(retry_after)}, body)
+
+        given = {"status": status, "page": page, "retry_after": retry_after, "headers": headers}
+        return cls("html", given, show)
+
+    @classmethod
+    def redirect(cls, location: str = "/elsewhere", status: int = 302) -> Self:
+        """A redirect; where it leads to, an endpoint answers 404 by itself.
+
+        Raises:
+            TypeError, ValueError: the status is none of a redirect, or the location cannot stand in a head.
+        """
+        if status not in (301, 302, 303, 307, 308):
+            raise ValueError(f"status is 301, 302, 303, 307 or 308, not {status!r}")
+        check_str("location", location)
+        given_raw(status, {"location": location}, b"", "whole")
+
+        async def lead_away(exchange: Exchange) -> None:
+            await send(exchange, status, {"location": location}, b"")
+
+        return cls("redirect", {"location": location, "status": status}, lead_away)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """200, with the head of an answer, and no body."""
+
+        async def say_nothing(exchange: Exchange) -> None:
+            telling = Telling(exchange, response_of(""))
+            await send(
+                exchange, 200, telling.stream_headers if telling.streamed else telling.document_headers, b""
+            )
+
+        return cls("empty", {}, say_nothing)
+
+    @classmethod
+    def error_body(cls, message: str = "the server is overloaded", status: int = 503) -> Self:
+        """200, and in the place of the answer the dialect's error document of this status, as JSON; also where a stream
+        was asked for.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+        """
+        check_failure(status, message)
+
+        async def say_error(exchange: Exchange) -> None:
+            telling = Telling(exchange, response_of(""))
+            document = telling.dialect.render_error(Failure(status=status, message=message))
+            await send(exchange, 200, telling.document_headers, encode_json(document))
+
+        return cls("error_body", {"message": message, "status": status}, say_error)
+
+    @classmethod
+    def cut_json(cls, after: int = 2, *, answer: Answerable = DEFAULT) -> Self:
+        """JSON that ends in the middle, though HTTP says that all is well: half of a whole answer, or of a stream so
+        many pieces, and half of the next one's frame. Errors as of `cut`.
+        """
+        given = response_of(answer)
+        check_after(after + 1, given)
+        return cls("cut_json", {"after": after, "answer": answer}, _cutting(after, answer))
+
+    @classmethod
+    def wrong_length(cls, by: int = 100, *, answer: Answerable = DEFAULT) -> Self:
+        """The right answer, and a `content-length` that is wrong.
+
+        Args:
+            by: bytes that it promises more than there are (then the connection is closed), or, below 0, less.
+            answer: what is said.
+
+        Raises:
+            TypeError, ValueError: `by` is no whole number, or 0.
+        """
+        if isinstance(by, bool) or not isinstance(by, int):
+            raise TypeError(f"by is a whole number, not {by!r}")
+        if by == 0:
+            raise ValueError("by is not 0: that would be the right length")
+        given = response_of(answer)
+
+        async def lie(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            body = b"".join(telling.whole_stream()) if telling.streamed else telling.document()
+            headers = telling.stream_headers if telling.streamed else telling.document_headers
+            headers |= {"content-length": str(max(0, len(body) + by))}
+            await send(exchange, 200, headers, body, end="close", said=telling.response)
+
+        return cls("wrong_length", {"by": by, "answer": answer}, lie)
+
+    @classmethod
+    def not_gzip(cls, answer: Answerable = DEFAULT) -> Self:
+        """The right answer, of which the head says that it is compressed. It is not."""
+        given = response_of(answer)
+
+        async def claim(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            body = telling.whole_stream() if telling.streamed else [telling.document()]
+            headers = telling.stream_headers if telling.streamed else telling.document_headers
+            await send(exchange, 200, headers | {"content-encoding": "gzip"}, body, said=telling.response)
+
+        return cls("not_gzip", {"answer": answer}, claim)
+
+
+def check_failure(status: int, message: str) -> None:
+    """See whether an error can be said."""
+    check_count("status", status)
+    if not 400 <= status <= 599:
+        raise ValueError(f"status is 400 to 599, not {status}")
+    check_str("message", message)
+
+
+def _cutting(after: int, answer: Answerable) -> Act:
+    given = response_of(answer)
+
+    async def cut(exchange: Exchange) -> None:
+        telling = Telling(exchange, given)
+        if not telling.streamed:
+            document = telling.document()
+            await send(exchange, 200, telling.document_headers, document[: len(document) // 2])
+            return
+        begun, more = telling.begin(after), telling.begin(after + 1)
+        rest = b"".join(more.body)[len(b"".join(begun.body)) :]
+        body = [*begun.body, rest[: len(rest) // 2]]
+        await send(exchange, 200, telling.stream_headers, body, said=begun.said)
+
+    return cut

@@ -1,0 +1,146 @@
+"""Answers that are right, and come in a way that a careless reader does not expect: a client should not mind them."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Self
+
+import msgspec
+
+from ..._checks import check_count, check_number
+from ..._rollout.exchange import Answerable, Exchange
+from ..._sse import SSE_FRAMES
+from .base import BaseFault
+from .told import DEFAULT, Telling, response_of, send
+
+__all__ = ["Quirks"]
+
+ACCENTED = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, naïve café 🦊 日本語."
+"""Text of letters that are two, three and four bytes long."""
+_LATER = re.compile(rb"[\x80-\xbf]")
+"""A byte in the middle of a letter."""
+MOMENT = 0.01
+"""Seconds between pieces that have to come apart."""
+
+
+class Quirks(BaseFault):
+    """Answers that come in an odd way."""
+
+    __slots__ = ()
+
+    @classmethod
+    def drip(cls, every: float = 0.02, *, size: int = 64, answer: Answerable = DEFAULT) -> Self:
+        """A whole and right answer that comes slowly.
+
+        Args:
+            every: seconds between two pieces.
+            size: bytes of a piece.
+            answer: what is said.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+        """
+        check_number("every", every)
+        check_count("size", size, least=1)
+        given = response_of(answer)
+
+        async def trickle(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            data = b"".join(_body(telling))
+            pieces = [data[at : at + size] for at in range(0, len(data), size)]
+            await _give(exchange, telling, _apart(pieces, every))
+
+        return cls("drip", {"every": every, "size": size, "answer": answer}, trickle)
+
+    @classmethod
+    def split_letters(cls, answer: Answerable = ACCENTED) -> Self:
+        """A whole and right answer, whose pieces end in the middle of its letters: of UTF-8 that is longer than a byte.
+
+        Raises:
+            ValueError: the answer has no such letter.
+        """
+        given = response_of(answer)
+        if str(given.content).isascii():
+            raise ValueError("answer has a letter that is longer than a byte: all of these are ASCII")
+
+        async def split(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            data = b"".join(_body(telling))
+            places = [0, *(found.start() for found in _LATER.finditer(data)), len(data)]
+            pieces = [data[at:end] for at, end in pairwise(places)]
+            await _give(exchange, telling, _apart(pieces, MOMENT))
+
+        return cls("split_letters", {"answer": answer}, split)
+
+    @classmethod
+    def crlf(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right stream, whose lines end with CR LF. A call that wants the whole is answered."""
+        given = response_of(answer)
+
+        async def end_lines(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            await _give(exchange, telling, [frame.replace(b"\n", b"\r\n") for frame in _body(telling)])
+
+        return cls("crlf", {"answer": answer}, end_lines)
+
+    @classmethod
+    def comments(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right stream of server-sent events, with a comment before each. One of another kind (a JSON document on
+        each line) has none, and comes as it is; a call that wants the whole is answered."""
+        given = response_of(answer)
+
+        async def comment(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            takes = telling.dialect.stream_parser().frame_end is SSE_FRAMES
+            takes = takes and telling.streamed and telling.request.framing != "json_array"
+            frames = _body(telling)
+            await _give(
+                exchange, telling, [b": a comment\n\n" + frame for frame in frames] if takes else frames
+            )
+
+        return cls("comments", {"answer": answer}, comment)
+
+    @classmethod
+    def double_end(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right stream, whose last frame comes twice. A call that wants the whole is answered."""
+        given = response_of(answer)
+
+        async def repeat(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            frames = _body(telling)
+            await _give(exchange, telling, [*frames, frames[-1]] if telling.streamed else frames)
+
+        return cls("double_end", {"answer": answer}, repeat)
+
+    @classmethod
+    def other_form(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right answer in the form that was not asked for: a JSON document in the place of a stream, a stream in the
+        place of a document."""
+        given = response_of(answer)
+
+        async def confuse(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            if telling.streamed:
+                await send(exchange, 200, telling.document_headers, telling.document(), said=telling.response)
+                return
+            telling.request = msgspec.structs.replace(telling.request, stream=True)
+            body = telling.whole_stream()
+            await send(exchange, 200, telling.stream_headers, body, said=telling.response)
+
+        return cls("other_form", {"answer": answer}, confuse)
+
+
+def _body(telling: Telling) -> list[bytes]:
+    return telling.whole_stream() if telling.streamed else [telling.document()]
+
+
+def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
+    """Pieces with a pause between two of them."""
+    return [item for piece in pieces for item in (piece, seconds)][:-1]
+
+
+async def _give(exchange: Exchange, telling: Telling, body: list[bytes] | list[bytes | float]) -> None:
+    """Give a body that is the whole and right answer."""
+    headers = telling.stream_headers if telling.streamed else telling.document_headers
+    await send(exchange, 200, headers, body, said=telling.response, complete=True)

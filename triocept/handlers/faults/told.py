@@ -1,0 +1,173 @@
+"""An answer as one agent would be told it, by its dialect's own renderers: whole, or in pieces.
+
+A piece is what a client sees come: a word of a text, some characters of a call's arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast, final
+
+import msgspec
+
+from ..._canonical.content import ToolCall
+from ..._canonical.events import Event, PartDelta, PartStart
+from ..._canonical.fold import Fold, events_of
+from ..._canonical.given import given_response
+from ..._canonical.request import Request
+from ..._canonical.response import Response, Usage
+from ..._checks import check_count
+from ..._rollout.exchange import Exchange, core_of
+from ..._rollout.outcome import Raw
+from ..._trace.raw import RawEnd, given_raw
+from ...dialects import Dialect, StreamRenderer, encode_json
+from ...dialects import dialect as dialect_named
+
+__all__ = ["DEFAULT", "Begun", "Telling", "check_after", "response_of", "send"]
+
+DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
+"""What is cut where nobody said what: long enough for a dozen events."""
+JSON_TYPE = {"content-type": "application/json"}
+_WORD = re.compile(r"\s*\S+|\s+\Z")
+_SOME = re.compile(r".{1,8}", re.DOTALL)
+
+
+def response_of(answer: object) -> Response:
+    """The answer that a fault was given.
+
+    Raises:
+        TypeError, ValueError: it is none; the text names the argument.
+    """
+    try:
+        return given_response(answer)
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"answer: {exc}") from None
+
+
+def check_after(after: object, answer: Response) -> None:
+    """See whether a stream of this answer can be cut behind so many pieces."""
+    check_count("after", after)
+    count = sum(isinstance(event, PartDelta) for event in _events(answer))
+    if not isinstance(after, int) or after > count:
+        raise ValueError(f"after is {count} or less, for the answer has so many pieces, not {after}")
+
+
+@final
+class Begun(msgspec.Struct, frozen=True):
+    """The beginning of a stream."""
+
+    renderer: StreamRenderer
+    """What goes on from there."""
+    body: tuple[bytes, ...]
+    said: Response | None
+    """What it says; None: nothing yet."""
+
+
+@final
+class Telling:
+    """An answer, for one exchange.
+
+    Args:
+        exchange: whose agent would be told.
+        answer: without what nobody bothered to say.
+    """
+
+    def __init__(self, exchange: Exchange, answer: Response) -> None:
+        core = core_of(exchange)
+        self.request: Request = core.request
+        self.dialect: Dialect = _dialect_of(exchange)
+        self.response: Response = core.complete(answer)
+        usage = Usage(input_tokens=core.estimate_input(), output_tokens=0, estimated=True)
+        self._usage = answer.usage or usage
+        name = self.dialect.request_id_header
+        self._id = {name: core.answer.request_id} if name else {}
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the agent has asked for a stream."""
+        return self.request.stream
+
+    @property
+    def document_headers(self) -> dict[str, str]:
+        """The head of a whole answer."""
+        return JSON_TYPE | self._id
+
+    @property
+    def stream_headers(self) -> dict[str, str]:
+        """The head of a streamed one."""
+        return {
+            "content-type": self.dialect.stream_type(self.request),
+            "cache-control": "no-cache",
+        } | self._id
+
+    def document(self) -> bytes:
+        """The whole answer."""
+        return encode_json(self.dialect.render_response(self.response, self.request))
+
+    def begin(self, after: int) -> Begun:
+        """The stream up to and with so many pieces."""
+        renderer, fold = self.dialect.stream_renderer(self.request), Fold()
+        body, left = [], after
+        for event in self._events():
+            if isinstance(event, PartDelta):
+                if not left:
+                    break
+                left -= 1
+            fold.add(event)
+            body.append(renderer.render(event))
+            if after and not left:
+                break
+        said = fold.response()
+        return Begun(renderer, tuple(body), said if after else None)
+
+    def whole_stream(self) -> list[bytes]:
+        """All of the stream, frame by frame."""
+        renderer = self.dialect.stream_renderer(self.request)
+        return [frame for event in self._events() for frame in self.frames(renderer.render(event))]
+
+    def frames(self, data: bytes) -> Iterator[bytes]:
+        """What one event has rendered, frame by frame."""
+        at = 0
+        for end in self.dialect.stream_parser().frame_end.pattern.finditer(data):
+            yield data[at : end.end()]
+            at = end.end()
+        if at < len(data):
+            yield data[at:]
+
+    def _events(self) -> Iterator[Event]:
+        events = _events(self.dialect.streamed(self.response))
+        yield msgspec.structs.replace(next(events), usage=self._usage)  # the start
+        yield from events
+
+
+def _events(response: Response) -> Iterator[Event]:
+    """The events of an answer, one for each piece."""
+    pattern = _WORD
+    for event in events_of(response):
+        if isinstance(event, PartStart):
+            pattern = _SOME if isinstance(event.part, ToolCall) else _WORD
+        if isinstance(event, PartDelta):
+            yield from (PartDelta(event.index, piece) for piece in pattern.findall(event.text))
+        else:
+            yield event
+
+
+def _dialect_of(exchange: Exchange) -> Dialect:
+    known = core_of(exchange).rollout.addresses.dialects.get(exchange.dialect)
+    return cast(Dialect, known) if known is not None else dialect_named(exchange.dialect)
+
+
+async def send(
+    exchange: Exchange,
+    status: int | None,
+    headers: Mapping[str, str],
+    body: bytes | Sequence[bytes | float],
+    *,
+    end: RawEnd = "whole",
+    said: Response | None = None,
+    complete: bool = False,
+) -> None:
+    """Answer with raw bytes: they begin to say `said`, or say all of it, where it is `complete`."""
+    sent = given_raw(status, headers, body, end)
+    await core_of(exchange).respond_raw(Raw(sent, said, complete=complete))
