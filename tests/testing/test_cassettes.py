@@ -2,61 +2,316 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx2
+import pytest
 import trio
 
-from tests.asking import bearer, document, url_of
-from triocept import (
-    Handler,
-    ScriptedModel,
-    Upstream,
-    open_upstream,
-    serve_endpoint,
+from tests.testing.recorded_agents import asking, asks, real_model, texts
+from triocept import Exchange, Message, Response, ScriptedModel, Text, Tool, ToolCall, ToolResult, Usage
+from triocept.errors import ReplayMiss
+from triocept.testing import be_the_model, open_cassette, steady, use_cassette
+
+TALKING = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
+SEARCH = Tool(
+    name="search",
+    description="Searches.",
+    parameters={"type": "object", "properties": {"q": {"type": "string"}}},
 )
-from triocept.testing import open_cassette
+CALL = ToolCall.of("search", q="trio")
+QUESTION = Message("user", (Text("Look it up."),))
 
 
-@asynccontextmanager
-async def real_model(handler: Handler, dialect: str = "openai_chat") -> AsyncIterator[Upstream]:
-    """A model that is asked over a socket, as a provider's is."""
-    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-        async with open_upstream(
-            rollout.base_url(dialect), dialect=dialect, api_key=rollout.api_key
-        ) as upstream:
-            yield upstream
+async def echo(exchange: Exchange) -> None:
+    assert exchange.request.last is not None
+    await exchange.respond(f"you said {exchange.request.last.text}")
 
 
-async def asked(
-    handler: Handler, *documents: dict[str, Any], dialect: str = "openai_chat"
-) -> list[httpx2.Response]:
-    """What an agent gets for these, one after the other."""
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            async with httpx2.AsyncClient(timeout=None) as client:
-                return [
-                    await client.post(url_of(rollout, dialect), json=each, headers=bearer(rollout))
-                    for each in documents
-                ]
+async def never(exchange: Exchange) -> None:
+    raise AssertionError("nobody is to be asked")
 
 
-def said(answer: httpx2.Response) -> str:
-    answer.raise_for_status()
-    text: str = answer.json()["choices"][0]["message"]["content"]
-    return text
-
-
-async def test_what_was_recorded_is_answered_without_the_model(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "run.yaml"
-    async with real_model(ScriptedModel(["one", "two"])) as upstream:
+async def test_what_was_recorded_is_answered_without_the_model_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "a new folder" / "run.yaml"
+    async with real_model(echo) as upstream:
         async with open_cassette(path, record="once", upstream=upstream) as cassette:
-            answers = await asked(cassette, document("openai_chat", "a"), document("openai_chat", "b"))
-    assert [said(each) for each in answers] == ["one", "two"]
+            assert texts(await asking(cassette, asks("a"), asks("b"))) == ["you said a", "you said b"]
+            assert [str(call) for call in cassette.recorded] == [
+                "call 0 (recorded in this run): user 'a'",
+                "call 0 (recorded in this run): user 'b'",
+            ]
     async with open_cassette(path) as cassette:
-        answers = await asked(cassette, document("openai_chat", "b"), document("openai_chat", "a"))
+        assert texts(await asking(cassette, asks("b"))) == ["you said b"]
+        assert [str(call) for call in cassette.unused] == [f"call 1 ({path}:4): user 'a'"]
+        assert texts(await asking(cassette, asks("a"))) == ["you said a"]
         assert cassette.unused == ()
-    assert [said(each) for each in answers] == ["two", "one"]
+        assert [call.number for call in cassette.calls] == [1, 2]
+
+
+async def record_a_tool_loop(path: Path, dialect: str = "openai_chat", *, stream: bool = False) -> None:
+    call = Response.of("I look.", CALL)
+    async with real_model(ScriptedModel([call, "Found."]), dialect) as upstream:
+        async with open_cassette(path, record="rewrite", upstream=upstream) as cassette:
+            await asking(cassette, *tool_loop("call_1"), dialect=dialect, stream=stream)
+
+
+def tool_loop(identity: str) -> list[object]:
+    """Both calls of an application with a tool; its results come in another order than in the call."""
+    called = Message("assistant", (Text("I look."), ToolCall("search", '{"q": "trio"}', identity)))
+    result = Message("tool", (ToolResult(id=identity, name="search", content=(Text('{"b":1, "a":[2]}'),)),))
+    system = Message("system", (Text("Be brief."),))
+    return [
+        asks(messages=(system, QUESTION), tools=(SEARCH,)),
+        asks(messages=(system, QUESTION, called, result), tools=(SEARCH,)),
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("recorded", ["openai_chat", "anthropic_messages"])
+@pytest.mark.parametrize("dialect", TALKING)
+async def test_one_cassette_answers_every_dialect(
+    recorded: str, dialect: str, stream: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.yaml"
+    await record_a_tool_loop(path, recorded, stream=stream)
+    async with open_cassette(path) as cassette:
+        first, second = await asking(cassette, *tool_loop("another_id"), dialect=dialect, stream=stream)
+        assert cassette.unused == ()
+    assert first.response is not None
+    assert second.response is not None
+    (call,) = first.response.tool_calls
+    assert (first.response.text, call.name, call.parsed()) == ("I look.", "search", {"q": "trio"})
+    assert first.response.stopped == "tool_use"
+    assert second.response.text == "Found."
+
+
+async def test_of_calls_that_ask_the_same_each_gets_the_next_answer(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with real_model(ScriptedModel(["one", "two", "other"])) as upstream:
+        async with open_cassette(path, record="once", upstream=upstream) as cassette:
+            await asking(cassette, asks("a"), asks("a"), asks("b"))
+    async with open_cassette(path) as cassette:
+        assert texts(await asking(cassette, asks("a"), asks("b"), asks("a"))) == ["one", "other", "two"]
+        with pytest.raises(ReplayMiss, match=rf"has twice, and that was answered: call 2 \({path}:14\)"):
+            await asking(cassette, asks("a"))
+    async with open_cassette(path, repeats=True) as cassette:
+        assert texts(await asking(cassette, *[asks("a")] * 4)) == ["one", "two", "two", "two"]
+
+
+async def test_calls_at_once_get_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    names = [f"task {number}" for number in range(8)]
+    heard: dict[str, str] = {}
+
+    async def ask_one(cassette: object, name: str) -> None:
+        heard[name] = texts(await asking(cassette, asks(name)))[0]  # type: ignore[arg-type]
+
+    async with real_model(echo) as upstream:
+        for options in ({"record": "once", "upstream": upstream}, {}):
+            async with open_cassette(path, **options) as cassette:  # type: ignore[arg-type]
+                async with trio.open_nursery() as nursery:
+                    for name in names:
+                        nursery.start_soon(ask_one, cassette, name)
+            assert heard == {name: f"you said {name}" for name in names}
+            heard.clear()
+
+
+async def test_none_records_nothing_and_once_records_only_where_there_is_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    with pytest.raises(ReplayMiss, match=r"run\.yaml, which is not there yet, does not have: no call"):
+        async with open_cassette(path, upstream=never) as cassette:
+            await asking(cassette, asks())
+    assert not path.exists()
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("a"))
+    before = path.read_bytes()
+    with pytest.raises(ReplayMiss, match="record='once' records nothing where there is a file"):
+        async with open_cassette(path, record="once", upstream=never) as cassette:
+            assert texts(await asking(cassette, asks("a"))) == ["you said a"]
+            await asking(cassette, asks("b"))
+    assert path.read_bytes() == before
+
+
+async def test_new_answers_what_is_there_and_adds_what_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="new", upstream=echo) as cassette:
+        await asking(cassette, asks("a"), asks("b"))
+    before = path.read_text()
+    async with open_cassette(path, record="new", upstream=never) as cassette:
+        await asking(cassette, asks("b"))
+    assert path.read_text() == before
+    async with open_cassette(path, record="new", upstream=ScriptedModel(["new", "again"])) as cassette:
+        assert texts(await asking(cassette, asks("c"), asks("a"), asks("a"))) == [
+            "new",
+            "you said a",
+            "again",
+        ]
+    after = path.read_text()
+    assert after.startswith(before.removesuffix("...\n"))
+    async with open_cassette(path) as cassette:
+        assert [call.number for call in cassette.calls] == [1, 2, 3, 4]
+        assert texts(await asking(cassette, asks("a"), asks("a"))) == ["you said a", "again"]
+
+
+async def test_rewrite_forgets_all(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("a"), asks("b"))
+    async with open_cassette(path, record="rewrite", upstream=ScriptedModel(["new"])) as cassette:
+        assert texts(await asking(cassette, asks("a"))) == ["new"]
+    async with open_cassette(path) as cassette:
+        assert [call.request.messages[0].text for call in cassette.calls] == ["a"]
+    async with open_cassette(path, record="rewrite", upstream=never):
+        pass
+    assert path.read_text().endswith("calls: []\n...\n")
+
+
+async def test_the_same_recorded_again_gives_the_same_file_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    usage = Usage(input_tokens=7, output_tokens=3)
+    for _ in range(2):
+        answers = [Response((CALL,), usage=usage), "two", "three"]
+        async with real_model(ScriptedModel(answers)) as upstream:
+            async with open_cassette(path, record="rewrite", upstream=upstream) as cassette:
+                await asking(cassette, *tool_loop("x"), asks("b"), stream=True)
+        before, inode = path.read_bytes(), path.stat().st_ino
+    assert (path.read_bytes(), path.stat().st_ino) == (before, inode)
+
+
+async def test_what_has_changed_is_all_that_differs_in_a_file_that_is_recorded_anew(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("a"), asks("b"), asks("c"))
+    before = path.read_text().splitlines()
+    async with open_cassette(path, record="rewrite", upstream=echo) as cassette:
+        await asking(cassette, asks("c"), asks("new"), asks("a"))
+    after = path.read_text().splitlines()
+    assert len(after) == len(before)
+    differing = [(old.strip(), new.strip()) for old, new in zip(before, after, strict=True) if old != new]
+    said = [pair for pair in differing if not pair[0].startswith("seconds")]
+    assert said == [("- user: b", "- user: new"), ("content: you said b", "content: you said new")]
+
+
+async def test_a_body_that_fails_or_is_cancelled_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    with pytest.raises(KeyError):
+        async with open_cassette(path, record="once", upstream=echo) as cassette:
+            await asking(cassette, asks("a"))
+            raise KeyError
+    with trio.CancelScope() as scope:
+        async with open_cassette(path, record="once", upstream=echo) as cassette:
+            await asking(cassette, asks("a"))
+            scope.cancel()
+            await trio.sleep_forever()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_nothing_asked_makes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    for record in ("once", "new", "rewrite"):
+        async with open_cassette(path, record=record, upstream=never):  # type: ignore[arg-type]
+            pass
+    assert not path.exists()
+
+
+async def test_a_model_counts_without_its_date_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("a", model="gpt-4o-2024-08-06"))
+    async with open_cassette(path) as cassette:
+        await asking(cassette, asks("a", model="gpt-4o"))
+        assert cassette.unused == ()
+        with pytest.raises(ReplayMiss, match=r"- model: gpt-4o\n\+ model: claude"):
+            await asking(cassette, asks("a", model="claude"))
+    async with open_cassette(path, compare_model=False) as cassette:
+        await asking(cassette, asks("a", model="claude"))
+        assert cassette.unused == ()
+        with pytest.raises(ReplayMiss) as raised:
+            await asking(cassette, asks("b", model="claude"))
+    assert "model:" not in raised.value.difference
+
+
+async def test_texts_are_normalised_on_both_sides(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    here, there = tmp_path / "here", tmp_path / "there"
+    async with open_cassette(path, record="once", upstream=echo, normalise_text=steady(here)) as cassette:
+        await asking(cassette, asks(f"On 2026-11-26 in {here}/a"))
+    assert "- user: On <date> in <root>/a" in path.read_text()
+    async with open_cassette(path, normalise_text=steady(there)) as cassette:
+        await asking(cassette, asks(f"On 2027-01-01 in {there}/a"))
+        assert cassette.unused == ()
+    path.write_text(
+        path.read_text().replace("<date>", "2001-01-01")
+    )  # as it was before somebody had the function
+    async with open_cassette(path, normalise_text=steady(there)) as cassette:
+        await asking(cassette, asks(f"On 2027-01-01 in {there}/a"))
+
+
+async def test_requests_are_normalised_on_both_sides(tmp_path: Path) -> None:
+    import msgspec
+
+    from triocept import Request
+
+    def without_system(request: Request) -> Request:
+        return msgspec.structs.replace(
+            request, messages=tuple([each for each in request.messages if each.role != "system"])
+        )
+
+    path = tmp_path / "run.yaml"
+    loop = tool_loop("x")
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, loop[0])  # type: ignore[arg-type]
+    async with open_cassette(path, normalise=without_system) as cassette:
+        await asking(cassette, asks(messages=(QUESTION,), tools=(SEARCH,)))
+        assert cassette.unused == ()
+
+
+async def test_a_function_that_changes_what_it_has_given_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must leave alone what they have given"):
+        async with open_cassette(
+            tmp_path / "run.yaml", record="once", upstream=echo, normalise_text=lambda text: text + "!"
+        ) as cassette:
+            await asking(cassette, asks())
+
+
+def test_a_sync_application_is_recorded_and_answered(tmp_path: Path) -> None:
+    from tests.testing.applications import asked
+
+    path = tmp_path / "run.yaml"
+    for options in ({"record": "once", "upstream": echo}, {}):
+        with use_cassette(path, **options) as cassette, be_the_model(handler=cassette) as model:  # type: ignore[arg-type]
+            assert asked("a") == "you said a"
+        assert model.trace[0].notes["cassette"]["file"] == str(path)
+
+
+def test_a_sync_application_that_asks_what_is_not_there_is_told_at_the_end(tmp_path: Path) -> None:
+    import openai
+
+    from tests.testing.applications import asked
+
+    with pytest.raises(ReplayMiss, match="--triocept-record=new"):
+        with use_cassette(tmp_path / "run.yaml") as cassette, be_the_model(handler=cassette):
+            with pytest.raises(openai.InternalServerError):
+                asked("a")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"record": "all"}, ValueError, "record is 'none', 'once', 'new' or 'rewrite', not 'all'"),
+        ({"record": "new"}, TypeError, "record='new' needs a real model to record from: upstream="),
+        ({"upstream": "https://api.openai.com"}, TypeError, "a handler is"),
+        ({"normalise": "a"}, TypeError, "normalise is a function of a Request, that gives one"),
+        ({"normalise_text": echo}, TypeError, "not async"),
+        ({"timing": "fast"}, ValueError, "timing"),
+        ({"timing": -1}, ValueError, "timing"),
+        ({"repeats": 1}, TypeError, "repeats is a bool"),
+        ({"repeat": True}, TypeError, "repeat"),
+    ],
+)
+async def test_wrong_arguments_are_told_where_they_are_given(
+    options: dict[str, object], error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words):
+        async with open_cassette(tmp_path / "run.yaml", **options):  # type: ignore[arg-type]
+            pass

@@ -85,7 +85,7 @@ def _error(failure: Failure) -> Refusal | UpstreamError:
             should_retry=failure.should_retry,
             code=failure.code,
         )
-    headers = {"retry-after": f"{failure.retry_after:g}"} if failure.retry_after is not None else {}
+    headers = {"retry-after": _seconds(failure.retry_after)} if failure.retry_after is not None else {}
     if failure.should_retry is not None:
         headers["x-should-retry"] = str(failure.should_retry).lower()
     return _PROVIDER[failure.kind](
@@ -96,3 +96,7 @@ def _error(failure: Failure) -> Refusal | UpstreamError:
         code=failure.code,
         dialect=failure.dialect,
     )
+
+
+def _seconds(seconds: float) -> str:
+    return str(int(seconds)) if seconds.is_integer() else str(seconds)

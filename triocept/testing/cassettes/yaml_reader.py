@@ -146,12 +146,20 @@ def read_yaml(text: str, file: str) -> Node:
     try:
         return _Builder(file, yaml.parse(text, Loader=loader)).document()
     except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
-        line = mark.line + 1 if mark is not None else text.count("\n") + 1
         problem = getattr(exc, "problem", None) or str(exc).splitlines()[0]
-        raise Node(file, line, "", None).error(f"this is no YAML: {problem}") from None
+        raise Node(file, _line_of(exc, text), "", None).error(f"this is no YAML: {problem}") from None
     except RecursionError:
         raise Node(file, 1, "", None).error("it is nested too deep") from None
+
+
+def _line_of(error: Any, text: str) -> int:
+    """The line on which PyYAML has stopped."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is not None:
+        return int(mark.line) + 1
+    character = getattr(error, "character", None)  # one that no YAML may have
+    end = text.find(chr(character)) if isinstance(character, int) else len(text)
+    return text.count("\n", 0, max(0, end)) + 1
 
 
 def decoded(data: bytes, file: str) -> str:

@@ -113,7 +113,10 @@ def _flow(value: Json) -> str | None:
         return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None
     if all(map(_is_number, value)):
         return f"[{', '.join(map(_word, value))}]"
-    if all(isinstance(inner, str) for inner in value) and sum(map(len, value)) <= _WIDTH // 2:
+    if (
+        all(isinstance(inner, str) and "\n" not in inner for inner in value)
+        and sum(map(len, value)) <= _WIDTH // 2
+    ):
         return f"[{', '.join(_text(inner, flow=True) for inner in value)}]"
     return None
 

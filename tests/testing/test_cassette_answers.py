@@ -1,0 +1,312 @@
+"""Errors, breaks, pieces and times: what an agent got of a real model it gets again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.asking import ask_body, connected, raw_request, read_to_end
+from tests.testing.recorded_agents import Heard, asking, asks, real_model, texts
+from triocept import (
+    Exchange,
+    Handler,
+    Refusal,
+    Response,
+    Text,
+    ToolCall,
+    UpstreamError,
+    Usage,
+    open_upstream,
+    serve_endpoint,
+)
+from triocept.errors import ContextLengthError, ReplayMiss
+from triocept.events import PartDelta, PartEnd, PartStart, ResponseStart
+from triocept.nouns import Blob, Opaque, Reasoning, RefusalText
+from triocept.testing import open_cassette
+
+ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
+
+
+async def twice(
+    path: Path, upstream: Handler, *, stream: bool, dialects: tuple[str, str] = ("openai_chat", "openai_chat")
+) -> tuple[Heard, Heard]:
+    """What an agent gets when it is recorded, and afterwards."""
+    async with open_cassette(path, record="rewrite", upstream=upstream) as cassette:
+        (before,) = await asking(cassette, asks(), dialect=dialects[0], stream=stream)
+    async with open_cassette(path) as cassette:
+        (now,) = await asking(cassette, asks(), dialect=dialects[1], stream=stream)
+    return before, now
+
+
+def refusing(**arguments: Any) -> Handler:
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.refuse(**arguments)
+
+    return refuse
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_429_of_a_provider_comes_again_with_its_words_and_its_time(
+    stream: bool, tmp_path: Path
+) -> None:
+    handler = refusing(status=429, message="slow down", retry_after=2.0, code="rate_limit_exceeded")
+    async with real_model(handler) as upstream:
+        before, now = await twice(tmp_path / "run.yaml", upstream, stream=stream)
+    assert before.status == now.status == 429
+    assert before.body == now.body
+    assert now.headers["retry-after"] == "2"
+    text = (tmp_path / "run.yaml").read_text()
+    assert "retry_after: 2.0" in text
+    assert "x-request-id" not in text
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_an_error_is_told_in_each_dialect(dialect: str, tmp_path: Path) -> None:
+    async with real_model(
+        refusing(status=529, message="overloaded, sorry"), "anthropic_messages"
+    ) as upstream:
+        _, now = await twice(
+            tmp_path / "run.yaml", upstream, stream=False, dialects=("anthropic_messages", dialect)
+        )
+    assert now.status == 529
+    assert b"overloaded, sorry" in now.body
+
+
+async def test_a_prompt_that_is_too_long_is_so_again(tmp_path: Path) -> None:
+    async def full(exchange: Exchange) -> None:
+        raise ContextLengthError("the prompt has 9 tokens more than 8", status=400)
+
+    before, now = await twice(tmp_path / "run.yaml", full, stream=False)
+    assert before.status == now.status == 400
+    assert b"context_length_exceeded" in now.body
+
+
+async def test_a_refusal_of_a_handler_comes_again(tmp_path: Path) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        raise Refusal(451, "not here", should_retry=False, code="law")
+
+    before, now = await twice(tmp_path / "run.yaml", refuse, stream=False)
+    assert (before.status, before.body) == (now.status, now.body) == (451, now.body)
+    assert now.headers["x-should-retry"] == "false"
+
+
+async def test_a_date_after_which_it_may_be_asked_is_seconds_from_then(tmp_path: Path) -> None:
+    async def later(exchange: Exchange) -> None:
+        raise UpstreamError("later", status=503, headers={"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT"})
+
+    _, now = await twice(tmp_path / "run.yaml", later, stream=False)
+    assert int(now.headers["retry-after"]) > 70 * 365 * 86400
+
+
+async def breaking(exchange: Exchange) -> None:
+    """Says something, begins something else, and is gone."""
+    async with exchange.open_stream() as stream:
+        for event in (
+            ResponseStart(),
+            *_text(0, "whole"),
+            *_text(1, "and ", "the", " re")[:-1],
+        ):
+            await stream.send(event)
+        raise UpstreamError("gone")
+
+
+def _anonymous_events(heard: Heard) -> list[Any]:
+    """Without the ids that an answer has."""
+    return [
+        PartStart(event.index, Text("")) if isinstance(event, PartStart) else event
+        for event in heard.events[1:]
+    ]
+
+
+def _text(index: int, *pieces: str) -> list[Any]:
+    return [PartStart(index, Text("")), *[PartDelta(index, piece) for piece in pieces], PartEnd(index)]
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_a_stream_that_broke_breaks_there_again(dialect: str, tmp_path: Path) -> None:
+    before, now = await twice(tmp_path / "run.yaml", breaking, stream=True, dialects=(dialect, dialect))
+    assert (before.response, before.error, before.broke) == (now.response, now.error, now.broke)
+    assert now.response is None
+    assert _anonymous_events(before) == _anonymous_events(now)
+    assert [event.text for event in now.events if isinstance(event, PartDelta)] == [
+        "whole",
+        "and ",
+        "the",
+        " re",
+    ]
+
+
+async def test_a_stream_of_a_provider_that_is_cut_is_cut_again(tmp_path: Path) -> None:
+    pieces = [b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"he"}}]}\n\n', b'data: {"choi']
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+            await stream.send_all(head + b"".join(pieces))
+            await stream.send_eof()
+            await read_to_end(stream)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        port = listeners[0].socket.getsockname()[1]
+        async with open_upstream(f"http://127.0.0.1:{port}/v1", dialect="openai_chat") as upstream:
+            before, now = await twice(tmp_path / "run.yaml", upstream, stream=True)
+        nursery.cancel_scope.cancel()
+    assert (before.response, before.error, before.broke) == (now.response, now.error, now.broke)
+    assert now.error == "the provider's stream ended without a finish reason"
+    assert before.events[1:] == now.events[1:]
+    assert "kind: truncated" in (tmp_path / "run.yaml").read_text()
+
+
+async def in_pieces(exchange: Exchange) -> None:
+    async with exchange.open_stream() as stream:
+        for piece in ("Hel", "lo, ", "é😀", "\nworld"):
+            await stream.send(piece)
+            await trio.sleep(0.5)
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_an_answer_comes_in_the_pieces_in_which_it_came(dialect: str, tmp_path: Path) -> None:
+    before, now = await twice(tmp_path / "run.yaml", in_pieces, stream=True, dialects=(dialect, dialect))
+    assert [event.text for event in now.events if isinstance(event, PartDelta)] == [
+        "Hel",
+        "lo, ",
+        "é😀",
+        "\nworld",
+    ]
+    assert before.response is not None
+    assert now.response is not None
+    assert now.response.text == before.response.text
+
+
+async def test_an_answer_that_was_given_whole_is_given_in_a_stream_too_and_the_other_way_round(
+    tmp_path: Path,
+) -> None:
+    async with real_model(in_pieces) as upstream:
+        for stream in (False, True):
+            path = tmp_path / f"{stream}.yaml"
+            async with open_cassette(path, record="once", upstream=upstream) as cassette:
+                await asking(cassette, asks(), stream=stream)
+            async with open_cassette(path) as cassette:
+                assert texts(await asking(cassette, asks(), stream=not stream)) == ["Hello, é😀\nworld"]
+
+
+RICH = Response(
+    (
+        Reasoning("I think", (Blob("anthropic_messages", "signature", "c2lnbmF0dXJl"),)),
+        Reasoning("", (Blob("anthropic_messages", "redacted", "b3BhcXVl"),)),
+        Text("Hm.", {"citations": None}),
+        Opaque(
+            "anthropic_messages", {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web", "input": {}}
+        ),
+        ToolCall("write", '{"path":"a","lines":["x\\ny","2"]}'),
+        ToolCall("write", '{"path": "a", "n": 1.0}'),
+        ToolCall("write", '{"cut": "'),
+        ToolCall("shell", "ls\n-l", kind="text"),
+    ),
+    stop_reason="max_tokens",
+    usage=Usage(input_tokens=11, output_tokens=7, cached_tokens=3, extra={"service_tier": "standard"}),
+    model="claude-x",
+    extra={"container": {"id": "c"}},
+    dialect="anthropic_messages",
+)
+
+
+async def test_what_nobody_else_can_read_survives(tmp_path: Path) -> None:
+    async def rich(exchange: Exchange) -> None:
+        await exchange.respond(RICH)
+
+    path = tmp_path / "run.yaml"
+    dialects = ("anthropic_messages", "anthropic_messages")
+    before, now = await twice(path, rich, stream=False, dialects=dialects)
+    assert now.response is not None
+    assert before.response is not None
+    assert [_anonymous(part) for part in now.response.content] == [
+        _anonymous(part) for part in before.response.content
+    ]
+    assert (now.response.usage, now.response.extra, now.response.model, now.response.stop_reason) == (
+        before.response.usage,
+        before.response.extra,
+        "claude-x",
+        "max_tokens",
+    )
+    assert "arguments:\n            path: a\n" in path.read_text()
+
+
+def _anonymous(part: Any) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(part, id="") if isinstance(part, ToolCall) else part
+
+
+async def test_a_models_own_refusal_comes_again(tmp_path: Path) -> None:
+    async def refuses(exchange: Exchange) -> None:
+        await exchange.respond(RefusalText("I cannot."))
+
+    _, now = await twice(tmp_path / "run.yaml", refuses, stream=False)
+    assert now.response is not None
+    assert now.response.content == (RefusalText("I cannot."),)
+
+
+async def test_a_handler_that_fails_is_not_recorded_and_its_error_is_its_own(tmp_path: Path) -> None:
+    async def fails(exchange: Exchange) -> None:
+        raise ZeroDivisionError
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=fails) as cassette:
+        with pytest.raises(ZeroDivisionError):
+            await asking(cassette, asks())
+        assert cassette.recorded == ()
+    assert not path.exists()
+
+
+async def hang_up_in_the_middle(handler: Handler) -> bytes:
+    """What an agent has read that goes in the middle of a stream."""
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            got = b""
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(raw_request(rollout, json.dumps(ask_body(stream=True)).encode()))
+                while b"begin" not in got:
+                    got += await stream.receive_some()
+            while not len(rollout.trace):
+                await trio.lowlevel.checkpoint()
+            assert rollout.trace[0].outcome == "abandoned"
+            return got
+
+
+async def test_an_application_that_leaves_a_stream_may_leave_it_again(tmp_path: Path) -> None:
+    async def endless(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("begin")
+            await trio.sleep_forever()
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=endless) as cassette:
+        await hang_up_in_the_middle(cassette)
+    assert "hung_up: true" in path.read_text()
+    async with open_cassette(path) as cassette:
+        assert b"begin" in await hang_up_in_the_middle(cassette)
+        assert cassette.unused == ()
+
+
+async def test_an_application_that_stays_where_it_had_left_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triocept.testing.cassettes.giving.HANG_UP", 0.0)
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "cassette: 1\ncalls:\n  - call: 1\n    request: {model: m, messages: [user: hi]}\n"
+        "    answer: {content: begin, hung_up: true}\n...\n"
+    )
+    async with open_cassette(path) as cassette:
+        with pytest.raises(
+            ReplayMiss, match=rf"waits for more than call 1 \({path}:3\) has: its application hung up"
+        ):
+            await asking(cassette, asks(), stream=True)

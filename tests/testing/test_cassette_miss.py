@@ -1,0 +1,196 @@
+"""What is said of a call that is not recorded; and keys, which are in no file and no message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.testing.recorded_agents import asking, asks, real_model
+from triocept import Exchange, Message, Request, Response, Text, Tool, ToolCall, UpstreamError
+from triocept.errors import ReplayMiss
+from triocept.nouns import Blob, Reasoning
+from triocept.testing import Cassette, forward_to, open_cassette
+from triocept.testing.cassettes.keys import KeyFinder
+
+ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
+
+
+async def echo(exchange: Exchange) -> None:
+    assert exchange.request.last is not None
+    await exchange.respond(f"you said {exchange.request.last.text}")
+
+
+async def missing(
+    path: Path, request: Request, *, dialect: str = "openai_chat", **options: Any
+) -> ReplayMiss:
+    """The error of a call that is not recorded."""
+    cassette = Cassette(path, **options)
+    with pytest.raises(ReplayMiss) as raised:
+        await asking(cassette, request, dialect=dialect)
+    return raised.value
+
+
+def told(prompt: str, question: str = "Which city?", *tools: Tool) -> Request:
+    messages = (Message("system", (Text(prompt),)), Message("user", (Text(question),)))
+    return asks(messages=messages, tools=tools)
+
+
+PROMPT = "You are a guide.\nYou know all cities.\nBe brief."
+TOOL = Tool(name="map", description="Shows a map.", parameters={"type": "object", "properties": {"q": {}}})
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """A cassette with two calls."""
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("something else altogether"), told(PROMPT, "Which city?", TOOL))
+    return path
+
+
+async def test_a_miss_shows_the_closest_where_they_part_and_what_to_do(path: Path) -> None:
+    error = await missing(path, told(PROMPT.replace("all", "some"), "Which city?", TOOL))
+    text = str(error).replace(error.args[0].split()[4], "ROLLOUT")
+    assert text.startswith(
+        f"a call of rollout ROLLOUT (openai_chat, model 'm') asks what {path} does not have. "
+        f"The closest of its 2 calls is call 2 ({path}:20); - is recorded, + is asked:\n"
+        "@@ -3,5 +3,5 @@\n"
+        "    - system: |-\n"
+        "        You are a guide.\n"
+        "-       You know all cities.\n"
+        "+       You know some cities.\n"
+        "        Be brief.\n"
+        "    - user: Which city?\n"
+        "If what it asks has changed, record it: with --triocept-record=new what is there stays"
+    )
+    assert error.closest == "2"
+    assert error.difference.count("\n") == 6
+
+
+async def test_a_miss_says_the_same_in_every_dialect(path: Path) -> None:
+    said = {
+        (await missing(path, told(PROMPT, "Which town?", TOOL), dialect=dialect)).difference
+        for dialect in ALL
+    }
+    assert len(said) == 1
+    assert "- user: Which city?\n+   - user: Which town?" in said.pop()
+
+
+async def test_a_tool_that_is_described_otherwise_is_shown(path: Path) -> None:
+    other = Tool(name="map", description="Draws a map.", parameters=TOOL.parameters)
+    error = await missing(path, told(PROMPT, "Which city?", other))
+    assert "-     description: Shows a map.\n+     description: Draws a map." in error.difference
+
+
+async def test_long_lines_are_shown_from_where_they_part(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    long = "word " * 2000
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks(f"{long}old{long}"))
+    error = await missing(path, asks(f"{long}new{long}"))
+    assert "word old" in error.difference
+    assert "word new" in error.difference
+    assert max(map(len, error.difference.splitlines())) < 200
+
+
+async def test_a_difference_is_shown_only_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("\n".join(f"a {number}" for number in range(5000))))
+    error = await missing(path, asks("\n".join(f"b {number}" for number in range(5000))))
+    assert len(error.difference.splitlines()) < 70
+    assert error.difference.endswith("… and more")
+
+
+SECRET = "sk-proj-abcdefghijklmnop1234567890"
+KEYS = [
+    SECRET,
+    "sk-ant-api03-AbCdEf_123456789012345-xyz",
+    "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "AKIAIOSFODNN7EXAMPLE",
+    "gsk_abcdefghijklmnop1234567890",
+    "xoxb-1234567890-abcdefghij",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+]
+NO_KEYS = [
+    "task-force-1-of-the-united-nations",
+    "sk-learn",
+    "sk-learn-is-a-very-long-name-of-it",
+    "a risk-12",
+    "AKIA",
+    "",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_of_a_known_kind_is_found(key: str) -> None:
+    assert KeyFinder().text(f"use '{key}', please") == "use '[redacted]', please"
+    assert KeyFinder().json({"a": [f"{key}"]}) == {"a": ["[redacted]"]}
+
+
+@pytest.mark.parametrize("text", NO_KEYS)
+def test_what_is_no_key_stays(text: str) -> None:
+    assert KeyFinder().text(text) == text
+
+
+def test_a_key_of_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_API_KEY", "zq8w7e6r5t4y3u2i1o")
+    monkeypatch.setenv("DB_PASSWORD", "postgres")
+    monkeypatch.setenv("MAX_TOKENS", "10000000000000000000")
+    finder = KeyFinder()
+    assert finder.text("zq8w7e6r5t4y3u2i1o on postgres, 10000000000000000000") == (
+        "[redacted] on postgres, 10000000000000000000"
+    )
+    assert finder.blob("abczq8w7e6r5t4y3u2i1oabc") == "abc[redacted]abc"
+    assert finder.blob(SECRET) == SECRET
+
+
+async def test_no_key_is_in_a_file_wherever_it_was_said(tmp_path: Path) -> None:
+    async def leak(exchange: Exchange) -> None:
+        if exchange.request.messages[0].text == "fail":
+            raise UpstreamError(f"no: {SECRET}", status=401, body=f'{{"error":{{"message":"{SECRET}"}}}}')
+        parts = (
+            Reasoning(f"{SECRET}?", (Blob("x", "signature", "c2ln"),)),
+            Text(f"It is {SECRET}.", {"note": SECRET}),
+            ToolCall.of("login", key=SECRET),
+        )
+        await exchange.respond(Response(parts, extra={"seen": SECRET}))
+
+    path = tmp_path / "run.yaml"
+    tool = Tool(name="login", description=f"With {SECRET}.")
+    async with open_cassette(path, record="once", upstream=leak) as cassette:
+        await asking(cassette, asks(f"Log in with {SECRET}", tools=(tool,)), asks("fail"))
+    text = path.read_text()
+    assert "sk-proj" not in text
+    assert text.count("[redacted]") == 9
+    async with open_cassette(path) as cassette:  # with another key it is asked the same
+        request = asks("Log in with sk-test-1234567890abcdefghij", tools=(tool,))
+        (heard,) = await asking(cassette, request)
+        assert heard.response is not None
+        assert heard.response.text == "It is [redacted]."
+    error = await missing(path, asks(f"Log out with {SECRET}"))
+    assert "sk-proj" not in str(error)
+
+
+async def test_the_key_of_the_model_that_is_recorded_is_in_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with real_model(echo) as model:
+        key = "a-local-key-of-nobody"
+        upstream = forward_to(model.url, dialect="openai_chat", api_key=key)
+        async with open_cassette(path, record="once", upstream=upstream) as cassette:
+            (heard,) = await asking(cassette, asks(f"my key is {key}"))
+    assert heard.status == 401
+    assert "my key is [redacted]" in path.read_text()
+    assert key not in path.read_text()
+    assert key not in repr(upstream)
+
+
+async def test_headers_are_in_no_file(path: Path) -> None:
+    text = path.read_text().lower()
+    assert "bearer" not in text
+    assert "content-type" not in text
+    assert "user-agent" not in text
