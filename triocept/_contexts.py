@@ -87,7 +87,10 @@ class _Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
         def __enter__(self) -> NoReturn:
             """What `with` and `await` are told."""
             call, found = f"{self._name}(…)", self._name.rpartition("_")[2]
-            raise TypeError(f"{call} is an async context manager: `async with {call} as {found}`")
+            text = f"{call} is an async context manager: `async with {call} as {found}`"
+            if self._name in ("serve_endpoint", "open_rollout", "open_upstream"):
+                text += "; for code that is not async there is `triocept.testing`"
+            raise TypeError(text)
 
         def __exit__(self, *error: object) -> None: ...
 

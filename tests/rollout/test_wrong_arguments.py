@@ -558,7 +558,7 @@ async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
 
 
 async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
-    text = r"^serve_endpoint\(…\) is an async context manager: `async with serve_endpoint\(…\) as endpoint`$"
+    text = r"^serve_endpoint\(…\) is an async context manager: `async with serve_endpoint\(…\) as endpoint`; "
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
         child: Any = rollout.open_child()
         with pytest.raises(TypeError, match=r"open_child\(…\) is .*: `async with open_child\(…\) as child`$"):
@@ -569,7 +569,7 @@ async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
     with pytest.raises(TypeError, match=text):
         await opened
     upstream: Any = open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat")
-    with pytest.raises(TypeError, match=r"`async with open_upstream\(…\) as upstream`$"), upstream:
+    with pytest.raises(TypeError, match=r"`async with open_upstream\(…\) as upstream`; "), upstream:
         pytest.fail("it began")
 
 

@@ -19,6 +19,6 @@ def check_loop(what: str) -> None:
     if not trio.lowlevel.in_trio_run():
         raise RuntimeError(
             f"{what} needs trio, and trio does not run here: start the program with `trio.run(main)`, not with "
-            "`asyncio.run(main())`. A program that has to stay on asyncio runs it in a thread of its own: "
-            "`await asyncio.to_thread(trio.run, main)`"
+            "`asyncio.run(main())`. A program that stays on asyncio, or is not async, has its endpoint in another "
+            "thread: `with triocept.testing.serve() as endpoint`"
         )

@@ -3,19 +3,24 @@
 Rules:
 
 1. No probe and no second bind: the socket that is bound is the socket that listens, on the very interface asked for.
-2. What goes wrong is a bare `OSError` that names the address (or the `socket.gaierror` of a host that does not
+2. A process that was forked off has the socket, too: it is shut down, and not only closed, by the process that opened
+   it, so that nobody is let into a queue where no one serves.
+3. What goes wrong is a bare `OSError` that names the address (or the `socket.gaierror` of a host that does not
    resolve), and nothing stays open.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from socket import AI_PASSIVE, AddressFamily, gaierror
 from typing import Any
 
 import trio
 
-__all__ = ["dialable_host", "open_listener"]
+__all__ = ["dialable_host", "open_listener", "shutting_down"]
 
 BACKLOG = 2048
 """The kernel cuts it to its own limit (net.core.somaxconn); hypercorn's default of 100 drops bursts."""
@@ -47,6 +52,18 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
     except BaseException:
         sock.close()
         raise
+
+
+@contextmanager
+def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
+    """Let nobody in any more behind the block, by whatever process it is held."""
+    pid = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == pid:  # a child that unwinds has nothing to end
+            with suppress(OSError):  # where a socket that only listens cannot be shut down (macOS)
+                listener.socket.shutdown(trio.socket.SHUT_RDWR)
 
 
 def dialable_host(host: str, sock: trio.socket.SocketType) -> str:

@@ -36,6 +36,7 @@ from .connection import NO_ROOM, Connection
 from .front import Front, fatal_of
 from .http11 import HTTP11
 from .lifespan import run_lifespan
+from .listen import shutting_down
 from .routes import Routes
 
 __all__ = ["Server"]
@@ -194,14 +195,15 @@ class Server:
     async def _accept(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         """Let connections in, until cancelled."""
         async with self._listener:
-            task_status.started()
-            while True:
-                try:
-                    stream = await self._listener.accept()
-                except OSError as exc:
-                    await self._find_descriptor(exc)
-                else:
-                    self._let_in(stream, connections)
+            with shutting_down(self._listener):
+                task_status.started()
+                while True:
+                    try:
+                        stream = await self._listener.accept()
+                    except OSError as exc:
+                        await self._find_descriptor(exc)
+                    else:
+                        self._let_in(stream, connections)
 
     async def _find_descriptor(self, exc: OSError) -> None:
         """There is none for a connection that waits."""

@@ -13,15 +13,14 @@ from ._job import Job
 __all__ = ["ended", "runs_asyncio"]
 
 
-async def ended(job: Job[Any]) -> None:
-    """Wait until it has ended."""
-    if trio.lowlevel.in_trio_run():
-        await _ended_in_trio(job)
-    else:
-        await _ended_in_asyncio(job)
+async def ended(job: Job[Any], seconds: float) -> bool:
+    """Wait for the end of a job, for so many seconds; whether it has ended."""
+    wait = _ended_in_trio if trio.lowlevel.in_trio_run() else _ended_in_asyncio
+    await wait(job, seconds)
+    return job.is_done
 
 
-async def _ended_in_trio(job: Job[Any]) -> None:
+async def _ended_in_trio(job: Job[Any], seconds: float) -> None:
     token, event = trio.lowlevel.current_trio_token(), trio.Event()
 
     def wake() -> None:
@@ -29,10 +28,14 @@ async def _ended_in_trio(job: Job[Any]) -> None:
             token.run_sync_soon(event.set)
 
     job.when_done(wake)
-    await event.wait()
+    try:
+        with trio.move_on_after(seconds):
+            await event.wait()
+    finally:
+        job.forget(wake)
 
 
-async def _ended_in_asyncio(job: Job[Any]) -> None:
+async def _ended_in_asyncio(job: Job[Any], seconds: float) -> None:
     import asyncio  # which is running: others have no use for it, and it takes a while to load
 
     loop, event = asyncio.get_running_loop(), asyncio.Event()
@@ -42,7 +45,11 @@ async def _ended_in_asyncio(job: Job[Any]) -> None:
             loop.call_soon_threadsafe(event.set)
 
     job.when_done(wake)
-    await event.wait()
+    try:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
+    finally:
+        job.forget(wake)
 
 
 def runs_asyncio() -> bool:

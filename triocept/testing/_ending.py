@@ -1,12 +1,7 @@
 """How the block of a rollout ends: what went wrong is raised once, and hides nothing.
 
-Rules:
-
-1. What the handler raised is the cause, and the body's error (its SDK's 500, a failed assert) what came of it: the
-   handler's is raised, the other is its context. But what ends programs or tests (a Ctrl-C, `pytest.skip`) is no
-   consequence: it leaves as it is, with a note.
-2. What nobody has raised (a reply is left, a call was not answered) is an error of a body that has none; else a note.
-3. What was raised in the body already (`check`) is not raised again.
+What nobody has raised (a reply is left, a call was not answered) is an error of a body that has none; else a note.
+Which error leaves, where there are several, is said in `_leaving`. In a process that was forked off nothing is done.
 """
 
 from __future__ import annotations
@@ -16,14 +11,15 @@ from contextlib import contextmanager
 from typing import Protocol, final
 
 from .._canonical.request import Request
-from .._failures import keeping, raise_all
+from .._failures import keeping
 from .._rollout.rollout import Rollout, unanswered
 from .._trace.trace import Trace, snapshot
 from ..handlers.script.miss import described_request
 from ._held import Held
+from ._leaving import is_among, leave
 from ._loop import Loop
 
-__all__ = ["NO_CALL", "Life", "Script", "ending_with"]
+__all__ = ["NO_CALL", "Life", "Script", "living"]
 
 NO_CALL = (
     "no call came at all: was the client built before the model, or with a base_url of its own? It reads the "
@@ -72,7 +68,7 @@ class Life:
     @property
     def errors(self) -> list[BaseException]:
         """What is wrong so far, and was not raised."""
-        errors = [fault for fault in self.rollout.faults if not _among(fault, self.told)]
+        errors = [fault for fault in self.rollout.faults if not is_among(fault, self.told)]
         if not self.rollout.faults:
             errors += map(AssertionError, self.complaints())
         return errors
@@ -102,30 +98,27 @@ class Life:
 
 
 @contextmanager
-def ending_with(life: Life, held: Held[Rollout]) -> Iterator[None]:
-    """End the rollout with the block."""
+def living(held: Held[Rollout], loop: Loop, script: Script | None) -> Iterator[Life]:
+    """Open a rollout, and end it with the block; errors as of `SyncEndpoint.open_rollout`."""
     __tracebackhide__ = True
+    life: Life | None = None
     try:
-        yield
+        life = Life(held.open(), loop, script)
+        yield life
     except BaseException as exc:
-        errors = _close(life, held, exc)
-        if not errors:
-            raise
-        if not isinstance(exc, Exception):
-            for error in errors:
-                exc.add_note(f"triocept: the handler has failed, too: {error!r}")
-            raise
-        try:
-            raise_all(errors)
-        except BaseException as error:
-            error.__context__ = exc
-            raise
+        if life is not None:
+            leave(exc, _close(life, held, exc))
+        raise
     else:
-        raise_all(_close(life, held, None))
+        leave(None, _close(life, held, None))
+    finally:
+        held.give_up()  # what a Ctrl-C has cut short; else nothing
 
 
 def _close(life: Life, held: Held[Rollout], body: BaseException | None) -> list[BaseException]:
     """Close it; what is to be raised."""
+    if held.is_forked:
+        return []
     failed: list[BaseException] = []
     with keeping(failed):
         complaints = life.complaints() if not life.rollout.faults else []
@@ -133,9 +126,8 @@ def _close(life: Life, held: Held[Rollout], body: BaseException | None) -> list[
     with keeping(raised):
         held.close(body)
     life.close()
-    known = [*life.told, body]
     faults = [*life.rollout.faults, *_taken_apart(raised), *failed]
-    errors = [error for error in faults if not _among(error, known)]
+    errors = [error for error in faults if not is_among(error, [*life.told, body])]
     if errors:
         return errors
     if body is None:
@@ -152,7 +144,3 @@ def _taken_apart(errors: Iterable[BaseException]) -> Iterator[BaseException]:
             yield from error.exceptions
         else:
             yield error
-
-
-def _among(error: BaseException, known: Iterable[BaseException | None]) -> bool:
-    return any(error is one for one in known)

@@ -11,7 +11,7 @@ from .._endpoint import Endpoint, EndpointOptions, serve_endpoint
 from .._rollout.exchange import Exchange
 from .._rollout.options import RolloutOptions
 from ..handlers.script import ScriptedModel
-from ._ending import Life, ending_with
+from ._ending import living
 from ._exchange import AnyHandler, SyncExchange
 from ._handlers import in_loop
 from ._held import Held, holding
@@ -108,9 +108,8 @@ class SyncEndpoint:
         options.setdefault("on_fault", "stay")
         held = Held(self._loop, self._endpoint.open_rollout(served, **options))
         script = handler if must_be_used and isinstance(handler, ScriptedModel) else None
-        life = Life(held.open(), self._loop, script)
-        rollout = SyncRollout(life, self._loop)
-        with ending_with(life, held):
+        with living(held, self._loop, script) as life:
+            rollout = SyncRollout(life, self._loop)
             yield rollout
 
     @contextmanager

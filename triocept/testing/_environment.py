@@ -56,28 +56,34 @@ _TAKEN_OUT = (
 @contextmanager
 def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
     """Have the environment changed so for as long as the block runs."""
-    with _lock:
-        found = {name: os.environ.get(name) for name in changes}
-        _layers.append(found)
-        _set(changes)
+    found: dict[str, str | None] = {}
     try:
-        yield
-    finally:
-        with _lock:
+        try:
+            with _lock:
+                found.update((name, os.environ.get(name)) for name in changes)
+                _layers.append(found)
+                _set(changes)
+            yield
+        finally:
             _put_back(found)
+    finally:  # what a Ctrl-C has cut short; else nothing
+        _put_back(found)
 
 
 def _put_back(found: dict[str, str | None]) -> None:
     """To what a block has found; a newer one that is still open is to find that in its place."""
-    number = next(n for n, layer in enumerate(_layers) if layer is found)
-    newer = _layers[number + 1 :]
-    del _layers[number]
-    for name, value in found.items():
-        above = next((layer for layer in newer if name in layer), None)
-        if above is not None:
-            above[name] = value
-        else:
-            _set({name: value})
+    with _lock:
+        number = next((n for n, layer in enumerate(_layers) if layer is found), None)
+        if number is None:  # a Ctrl-C came before anything was changed
+            return
+        newer = _layers[number + 1 :]
+        for name, value in found.items():
+            above = next((layer for layer in newer if name in layer), None)
+            if above is not None:
+                above[name] = value
+            else:
+                _set({name: value})
+        del _layers[number]
 
 
 def _set(changes: Mapping[str, str | None]) -> None:

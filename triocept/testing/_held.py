@@ -28,6 +28,11 @@ class Held(Generic[T]):
         self._leave = trio.Event()
         self._error: BaseException | None = None
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process has nothing to close: it was forked off from the one that has it open."""
+        return self._loop.is_forked
+
     def open(self) -> T:
         """Enter it.
 
@@ -40,8 +45,12 @@ class Held(Generic[T]):
             self._loop.wait(self._opened)
             return self._opened.take()
         except BaseException:
-            self._loop.give_up(self._closed)
+            self.give_up()
             raise
+
+    def give_up(self) -> None:
+        """It is not to be open, or not to be opened."""
+        self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:
         """Leave it; whether it has taken in `error`.
@@ -49,7 +58,7 @@ class Held(Generic[T]):
         Raises:
             BaseException: what it raised, `error` excepted.
         """
-        if self._loop.is_forked:
+        if self.is_forked:
             return False
         self._error = error
         trace = error.__traceback__ if error is not None else None
@@ -81,11 +90,15 @@ class Held(Generic[T]):
 def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
     """Have it open for as long as the block runs; errors as of `Held`."""
     held = Held(loop, context)
-    value = held.open()
+    opened = False
     try:
+        value = held.open()
+        opened = True
         yield value
     except BaseException as exc:
-        if not held.close(exc):
+        if not (opened and held.close(exc)):
             raise
     else:
         held.close(None)
+    finally:
+        held.give_up()  # what a Ctrl-C has cut short; else nothing

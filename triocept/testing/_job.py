@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar, final
 
 import trio
@@ -31,6 +32,8 @@ class Job(Generic[T]):
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope = trio.CancelScope()
         """Around the work, in the loop."""
+        self.begun: bool = False
+        """Whether the loop knows of it."""
         self._on_lost = on_lost
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -76,6 +79,11 @@ class Job(Generic[T]):
                 self._callbacks.append(callback)
                 return
         callback()
+
+    def forget(self, callback: Callable[[], None]) -> None:
+        """Not to call it any more."""
+        with self._lock, suppress(ValueError):
+            self._callbacks.remove(callback)
 
     def take(self) -> T:
         """What it has brought.

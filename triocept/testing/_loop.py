@@ -5,8 +5,8 @@ Rules:
 1. The thread is a daemon, and no executor's: a program that ends, or whose loop hangs, is not kept by it.
 2. A limit of time is a scope in the loop, never a wait in the caller's thread: that would race with what arrives.
 3. Who waits is told when nothing can come any more: the loop has ended, or it is blocked, and then by whom.
-4. A process that was forked off has the object, and not the thread: it uses nothing of it, and `close` does nothing
-   there.
+4. A process that was forked off has the object, and not the thread: it uses nothing of it, and
+   nothing is closed there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .._failures import keeping, split_cancelled
 from ._blocked import place_of
 from ._elsewhere import ended
 from ._job import Job
+from ._leaving import leave
 
 __all__ = ["Loop", "over"]
 
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 PATIENCE = 5.0
 """Seconds in which a loop that is not blocked has answered."""
+BREATH = 0.1
+"""Seconds that one has which was seen to be blocked."""
 ROUND = 2.0
 """Seconds between two looks at whether it is."""
 
@@ -55,6 +58,9 @@ class Loop:
         self._lock = threading.Lock()
         self._jobs: set[Job[Any]] = set()
         self._ended = False
+        self._patience = PATIENCE
+        self._why: TimeoutError | None = None
+        """What was said of a loop that is blocked."""
 
     @property
     def is_forked(self) -> bool:
@@ -71,35 +77,37 @@ class Loop:
             BaseException: what `context` raised when it was opened or closed.
             TimeoutError: the loop is blocked, and does not end.
         """
-        opening: Job[T] = Job()
-        ending: Job[None] = Job()
-        self._thread = threading.Thread(
-            target=self._run, args=(context, opening, ending), name=self._name, daemon=True
-        )
+        opening, ending = Job[T](), Job[None]()
+        run = partial(self._run, context, opening, ending)
+        self._thread = threading.Thread(target=run, name=self._name, daemon=True)
         try:
             self._thread.start()
             self.wait(opening)
-            value = opening.take()
-        except BaseException:
-            self.close(ending)
+            yield opening.take()
+        except BaseException as exc:
+            leave(exc, self._close(ending))
             raise
-        try:
-            yield value
+        else:
+            leave(None, self._close(ending))
         finally:
-            if not self.is_forked:
-                self.close(ending)
-                ending.take()
+            self._ask_to_end()  # what a Ctrl-C has cut short; else nothing
 
-    def close(self, ending: Job[None]) -> None:
-        """End what runs in it, and wait for that."""
-        if self._thread is None or self.is_forked:
-            return
+    def _close(self, ending: Job[None]) -> list[BaseException]:
+        """End what runs in it, and wait for that; what went wrong."""
+        errors: list[BaseException] = []
+        if self._thread is not None and self._thread.ident is not None and not self.is_forked:
+            with keeping(errors):
+                self._ask_to_end()
+                self.wait(ending)
+                ending.take()
+                self._thread.join(PATIENCE)
+        return errors
+
+    def _ask_to_end(self) -> None:
         self._closing = True
-        if self._token is not None:
+        if self._token is not None and not self.is_forked:
             with suppress(RuntimeError):  # it has ended
                 self.soon(self._end)
-        self.wait(ending)
-        self._thread.join(PATIENCE)
 
     def _end(self) -> None:
         if self._nursery is None and self._opening is not None:
@@ -169,7 +177,7 @@ class Loop:
         """As `do`, for a task of asyncio's, or of a trio in another thread: its cancellation cancels the job."""
         try:
             self.submit(job, function, *args)
-            await ended(job)
+            await self._wait_async(job)
             return job.take()
         except BaseException:
             job.abandon()
@@ -180,11 +188,13 @@ class Loop:
     def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
         """Begin a job; errors as of `call`."""
         self._check()
-        with self._lock:
-            if self._ended:
-                raise over()
-            self._jobs.add(job)
         self.soon(partial(self._begin, job, function, args))
+        job.begun = True
+        with self._lock:
+            self._jobs.add(job)
+            ended = self._ended
+        if ended:
+            job.fail(over())
 
     def give_up(self, job: Job[Any]) -> None:
         """Nobody waits for it any more: it is cancelled."""
@@ -194,7 +204,8 @@ class Loop:
                 self.soon(job.scope.cancel)
             except RuntimeError:  # it has ended
                 return
-            job.wait(PATIENCE)
+            if job.begun:
+                job.wait(self._patience)
 
     def _begin(self, job: Job[T], function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
         assert self._nursery is not None
@@ -235,22 +246,37 @@ class Loop:
     def wait(self, job: Job[Any]) -> None:
         """Wait for the end of a job, for as long as the loop is alive; errors as of `call`."""
         while not job.wait(ROUND):
-            answered = threading.Event()
-            try:
-                self.soon(answered.set)
-            except RuntimeError:
-                if job.wait(PATIENCE):
-                    return
-                raise
-            if not answered.wait(PATIENCE) and not job.is_done:
-                raise TimeoutError(self._why_blocked())
+            answer = self._ask_for_life(job)
+            if not answer.wait(self._patience) and not job.is_done:
+                raise self._blocked()
 
-    def _why_blocked(self) -> str:
+    async def _wait_async(self, job: Job[Any]) -> None:
+        while not await ended(job, ROUND):
+            answer = self._ask_for_life(job)
+            if not await ended(answer, self._patience) and not job.is_done:
+                raise self._blocked()
+
+    def _ask_for_life(self, job: Job[Any]) -> Job[None]:
+        """What ends soon, unless the loop is blocked. One that has ended fails the jobs that it leaves."""
+        answer = Job[None]()
+        try:
+            self.soon(partial(answer.succeed, None))
+        except RuntimeError:
+            if not job.wait(PATIENCE):
+                raise
+            answer.succeed(None)
+        return answer
+
+    def _blocked(self) -> TimeoutError:
+        """What is told who waits in vain; all are told the same, and only the first has waited long."""
         assert self._thread is not None
-        return (
-            f"for {PATIENCE:g} s the endpoint has not answered: its loop is blocked in {place_of(self._thread)}. A "
-            "handler that blocks is a plain function, not an async one: it runs in a thread of its own then"
-        )
+        self._patience = BREATH
+        if self._why is None:
+            self._why = TimeoutError(
+                f"for {PATIENCE:g} s the endpoint has not answered: its loop is blocked in {place_of(self._thread)}. "
+                "A handler that blocks is a plain function, not an async one: it runs in a thread of its own then"
+            )
+        return self._why
 
 
 def over() -> RuntimeError:

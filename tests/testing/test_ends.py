@@ -1,0 +1,297 @@
+"""Every end of the door: it comes, in bounded time, and in the right words."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.testing.ends import ended
+
+pytestmark = pytest.mark.once
+
+
+def test_a_body_that_fails_leaves_with_its_own_error() -> None:
+    done = ended("""
+        with be_the_model("hello"):
+            asked()
+            assert 1 == 2, "mine"
+    """)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("AssertionError: mine")
+    assert "During handling" not in done.stderr
+
+
+def test_a_ctrl_c_in_the_body_ends_the_program() -> None:
+    done = ended("""
+        with be_the_model("hello"):
+            interrupt()
+            time.sleep(20)
+    """)
+    assert done.returncode == -signal.SIGINT
+    assert (
+        done.stderr.rstrip()
+        .splitlines()[-1]
+        .startswith(("KeyboardInterrupt", "triocept: 1 reply", "replies[0]"))
+    )
+
+
+def test_a_ctrl_c_in_a_call_that_waits_ends_the_program() -> None:
+    done = ended("""
+        def handler(exchange):
+            interrupt()
+            time.sleep(100)
+
+        with be_the_model(handler=handler):
+            asked()
+    """)
+    assert done.returncode == -signal.SIGINT
+
+
+def test_a_ctrl_c_in_a_wait_for_a_call_ends_the_program() -> None:
+    done = ended("""
+        with be_the_model() as model:
+            interrupt_when_main_waits()
+            model.next(timeout=None)
+    """)
+    assert done.returncode == -signal.SIGINT
+
+
+def test_a_ctrl_c_in_a_wait_for_a_call_loses_none() -> None:
+    done = ended("""
+        with be_the_model() as model:
+            interrupt_when_main_waits()
+            try:
+                model.next(timeout=None)
+            except KeyboardInterrupt:
+                pass
+            application = threading.Thread(target=lambda: print(asked()))
+            application.start()
+            model.next().respond("had")
+            application.join()
+    """)
+    assert (done.returncode, done.stdout) == (0, "had\n"), done.stderr
+
+
+def test_a_ctrl_c_at_the_start_ends_the_program() -> None:
+    done = ended("""
+        interrupt_when_main_waits()
+        with be_the_model():
+            time.sleep(20)
+    """)
+    assert done.returncode == -signal.SIGINT
+
+
+def test_a_ctrl_c_at_any_line_leaves_no_thread_no_rollout_and_the_environment_as_it_was() -> None:
+    done = ended(
+        """
+        import itertools
+        from tests.testing.ends import interrupt_at
+
+        before, stride = dict(os.environ), 11
+
+        def interrupted(step, endpoint):
+            seen = interrupt_at(step)
+            try:
+                with be_the_model(endpoint=endpoint):
+                    pass
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            assert dict(os.environ) == before, step
+            return seen() >= step
+
+        def until(condition):
+            end = time.monotonic() + 10
+            while not condition():
+                assert time.monotonic() < end
+                os.sched_yield()
+
+        for step in itertools.count(1, stride):
+            if not interrupted(step, None):
+                break
+        until(lambda: all(thread.name != "triocept-endpoint" for thread in threading.enumerate()))
+        with serve() as endpoint:
+            for more in itertools.count(1, stride):
+                if not interrupted(more, endpoint):
+                    break
+            until(lambda: "0 rollouts" in repr(endpoint))
+        print(min(step, more) > 300)
+        """,
+        within=100,
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_a_plain_function_that_blocks_for_ever_holds_nobody_up() -> None:
+    done = ended("""
+        def handler(exchange):
+            threading.Event().wait()
+
+        with be_the_model(handler=handler):
+            try:
+                with openai.OpenAI(max_retries=0, timeout=0.5) as client:
+                    client.models.with_raw_response.list()
+                    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+            except openai.APITimeoutError:
+                print("timed out")
+        print("ended")
+    """)
+    assert (done.returncode, done.stdout) == (0, "timed out\nended\n"), done.stderr
+
+
+def test_an_async_handler_that_blocks_the_loop_is_named_with_its_line() -> None:
+    done = ended("""
+        async def sleepy(exchange):
+            time.sleep(1000)
+
+        try:
+            with be_the_model(handler=sleepy):
+                try:
+                    with openai.OpenAI(max_retries=0, timeout=0.5) as client:
+                        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+                except openai.APITimeoutError:
+                    print("timed out")
+        except TimeoutError as error:
+            print(error)
+    """)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        "timed out\nfor 5 s the endpoint has not answered: its loop is blocked in sleepy (<string>:"
+    )
+    assert done.stderr == ""
+
+
+def test_a_program_that_never_closes_ends() -> None:
+    done = ended("""
+        context = be_the_model("hello", must_be_used=False)
+        model = context.__enter__()
+        print(asked())
+        sys.exit(0)
+    """)
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+
+
+def test_a_program_ends_whose_loop_is_blocked_and_that_never_closes() -> None:
+    done = ended("""
+        blocked = threading.Event()
+
+        async def handler(exchange):
+            blocked.set()
+            time.sleep(1000)
+
+        context = be_the_model(handler=handler)
+        context.__enter__()
+        threading.Thread(target=asked, daemon=True).start()
+        blocked.wait()
+        sys.exit(0)
+    """)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_child_that_was_forked_off_unwinds_and_leaves_the_endpoint_alone() -> None:
+    done = ended("""
+        with be_the_model("one", "two") as model:
+            print(asked(), flush=True)
+            pid = os.fork()
+            if pid == 0:
+                sys.exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            print(asked())
+        print(len(model.trace))
+    """)
+    assert (done.returncode, done.stdout) == (0, "one\n7\ntwo\n2\n"), done.stderr
+
+
+def test_a_child_that_was_forked_off_calls_the_endpoint_as_any_client_does() -> None:
+    done = ended("""
+        with be_the_model("one") as model:
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                print(pool.apply(asked))
+        print(len(model.trace))
+    """)
+    assert (done.returncode, done.stdout) == (0, "one\n1\n"), done.stderr
+
+
+def test_a_child_that_was_forked_off_is_told_that_it_has_no_endpoint() -> None:
+    done = ended("""
+        with be_the_model() as model:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    model.next()
+                except RuntimeError as error:
+                    print(error, flush=True)
+                os._exit(0)
+            os.waitpid(pid, 0)
+    """)
+    assert "was forked off from it" in done.stdout
+
+
+def test_a_child_that_was_forked_off_and_lives_on_keeps_no_port() -> None:
+    done = ended("""
+        end, begin = os.pipe()
+        with serve() as endpoint:
+            port = endpoint.port
+            pid = os.fork()
+            if pid == 0:
+                os.close(begin)
+                os.read(end, 1)
+                os._exit(0)
+        print(accepts(port))
+        os.close(begin)
+        os.waitpid(pid, 0)
+    """)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+def test_doors_nest_and_each_has_its_own_environment() -> None:
+    done = ended("""
+        before = dict(os.environ)
+        with be_the_model("outer") as outer:
+            with be_the_model("inner") as inner:
+                print(asked())
+            print(asked())
+        print(len(outer.trace), len(inner.trace), dict(os.environ) == before)
+    """)
+    assert (done.returncode, done.stdout) == (0, "inner\nouter\n1 1 True\n"), done.stderr
+
+
+def test_an_asyncio_program_is_answered_within_its_loop() -> None:
+    done = ended("""
+        async def main():
+            with be_the_model("hello", "again") as model:
+                async with model.async_client("openai_chat") as client, openai.AsyncOpenAI() as other:
+                    for each in (client, other):
+                        answer = await each.chat.completions.create(
+                            model="m", messages=[{"role": "user", "content": "hi"}]
+                        )
+                        print(answer.choices[0].message.content)
+
+        asyncio.run(main())
+    """)
+    assert (done.returncode, done.stdout) == (0, "hello\nagain\n"), done.stderr
+
+
+def test_a_trio_program_may_have_one_in_its_own_thread() -> None:
+    done = ended("""
+        import trio
+
+        async def main():
+            with be_the_model() as model:
+                async with trio.open_nursery() as nursery:
+                    @nursery.start_soon
+                    async def application():
+                        async with model.async_client("openai_chat") as client:
+                            answer = await client.chat.completions.create(
+                                model="m", messages=[{"role": "user", "content": "hi"}]
+                            )
+                            print(answer.choices[0].message.content)
+
+                    exchange = await model.anext()
+                    await trio.to_thread.run_sync(exchange.respond, "hello")
+
+        trio.run(main)
+    """)
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
