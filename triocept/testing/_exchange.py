@@ -14,6 +14,7 @@ from .._rollout.exchange import Answerable, Exchange
 from .._rollout.handler import Handler
 from .._trace.conversation import Conversation
 from .._trace.raw import RawEnd
+from .._trace.turn import Turn
 from ._held import holding
 from ._loop import Loop
 from ._stream import SyncStream
@@ -90,6 +91,11 @@ class SyncExchange:
         """Whether it has its outcome."""
         return self._exchange.settled
 
+    @property
+    def turn(self) -> Turn | None:
+        """Its turn, once it has its outcome; None before."""
+        return self._exchange.turn
+
     def respond(self, answer: Answerable) -> None:
         """Answer, whole; an agent that asked for a stream gets one.
 
@@ -140,10 +146,10 @@ class SyncExchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, and with an end of one's own; arguments and errors as of `Exchange.respond_raw`."""
-        self._loop.call(
-            partial(self._exchange.respond_raw, status, headers, body, end=end, response=response)
-        )
+        """Answer with raw bytes, right or wrong, and with an end of one's own; arguments and errors as of
+        `Exchange.respond_raw`."""
+        raw = partial(self._exchange.respond_raw, status, headers, body, end=end, response=response)
+        self._loop.call(raw)
 
     @contextmanager
     def open_stream(self) -> Iterator[SyncStream]:
