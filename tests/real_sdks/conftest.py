@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 NPM_PACKAGES = (
     "openai",
     "@anthropic-ai/sdk",
+    "@google/genai",
     "ai",
     "@ai-sdk/openai",
     "@ai-sdk/anthropic",
@@ -42,6 +43,11 @@ PIP_PACKAGES = (
 
 @pytest.fixture(scope="session")
 def sdks_dir() -> Path:
+    return sdks_folder()
+
+
+def sdks_folder() -> Path:
+    """Where the SDKs are kept."""
     default = Path(__file__).parents[2] / ".nox" / "sdks-cache"
     folder = Path(os.environ.get("TRIOCEPT_SDKS_DIR", default)).absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ from typing import Literal, Self
 
 from ..._checks import check_choice
 from ..._rollout.exchange import Answerable, Exchange
-from ..._sse import SSE_FRAMES
 from ...dialects import Failure, encode_json
 from .base import BaseFault
 from .bodies import check_failure
@@ -124,7 +123,7 @@ class BrokenStreams(BaseFault):
                 return
             begun = telling.begin(after)
             rest = b"".join(telling.whole_stream())[len(b"".join(begun.body)) :]
-            body = [*begun.body, _framed(telling, GARBAGE), rest]
+            body = [*begun.body, _spoilt(telling, next(telling.frames(rest))), rest]
             await send(exchange, 200, telling.stream_headers, body, said=begun.said)
 
         return cls("garbage", {"after": after, "answer": answer}, spoil)
@@ -177,8 +176,9 @@ def _without_reason(data: bytes) -> bytes:
     return found if found != data else data.replace(b'"status":"completed"', b'"status":"in_progress"')
 
 
-def _framed(telling: Telling, document: bytes) -> bytes:
-    """A document as a frame of the dialect's streams."""
-    if telling.dialect.stream_parser().frame_end is not SSE_FRAMES:
-        return document + b"\n"
-    return document if telling.request.framing == "json_array" else b"data: " + document + b"\n\n"
+def _spoilt(telling: Telling, frame: bytes) -> bytes:
+    """A frame with garbage in the place of its document; its event has its name."""
+    before, found, _ = frame.partition(b"data: ")
+    if found:
+        return before + found + GARBAGE + b"\n\n"
+    return GARBAGE + b"\n" if telling.request.framing != "json_array" else GARBAGE

@@ -1,0 +1,297 @@
+"""`python -m tests.real_sdks.fault_table`: write the table of what SDKs make of faults anew, by asking them.
+
+The SDKs of Python must be installed here; those of JavaScript are installed as for `nox -s sdks`
+(`TRIOCEPT_SDKS_DIR`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import trio
+
+from triocept import Endpoint, Rollout, serve_endpoint
+from triocept.handlers import Fault
+
+__all__ = [
+    "COLUMNS",
+    "FAULTS",
+    "HERE",
+    "PAGE",
+    "Column",
+    "Table",
+    "ask_all",
+    "differing",
+    "name_of",
+    "parse",
+    "render",
+]
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "reference" / "faults.md"
+
+FAULTS: tuple[Fault, ...] = (
+    Fault.close(),
+    Fault.reset(),
+    Fault.stall(),
+    Fault.stalled_head(),
+    Fault.noise(),
+    Fault.status(429, retry_after=0),
+    Fault.status(529),
+    Fault.context_length(),
+    Fault.too_large(),
+    Fault.html(),
+    Fault.html(401),
+    Fault.html(429, retry_after=0),
+    Fault.html(200),
+    Fault.redirect(),
+    Fault.empty(),
+    Fault.error_body(),
+    Fault.cut(),
+    Fault.reset(after=2),
+    Fault.stall(after=2),
+    Fault.cut_json(),
+    Fault.wrong_length(),
+    Fault.wrong_length(-10),
+    Fault.not_gzip(),
+    Fault.unended(),
+    Fault.unended(framing="chunked"),
+    Fault.no_done(),
+    Fault.no_finish(),
+    Fault.no_start(),
+    Fault.error_event(),
+    Fault.error_event(after=2),
+    Fault.garbage(),
+    Fault.other_form(),
+    Fault.finish("length"),
+    Fault.finish("content_filter"),
+    Fault.cut_arguments(),
+    Fault.drip(),
+    Fault.split_letters(),
+    Fault.crlf(),
+    Fault.comments(),
+    Fault.double_end(),
+)
+DIALECTS = {"openai": "openai_chat", "anthropic": "anthropic_messages", "google": "gemini"}
+FORMS = ("whole", "streamed")
+LANGUAGES = ("Python", "JavaScript")
+WAIT = 240
+"""Seconds for all jobs of one program."""
+
+
+class Column(NamedTuple):
+    """One SDK."""
+
+    language: str
+    sdk: str
+
+
+COLUMNS = tuple(Column(language, sdk) for language in LANGUAGES for sdk in DIALECTS)
+
+
+class Table(NamedTuple):
+    """What SDKs made of the faults."""
+
+    versions: Mapping[Column, str]
+    cells: Mapping[tuple[str, str, Column], str]
+    """By the form of the call, the name of the fault, and the SDK."""
+
+
+def name_of(fault: Fault) -> str:
+    return repr(fault).removeprefix("Fault.").replace("status=", "").replace("reason=", "")
+
+
+# Asking
+
+
+async def ask_all(programs: Mapping[str, Sequence[str | Path]]) -> Table:
+    """Ask these SDKs, by language the command of the program that has them."""
+    versions: dict[Column, str] = {}
+    cells: dict[tuple[str, str, Column], str] = {}
+    async with serve_endpoint() as endpoint:
+        for language, command in programs.items():
+            found, told = await _ask(endpoint, language, command)
+            versions |= {Column(language, sdk): version for sdk, version in found.items()}
+            cells |= told
+    return Table(versions, cells)
+
+
+async def _ask(
+    endpoint: Endpoint, language: str, command: Sequence[str | Path]
+) -> tuple[dict[str, str], dict[tuple[str, str, Column], str]]:
+    jobs: list[dict[str, Any]] = []
+    rollouts: list[tuple[str, Fault, Column, Rollout]] = []
+    async with trio.open_nursery() as nursery:
+        for form in FORMS:
+            for fault in FAULTS:
+                for sdk, dialect in DIALECTS.items():
+                    rollout = await nursery.start(_held, endpoint, fault)
+                    number = len(jobs)
+                    url = rollout.base_url(dialect)
+                    jobs.append({"job": number, "call": f"{sdk} {form}", "url": url, "key": rollout.api_key})
+                    rollouts.append((form, fault, Column(language, sdk), rollout))
+        run = partial(
+            subprocess.run, [str(part) for part in command], input=json.dumps(jobs), text=True, timeout=WAIT
+        )
+        done = await trio.to_thread.run_sync(partial(run, capture_output=True, check=True))
+        nursery.cancel_scope.cancel()
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    outcomes = {line["job"]: line for line in lines[1:]}
+    cells = {
+        (form, name_of(fault), column): _cell(outcomes[number], rollout, fault)
+        for number, (form, fault, column, rollout) in enumerate(rollouts)
+    }
+    return lines[0]["versions"], cells
+
+
+async def _held(endpoint: Endpoint, fault: Fault, *, task_status: trio.TaskStatus[Rollout]) -> None:
+    async with endpoint.open_rollout(fault) as rollout:
+        task_status.started(rollout)
+        await trio.sleep_forever()
+
+
+# What is said of it
+
+
+def _cell(outcome: Mapping[str, Any], rollout: Rollout, fault: Fault) -> str:
+    calls = len(rollout.trace)
+    return f"{calls}: {_said(outcome, rollout, fault)}"
+
+
+def _said(outcome: Mapping[str, Any], rollout: Rollout, fault: Fault) -> str:
+    if outcome.get("waits"):
+        return "waits on"
+    if "raised" in outcome:
+        return f"`{outcome['raised']}`{'' if outcome['own'] else ' †'}"
+    if "type" in outcome:
+        return f"**`{outcome['type']}`**"
+    meant = rollout.trace[-1].response
+    if any(_is_cut(arguments) for arguments in outcome["arguments"]):
+        return "**cut arguments**"
+    if outcome["arguments"]:
+        return "a call"
+    text, whole = outcome["text"], _WHOLE if fault.name != "split_letters" else meant and meant.text
+    reason = f", `{outcome['reason']}`" if outcome["reason"] not in _USUAL else ""
+    if text == whole:
+        return f"the answer{reason}{', no reason' if outcome['reason'] is None else ''}"
+    if text and whole and whole.startswith(text):
+        return f"**half an answer**{reason}"
+    return f"**another answer**{reason}" if text else f"**nothing**{reason}"
+
+
+_USUAL = ("stop", "end_turn", "STOP", None)
+_WHOLE = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
+
+
+def _is_cut(arguments: str) -> bool:
+    try:
+        found = json.loads(arguments)
+    except ValueError:
+        return True
+    return not isinstance(found, dict) or "limit" not in found
+
+
+def differing(table: Table, page: Table) -> dict[tuple[str, str, Column], tuple[str, str]]:
+    """What was found, and what the page says, where they are not the same."""
+    return {key: (cell, page.cells[key]) for key, cell in table.cells.items() if page.cells[key] != cell}
+
+
+# The page
+
+_ABOVE = """\
+# What SDKs make of faults
+
+<!-- Written by `python -m tests.real_sdks.fault_table`, which asks them; `nox -s sdks` sees whether it is still so. -->
+
+What the official SDKs make of each {class}`~triocept.handlers.Fault` ([](../how-to/faults.md)), with their own settings
+but for a timeout of 1.5 seconds. Before the colon stands how many calls the SDK made of one call of its application;
+behind it, what it raised or returned. **Bold is what passes for success**: nothing was raised, and it is not the
+answer. A † is an error that is none of the SDK's own: `except openai.OpenAIError` does not catch it. What waits on has
+not ended after 12 seconds.
+
+"""
+_SHORT = "## What passes for success"
+_FORMS = {"whole": "Whole calls", "streamed": "Streams"}
+_READ = {
+    "whole": "`chat.completions.create`, `messages.create`, `generate_content`.",
+    "streamed": (
+        "`chat.completions.create(stream=True)`, `messages.stream` and its final message, `generate_content_stream`."
+    ),
+}
+_HEADS = {"openai": "openai", "anthropic": "anthropic", "google": "google-genai"}
+_JAVASCRIPT = {"openai": "openai", "anthropic": "@anthropic-ai/sdk", "google": "@google/genai"}
+
+
+def _head(column: Column) -> str:
+    names = _HEADS if column.language == "Python" else _JAVASCRIPT
+    return f"{names[column.sdk]} ({'Python' if column.language == 'Python' else 'JS'})"
+
+
+def render(table: Table) -> str:
+    """The page of a table."""
+    versions = [f"{_head(column)} {version}" for column, version in table.versions.items()]
+    parts = [_ABOVE, f"Asked: {', '.join(versions)}.\n"]
+    for form in FORMS:
+        parts.append(f"\n## {_FORMS[form]}\n\n{_READ[form]}\n\n")
+        parts.append(_row(["fault", *map(_head, COLUMNS)]))
+        parts.append("|" + "---|" * (len(COLUMNS) + 1) + "\n")
+        for fault in FAULTS:
+            name = name_of(fault)
+            parts.append(_row([f"`{name}`", *(table.cells[form, name, column] for column in COLUMNS)]))
+    parts.append(f"\n{_SHORT}\n\n")
+    parts += [_passing(table, column) for column in COLUMNS]
+    return "".join(parts)
+
+
+def _passing(table: Table, column: Column) -> str:
+    """What passes for success with one SDK."""
+    said = []
+    for form in FORMS:
+        names = [name_of(fault) for fault in FAULTS if "**" in table.cells[form, name_of(fault), column]]
+        said.append(f"{_FORMS[form].lower()}: {', '.join(f'`{name}`' for name in names) or 'nothing'}")
+    return f"* {_head(column)}: {'; '.join(said)}.\n"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def parse(page: str) -> Table:
+    """The table on a page."""
+    asked = re.search(r"^Asked: (.*)\.$", page, re.MULTILINE)
+    assert asked is not None
+    by_head = {_head(column): column for column in COLUMNS}
+    pairs = [each.rpartition(" ") for each in asked[1].split(", ")]
+    versions = {by_head[head]: version for head, _, version in pairs}
+    cells = {}
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    for form, section in zip(FORMS, sections, strict=False):
+        for line in re.findall(r"^\| `.*$", section, re.MULTILINE):
+            name, *said = [cell.strip() for cell in line.strip("| ").split(" | ")]
+            for column, cell in zip(COLUMNS, said, strict=True):
+                cells[form, name.strip("`"), column] = cell
+    return Table(versions, cells)
+
+
+def main() -> None:
+    from tests.real_sdks.conftest import install_javascript, sdks_folder
+
+    javascript = install_javascript(sdks_folder())
+    assert javascript is not None, "there is no npm here"
+    node, folder = javascript
+    programs = {
+        "Python": [sys.executable, HERE / "fault_calls.py"],
+        "JavaScript": [node, folder / "fault_calls.mjs"],
+    }
+    PAGE.write_text(render(trio.run(ask_all, programs)))
+
+
+if __name__ == "__main__":
+    main()

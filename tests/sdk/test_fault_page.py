@@ -1,0 +1,42 @@
+"""The page of what SDKs make of faults: it is in step with what makes it, and, where the SDKs here are those of the
+page, with what they do."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.real_sdks.fault_table import (
+    COLUMNS,
+    FAULTS,
+    FORMS,
+    HERE,
+    PAGE,
+    ask_all,
+    differing,
+    name_of,
+    parse,
+    render,
+)
+from triocept.handlers.faults import MAKERS
+
+
+def test_the_page_is_as_its_table_is_rendered_and_has_every_fault() -> None:
+    table = parse(PAGE.read_text())
+    assert render(table) == PAGE.read_text()
+    names = [name_of(fault) for fault in FAULTS]
+    assert set(table.cells) == {
+        (form, name, column) for form in FORMS for name in names for column in COLUMNS
+    }
+    assert {fault.name for fault in FAULTS} == set(MAKERS)
+
+
+@pytest.mark.once
+async def test_what_pythons_sdks_make_of_the_faults_is_what_the_page_says() -> None:
+    page = parse(PAGE.read_text())
+    table = await ask_all({"Python": [sys.executable, HERE / "fault_calls.py"]})
+    known = {column for column, version in table.versions.items() if page.versions[column] == version}
+    if not known:
+        pytest.skip(f"the page is of other versions than {table.versions}")
+    assert {key: both for key, both in differing(table, page).items() if key[2] in known} == {}
