@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeAlias, Unpack, final
+from typing import Any, TypeAlias, Unpack, final
 
 import trio
 
@@ -17,16 +17,18 @@ from ..._checks import check_count, check_number, check_type, described
 from ..._contexts import protected_context
 from ..._failures import keeping, keeping_each, raise_all
 from ..._rollout.addresses import DialectName
+from ..._rollout.clients import ClientConfig, open_client
 from ..._rollout.handler import Handler
 from ..._rollout.options import RolloutOptions
 from ..._rollout.rollout import Rollout, core_of_rollout
 from ..._rollout.rollout_core import RolloutCore
 from ..._server.admission import Admission
+from ..._server.delivery import write_failure
 from ..._server.intake import intake
 from ..._server.routes import Routes
 from ..._server.transport import GONE, Head
 from ..._upstream.retry import FIRST_PAUSE, retry_pause, wait_of
-from ...dialects import Dialect, encode_json
+from ...dialects import Dialect, Failure, encode_json
 from ...errors import UpstreamError
 from .answer import events_in, response_in
 from .call import MemoryCall
@@ -141,6 +143,29 @@ class MemoryAgent:
         finally:
             call.hang_up()
 
+    def client(self, **options: Any) -> Any:
+        """The official SDK's async client for the dialect, without a socket: for a program on trio that has it.
+
+        Its retries wait by trio's clock, and so does its time limit for silence. It makes model calls alone.
+
+        Args:
+            options: go to the client's constructor (`max_retries`, `timeout`, …).
+
+        Raises:
+            ModuleNotFoundError: the SDK is not installed, or one that speaks through httpx2 is not (openai 3,
+                anthropic 2).
+            ValueError: there is none for this dialect.
+        """
+        from .http import MemoryHTTPTransport, http_client  # httpx2, which is loaded for it alone
+
+        rollout = self.rollout
+        base_url = f"http://memory/rollout/{rollout.id}{self.dialect.base_path}"
+        config = ClientConfig(base_url=base_url, api_key=rollout.api_key, model=rollout.model)
+        if self.dialect.sdk is not None:
+            http = http_client(self.dialect.sdk.package, MemoryHTTPTransport(self._begin), options)
+            options = {**options, "http_client": http}
+        return open_client(self.dialect, config, sync=False, options=options)
+
     def start(
         self,
         asked: Asked,
@@ -190,8 +215,11 @@ class MemoryAgent:
         if attempt > 1:
             headers = {"x-stainless-retry-count": str(attempt - 1), **headers}
         head = head_of(request, self.dialect, rollout.id, rollout.api_key, headers)
-        transport = MemoryTransport(encode_json(document))
-        call = MemoryCall(document, transport, self._timeout if timeout is None else timeout)
+        return self._begin(head, encode_json(document), self._timeout if timeout is None else timeout)
+
+    def _begin(self, head: Head, body: bytes, timeout: float) -> MemoryCall:
+        transport = MemoryTransport(body)
+        call = MemoryCall(transport, timeout)
         self.calls.append(call)
         self._nursery.start_soon(self._serve, head, transport)
         return call
@@ -200,9 +228,13 @@ class MemoryAgent:
     async def _serve(self, head: Head, transport: MemoryTransport) -> None:
         """The server's side of a call."""
         route = self._routes.match(head.path, head.query)
-        assert route is not None, head.path
         try:
-            await intake(route, head, transport, self._core.registry, _MAX_BODY, self._admission)
+            if route is None:
+                message = f"there is no {head.path} in memory: model calls alone are answered here"
+                missing = Failure(status=404, message=message, code=self.dialect.no_route, should_retry=False)
+                await write_failure(missing, self.dialect, transport)
+            else:
+                await intake(route, head, transport, self._core.registry, _MAX_BODY, self._admission)
         except GONE:
             pass
         finally:

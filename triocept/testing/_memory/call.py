@@ -9,7 +9,8 @@ from typing import final
 import trio
 
 from ..._canonical.content import Json
-from ...errors import ExchangeAbandoned, UpstreamTruncated
+from ...dialects import decode_json
+from ...errors import DialectError, ExchangeAbandoned, UpstreamTruncated
 from .transport import MemoryTransport, Piece
 
 __all__ = ["MemoryCall"]
@@ -19,9 +20,7 @@ __all__ = ["MemoryCall"]
 class MemoryCall:
     """One call, and what has come of it so far. Made by a `MemoryAgent` only; `agent.calls` has them all."""
 
-    def __init__(self, document: Json, transport: MemoryTransport, timeout: float) -> None:
-        self.document: Json = document
-        """What was sent."""
+    def __init__(self, transport: MemoryTransport, timeout: float) -> None:
         self._transport = transport
         self._timeout = timeout
         self._taken = 0
@@ -30,6 +29,14 @@ class MemoryCall:
 
     def __repr__(self) -> str:
         return f"<MemoryCall {self.status}: {len(self.body)} bytes in {len(self.pieces)} pieces, {self.end}>"
+
+    @property
+    def document(self) -> Json:
+        """What was sent, decoded; None where it was no JSON."""
+        try:
+            return decode_json(self._transport.body)
+        except DialectError:
+            return None
 
     @property
     def status(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -68,7 +69,7 @@ def head_of(
     own = {name.lower(): value for name, value in headers.items()}
     return Head(
         method="POST",
-        path=f"/rollout/{rollout_id}{dialect.base_path}{path}",
+        path=f"/rollout/{rollout_id}{dialect.base_path}{unquote(path)}",
         query=query,
         headers={name.lower(): value for name, value in usual.items()} | own,
     )

@@ -35,7 +35,7 @@ class MemoryTransport(Transport):
     """
 
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self.body = body
         self._begun = trio.current_time()
         self._head: tuple[int, Mapping[str, str]] | None = None
         self._on_gone: Callable[[], None] | None = None
@@ -77,10 +77,10 @@ class MemoryTransport(Transport):
         await trio.lowlevel.checkpoint()
         if self.gone:
             raise ClientGone
-        if len(self._body) > cap:
+        if len(self.body) > cap:
             raise BodyTooLarge
-        share.add(len(self._body))
-        return self._body
+        share.add(len(self.body))
+        return self.body
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         self._on_gone = callback

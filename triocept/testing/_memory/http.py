@@ -1,0 +1,123 @@
+"""The HTTP of official clients, in memory: what httpx2 would send goes to a rollout, without a socket.
+
+Rules:
+
+1. A client's time limit for silence (`read`) holds, by trio's clock. The others have nothing to hold for.
+2. What goes wrong is what httpx2 raises for it.
+3. Model calls alone are answered: for all else there is a 404.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from importlib import import_module
+from typing import Any, TypeVar, final
+from urllib.parse import unquote
+
+import httpx2
+
+from ..._server.transport import Head
+from ...errors import ExchangeAbandoned, UpstreamTruncated
+from .call import MemoryCall
+
+__all__ = ["MemoryHTTPTransport", "http_client"]
+
+T = TypeVar("T")
+
+_NAMES = (
+    "DefaultAsyncHttpx2Client",
+    "DefaultAsyncHttpxClient",
+)  # openai 3, of which the other may be httpx's
+
+
+def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:
+    """The HTTP client of an SDK, that speaks through this transport.
+
+    Args:
+        package: the SDK's.
+        transport: it.
+        options: of the SDK's client.
+
+    Raises:
+        ModuleNotFoundError: there is no such package, or it speaks through something else than httpx2.
+    """
+    try:
+        sdk = import_module(package)
+    except ModuleNotFoundError as exc:
+        text = f"the client needs the package {package!r}: pip install 'triocept[{package}]'"
+        raise ModuleNotFoundError(text, name=package) from exc
+    make = next(getattr(sdk, name) for name in _NAMES if hasattr(sdk, name))
+    own = {"timeout": options["timeout"]} if "timeout" in options else {}
+    made = make(transport=transport, **own)
+    if isinstance(made, httpx2.AsyncClient):
+        return made
+    text = f"this {package} speaks through httpx: in memory the client needs one that speaks through httpx2"
+    raise ModuleNotFoundError(text, name=package)
+
+
+@final
+class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
+    """A transport of httpx2's: each request is a call of an agent in memory.
+
+    Args:
+        begin: makes the call: of its head, its body, and the seconds without a byte after which it hangs up.
+    """
+
+    def __init__(self, begin: Callable[[Head, bytes, float], MemoryCall]) -> None:
+        self._begin = begin
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        head = Head(
+            method=request.method,
+            path=unquote(url.path),
+            query=url.query.decode("latin-1"),
+            headers={name.lower(): value for name, value in request.headers.items()},
+        )
+        body = await request.aread()
+        silence = request.extensions.get("timeout", {}).get("read")
+        call = self._begin(head, body, math.inf if silence is None else silence)
+        try:
+            await _translated(call.wait_head, request)
+        except BaseException:
+            call.hang_up()
+            raise
+        assert call.status is not None
+        return httpx2.Response(
+            call.status, headers=dict(call.headers), stream=_Body(call, request), request=request
+        )
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The body of an answer, as it comes."""
+
+    def __init__(self, call: MemoryCall, request: httpx2.Request) -> None:
+        self._call = call
+        self._request = request
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await _translated(self._call.receive, self._request)
+        if data is not None:
+            return data
+        if self._call.broken:
+            raise httpx2.RemoteProtocolError("the answer was broken off", request=self._request)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._call.hang_up()
+
+
+async def _translated(wait: Callable[[], Awaitable[T]], request: httpx2.Request) -> T:
+    """What is waited for; what goes wrong, in the words of httpx2."""
+    try:
+        return await wait()
+    except TimeoutError as exc:
+        raise httpx2.ReadTimeout(str(exc), request=request) from exc
+    except UpstreamTruncated as exc:
+        raise httpx2.RemoteProtocolError(exc.message, request=request) from exc
+    except ExchangeAbandoned as exc:
+        raise httpx2.ReadError(str(exc), request=request) from exc
