@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from inspect import isfunction, ismethod
 from typing import Any, cast
 
 import msgspec
@@ -13,7 +12,7 @@ import msgspec
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.response import Response, ResponsePart, Usage
 from ...errors import DialectError, Refusal
-from ..faults import Fault
+from ..faults import MAKERS, Fault
 from . import forms
 from .asked_json import AskedJSON
 from .conditions import Conditions, Wording
@@ -203,23 +202,15 @@ def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
 def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
     inner = members(node)["fault"]
     name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(members(inner).items()))
-    if name not in _MAKERS:
-        near = get_close_matches(name, _MAKERS, 1)
-        hint = f": {near[0]}?" if near else f"; there are {', '.join(_MAKERS)}"
+    if name not in MAKERS:
+        near = get_close_matches(name, MAKERS, 1)
+        hint = f": {near[0]}?" if near else f"; there are {', '.join(MAKERS)}"
         raise inner.error(f"there is no fault {name!r}{hint}")
     if takes is None:
-        return made(inner, _MAKERS[name])
+        return made(inner, MAKERS[name])
     if isinstance(takes.value, dict) and form_of(takes, forms.REPLIES) is None:
-        return made(takes, lambda: _MAKERS[name](**_arguments(takes)))
-    return made(takes, lambda: _MAKERS[name](_argument(takes)))
-
-
-_MAKERS: Mapping[str, Callable[..., Fault]] = {
-    name: maker
-    for name in dir(Fault)
-    if not name.startswith("_") and (isfunction(maker := getattr(Fault, name)) or ismethod(maker))
-}
-"""Its constructors, by name."""
+        return made(takes, lambda: MAKERS[name](**_arguments(takes)))
+    return made(takes, lambda: MAKERS[name](_argument(takes)))
 
 
 def _arguments(node: Node) -> dict[str, object]:
