@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import trio.testing
 from triocept import (
     Exchange,
     ExchangeAbandoned,
+    Limits,
     Message,
     Refusal,
     Request,
@@ -27,6 +29,7 @@ from triocept import (
 from triocept.dialects import DIALECTS
 from triocept.errors import Unanswered, UpstreamTruncated
 from triocept.events import PartDelta
+from triocept.handlers import Fault
 from triocept.testing import open_memory_agent
 
 MockClock = trio.testing.MockClock
@@ -269,6 +272,29 @@ async def test_a_document_that_is_wrong_is_refused_with_the_place(autojump_clock
     assert len(agent.rollout.trace) == 0
 
 
+async def test_after_its_block_it_asks_nothing() -> None:
+    async with open_memory_agent(echo) as agent:
+        pass
+    with pytest.raises(RuntimeError, match="this agent has ended, with the block of its `open_memory_agent`"):
+        await agent.ask("hello")
+
+
+async def test_a_very_long_conversation_is_read_at_once(autojump_clock: MockClock) -> None:
+    """In a thread the clock would jump over the agent's patience."""
+    said = tuple(Message("user", (Text("x" * 60),)) for _ in range(12_000))
+    async with open_memory_agent(echo, timeout=60) as agent:
+        await agent.ask(Request(dialect="openai_chat", model="m", messages=said))
+    assert trio.current_time() == 0
+
+
+@in_every_dialect
+async def test_the_time_of_a_rollout_ends(dialect: str, autojump_clock: MockClock) -> None:
+    async with open_memory_agent(after_5_minutes, dialect=dialect, limits=Limits(seconds=100)) as agent:
+        with pytest.raises(UpstreamError, match="the limit of 100 seconds is reached"):
+            await agent.ask("hello", stream=True)
+    assert trio.current_time() == 100
+
+
 async def test_another_key_opens_nothing(autojump_clock: MockClock) -> None:
     async with open_memory_agent(echo) as agent:
         with pytest.raises(UpstreamError, match="does not open rollout") as raised:
@@ -367,6 +393,28 @@ async def test_raw_answers_are_what_clients_make_of_them(
         with pytest.raises(UpstreamError, match=words) as raised:
             await agent.ask("hello", stream=stream)
     assert raised.value.status == status
+
+
+@either_way
+async def test_a_coding_is_undone_and_none_that_is_there_is_an_error(
+    stream: bool, autojump_clock: MockClock
+) -> None:
+    said = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    )
+    if not stream:
+        said = b'{"id":"a","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}'
+
+    async def packed(exchange: Exchange) -> None:
+        kind = "text/event-stream" if stream else "application/json"
+        headers = {"content-type": kind, "content-encoding": "gzip"}
+        await exchange.respond_raw(200, headers, gzip.compress(said))
+
+    async with open_memory_agent(packed) as agent:
+        assert (await agent.ask("hello", stream=stream)).text == "hi"
+    async with open_memory_agent(Fault.not_gzip()) as agent:
+        with pytest.raises(UpstreamError, match="the answer is not in 'gzip'"):
+            await agent.ask("hello", stream=stream)
 
 
 async def test_a_stall_lasts_until_the_agent_goes(autojump_clock: MockClock) -> None:

@@ -69,6 +69,7 @@ class MemoryAgent:
         self._nursery = nursery
         self._retries = retries
         self._timeout = timeout
+        self._closed = False
         self._routes = Routes(_dialects_of(core).values())
         self._admission = Admission(core.addresses.limits)
 
@@ -217,7 +218,14 @@ class MemoryAgent:
         head = head_of(request, self.dialect, rollout.id, rollout.api_key, headers)
         return self._begin(head, encode_json(document), self._timeout if timeout is None else timeout)
 
+    def close(self) -> None:
+        """Hang up, and make no more calls."""
+        self._closed = True
+        self.hang_up()
+
     def _begin(self, head: Head, body: bytes, timeout: float) -> MemoryCall:
+        if self._closed:
+            raise RuntimeError("this agent has ended, with the block of its `open_memory_agent`")
         transport = MemoryTransport(body)
         call = MemoryCall(transport, timeout)
         self.calls.append(call)
@@ -298,7 +306,7 @@ async def _open(
             agent = MemoryAgent(rollout, core, spoken, nursery, retries=retries, timeout=timeout)
             with keeping(errors):
                 yield agent
-            agent.hang_up()
+            agent.close()
     raise_all(errors)
 
 

@@ -9,7 +9,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 
 from ..._canonical.events import Event
 from ..._canonical.fold import assemble
@@ -42,7 +43,7 @@ async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
             return assemble(events)
         except DialectError as exc:
             raise reader.unreadable(exc, call.body, call.headers) from exc
-    body = await call.read()
+    body = _unpacked(call)(await call.read())
     if call.status != 200:
         raise reader.failure(call.status or 502, body, call.headers)
     return reader.response(body, call.headers)
@@ -50,10 +51,10 @@ async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
 
 async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
     """The increments of a streamed answer, as they come; errors as of `response_in`."""
-    parser, reader = dialect.stream_parser(), Reader(dialect, None)
+    parser, reader, unpacked = dialect.stream_parser(), Reader(dialect, None), _unpacked(call)
     try:
         while (data := await call.receive()) is not None:
-            for event in parser.feed(data):
+            for event in parser.feed(unpacked(data)):
                 yield event
         if call.broken and not parser.ending:
             raise UpstreamTruncated("the answer was broken off")
@@ -65,3 +66,19 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
         raise
     except UpstreamError as exc:
         raise reader.told(exc, b"", call.headers) from None
+
+
+def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
+    """What undoes the coding of a body, piece by piece; UpstreamError where it is in none, or another."""
+    coding = call.headers.get("content-encoding", "identity").lower()
+    if coding == "identity":
+        return lambda data: data
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip and deflate, whichever it is
+
+    def unpacked(data: bytes) -> bytes:
+        try:
+            return decoder.decompress(data)
+        except zlib.error as exc:
+            raise UpstreamError(f"the answer is not in {coding!r}: {exc}", headers=call.headers) from exc
+
+    return unpacked
