@@ -86,8 +86,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout/retries.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/workers.py": (*_ROLLOUT, *_CALLS),
     "triocept/_rollout/service_calls.py": (*_SERVICES, *_RECORDS, *_LIMITS[:1], *_ROLLOUT),
-    "triocept/_rollout/services.py": (*_SERVICES,),
+    "triocept/_rollout/services.py": (*_SERVICES, "tests/beside/test_embeddings.py"),
     "triocept/_rollout/tools.py": (*_SERVICES,),
+    "triocept/_rollout/embedding.py": ("tests/beside/test_embeddings.py",),
+    "triocept/_rollout/moderation.py": ("tests/beside/test_moderations.py",),
+    "triocept/_rollout/functions.py": ("tests/beside/test_embeddings.py", "tests/beside/test_moderations.py"),
     "triocept/_process/watcher.py": ("tests/agent/test_watcher.py", *_AGENT),
     "triocept/_server/intake.py": (
         "tests/server/test_bad_input.py",
@@ -111,6 +114,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_trace/cost.py": (*_TRACE, "tests/rollout/test_budget.py"),
     "triocept/_trace/tokens.py": (*_TRACE, "tests/upstream/test_tokens.py"),
     "triocept/_canonical": (*_NOUNS, *_TRACE, "tests/dialects/test_streams.py", *_ROLLOUT),
+    "triocept/_canonical/vectors.py": ("tests/beside/test_embeddings.py",),
+    "triocept/_canonical/verdict.py": ("tests/beside/test_moderations.py",),
     "triocept/_canonical/price.py": ("tests/rollout/test_budget.py", *_TRACE),
     "triocept/_canonical/tokens.py": (*_TRACE, "tests/upstream/test_tokens.py", *_NOUNS),
 }

@@ -6,7 +6,7 @@ tests that are.
 
 * `_model`: `be_the_model`. `_environment`: the process's, pointed at it.
 * `_endpoint`: `serve`: an endpoint in a thread of its own. `_rollout`, `_exchange`, `_stream`: what its program holds.
-* `_handlers`: whatever answers: what may block does so in a thread of its own.
+* `_handlers`, `_beside`: whatever answers: what may block does so in a thread of its own.
 * `_ending`: what is raised at the end. `_leaving`: that of several errors.
 * `_loop`: the thread, in which trio runs. `_job`: what another thread asks of it. `_held`: contexts that are open in
   it. `_elsewhere`: waiting for it in another event loop. `_blocked`: who blocks it.

@@ -11,6 +11,7 @@ from .._endpoint import Endpoint, EndpointOptions, serve_endpoint
 from .._rollout.exchange import Exchange
 from .._rollout.options import RolloutOptions
 from ..handlers.script import ScriptedModel
+from ._beside import with_threads
 from ._ending import living
 from ._exchange import AnyHandler, SyncExchange
 from ._handlers import in_loop
@@ -73,7 +74,8 @@ class SyncEndpoint:
                 block, in a thread of its own. What is to be entered first (`open_upstream(…)`) is. None: the body
                 answers, by `next` or iteration.
             must_be_used: whether a reply of a script that is left at the end is an error.
-            options: as of `Endpoint.open_rollout`; `on_fault` is `stay` here, unless said otherwise.
+            options: as of `Endpoint.open_rollout`; `on_fault` is `stay` here, unless said otherwise. An `embed` or a
+                `moderate` that is a plain function may block, as a handler.
 
         Closing: as of `Endpoint.open_rollout`. What the handler raised is raised at the end of the block, one bare,
         several as a group, in the context of the body's own exception if there is one: until then the rollout stays
@@ -106,7 +108,7 @@ class SyncEndpoint:
 
         served = in_loop(handler, twin) if handler is not None else None
         options.setdefault("on_fault", "stay")
-        held = Held(self._loop, self._endpoint.open_rollout(served, **options))
+        held = Held(self._loop, self._endpoint.open_rollout(served, **with_threads(options)))
         script = handler if must_be_used and isinstance(handler, ScriptedModel) else None
         with living(held, self._loop, script) as life:
             rollout = SyncRollout(life, self._loop)
@@ -144,5 +146,5 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     """
     check_keywords("serve", options, EndpointOptions.__annotations__)
     loop = Loop("triocept-endpoint")
-    with loop.running(serve_endpoint(**options)) as endpoint:
+    with loop.running(serve_endpoint(**with_threads(options))) as endpoint:
         yield SyncEndpoint(endpoint, loop)
