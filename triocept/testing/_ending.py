@@ -89,7 +89,7 @@ class Life:
         left, calls = self._script.unused if self._script is not None else (), len(self.calls)
         if left:
             what = f"{len(left)} {'reply is' if len(left) == 1 else 'replies are'} left of the model's"
-            hint = "" if calls else f" ({NO_CALL})"
+            hint = "" if calls or self.trace.services else f" ({NO_CALL})"
             yield "\n".join([f"{what}, after {calls} {'call' if calls == 1 else 'calls'}{hint}:", *left])
 
     def _unanswered(self) -> Iterator[str]:

@@ -66,6 +66,10 @@ def _model(model: SyncRollout, name: str) -> Iterator[str]:
     for number, request in enumerate(calls[len(trace) :], len(trace)):
         yield from _call(number, request)
         yield "     → no answer"
+    for service in trace.services:
+        yield f"  {service.kind}  {service.name}: {_cut(str(service.arguments), quoted=False)}"
+        error = f": {service.error.type}: {_cut(service.error.message)}" if service.error is not None else ""
+        yield f"     → {service.outcome}{error}"
 
 
 def _problem(problem: BaseException) -> Iterator[str]:
