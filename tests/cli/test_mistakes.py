@@ -136,13 +136,13 @@ def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('["a", {"refuse": 200}]', "s.json[1]: a refusal has a status from 400 to 599, not 200"),
-        ('[{"refuse": 429, "retry": 1}]', "s.json[0]: there is no 'retry' here; there are refuse, message,"),
+        ('["a", {"refuse": 200}]', "s.json:1: [1]: a refusal has a status from 400 to 599, not 200"),
+        ('[{"refuse": 429, "retry": 1}]', "s.json:1: [0].retry: there is no 'retry' here: retry_after?"),
         (
             '[{"tool": "bash", "args": {}}]',
-            "s.json[0]: there is no 'args' here; there are tool, arguments, id",
+            "s.json:1: [0].args: there is no 'args' here; there are tool, arguments, id",
         ),
-        ('[["a", {"tool": "b", "x": 1}]]', "s.json[0][1]: there is no 'x' here"),
+        ('[["a", {"tool": "b", "x": 1}]]', "s.json:1: [0][1].x: there is no 'x' here"),
     ],
 )
 def test_what_is_no_reply_of_a_json_script_is_said_in_one_line(text: str, said: str, tmp_path: Path) -> None:

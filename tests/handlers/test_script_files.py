@@ -124,7 +124,7 @@ WRONG: list[tuple[str, str]] = [
     ("- when: {text: a}\n  replies: []", r"s.yaml:2: \[0\].replies: expected `array` of length >= 1"),
     ("- when: {text: a}\n  replies: [a, 1]", r"s.yaml:2: \[0\].replies: replies ends with no reply"),
     ("- when: {text: a}\n  reply: 1", r"s.yaml:2: \[0\].reply: not a reply: 1"),
-    ("- refuse: 200", r"s.yaml:1: \[0\].refuse: expected `int` >= 400: 200"),
+    ("- refuse: 200", r"s.yaml:1: \[0\]: a refusal has a status from 400 to 599, not 200"),
     ("- refuse: 429\n  should_retry: no", r"s.yaml:2: \[0\].should_retry: .*'no'; write true or false"),
     (
         "- refuse: 429\n  message: 3",

@@ -3,7 +3,8 @@
 * `commands`: their options.
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
-* `forward`, `script`: what answers behind either: a real model, or a scripted one.
+* `forward`, `script`: what answers behind either: a real model, or a scripted one. `watch`: a script that is read anew
+  when its file changes.
 * `replay`: what answers as a recorded run did, and what is recorded once. `limits`: what a run may spend.
 * `export`: a file of traces, in another format.
 * `check`: whether trace files are whole.

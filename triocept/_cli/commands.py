@@ -41,7 +41,7 @@ def main() -> None:
 _script_option = click.option(
     "--script",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the model says: a Python file that defines 'replies', or a JSON list. "
+    help="What the model says: a Python file that defines 'replies', a list in YAML or JSON, or aimock's fixtures. "
     "Without it, every call is answered with one friendly sentence.",
 )
 
@@ -131,6 +131,11 @@ def run(
 @_record_option
 @_host_option
 @_port_option
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Read the script anew whenever its file changes; refuse what it has no reply for, and go on.",
+)
 @click.option("--quiet", is_flag=True, help="Show no model calls.")
 def serve(
     script: Path | None,
@@ -138,6 +143,7 @@ def serve(
     record: Path | None,
     host: str,
     port: int,
+    watch: bool,
     quiet: bool,
     limits: Limits,
 ) -> None:
@@ -148,11 +154,13 @@ def serve(
 
     \b
         triocept serve --upstream https://api.openai.com/v1 --record traces.jsonl
+        triocept serve --script replies.yaml --watch
     """
+    if watch and script is None:
+        raise click.UsageError("--watch looks at a script: --script says which")
     handler = _handler(script, forward)
-    end_with(
-        Serve(handler, record=record, host=host, port=port, quiet=quiet, limits=limits).run, script=script
-    )
+    what = Serve(handler, record=record, host=host, port=port, quiet=quiet, limits=limits, watch=watch)
+    end_with(what.run, script=script)
 
 
 @main.command()

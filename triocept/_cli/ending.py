@@ -27,7 +27,7 @@ import click
 import trio
 
 from ..errors import TrioceptError
-from ..handlers.script import NotAReply
+from ..handlers.script import NotAReply, ShadowedRule
 from .screen import Screen, say
 
 __all__ = ["describe_error", "end_with"]
@@ -185,7 +185,7 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
     """What a person is told of it: one of ours in words, one of their script by its place, any other as it is."""
     if isinstance(error, click.ClickException):
         return f"Error: {error.format_message()}"
-    if script is not None and isinstance(error, NotAReply):
+    if script is not None and isinstance(error, NotAReply | ShadowedRule):
         return f"Error: {script}: {error}"
     if isinstance(error, TrioceptError | OSError) and not _is_of(error, script):
         return f"Error: {_words(error)}"

@@ -35,6 +35,8 @@ FILE_WIDTH = 200
 """Columns, where nobody's screen says how many there are."""
 RESULT_LENGTH = 60
 """Characters of what a tool gave."""
+MOST_UNUSED = 5
+"""Replies that nobody asked for."""
 MOST_TOOLS = 10
 """Tools that are named."""
 
@@ -113,6 +115,8 @@ class Live:
             self._print(
                 "▸", "yellow", f"{counted(left, 'reply', 'replies')} of the script left: nobody asked"
             )
+            for what in handler.unused[:MOST_UNUSED]:
+                self._print("    └", "yellow", what)
 
     def close(self) -> None:
         """What was recorded, also of a run that an error or a signal ended. Nothing, if none began."""

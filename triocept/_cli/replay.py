@@ -53,7 +53,7 @@ class ReplayFile:
         return f"{self.path}{until}{missing}"
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Handler]:
+    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Handler]:
         """The handler that answers as it did.
 
         Raises:
@@ -61,7 +61,10 @@ class ReplayFile:
             OSError, DialectError: the file cannot be read.
         """
         async with AsyncExitStack() as stack:
-            then = await stack.enter_async_context(self.then.open()) if self.then is not None else None
+            then = None
+            if self.then is not None:
+                opened = self.then.open(say) if isinstance(self.then, Script) else self.then.open()
+                then = await stack.enter_async_context(opened)
             try:
                 replay = Replay(self._trace, until=self.until, then=then)
             except LookupError as exc:

@@ -79,7 +79,8 @@ class Run:
                 live.say(handler.warning)
             if isinstance(handler, Forward | Script | ReplayFile):
                 hidden = handler.variables
-                handler = await stack.enter_async_context(handler.open())
+                opened = handler.open() if isinstance(handler, Forward) else handler.open(live.say)
+                handler = await stack.enter_async_context(opened)
             serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
             endpoint = await stack.enter_async_context(serving)
             async with endpoint.open_rollout(handler, limits=self.limits) as rollout:

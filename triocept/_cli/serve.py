@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import trio
@@ -20,7 +21,9 @@ from .._trace.recorder import Recorder, RecorderGroup
 from ..dialects import known_dialects
 from .forward import Forward
 from .live import Live
+from .screen import say
 from .script import Script
+from .watch import WatchedScript
 
 __all__ = ["Serve"]
 
@@ -35,27 +38,45 @@ class Serve:
     port: int = 0
     quiet: bool = False
     limits: Limits | None = None
+    watch: bool = False
+    """Whether its script is read anew when the file changes."""
 
     async def run(self) -> int:
         """Serve until it is cancelled."""
         live = Live(quiet=self.quiet, record=self.record)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         try:
-            async with self._open(RecorderGroup([*recorders, live]), live) as (endpoint, rollout):
-                _print(described(endpoint, rollout))
-                live.opened()
-                await trio.sleep_forever()
+            if self.watch and isinstance(self.handler, Script):
+                await self._run_watched(self.handler, RecorderGroup([*recorders, live]), live)
+            await self._serve(self.handler, RecorderGroup([*recorders, live]), live)
         finally:
             live.close()
 
+    async def _run_watched(self, script: Script, recorder: Recorder, live: Live) -> NoReturn:
+        script.prepare()
+        async with trio.open_nursery() as nursery:
+            watched = WatchedScript(script.path, say if self.quiet else live.say, live.note)
+            nursery.start_soon(watched.watch)
+            await self._serve(watched, recorder, live)
+        raise AssertionError
+
+    async def _serve(self, handler: Handler | Forward | Script, recorder: Recorder, live: Live) -> NoReturn:
+        async with self._open(handler, recorder, live) as (endpoint, rollout):
+            _print(described(endpoint, rollout))
+            live.opened()
+            await trio.sleep_forever()
+        raise AssertionError
+
     @asynccontextmanager
-    async def _open(self, recorder: Recorder, live: Live) -> AsyncIterator[tuple[Endpoint, Rollout]]:
+    async def _open(
+        self, handler: Handler | Forward | Script, recorder: Recorder, live: Live
+    ) -> AsyncIterator[tuple[Endpoint, Rollout]]:
         async with AsyncExitStack() as stack:
-            handler = self.handler
             if isinstance(handler, Forward):
                 live.say(handler.warning)
-            if isinstance(handler, Forward | Script):
                 handler = await stack.enter_async_context(handler.open())
+            elif isinstance(handler, Script):
+                handler = await stack.enter_async_context(handler.open(live.say))
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
             endpoint = await stack.enter_async_context(serving)
             rollout = await stack.enter_async_context(endpoint.open_rollout(handler, limits=self.limits))

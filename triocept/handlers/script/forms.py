@@ -102,7 +102,7 @@ class WholeForm(Form, frozen=True):
 class RefuseForm(Form, frozen=True):
     """An HTTP error, in the agent's own dialect."""
 
-    refuse: Annotated[int, Meta(ge=400, le=599)]
+    refuse: Annotated[int, Meta(extra_json_schema={"minimum": 400, "maximum": 599})]
     """The status."""
     message: str = "refused"
     retry_after: Seconds | None = None
