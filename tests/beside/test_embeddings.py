@@ -57,6 +57,7 @@ async def vectors_of(client: httpx2.AsyncClient, *texts: str, **more: Any) -> li
     return [each["embedding"] for each in answer.json()["data"]]
 
 
+@pytest.mark.usefixtures("every_way")
 async def test_equal_texts_have_equal_vectors_of_unit_length_whatever_the_dialect() -> None:
     async with opened() as (_, client):
         found = [

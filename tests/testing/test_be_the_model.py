@@ -102,3 +102,11 @@ def test_the_body_may_answer_by_itself() -> None:
         exchange.respond(Response.of("me"))
         application.join(10)
     assert answers == ["me"]
+
+
+def test_a_handler_that_takes_no_exchange_is_told_so() -> None:
+    with pytest.raises(
+        TypeError, match=r"`def handler\(exchange\)`, async or not; .* does not take one argument"
+    ):
+        with be_the_model(handler=lambda: None):  # type: ignore[arg-type, misc]
+            pass

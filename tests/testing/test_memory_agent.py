@@ -456,3 +456,10 @@ async def test_a_handler_that_returns_without_an_answer_is_told_so(autojump_cloc
             with pytest.raises(UpstreamError):
                 await agent.ask("hello")
             await trio.sleep_forever()
+
+
+async def test_a_rollout_of_another_thread_is_refused_in_words() -> None:
+    with testing.be_the_model(environ=False) as model:
+        with pytest.raises(TypeError, match="a SyncRollout lives in another thread"):
+            async with open_memory_agent(model):  # type: ignore[arg-type]
+                pass

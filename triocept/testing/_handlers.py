@@ -35,6 +35,9 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
     Raises:
         TypeError: it is none.
     """
+    if inspect.isroutine(handler) and not takes(handler, 1):
+        form = "a handler is `def handler(exchange)`, async or not"
+        raise TypeError(f"{form}; {named(handler)} does not take one argument, the exchange")
     if is_async(handler) or not _is_plain(handler):
         check_handler(handler)
         return handler  # type: ignore[return-value]

@@ -30,6 +30,7 @@ from ..._server.transport import GONE, Head
 from ..._upstream.retry import FIRST_PAUSE, retry_pause, wait_of
 from ...dialects import Dialect, Failure, encode_json
 from ...errors import UpstreamError
+from .._rollout import SyncRollout
 from .answer import events_in, response_in
 from .call import MemoryCall
 from .request import head_of, written
@@ -282,6 +283,8 @@ async def open_memory_agent(
     check_number("timeout", timeout, positive=True, infinite=True)
     own = (dialect,) if isinstance(dialect, Dialect) else ()
     async with AsyncExitStack() as stack:
+        if isinstance(handler, SyncRollout):
+            raise TypeError("a SyncRollout lives in another thread: this agent asks a Rollout, in its own")
         if isinstance(handler, Rollout):
             if options:
                 raise TypeError(
