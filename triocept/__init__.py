@@ -3,8 +3,8 @@
 The house; imports only go down:
 
 * F6 `_cli`, `__main__`: the command line. `exports`: traces in the formats of others. `testing`: the model for programs
-  that are not trio's. `nouns`, `events`, `traces`, `tunnels`, `services`, `options`: the public names of the floors
-  below that are not here. `_moved`: says of each where it is.
+  that are not trio's. `fleets`: many rollouts, on many cores. `nouns`, `events`, `traces`, `tunnels`, `services`,
+  `options`: the public names of the floors below that are not here. `_moved`: says of each where it is.
 * F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
   `agents`: how known agents are started. `_tail`: the traces in a file, one by one, while it is written too.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
@@ -27,6 +27,7 @@ from . import dialects as dialects
 from . import errors as errors
 from . import events as events
 from . import exports as exports
+from . import fleets as fleets
 from . import handlers as handlers
 from . import nouns as nouns
 from . import options as options

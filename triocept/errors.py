@@ -17,7 +17,9 @@
     ├── RolloutClosed            the rollout has ended
     ├── EndpointCrashed          the server died by itself
     ├── TunnelError              the endpoint cannot be reached from elsewhere
-    └── AgentFailed              the agent could not be started, or ended badly when asked to be checked
+    ├── AgentFailed              the agent could not be started, or ended badly when asked to be checked
+    ├── FleetLost                no worker of a fleet is left, and tasks have no outcome
+    └── RemoteError              an error of a worker that cannot cross to this process: its class by name
 
 A `Refusal` and an `UpstreamError` raised in a handler are answers: they are relayed to the agent with their
 status, and the rollout lives on. Any other exception of a handler ends the rollout (and the agent gets a 500).
@@ -47,9 +49,11 @@ __all__ = [
     "EndpointCrashed",
     "ExchangeAbandoned",
     "ExchangeError",
+    "FleetLost",
     "LimitReached",
     "MissingPrice",
     "Refusal",
+    "RemoteError",
     "ReplayMiss",
     "RolloutClosed",
     "ScriptExhausted",
@@ -282,3 +286,28 @@ class AgentFailed(TrioceptError):
         super().__init__(message)
         self.argv = argv
         self.returncode = returncode
+
+
+class FleetLost(TrioceptError):
+    """No worker of a fleet is left, and none can be started: these tasks have no outcome.
+
+    Attributes:
+        unfinished: the tasks that were begun; of those that nobody had pulled yet nothing is known.
+    """
+
+    def __init__(self, message: str, *, unfinished: tuple[Any, ...]) -> None:
+        shown = ", ".join(f"{task!r:.60}" for task in unfinished[:5]) + (", …" if len(unfinished) > 5 else "")
+        super().__init__(f"{message}; unfinished: {len(unfinished)} ({shown})")
+        self.unfinished = unfinished
+
+
+class RemoteError(TrioceptError):
+    """What a worker's function raised, which cannot be pickled, or not be made again here.
+
+    Attributes:
+        type: its class, by name: `myproject.errors.Odd`.
+    """
+
+    def __init__(self, message: str, *, type: str) -> None:  # noqa: A002 - the field's own word
+        super().__init__(mended_text(f"{type}: {message}"))
+        self.type = type

@@ -74,6 +74,8 @@ WITH_ARGUMENTS: list[TrioceptError] = [
     Refusal(429, "wait", retry_after=1.5, should_retry=True, code="slow", headers={"X-A": "b"}),
     LimitReached("10 turns", status=403),
     AgentFailed("it returned 3", argv=("claude", "-p"), returncode=3),
+    errors.FleetLost("no worker is left", unfinished=("a", {"id": 2})),
+    errors.RemoteError("odd", type="mine.Odd"),
     OutOfCredit(missing=7),
     *(
         kind(

@@ -14,6 +14,7 @@ import trio
 from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from .._trace.entries import Ending
+from .collecting import collect
 from .event_loop import check_loop
 from .workers import Handler, run_workers
 
@@ -39,6 +40,7 @@ async def open_rollout(
     except BaseException:
         rollout.registry.discard(rollout)
         raise
+    collect(rollout.trace)
     errors: list[BaseException] = []
     body = trio.CancelScope()
     service = trio.CancelScope(shield=True)

@@ -1,0 +1,1 @@
+"""Fleets: the same promises of every engine."""

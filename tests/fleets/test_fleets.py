@@ -1,0 +1,361 @@
+"""What a fleet promises, of every engine: each task one outcome, and nothing that outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import triocept
+from tests.fleets import work
+from triocept.errors import FleetLost, RemoteError
+from triocept.fleets import Engine, Error, Fleet, InProcess, Lost, Processes, Result, Value, open_fleet
+
+ENGINES: list[Callable[[], Engine]] = [lambda: InProcess(4), lambda: Processes(2, slots_per_worker=2)]
+every_engine = pytest.mark.parametrize("make", ENGINES, ids=["in_process", "processes"])
+
+
+async def results_of(fleet: Fleet, function: Any, tasks: Any, **options: Any) -> list[Result[Any, Any]]:
+    async with fleet.map(function, tasks, **options) as results:
+        return [result async for result in results]
+
+
+@pytest.fixture
+async def bounded() -> AsyncIterator[None]:
+    with trio.fail_after(60):
+        yield
+
+
+pytestmark = pytest.mark.usefixtures("bounded")
+
+
+@every_engine
+async def test_each_task_has_one_outcome(make: Callable[[], Engine]) -> None:
+    async with open_fleet(make()) as fleet:
+        results = await results_of(fleet, work.double, range(50))
+    assert sorted(result.number for result in results) == list(range(50))
+    assert {result.task: result.value for result in results} == {n: 2 * n for n in range(50)}
+    assert {result.attempt for result in results} == {1}
+
+
+@every_engine
+async def test_in_order_they_come_as_they_were_given(make: Callable[[], Engine]) -> None:
+    async with open_fleet(make()) as fleet:
+        results = await results_of(fleet, work.double, range(50), ordered=True)
+    assert [result.task for result in results] == list(range(50))
+
+
+@every_engine
+async def test_a_real_agent_runs_in_a_worker_and_its_trace_comes_back(make: Callable[[], Engine]) -> None:
+    async with open_fleet(make()) as fleet:
+        results = await results_of(fleet, work.run_agent, ["a", "b", "c"])
+    assert {result.task: result.value for result in results} == {t: f"heard {t}" for t in "abc"}
+    for result in results:
+        (trace,) = result.traces
+        assert trace.sealed
+        assert trace[0].response is not None
+        assert trace[0].response.text == f"heard {result.task}"
+
+
+@every_engine
+async def test_an_error_is_an_outcome_of_its_own_class(make: Callable[[], Engine]) -> None:
+    async with open_fleet(make()) as fleet:
+        found = {
+            r.task: r for r in await results_of(fleet, work.raise_for, ["odd", "refusal", "fine", "group"])
+        }
+    odd, refusal, group = (found[name].outcome for name in ("odd", "refusal", "group"))
+    assert isinstance(odd, Error)
+    assert isinstance(odd.error, work.Odd)
+    assert (odd.error.number, odd.error.why) == (3, "it is")
+    assert 'raise Odd(3, "it is")' in odd.traceback
+    assert isinstance(refusal, Error)
+    assert isinstance(refusal.error, triocept.Refusal)
+    assert (refusal.error.status, refusal.error.retry_after) == (429, 2)
+    assert isinstance(group, Error)
+    assert isinstance(group.error, ExceptionGroup)
+    assert found["fine"].outcome == Value("fine with fine")
+    with pytest.raises(work.Odd):
+        found["odd"].value  # noqa: B018
+
+
+@every_engine
+async def test_an_exit_is_an_outcome_too_and_ends_nobody(make: Callable[[], Engine]) -> None:
+    async with open_fleet(make()) as fleet:
+        (result, *rest) = await results_of(fleet, work.raise_for, ["exit", "a", "b"], ordered=True)
+    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome.error, SystemExit)
+    assert [each.value for each in rest] == ["fine with a", "fine with b"]
+
+
+async def test_an_error_that_cannot_cross_says_its_class_and_text() -> None:
+    async with open_fleet(Processes(1)) as fleet:
+        (result,) = await results_of(fleet, work.raise_for, ["unpicklable"])
+    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome.error, RemoteError)
+    assert str(result.outcome.error) == "tests.fleets.work.Unpicklable: nobody sees my lock"
+
+
+async def test_a_result_that_cannot_cross_is_an_error_of_its_task() -> None:
+    async with open_fleet(Processes(1)) as fleet:
+        (result,) = await results_of(fleet, work.give_lock, ["a"])
+    assert isinstance(result.outcome, Error)
+    assert "what the function returned cannot be sent" in str(result.outcome.error)
+    assert result.attempt == 1
+
+
+async def test_a_function_or_a_worker_that_cannot_cross_is_said_at_once() -> None:
+    lock = threading.Lock()
+
+    async def locked(worker: object, task: object, *, attempt: int) -> None:
+        lock.acquire()
+
+    async with open_fleet(Processes(1)) as fleet:
+        with pytest.raises(TypeError, match=r"the function .*locked cannot be sent to another process"):
+            fleet.map(locked, [1])
+    with pytest.raises(TypeError, match="worker cannot be sent"):
+        async with open_fleet(Processes(1), worker=lambda: lock):  # type: ignore[arg-type,return-value]
+            raise AssertionError
+
+
+async def test_a_task_that_cannot_cross_is_its_own_error() -> None:
+    async with open_fleet(Processes(1)) as fleet:
+        results = await results_of(fleet, work.double, [1, threading.Lock(), 3], ordered=True)
+    assert [type(result.outcome) for result in results] == [Value, Error, Value]
+
+
+async def test_a_function_with_other_arguments_is_said_at_once() -> None:
+    async def other(task: object) -> None:
+        pass
+
+    async with open_fleet() as fleet:
+        with pytest.raises(TypeError, match=r"is to be called as `await .*other\(worker, task, attempt=1\)`"):
+            fleet.map(other, [1])  # type: ignore[arg-type]
+
+
+@every_engine
+async def test_what_a_worker_opens_is_opened_once_and_given_to_each_call(make: Callable[[], Engine]) -> None:
+    async with open_fleet(make(), worker=work.open_bench) as fleet:
+        results = await results_of(fleet, work.count_calls, range(20))
+    pids = {result.value[0] for result in results}
+    for pid in pids:
+        counts = sorted(result.value[1] for result in results if result.value[0] == pid)
+        assert counts == list(range(1, len(counts) + 1))
+
+
+@every_engine
+async def test_a_worker_that_cannot_be_opened_raises_its_own_error(make: Callable[[], Engine]) -> None:
+    with pytest.raises(work.Odd, match="7 is odd") as caught:
+        async with open_fleet(make(), worker=work.open_nothing):
+            raise AssertionError
+    assert caught.value.why == "there is no such bench"
+
+
+async def note_appears(note: Path) -> None:
+    while not note.exists():
+        await trio.sleep(0.01)
+
+
+@every_engine
+async def test_leaving_a_map_cancels_what_is_in_flight_before_it_returns(
+    make: Callable[[], Engine], tmp_path: Path
+) -> None:
+    notes = [tmp_path / name for name in "abc"]
+    async with open_fleet(make()) as fleet:
+        async with fleet.map(work.note_and_wait, map(str, notes)):
+            for note in notes:
+                await note_appears(note)
+        assert not any(note.exists() for note in notes)
+        assert [r.value for r in await results_of(fleet, work.double, [1])] == [2], "the workers live on"
+
+
+@every_engine
+async def test_a_cancelled_map_ends_its_calls(make: Callable[[], Engine], tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    async with open_fleet(make()) as fleet:
+        with trio.CancelScope() as scope:
+            async with fleet.map(work.note_and_wait, [str(note)]) as results:
+                await note_appears(note)
+                scope.cancel()
+                await anext(results)
+        assert scope.cancelled_caught
+        assert not note.exists()
+
+
+@every_engine
+async def test_the_bodys_own_error_leaves_bare(make: Callable[[], Engine], tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    with pytest.raises(KeyError, match="mine"):
+        async with open_fleet(make()) as fleet, fleet.map(work.note_and_wait, [str(note)]):
+            await note_appears(note)
+            raise KeyError("mine")
+    assert not note.exists()
+
+
+@every_engine
+async def test_a_task_is_pulled_when_there_is_a_slot_for_it(
+    make: Callable[[], Engine], tmp_path: Path
+) -> None:
+    pulled: list[int] = []
+
+    async def tasks() -> AsyncIterator[str]:
+        for number in range(1000):
+            pulled.append(number)
+            yield str(tmp_path / str(number))
+
+    async with open_fleet(make()) as fleet, fleet.map(work.note_and_wait, tasks()):
+        for number in range(4):
+            await note_appears(tmp_path / str(number))
+    assert pulled == list(range(4))
+
+
+@every_engine
+async def test_who_reads_slowly_slows_the_tasks_down(make: Callable[[], Engine]) -> None:
+    pulled: list[int] = []
+
+    def tasks() -> Any:
+        for number in range(100):
+            pulled.append(number)
+            yield number
+
+    async with open_fleet(make()) as fleet, fleet.map(work.double, tasks()) as results:
+        for read in range(1, 20):
+            await anext(results)
+            assert len(pulled) <= read + 4
+
+
+@every_engine
+async def test_an_error_of_the_tasks_comes_after_the_outcomes_of_those_before(
+    make: Callable[[], Engine],
+) -> None:
+    def tasks() -> Any:
+        yield 1
+        yield 2
+        raise LookupError("no more tasks here")
+
+    seen = []
+    async with open_fleet(make()) as fleet:
+        with pytest.raises(LookupError, match="no more tasks here"):
+            async with fleet.map(work.double, tasks()) as results:
+                async for result in results:
+                    seen.append(result.value)  # noqa: PERF401 - those before the error, too
+    assert sorted(seen) == [2, 4]
+
+
+@every_engine
+async def test_an_error_is_tried_again_if_it_is_asked_for(make: Callable[[], Engine]) -> None:
+    async with open_fleet(make()) as fleet:
+        (result,) = await results_of(
+            fleet, work.fail_first, ["a"], retry_if=lambda error: isinstance(error, ConnectionError)
+        )
+        (given_up,) = await results_of(fleet, work.raise_for, ["odd"], retry_if=lambda error: True)
+    assert (result.value, result.attempt) == (3, 3)
+    assert isinstance(given_up.outcome, Error)
+    assert given_up.attempt == 3
+
+
+@every_engine
+async def test_two_maps_share_the_slots_and_the_higher_priority_goes_first(
+    make: Callable[[], Engine],
+) -> None:
+    order: list[str] = []
+
+    async def run(fleet: Fleet, name: str, priority: int) -> None:
+        async with fleet.map(work.double, range(20), priority=priority) as results:
+            async for _ in results:
+                order.append(name)  # noqa: PERF401 - as they come
+
+    async with open_fleet(make()) as fleet, trio.open_nursery() as nursery:
+        nursery.start_soon(run, fleet, "low", 0)
+        nursery.start_soon(run, fleet, "high", 1)
+    assert sorted(order) == ["high"] * 20 + ["low"] * 20
+    assert order.index("low", 8) > 8
+
+
+async def test_a_worker_that_dies_costs_its_tasks_an_attempt_and_no_more(tmp_path: Path) -> None:
+    tasks = [(str(tmp_path), number) for number in range(30)]
+    async with open_fleet(Processes(2, slots_per_worker=4)) as fleet:
+        results = await results_of(fleet, work.die_once, tasks)
+        assert len(fleet.workers) >= 1
+    assert sorted(result.value for result in results) == list(range(30))
+    again = {result.value for result in results if result.attempt == 2}
+    assert 3 in again
+    assert len(again) <= 4, "only those that it had"
+    ran = [path.name.split("-")[:2] for path in tmp_path.iterdir()]
+    assert {int(number) for number, attempt in ran if attempt == "2"} == again
+
+
+async def test_a_task_that_kills_each_of_its_workers_is_lost_and_others_are_not() -> None:
+    async with open_fleet(Processes(1, slots_per_worker=1), retries=1) as fleet:
+        (result,) = await results_of(fleet, work.die, ["a"])
+        (fine,) = await results_of(fleet, work.double, [4])
+    assert isinstance(result.outcome, Lost)
+    assert "SIGKILL" in result.outcome.reason
+    assert (result.attempt, fine.value) == (2, 8)
+    with pytest.raises(triocept.fleets.WorkerLost, match="SIGKILL"):
+        result.value  # noqa: B018
+
+
+async def test_where_no_worker_is_left_the_map_says_which_tasks_have_no_outcome() -> None:
+    async with open_fleet(Processes(1, slots_per_worker=1), retries=10) as fleet:
+        with pytest.raises(FleetLost, match="no worker is left; unfinished: 1") as caught:
+            await results_of(fleet, work.die, ["a", "b"])
+        assert caught.value.unfinished == ("a",)
+        with pytest.raises(FleetLost):
+            await results_of(fleet, work.double, [1])
+
+
+async def test_a_worker_that_hangs_is_killed_and_its_tasks_run_again(tmp_path: Path) -> None:
+    async with open_fleet(Processes(1, slots_per_worker=2, hung_after=1.0)) as fleet:
+        results = await results_of(fleet, work.hang, [str(tmp_path / "hung"), ""])
+    assert {result.task: result.value for result in results} == {
+        str(tmp_path / "hung"): "attempt 2",
+        "": results[[r.task for r in results].index("")].value,
+    }
+
+
+async def test_a_call_that_does_not_end_when_it_is_cancelled_costs_its_worker_its_life(
+    tmp_path: Path,
+) -> None:
+    note = tmp_path / "hung"
+    async with open_fleet(Processes(1, slots_per_worker=2, hung_after=None), grace=0.5) as fleet:
+        with trio.move_on_after(20) as limit:
+            async with fleet.map(work.hang, [str(note)]):
+                await note_appears(note)
+        assert not limit.cancelled_caught
+        assert [r.value for r in await results_of(fleet, work.double, [1])] == [2]
+
+
+async def test_a_fleet_grows_and_shrinks() -> None:
+    async with open_fleet(Processes(1, slots_per_worker=2)) as fleet:
+        await fleet.resize(3)
+        assert len(fleet.workers) == 3
+        await fleet.resize(1)
+        assert len(fleet.workers) == 1
+        assert len(await results_of(fleet, work.double, range(10))) == 10
+
+
+async def test_a_fleet_that_was_left_runs_nothing() -> None:
+    async with open_fleet() as fleet:
+        pass
+    with pytest.raises(RuntimeError, match="the fleet is closed"):
+        fleet.map(work.double, [1])
+
+
+async def test_no_worker_outlives_its_fleet() -> None:
+    async with open_fleet(Processes(2), worker=work.open_bench) as fleet:
+        pids = {r.value[0] for r in await results_of(fleet, work.count_calls, range(40))}
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_an_agent_in_a_worker_can_be_interrupted_and_is_as_nice_as_the_driver() -> None:
+    async with open_fleet(Processes(1)) as fleet:
+        (result,) = await results_of(fleet, work.signals, [0])
+    assert result.value == f"{signal.default_int_handler!r} set() {os.nice(0)}"

@@ -1,0 +1,147 @@
+"""What the workers of these tests do: importable, as a user's functions are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from triocept import Endpoint, Exchange, Refusal, serve_endpoint
+
+AGENT = """
+import json, os, sys, urllib.request
+request = urllib.request.Request(
+    os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+    json.dumps({"model": "m", "messages": [{"role": "user", "content": sys.argv[1]}]}).encode(),
+    {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
+)
+print(json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"])
+"""
+"""A real agent process, of one call."""
+
+
+async def answer(exchange: Exchange) -> None:
+    assert exchange.request.last is not None
+    await exchange.respond(f"heard {exchange.request.last.text}")
+
+
+async def double(worker: object, task: int, *, attempt: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return 2 * task
+
+
+async def run_agent(worker: Endpoint, task: str, *, attempt: int) -> str:
+    async with worker.open_rollout(answer) as rollout:
+        result = await rollout.run_agent([sys.executable, "-S", "-c", AGENT, task])
+    return result.stdout_text.strip()
+
+
+class Odd(Exception):
+    """An error with more to it than its text."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"{number} is odd")
+        self.number = number
+        self.why = why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Odd, (self.number, self.why)
+
+
+class Unpicklable(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+async def raise_for(worker: object, task: object, *, attempt: int) -> str:
+    match task:
+        case "odd":
+            raise Odd(3, "it is")
+        case "refusal":
+            raise Refusal(429, "slower", retry_after=2)
+        case "unpicklable":
+            raise Unpicklable("nobody sees my lock")
+        case "exit":
+            sys.exit("enough")
+        case "group":
+            raise ExceptionGroup("two", [ValueError("one"), Odd(5, "so")])
+    return f"fine with {task}"
+
+
+async def give_lock(worker: object, task: object, *, attempt: int) -> object:
+    return threading.Lock()
+
+
+async def note_and_wait(worker: object, task: str, *, attempt: int) -> None:
+    """Say that it runs, and that it does no more, by a file."""
+    note = Path(task)
+    note.write_text(str(os.getpid()))
+    try:
+        await trio.sleep_forever()
+    finally:
+        note.unlink()
+
+
+async def hang(worker: object, task: str, *, attempt: int) -> str:
+    """Block the loop, once: whoever comes again finds the file."""
+    if task and not Path(task).exists():
+        Path(task).write_text("")
+        time.sleep(60)
+    await trio.lowlevel.checkpoint()
+    return f"attempt {attempt}"
+
+
+async def die_once(worker: object, task: tuple[str, int], *, attempt: int) -> int:
+    """Kill the worker in the first attempt at the task of number 3."""
+    folder, number = task
+    (Path(folder) / f"{number}-{attempt}-{os.getpid()}").write_text("")
+    if number == 3 and attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    await trio.sleep(0.02)
+    return number
+
+
+async def die(worker: object, task: object, *, attempt: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def fail_first(worker: object, task: object, *, attempt: int) -> int:
+    if attempt < 3:
+        raise ConnectionError("not yet")
+    return attempt
+
+
+@asynccontextmanager
+async def open_bench() -> AsyncIterator[dict[str, Any]]:
+    """What a worker opens once."""
+    async with serve_endpoint() as endpoint:
+        yield {"endpoint": endpoint, "pid": os.getpid(), "calls": []}
+
+
+async def count_calls(worker: dict[str, Any], task: int, *, attempt: int) -> tuple[int, int]:
+    await trio.lowlevel.checkpoint()
+    worker["calls"].append(task)
+    return worker["pid"], len(worker["calls"])
+
+
+@asynccontextmanager
+async def open_nothing() -> AsyncIterator[None]:
+    raise Odd(7, "there is no such bench")
+    yield
+
+
+async def signals(worker: Endpoint, task: object, *, attempt: int) -> str:
+    """What an agent of a worker has inherited: whether SIGINT is blocked or ignored, and how nice it is."""
+    say = "import signal, os; print(signal.getsignal(2), signal.pthread_sigmask(signal.SIG_BLOCK, ()), os.nice(0))"
+    async with worker.open_rollout(answer) as rollout:
+        result = await rollout.run_agent([sys.executable, "-c", say])
+    return result.stdout_text.strip()

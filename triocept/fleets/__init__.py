@@ -1,0 +1,48 @@
+"""Many rollouts: on one machine's cores, or on many machines.
+
+A fleet runs one function of yours for each task, so many at once as its workers have slots::
+
+    async def solve(worker, task, *, attempt):              # importable; runs in a worker, beside others
+        async with worker.open_rollout(answer) as rollout:
+            result = await rollout.run_agent(["claude", "-p", task["prompt"]])
+        return result.returncode
+
+    async with open_fleet(Processes(4, slots_per_worker=64)) as fleet:
+        async with fleet.map(solve, tasks) as results:
+            async for result in results:
+                print(result.task, result.outcome, result.traces)
+
+* `fleet`: `open_fleet`, and what it gives. `mapping`: one function over many tasks. `slots`: which call runs where.
+* `outcomes`: what became of a task.
+* `engine`: what runs workers; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and `frames`.
+* `site`: the inside of a worker, whatever runs it. `packing`: how functions, tasks and results get there and back.
+"""
+
+from .engine import Engine, FleetWorker, WorkerLost
+from .fleet import Fleet, open_fleet
+from .in_process import InProcess
+from .mapping import Results, RetryIf, RolloutFunction
+from .outcomes import Error, Lost, Outcome, Result, Value
+from .packing import Packing
+from .processes import Processes
+from .site import OpenWorker
+
+__all__ = [
+    "Engine",
+    "Error",
+    "Fleet",
+    "FleetWorker",
+    "InProcess",
+    "Lost",
+    "OpenWorker",
+    "Outcome",
+    "Packing",
+    "Processes",
+    "Result",
+    "Results",
+    "RetryIf",
+    "RolloutFunction",
+    "Value",
+    "WorkerLost",
+    "open_fleet",
+]

@@ -1,0 +1,90 @@
+"""What runs the workers of a fleet: the few things that an engine has to be able to do.
+
+Bytes go in, bytes come out: how they are made is its `packing`. A fleet starts, replaces and ends workers; an engine
+only knows how one is run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+
+from ..errors import TrioceptError
+from .packing import Packing
+
+__all__ = ["Engine", "FleetWorker", "WorkerLost"]
+
+
+class WorkerLost(TrioceptError):
+    """A worker died, or was killed because it did not answer, while something was asked of it.
+
+    Attributes:
+        worker: its name.
+        reason: what is known of it.
+    """
+
+    def __init__(self, worker: str, reason: str) -> None:
+        super().__init__(f"{worker}: {reason}")
+        self.worker = worker
+        self.reason = reason
+
+
+class FleetWorker(ABC):
+    """One worker that runs: a process, an actor, or a part of this program."""
+
+    name: str
+    """For people: `process 3 (pid 4711)`."""
+
+    @abstractmethod
+    async def call(self, job: bytes) -> bytes:
+        """Run a job to its end, beside others; give its packed answer.
+
+        Raises:
+            WorkerLost: it died meanwhile, or was dead.
+
+        Cancellation: the job is cancelled in the worker, and its end waited for, at most the fleet's grace. A worker
+        that does not manage that hangs, and is killed.
+        """
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether it can be asked, as far as is known."""
+
+    @abstractmethod
+    async def wait_lost(self) -> None:
+        """Return when it has died by itself, or was killed."""
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """End it at once, whatever it does. Its calls end with `WorkerLost`. Never waits long."""
+
+
+class Engine(ABC):
+    """Where workers run."""
+
+    @property
+    @abstractmethod
+    def packing(self) -> Packing:
+        """How values get into its workers and back."""
+
+    workers: int
+    """How many a fleet begins with."""
+    slots_per_worker: int
+    """How many calls one worker has at once."""
+
+    @abstractmethod
+    def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
+        """Start one worker, and give it when it is ready.
+
+        Args:
+            name: for people.
+            setup: the packed function that opens what the worker gives to each call.
+            grace: seconds that it has for its end, and a cancelled call for its own.
+
+        Raises:
+            BaseException: what `setup` raised, in the class that it was raised in.
+            WorkerLost: it died before it was ready.
+
+        Closing: the worker ends in order, within `grace`, or is killed. Never raises because it is dead.
+        """

@@ -1,0 +1,295 @@
+"""A fleet: its workers, which it starts, replaces and ends, and the maps that run on them.
+
+Rules:
+
+1. No worker outlives the block, and no call outlives its map.
+2. A worker that dies is replaced; one that cannot be started again is not. When none is left, and none is coming, every
+   map says so.
+3. What the first start of a worker raises, `open_fleet` raises: bare.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar, final
+
+import trio
+
+from .._checks import check_bool, check_count, check_number, check_type, described, takes
+from .._contexts import shown_context
+from .._failures import keeping, keeping_each, raise_all
+from .._rollout.event_loop import check_loop
+from .engine import Engine, FleetWorker, WorkerLost
+from .in_process import InProcess
+from .mapping import Mapping, Results, RetryIf, RolloutFunction
+from .site import OpenWorker
+from .slots import Slots
+
+__all__ = ["Fleet", "open_fleet"]
+
+Task = TypeVar("Task")
+T = TypeVar("T")
+
+log = logging.getLogger("triocept.fleet")
+
+FRESH = 10.0
+"""Seconds: a worker that dies sooner, again and again, is not replaced for ever."""
+EARLY_DEATHS = 3
+"""How many such deaths one worker's place has."""
+
+
+@shown_context
+async def open_fleet(
+    engine: Engine | None = None,
+    *,
+    worker: OpenWorker | None = None,
+    retries: int = 2,
+    grace: float = 20.0,
+) -> AsyncIterator[Fleet]:
+    """Workers, ready: `async with open_fleet(Processes(4)) as fleet`.
+
+    Args:
+        engine: where they run. None: `InProcess()`.
+        worker: a function that opens, once in each worker, what every call there is given: an async context manager (an
+            upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None:
+            `serve_endpoint`.
+        retries: how often a task is tried again when its worker died (or `retry_if` says so).
+        grace: seconds that a worker has for its end, and a cancelled call for its own; whoever needs longer hangs, and
+            is killed. An agent that ignores SIGTERM takes 5.
+
+    Raises:
+        BaseException: what `worker` raised where it was opened, in its own class.
+        WorkerLost: a worker died before it was ready.
+        TypeError: `worker` cannot be sent to where the workers are.
+
+    Cancellation, closing: ends every worker in order, in parallel, within `grace`; those that hang are killed.
+    """
+    check_loop("open_fleet")
+    engine = InProcess() if engine is None else engine
+    check_type("engine", engine, Engine, "an engine", "Processes(4)")
+    check_count("retries", retries)
+    check_number("grace", grace, positive=True)
+    if worker is not None and not takes(worker, 0):
+        raise TypeError(
+            f"worker is a function that opens a context, without arguments, not {described(worker)}"
+        )
+    setup = engine.packing.pack(worker, "worker", keep=True)
+    errors: list[BaseException] = []
+    with keeping_each(errors):
+        async with trio.open_nursery() as nursery:
+            fleet = Fleet(engine, setup, retries, grace, nursery)
+            with keeping(errors):
+                await fleet._start()
+                try:
+                    yield fleet
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await fleet._close()
+            nursery.cancel_scope.cancel()
+    raise_all(errors)
+
+
+@final
+class Fleet:
+    """Workers that run. Made by `open_fleet` only."""
+
+    def __init__(
+        self, engine: Engine, setup: bytes, retries: int, grace: float, nursery: trio.Nursery
+    ) -> None:
+        self._engine = engine
+        self._setup = setup
+        self._retries = retries
+        self._grace = grace
+        self._nursery = nursery
+        self._slots = Slots(engine.slots_per_worker, 0)
+        self._crew: list[_Place] = []
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Fleet of {self._engine!r}: {len(self._slots.workers)} workers>"
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The names of those that live."""
+        return tuple(worker.name for worker in self._slots.workers)
+
+    @asynccontextmanager
+    async def _mapped(self, mapping: Mapping[Task, T]) -> AsyncIterator[Results[Task, T]]:
+        errors: list[BaseException] = []
+        with keeping_each(errors):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mapping.run)
+                with keeping(errors):
+                    yield Results(mapping)
+                nursery.cancel_scope.cancel()
+        raise_all(errors)
+
+    def map(
+        self,
+        function: RolloutFunction[Task, T],
+        tasks: Iterable[Task] | AsyncIterable[Task],
+        *,
+        ordered: bool = False,
+        retry_if: RetryIf | None = None,
+        priority: int = 0,
+    ) -> AbstractAsyncContextManager[Results[Task, T]]:
+        """Run `function` for each task: `async with fleet.map(solve, tasks) as results: async for result in results`.
+
+        Args:
+            function: `async (worker, task, *, attempt) -> T`; see `RolloutFunction`.
+            tasks: pulled one by one, as slots get free; may be endless, and async.
+            ordered: whether the outcomes come in the order of the tasks; else as they come.
+            retry_if: whether an exception of the function is tried again (`retries` of the fleet bound that too).
+            priority: which of several maps of this fleet gets a slot first: the higher one.
+
+        Raises:
+            TypeError: the function takes other arguments, or cannot be sent.
+
+        Leaving the block, or its cancellation, cancels what is in flight, and returns when that has ended: agents
+        included, or at most the fleet's grace later, when a worker that does not manage that is killed.
+        """
+        if self._closed:
+            raise RuntimeError("the fleet is closed: its block has been left")
+        _check_function(function)
+        if not isinstance(tasks, (Iterable, AsyncIterable)):
+            raise TypeError(f"tasks are an iterable, not {described(tasks)}")
+        check_bool("ordered", ordered)
+        packing = self._engine.packing
+        mapping: Mapping[Task, T] = Mapping(
+            packing.pack(function, f"the function {_name(function)}", keep=True),
+            tasks,
+            self._slots,
+            packing,
+            ordered=ordered,
+            retries=self._retries,
+            retry_if=retry_if,
+            priority=priority,
+        )
+        return self._mapped(mapping)
+
+    async def resize(self, workers: int) -> None:
+        """Have so many workers. New ones are ready when this returns; those that go end what they do first.
+
+        Raises: as `open_fleet`, of a worker that cannot be started.
+        """
+        check_count("workers", workers, least=1)
+        wanted = [place for place in self._crew if not place.leaving]
+        for place in wanted[workers:]:
+            place.leave()
+        await self._hire(workers - len(wanted))
+
+    async def _start(self) -> None:
+        await self._hire(self._engine.workers)
+
+    async def _hire(self, count: int) -> None:
+        errors: list[BaseException] = []
+        with keeping_each(errors):
+            async with trio.open_nursery() as nursery:
+                for _ in range(count):
+                    place = _Place(
+                        self._engine, f"worker {len(self._crew)}", self._setup, self._grace, self._slots
+                    )
+                    self._crew.append(place)
+                    nursery.start_soon(self._nursery.start, place.run)
+        raise_all(errors[:1])  # several that could not be opened at once failed for one reason
+
+    async def _close(self) -> None:
+        self._closed = True
+        async with trio.open_nursery() as nursery:
+            for place in self._crew:
+                nursery.start_soon(place.close)
+
+
+class _Place:
+    """A worker's place in the fleet: who has it dies, and another one gets it."""
+
+    def __init__(self, engine: Engine, name: str, setup: bytes, grace: float, slots: Slots) -> None:
+        self._engine = engine
+        self._name = name
+        self._setup = setup
+        self._grace = grace
+        self._slots = slots
+        self._worker: FleetWorker | None = None
+        self._scope = trio.CancelScope(shield=True)
+        self._over = trio.Event()
+        self.leaving = False
+
+    def leave(self) -> None:
+        """Take no more calls; end when the last one has."""
+        self.leaving = True
+        if self._worker is not None:
+            self._slots.remove(self._worker, coming=False)
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Have a worker, and another one when that has died. In its own time: who is cancelled cancels calls."""
+        try:
+            with self._scope:
+                await self._keep(task_status)
+        finally:
+            self._over.set()
+
+    async def _keep(self, task_status: trio.TaskStatus[None]) -> None:
+        early = 0
+        started = False
+        self._slots.expect()
+        while True:
+            try:
+                async with self._engine.open_worker(self._name, self._setup, self._grace) as worker:
+                    if not started:
+                        started = True
+                        task_status.started()
+                    since = trio.current_time()
+                    await self._employ(worker)
+            except Exception as exc:
+                if not started:
+                    self._slots.give_up(exc)
+                    raise
+                log.error("%s cannot be started again: %s", self._name, exc)  # noqa: TRY400 - the maps raise it
+                self._slots.give_up(exc)
+                return
+            if self.leaving:
+                return
+            early = early + 1 if trio.current_time() - since < FRESH else 0
+            if early >= EARLY_DEATHS:
+                why = WorkerLost(self._name, f"it died {early} times within {FRESH:g} s of its start")
+                log.error("%s; it is not replaced", why)
+                self._slots.give_up(why)
+                return
+
+    async def _employ(self, worker: FleetWorker) -> None:
+        """Give it calls until it dies, or has done the last of them."""
+        self._worker = worker
+        self._slots.add(worker)
+        try:
+            await worker.wait_lost()
+            log.warning("%s was lost", worker.name)
+        finally:
+            self._worker = None
+            if not self.leaving:
+                self._slots.remove(worker, coming=True)
+
+    async def close(self) -> None:
+        """End it now."""
+        self.leaving = True
+        self._scope.cancel()
+        await self._over.wait()
+
+
+def _check_function(function: object) -> None:
+    if not callable(function):
+        raise TypeError(f"a map runs a function, not {described(function)}")
+    try:
+        inspect.signature(function).bind(None, None, attempt=1)
+    except TypeError as exc:
+        raise TypeError(
+            f"{_name(function)} is to be called as `await {_name(function)}(worker, task, attempt=1)`: {exc}"
+        ) from None
+    except ValueError:  # written in C, perhaps
+        pass
+
+
+def _name(function: object) -> str:
+    return str(getattr(function, "__qualname__", function))

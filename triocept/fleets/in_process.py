@@ -1,0 +1,72 @@
+"""Workers that are parts of this program: one loop, one core, no process between; tasks and results are not copied."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import final
+
+import trio
+
+from .._checks import check_count
+from .engine import Engine, FleetWorker
+from .packing import ByReference, Packing
+from .site import Site, open_site
+
+__all__ = ["InProcess"]
+
+
+@final
+class InProcess(Engine):
+    """One worker in this loop. Rollouts wait for their agents most of the time: it serves hundreds.
+
+    Args:
+        slots: how many calls it has at once.
+    """
+
+    def __init__(self, slots: int = 32) -> None:
+        check_count("slots", slots, least=1)
+        self._packing = ByReference()
+        self.workers = 1
+        self.slots_per_worker = slots
+
+    @property
+    def packing(self) -> Packing:
+        return self._packing
+
+    def __repr__(self) -> str:
+        return f"InProcess({self.slots_per_worker})"
+
+    def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
+        return _open(name, setup, self._packing)
+
+
+@asynccontextmanager
+async def _open(name: str, setup: bytes, packing: ByReference) -> AsyncIterator[FleetWorker]:
+    async with open_site(setup, packing) as site:
+        worker = _Here(name, site)
+        try:
+            yield worker
+        finally:
+            worker.over = True
+
+
+@final
+class _Here(FleetWorker):
+    def __init__(self, name: str, site: Site) -> None:
+        self.name = name
+        self.over = False
+        self._site = site
+
+    @property
+    def alive(self) -> bool:
+        return not self.over
+
+    async def call(self, job: bytes) -> bytes:
+        return await self._site.call(job)
+
+    async def wait_lost(self) -> None:
+        await trio.sleep_forever()
+
+    async def kill(self) -> None:
+        await trio.lowlevel.checkpoint()

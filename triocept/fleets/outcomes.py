@@ -1,0 +1,77 @@
+"""What became of a task: its outcome, and all that is known beside it."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from .._trace.trace import Trace
+
+__all__ = ["Error", "Lost", "Outcome", "Result", "Value"]
+
+Task = TypeVar("Task")
+T = TypeVar("T")
+
+
+class Value(msgspec.Struct, Generic[T], frozen=True):
+    """The function returned."""
+
+    value: T
+
+
+class Error(msgspec.Struct, frozen=True):
+    """The function raised, for good."""
+
+    error: BaseException
+    """Of its own class, with its attributes; a `RemoteError` where it cannot cross to this process."""
+    traceback: str = ""
+    """Where it was raised, as Python prints it there."""
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The worker died or hung, each time that the task was tried."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Value[T] | Error | Lost
+
+
+class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
+    """A task that has its outcome."""
+
+    task: Task
+    """As it was given."""
+    number: int
+    """Its place among the tasks, from 0."""
+    attempt: int
+    """Which try this outcome is of, from 1: a worker that dies costs one, and so does a retried error."""
+    worker: str
+    """Who ran it last."""
+    outcome: Outcome[T]
+    traces: tuple[Trace, ...] = ()
+    """Of the rollouts that the function opened, sealed or not, in the order of their opening. Of earlier attempts
+    nothing is here: what they recorded is in the file of their recorder, unsealed where the worker died."""
+
+    @property
+    def value(self) -> T:
+        """What the function returned.
+
+        Raises:
+            BaseException: what it raised instead.
+            WorkerLost: no worker lived to run it to its end.
+        """
+        match self.outcome:
+            case Value(value=value):
+                return value
+            case Error(error=error):
+                raise error
+            case Lost(reason=reason):
+                from .engine import WorkerLost  # which is above
+
+                raise WorkerLost(self.worker, reason)
+
+    def __repr__(self) -> str:
+        outcome = type(self.outcome).__name__
+        return f"<Result {self.number}: {outcome} by {self.worker}, attempt {self.attempt}, {len(self.traces)} traces>"

@@ -1,0 +1,120 @@
+"""How functions, tasks, results and errors get into a worker and back.
+
+Rules:
+
+1. What cannot be packed is said where it is given, with what it is.
+2. An error comes back in its own class with its attributes; one that cannot comes as a `RemoteError` that says its
+   class and text.
+3. A trace is pickled whole: its messages and tools stay shared.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from itertools import count
+from typing import Any, Protocol
+
+import msgspec
+
+from .._trace.trace import Trace
+from ..errors import RemoteError
+
+__all__ = ["Answer", "ByReference", "Failure", "Job", "Packing", "Pickled", "failure_of"]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One call of a function."""
+
+    function: bytes
+    """Packed once for all tasks of a map."""
+    task: Any
+    attempt: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a job."""
+
+    value: Any = None
+    failure: Failure | None = None
+    traces: tuple[Trace, ...] = ()
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An exception of the function."""
+
+    error: BaseException
+    traceback: str
+
+
+class Packing(Protocol):
+    """Values to bytes and back."""
+
+    def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
+        """Bytes that `unpack` makes `value` of.
+
+        Args:
+            value: anything.
+            what: what it is, for the error.
+            keep: whether it will be unpacked more than once.
+
+        Raises:
+            TypeError: it cannot cross.
+        """
+
+    def unpack(self, data: bytes) -> Any:
+        """The value again."""
+
+
+class Pickled:
+    """Across processes: cloudpickle, which takes functions and classes of `__main__` along."""
+
+    def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
+        import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
+
+        try:
+            data: bytes = cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as exc:  # whatever a `__reduce__` raises
+            raise TypeError(f"{what} cannot be sent to another process: {exc}") from exc
+        return data
+
+    def unpack(self, data: bytes) -> Any:
+        return pickle.loads(data)
+
+
+class ByReference:
+    """Within a process: the value itself."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, object] = {}
+        self._kept: set[bytes] = set()
+        self._numbers = count()
+
+    def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
+        key = b"%d" % next(self._numbers)
+        self._values[key] = value
+        if keep:
+            self._kept.add(key)
+        return key
+
+    def unpack(self, data: bytes) -> Any:
+        return self._values[data] if data in self._kept else self._values.pop(data)
+
+
+def failure_of(error: BaseException, packing: Packing) -> Failure:
+    """An exception, as it can cross."""
+    text = "".join(traceback.format_exception(error))
+    return Failure(_crossing(error, packing), text)
+
+
+def _crossing(error: BaseException, packing: Packing) -> BaseException:
+    if not isinstance(packing, Pickled):
+        return error
+    try:
+        again = packing.unpack(packing.pack(error, "the error"))
+    except Exception:  # it cannot be pickled, or not be made again of what was pickled
+        again = None
+    if type(again) is type(error):
+        return error
+    kind = type(error)
+    return RemoteError(str(error), type=f"{kind.__module__}.{kind.__qualname__}")

@@ -1,0 +1,278 @@
+"""Workers that are subprocesses of this program, on this machine.
+
+Each is a Python of its own with a trio loop of its own; a socket leads there, and the end of a pipe, by which it knows
+that its driver lives. That was measured to be better than multiprocessing's pipes, and than one call a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
+from typing import NoReturn, final
+
+import trio
+
+from .._checks import check_count, check_number
+from .engine import Engine, FleetWorker, WorkerLost
+from .frames import Frame, FrameStream, Kind
+from .packing import Failure, Packing, Pickled
+from .worker_process import Setup
+
+__all__ = ["Processes"]
+
+START_TIMEOUT = 120.0
+"""Seconds; a Python that imports a trainer's packages from a cold network disk takes a minute."""
+PROGRAM = "from triocept.fleets.worker_process import main; main()"
+BURIAL = 1.0
+"""Seconds for the end of a process that has closed its socket."""
+
+
+@final
+class Processes(Engine):
+    """Subprocesses, one core's worth of Python each.
+
+    Args:
+        workers: how many; None: one for each core that this program may use.
+        slots_per_worker: how many calls each has at once.
+        hung_after: seconds after which a worker whose loop does not answer is killed, and its calls run again
+            elsewhere. None: never. A function that computes for longer than that without a checkpoint looks the same.
+
+    A worker imports what this program can (`sys.path` is handed over). Functions, classes and tasks of `__main__` go
+    along by value. Its output goes where this program's does; Ctrl-C in the terminal reaches this program alone.
+    """
+
+    def __init__(
+        self, workers: int | None = None, *, slots_per_worker: int = 32, hung_after: float | None = 120.0
+    ) -> None:
+        if workers is None:
+            workers = (
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            )
+        check_count("workers", workers, least=1)
+        check_count("slots_per_worker", slots_per_worker, least=1)
+        if hung_after is not None:
+            check_number("hung_after", hung_after, positive=True)
+        self._packing = Pickled()
+        self.workers = workers
+        self.slots_per_worker = slots_per_worker
+        self._hung_after = hung_after
+
+    @property
+    def packing(self) -> Packing:
+        return self._packing
+
+    def __repr__(self) -> str:
+        return f"Processes({self.workers}, slots_per_worker={self.slots_per_worker})"
+
+    def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
+        return _open_process(name, setup, grace, self._packing, self._hung_after)
+
+
+@asynccontextmanager
+async def _open_process(
+    name: str, setup: bytes, grace: float, packing: Pickled, hung_after: float | None
+) -> AsyncIterator[FleetWorker]:
+    ours, theirs = socket.socketpair()
+    death, alive = os.pipe()
+    stream = FrameStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    try:
+        try:
+            process = await _start(theirs.fileno(), death)
+        finally:
+            theirs.close()
+            os.close(death)
+        worker = _Process(f"{name} (pid {process.pid})", process, stream, grace)
+        try:
+            frames = stream.frames()
+            await _set_up(worker, stream, frames, setup, packing)
+            async with _served(worker, frames, hung_after):
+                yield worker
+        finally:
+            process.kill()  # one that was never ready; any other has ended
+            with trio.CancelScope(shield=True):
+                await process.wait()
+    finally:
+        os.close(alive)
+        with trio.CancelScope(shield=True):
+            await stream.aclose()
+
+
+async def _start(control: int, death: int) -> trio.Process:
+    with trio.CancelScope(shield=True):  # or nobody has what was started
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", PROGRAM, str(control), str(death)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(control, death),
+            process_group=0,
+        )
+    return process  # noqa: RET504 - a type checker sees no way round the scope
+
+
+async def _set_up(
+    worker: _Process, stream: FrameStream, frames: AsyncIterator[Frame], setup: bytes, packing: Pickled
+) -> None:
+    """Tell a worker what to open, and wait until it has."""
+    stream.put(Kind.SETUP, data=pickle.dumps(Setup(_path(), setup)))
+    try:
+        with trio.fail_after(START_TIMEOUT):
+            await stream.flush()
+            said = await anext(frames, None)
+    except trio.TooSlowError:
+        raise WorkerLost(worker.name, f"it was not ready within {START_TIMEOUT:g} s") from None
+    if said is None:
+        raise WorkerLost(worker.name, "it ended before it was ready; what it said of that is on its stderr")
+    if said.kind is Kind.FAILED:
+        _raise(packing.unpack(said.data))
+
+
+def _path() -> list[str]:
+    """Where this program imports from; what is relative there is so to its working directory, which workers share."""
+    return [os.path.abspath(entry) for entry in sys.path]
+
+
+def _raise(failure: Failure) -> NoReturn:
+    failure.error.add_note(f"raised where a worker opened what its calls get:\n{failure.traceback}")
+    raise failure.error
+
+
+@asynccontextmanager
+async def _served(
+    worker: _Process, frames: AsyncIterator[Frame], hung_after: float | None
+) -> AsyncIterator[None]:
+    """Speak with the worker while the body runs and the worker ends, whoever is cancelled."""
+    service = trio.CancelScope(shield=True)
+
+    async def serve() -> None:
+        with service:
+            await worker.serve(frames, hung_after)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        try:
+            yield
+        finally:
+            try:
+                with trio.CancelScope(shield=True):
+                    await worker.end()
+            finally:
+                service.cancel()
+
+
+class _Call:
+    """A call that waits for its answer."""
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self.answer: bytes | None = None
+        """None: the worker was lost."""
+
+
+@final
+class _Process(FleetWorker):
+    def __init__(self, name: str, process: trio.Process, stream: FrameStream, grace: float) -> None:
+        self.name = name
+        self._process = process
+        self._stream = stream
+        self._grace = grace
+        self._calls: dict[int, _Call] = {}
+        self._numbers = count(1)
+        self._lost = trio.Event()
+        self._why = ""
+        self._heard_at = trio.current_time()
+
+    @property
+    def alive(self) -> bool:
+        return not self._lost.is_set()
+
+    async def call(self, job: bytes) -> bytes:
+        number, call = next(self._numbers), _Call()
+        self._calls[number] = call
+        try:
+            if self.alive:
+                self._stream.put(Kind.CALL, number, job)
+                await call.over.wait()
+        except trio.Cancelled:
+            await self._cancel(number, call)
+            raise
+        finally:
+            del self._calls[number]
+        if call.answer is None:
+            raise WorkerLost(self.name, self._why)
+        return call.answer
+
+    async def _cancel(self, number: int, call: _Call) -> None:
+        """Have a call end, and wait for that; kill a worker that does not manage it."""
+        self._stream.put(Kind.CANCEL, number)
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(self._grace):
+                await call.over.wait()
+            if not call.over.is_set():
+                self._why = f"a call did not end within {self._grace:g} s of its cancellation: it hung, and was killed"
+                await self.kill()
+
+    async def serve(self, frames: AsyncIterator[Frame], hung_after: float | None) -> None:
+        """Speak with it until it is gone."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._stream.write)
+                if hung_after is not None:
+                    nursery.start_soon(self._watch, hung_after)
+                await self._read(frames)
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._bury()
+
+    async def _read(self, frames: AsyncIterator[Frame]) -> None:
+        async for frame in frames:
+            self._heard_at = trio.current_time()
+            if frame.kind is Kind.ANSWER and (call := self._calls.get(frame.call)) is not None:
+                call.answer = frame.data
+                call.over.set()
+
+    async def _bury(self) -> None:
+        """It says no more: see how it ended, and tell those who wait for it."""
+        with trio.move_on_after(BURIAL):
+            await self._process.wait()
+        self._process.kill()  # one that has closed its socket, and goes on, is of no use
+        code = await self._process.wait()
+        how = f"ended with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        self._why = self._why or f"it {how}"
+        self._lost.set()
+        for call in self._calls.values():
+            call.over.set()
+
+    async def _watch(self, hung_after: float) -> None:
+        """Kill it when its loop does not answer."""
+        while True:
+            asked_at = trio.current_time()
+            self._stream.put(Kind.PING)
+            await trio.sleep(hung_after)
+            if self._heard_at < asked_at:
+                self._why = f"its loop did not answer for {hung_after:g} s: it hung, and was killed"
+                await self.kill()
+                return
+
+    async def end(self) -> None:
+        """Let it end in order; kill it if it does not within its grace."""
+        self._stream.put_eof()
+        with trio.move_on_after(self._grace):
+            await self._process.wait()
+        self._process.kill()
+        await self._process.wait()
+
+    async def wait_lost(self) -> None:
+        await self._lost.wait()
+
+    async def kill(self) -> None:
+        self._process.kill()
+        with trio.CancelScope(shield=True):
+            await self._process.wait()
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,111 @@
+"""A worker process: `python -c PROGRAM CONTROL DEATH`, two file descriptors.
+
+Rules:
+
+1. It ends when its driver does, whatever it is doing: its control socket ends, and it cancels all it does; a loop that
+   hangs is ended by a thread that reads the other descriptor, which only the driver's end can end.
+2. Ctrl-C in a terminal is the driver's to handle. SIGINT is caught here and not ignored: what is ignored, an agent
+   inherits.
+3. A call's answer is sent whole, or the process dies.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+import trio
+
+from .frames import Frame, FrameStream, Kind
+from .packing import Pickled, failure_of
+from .site import Site, open_site
+
+__all__ = ["Setup", "main"]
+
+DEATH_GRACE = 1.5
+"""Seconds that a worker whose driver has died gets to end its agents in order, before it is killed: a watcher ends
+them then."""
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What a worker process is told first."""
+
+    path: list[str]
+    """The driver's `sys.path`: what it can import, its workers can."""
+    setup: bytes
+
+
+def main() -> None:
+    """Serve the driver at the other end of the descriptors."""
+    control, death = int(sys.argv[1]), int(sys.argv[2])
+    for descriptor in (control, death):
+        os.set_inheritable(descriptor, False)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    threading.Thread(target=_die_with_driver, args=(death,), daemon=True, name="driver's end").start()
+    trio.run(_serve, socket.socket(fileno=control))
+
+
+def _die_with_driver(descriptor: int) -> None:
+    while os.read(descriptor, 1):
+        pass
+    time.sleep(DEATH_GRACE)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _serve(control: socket.socket) -> None:
+    stream = FrameStream(trio.SocketStream(trio.socket.from_stdlib_socket(control)))
+    frames = stream.frames()
+    first = await anext(frames, None)
+    if first is None:
+        return
+    packing = Pickled()
+    try:
+        setup: Setup = pickle.loads(first.data)
+        sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
+        async with open_site(setup.setup, packing) as site:
+            stream.put(Kind.READY)
+            await _Calls(site, stream).run(frames)
+    except Exception as exc:
+        stream.put(Kind.FAILED, data=packing.pack(failure_of(exc, packing), "the error"))
+        await stream.flush()
+        sys.exit(1)
+
+
+class _Calls:
+    """Those that run."""
+
+    def __init__(self, site: Site, stream: FrameStream) -> None:
+        self._site = site
+        self._stream = stream
+        self._scopes: dict[int, trio.CancelScope] = {}
+
+    async def run(self, frames: AsyncIterator[Frame]) -> None:
+        """Do what the driver says, until it says no more; then all calls are cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stream.write)
+            async for frame in frames:
+                match frame.kind:
+                    case Kind.CALL:
+                        scope = self._scopes[frame.call] = trio.CancelScope()
+                        nursery.start_soon(self._call, frame.call, frame.data, scope)
+                    case Kind.CANCEL if frame.call in self._scopes:
+                        self._scopes[frame.call].cancel()
+                    case Kind.PING:
+                        self._stream.put(Kind.PONG)
+                    case _:
+                        pass  # a call that has ended meanwhile
+            nursery.cancel_scope.cancel()
+
+    async def _call(self, number: int, job: bytes, scope: trio.CancelScope) -> None:
+        answer = b""
+        with scope:
+            answer = await self._site.call(job)
+        del self._scopes[number]
+        self._stream.put(Kind.ANSWER, number, answer)
