@@ -40,7 +40,7 @@ async def main() -> None:
         print("recorded:", await ask_openai(cassette))
     async with testing.open_cassette(FILE) as cassette:
         print("from the file:", await ask_anthropic(cassette))
-    print(FILE.read_text())
 
 
 trio.run(main)
+print(FILE.read_text())

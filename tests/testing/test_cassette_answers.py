@@ -26,7 +26,7 @@ from triocept import (
 from triocept.errors import ContextLengthError, ReplayMiss
 from triocept.events import PartDelta, PartEnd, PartStart, ResponseStart
 from triocept.nouns import Blob, Opaque, Reasoning, RefusalText
-from triocept.testing import open_cassette
+from triocept.testing import open_cassette, open_memory_agent
 
 ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
 
@@ -310,3 +310,76 @@ async def test_an_application_that_stays_where_it_had_left_is_told(
             ReplayMiss, match=rf"waits for more than call 1 \({path}:3\) has: its application hung up"
         ):
             await asking(cassette, asks(), stream=True)
+
+
+@pytest.mark.parametrize(("timing", "seconds"), [("none", 0.0), ("recorded", 90.0), (0.5, 45.0), (2, 180.0)])
+async def test_times_are_recorded_and_given_again_where_that_is_asked(
+    timing: Any, seconds: float, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(exchange: Exchange) -> None:
+        await trio.sleep(30)
+        async with exchange.open_stream() as stream:
+            for piece in ("a", "b", "c"):
+                await stream.send(piece)
+                await trio.sleep(20)
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=slow) as cassette:
+        async with open_memory_agent(cassette) as agent:
+            await agent.ask("hi", stream=True)
+    assert trio.current_time() == 90
+    text = path.read_text()
+    assert "characters: [1, 1, 1]\n      waits: [30000, 20000, 20000]" in text
+    assert "seconds: 90.0\n      first: 30.0" in text
+    async with open_cassette(path, timing=timing) as cassette:
+        async with open_memory_agent(cassette) as agent:
+            begun = trio.current_time()
+            assert (await agent.ask("hi", stream=True)).text == "abc"
+            assert trio.current_time() - begun == seconds
+
+
+async def test_an_application_that_gives_up_before_its_answer_gets_it_when_it_asks_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(exchange: Exchange) -> None:
+        await trio.sleep(30)
+        await exchange.respond("at last")
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=slow) as cassette:
+        async with open_memory_agent(cassette) as agent:
+            await agent.ask("hi")
+    async with open_cassette(path, timing="recorded") as cassette:
+        async with open_memory_agent(cassette) as agent:
+            with trio.move_on_after(10):
+                await agent.ask("hi")
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(cassette.unused) == 1
+            assert (await agent.ask("hi")).text == "at last"
+
+
+async def test_an_answer_that_was_hung_up_on_is_hung_up_on_before_the_next(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    calls = 0
+
+    async def slow_at_first(exchange: Exchange) -> None:
+        nonlocal calls
+        calls += 1
+        await trio.sleep(30 if calls == 1 else 1)
+        await exchange.respond("at last")
+
+    async def impatient(cassette: Handler) -> None:
+        async with open_memory_agent(cassette) as agent:
+            with trio.move_on_after(10) as scope:
+                await agent.ask("hi")
+            assert scope.cancelled_caught
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await agent.ask("hi")).text == "at last"
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=slow_at_first) as cassette:
+        await impatient(cassette)
+    async with open_cassette(path, timing="recorded") as cassette:
+        await impatient(cassette)
+        assert cassette.unused == ()

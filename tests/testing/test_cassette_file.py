@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -454,3 +455,12 @@ def test_reading_gives_where_each_call_stands(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(GOOD)
     assert [call.line for call in read_file(path)] == [5, 14]
+
+
+def test_the_file_that_the_documentation_shows_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "cassettes.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    first, second = read_document(read_yaml(f"cassette: 1\n{block}", "page"))
+    assert first.answer.increments == Increments(runs=((0, 3),), lengths=(2, 6, 4), waits=(320, 21, 19))
+    assert [message.role for message in second.request.messages] == ["system", "user", "assistant", "tool"]
+    assert second.answer.failure == Failure(kind="upstream", status=429, message="slow down", retry_after=2.0)
