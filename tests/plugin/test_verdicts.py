@@ -135,6 +135,21 @@ def test_next(triocept_model):
     result.stdout.no_fnmatch_line("*entries are hidden*")
 
 
+def test_a_call_that_waits_for_the_very_thread_it_is_made_in_does_so_for_half_a_minute(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triocept._rollout.arrivals.FORGOTTEN", 0.05)
+    monkeypatch.setattr("triocept._rollout.arrivals.GIVEN_UP", 0.1)
+    result = run("""
+def test_it(triocept_model):
+    triocept_model()
+    assert greet() == "sorry"
+    assert greet() == "sorry"
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *Unanswered: for 30 s nobody has taken a call: the model needs replies*"])
+
+
 def test_what_a_test_has_seen_itself_is_not_told_twice(run: Run) -> None:
     result = run(
         HANDLER

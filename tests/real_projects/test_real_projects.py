@@ -25,6 +25,8 @@ RUNS = [
     ("trio", "trio_sdk"),
     ("timeout", "timeouts"),
     ("reruns", "reruns"),
+    ("pytest 8", "recorded", "--triocept-record=once"),
+    ("xdist", "recorded", "--triocept-record=once", "-n", "2"),
     ("pytest 8", "foreign"),
     ("pytest 9", "foreign"),
 ]

@@ -16,6 +16,9 @@ log = logging.getLogger("triocept.rollout")
 
 FORGOTTEN = 5.0
 """Seconds after which the first exchange that nobody takes is one that nobody will take."""
+GIVEN_UP = 30.0
+"""Seconds after which that is sure. A program that plays its agent itself, in the thread that was to take the exchange,
+would wait for its SDK's own limit: ten minutes, three times (openai 3.57)."""
 
 
 class Arrivals:
@@ -109,8 +112,12 @@ class Arrivals:
         self._watch.cancel()
 
     @trio.lowlevel.enable_ki_protection
-    async def warn_if_forgotten(self, rollout_id: str) -> None:
-        """Say so once if an exchange waits, and nobody has ever asked for one: its agent hangs, without a word."""
+    async def forgotten(self, rollout_id: str) -> bool:
+        """Say so once if an exchange waits, and nobody has ever asked for one: its agent hangs, without a word.
+
+        Returns:
+            True: it has waited for `GIVEN_UP`. False: the rollout has ended, or somebody takes them.
+        """
         with self._watch:
             await self._first.wait()
             await trio.sleep(FORGOTTEN)
@@ -121,3 +128,6 @@ class Arrivals:
                     rollout_id,
                     FORGOTTEN,
                 )
+                await trio.sleep(GIVEN_UP - FORGOTTEN)
+                return not self._asked
+        return False

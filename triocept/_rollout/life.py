@@ -14,8 +14,11 @@ import trio
 from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from .._trace.entries import Ending
+from ..errors import Unanswered
+from .arrivals import GIVEN_UP
 from .collecting import collect
 from .event_loop import check_loop
+from .exchange import Exchange
 from .workers import Handler, run_workers
 
 if TYPE_CHECKING:
@@ -53,8 +56,7 @@ async def open_rollout(
             body.cancel()
 
     @trio.lowlevel.enable_ki_protection
-    async def serve() -> None:
-        assert handler is not None
+    async def serve(handler: Handler) -> None:
         with service:  # shielded: it answers until the body has unwound, cancelled or not
             try:
                 await run_workers(rollout, handler, concurrency, fail, rollout.outlives)
@@ -64,6 +66,12 @@ async def open_rollout(
                     fail(error)
                 if cancelled is not None:
                     raise cancelled from None
+
+    @trio.lowlevel.enable_ki_protection
+    async def watch() -> None:
+        """Where an error does not end the body, somebody has to tell that nobody takes its agent's calls."""
+        if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
+            await serve(_nobody)
 
     timer = trio.CancelScope()
 
@@ -77,9 +85,9 @@ async def open_rollout(
             rollout.services.calls.open(nursery, fail)
             if handler is not None:
                 rollout.handler = handler  # from the first line of the body on
-                nursery.start_soon(serve)
+                nursery.start_soon(serve, handler)
             else:
-                nursery.start_soon(rollout.arrivals.warn_if_forgotten, rollout.id)
+                nursery.start_soon(watch)
             rollout.fail = rollout.report = fail
             if rollout.budget is not None and (seconds := rollout.budget.limits.seconds) is not None:
                 nursery.start_soon(time_out, seconds)
@@ -93,6 +101,13 @@ async def open_rollout(
             errors += await run_each(rollout.close)
     rollout.report = None
     raise_all(errors)
+
+
+async def _nobody(exchange: Exchange) -> None:
+    raise Unanswered(
+        f"for {GIVEN_UP:g} s nobody has taken a call: the model needs replies or a handler; or its calls are taken "
+        "(`next`, or iteration) while the application runs in another thread or task"
+    )
 
 
 def _ending(errors: Sequence[BaseException]) -> Ending:

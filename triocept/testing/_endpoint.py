@@ -72,7 +72,8 @@ class SyncEndpoint:
             handler: answers every exchange: an async one (`async def handler(exchange: Exchange)`, an upstream, a
                 script) in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`), which may
                 block, in a thread of its own. What is to be entered first (`open_upstream(…)`) is. None: the body
-                answers, by `next` or iteration.
+                answers, by `next` or iteration. Where it has not begun to for 30 s, though a call waits, that is an
+                error (`Unanswered`), and that call and all later ones get a 500.
             must_be_used: whether a reply of a script that is left at the end is an error.
             options: as of `Endpoint.open_rollout`; `on_fault` is `stay` here, unless said otherwise. An `embed` or a
                 `moderate` that is a plain function may block, as a handler.
