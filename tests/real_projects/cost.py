@@ -5,34 +5,34 @@ from __future__ import annotations
 import resource
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 from tests.real_projects.project_run import LIMIT, PROJECTS, own_environment
 
 __all__ = ["cpu_of_runs"]
 
-RUNS = 15
-"""Of each, in turn: what else the machine does meets both alike."""
+RUNS = 12
+"""Of each command, in turn. The least of them counts: what else the machine does only adds to it."""
 
 
-def cpu_of_runs(one: Path, other: Path, project: str, place: Path) -> tuple[float, float]:
-    """CPU seconds of a run of the project by each of two Pythons: the median of several."""
+def cpu_of_runs(commands: Mapping[str, Sequence[str | Path]], project: str, place: Path) -> dict[str, float]:
+    """CPU seconds of a run of pytest in the project, by each of these commands."""
     folder = place / project
     shutil.copytree(PROJECTS / project, folder)
-    times: dict[Path, list[float]] = {one: [], other: []}
-    for _ in range(RUNS + 1):
-        for python in times:
-            times[python].append(_cpu(python, folder))
-    return median(times[one][1:]), median(times[other][1:])  # the first run of each compiles
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(RUNS):
+        for name, command in commands.items():
+            times[name].append(_cpu(command, folder))
+    return {name: min(each) for name, each in times.items()}
 
 
-def _cpu(python: Path, folder: Path) -> float:
+def _cpu(command: Sequence[str | Path], folder: Path) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [*command, "-q", "-p", "no:cacheprovider"],
         cwd=folder,
-        env=own_environment(),
+        env={**own_environment(), "PYTHONDONTWRITEBYTECODE": ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         timeout=LIMIT,

@@ -64,11 +64,24 @@ def test_two_hundred_tests_leave_no_thread_and_no_descriptor(
     assert after <= before, found[1]
 
 
-def test_a_project_that_does_not_use_it_pays_nothing_that_can_be_measured(
+def test_a_project_that_does_not_use_it_pays_nothing_for_the_plugin_and_little_for_its_presence(
     environment: Callable[[str], Environment], tmp_path: Path
 ) -> None:
+    """pytest reads the list of the files of each distribution that brings a plugin, and looks whether they are there:
+    some 25 us a file on Python 3.12 and newer, whatever the plugin does. That is all."""
     installed = environment("pytest 9")
-    other = installed.without_triocept(tmp_path / "without")
-    with_it, without_it = cpu_of_runs(installed.python, other, "foreign", tmp_path)
-    print(f"\nCPU of a foreign project's run: {with_it:.3f} s with triocept, {without_it:.3f} s without it")
-    assert with_it < without_it * 1.05 + 0.005
+    run = [installed.python, "-m", "pytest"]
+    cpu = cpu_of_runs(
+        {
+            "with triocept": run,
+            "with its plugin blocked": [*run, "-p", "no:triocept"],
+            "without triocept": [installed.without_triocept(tmp_path / "without"), "-m", "pytest"],
+        },
+        "foreign",
+        tmp_path,
+    )
+    print(
+        "\nCPU of a foreign project's run:", ", ".join(f"{each:.3f} s {name}" for name, each in cpu.items())
+    )
+    assert cpu["with triocept"] < cpu["with its plugin blocked"] * 1.03 + 0.005
+    assert cpu["with triocept"] < cpu["without triocept"] + 0.06
