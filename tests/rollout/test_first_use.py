@@ -52,7 +52,7 @@ def test_under_asyncio_trio_is_asked_for(
         async with opened():
             pass
 
-    with pytest.raises(RuntimeError, match=rf"{name} needs trio.*trio\.run\(main\).*asyncio\.to_thread"):
+    with pytest.raises(RuntimeError, match=rf"{name} needs trio.*trio\.run\(main\).*triocept\.testing\.serve"):
         asyncio.run(main())
 
 
