@@ -8,7 +8,8 @@ this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
 `nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s exports` (traces of real agents, read by
-the packages whose formats they are exported to), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a
+the packages whose formats they are exported to), `nox -s suites` (the same tests in triocept and in four other tools,
+side by side), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a
 million inputs for the wire), `nox -s mutants` (whether the tests see it when the program is changed in one place) and
 `nox -s bench` (speed and memory, side by side with others).
 
@@ -359,6 +360,20 @@ def plugin(session: nox.Session) -> None:
     """
     install(session, "test")
     session.run("pytest", "-n", "0", "-s", "--timeout", "900", "tests/real_projects", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def suites(session: nox.Session) -> None:
+    """The same ten tests in triocept and in four other tools, and 200 in one session; the figures go into the docs.
+
+    Each tool is in an environment of its own, in `.nox/suites-cache` (`TRIOCEPT_SUITES_DIR` says otherwise), triocept as
+    the wheel that is built from here. Then an application in JavaScript, Go and Java, where the machine has them.
+    Arguments are those of `python -m tests.side_by_side`. Skipped, and that is said, without npm.
+    """
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        session.skip("this machine has no npm, of which one of the five tools is: nothing was compared")
+    install(session, "test")
+    session.run("python", "-m", "tests.side_by_side", *session.posargs)
 
 
 @nox.session(python=NEWEST)
