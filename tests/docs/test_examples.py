@@ -45,6 +45,7 @@ NEEDS = {
     "`tiny_agent.py`": r"\"tiny_agent\.py\"",
     "`tiny_engine.py`": r"^from tiny_engine import",
     "`replies.json`": r"\"replies\.json\"",
+    "`rules.yaml`": r"\"rules\.yaml\"",
     "`claude`": r"\[\"claude\"|exec claude|agents\.claude_code",
     "`mini`": r"\[\"mini\"",
     "an sshd": r"SSHTunnel\(",
@@ -137,7 +138,7 @@ def test_every_example_is_tested() -> None:
 def test_every_example_is_on_a_page() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     included = set(re.findall(r"\{literalinclude\} (?:\.\./)?examples/(\S+)", text))
-    assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".json")} <= included
+    assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".json", ".yaml")} <= included
 
 
 def test_the_example_that_cannot_do_without_an_argument_says_which() -> None:

@@ -17,7 +17,7 @@ tests that are.
 
 from typing import TYPE_CHECKING
 
-from ..handlers import Fault, chaos
+from ..handlers import AskedJSON, Fault, Stream, Template, chaos, otherwise, paced, when
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
 from ._model import be_the_model
@@ -47,6 +47,7 @@ else:
 
 __all__ = [
     "AnyHandler",
+    "AskedJSON",
     "Cassette",
     "CassetteOptions",
     "Fault",
@@ -56,10 +57,12 @@ __all__ = [
     "Piece",
     "RecordMode",
     "RecordedCall",
+    "Stream",
     "SyncEndpoint",
     "SyncExchange",
     "SyncRollout",
     "SyncStream",
+    "Template",
     "Timing",
     "be_the_model",
     "chaos",
@@ -68,7 +71,10 @@ __all__ = [
     "open_exchange",
     "open_memory_agent",
     "open_rollout",
+    "otherwise",
+    "paced",
     "serve",
     "steady",
     "use_cassette",
+    "when",
 ]
