@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
-from ..._canonical.response import Response, ResponsePart, Usage
+from ..._canonical.response import Response, ResponsePart
 from ..._trace.increments import Increments
 
 __all__ = ["Answer", "Failure", "FailureKind", "says_the_same"]
@@ -58,7 +58,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def says_the_same(one: Answer, other: Answer) -> bool:
-    """Whether two answers differ in nothing but in when, in which pieces, and under which ids they came."""
+    """Whether two answers differ in nothing but in when, in which pieces and under which ids they came, and in what of
+    the prompt was in a cache."""
     return (one.failure, one.hung_up, one.holds_calls, _said(one)) == (
         other.failure,
         other.hung_up,
@@ -71,17 +72,13 @@ def _said(answer: Answer) -> Json:
     response = answer.response
     if response is None:
         return None
-    usage = (
-        msgspec.structs.replace(response.usage, extra=None)
-        if response.usage is not None
-        else Usage(input_tokens=0, output_tokens=0)
-    )
+    usage = response.usage
     return [
         [_part(part) for part in response.content],
         response.stop_reason,
         response.stop_sequence,
         response.model,
-        usage,
+        None if usage is None else (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens),
     ]
 
 
