@@ -28,10 +28,11 @@ class LiveKeys:
         self._held: Counter[str] = Counter()
         self.bytes: tuple[bytes, ...] = ()
         """The keys as JSON has them, without quotes. They are printable ASCII."""
+        self._longest_first: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
         """The longest first: a shorter one may be a part of it."""
-        return iter(sorted(self._held, key=len, reverse=True))
+        return iter(self._longest_first)
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
@@ -50,6 +51,7 @@ class LiveKeys:
             self._changed()
 
     def _changed(self) -> None:
+        self._longest_first = tuple(sorted(self._held, key=len, reverse=True))
         self.bytes = tuple([key.replace("\\", r"\\").replace('"', r"\"").encode() for key in self])
 
 

@@ -52,7 +52,9 @@ def test_under_asyncio_trio_is_asked_for(
         async with opened():
             pass
 
-    with pytest.raises(RuntimeError, match=rf"{name} needs trio.*trio\.run\(main\).*triocept\.testing\.serve"):
+    with pytest.raises(
+        RuntimeError, match=rf"{name} needs trio.*trio\.run\(main\).*triocept\.testing\.serve"
+    ):
         asyncio.run(main())
 
 

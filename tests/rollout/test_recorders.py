@@ -301,3 +301,25 @@ async def test_a_handlers_fault_is_told_beside_the_recorder_that_could_not_write
                     assert (await ask(rollout)).status_code == 500
                     await trio.sleep_forever()
     assert [turn.outcome for turn in rollout.trace] == ["failed"]
+
+
+async def test_what_comes_while_a_recorder_is_at_work_is_recorded_behind_it_one_at_a_time() -> None:
+    class Slow(Diary):
+        at_work = 0
+
+        async def record(self, turn: Turn) -> None:
+            self.at_work += 1
+            assert self.at_work == 1
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+            self.asked.append(turn.id)
+            self.at_work -= 1
+
+    recorder = Slow()
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(say_ok) as rollout:
+            await ask_at_once(rollout, 8)
+    assert [asked for asked in recorder.asked if asked.startswith("x_")] == [
+        turn.id for turn in rollout.trace
+    ]
+    assert [turn.number for turn in rollout.trace] == list(range(8))

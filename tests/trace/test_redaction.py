@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -410,3 +411,48 @@ def test_the_ids_of_a_prompt_whose_tools_were_redacted_are_left_out() -> None:
     assert prompt_of(asked) == (packed_ids([1, 2]), ())
     assert prompt_of(secret) == (b"", ("prompt_redacted",))
     assert prompt_of(asked) == (packed_ids([1, 2]), ())
+
+
+OWN = "sk-triocept-abcdefghijklmnopqrstuvwxyz0123456789_-ABCDE"
+QUOTED = 'sk"live\\0123456789'
+
+
+@pytest.mark.parametrize("key", [OWN, KEY, QUOTED])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: Message("user", (Text(key),)),
+        lambda key: Message("user", (Text("x" * 100_000 + key),)),
+        lambda key: Message("user", (Text("hello"), Text(f"é\u2028\n{key}\x00"))),
+        lambda key: Message("user", (Text("hello", extra={"beside": [key]}),)),
+        lambda key: Message("user", (Text("hello"),), name=key),
+        lambda key: Message("user", (Text("hello"),), extra={"beside": {"deep": key}}),
+        lambda key: Message("user", (Text("hello"), Opaque("openai_chat", {"of": [key]}))),
+        lambda key: Message("tool", (ToolResult(id="c1", content=(Text("a"), Text(key))),)),
+    ],
+    ids=[
+        "alone",
+        "behind much",
+        "in a second part",
+        "beside a part",
+        "name",
+        "beside",
+        "opaque",
+        "in a result",
+    ],
+)
+def test_a_key_is_taken_out_of_a_message_wherever_it_stands(make: Callable[[str], Message], key: str) -> None:
+    with LIVE_KEYS.holding(KEY), LIVE_KEYS.holding(QUOTED):
+        message = make(key)
+        kept = Redactor().message(message)
+        assert kept is not message
+        assert msgspec.json.encode(key)[1:-1] not in msgspec.json.encode(kept)
+        assert MARK.encode() in msgspec.json.encode(kept)
+    if key != OWN:  # nobody holds it any more
+        assert Redactor().message(message) is message
+
+
+def test_of_two_keys_the_longer_one_is_taken_out_whole() -> None:
+    with LIVE_KEYS.holding("provider-key"), LIVE_KEYS.holding("provider-key-of-the-second"):
+        assert Redactor().text("a provider-key-of-the-second, provider-key") == f"a {MARK}, {MARK}"
+    assert not list(LIVE_KEYS)

@@ -12,9 +12,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar, cast
 
 import msgspec
 import trio
@@ -28,6 +28,9 @@ from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import Turn, TurnError
 
 __all__ = ["RecordWriter", "recording"]
+
+
+T = TypeVar("T")
 
 
 class RecordWriter:
@@ -108,16 +111,26 @@ class RecordWriter:
             return turn
         self.check_free()
         with trio.CancelScope(shield=True):
-            async with self._lock:
+            await self._begin()
+            try:
                 turn = self._redactor.turn(make_turn(len(self._trace)))
                 await self._write(turn, self.recorder)
                 self.writer.append(turn)
+            finally:
+                self._lock.release()
         return turn
+
+    async def _begin(self) -> None:
+        """Wait for those that record something now. No checkpoint where nobody does: a turn of the event loop for each
+        call is dearer than the line."""
+        if self._lock.locked():
+            await self._lock.acquire()
+        else:
+            self._lock.acquire_nowait()
 
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
         try:
-            with self._telling_once():
-                await theirs(recorder.record, turn)
+            await self._tell(recorder.record, turn)
         except BaseException as exc:
             error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
             self.writer.append(msgspec.structs.replace(turn, outcome="failed", error=error))
@@ -134,13 +147,9 @@ class RecordWriter:
         if self._takes_entries:
             self.check_free()
             with trio.CancelScope(shield=True):
-                if self._lock.locked():
-                    await self._lock.acquire()
-                else:
-                    self._lock.acquire_nowait()
+                await self._begin()
                 try:
-                    with self._telling_once():
-                        await theirs(cast(EntryRecorder, self.recorder).record_entry, entry)
+                    await self._tell(cast(EntryRecorder, self.recorder).record_entry, entry)
                 finally:
                     self._lock.release()
         self.writer.add(entry)
@@ -154,8 +163,7 @@ class RecordWriter:
             async with self._lock:
                 call = self._redactor.service(make_call(len(self._trace.services)))
                 if isinstance(recorder, ServiceRecorder):
-                    with self._telling_once():
-                        await theirs(recorder.record_service, call)
+                    await self._tell(recorder.record_service, call)
                 self.writer.append_service(call)
 
     async def seal(self) -> None:
@@ -164,18 +172,16 @@ class RecordWriter:
             first = not self._trace.sealed
             self.writer.seal()
         if first and self.recorder is not None:
-            with self._telling_once():
-                await theirs(self.recorder.seal, self._trace)
+            await self._tell(self.recorder.seal, self._trace)
 
-    @contextmanager
-    def _telling_once(self) -> Iterator[None]:
-        error: Exception | None = None  # raised outside of the handler, which would become its context
+    async def _tell(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
+        """Give it to the recorder; what that raises again is raised as it was first."""
         try:
-            yield
+            await theirs(take, given)
+            return
         except Exception as exc:
             error = self._first_like(exc)
-        if error is not None:
-            raise error
+        raise error  # outside of the handler, which would become its context
 
     def _first_like(self, exc: Exception) -> Exception:
         """The very exception that has said the same before, or this one; of a group, each of its own."""

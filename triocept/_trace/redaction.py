@@ -27,7 +27,7 @@ from typing import Any, TypeVar, final
 
 import msgspec
 
-from .._canonical.content import Message
+from .._canonical.content import Message, Text
 from .._canonical.request import Request, Tool
 from .._canonical.response import Response
 from .._checks import described
@@ -44,7 +44,8 @@ __all__ = ["Redaction", "Redactor"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_OWN = b"sk-triocept-"
+_OWN_TEXT = "sk-triocept-"
+_OWN = _OWN_TEXT.encode()
 _OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 _NO_TEXT = frozenset(
     [
@@ -133,6 +134,8 @@ class Redactor:
 
     def message(self, message: Message) -> Message:
         """A message, as it is recorded."""
+        if self._redaction is None and _is_text_without_key(message):
+            return message  # as most: a long text is not written as JSON to be looked at
         found = self._clean(message)
         if found is not message:
             self._messages[id(found)] = found, message
@@ -330,7 +333,21 @@ class Redactor:
 def _without_keys(text: str) -> str:
     for key in LIVE_KEYS:
         text = text.replace(key, MARK)
-    return _OWN_KEY.sub(MARK, text) if "sk-triocept-" in text else text
+    return _OWN_KEY.sub(MARK, text) if _OWN_TEXT in text else text
+
+
+def _is_text_without_key(message: Message) -> bool:
+    """Whether it is text and nothing else, and no key is in that. (`name` is a text, too.)"""
+    if message.extra is not None or message.name is not None:
+        return False
+    for part in message.content:
+        if type(part) is not Text or part.extra is not None or _holds_a_key(part.text):
+            return False
+    return True
+
+
+def _holds_a_key(text: str) -> bool:
+    return _OWN_TEXT in text or any(key in text for key in LIVE_KEYS)
 
 
 def _may_hold_a_key(data: bytes) -> bool:
