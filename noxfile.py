@@ -366,8 +366,8 @@ def plugin(session: nox.Session) -> None:
 def suites(session: nox.Session) -> None:
     """The same ten tests in triocept and in four other tools, and 200 in one session; the figures go into the docs.
 
-    Each tool is in an environment of its own, in `.nox/suites-cache` (`TRIOCEPT_SUITES_DIR` says otherwise), triocept as
-    the wheel that is built from here. Then an application in JavaScript, Go and Java, where the machine has them.
+    Each tool is in an environment of its own, in `.nox/suites-cache` (`TRIOCEPT_SUITES_DIR` says otherwise), triocept
+    as the wheel that is built from here. Then an application in JavaScript, Go and Java, where the machine has them.
     Arguments are those of `python -m tests.side_by_side`. Skipped, and that is said, without npm.
     """
     if shutil.which("npm") is None or shutil.which("node") is None:
