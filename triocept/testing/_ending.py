@@ -86,8 +86,8 @@ class Life:
             close()
 
     def _left(self) -> Iterator[str]:
-        left, calls = self._script.unused if self._script is not None else (), len(self.calls)
-        if left:
+        if left := self._script.unused if self._script is not None else ():
+            calls = len(self.calls)
             what = f"{len(left)} {'reply is' if len(left) == 1 else 'replies are'} left of the model's"
             hint = "" if calls or self.trace.services else f" ({NO_CALL})"
             yield "\n".join([f"{what}, after {calls} {'call' if calls == 1 else 'calls'}{hint}:", *left])
