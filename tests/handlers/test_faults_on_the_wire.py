@@ -3,15 +3,18 @@ was meant, and of what is broken no answer is made."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import httpx2
 import msgspec
 import pytest
 import trio
+from trio_websocket import ConnectionClosed
 
 from tests.asking import PATHS, STREAM_PATHS, bearer, document
-from triocept import Response, Rollout, ToolCall, serve_endpoint
+from tests.server.test_websocket import create, dialled
+from triocept import Exchange, Response, Rollout, ToolCall, serve_endpoint
 from triocept._canonical.fold import assemble
 from triocept.dialects import dialect
 from triocept.errors import DialectError, UpstreamError
@@ -239,3 +242,27 @@ async def test_what_stalls_says_nothing_more(fault: Fault, stream: bool) -> None
     raw = rollout.trace[0].raw
     assert raw is not None
     assert raw.end == "stall"
+
+
+async def test_over_a_websocket_a_fault_is_said_in_frames_or_refused_with_a_word() -> None:
+    """Of those that need a status, or bytes without a frame, the program hears."""
+    said: dict[str, str] = {}
+
+    async def handler(exchange: Exchange) -> None:
+        try:
+            await fault(exchange)
+        except ValueError as exc:
+            said[fault.name] = str(exc)
+            await exchange.respond("ok")
+
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint:
+            for fault in (*RIGHT, *BROKEN, Fault.no_done(), Fault.no_start()):
+                async with endpoint.open_rollout(handler) as rollout, dialled(rollout) as agent:
+                    await agent.send(create())
+                    with trio.move_on_after(0.3), suppress(ConnectionClosed, ValueError, KeyError):
+                        frames = await agent.until("response.completed", "error")
+                        right = fault in RIGHT or fault.name in (*said, "no_start")
+                        assert frames[-1]["type"] == "error" or right, fault
+                assert len(rollout.trace) == 1, fault
+    assert set(said) == {"noise", "html", "redirect", "wrong_length", "not_gzip"}

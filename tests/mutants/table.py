@@ -107,6 +107,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"triocept/_trace/{name}.py": _FILE
         for name in ("linefile", "runlines", "numbering", "chain", "found_lines", "proof", "check", "format1")
     },
+    "triocept/_trace/raw.py": ("tests/server/test_raw.py", "tests/handlers/test_faults_on_the_wire.py"),
     "triocept/_trace/redaction.py": ("tests/trace/test_redaction.py",),
     "triocept/_trace/lines.py": (*_FILE, *_TRACE),
     "triocept/_trace/reader.py": (*_FILE, *_TRACE),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +19,10 @@ from httpx2 import URL
 from tests import asking
 from tests.asking import CHAT, ask_body, bearer, connected, raw_request
 from tests.server.test_websocket import create, dialled
-from triocept import Exchange, Handler, Rollout, serve_endpoint
+from triocept import Exchange, Handler, JSONLRecorder, Refusal, Rollout, Turn, read_traces, serve_endpoint
+from triocept._server import delivery
+from triocept.errors import AlreadySettled
+from triocept.exports.har import har_log
 from triocept.traces import Redaction
 
 WAYS = pytest.mark.parametrize("own", [True, False], ids=["own", "hypercorn"])
@@ -287,6 +294,133 @@ async def test_an_argument_that_cannot_be_is_named_and_the_exchange_can_still_be
     async with asked(handler) as (stream, rollout):
         assert b" 200 " in await stream.receive_some()
     assert rollout.trace[0].outcome == "answered"
+
+
+@WAYS
+async def test_the_turn_is_in_the_trace_before_a_byte_is_out(own: bool) -> None:
+    async with asked(raw(200, {}, b"abc", end="close"), own_http1=own) as (stream, rollout):
+        assert len(rollout.trace) == 0 or rollout.trace[0].raw is not None
+        await stream.receive_some()
+        assert [turn.raw is not None for turn in rollout.trace] == [True]
+
+
+async def test_what_cannot_be_recorded_is_not_sent() -> None:
+    class Full:
+        async def record(self, turn: Turn) -> None:
+            raise OSError("the disk is full")
+
+        async def seal(self, trace: object) -> None:
+            pass
+
+        async def aclose(self) -> None:
+            pass
+
+    async def handler(exchange: Exchange) -> None:
+        with pytest.raises(OSError, match="full"):
+            await exchange.respond_raw(200, JSON, b"raw")
+
+    async with asked(handler, recorder=Full()) as (stream, _):
+        answered = await stream.receive_some()
+    assert answered.startswith(b"HTTP/1.1 500 ")
+    assert b"raw" not in answered
+
+
+async def test_an_answer_that_streams_takes_no_raw_bytes_and_one_that_is_settled_none() -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("hello")
+            with pytest.raises(AlreadySettled):
+                await exchange.respond_raw(200, {}, b"")
+        with pytest.raises(AlreadySettled):
+            await exchange.respond_raw(200, {}, b"")
+
+    async with asked(handler) as (stream, rollout):
+        await stream.receive_some()
+    assert rollout.trace[0].outcome == "answered"
+
+
+async def test_of_a_call_whose_rollout_has_ended_nothing_is_sent_and_nobody_is_told() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.rollout.stop("enough")
+        await exchange.respond_raw(200, {}, b"raw")
+
+    async with asked(handler) as (stream, rollout):
+        assert b"raw" not in await stream.receive_some()
+    assert rollout.trace[0].raw is None
+
+
+async def test_a_rollout_that_is_left_breaks_off_what_drips() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                with trio.CancelScope() as scope:
+                    async with endpoint.open_rollout() as rollout:
+                        async with trio.open_nursery() as nursery:
+                            await post(stream, rollout)
+                            exchange = await rollout.__aiter__().__anext__()
+                            nursery.start_soon(partial(exchange.respond_raw, 200, {}, [b"a", 60.0, b"b"]))
+                            await stream.receive_some()
+                            scope.cancel()
+                assert (await read(stream))[1] in ("closed", "reset")
+    assert len(rollout.trace) == 1
+
+
+async def test_a_program_of_its_own_that_asks_gets_what_the_bytes_say_or_a_refusal() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            async with endpoint.open_rollout(raw(200, {}, b"{}", response="hello")) as rollout:
+                assert (await rollout.ask("hi")).text == "hello"
+            async with endpoint.open_rollout(raw(None, {}, b"", end="reset")) as rollout:
+                with pytest.raises(Refusal, match="the answer is no answer: raw bytes without a head"):
+                    await rollout.ask("hi")
+
+
+@pytest.mark.parametrize("silence", [0.1])
+async def test_when_the_head_is_out_what_is_left_is_the_end(
+    silence: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "HEAD_AFTER", silence)
+
+    async def handler(exchange: Exchange) -> None:
+        await trio.sleep(3 * silence)
+        await exchange.respond_raw(502, {}, b"<html>", end="close")
+
+    async with asked(handler) as (stream, rollout):
+        data, how = await read(stream)
+    assert data.startswith(b"HTTP/1.1 200 ")
+    assert b"<html>" not in data
+    assert how == "closed"
+    assert rollout.trace[0].raw is not None
+
+
+@pytest.mark.once
+def test_a_trace_with_raw_bytes_is_shown_and_goes_into_an_archive(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(
+            raw(200, {"content-length": "9"}, [b"<half", 0.01, b"of>"], end="close"),
+            recorder=JSONLRecorder(tmp_path / "t.jsonl"),
+        ) as (stream, _):
+            await read(stream)
+
+    trio.run(main)
+
+    def cli(*arguments: str) -> str:
+        command = [sys.executable, "-m", "triocept", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+    file = str(tmp_path / "t.jsonl")
+    assert "whole: 1 rollout, 1 turn" in cli("check", file)
+    shown = cli("show", file, "--turn", "0")
+    assert "raw bytes: 8 of a body, then closed" in shown
+    assert "content-length: 9" in shown
+    assert "<half" in shown
+    (trace,) = read_traces(file)
+    assert trace[0].raw is not None
+    assert trace[0].raw.body == (b"<half", 0.01, b"of>")
+    (entry,) = har_log([trace])["log"]["entries"]
+    assert entry["response"]["status"] == 200
+    assert entry["response"]["content"]["text"] == "<halfof>"
 
 
 # Over HTTP/2

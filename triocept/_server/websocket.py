@@ -364,6 +364,9 @@ class _Response:
             raise ValueError("a websocket has no bytes without a frame: give the status 200, or no body")
         if raw.status not in (None, 200):
             raise ValueError(f"a websocket has no status: it cannot say {raw.status}, as POST can")
+        for name in ("content-length", "content-encoding"):
+            if name in raw.headers:
+                raise ValueError(f"a websocket has no {name}, right or wrong")
 
     def end(self, outcome: Outcome) -> bool:
         if isinstance(outcome, Raw):
