@@ -137,6 +137,17 @@ async def test_a_cut_stream_is_the_beginning_of_the_real_one(name: str, after: i
 
 
 @EVERY
+async def test_all_of_the_pieces_are_not_the_end(name: str) -> None:
+    fault = Fault.unended(after=2, answer="one two")
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
+            assert isinstance(await got(rollout, name, stream=True, port=endpoint.port), str)
+    turn = rollout.trace[0]
+    assert turn.response is not None
+    assert turn.response.text == "one two"
+
+
+@EVERY
 async def test_what_came_of_a_cut_stream_stands_in_the_turn(name: str) -> None:
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.cut(after=2)) as rollout:

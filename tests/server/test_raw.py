@@ -19,7 +19,17 @@ from httpx2 import URL
 from tests import asking
 from tests.asking import CHAT, ask_body, bearer, connected, raw_request
 from tests.server.test_websocket import create, dialled
-from triocept import Exchange, Handler, JSONLRecorder, Refusal, Rollout, Turn, read_traces, serve_endpoint
+from triocept import (
+    EndpointLimits,
+    Exchange,
+    Handler,
+    JSONLRecorder,
+    Refusal,
+    Rollout,
+    Turn,
+    read_traces,
+    serve_endpoint,
+)
 from triocept._server import delivery
 from triocept.errors import AlreadySettled
 from triocept.exports.har import har_log
@@ -170,13 +180,28 @@ async def test_one_that_stalls_is_given_and_ends_with_the_hang_up(own: bool) -> 
 
 
 @pytest.mark.parametrize("options", [{}, {"own_http1": False}, {"http2": True}])
-async def test_a_stall_delays_no_end(options: dict[str, Any]) -> None:
-    began = trio.current_time()
-    async with asked(raw(None, {}, b"", end="stall"), **options) as (_, rollout):
-        while not len(rollout.trace):
-            await trio.lowlevel.checkpoint()
-        began = trio.current_time()
-    assert trio.current_time() - began < 1
+async def test_a_stall_delays_no_end(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "over_http2", "http2" in options)
+    got: list[bytes] = []
+
+    async def client(port: int, request: bytes) -> None:
+        async with connected(port) as stream:
+            await stream.send_all(request)
+            got.append(await asking.read_to_end(stream))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:  # the client outlives the endpoint
+            async with (
+                serve_endpoint(grace=5, **options) as endpoint,
+                endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout,
+            ):
+                request = raw_request(rollout, msgspec.json.encode(ask_body()))
+                nursery.start_soon(client, endpoint.port, request)
+                while not len(rollout.trace):
+                    await trio.sleep(0.001)
+                began = trio.current_time()
+            assert trio.current_time() - began < 2
+    assert got == [b""]
 
 
 async def test_a_retry_of_what_was_sent_raw_is_a_call_of_its_own() -> None:
@@ -224,6 +249,27 @@ async def test_a_key_in_raw_bytes_is_not_recorded_be_it_in_two_pieces() -> None:
     assert turn.raw.body == (b"<[redacted]>",)
     assert turn.raw.headers == {"x-key": "[redacted]"}
     assert turn.raw.size == len(key) + 2
+
+
+async def test_a_key_in_raw_bytes_that_are_an_answer_is_not_recorded_either() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond_raw(200, JSON, exchange.rollout.api_key.encode(), response="hello")
+
+    async with asked(handler) as (stream, rollout):
+        await stream.receive_some()
+    (turn,) = rollout.trace
+    assert turn.raw is not None
+    assert turn.raw.body == (b"[redacted]",)
+
+
+async def test_more_bytes_than_an_answer_may_have_are_refused() -> None:
+    async def handler(exchange: Exchange) -> None:
+        with pytest.raises(ValueError, match="body has 101 bytes, more than the 100"):
+            await exchange.respond_raw(200, JSON, [b"x" * 100, b"x"])
+        await exchange.respond("ok")
+
+    async with asked(handler, limits=EndpointLimits(answer_bytes=100)) as (stream, _):
+        assert b" 200 " in await stream.receive_some()
 
 
 async def test_with_a_redaction_no_raw_bytes_are_kept() -> None:
@@ -526,6 +572,8 @@ async def test_over_a_websocket_a_stall_ends_with_its_rollout() -> None:
                     with trio.move_on_after(0.1) as waited:
                         await agent.next()
                     assert waited.cancelled_caught
+                    await agent.send(create())  # its lane is taken
+                    assert (await agent.next())["error"]["code"] == "response_in_progress"
                     await rollout.stop("enough")
                     with pytest.raises(trio_websocket.ConnectionClosed):
                         await agent.next()
