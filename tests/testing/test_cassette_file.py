@@ -454,7 +454,7 @@ def test_of_two_processes_that_write_one_file_the_last_one_wins_whole(tmp_path: 
 def test_reading_gives_where_each_call_stands(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(GOOD)
-    assert [call.line for call in read_file(path)] == [5, 14]
+    assert [call.line for call in read_file(path, "a")] == [5, 14]
 
 
 def test_the_file_that_the_documentation_shows_is_one() -> None:

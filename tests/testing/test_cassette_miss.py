@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ async def test_a_difference_is_shown_only_so_far(tmp_path: Path) -> None:
     error = await missing(path, asks("\n".join(f"b {number}" for number in range(5000))))
     assert len(error.difference.splitlines()) < 70
     assert error.difference.endswith("… and more")
+
+
+@pytest.mark.once
+async def test_a_difference_of_long_calls_is_found_in_seconds(tmp_path: Path) -> None:
+    """Lines that stand there often take a matcher quadratic time: 32 s, for these."""
+    path = tmp_path / "run.yaml"
+    lines = ["the same"] * 20_000
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("\n".join(lines)))
+    lines[100] = lines[15_000] = "another"
+    begun = time.process_time()
+    error = await missing(path, asks("\n".join(lines)))
+    assert time.process_time() - begun < 8
+    assert "@@ -102," in error.difference
 
 
 SECRET = "sk-proj-abcdefghijklmnop1234567890"

@@ -7,10 +7,23 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.asking import ask
 from tests.testing.recorded_agents import asking, asks, real_model, texts
-from triocept import Exchange, Message, Response, ScriptedModel, Text, Tool, ToolCall, ToolResult, Usage
+from triocept import (
+    Exchange,
+    Message,
+    Response,
+    ScriptedModel,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Usage,
+    serve_endpoint,
+)
 from triocept.errors import ReplayMiss
-from triocept.testing import be_the_model, open_cassette, steady, use_cassette
+from triocept.testing import Cassette, be_the_model, open_cassette, steady, use_cassette
+from triocept.traces import Redaction
 
 TALKING = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
 SEARCH = Tool(
@@ -315,3 +328,65 @@ async def test_wrong_arguments_are_told_where_they_are_given(
     with pytest.raises(error, match=words):
         async with open_cassette(tmp_path / "run.yaml", **options):  # type: ignore[arg-type]
             pass
+
+
+async def test_the_file_is_where_it_was_said_though_the_working_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    async with open_cassette("run.yaml", record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("a"))
+        monkeypatch.chdir("elsewhere")
+    assert (tmp_path / "run.yaml").exists()
+
+
+async def test_raw_bytes_are_not_recorded_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def raw(exchange: Exchange) -> None:
+        await exchange.respond_raw(502, {"content-type": "text/html"}, b"<html>")
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=raw) as cassette:
+        (heard,) = await asking(cassette, asks("a"))
+    assert heard.status == 502
+    assert not path.exists()
+    assert "raw bytes are no answer that could be recorded" in caplog.text
+
+
+async def test_writing_again_writes_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="new", upstream=echo) as cassette:
+        await asking(cassette, asks("a"), asks("b"))
+        assert cassette.write()
+        before = path.read_bytes()
+        assert not cassette.write()
+        await asking(cassette, asks("c"))
+    assert path.read_bytes().startswith(before.removesuffix(b"...\n"))
+    assert len(Cassette(path).calls) == 3
+
+
+async def test_one_cassette_answers_several_rollouts(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("a"))
+        await asking(cassette, asks("b"), dialect="gemini")
+    async with open_cassette(path) as cassette:
+        await asking(cassette, asks("b"))
+        await asking(cassette, asks("a"), dialect="ollama")
+        assert cassette.unused == ()
+
+
+async def test_what_a_rollout_redacts_is_in_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    redact = Redaction([r"Ann|Bob"])
+    for name, options in (("Ann", {"record": "once", "upstream": echo}), ("Bob", {})):
+        async with open_cassette(path, **options) as cassette:  # type: ignore[arg-type]
+            async with (
+                serve_endpoint() as endpoint,
+                endpoint.open_rollout(cassette, redact=redact) as rollout,
+            ):
+                assert (await ask(rollout, f"I am {name}")).status_code == 200
+            assert cassette.unused == ()
+    assert "user: I am [redacted]" in path.read_text()

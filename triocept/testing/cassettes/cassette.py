@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from ..._canonical.request import Request
 from ..._checks import check_bool, check_choice, check_number
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
+from ..._rollout.outcome import Raw
 from ...errors import DialectError, ReplayMiss
 from .document import Recorded, document_of
 from .files import read_file, text_of, write_file
@@ -38,6 +40,8 @@ from .view import RecordedCall, seen
 from .watching import answer_given
 
 __all__ = ["Cassette", "RecordMode", "Timing"]
+
+log = logging.getLogger("triocept.testing")
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
 """What is recorded: nothing; everything, if there is no file; what the file does not have; everything, anew."""
@@ -79,6 +83,7 @@ class Cassette:
             check_bool(name, flag)
         self.path: Path = Path(path)
         """Its file."""
+        self._file = self.path.absolute()  # whatever the working directory will be
         self.mode: RecordMode = record
         """What this run was told to record."""
         self._upstream = awaiting(upstream) if upstream is not None else None
@@ -86,7 +91,7 @@ class Cassette:
         self._pace = _pace(timing)
         self._compare_model, self._compare_sampling, self._repeats = compare_model, compare_sampling, repeats
         self._keys = KeyFinder(upstream.secrets if isinstance(upstream, ForwardTo) else ())
-        self._was_there = self.path.exists()
+        self._was_there = self._file.exists()
         self._old: tuple[Recorded, ...] = () if self._records_all else self._read()
         self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
         """What is recorded and was not asked yet, by what it asks."""
@@ -179,6 +184,8 @@ class Cassette:
             raise
         finally:
             answer = answer_given(core, error, self._keys)
+            if isinstance(core.outcome, Raw):
+                log.warning("%r: raw bytes are no answer that could be recorded", core)
             if answer is not None:
                 self._new[place] = Recorded(number=0, form=form, answer=answer)
             error = None  # it holds this frame
@@ -205,11 +212,11 @@ class Cassette:
             return False
         text = text_of(document_of(calls))
         try:
-            if self.path.read_bytes() == text.encode():
+            if self._file.read_bytes() == text.encode():
                 return False
         except OSError:
             pass
-        write_file(self.path, text)
+        write_file(self._file, text)
         return True
 
     def _final(self) -> list[Recorded] | None:
@@ -223,21 +230,22 @@ class Cassette:
     def _before(self) -> Sequence[Recorded]:
         """What a file that is recorded anew had in it, if that can be read."""
         try:
-            return self._read() if self.path.exists() else ()
+            return self._read_file() if self._file.exists() else ()
         except DialectError:
             return ()
 
     # What is compared
 
     def _read(self) -> tuple[Recorded, ...]:
-        if not self._was_there:
-            return ()
+        return self._read_file() if self._was_there else ()
+
+    def _read_file(self) -> tuple[Recorded, ...]:
         return tuple(
             [
                 Recorded(
                     number=call.number, form=self._form(call.request), answer=call.answer, line=call.line
                 )
-                for call in read_file(self.path)
+                for call in read_file(self._file, str(self.path))
             ]
         )
 

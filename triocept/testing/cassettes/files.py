@@ -33,17 +33,21 @@ def text_of(document: Json) -> str:
     return f"{_HEAD}{write_yaml(mended(document))}{_END}\n"
 
 
-def read_file(path: Path) -> list[Read]:
+def read_file(path: Path, name: str) -> list[Read]:
     """The calls in a file.
+
+    Args:
+        path: where it is.
+        name: what it is called in errors.
 
     Raises:
         OSError: it cannot be read.
         DialectError: it is no cassette; the text says on which line.
     """
-    text = decoded(path.read_bytes(), str(path))
-    document = read_yaml(text, str(path))
+    text = decoded(path.read_bytes(), name)
+    document = read_yaml(text, name)
     if not text.rstrip().endswith(f"\n{_END}"):
-        raise Node(str(path), text.rstrip().count("\n") + 1, "", None).error(
+        raise Node(name, text.rstrip().count("\n") + 1, "", None).error(
             f"the file does not end with a line `{_END}`: is the rest of it missing?"
         )
     return read_document(document)

@@ -20,6 +20,10 @@ _BEFORE = 40
 """Characters that are shown before the place where two long lines part."""
 _MOST = 60
 """Lines of a difference that are shown."""
+_LONGEST = 5000
+"""Lines that are compared, from where two calls part on."""
+_SHORT = 1000
+"""Lines that are compared in no time, whatever they are."""
 _AROUND = 2
 """Lines that are the same, before and after those that differ."""
 
@@ -86,11 +90,19 @@ def _common(recorded: Sequence[str], asked: Sequence[str]) -> float:
 
 def _difference(recorded: list[str], asked: list[str]) -> Iterator[str]:
     """As of `diff -u`, long lines around where they part."""
+    head = max(0, equal_head(recorded, asked) - _AROUND)
+    tail = equal_head(recorded[:head:-1], asked[:head:-1])
+    before, now = (
+        lines[head : len(lines) - max(0, tail - _AROUND)][:_LONGEST] for lines in (recorded, asked)
+    )
+    # A matcher takes quadratic time for lines that stand there often, unless it takes them for junk.
+    matcher = SequenceMatcher(None, before, now, autojunk=len(before) + len(now) > _SHORT)
     shown = 0
-    for group in SequenceMatcher(None, recorded, asked, autojunk=False).get_grouped_opcodes(_AROUND):
+    for group in matcher.get_grouped_opcodes(_AROUND):
         first, last = group[0], group[-1]
-        yield f"@@ -{first[1] + 1},{last[2] - first[1]} +{first[3] + 1},{last[4] - first[3]} @@"
-        for line in _hunk(group, recorded, asked):
+        places = first[1] + head + 1, last[2] - first[1], first[3] + head + 1, last[4] - first[3]
+        yield "@@ -{},{} +{},{} @@".format(*places)
+        for line in _hunk(group, before, now):
             if shown == _MOST:
                 yield "… and more"
                 return
