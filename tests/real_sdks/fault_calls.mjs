@@ -6,16 +6,15 @@ import { readFileSync } from "node:fs";
 import OpenAI from "openai";
 
 const ASKED = [{ role: "user", content: "What does the fox do?" }];
-const TIMEOUT = 1500; // milliseconds
 const AT_ONCE = 24;
-const WAITED = 12_000; // after so long nobody believes in an end
+const WAITED = 8; // times its timeout: after that nobody believes in an end
 
 const told = (text, reason, args = []) => ({ text: text ?? "", reason: reason ?? null, arguments: args });
 const odd = (found) => ({ type: found === null || found === undefined ? String(found) : found.constructor?.name ?? typeof found });
 
-const openai = ({ url, key }) => new OpenAI({ baseURL: url, apiKey: key, timeout: TIMEOUT });
-const anthropic = ({ url, key }) => new Anthropic({ baseURL: url, apiKey: key, timeout: TIMEOUT });
-const google = ({ url, key }) => new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: url, timeout: TIMEOUT } });
+const openai = ({ url, key, timeout }) => new OpenAI({ baseURL: url, apiKey: key, timeout: timeout * 1000 });
+const anthropic = ({ url, key, timeout }) => new Anthropic({ baseURL: url, apiKey: key, timeout: timeout * 1000 });
+const google = ({ url, key, timeout }) => new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: url, timeout: timeout * 1000 } });
 
 function message(found) {
   if (!Array.isArray(found?.content)) return odd(found);
@@ -65,7 +64,7 @@ const OWN = { openai: OpenAI.OpenAIError, anthropic: Anthropic.AnthropicError, g
 async function run(job) {
   const own = OWN[job.call.split(" ")[0]];
   let timer;
-  const waited = new Promise((resolve) => { timer = setTimeout(() => resolve({ waits: true }), WAITED); });
+  const waited = new Promise((resolve) => { timer = setTimeout(() => resolve({ waits: true }), WAITED * job.timeout * 1000); });
   const called = CALLS[job.call](job).catch((error) => ({ raised: error?.constructor?.name ?? String(error), own: error instanceof own }));
   console.log(JSON.stringify({ job: job.job, ...(await Promise.race([called, waited])) }));
   clearTimeout(timer);

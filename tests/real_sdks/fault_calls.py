@@ -19,14 +19,12 @@ import openai
 from google import genai
 
 ASKED = [{"role": "user", "content": "What does the fox do?"}]
-TIMEOUT = 1.5
-"""Seconds."""
-AT_ONCE = 24
+AT_ONCE = 12
 _printing = Lock()
 
 
 def openai_whole(job: dict[str, Any]) -> dict[str, Any]:
-    with openai.OpenAI(base_url=job["url"], api_key=job["key"], timeout=TIMEOUT) as client:
+    with openai.OpenAI(base_url=job["url"], api_key=job["key"], timeout=job["timeout"]) as client:
         completion: Any = client.chat.completions.create(model="m", messages=ASKED)  # type: ignore[arg-type]
         if isinstance(completion, str) or not completion.choices:
             return odd(completion)
@@ -39,7 +37,7 @@ def openai_whole(job: dict[str, Any]) -> dict[str, Any]:
 
 def openai_streamed(job: dict[str, Any]) -> dict[str, Any]:
     text, arguments, reason = "", "", None
-    with openai.OpenAI(base_url=job["url"], api_key=job["key"], timeout=TIMEOUT) as client:
+    with openai.OpenAI(base_url=job["url"], api_key=job["key"], timeout=job["timeout"]) as client:
         chunks: Any = client.chat.completions.create(model="m", messages=ASKED, stream=True)  # type: ignore[call-overload]
         for chunk in chunks:
             for choice in chunk.choices or []:
@@ -51,12 +49,12 @@ def openai_streamed(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def anthropic_whole(job: dict[str, Any]) -> dict[str, Any]:
-    with anthropic.Anthropic(base_url=job["url"], api_key=job["key"], timeout=TIMEOUT) as client:
+    with anthropic.Anthropic(base_url=job["url"], api_key=job["key"], timeout=job["timeout"]) as client:
         return _message(client.messages.create(model="m", max_tokens=100, messages=ASKED))  # type: ignore[arg-type]
 
 
 def anthropic_streamed(job: dict[str, Any]) -> dict[str, Any]:
-    with anthropic.Anthropic(base_url=job["url"], api_key=job["key"], timeout=TIMEOUT) as client:
+    with anthropic.Anthropic(base_url=job["url"], api_key=job["key"], timeout=job["timeout"]) as client:
         with client.messages.stream(model="m", max_tokens=100, messages=ASKED) as stream:  # type: ignore[arg-type]
             return _message(stream.get_final_message())
 
@@ -80,7 +78,7 @@ def google_streamed(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _google(job: dict[str, Any]) -> genai.Client:
-    options = genai.types.HttpOptions(base_url=job["url"], timeout=int(TIMEOUT * 1000))
+    options = genai.types.HttpOptions(base_url=job["url"], timeout=int(job["timeout"] * 1000))
     return genai.Client(api_key=job["key"], http_options=options)
 
 

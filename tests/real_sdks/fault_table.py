@@ -82,6 +82,10 @@ FAULTS: tuple[Fault, ...] = (
 DIALECTS = {"openai": "openai_chat", "anthropic": "anthropic_messages", "google": "gemini"}
 FORMS = ("whole", "streamed")
 LANGUAGES = ("Python", "JavaScript")
+TIMEOUT = 1.5
+"""Seconds that an SDK is told to wait for something that does not come."""
+PATIENCE = 30.0
+"""The same where something comes: so much that a busy machine makes no difference."""
 WAIT = 240
 """Seconds for all jobs of one program."""
 
@@ -135,7 +139,9 @@ async def _ask(
                     rollout = await nursery.start(_held, endpoint, fault)
                     number = len(jobs)
                     url = rollout.base_url(dialect)
-                    jobs.append({"job": number, "call": f"{sdk} {form}", "url": url, "key": rollout.api_key})
+                    timeout = TIMEOUT if fault.name in ("stall", "stalled_head") else PATIENCE
+                    call = {"call": f"{sdk} {form}", "url": url, "key": rollout.api_key, "timeout": timeout}
+                    jobs.append({"job": number, **call})
                     rollouts.append((form, fault, Column(language, sdk), rollout))
         run = partial(
             subprocess.run, [str(part) for part in command], input=json.dumps(jobs), text=True, timeout=WAIT
@@ -210,11 +216,11 @@ _ABOVE = """\
 
 <!-- Written by `python -m tests.real_sdks.fault_table`, which asks them; `nox -s sdks` sees whether it is still so. -->
 
-What the official SDKs make of each {class}`~triocept.handlers.Fault` ([](../how-to/faults.md)), with their own settings
-but for a timeout of 1.5 seconds. Before the colon stands how many calls the SDK made of one call of its application;
-behind it, what it raised or returned. **Bold is what passes for success**: nothing was raised, and it is not the
-answer. A † is an error that is none of the SDK's own: `except openai.OpenAIError` does not catch it. What waits on has
-not ended after 12 seconds.
+What the official SDKs make of each {class}`~triocept.handlers.Fault` ([](../how-to/faults.md)), with their own
+settings but for a timeout, of 1.5 seconds where something stalls. Before the colon stands how many calls the
+SDK made of one call of its application; behind it, what it raised or returned. **Bold is what passes for
+success**: nothing was raised, and it is not the answer. A † is an error that is none of the SDK's own: `except
+openai.OpenAIError` does not catch it. What waits on has not ended after 12 seconds.
 
 """
 _SHORT = "## What passes for success"
