@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from .._checks import is_not_async, named, takes
 from .exchange import Exchange
 
-__all__ = ["Handler", "awaiting", "check_handler", "told_model"]
+__all__ = ["Handler", "awaiting", "check_handler", "is_unentered", "told_model"]
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Whatever answers an exchange: a function, an upstream, a script, a replay."""
@@ -56,7 +56,7 @@ def awaiting(handler: Handler) -> Handler:
     return awaited
 
 
-def _is_unentered(handler: Any) -> bool:
+def is_unentered(handler: object) -> bool:
     """Whether it is a context. contextlib's can be called: as decorators."""
     decorates = (
         isinstance(handler, AsyncContextDecorator)
@@ -69,7 +69,7 @@ def _problem(handler: object) -> str | None:
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
-    if _is_unentered(inner):
+    if is_unentered(inner):
         return "is not entered: `async with … as handler`, and then it is one"
     if not callable(inner):
         return "cannot be called"

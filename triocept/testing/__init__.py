@@ -10,6 +10,7 @@ tests that are.
 * `_ending`: what is raised at the end. `_leaving`: that of several errors.
 * `_loop`: the thread, in which trio runs. `_job`: what another thread asks of it. `_held`: contexts that are open in
   it. `_elsewhere`: waiting for it in another event loop. `_blocked`: who blocks it.
+* `_assert_tool`, `_assert_messages`: what tests say of the application's calls. `_wildcards`: what stands for a value.
 * `cassettes`: a real model, recorded once, and answered from a file since.
 * `_plugin`: what pytest's plugin does, `triocept_pytest`, which stands beside the package.
 * `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: loads it.
@@ -18,12 +19,14 @@ tests that are.
 from typing import TYPE_CHECKING
 
 from ..handlers import AskedJSON, Fault, Stream, Template, chaos, otherwise, paced, when
+from ._assert_messages import ExpectedMessage
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
 from ._model import be_the_model
 from ._plugin.models import ModelFactory
 from ._rollout import SyncRollout
 from ._stream import SyncStream
+from ._wildcards import containing
 from .cassettes import (
     Cassette,
     CassetteOptions,
@@ -53,6 +56,7 @@ __all__ = [
     "Fault",
     "MemoryAgent",
     "MemoryCall",
+    "ExpectedMessage",
     "ModelFactory",
     "Piece",
     "RecordMode",
@@ -65,6 +69,7 @@ __all__ = [
     "Template",
     "Timing",
     "be_the_model",
+    "containing",
     "chaos",
     "forward_to",
     "open_cassette",

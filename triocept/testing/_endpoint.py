@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from typing import Any, TypeVar, Unpack, cast, final
 
 from .._checks import check_keywords
 from .._endpoint import Endpoint, EndpointOptions, serve_endpoint
 from .._rollout.exchange import Exchange
+from .._rollout.handler import is_unentered
 from .._rollout.options import RolloutOptions
 from ..handlers.script import ScriptedModel
 from ._beside import with_threads
@@ -88,15 +89,12 @@ class SyncEndpoint:
             RuntimeError: the endpoint has ended; or this is its own thread, or another process.
             TimeoutError: the endpoint is blocked; the text says by whom.
         """
-        if isinstance(handler, AbstractAsyncContextManager) and not callable(handler):
-            with (
-                self.enter(handler) as entered,
-                self._open(entered, options, must_be_used=must_be_used) as rollout,
-            ):
-                yield rollout
-        else:
-            with self._open(cast(AnyHandler | None, handler), options, must_be_used=must_be_used) as rollout:
-                yield rollout
+        with ExitStack() as stack:
+            if is_unentered(handler):
+                context = cast(AbstractAsyncContextManager[AnyHandler], handler)
+                handler = stack.enter_context(self.enter(context))
+            served = cast(AnyHandler | None, handler)
+            yield stack.enter_context(self._open(served, options, must_be_used=must_be_used))
 
     @contextmanager
     def _open(

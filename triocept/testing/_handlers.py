@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from reprlib import repr as short
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -39,8 +39,11 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
         form = "a handler is `def handler(exchange)`, async or not"
         raise TypeError(f"{form}; {named(handler)} does not take one argument, the exchange")
     if is_async(handler) or not _is_plain(handler):
-        check_handler(handler)
-        return handler  # type: ignore[return-value]
+        check_handler(cast(Handler, handler))
+        return cast(Handler, handler)
+    if not takes(handler, 1):
+        text = f"a handler is called with the exchange: {named(handler)} does not take one argument"
+        raise TypeError(text)
     limiter = trio.CapacityLimiter(math.inf)
 
     async def in_thread(exchange: Exchange) -> None:
@@ -95,4 +98,4 @@ def _is_plain(handler: object) -> bool:
         return False
     function = inner if inspect.isroutine(inner) else type(inner).__call__
     generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    return not generates and takes(handler, 1)
+    return not generates

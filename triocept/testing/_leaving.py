@@ -25,7 +25,7 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
         BaseException: one of `errors` bare, several as a group.
     """
     __tracebackhide__ = True
-    left = [error for error in errors if error is not body]
+    left = list({id(error): error for error in errors if error is not body}.values())
     if body is None:
         raise_all(left)
     elif isinstance(body, Exception) or not all(isinstance(error, Exception) for error in left):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, final, overload
 
 import trio
 
+from .._canonical.content import ToolResult
 from .._canonical.request import Request
 from .._failures import raise_all
 from .._process.output import AgentResult
@@ -19,6 +20,8 @@ from .._rollout.options import AgentOptions
 from .._rollout.rollout import OpenAIName, give_back
 from .._trace.trace import Trace
 from ..errors import RolloutClosed
+from ._assert_messages import ExpectedMessage, check_messages
+from ._assert_tool import carried_out
 from ._elsewhere import runs_asyncio
 from ._ending import NO_CALL, Life
 from ._exchange import SyncExchange
@@ -208,6 +211,46 @@ class SyncRollout:
         """Say what you make of the run; as `Rollout.score`."""
         self._loop.call(self._rollout.score, name, value)
 
+    # What a test says of it
+
+    def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
+        """See that the application has carried out a call of this tool: that it came back to the model with the call
+        and its result. What the model asked for, and nobody carried out, does not count.
+
+        Args:
+            name: the tool's.
+            arguments: those that the call had, and perhaps others; `ANY`, a pattern, `containing(…)` stand for values.
+
+        Returns:
+            The result that the application gave, of the first such call.
+
+        Raises:
+            AssertionError: there is no such call; the text lists those that there are.
+        """
+        __tracebackhide__ = True
+        calls = self._all_calls()
+        return carried_out(calls, self.trace.turns, name, arguments)
+
+    def assert_messages(self, *expected: ExpectedMessage, call: int = -1) -> None:
+        """See what messages a call had, all of them in order::
+
+            model.assert_messages(("system", containing("terse")), ..., ("user", "hi"))
+
+        Args:
+            expected: for each message its text; a pair of its role and its text; a `ToolCall` that is in it, whatever
+                its id; or a `Message`. A text may be a pattern, which is searched for, or anything with an equality of
+                its own: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of messages.
+            call: which call; the last, unless said otherwise.
+
+        Raises:
+            AssertionError: they are others; the text shows the difference.
+        """
+        __tracebackhide__ = True
+        calls = self._all_calls()
+        if not -len(calls) <= call < len(calls):
+            raise AssertionError(f"there is no call {call}: {len(calls)} came")
+        check_messages(calls[call], expected)
+
     def check(self) -> None:
         """Raise what is wrong so far; the end of its block does the same, and raises nothing twice.
 
@@ -221,6 +264,13 @@ class SyncRollout:
         raise_all(errors)
 
     # Behind it
+
+    def _all_calls(self) -> list[Request]:
+        __tracebackhide__ = True
+        calls = self.calls
+        if not calls:
+            raise AssertionError(NO_CALL)
+        return calls
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
         with trio.move_on_after(timeout if timeout is not None else float("inf")):

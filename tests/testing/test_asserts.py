@@ -1,0 +1,138 @@
+"""What tests say of an application's calls, and what they are told where it is not so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from unittest.mock import ANY
+
+import pytest
+
+from tests.testing.applications import sync_client
+from triocept import Message, ToolCall
+from triocept.testing import SyncRollout, be_the_model, containing
+
+SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
+
+
+def agent(question: str) -> str | None:
+    """An application with one tool, which it carries out until the model has an answer."""
+    messages: list[object] = [
+        {"role": "system", "content": "be terse"},
+        {"role": "user", "content": question},
+    ]
+    with sync_client() as client:
+        while True:
+            answer = client.chat.completions.create(model="m", messages=messages, tools=[SEARCH])  # type: ignore[call-overload]
+            message = answer.choices[0].message
+            if not message.tool_calls:
+                return str(message.content)
+            messages.append(message.model_dump(exclude_none=True))
+            for call in message.tool_calls:
+                arguments = json.loads(call.function.arguments)
+                said = f"found {arguments['q']}"
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": said})
+
+
+@pytest.fixture
+def model() -> Iterator[SyncRollout]:
+    """One that has searched twice."""
+    replies = [ToolCall.of("search", q="tea", limit=3), ToolCall.of("search", q="milk"), "tea with milk"]
+    with be_the_model(*replies) as model:
+        assert agent("what to drink?") == "tea with milk"
+        yield model
+
+
+def test_a_tool_call_that_was_carried_out_gives_its_result(model: SyncRollout) -> None:
+    assert model.assert_called_with_tool("search", q="tea").text == "found tea"
+    assert model.assert_called_with_tool("search", q="tea", limit=3).text == "found tea"
+    assert model.assert_called_with_tool("search", q=re.compile("^mi")).text == "found milk"
+    assert model.assert_called_with_tool("search", q=ANY).text == "found tea"
+    assert model.assert_called_with_tool("search").text == "found tea"
+
+
+def test_a_tool_call_that_was_not_is_told_what_was(model: SyncRollout) -> None:
+    with pytest.raises(AssertionError) as failed:
+        model.assert_called_with_tool("search", q="water")
+    assert str(failed.value).splitlines() == [
+        "the application has not carried out the tool call search(q='water')",
+        "it has carried out:",
+        "  search(q='tea', limit=3) -> 'found tea'",
+        "  search(q='milk') -> 'found milk'",
+    ]
+
+
+def test_a_tool_that_the_application_does_not_offer_is_told_what_was_meant(model: SyncRollout) -> None:
+    with pytest.raises(AssertionError, match="the application offers search; is it 'search'\\?"):
+        model.assert_called_with_tool("serch", q="tea")
+
+
+def test_a_tool_call_that_no_result_came_of_was_not_carried_out() -> None:
+    with be_the_model(ToolCall.of("search", q="tea")) as model, sync_client() as client:
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+        with pytest.raises(
+            AssertionError, match=r"no result came back:\n  search\(q='tea'\)\n.*offers no tools"
+        ):
+            model.assert_called_with_tool("search")
+
+
+def test_where_no_call_came_that_is_what_an_assert_says() -> None:
+    with be_the_model() as model:
+        with pytest.raises(AssertionError, match="was the client built before"):
+            model.assert_called_with_tool("search")
+        with pytest.raises(AssertionError, match="was the client built before"):
+            model.assert_messages("hi")
+
+
+def test_messages_are_what_they_are_said_to_be(model: SyncRollout) -> None:
+    model.assert_messages("be terse", "what to drink?", call=0)
+    model.assert_messages(("system", containing("terse")), ("user", re.compile("^what")), call=0)
+    model.assert_messages(ANY, Message("user", "what to drink?"), call=0)
+    model.assert_messages(
+        "be terse",
+        ("user", ANY),
+        ToolCall.of("search", q="tea", limit=3),
+        ("tool", "found tea"),
+        ToolCall.of("search", q="milk"),
+        "found milk",
+    )
+    model.assert_messages(..., ToolCall.of("search", q="milk"), ...)
+    model.assert_messages("be terse", ..., ("tool", "found milk"))
+    assert len(model.calls) == 3
+
+
+def test_messages_that_are_others_are_shown_beside_those_expected(model: SyncRollout) -> None:
+    with pytest.raises(AssertionError) as failed:
+        model.assert_messages("be terse", ("user", "what to eat?"), call=0)
+    assert str(failed.value).splitlines() == [
+        "the messages are not those expected:",
+        "    system: 'be terse'",
+        "  - user: 'what to eat?'",
+        "  ?                ^^^",
+        "  + user: 'what to drink?'",
+        "  ?                ^^^^^",
+    ]
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        [],
+        ["be terse"],
+        ["what to drink?", "be terse"],
+        [("user", "be terse"), ANY],
+        [ANY, ANY, ANY],
+        [..., "be terse"],
+        [ToolCall.of("search"), ...],
+        [Message("assistant", "be terse"), ...],
+    ],
+)
+def test_messages_that_are_others_are_an_error(model: SyncRollout, expected: list[object]) -> None:
+    with pytest.raises(AssertionError, match="the messages are not those expected"):
+        model.assert_messages(*expected, call=0)
+
+
+def test_a_call_that_did_not_come_is_an_error(model: SyncRollout) -> None:
+    with pytest.raises(AssertionError, match="there is no call 3: 3 came"):
+        model.assert_messages(..., call=3)

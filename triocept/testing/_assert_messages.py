@@ -1,0 +1,134 @@
+"""Whether the messages of a call are those that are expected, and how they differ.
+
+What is expected of a message is a text (of any role), a pair of role and text, a `ToolCall`, a `Message`; a text may be
+a pattern, or anything with an equality of its own. `...` stands for any number of messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import ndiff
+from types import EllipsisType
+from typing import Any, TypeAlias
+
+from .._canonical.content import Message, ToolCall
+from .._canonical.request import Request
+from ..errors import DialectError
+from ._wildcards import matches
+
+__all__ = ["ExpectedMessage", "check_messages"]
+
+ExpectedMessage: TypeAlias = str | re.Pattern[str] | tuple[Any, Any] | ToolCall | Message | EllipsisType | Any
+"""What `assert_messages` takes for a message: see there."""
+
+
+def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> None:
+    """See whether they are.
+
+    Raises:
+        AssertionError: they are not; the text shows how they differ.
+    """
+    messages = request.messages
+    if not _all_match(expected, messages):
+        raise AssertionError("\n".join(["the messages are not those expected:", *_diff(expected, messages)]))
+
+
+def _all_match(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> bool:
+    reached = {0}
+    """How many messages may stand for what was looked at so far."""
+    for each in expected:
+        if each is ...:
+            reached = set(range(min(reached), len(messages) + 1))
+        else:
+            reached = {n + 1 for n in reached if n < len(messages) and _is_message(each, messages[n])}
+        if not reached:
+            return False
+    return len(messages) in reached
+
+
+def _is_message(expected: ExpectedMessage, message: Message) -> bool:
+    match expected:
+        case str() | re.Pattern():
+            return matches(expected, _text(message))
+        case (role, text):
+            return matches(role, message.role) and matches(text, _text(message))
+        case ToolCall():
+            return any(_same_call(expected, call) for call in message.tool_calls)
+        case Message():
+            return _bare(expected) == _bare(message)
+        case _:  # with an equality of its own
+            return bool(expected == _text(message)) or bool(expected == message)
+
+
+def _text(message: Message) -> str:
+    """What it says: of a message with results of tools, those too."""
+    return message.text or "".join(result.text for result in message.tool_results)
+
+
+def _bare(message: Message) -> tuple[Any, ...]:
+    content: Any = message.content
+    return (message.role, content if isinstance(content, str) else message.text or content)
+
+
+def _same_call(expected: ToolCall, call: ToolCall) -> bool:
+    if expected.name != call.name or (expected.id and expected.id != call.id):
+        return False
+    try:
+        return matches(expected.parsed(), call.parsed())
+    except DialectError:
+        return expected.arguments == call.arguments
+
+
+def _diff(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[str]:
+    """Line by line, `-` what was expected, `+` what came. What matches is shown as it came, on both sides."""
+    came = [_line(message) for message in messages]
+    pairs = dict(_pairs(expected, messages))
+    wanted = [
+        "..." if each is ... else came[pairs[number]] if number in pairs else _expected_line(each)
+        for number, each in enumerate(expected)
+    ]
+    for line in ndiff(wanted, came):
+        if not (line.startswith("- ...") and "..." in wanted):
+            yield f"  {line.rstrip()}"
+
+
+def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
+    """Which message stands for which, of as many as possible in order: their longest common subsequence."""
+    best = [[0] * (len(messages) + 1) for _ in range(len(expected) + 1)]
+    fits = [[each is not ... and _is_message(each, message) for message in messages] for each in expected]
+    for wanted in reversed(range(len(expected))):
+        for found in reversed(range(len(messages))):
+            one = 1 + best[wanted + 1][found + 1] if fits[wanted][found] else 0
+            best[wanted][found] = max(one, best[wanted + 1][found], best[wanted][found + 1])
+    wanted = found = 0
+    while wanted < len(expected) and found < len(messages):
+        if fits[wanted][found] and best[wanted][found] == 1 + best[wanted + 1][found + 1]:
+            yield wanted, found
+            wanted, found = wanted + 1, found + 1
+        elif best[wanted + 1][found] >= best[wanted][found + 1]:
+            wanted += 1
+        else:
+            found += 1
+
+
+def _line(message: Message) -> str:
+    said = [repr(_text(message))] if _text(message) or not message.tool_calls else []
+    said += [f"{call.name}({call.arguments})" for call in message.tool_calls]
+    return f"{message.role}: {', '.join(said)}"
+
+
+def _expected_line(expected: ExpectedMessage) -> str:
+    match expected:
+        case (role, text):
+            return f"{role}: {_shown(text)}"
+        case ToolCall():
+            return f"assistant: {expected.name}({expected.arguments})"
+        case Message():
+            return _line(expected)
+        case _:
+            return f"any role: {_shown(expected)}"
+
+
+def _shown(expected: object) -> str:
+    return f"/{expected.pattern}/" if isinstance(expected, re.Pattern) else repr(expected)

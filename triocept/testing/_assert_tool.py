@@ -1,0 +1,106 @@
+"""Whether the application has carried out a tool call of the model's: what it sent back says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from reprlib import Repr
+from typing import Any
+
+from .._canonical.content import Json, ToolCall, ToolResult
+from .._canonical.request import Request
+from .._trace.turn import Turn
+from ..errors import DialectError
+from ._wildcards import matches
+
+__all__ = ["carried_out"]
+
+_repr = Repr()
+_repr.maxstring = _repr.maxother = 200
+_repr.maxdict = _repr.maxlist = 12
+_short = _repr.repr
+
+
+def carried_out(
+    calls: Sequence[Request], turns: Sequence[Turn], name: str, arguments: dict[str, Any]
+) -> ToolResult:
+    """The result of the first call of this tool with these arguments, and perhaps others.
+
+    Raises:
+        AssertionError: there is none; the text lists what there was.
+    """
+    done = list(_carried_out(calls))
+    for call, result in done:
+        if call.name == name and _fits(arguments, _arguments(call)):
+            return result
+    raise AssertionError("\n".join(_report(calls, turns, done, name, arguments)))
+
+
+def _carried_out(calls: Sequence[Request]) -> Iterator[tuple[ToolCall, ToolResult]]:
+    """Each tool call that was sent back with its result, once; in order."""
+    seen: set[tuple[str, str]] = set()
+    for request in calls:
+        asked: dict[str, ToolCall] = {}
+        for message in request.messages:
+            asked.update((call.id, call) for call in message.tool_calls)
+            for result in message.tool_results:
+                call = asked.get(result.id)
+                if call is not None and (call.id, call.arguments) not in seen:
+                    seen.add((call.id, call.arguments))
+                    yield call, result
+
+
+def _arguments(call: ToolCall) -> Json:
+    try:
+        return call.parsed()
+    except DialectError:
+        return call.arguments
+
+
+def _fits(expected: dict[str, Any], arguments: Json) -> bool:
+    if not isinstance(arguments, dict):
+        return not expected
+    return all(name in arguments and matches(value, arguments[name]) for name, value in expected.items())
+
+
+def _report(
+    calls: Sequence[Request],
+    turns: Sequence[Turn],
+    done: Sequence[tuple[ToolCall, ToolResult]],
+    name: str,
+    arguments: dict[str, Any],
+) -> Iterator[str]:
+    wanted = f"{name}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
+    yield f"the application has not carried out the tool call {wanted}"
+    if done:
+        yield "it has carried out:"
+        yield from (f"  {_shown(call)} -> {_short(result.text)}" for call, result in done)
+    known = {(call.id, call.name) for call, _ in done}
+    open_calls = [call for call in _answered(turns) if (call.id, call.name) not in known]
+    if open_calls:
+        yield "the model has asked for these, and no result came back:"
+        yield from (f"  {_shown(call)}" for call in open_calls)
+    if not done and not open_calls:
+        yield f"the model has asked for no tool, in {len(calls)} {'call' if len(calls) == 1 else 'calls'}"
+    yield from _offered(calls, name)
+
+
+def _offered(calls: Sequence[Request], name: str) -> Iterator[str]:
+    offered = list(dict.fromkeys(tool.name for request in calls for tool in request.tools))
+    if name not in offered:
+        near = get_close_matches(name, offered, 1)
+        hint = f"; is it {near[0]!r}?" if near else ""
+        yield f"the application offers {', '.join(offered) or 'no tools'}{hint}"
+
+
+def _answered(turns: Sequence[Turn]) -> Iterator[ToolCall]:
+    for turn in turns:
+        if turn.response is not None:
+            yield from (part for part in turn.response.content if isinstance(part, ToolCall))
+
+
+def _shown(call: ToolCall) -> str:
+    arguments = _arguments(call)
+    if not isinstance(arguments, dict):
+        return f"{call.name}({_short(arguments)})"
+    return f"{call.name}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
