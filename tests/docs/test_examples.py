@@ -41,7 +41,8 @@ NEEDS = {
     "triocept[openai]": r"\bclient\(\s*\"openai_|^import openai|^from openai",
     "triocept[anthropic]": r"\bclient\(\s*\"anthropic_",
     "trustme": r"^import trustme",
-    "pytest-trio": r"^import pytest",
+    "pytest-trio": r"^async def test_",
+    "pytest": r"^import pytest",
     "`tiny_agent.py`": r"\"tiny_agent\.py\"",
     "`tiny_engine.py`": r"^from tiny_engine import",
     "`replies.json`": r"\"replies\.json\"",
@@ -112,7 +113,7 @@ def test_the_example_that_reads_reads_what_the_one_that_records_has_recorded(
 
 @pytest.mark.parametrize(
     ("name", "passed"),
-    [("test_application.py", 4), ("test_sync.py", 1), ("test_with_pytest.py", 2), ("test_handler.py", 7)],
+    [("test_application.py", 4), ("test_sync.py", 6), ("test_with_pytest.py", 2), ("test_handler.py", 7)],
 )
 def test_the_application_example_passes_under_pytest(name: str, passed: int, tmp_path: Path) -> None:
     mode = (
