@@ -96,7 +96,8 @@ async def test_a_provider_that_speaks_now_and_then_is_waited_for() -> None:
     assert answered.content == b"".join(pieces)
 
 
-async def test_an_agent_that_reads_slowly_is_no_fault_of_the_provider() -> None:
+@pytest.mark.parametrize("dialect", [CHAT, "anthropic_messages"])
+async def test_an_agent_that_reads_slowly_is_no_fault_of_the_provider(dialect: str) -> None:
     large = Response((Text("x" * 20_000_000),), dialect=CHAT, id="i", model="m", usage=USAGE)
     renderer_pieces = wire_stream(CHAT, large)
     data = b"".join(renderer_pieces[:2])
@@ -111,7 +112,7 @@ async def test_an_agent_that_reads_slowly_is_no_fault_of_the_provider() -> None:
     with trio.fail_after(60):
         async with staged(answer, CHAT, read_timeout=1) as stage:
             size = 0
-            async with stage.asking(CHAT, stream=True) as answered:
+            async with stage.asking(dialect, stream=True) as answered:
                 await trio.sleep(2.5)
                 async for piece in answered.aiter_raw():
                     size += len(piece)

@@ -177,12 +177,16 @@ class Answer:
         self._subscriptions.add(subscription)
         return subscription
 
-    async def put(self, entry: Entry, on_wait: Callable[[bool], None] | None = None) -> None:
-        """Add an increment, and wait until a connection has taken it.
+    @property
+    def is_full(self) -> bool:
+        """Whether what is put now waits for a connection."""
+        for subscription in self._subscriptions:
+            if subscription.takes_more:
+                return False
+        return bool(self._subscriptions)
 
-        Args:
-            entry: the increment.
-            on_wait: told when it begins to wait for a connection, and when that is over.
+    async def put(self, entry: Entry) -> None:
+        """Add an increment, and wait until a connection has taken it.
 
         Cancellation: the increment stays; only the wait is cut short.
         """
@@ -194,7 +198,7 @@ class Answer:
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-            await self._until(self._is_taken, on_wait)
+            await self._until(self._is_taken)
 
     def write_early(self, data: bytes) -> bool:
         """Give the one connection that reads the bytes of the increment that is put next; whether it has them."""
@@ -234,15 +238,9 @@ class Answer:
         count = len(self.entries)
         return any(subscription.at == count for subscription in self._subscriptions)
 
-    async def _until(self, done: Callable[[], bool], on_wait: Callable[[bool], None] | None = None) -> None:
-        if on_wait is not None:
-            on_wait(True)
-        try:
-            while not done() and self._subscriptions:
-                await self._progress.wait()
-        finally:
-            if on_wait is not None:
-                on_wait(False)
+    async def _until(self, done: Callable[[], bool]) -> None:
+        while not done() and self._subscriptions:
+            await self._progress.wait()
 
 
 @final
@@ -272,6 +270,12 @@ class Subscription:
     def is_over(self) -> bool:
         """Whether all of the answer is there."""
         return self._answer.outcome is not None
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether something can be written now: it is followed, has sent what it has, and says the answer."""
+        stopped = self._full or self._gone or self._failed or self._error is not None
+        return self._delivery is not None and not stopped
 
     @property
     def request_id(self) -> str:

@@ -149,7 +149,6 @@ class ExchangeCore:
         self.cause: BaseException | None = None
         self.fold: Fold | None = None
         self._increments: IncrementLog | None = IncrementLog() if rollout.record_increments else None
-        self._on_wait: Callable[[bool], None] | None = None
         self._weight = 0
         """Bytes of the answer that is being streamed, about as much as is kept of it."""
         self._facts = rollout.addresses.dialects.get(request.dialect)
@@ -231,17 +230,14 @@ class ExchangeCore:
         await self.answer.wait_delivered()
 
     @protected_context
-    async def open_stream(
-        self, on_wait: Callable[[bool], None] | None = None
-    ) -> AsyncIterator[ResponseStream]:
-        """See `Exchange.open_stream`; `on_wait` is told when an increment begins to wait for the agent, and when that
-        is over."""
+    async def open_stream(self) -> AsyncIterator[ResponseStream]:
+        """See `Exchange.open_stream`."""
         if not self._is_over:
             self.check_open()
         if self.fold is not None:
             raise AlreadySettled(f"{self!r} is being answered by a stream")
         self.rollout.records.check_free()
-        self.fold, self._on_wait = Fold(), on_wait
+        self.fold = Fold()
         stream = ResponseStream(self._send)
         try:
             yield stream
@@ -404,7 +400,7 @@ class ExchangeCore:
     async def _put(self, entry: Entry) -> None:
         if self._first_event is None:
             self._first_event = trio.current_time() - self._start
-        await self.answer.put(entry, self._on_wait)
+        await self.answer.put(entry)
 
     async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
         assert self.fold is not None

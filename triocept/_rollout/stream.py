@@ -91,6 +91,11 @@ class ResponseStream:
         assert isinstance(end, ResponseEnd)
         await self._send_end(end)
 
+    @property
+    def joins(self) -> bool:
+        """Whether half of a letter waits for the other one: what is sent next may be two increments."""
+        return bool(self._seams)
+
     async def _relay(self, piece: Relayed) -> None:
         """Pass on a piece of a provider's stream; errors and cancellation as `send`."""
         self._started = True

@@ -374,25 +374,40 @@ class Upstream:
         same_dialect, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if same_dialect else None)
         piece = await pieces.next()
-        async with exchange.open_stream(reply.patience.pause) as stream:
+        async with exchange.open_stream() as stream:
             while piece is not None:
                 if piece.last:
                     reply.patience.stop()
                 if collector is not None:
                     exchange.tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
-                await self._pass(piece, stream, reply, same_dialect=same_dialect)
+                await self._pass(piece, stream, exchange, reply, same_dialect=same_dialect)
                 piece = await pieces.next()
 
     async def _pass(
-        self, piece: Relayed, stream: ResponseStream, reply: ProviderReply, *, same_dialect: bool
+        self,
+        piece: Relayed,
+        stream: ResponseStream,
+        exchange: ExchangeCore,
+        reply: ProviderReply,
+        *,
+        same_dialect: bool,
     ) -> None:
-        """One piece, to the agent."""
+        """One piece, to the agent; while that is waited for, nobody loses patience with the provider."""
+        answer, patience = exchange.answer, reply.patience
         try:
             if same_dialect:
+                if waits := answer.is_full:
+                    patience.pause(True)
                 await stream._relay(piece)
+                if waits:
+                    patience.pause(False)
                 return
             for event in piece.events:
+                if waits := answer.is_full or stream.joins:
+                    patience.pause(True)
                 await stream.send(_unnamed(event))
+                if waits:
+                    patience.pause(False)
         except DialectError as exc:  # events in an order that no answer has
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
