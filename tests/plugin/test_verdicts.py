@@ -150,6 +150,36 @@ def test_it(triocept_model):
     result.stdout.fnmatch_lines(["E *Unanswered: for 30 s nobody has taken a call: the model needs replies*"])
 
 
+def test_an_async_handler_that_blocks_is_named_and_the_session_goes_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triocept.testing._loop.PATIENCE", 0.3)
+    monkeypatch.setattr("triocept.testing._loop.ROUND", 0.1)
+    result = run("""
+import threading, time
+ENDS = threading.Event()
+
+def test_it(triocept_model):
+    async def answer(exchange):
+        ENDS.wait(20)
+        await exchange.respond("late")
+
+    triocept_model(handler=answer)
+    with pytest.raises(OSError):
+        ask("hi", timeout=0.5)
+
+def test_next():
+    ENDS.set()
+
+def test_last(triocept_model):
+    triocept_model("hello")
+    assert ask("hi") == "hello"
+""")
+    result.stdout.fnmatch_lines(["E *its loop is blocked in test_it.<locals>.answer (*test_it.py:*"])
+    outcomes = result.parseoutcomes()
+    assert (outcomes["failed"], outcomes["passed"]) == (1, 2)
+
+
 def test_what_a_test_has_seen_itself_is_not_told_twice(run: Run) -> None:
     result = run(
         HANDLER

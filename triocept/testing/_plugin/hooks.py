@@ -76,7 +76,8 @@ class Hooks:
         report = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and report.failed:
-            models.check()  # of a set-up: what is wrong in it is told here, and not at the teardown once more
+            if report.when == "setup":
+                models.check()  # what is wrong in it is told here, and not at the teardown once more
             if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
                 report.sections.append(("triocept", text))
         if models is not None and report.when == "call":

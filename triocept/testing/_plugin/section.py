@@ -58,7 +58,11 @@ def _is_told(problem: BaseException, shown: BaseException) -> bool:
 
 
 def _model(model: SyncRollout, name: str) -> Iterator[str]:
-    calls, trace = model.calls, model.trace
+    try:
+        calls, trace = model.calls, model.trace
+    except (RuntimeError, TimeoutError) as exc:  # its loop is blocked, or ended
+        yield f"{name}calls that cannot be seen: {exc}"
+        return
     yield f"{name}{_counted(len(calls), 'call')}"
     for number, turn in enumerate(trace):
         yield from _call(number, turn.request)
