@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +142,9 @@ async def test_a_stream_that_broke_breaks_there_again(dialect: str, tmp_path: Pa
     ]
 
 
-async def test_a_stream_of_a_provider_that_is_cut_is_cut_again(tmp_path: Path) -> None:
-    pieces = [b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"he"}}]}\n\n', b'data: {"choi']
+@asynccontextmanager
+async def cut_after(*pieces: bytes) -> AsyncIterator[str]:
+    """The base URL of a provider that begins an answer."""
 
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
@@ -154,14 +157,35 @@ async def test_a_stream_of_a_provider_that_is_cut_is_cut_again(tmp_path: Path) -
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, serve, listeners)
-        port = listeners[0].socket.getsockname()[1]
-        async with open_upstream(f"http://127.0.0.1:{port}/v1", dialect="openai_chat") as upstream:
-            before, now = await twice(tmp_path / "run.yaml", upstream, stream=True)
+        yield f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/v1"
         nursery.cancel_scope.cancel()
+
+
+def chunk(delta: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps({"id": "1", "choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n"
+
+
+async def test_a_stream_of_a_provider_that_is_cut_is_cut_again(tmp_path: Path) -> None:
+    async with cut_after(chunk({"content": "he"}), b'data: {"choi') as url:
+        async with open_upstream(url, dialect="openai_chat") as upstream:
+            before, now = await twice(tmp_path / "run.yaml", upstream, stream=True)
     assert (before.response, before.error, before.broke) == (now.response, now.error, now.broke)
     assert now.error == "the provider's stream ended without a finish reason"
     assert before.events[1:] == now.events[1:]
     assert "kind: truncated" in (tmp_path / "run.yaml").read_text()
+
+
+@pytest.mark.parametrize("holds", [True, False])
+async def test_half_a_call_is_seen_again_if_it_was_seen(holds: bool, tmp_path: Path) -> None:
+    call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": '{"a'}}
+    async with cut_after(chunk({"content": "he"}), chunk({"tool_calls": [call]})) as url:
+        async with open_upstream(url, dialect="openai_chat", hold_calls=holds) as upstream:
+            before, now = await twice(tmp_path / "run.yaml", upstream, stream=True)
+    for heard in (before, now):
+        calls = [
+            each for each in heard.events if isinstance(each, PartStart) and isinstance(each.part, ToolCall)
+        ]
+        assert len(calls) == (0 if holds else 1)
 
 
 async def in_pieces(exchange: Exchange) -> None:
@@ -237,6 +261,9 @@ async def test_what_nobody_else_can_read_survives(tmp_path: Path) -> None:
         "max_tokens",
     )
     assert "arguments:\n            path: a\n" in path.read_text()
+    assert (
+        'arguments:\n            path: a\n            "n": 1.0\n          spaced: true\n' in path.read_text()
+    )
 
 
 def _anonymous(part: Any) -> Any:

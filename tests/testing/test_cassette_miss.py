@@ -155,10 +155,11 @@ def test_what_is_no_key_stays(text: str) -> None:
 def test_a_key_of_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_API_KEY", "zq8w7e6r5t4y3u2i1o")
     monkeypatch.setenv("DB_PASSWORD", "postgres")
+    monkeypatch.setenv("SORT_KEY", "the-name-of-a-column")
     monkeypatch.setenv("MAX_TOKENS", "10000000000000000000")
     finder = KeyFinder()
-    assert finder.text("zq8w7e6r5t4y3u2i1o on postgres, 10000000000000000000") == (
-        "[redacted] on postgres, 10000000000000000000"
+    assert finder.text("zq8w7e6r5t4y3u2i1o on postgres, the-name-of-a-column, 10000000000000000000") == (
+        "[redacted] on postgres, the-name-of-a-column, 10000000000000000000"
     )
     assert finder.blob("abczq8w7e6r5t4y3u2i1oabc") == "abc[redacted]abc"
     assert finder.blob(SECRET) == SECRET

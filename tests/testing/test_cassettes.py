@@ -12,6 +12,7 @@ from tests.testing.recorded_agents import asking, asks, real_model, texts
 from triocept import (
     Exchange,
     Message,
+    Request,
     Response,
     ScriptedModel,
     Text,
@@ -260,10 +261,30 @@ async def test_texts_are_normalised_on_both_sides(tmp_path: Path) -> None:
         await asking(cassette, asks(f"On 2027-01-01 in {there}/a"))
 
 
+async def test_texts_are_normalised_wherever_they_stand(tmp_path: Path) -> None:
+    def of_day(day: str) -> Request:
+        call = ToolCall("search", f'{{"q": "{day}"}}', "x")
+        results = (
+            ToolResult(id="x", content=(Text(f'{{"found": ["{day}"]}}'),)),
+            ToolResult(id="y", content=(Text(f"on {day}"),)),
+        )
+        messages = (
+            QUESTION,
+            Message("assistant", (call, ToolCall("now", "{}", "y"))),
+            Message("tool", results),
+        )
+        return asks(messages=messages, tools=(Tool(name="search", description=f"As of {day}."),))
+
+    path = tmp_path / "run.yaml"
+    for day, options in (("2026-11-26", {"record": "once", "upstream": echo}), ("2026-11-27", {})):
+        async with open_cassette(path, normalise_text=steady(), **options) as cassette:  # type: ignore[arg-type]
+            assert [each.status for each in await asking(cassette, of_day(day))] == [200]
+    assert path.read_text().count("<date>") == 4
+    assert "2026" not in path.read_text()
+
+
 async def test_requests_are_normalised_on_both_sides(tmp_path: Path) -> None:
     import msgspec
-
-    from triocept import Request
 
     def without_system(request: Request) -> Request:
         return msgspec.structs.replace(
