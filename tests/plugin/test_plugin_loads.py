@@ -50,6 +50,8 @@ def pytest_unconfigure():
 def test_the_asserts_of_triocept_are_not_rewritten_and_a_projects_own_are(
     pytester: pytest.Pytester,
 ) -> None:
+    """As pytest would do it where the wheel is installed, and not this checkout."""
+    pytester.makeconftest("import pytest; pytest.register_assert_rewrite('triocept')")
     pytester.makepyfile("""
 import triocept.testing
 

@@ -5,6 +5,7 @@ import openai
 import pytest
 from triage import translate, triage
 
+import triocept.testing
 from triocept import Refusal, Response, ToolCall
 
 BEFORE = dict(os.environ)
@@ -83,6 +84,10 @@ def test_a_mark_has_options(triocept_model):
     assert model.client("openai_chat").chat.completions.create(
         model="m", messages=[{"role": "user", "content": "x"}]
     )
+
+
+def test_triocept_is_loaded_as_it_was_installed(triocept_model):
+    assert type(triocept.testing.__loader__).__name__ == "SourceFileLoader"
 
 
 def test_the_environment_is_as_it_was(request):
