@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pstats import Stats
 
 from tests.real_projects.project_run import LIMIT, PROJECTS, own_environment
 
-__all__ = ["cpu_of_runs"]
+__all__ = ["cpu_of_runs", "seconds_within"]
 
 RUNS = 12
 """Of each command, in turn. The least of them counts: what else the machine does only adds to it."""
@@ -25,6 +26,19 @@ def cpu_of_runs(commands: Mapping[str, Sequence[str | Path]], project: str, plac
         for name, command in commands.items():
             times[name].append(_cpu(command, folder))
     return {name: min(each) for name, each in times.items()}
+
+
+def seconds_within(module: str, command: Sequence[str | Path], project: str, place: Path) -> float:
+    """At most so many seconds of a run go by within a module and all that it calls, as a profiler sees it.
+
+    It slows all down, and what calls each other counts twice: the truth is less. But no other program is in it.
+    """
+    folder, profile = place / project, place / "profile"
+    shutil.copytree(PROJECTS / project, folder)
+    python, *arguments = command
+    _cpu([python, "-m", "cProfile", "-o", profile, *arguments], folder)
+    found = Stats(str(profile)).stats
+    return sum(each[3] for (file, *_), each in found.items() if Path(file).name == module)
 
 
 def _cpu(command: Sequence[str | Path], folder: Path) -> float:
