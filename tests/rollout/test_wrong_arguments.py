@@ -91,6 +91,7 @@ OF_ROLLOUT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"concurrency": 1.5}, TypeError, "concurrency is a whole number, not float: 1.5"),
     ({"on_hangup": "ignore"}, ValueError, "on_hangup is 'cancel' or 'finish', not 'ignore'"),
     ({"on_retry": "no"}, ValueError, "on_retry is 'join' or 'new', not 'no'"),
+    ({"on_fault": "no"}, ValueError, "on_fault is 'cancel' or 'stay', not 'no'"),
     ({"model": 5}, TypeError, "model is a str, not int: 5"),
     ({"id": 5}, TypeError, "id is a str, not int: 5"),
     ({"limits": 5}, TypeError, r"limits is a Limits, not int: 5; Limits\(turns=5\)"),
