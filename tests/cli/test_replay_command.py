@@ -83,6 +83,17 @@ def test_a_conversation_and_a_number_name_a_turn(recorded: Path, tmp_path: Path)
     assert f"▸ replay   {recorded}, until turn {until}\n" in done.stderr
 
 
+def test_main_is_the_name_of_the_main_conversation(recorded: Path, tmp_path: Path) -> None:
+    done = run("--replay", recorded, "--until", "main:0", "--script", script(tmp_path, "three"))
+    assert done.stdout.startswith("said: three\n"), done.stderr
+
+
+def test_the_turn_that_begins_most_alike_answers_if_that_is_asked_for(recorded: Path) -> None:
+    assert run("--replay", recorded, texts=("a", "c")).returncode != 0
+    done = run("--replay", recorded, "--match", "nearest", texts=("a", "c"))
+    assert done.stdout == "said: one\nsaid: two\n", done.stderr
+
+
 def test_of_several_runs_one_has_to_be_named(recorded: Path, tmp_path: Path) -> None:
     run("--script", script(tmp_path, "uno", "due"), "--record", recorded)
     first, second = read_traces(recorded)
@@ -121,6 +132,7 @@ def test_a_run_that_failed_is_not_kept_and_is_recorded_again(tmp_path: Path) -> 
     ("options", "problem"),
     [
         (["--until", "1"], "--rollout and --until say what to --replay"),
+        (["--match", "nearest"], "--match says how to --replay"),
         (["--rollout", "r"], "--rollout and --until say what to --replay"),
         (["--replay", "{}", "--until", "1"], "--script or --upstream says which"),
         (["--replay", "{}", "--record-once", "x"], "--record-once records or replays by itself"),

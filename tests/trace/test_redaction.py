@@ -238,7 +238,7 @@ async def test_a_child_is_redacted_as_its_parent_is() -> None:
         (lambda: Redaction([1]), TypeError),  # type: ignore[list-item]
         (lambda: Redaction([rb"a"]), TypeError),  # type: ignore[list-item]
         (lambda: Redaction([re.compile(rb"a")]), TypeError),  # type: ignore[list-item]
-        (lambda: Redaction(["("]), re.error),
+        (lambda: Redaction(["("]), ValueError),
         (lambda: Redaction(function=3), TypeError),  # type: ignore[arg-type]
         (lambda: Redaction(function=ask), TypeError),  # type: ignore[arg-type]
         (lambda: Redaction(function=lambda text: 1).text("a"), TypeError),  # type: ignore[arg-type, return-value]

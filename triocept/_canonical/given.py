@@ -10,7 +10,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from reprlib import repr as short
 from typing import TypeVar, cast, get_args
 
@@ -169,6 +170,7 @@ def fit_metadata(metadata: object) -> dict[str, Json]:
 
     Raises:
         TypeError: it is no mapping of names to JSON; the text says which of them it is.
+        ValueError: a number in it is infinite, or none.
     """
     if metadata is None:
         return {}
@@ -180,7 +182,24 @@ def fit_metadata(metadata: object) -> dict[str, Json]:
         copy: dict[str, Json] = msgspec.json.decode(_encode(fit_json(given)))
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise unsayable("metadata", given, _encode) or exc from None
+    if (path := _nowhere(given)) is not None:
+        raise ValueError(f"metadata{path} is no finite number, and JSON has no others")
     return copy
+
+
+def _nowhere(value: object) -> str | None:
+    """The path of the first number that is none, or infinite: the encoder makes null of it."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ""
+    items: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    for name, inner in items:
+        if (path := _nowhere(inner)) is not None:
+            return f"[{name!r}]{path}"
+    return None
 
 
 def fit_json(value: Json) -> Json:

@@ -7,14 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from .._rollout.workers import Handler
 from .._trace.reader import read_traces
 from .._trace.trace import Trace
-from ..handlers import Replay, TurnName
+from ..handlers import Match, Replay, TurnName
 from .forward import Forward
 from .script import Script
 
@@ -31,6 +31,7 @@ class ReplayFile:
     rollout: str | None = None
     until: TurnName | None = None
     then: Forward | Script | None = None
+    match: Match = "strict"
     once: bool = False
     """Whether it is a run that was recorded once, which nothing else answers."""
 
@@ -66,7 +67,7 @@ class ReplayFile:
                 opened = self.then.open(say) if isinstance(self.then, Script) else self.then.open()
                 then = await stack.enter_async_context(opened)
             try:
-                replay = Replay(self._trace, until=self.until, then=then)
+                replay = Replay(self._trace, match=self.match, until=self.until, then=then)
             except LookupError as exc:
                 raise click.ClickException(f"--until: {exc}") from exc
             yield replay
@@ -98,7 +99,13 @@ _OPTIONS = (
         "--until",
         metavar="TURN",
         help="The turn from which on --script or --upstream answers: its number in the main conversation, its id, or "
-        "CONVERSATION:NUMBER.",
+        "CONVERSATION:NUMBER (main:1).",
+    ),
+    click.option(
+        "--match",
+        type=click.Choice(get_args(Match)),
+        help="What answers a call that the record does not have: nothing (strict), or the recorded turn that begins "
+        "most alike (nearest).",
     ),
     click.option(
         "--record-once",
@@ -117,6 +124,7 @@ def replay_options(command: F) -> F:
         replay: Path | None,
         rollout: str | None,
         until: str | None,
+        match: Match | None,
         record_once: Path | None,
         record: Path | None,
         **others: Any,
@@ -128,8 +136,14 @@ def replay_options(command: F) -> F:
         path = replay or (record_once if record_once is not None and record_once.exists() else None)
         if path is None and (until is not None or rollout is not None):
             raise click.UsageError("--rollout and --until say what to --replay")
+        if match is not None and replay is None and record_once is None:
+            raise click.UsageError("--match says how to --replay")
         turn = None if until is None else _turn(until)
-        given = None if path is None else ReplayFile(path, rollout, turn, once=record_once is not None)
+        given = (
+            None
+            if path is None
+            else ReplayFile(path, rollout, turn, match=match or "strict", once=record_once is not None)
+        )
         keep_as = record_once if path is None else None
         if keep_as is not None:
             record = keep_as.with_name(keep_as.name + ".part")
@@ -145,4 +159,4 @@ def _turn(text: str) -> TurnName:
     conversation, colon, number = text.rpartition(":")
     if not number.removeprefix("-").isdecimal():
         return text
-    return (conversation, int(number)) if colon else int(number)
+    return (conversation, int(number)) if colon and conversation != "main" else int(number)

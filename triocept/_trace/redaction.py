@@ -74,7 +74,7 @@ class Redaction:
 
     Raises:
         TypeError: a pattern is none, or the function is none, or async.
-        re.error: a pattern cannot be read.
+        ValueError: a pattern cannot be read; its text says which.
     """
 
     def __init__(
@@ -106,7 +106,10 @@ class Redaction:
 
 def _compiled(pattern: object) -> re.Pattern[str]:
     if isinstance(pattern, str):
-        return re.compile(pattern)
+        try:
+            return re.compile(pattern)
+        except re.error as exc:
+            raise ValueError(f"the pattern {pattern!r} of a Redaction cannot be read: {exc}") from exc
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
     raise TypeError(f"a pattern is a regular expression, not {described(pattern)}")

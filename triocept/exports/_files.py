@@ -71,7 +71,8 @@ def _check_place(path: Path, *, replace: bool) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if os.path.lexists(path):
         if not replace:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            words = f"{os.strerror(errno.EEXIST)}, and replace=True is not given"
+            raise FileExistsError(errno.EEXIST, words, str(path))
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if path.exists() and not path.is_file():
