@@ -92,6 +92,19 @@ def test_it(triocept_model):
     )
 
 
+def test_a_group_that_a_handler_raised_is_its_error_once_and_whole(run: Run) -> None:
+    result = run("""
+def answer(exchange):
+    raise ExceptionGroup("of a nursery", [KeyError("city"), ValueError("far")])
+
+def test_it(triocept_model):
+    triocept_model(handler=answer)
+    assert greet() == "sorry"
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FAILED *::test_it - ExceptionGroup: of a nursery (2 sub-exceptions)"])
+
+
 def test_several_errors_of_handlers_are_a_group(run: Run) -> None:
     result = run(
         HANDLER

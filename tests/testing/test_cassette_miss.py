@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.testing.recorded_agents import asking, asks, real_model
-from triocept import Exchange, Message, Request, Response, Text, Tool, ToolCall, UpstreamError
+from triocept import Exchange, Message, Refusal, Request, Response, Text, Tool, ToolCall, UpstreamError
 from triocept.errors import ReplayMiss
 from triocept.nouns import Blob, Reasoning
 from triocept.testing import Cassette, forward_to, open_cassette
@@ -190,6 +190,37 @@ async def test_no_key_is_in_a_file_wherever_it_was_said(tmp_path: Path) -> None:
         assert heard.response.text == "It is [redacted]."
     error = await missing(path, asks(f"Log out with {SECRET}"))
     assert "sk-proj" not in str(error)
+
+
+@pytest.mark.parametrize("before", [r"\n", r"\t", r"\u00e9", "%3D", "%20", "="])
+def test_a_key_behind_an_escape_is_found(before: str) -> None:
+    assert KeyFinder().text(f"https://a/?b{before}{SECRET}") == f"https://a/?b{before}[redacted]"
+    assert KeyFinder().text(f"de{SECRET}") == f"de{SECRET}"
+
+
+async def test_no_key_is_in_a_file_where_letters_are_numbers_or_in_a_code(tmp_path: Path) -> None:
+    numbers = "".join(f"\\u{ord(letter):04x}" for letter in SECRET)
+    words = f'{{"error":{{"message":"{numbers}"}}}}'
+    answers: dict[str, Response | Refusal | UpstreamError] = {
+        "refused": Refusal(400, "no", code=SECRET),
+        "failed": UpstreamError("no", status=400, body=words, code=SECRET, dialect="openai_chat"),
+        "called": Response((ToolCall("login", f'{{"key": "{numbers}", "name": "Zo\\u00eb"}}'),)),
+        "said": Response((Text("x"),), model=f"m {SECRET}", stop_sequence=SECRET),
+    }
+
+    async def leak(exchange: Exchange) -> None:
+        answer = answers[exchange.request.messages[0].text]
+        if isinstance(answer, Exception):
+            raise answer
+        await exchange.respond(answer)
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=leak) as cassette:
+        await asking(cassette, *map(asks, answers))
+    text = path.read_text()
+    assert SECRET not in text
+    assert numbers not in text
+    assert text.count("[redacted]") == 6
 
 
 async def test_the_key_of_the_model_that_is_recorded_is_in_no_file(tmp_path: Path) -> None:

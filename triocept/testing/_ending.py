@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol, final
 
 from .._canonical.request import Request
-from .._failures import keeping
+from .._failures import keeping, without
 from .._rollout.rollout import Rollout, unanswered
 from .._trace.trace import Trace, snapshot
 from ..handlers.script.miss import described_request
@@ -126,7 +126,7 @@ def _close(life: Life, held: Held[Rollout], body: BaseException | None) -> list[
     with keeping(raised):
         held.close(body)
     life.close()
-    faults = [*life.rollout.faults, *_taken_apart(raised), *failed]
+    faults = [*life.rollout.faults, *_taken_apart(raised, life.rollout.faults), *failed]
     errors = [error for error in faults if not is_among(error, [*life.told, body])]
     if errors:
         return errors
@@ -137,10 +137,12 @@ def _close(life: Life, held: Held[Rollout], body: BaseException | None) -> list[
     return []
 
 
-def _taken_apart(errors: Iterable[BaseException]) -> Iterator[BaseException]:
-    """Without the group that a rollout's end makes of several."""
+def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:
+    """Without the group that a rollout's end makes of several, and what is in a group that a handler raised: a nursery
+    makes that anew on its way."""
     for error in errors:
-        if isinstance(error, BaseExceptionGroup):
-            yield from error.exceptions
-        else:
-            yield error
+        others = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else [error]
+        for fault in faults:
+            if isinstance(fault, BaseExceptionGroup):
+                others = without(fault, others)
+        yield from others

@@ -259,11 +259,15 @@ class SyncRollout:
             Exception: what its handler raised; several things: a group.
         """
         __tracebackhide__ = True
-        errors = self._life.errors
-        self._life.told += errors
-        raise_all(errors)
+        raise_all(self._news())
 
     # Behind it
+
+    def _news(self) -> list[BaseException]:
+        """What is wrong so far, and was not told before."""
+        errors = self._life.errors
+        self._life.told += errors
+        return errors
 
     def _all_calls(self) -> list[Request]:
         __tracebackhide__ = True

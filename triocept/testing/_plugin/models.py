@@ -143,9 +143,9 @@ class ModelFactory:
         found: list[BaseException] = []
         for model in self._models:
             try:
-                model.check()
+                found += model._news()  # one that is a group is one
             except BaseException as exc:
-                found += exc.exceptions if isinstance(exc, BaseExceptionGroup) else [exc]
+                found.append(exc)
         if not found and not self._problems:
             found += map(AssertionError, self._left_in_cassette())
         for each in found:

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -47,12 +48,16 @@ _KINDS = {
     "-----BEGIN ": r"[A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
 }
 """How a key begins, and how it goes on. To look for all beginnings takes a hundredth of what the patterns would."""
+_BEFORE = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
+"""What stands before a key: no letter of a word, but for one that an escape of JSON or of an URL ends with."""
 _PATTERNS = {
-    begin: re.compile(rf"{'' if begin.startswith('-') else '(?<![A-Za-z0-9_-])'}{re.escape(begin)}{rest}")
+    begin: re.compile(rf"{'' if begin.startswith('-') else _BEFORE}{re.escape(begin)}{rest}")
     for begin, rest in _KINDS.items()
 }
 _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
 """Variables of the environment that hold a key."""
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+"""A string in JSON."""
 _LEAST = 16
 """Characters of such a one. Shorter ones are words, as often as not (`postgres`), and not there in every run."""
 
@@ -79,6 +84,19 @@ class KeyFinder:
             if begin in text:
                 text = pattern.sub(MARK, text)
         return text
+
+    def written(self, text: str) -> str:
+        """A text that is JSON, or is to be, without keys: letters of its strings may be written as their numbers."""
+        text = self.text(text)
+        return _STRING.sub(self._string, text) if "\\" in text else text
+
+    def _string(self, found: re.Match[str]) -> str:
+        try:
+            meant = json.loads(found[0])
+        except ValueError:
+            return found[0]
+        clean = self.text(meant)
+        return found[0] if clean == meant else json.dumps(clean, ensure_ascii=False)
 
     def blob(self, text: str) -> str:
         """A text without those keys that are in use."""

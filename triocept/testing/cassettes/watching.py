@@ -78,7 +78,7 @@ def _failure(outcome: Refused, keys: KeyFinder) -> Failure:
             message=keys.text(refusal.message),
             retry_after=refusal.retry_after,
             should_retry=refusal.should_retry,
-            code=refusal.code,
+            code=_code(refusal.code, keys),
         )
     return Failure(
         kind=_kind(cause),
@@ -88,10 +88,14 @@ def _failure(outcome: Refused, keys: KeyFinder) -> Failure:
         if refusal.retry_after is None
         else refusal.retry_after,
         should_retry={"true": True, "false": False}.get(cause.headers.get("x-should-retry", "")),
-        code=cause.code,
+        code=_code(cause.code, keys),
         dialect=cause.dialect,
-        body=keys.text(cause.body),
+        body=keys.written(cause.body),
     )
+
+
+def _code(code: str | None, keys: KeyFinder) -> str | None:
+    return code and keys.text(code)
 
 
 def _kind(error: UpstreamError) -> FailureKind:
@@ -111,9 +115,13 @@ def _seconds(date: str | None) -> float | None:
 
 def _clean(response: Response, keys: KeyFinder) -> Response:
     """An answer without keys."""
+    usage = response.usage
     return msgspec.structs.replace(
         response,
         content=tuple([_clean_part(part, keys.text, keys) for part in response.content]),
+        stop_sequence=response.stop_sequence and keys.text(response.stop_sequence),
+        usage=usage and msgspec.structs.replace(usage, extra=keys.json(usage.extra)),
+        model=keys.text(response.model),
         extra=keys.json(response.extra),
     )
 
@@ -121,7 +129,12 @@ def _clean(response: Response, keys: KeyFinder) -> Response:
 def _clean_part(part: ResponsePart, text: Callable[[str], str], keys: KeyFinder) -> ResponsePart:
     match part:
         case ToolCall():
-            return msgspec.structs.replace(part, arguments=text(part.arguments), extra=keys.json(part.extra))
+            return msgspec.structs.replace(
+                part,
+                name=text(part.name),
+                arguments=keys.written(part.arguments),
+                extra=keys.json(part.extra),
+            )
         case Text() | RefusalText():
             return msgspec.structs.replace(part, text=text(part.text), extra=keys.json(part.extra))
         case Reasoning():
