@@ -333,11 +333,13 @@ async def test_what_its_clients_ask_beside_is_answered() -> None:
                 async with httpx2.AsyncClient(base_url=rollout.base_url("ollama"), headers=headers) as client:
                     tags, version = await client.get("/api/tags"), await client.get("/api/version")
                     shown = await client.post("/api/show", json={"model": "any"})
-                    missing = await client.get("/api/blobs")
+                    elsewhere = await client.get("/api/blobs")
+                    missing = await client.get("/api/nothing")
                     environment = rollout.environ()
     assert [model["name"] for model in tags.json()["models"]] == ["mine"]
     assert version.json()["version"]
     assert "tools" in shown.json()["capabilities"]
+    assert (elsewhere.status_code, set(elsewhere.json())) == (501, {"error"}), "a real one has it"
     assert (missing.status_code, set(missing.json())) == (404, {"error"})
     assert environment["OLLAMA_HOST"] == environment["TRIOCEPT_URL"]
 

@@ -31,8 +31,10 @@ async def test_a_status_is_an_error_of_the_dialect_with_what_it_was_given() -> N
     assert turn.error.status == 429
 
 
-@pytest.mark.parametrize("when", [datetime.now(UTC) + timedelta(hours=1), timedelta(hours=1)])
-async def test_a_date_to_try_again_is_a_date_on_the_wire(when: datetime | timedelta) -> None:
+@pytest.mark.parametrize("kind", [datetime, timedelta])
+async def test_a_date_to_try_again_is_a_date_on_the_wire(kind: type) -> None:
+    hour = timedelta(hours=1)
+    when = datetime.now(UTC) + hour if kind is datetime else hour
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint:
             async with endpoint.open_rollout(Fault.status(503, retry_after=when)) as rollout:

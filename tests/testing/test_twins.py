@@ -22,6 +22,7 @@ NOT_HERE = {
         "service_url",
         "on_hangup",
     },
+    ResponseStream: {"joins"},  # for the upstream, which streams what came
     Endpoint: {"reachable", "wait_reachable", "root_url", "base_url"},
 }
 MORE: dict[type, set[str]] = {

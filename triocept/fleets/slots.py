@@ -91,9 +91,10 @@ class Slots:
     def _deal(self) -> None:
         """Give what is free to who waits, or the word that nothing comes."""
         while self._waiting:
-            worker = max(self._free, key=self._free.__getitem__, default=None)
-            if worker is None and self._coming:
-                return
+            living = [worker for worker in self._free if worker.alive]
+            worker = max(living, key=self._free.__getitem__, default=None)
+            if worker is None and (self._coming or self._free):
+                return  # one comes; of those that have just died it will be told whether another one does
             if worker is not None and not self._free[worker]:
                 return
             waiter = heappop(self._waiting)[2]
