@@ -61,7 +61,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "the exchange: make, hand over, settle": [
         (exchange_core.ExchangeCore, "__init__"),
         (arrivals.Arrivals, "put"),
-        (exchange_core.ExchangeCore, "_complete"),
+        (exchange_core.ExchangeCore, "complete"),
         (answer.Answer, "end"),
         (answer.Subscription, "close"),
     ],

@@ -192,8 +192,9 @@ class _Workers:
             answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
 
     def _take_fault(self, fault: BaseException) -> None:
-        self._fault = self._fault or fault
-        if not self._outlives(fault):
+        if self._outlives(fault):
+            self._fault = self._fault or fault
+        else:  # what has still come is the rollout's end's to answer, and not by another exchange's error
             self._nursery.cancel_scope.cancel()
 
 
