@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tests.real_sdks.fault_table import HERE, PAGE, Table, ask_all, differing, p
 ANEW = "the page is written anew by `python -m tests.real_sdks.fault_table`"
 
 
+@pytest.mark.skipif(
+    "CI" in os.environ,
+    reason="the page is that of some versions, and a new release of an SDK is no fault of a change: run it by hand",
+)
 async def test_the_table_of_the_faults_is_what_the_sdks_do(sdks_dir: Path) -> None:
     found = await trio.to_thread.run_sync(install_javascript, sdks_dir)
     if found is None:
