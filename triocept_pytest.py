@@ -117,9 +117,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _uses(item: pytest.Item) -> bool:
     """Whether a test uses a fixture of ours. One that has a cassette does, though it names none."""
     names: list[str] = getattr(item, "fixturenames", [])
-    if any(mark.kwargs.get("cassette") for mark in item.iter_markers("triocept")) and _MODEL not in names:
+    marks = [mark for mark in item.iter_markers("triocept") if mark.args or mark.kwargs]
+    if marks and _MODEL not in names and (any(m.kwargs.get("cassette") for m in marks) or _is_mistaken(item)):
         names.append(_MODEL)
     return _MODEL in names or _ENDPOINT in names
+
+
+def _is_mistaken(item: pytest.Item) -> bool:
+    """Whether there is a mistake in its marks, which the fixture tells: a misspelt `cassette` would go unnoticed, and
+    the test to the real model."""
+    try:
+        from triocept.testing._plugin.options import options_of
+
+        options_of(item)
+    except pytest.fail.Exception:
+        return True
+    except ImportError:  # no test of ours could run
+        return False
+    return False
 
 
 def _load(config: pytest.Config, items: Iterable[pytest.Item] = ()) -> Hooks:

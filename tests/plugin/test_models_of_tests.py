@@ -136,6 +136,29 @@ def test_beside(triocept_model):
     result.stdout.fnmatch_lines([f"*test_it.py::test_it: @pytest.mark.triocept: *{words}*"])
 
 
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        ("casette=True", "unexpected keyword argument 'casette': cassette?"),
+        ("must_be_usd=False", "unexpected keyword argument 'must_be_usd': must_be_used?"),
+    ],
+)
+def test_a_mistake_in_the_mark_of_a_test_without_the_fixture_is_told_too(
+    run: Run, mark: str, words: str
+) -> None:
+    result = run(f"""
+@pytest.mark.triocept({mark})
+def test_it():
+    pass
+
+@pytest.mark.triocept(record="once")
+def test_beside():
+    pass
+""")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines([f"*test_it.py::test_it: @pytest.mark.triocept: *{words}*"])
+
+
 def test_a_mistake_in_a_call_is_an_error_of_that_call(run: Run) -> None:
     result = run("""
 def test_it(triocept_model):
