@@ -154,6 +154,8 @@ def tokens(prompt: list[int], completion: list[int]) -> Tokens:
         completion=packed_ids(completion),
         probabilities=packed_floats([-0.5] * len(completion)),
         engine="vllm",
+        temperature=0.75,
+        stop_included=True,
     )
 
 

@@ -97,6 +97,7 @@ def test_a_flat_row_has_the_ids_and_log_probabilities_of_its_tokens() -> None:
     row = next(flat_rows(with_tokens([1, 2, 3, 4, 5])))
     assert (row["prompt_ids"], row["completion_ids"], row["logprobs"]) == ([1, 2], [3, 4], [-0.5, -0.5])
     assert row["token_gaps"] == []
+    assert (row["temperature"], row["sampled_temperature"], row["stop_included"]) == (0.5, 0.75, True)
 
 
 # OpenAI's fine-tuning lines
@@ -452,6 +453,7 @@ def test_a_message_is_a_node_once_and_branches_are_conversations() -> None:
 
 def test_the_tokens_of_a_branch_are_those_that_were_read_and_sampled() -> None:
     (trace,) = verifiers_episode(with_tokens([1, 2, 3, 4, 5, 6]))["traces"]
+    assert [call["sampling"]["temperature"] for call in trace["calls"]] == [0.75, 0.75]
     (path,) = paths(trace)
     assert [id_ for node in path for id_ in node.get("token_ids", ())] == [1, 2, 3, 4, 5, 6, 8]
     assert [flag for node in path for flag in node.get("mask", ())] == [

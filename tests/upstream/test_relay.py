@@ -124,6 +124,44 @@ async def test_overridden_sampling_leaves_no_second_name_of_the_same_thing() -> 
     assert "max_completion_tokens" not in document
 
 
+PLACES: dict[str, tuple[str, ...]] = {GEMINI: ("generationConfig",), OLLAMA: ("options",)}
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_the_turn_says_at_which_temperature_it_was_asked(dialect: str) -> None:
+    """The agent's, the upstream's, that of fields in the provider's own words; none is None, and the provider's own."""
+    own: Any = {"temperature": 0.5}
+    for name in PLACES.get(dialect, ()):
+        own = {name: own}
+    none: Any = {name: {"temperature": None} for name in PLACES.get(dialect, ())} or {"temperature": None}
+    told = []
+    with trio.fail_after(10):
+        for options, asked in (
+            ({}, own),
+            ({}, {}),
+            ({"sampling": Sampling(temperature=0.25)}, own),
+            ({"extra_body": own}, {}),
+            ({"sampling": Sampling(temperature=0.25), "extra_body": none}, {}),
+        ):
+            async with staged(answers(dialect), dialect, **options) as stage:
+                await stage.ask(dialect, **asked)
+            (turn,) = stage.rollout.trace
+            told.append(turn.temperature)
+    assert told == [0.5, None, 0.25, 0.5, None]
+
+
+async def test_the_temperature_of_a_turn_is_the_one_that_the_providers_dialect_can_say() -> None:
+    with trio.fail_after(5):
+        async with staged(answers(MESSAGES), MESSAGES) as stage:
+            await stage.ask(CHAT, temperature=1.5)
+            await stage.ask(CHAT, stream=True, temperature=1.5)
+        async with staged(says(whole(b"{}", 500)), CHAT) as failing:
+            await failing.ask(CHAT, temperature=1)
+    assert [turn.temperature for turn in stage.rollout.trace] == [1.0, 1.0]
+    assert stage.rollout.trace[0].request.sampling.temperature == 1.5
+    assert [turn.temperature for turn in failing.rollout.trace] == [1.0]
+
+
 async def test_the_path_of_gemini_names_the_overriding_model() -> None:
     with trio.fail_after(5):
         async with staged(answers(GEMINI), GEMINI, model="real") as stage:

@@ -418,6 +418,7 @@ async def test_the_turn_says_at_which_temperature_its_tokens_were_sampled(engine
             await overridden.ask(MESSAGES, stream=stream, temperature=0.5)
     turns = [*stage.rollout.trace, *overridden.rollout.trace]
     told = [turn.tokens.temperature if turn.tokens else None for turn in turns]
+    assert told == [turn.temperature for turn in turns]
     assert told == ([0.25] * 3 if engine == "llama_cpp" else [0.5, None, 0.75])
 
 

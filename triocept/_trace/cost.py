@@ -20,12 +20,9 @@ import msgspec
 from .._canonical.price import Price, price_of
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_usage
-from .turn import Turn
+from .turn import UPSTREAM, Turn
 
 __all__ = ["cost_of", "models_of", "usage_of", "usage_of_all"]
-
-_UPSTREAM = "upstream"
-"""The note in which an upstream says what it asked; its `model` is there where it is not the agent's."""
 
 
 def usage_of(turn: Turn) -> Usage | None:
@@ -70,7 +67,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 def models_of(turn: Turn) -> tuple[str, ...]:
     """The names of the model that answered, the surest first."""
-    note = turn.notes.get(_UPSTREAM)
+    note = turn.notes.get(UPSTREAM)
     asked: str | None = note.get("model") if isinstance(note, dict) else None
     answered = turn.response.model if turn.response is not None else ""
     return (asked, answered, turn.request.model) if asked else (turn.request.model, answered)

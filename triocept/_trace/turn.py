@@ -17,7 +17,11 @@ from .raw import RawResponse
 from .tokens import Tokens
 from .wire import WireView
 
-__all__ = ["OutcomeKind", "Turn", "TurnError", "TurnRecord"]
+__all__ = ["UPSTREAM", "OutcomeKind", "Turn", "TurnError", "TurnRecord"]
+
+UPSTREAM = "upstream"
+"""The note in which an upstream says which it is, and what it asked: `temperature`, and `model` where that is not the
+agent's."""
 
 OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
 
@@ -85,6 +89,16 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     request: Request
     agent: str | None = None
     """What the caller calls itself: its User-Agent header. The agent's name and version stand there, or its SDK's."""
+
+    @property
+    def temperature(self) -> float | None:
+        """At which temperature the answer was sampled: the one that the provider was asked for, after `sampling=` and
+        `extra_body=` of the upstream, or says that it took. None: it was asked for none and took its own, nobody said,
+        or no upstream has answered. What the agent asked for is in `request.sampling`."""
+        if self.tokens is not None:
+            return self.tokens.temperature
+        note = self.notes.get(UPSTREAM)
+        return note.get("temperature") if isinstance(note, dict) else None
 
     def __repr__(self) -> str:
         """Short: a turn holds its whole conversation, and every tool of the agent."""

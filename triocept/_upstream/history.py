@@ -28,15 +28,12 @@ from .._canonical.content import Message, Reasoning, Text, ToolCall
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._trace.message_key import joined, message_key
-from .._trace.turn import Turn
+from .._trace.turn import UPSTREAM, Turn
 
 if TYPE_CHECKING:
     from .._rollout.exchange_core import Home
 
-__all__ = ["NOTE", "Restored", "restored"]
-
-NOTE = "upstream"
-"""The name of the note in a turn that says which upstream answered it."""
+__all__ = ["Restored", "restored"]
 
 _SIGNATURE = "thoughtSignature"
 
@@ -167,7 +164,7 @@ _indexes: WeakKeyDictionary[Home, _Index] = WeakKeyDictionary()
 
 
 def _name_of(turn: Turn) -> str | None:
-    note = turn.notes.get(NOTE)
+    note = turn.notes.get(UPSTREAM)
     name = note.get("url") if isinstance(note, dict) else None
     return name if isinstance(name, str) else None
 

@@ -58,6 +58,8 @@ class ProviderRequest:
     """That it asks for."""
     prompt: Callable[[], int] = int
     """About how many tokens its prompt has."""
+    temperature: float | None = None
+    """That it asks for; None: for none, it is the provider's own."""
 
     @property
     def address(self) -> str:
@@ -68,6 +70,8 @@ class ProviderRequest:
         return f"<ProviderRequest {self.address}: {len(self.body)} bytes>"
 
 
+_OBJECTS = ("generationConfig", "generation_config", "options")
+"""In which Gemini and Ollama have the sampling; the others have it beside the messages."""
 _REFUSED = frozenset({400, 413, 422})
 """What a number of tokens that is too large is refused with."""
 
@@ -244,6 +248,7 @@ class Requests:
             names=names,
             model=request.model,
             prompt=prompt,
+            temperature=_temperature(document),
         )
 
     def _capped(self, document: Json, model: str, prompt: Callable[[], int]) -> Json:
@@ -252,6 +257,13 @@ class Requests:
         if self._ceiling.knows(model) and (most := self._ceiling.of(model, prompt())) is not None:
             document = capped(document, self._dialect.caps, most, always=False)
         return document
+
+
+def _temperature(document: Json) -> float | None:
+    """The one that a document asks for: not always the request's, as Messages knows none above 1."""
+    places = (document, *(document.get(name) for name in _OBJECTS))
+    found = [place.get("temperature") for place in places if isinstance(place, Mapping)]
+    return next((float(each) for each in found if isinstance(each, (int, float))), None)
 
 
 def _named(request: Request, names: ToolNames | None) -> Request:

@@ -43,6 +43,7 @@ from .._rollout.exchange_core import ExchangeCore, Home
 from .._rollout.stream import ResponseStream
 from .._secrets import LIVE_KEYS
 from .._trace.tokens import Tokens
+from .._trace.turn import UPSTREAM
 from ..dialects import Dialect
 from ..dialects import dialect as dialect_named
 from ..dialects._json import decode_json
@@ -52,7 +53,6 @@ from .counting import Counter
 from .failures import MAX_ERROR, Reader
 from .given import check_body, check_headers, check_numbers, check_overrides, check_tls, key_of
 from .headers import passed_down, secrets_in
-from .history import NOTE
 from .limiter import Limiter
 from .patience import Patience
 from .relay import Pieces, Relay
@@ -143,12 +143,14 @@ class Upstream:
         core = core_of(exchange)
         try:
             with core.work(), self._named(core.rollout.id):
-                core.annotate(**{NOTE: self._note()})
+                core.annotate(**{UPSTREAM: self._note()})
                 core.hold_calls = self._hold_calls
                 core.sampled = core.tokens = (
                     None  # what the program has asked for it before does not answer it
                 )
                 call = self._requests.of_exchange(core)
+                if call.temperature is not None:
+                    core.annotate(**{UPSTREAM: self._note(call)})
                 try:
                     await self._answer(core, call, self.policy_version)
                 except UpstreamError as exc:
@@ -174,7 +176,7 @@ class Upstream:
     async def _answer(self, exchange: ExchangeCore, call: ProviderRequest, version: str | None) -> None:
         async with self._open(call, exchange) as reply:
             exchange.answer.headers = passed_down(reply.headers)
-            exchange.annotate(**{NOTE: self._note(reply)})
+            exchange.annotate(**{UPSTREAM: self._note(call, reply)})
             if not call.stream or reply.media_type == "application/json":
                 await self._answer_whole(exchange, reply, call, version)
             else:
@@ -319,11 +321,13 @@ class Upstream:
             exc.upstream, exc.rollout = exc.upstream or self.url, exc.rollout or rollout
             raise
 
-    def _note(self, reply: ProviderReply | None = None) -> Json:
-        """What the turn says of the upstream."""
-        note = {"url": self.url, "dialect": self.dialect}
+    def _note(self, call: ProviderRequest | None = None, reply: ProviderReply | None = None) -> Json:
+        """What the turn says of the upstream, and of what it was asked."""
+        note: dict[str, Json] = {"url": self.url, "dialect": self.dialect}
         if self._model is not None:
             note["model"] = self._model
+        if call is not None and call.temperature is not None:
+            note["temperature"] = call.temperature
         names = ("request-id", "x-request-id")
         found = (
             next((reply.headers[name] for name in names if name in reply.headers), None) if reply else None

@@ -116,6 +116,7 @@ def _of_sampling(turn: Turn) -> dict[str, Json]:
     return {
         "max_output_tokens": sampling.max_output_tokens,
         "temperature": sampling.temperature,
+        "sampled_temperature": turn.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
         "seed": sampling.seed,
@@ -131,5 +132,6 @@ def _of_tokens(turn: Turn) -> dict[str, Json]:
         "logprobs": list(tokens.logprobs) if tokens is not None else None,
         "engine": tokens.engine or None if tokens is not None else None,
         "policy_version": tokens.policy_version if tokens is not None else None,
+        "stop_included": tokens.stop_included if tokens is not None else None,
         "token_gaps": list(tokens.gaps) if tokens is not None else None,
     }

@@ -44,8 +44,8 @@ _NUMBERS = (
     *("number", "attempt", "status", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
     *("reasoning_tokens", "max_output_tokens", "top_k", "seed"),
 )
-_FLOATS = ("started_at", "first_event", "duration", "temperature", "top_p")
-_FLAGS = ("sealed", "attended", "rewritten", "estimated", "stream")
+_FLOATS = ("started_at", "first_event", "duration", "temperature", "sampled_temperature", "top_p")
+_FLAGS = ("sealed", "attended", "rewritten", "estimated", "stream", "stop_included")
 _JSON = ("tools", "notes", "scores", "metadata")
 
 

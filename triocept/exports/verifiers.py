@@ -200,7 +200,7 @@ def _call(turn: Turn) -> dict[str, Json]:
         "node": None,
         "model": turn.request.model,
         "sampling": {
-            "temperature": sampling.temperature,
+            "temperature": turn.temperature if turn.temperature is not None else sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_output_tokens,
         },
