@@ -14,6 +14,7 @@
     ├── MissingPrice             a cost is limited, and nobody knows what a model costs
     ├── ScriptExhausted          a scripted model was asked what it has no reply for
     ├── ReplayMiss               a replay was asked what its record does not have
+    ├── RecordingFailed          a cassette was to record what no cassette keeps
     ├── RolloutClosed            the rollout has ended
     ├── EndpointCrashed          the server died by itself
     ├── TunnelError              the endpoint cannot be reached from elsewhere
@@ -53,6 +54,7 @@ __all__ = [
     "LimitReached",
     "MissingPrice",
     "Refusal",
+    "RecordingFailed",
     "RemoteError",
     "ReplayMiss",
     "RolloutClosed",
@@ -260,6 +262,11 @@ class ReplayMiss(TrioceptError):
         super().__init__(mended_text(message))
         self.closest = closest
         self.difference = difference
+
+
+class RecordingFailed(TrioceptError):
+    """A cassette was to record what no cassette keeps: a provider's refusal of the key, or raw bytes. Nothing of this
+    run is written."""
 
 
 class RolloutClosed(TrioceptError):

@@ -73,10 +73,37 @@ class Case(unittest.TestCase):
 def test_a_call_that_is_not_recorded_fails_its_test_and_names_the_option(
     run: Run, upstream: SyncRollout
 ) -> None:
-    result = run(MARKED)
+    run(MARKED, ONCE)
+    result = run(MARKED.replace('"hi"', '"ho"'))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *ReplayMiss: *", "*--triocept-record=new*"])
-    assert upstream.calls == []
+    assert len(upstream.calls) == 1
+
+
+@pytest.mark.parametrize("mode", [ONCE, NEW, REWRITE])
+def test_a_wrong_key_fails_the_test_though_the_application_swallows_it_and_is_not_recorded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
+    swallowing = MARKED.replace('ask("hi") == "you said hi"', 'greet("hi") == "sorry"')
+    result = run(swallowing, mode)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E *RecordingFailed: the provider refused the key (401: *); nothing was recorded.*"]
+    )
+    assert not CASSETTE.exists()
+    run(swallowing.replace("cassette=True", "cassette=True, record_auth_errors=True"), mode).assert_outcomes(
+        passed=1
+    )
+    assert "status: 401" in CASSETTE.read_text()
+
+
+def test_a_call_that_is_not_recorded_where_there_is_no_file_names_once(run: Run) -> None:
+    result = run(MARKED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E *ReplayMiss: *there is no file *test_it.yaml.", "*--triocept-record=once *"]
+    )
 
 
 def test_new_calls_are_added_and_a_rewritten_cassette_has_no_others(run: Run, upstream: SyncRollout) -> None:

@@ -25,10 +25,10 @@ from triocept import (
     open_upstream,
     serve_endpoint,
 )
-from triocept.errors import ContextLengthError, ReplayMiss
+from triocept.errors import ContextLengthError, RecordingFailed, ReplayMiss
 from triocept.events import PartDelta, PartEnd, PartStart, ResponseStart
 from triocept.nouns import Blob, Opaque, Reasoning, RefusalText
-from triocept.testing import open_cassette, open_memory_agent
+from triocept.testing import Cassette, RecordMode, open_cassette, open_memory_agent
 
 ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
 
@@ -85,6 +85,67 @@ async def test_a_prompt_that_is_too_long_is_so_again(tmp_path: Path) -> None:
     before, now = await twice(tmp_path / "run.yaml", full, stream=False)
     assert before.status == now.status == 400
     assert b"context_length_exceeded" in now.body
+
+
+REFUSALS_OF_A_KEY = {
+    "401": UpstreamError("Incorrect API key", status=401),
+    "403": UpstreamError("not yours", status=403),
+    "Google's 400": UpstreamError(
+        "API key not valid.",
+        status=400,
+        body='{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}',
+        dialect="gemini",
+    ),
+    "a handler's own": Refusal(401, "no key"),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("mode", ["once", "new", "rewrite"])
+@pytest.mark.parametrize("case", REFUSALS_OF_A_KEY)
+async def test_a_refusal_of_the_key_is_an_error_and_nothing_is_written(
+    case: str, mode: RecordMode, stream: bool, tmp_path: Path
+) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        if exchange.request.messages[0].text == "wrong":
+            raise REFUSALS_OF_A_KEY[case]
+        await exchange.respond("ok")
+
+    path, before = tmp_path / "run.yaml", None
+    if mode != "once":
+        async with open_cassette(path, record="once", upstream=refuse) as cassette:
+            await asking(cassette, asks("before"))
+        before = path.read_bytes()
+    with pytest.raises(RecordingFailed, match=r"refused the key \(4.*; nothing was recorded"):
+        async with open_cassette(path, record=mode, upstream=refuse) as cassette:
+            await asking(cassette, asks("right"), asks("wrong"), stream=stream)
+    assert not cassette.write()
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+async def test_a_refusal_of_the_key_is_recorded_where_that_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with real_model(refusing(status=401, message="no key")) as upstream:
+        async with open_cassette(path, record="once", upstream=upstream, record_auth_errors=True) as cassette:
+            (before,) = await asking(cassette, asks())
+    async with open_cassette(path) as cassette:
+        (now,) = await asking(cassette, asks())
+    assert (before.status, before.body) == (now.status, now.body) == (401, now.body)
+
+
+async def test_a_recording_that_is_cancelled_behind_a_refusal_of_the_key_writes_nothing(
+    tmp_path: Path,
+) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.refuse(401, "no key")
+        await trio.sleep_forever()
+
+    cassette = Cassette(tmp_path / "run.yaml", record="once", upstream=refuse)
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(cassette) as rollout:
+            with pytest.raises(Refusal):
+                await rollout.ask("hi")
+    assert not cassette.write()
 
 
 async def test_a_refusal_of_a_handler_comes_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.testing.recorded_agents import asking, asks, real_model
 from triocept import Exchange, Message, Refusal, Request, Response, Text, Tool, ToolCall, UpstreamError
-from triocept.errors import ReplayMiss
+from triocept.errors import RecordingFailed, ReplayMiss
 from triocept.nouns import Blob, Reasoning
 from triocept.testing import Cassette, forward_to, open_cassette
 from triocept.testing.cassettes.keys import KeyFinder
@@ -178,7 +178,7 @@ async def test_no_key_is_in_a_file_wherever_it_was_said(tmp_path: Path) -> None:
 
     path = tmp_path / "run.yaml"
     tool = Tool(name="login", description=f"With {SECRET}.")
-    async with open_cassette(path, record="once", upstream=leak) as cassette:
+    async with open_cassette(path, record="once", upstream=leak, record_auth_errors=True) as cassette:
         await asking(cassette, asks(f"Log in with {SECRET}", tools=(tool,)), asks("fail"))
     text = path.read_text()
     assert "sk-proj" not in text
@@ -223,17 +223,20 @@ async def test_no_key_is_in_a_file_where_letters_are_numbers_or_in_a_code(tmp_pa
     assert text.count("[redacted]") == 6
 
 
-async def test_the_key_of_the_model_that_is_recorded_is_in_no_file(tmp_path: Path) -> None:
+async def test_the_key_of_the_model_that_is_recorded_is_in_no_file_and_no_error(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
+    key = "a-local-key-of-nobody"
     async with real_model(echo) as model:
-        key = "a-local-key-of-nobody"
         upstream = forward_to(model.url, dialect="openai_chat", api_key=key)
-        async with open_cassette(path, record="once", upstream=upstream) as cassette:
+        with pytest.raises(RecordingFailed) as raised:
+            async with open_cassette(path, record="once", upstream=upstream) as cassette:
+                await asking(cassette, asks(f"my key is {key}"))
+        async with open_cassette(path, record="new", upstream=upstream, record_auth_errors=True) as cassette:
             (heard,) = await asking(cassette, asks(f"my key is {key}"))
     assert heard.status == 401
     assert "my key is [redacted]" in path.read_text()
-    assert key not in path.read_text()
-    assert key not in repr(upstream)
+    for text in (path.read_text(), repr(upstream), str(raised.value)):
+        assert key not in text
 
 
 async def test_headers_are_in_no_file(path: Path) -> None:

@@ -22,7 +22,8 @@ from triocept import (
     Usage,
     serve_endpoint,
 )
-from triocept.errors import ReplayMiss
+from triocept.errors import RecordingFailed, ReplayMiss
+from triocept.handlers import Fault
 from triocept.testing import Cassette, be_the_model, open_cassette, steady, use_cassette
 from triocept.traces import Redaction
 
@@ -132,7 +133,7 @@ async def test_calls_at_once_get_their_own(tmp_path: Path) -> None:
 
 async def test_none_records_nothing_and_once_records_only_where_there_is_no_file(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    with pytest.raises(ReplayMiss, match=r"run\.yaml, which is not there yet, does not have: no call"):
+    with pytest.raises(ReplayMiss, match=r"not recorded: there is no file .*run\.yaml\.\nRecord it.*=once"):
         async with open_cassette(path, upstream=never) as cassette:
             await asking(cassette, asks())
     assert not path.exists()
@@ -323,7 +324,7 @@ def test_a_sync_application_that_asks_what_is_not_there_is_told_at_the_end(tmp_p
 
     from tests.testing.applications import asked
 
-    with pytest.raises(ReplayMiss, match="--triocept-record=new"):
+    with pytest.raises(ReplayMiss, match="--triocept-record=once"):
         with use_cassette(tmp_path / "run.yaml") as cassette, be_the_model(handler=cassette):
             with pytest.raises(openai.InternalServerError):
                 asked("a")
@@ -362,18 +363,13 @@ async def test_the_file_is_where_it_was_said_though_the_working_directory_change
     assert (tmp_path / "run.yaml").exists()
 
 
-async def test_raw_bytes_are_not_recorded_and_that_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def raw(exchange: Exchange) -> None:
-        await exchange.respond_raw(502, {"content-type": "text/html"}, b"<html>")
-
+async def test_raw_bytes_are_not_recorded_and_that_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    async with open_cassette(path, record="once", upstream=raw) as cassette:
-        (heard,) = await asking(cassette, asks("a"))
-    assert heard.status == 502
+    fault = Fault.cut(after=1)
+    with pytest.raises(RecordingFailed, match=r"answered with raw bytes.*chaos\(cassette, …\)"):
+        async with open_cassette(path, record="once", upstream=fault) as cassette:
+            await asking(cassette, asks("a"), stream=True)
     assert not path.exists()
-    assert "raw bytes are no answer that could be recorded" in caplog.text
 
 
 async def test_writing_again_writes_the_same(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ Rules:
 1. Matched on content: a call gets the answer of the recorded one that asks the same (`normal`), in whatever dialect.
    Of several that ask the same it gets one after the other; between others no order is kept.
 2. Nothing is made up: a call that is not recorded is an error, unless this run records.
-3. Nothing is written but by `write`, and then all at once. A run that fails leaves the file as it was.
+3. Nothing is written but by `write`, and then all at once. A run that fails leaves the file as it was, and so does one
+   in which something came that no cassette keeps (`unrecordable`).
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,7 +24,6 @@ from ..._canonical.request import Request
 from ..._checks import check_bool, check_choice, check_number
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
-from ..._rollout.outcome import Raw
 from ...errors import DialectError, ReplayMiss
 from .document import Recorded, document_of
 from .files import read_file, text_of, write_file
@@ -36,12 +35,11 @@ from .merge import merged, numbered
 from .miss import miss, no_answer, used_up
 from .normal import key_of, normal_form
 from .restored import restored_form
+from .unrecordable import unrecordable
 from .view import RecordedCall, seen
-from .watching import answer_given
+from .watching import answer_given, outcome_given
 
 __all__ = ["Cassette", "RecordMode", "Timing"]
-
-log = logging.getLogger("triocept.testing")
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
 """What is recorded: nothing; everything, if there is no file; what the file does not have; everything, anew."""
@@ -65,6 +63,7 @@ class Cassette:
         compare_model: bool = True,
         compare_sampling: bool = False,
         repeats: bool = False,
+        record_auth_errors: bool = False,
     ) -> None:
         check_choice("record", record, RecordMode)
         if upstream is not None:
@@ -79,6 +78,7 @@ class Cassette:
             ("compare_model", compare_model),
             ("compare_sampling", compare_sampling),
             ("repeats", repeats),
+            ("record_auth_errors", record_auth_errors),
         ):
             check_bool(name, flag)
         self.path: Path = Path(path)
@@ -90,6 +90,7 @@ class Cassette:
         self._hooks = normalise, normalise_text
         self._pace = _pace(timing)
         self._compare_model, self._compare_sampling, self._repeats = compare_model, compare_sampling, repeats
+        self._keeps_auth_errors = record_auth_errors
         self._keys = KeyFinder(upstream.secrets if isinstance(upstream, ForwardTo) else ())
         self._was_there = self._file.exists()
         self._old: tuple[Recorded, ...] = () if self._records_all else self._read()
@@ -99,6 +100,8 @@ class Cassette:
             self._waiting[self._key(call)].append(call)
         self._new: list[Recorded | None] = []
         """What was recorded in this run, in the order in which the calls came; None: nothing to record came of it."""
+        self._failed = False
+        """Whether something came that no cassette keeps."""
 
     def __repr__(self) -> str:
         left = sum(map(len, self._waiting.values()))
@@ -151,8 +154,8 @@ class Cassette:
         asker, advice, file = _asker(exchange), self._advice(), str(self.path)
         if same := [call for call in self._old if self._key(call) == key]:
             return used_up(asker, same, file, advice)
-        if not self._was_there:
-            file += ", which is not there yet,"
+        if not self._was_there and not self._old:
+            return ReplayMiss(f"{asker} is not recorded: there is no file {file}.\n{advice}")
         return miss(asker, self._counted(form), [self._shown(call) for call in self._old], file, advice)
 
     # Recording
@@ -175,20 +178,27 @@ class Cassette:
         self._check_steady(form)
         core.keep_increments()
         exchange.annotate(cassette={"file": str(self.path), "recorded": True})
-        error: BaseException | None = None
         assert self._upstream is not None
         try:
             await self._upstream(exchange)
         except BaseException as exc:
-            error = exc
+            self._keep(exchange, place, form, exc)
             raise
-        finally:
-            answer = answer_given(core, error, self._keys)
-            if isinstance(core.outcome, Raw):
-                log.warning("%r: raw bytes are no answer that could be recorded", core)
-            if answer is not None:
-                self._new[place] = Recorded(number=0, form=form, answer=answer)
-            error = None  # it holds this frame
+        self._keep(exchange, place, form, None)
+
+    def _keep(
+        self, exchange: Exchange, place: int, form: dict[str, Json], error: BaseException | None
+    ) -> None:
+        core = core_of(exchange)
+        outcome = outcome_given(core, error)
+        if failure := unrecordable(
+            outcome, _asker(exchange), self._keys, auth_errors=self._keeps_auth_errors
+        ):
+            self._failed = True
+            if error is None or isinstance(error, Exception):
+                raise failure from error
+        elif answer := answer_given(core, outcome, self._keys):
+            self._new[place] = Recorded(number=0, form=form, answer=answer)
 
     def _check_steady(self, form: dict[str, Json]) -> None:
         """What is written is what the functions gave, and they are asked again when it is read."""
@@ -199,7 +209,7 @@ class Cassette:
             )
 
     def write(self) -> bool:
-        """Write the file, if something is to be written: whether that was so.
+        """Write the file, if something is to be written: whether that was so. After a `RecordingFailed` nothing is.
 
         For who uses `Cassette` by itself, at the end of what has succeeded; `open_cassette` does it. May be called in
         any thread, when no call is under way.
@@ -221,7 +231,11 @@ class Cassette:
 
     def _final(self) -> list[Recorded] | None:
         """What the file is to hold; None: what it holds."""
-        if not self._may_record or (not self._recorded and not (self._was_there and self.mode == "rewrite")):
+        if (
+            self._failed
+            or not self._may_record
+            or (not self._recorded and not (self._was_there and self.mode == "rewrite"))
+        ):
             return None
         if self.mode == "new":
             return numbered([*self._old, *self._recorded])
@@ -266,22 +280,24 @@ class Cassette:
         return Recorded(number=call.number, form=self._counted(call.form), answer=call.answer, line=call.line)
 
     def _advice(self) -> str:
-        return (
-            "If what it asks has changed, record it: with --triocept-record=new what is there stays, and what is new "
-            "is recorded; with --triocept-record=rewrite all is recorded anew (without the pytest plugin: `record=` of "
-            "the cassette, and its `upstream=`). What differs from run to run, such as dates, ids and temporary "
-            "directories, is taken out by `normalise_text=steady(tmp_path)` or a function of your own."
-            + (
-                " record='once' records nothing where there is a file."
-                if self.mode == "once" and self._was_there
-                else ""
-            )
-            + (
-                " There is no `upstream=` to record from."
-                if self.mode != "none" and self._upstream is None
-                else ""
-            )
-        )
+        said = [_CHANGED if self._was_there else _NOT_RECORDED]
+        if self.mode == "once" and self._was_there:
+            said.append("record='once' records nothing where there is a file.")
+        if self.mode != "none" and self._upstream is None:
+            said.append("There is no `upstream=` to record from.")
+        return " ".join(said)
+
+
+_CHANGED = (
+    "If what it asks has changed, record it: with --triocept-record=new what is there stays, and what is new "
+    "is recorded; with --triocept-record=rewrite all is recorded anew (without the pytest plugin: `record=` of "
+    "the cassette, and its `upstream=`). What differs from run to run, such as dates, ids and temporary "
+    "directories, is taken out by `normalise_text=steady(tmp_path)` or a function of your own."
+)
+_NOT_RECORDED = (
+    "Record it, with --triocept-record=once (without the pytest plugin: record='once' of the cassette, and its "
+    "`upstream=`)."
+)
 
 
 def _asker(exchange: Exchange) -> str:

@@ -27,6 +27,7 @@ class CassetteOptions(TypedDict, total=False):
     compare_model: bool
     compare_sampling: bool
     repeats: bool
+    record_auth_errors: bool
 
 
 @asynccontextmanager
@@ -48,12 +49,15 @@ async def open_cassette(
         compare_model: whether the model's name counts (the date of its version never does).
         compare_sampling: whether temperature, token limits, effort and so on count.
         repeats: whether the last one of calls that ask the same answers again and again.
+        record_auth_errors: whether a refusal of the key (401, 403, Google's 400) is recorded as any other error is. If
+            not, it is one of yours, and nothing is written.
 
     Closing: where the block ends well, what was recorded is written, whole and at once. Left by an exception, or
     cancelled, it leaves the file as it was.
 
     Raises:
         ReplayMiss: from the exchange whose call is not recorded. The agent gets a 500.
+        RecordingFailed: from the exchange whose answer no cassette keeps: a refusal of the key, raw bytes.
         DialectError: the file is no cassette; the text says on which line.
         OSError: it cannot be read, or written.
         TypeError, ValueError: an argument is not what it should be.

@@ -16,20 +16,24 @@ from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
 from .answer import Answer, Failure, FailureKind
 from .keys import KeyFinder
 
-__all__ = ["answer_given"]
+__all__ = ["answer_given", "outcome_given"]
 
 
-def answer_given(core: ExchangeCore, error: BaseException | None, keys: KeyFinder) -> Answer | None:
-    """What became of an exchange; None: nothing that could be given again.
+def outcome_given(core: ExchangeCore, error: BaseException | None) -> Outcome | None:
+    """What became of an exchange whose handler has returned, or raised `error`; None: nothing yet."""
+    if core.outcome is None and error is not None:
+        return outcome_of(error, core.dialect)
+    return core.outcome
+
+
+def answer_given(core: ExchangeCore, outcome: Outcome | None, keys: KeyFinder) -> Answer | None:
+    """What became of an exchange, as a value; None: nothing that could be given again.
 
     Args:
         core: the exchange; in which pieces it was answered was kept.
-        error: what whoever answered has raised.
+        outcome: what became of it.
         keys: takes keys out.
     """
-    outcome = core.outcome
-    if outcome is None and error is not None:
-        outcome = outcome_of(error, core.dialect)
     if not isinstance(outcome, Answered | Refused | Abandoned) or (
         core.from_outside and not isinstance(outcome, Abandoned)
     ):
