@@ -97,32 +97,32 @@ async def _check(value: Input, stages: list[Stage], *, honest: bool) -> None:
 
 
 async def _try(stage: Stage, segments: list[str], end: str, *, honest: bool) -> Seen:
-    client = stage.connect()
     whole = as_bytes(stage.with_key("".join(segments)))
-    at = 0
-    for number, segment in enumerate(segments):
-        await client.send(whole[at : at + len(segment)])
-        at += len(segment)
-        if honest and number == 0:
-            await stage.ask_honestly()
-    if end == "half":
-        client.end()
-    await client.settle()
-    for _ in range(3):
-        await trio.sleep(6)  # for who is late, and what is thrown away
+    with stage.connect() as client:
+        at = 0
+        for number, segment in enumerate(segments):
+            await client.send(whole[at : at + len(segment)])
+            at += len(segment)
+            if honest and number == 0:
+                await stage.ask_honestly()
+        if end == "half":
+            client.end()
         await client.settle()
-    if end in ("half", "wait"):
-        await trio.sleep(200)  # over each limit of time
-        await client.settle()
-    key = stage.rollout.api_key
-    exchanges = [json.dumps(each, sort_keys=True).replace(key, KEY) for each in stage.exchanges]
-    seen = Seen(
-        answers(client.got.replace(key.encode(), KEY.encode()), heads=b"HEAD " in whole),
-        exchanges,
-        client.fate,
-        client.unsent,
-    )
-    client.close(reset=end == "reset")
+        for _ in range(3):
+            await trio.sleep(6)  # for who is late, and what is thrown away
+            await client.settle()
+        if end in ("half", "wait"):
+            await trio.sleep(200)  # over each limit of time
+            await client.settle()
+        key = stage.rollout.api_key
+        exchanges = [json.dumps(each, sort_keys=True).replace(key, KEY) for each in stage.exchanges]
+        seen = Seen(
+            answers(client.got.replace(key.encode(), KEY.encode()), heads=b"HEAD " in whole),
+            exchanges,
+            client.fate,
+            client.unsent,
+        )
+        client.close(reset=end == "reset")
     await stage.look()
     return seen
 

@@ -5,6 +5,7 @@ The descriptor of the connection that is broken off is free at once, and the ker
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from random import Random
 
 import trio
@@ -51,7 +52,13 @@ async def check_race(value: Input, stages: list[Stage]) -> None:
 
 
 async def _race(stage: Stage, actions: list[str], held: str, following: str) -> None:
-    victim, guests = stage.connect(), []
+    with ExitStack() as clients:
+        await _act(stage, actions, held, following, clients)
+    await stage.look()
+
+
+async def _act(stage: Stage, actions: list[str], held: str, following: str, clients: ExitStack) -> None:
+    victim, guests = clients.enter_context(stage.connect()), []
     await victim.send(as_bytes(stage.with_key(held)))
     gone = False
     for action in actions:
@@ -61,7 +68,7 @@ async def _race(stage: Stage, actions: list[str], held: str, following: str) -> 
             case "turn":
                 await trio.lowlevel.checkpoint()
             case "come":
-                guest = stage.connect()
+                guest = clients.enter_context(stage.connect())
                 await guest.put(as_bytes(stage.with_key(following)))
                 guests.append(guest)
             case "speak" if not gone:
@@ -71,9 +78,6 @@ async def _race(stage: Stage, actions: list[str], held: str, following: str) -> 
                 gone = True
     await settle()
     await _are_answered(guests)
-    if not gone:
-        victim.close()
-    await stage.look()
 
 
 async def _are_answered(guests: list[Client]) -> None:

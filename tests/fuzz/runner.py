@@ -219,19 +219,20 @@ def _shrunk_in_many(kind: Kind, value: Input, rule: str) -> Iterator[Input]:
 
 
 def told(failure: Failure, seed: int) -> str:
-    """What is printed of a failure: its seed, the shortest input, and how to run it again."""
+    """What is printed of a failure: its seed, how to run it again, and the shortest input.
+
+    The input comes last: it may be long, and where a log is cut, the seed is enough.
+    """
     line = json.dumps({"kind": failure.kind, "input": failure.value})
     command = f"python -m tests.fuzz --seed {seed} --only {failure.kind}"
     if failure.first is None:
-        what = f"the shortest input that still fails:\n{line}"
+        what = "the shortest input that still fails"
         command = f"{command} --start {failure.number} --inputs 1"
-        command = f"{command}\n    or: python -m tests.fuzz --again {shlex.quote(line)}"
     else:
-        what = f"it fails only behind those before it; it is:\n{line}"
+        what = "it fails only behind those before it; alone it is"
         command = f"{command} --start {failure.first} --inputs {failure.number - failure.first + 1}"
-    return (
-        f"seed {seed}, {failure.kind}, input {failure.number}: {failure.violation}\n{what}\nagain: {command}"
-    )
+    told = f"seed {seed}, {failure.kind}, input {failure.number}: {failure.violation}"
+    return f"{told}\nagain: {command}\n{what}:\n  python -m tests.fuzz --again {shlex.quote(line)}"
 
 
 def failed_once() -> list[tuple[str, str, Input]]:

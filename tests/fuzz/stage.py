@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import trio
 import trio.testing
@@ -36,7 +36,7 @@ async def settle() -> None:
 
 
 class Client:
-    """A socket that speaks to an endpoint."""
+    """A socket that speaks to an endpoint; a context, at whose end it is closed, however that comes."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -51,6 +51,12 @@ class Client:
         """Whether the connection was broken off: what it has sent last may be lost."""
         self.unsent = 0
         """Bytes that the endpoint did not take."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._socket.close()
 
     async def send(self, data: bytes) -> None:
         """Send all of it, and wait for what comes of it."""
@@ -176,9 +182,8 @@ class Stage:
         said = f"honest {self._honest_calls}"
         body = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % said.encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {self.honest.api_key}\r\n"
-        client = self.connect()
-        await client.send(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        client.close()
+        with self.connect() as client:
+            await client.send(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         await settle()
         answered = client.got.startswith(b"HTTP/1.1 200 ") and f'"{said}"'.encode() in client.got
         expect(answered, "an honest call is not answered", client.got[-300:])

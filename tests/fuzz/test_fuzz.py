@@ -8,10 +8,12 @@ import random
 
 import pytest
 
-from tests.fuzz.kind import Input
+from tests.fuzz.kind import Input, Violation
 from tests.fuzz.kinds import KINDS
+from tests.fuzz.left import descriptors
 from tests.fuzz.runner import again, failed_once, input_of, run, told
 from tests.fuzz.shrink import shrink, size
+from tests.fuzz.stage import Client, Stage
 from triocept._upstream.chunked import ChunkedDecoder
 
 SECONDS = float(os.environ.get("TRIOCEPT_FUZZ_SECONDS", "6"))
@@ -31,7 +33,8 @@ def test_inputs_of_a_fresh_seed_hold(kind: str) -> None:
     print(f"seed {seed}")  # pytest shows it where it fails
     report = run(KINDS[kind], seed, seconds=SECONDS / len(KINDS), most_failures=1)
     print(report)
-    assert not report.failures, told(report.failures[0], seed)
+    if report.failures:
+        pytest.fail(told(report.failures[0], seed), pytrace=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,6 +54,25 @@ def test_the_shortest_part_that_still_fails_is_found() -> None:
     with pytest.raises(StopIteration) as done:
         steps.send(None)
     assert done.value.value == {"a": "x", "b": [7]}
+
+
+@pytest.mark.parametrize("kind", ["http1", "http2", "websocket", "tls"])
+def test_a_check_that_fails_leaves_no_socket_open(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Stage.begin
+
+    async def settle(self: Client) -> None:
+        raise Violation("a rule of this test", "")
+
+    async def begin_then_fail(self: Stage) -> None:
+        await begin(self)
+        monkeypatch.setattr(Client, "settle", settle)
+
+    monkeypatch.setattr(Stage, "begin", begin_then_fail)
+    before = descriptors()
+    found = again(KINDS[kind], [input_of(KINDS[kind], 7, number) for number in range(3)])
+    assert found is not None
+    assert found.rule == "a rule of this test"
+    assert descriptors() == before
 
 
 def test_a_fault_is_found_and_told_with_its_seed_and_the_shortest_input(

@@ -229,22 +229,28 @@ async def _check(value: Input, stage: Stage) -> None:
         raise Unfit from exc
     if end not in ENDINGS:
         raise Unfit
-    client: Client
     if plain is not None:
-        client = await _try_plain(stage, str(plain), width)
+        with Client(stage.port) as client:
+            await _try_plain(client, stage, str(plain), width)
+            await _end(client, end)
     else:
-        client = await _try(stage, text, changes, version, width, bye=bye)
+        with TLSClient(stage.port, changes, version=version, width=width) as client:
+            await _try(client, stage, text, bye=bye)
+            await _end(client, end)
+    await stage.look()
+
+
+async def _end(client: Client, end: str) -> None:
     if end == "half":
         client.end()
     if end == "wait":
         await trio.sleep(200)
     await client.settle()
     client.close(reset=end == "reset")
-    await stage.look()
 
 
-async def _try_plain(stage: Stage, text: str, width: int) -> Client:
-    client, data = Client(stage.port), as_bytes(stage.with_key(text))
+async def _try_plain(client: Client, stage: Stage, text: str, width: int) -> None:
+    data = as_bytes(stage.with_key(text))
     for at in range(0, len(data), max(width, 50)):
         await client.send(data[at : at + max(width, 50)])
     expect(not stage.exchanges, "plain HTTP on a port of TLS is an exchange")
@@ -254,11 +260,9 @@ async def _try_plain(stage: Stage, text: str, width: int) -> Client:
             "plain HTTP is not told",
             client.got,
         )
-    return client
 
 
-async def _try(stage: Stage, text: str, changes: list[Any], version: int, width: int, *, bye: bool) -> Client:
-    client = TLSClient(stage.port, changes, version=version, width=width)
+async def _try(client: TLSClient, stage: Stage, text: str, *, bye: bool) -> None:
     done = await client.speak(as_bytes(stage.with_key(text)))
     await trio.sleep(5)
     if done:
@@ -272,7 +276,6 @@ async def _try(stage: Stage, text: str, changes: list[Any], version: int, width:
         expect(len(stage.exchanges) == 1, "a plain call over TLS is not one exchange")
     if done and bye:
         await client.say_goodbye()
-    return client
 
 
 TLS = Kind("tls", generate, open_check, batch=100)

@@ -249,30 +249,33 @@ async def _check(value: Input, stage: Stage, honest: bool) -> None:
         raise Unfit from exc
     if end not in ENDINGS:
         raise Unfit
-    client, whole, at = stage.connect(), as_bytes(stage.with_key(text)), 0
-    for piece in cut_up(cuts, text):
-        await client.send(whole[at : at + len(piece)])
-        at += len(piece)
-        if honest and at == len(piece):
-            await stage.ask_honestly()
-    stage.go.set()
-    await client.settle()
-    await trio.sleep(5)
-    await client.settle()
-    clean = handshake == HANDSHAKE and model.known and model.fault is None and not model.closed
-    if clean and not _in_message(frames):
-        await client.send(as_bytes(_written([0x81, True, json.dumps(_create("T000000000 last", "last"))])))
-        model.messages.append(json.dumps(_create("T000000000 last", "last")))
-    if end == "half":
-        client.end()
-    if end == "wait":
-        await trio.sleep(700)
-    await client.settle()
-    head, _, rest = client.got.partition(b"\r\n\r\n")
-    if head.startswith(b"HTTP/1.1 101 ") or handshake == HANDSHAKE:
-        expect(head.startswith(b"HTTP/1.1 101 "), "a websocket is refused", head)
-        _judge(rest, model, client.fate, clean=clean, exact=handshake == HANDSHAKE)
-    client.close(reset=end == "reset")
+    whole, at = as_bytes(stage.with_key(text)), 0
+    with stage.connect() as client:
+        for piece in cut_up(cuts, text):
+            await client.send(whole[at : at + len(piece)])
+            at += len(piece)
+            if honest and at == len(piece):
+                await stage.ask_honestly()
+        stage.go.set()
+        await client.settle()
+        await trio.sleep(5)
+        await client.settle()
+        clean = handshake == HANDSHAKE and model.known and model.fault is None and not model.closed
+        if clean and not _in_message(frames):
+            await client.send(
+                as_bytes(_written([0x81, True, json.dumps(_create("T000000000 last", "last"))]))
+            )
+            model.messages.append(json.dumps(_create("T000000000 last", "last")))
+        if end == "half":
+            client.end()
+        if end == "wait":
+            await trio.sleep(700)
+        await client.settle()
+        head, _, rest = client.got.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 101 ") or handshake == HANDSHAKE:
+            expect(head.startswith(b"HTTP/1.1 101 "), "a websocket is refused", head)
+            _judge(rest, model, client.fate, clean=clean, exact=handshake == HANDSHAKE)
+        client.close(reset=end == "reset")
     await stage.look()
 
 
