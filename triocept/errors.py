@@ -20,6 +20,7 @@
     ├── TunnelError              the endpoint cannot be reached from elsewhere
     ├── AgentFailed              the agent could not be started, or ended badly when asked to be checked
     ├── FleetLost                no worker of a fleet is left, and tasks have no outcome
+    ├── GroupStopped             the value was asked for of a sample that its group's end cut short
     └── RemoteError              an error of a worker that cannot cross to this process: its class by name
 
 A `Refusal` and an `UpstreamError` raised in a handler are answers: they are relayed to the agent with their
@@ -51,6 +52,7 @@ __all__ = [
     "ExchangeAbandoned",
     "ExchangeError",
     "FleetLost",
+    "GroupStopped",
     "LimitReached",
     "MissingPrice",
     "Refusal",
@@ -306,6 +308,10 @@ class FleetLost(TrioceptError):
         shown = ", ".join(f"{task!r:.60}" for task in unfinished[:5]) + (", …" if len(unfinished) > 5 else "")
         super().__init__(f"{message}; unfinished: {len(unfinished)} ({shown})")
         self.unfinished = unfinished
+
+
+class GroupStopped(TrioceptError):
+    """The value was asked for of a sample that has none: its group was stopped before (`fleet.map(stop_group=…)`)."""
 
 
 class RemoteError(TrioceptError):

@@ -259,6 +259,15 @@ async def test_an_error_is_tried_again_if_it_is_asked_for(make: Callable[[], Eng
     assert given_up.attempt == 3
 
 
+async def test_what_retry_if_raises_leaves_bare() -> None:
+    def broken(error: BaseException) -> bool:
+        raise ZeroDivisionError("no error is this bad")
+
+    async with open_fleet() as fleet:
+        with pytest.raises(ZeroDivisionError, match="no error is this bad"):
+            await results_of(fleet, work.raise_for, ["odd", "fine"], retry_if=broken)
+
+
 @every_engine
 async def test_two_maps_share_the_slots_and_the_higher_priority_goes_first(
     make: Callable[[], Engine],

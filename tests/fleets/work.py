@@ -145,3 +145,33 @@ async def signals(worker: Endpoint, task: object, *, attempt: int) -> str:
     async with worker.open_rollout(answer) as rollout:
         result = await rollout.run_agent([sys.executable, "-c", say])
     return result.stdout_text.strip()
+
+
+async def tell_sample(worker: object, task: str, *, attempt: int, sample: int) -> str:
+    await trio.lowlevel.checkpoint()
+    return f"{task}{sample}"
+
+
+async def note_and_wait_but_first(worker: object, task: str, *, attempt: int, sample: int) -> None:
+    """Sample 0 returns when each other one of three says that it runs."""
+    folder = Path(task)
+    if sample == 0:
+        while len(list(folder.iterdir())) < 2:
+            await trio.sleep(0.01)
+    else:
+        await note_and_wait(worker, str(folder / str(sample)), attempt=attempt)
+
+
+async def fail_first_of_odd(worker: object, task: object, *, attempt: int, sample: int) -> int:
+    await trio.lowlevel.checkpoint()
+    if sample % 2 and attempt == 1:
+        raise ConnectionError("not yet")
+    return sample
+
+
+async def die_but_first(worker: object, task: str, *, attempt: int, sample: int) -> int:
+    """Kill the worker, but for sample 0, whose answer has left by then."""
+    if sample:
+        await trio.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sample

@@ -75,6 +75,7 @@ WITH_ARGUMENTS: list[TrioceptError] = [
     LimitReached("10 turns", status=403),
     AgentFailed("it returned 3", argv=("claude", "-p"), returncode=3),
     errors.FleetLost("no worker is left", unfinished=("a", {"id": 2})),
+    errors.GroupStopped("group 3 was stopped before sample 1 had ended"),
     errors.RemoteError("odd", type="mine.Odd"),
     OutOfCredit(missing=7),
     *(

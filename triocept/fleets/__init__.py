@@ -13,16 +13,17 @@ A fleet runs one function of yours for each task, so many at once as its workers
                 print(result.task, result.outcome, result.traces)
 
 * `fleet`: `open_fleet`, and what it gives. `mapping`: one function over many tasks. `slots`: which call runs where.
-* `outcomes`: what became of a task.
+* `outcomes`: what became of a task. `groups`: several samples of one task.
 * `engine`: what runs workers; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and `frames`.
 * `site`: the inside of a worker, whatever runs it. `packing`: how functions, tasks and results get there and back.
 """
 
 from .engine import Engine, FleetWorker, WorkerLost
 from .fleet import Fleet, open_fleet
+from .groups import Group, Groups, StopGroup
 from .in_process import InProcess
-from .mapping import Results, RetryIf, RolloutFunction
-from .outcomes import Error, Lost, Outcome, Result, Value
+from .mapping import Results, RetryIf, RolloutFunction, SampleFunction
+from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Packing
 from .processes import Processes
 from .site import OpenWorker
@@ -32,6 +33,8 @@ __all__ = [
     "Error",
     "Fleet",
     "FleetWorker",
+    "Group",
+    "Groups",
     "InProcess",
     "Lost",
     "OpenWorker",
@@ -42,6 +45,9 @@ __all__ = [
     "Results",
     "RetryIf",
     "RolloutFunction",
+    "SampleFunction",
+    "StopGroup",
+    "Stopped",
     "Value",
     "WorkerLost",
     "open_fleet",

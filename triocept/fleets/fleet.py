@@ -18,13 +18,14 @@ from typing import TypeVar, final
 
 import trio
 
-from .._checks import check_bool, check_count, check_number, check_type, described, takes
+from .._checks import check_bool, check_callable, check_count, check_number, check_type, described, takes
 from .._contexts import shown_context
 from .._failures import keeping, keeping_each, raise_all
 from .._rollout.event_loop import check_loop
 from .engine import Engine, FleetWorker, WorkerLost
+from .groups import StopGroup
 from .in_process import InProcess
-from .mapping import Mapping, Results, RetryIf, RolloutFunction
+from .mapping import Mapping, Results, RetryIf, RolloutFunction, SampleFunction
 from .site import OpenWorker
 from .slots import Slots
 
@@ -129,12 +130,14 @@ class Fleet:
 
     def map(
         self,
-        function: RolloutFunction[Task, T],
+        function: RolloutFunction[Task, T] | SampleFunction[Task, T],
         tasks: Iterable[Task] | AsyncIterable[Task],
         *,
         ordered: bool = False,
         retry_if: RetryIf | None = None,
         priority: int = 0,
+        group_size: int | None = None,
+        stop_group: StopGroup | None = None,
     ) -> AbstractAsyncContextManager[Results[Task, T]]:
         """Run `function` for each task: `async with fleet.map(solve, tasks) as results: async for result in results`.
 
@@ -144,6 +147,11 @@ class Fleet:
             ordered: whether the outcomes come in the order of the tasks; else as they come.
             retry_if: whether an exception of the function is tried again (`retries` of the fleet bound that too).
             priority: which of several maps of this fleet gets a slot first: the higher one.
+            group_size: how often each task is run: so many samples, each with its own outcome (`result.group`,
+                `result.sample`), attempts and rollouts. A function that takes `sample` is told which one it is.
+                `results.groups()` gives them whole. None: each task is run once, and there are no groups.
+            stop_group: whether a group is to end now, asked with each of its outcomes but the last: samples of it that
+                run are cancelled, those that have not begun never do, and the outcome of both is `Stopped`.
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent.
@@ -153,10 +161,11 @@ class Fleet:
         """
         if self._closed:
             raise RuntimeError("the fleet is closed: its block has been left")
-        _check_function(function)
+        tells_sample = _takes_sample(function)
         if not isinstance(tasks, (Iterable, AsyncIterable)):
             raise TypeError(f"tasks are an iterable, not {described(tasks)}")
         check_bool("ordered", ordered)
+        _check_groups(group_size, stop_group)
         packing = self._engine.packing
         mapping: Mapping[Task, T] = Mapping(
             packing.pack(function, f"the function {_name(function)}", keep=True),
@@ -167,6 +176,9 @@ class Fleet:
             retries=self._retries,
             retry_if=retry_if,
             priority=priority,
+            group_size=group_size,
+            stop_group=stop_group,
+            tells_sample=tells_sample,
         )
         return self._mapped(mapping)
 
@@ -278,17 +290,40 @@ class _Place:
         await self._over.wait()
 
 
-def _check_function(function: object) -> None:
+def _takes_sample(function: object) -> bool:
+    """See whether a map can call it, and whether it is to be told its sample."""
     if not callable(function):
         raise TypeError(f"a map runs a function, not {described(function)}")
     try:
-        inspect.signature(function).bind(None, None, attempt=1)
+        signature = inspect.signature(function)
+    except ValueError:  # written in C, perhaps
+        return False
+    try:
+        signature.bind(None, None, attempt=1, sample=0)
+    except TypeError:
+        pass
+    else:
+        return True
+    try:
+        signature.bind(None, None, attempt=1)
     except TypeError as exc:
         raise TypeError(
-            f"{_name(function)} is to be called as `await {_name(function)}(worker, task, attempt=1)`: {exc}"
+            f"{_name(function)} is to be called as `await {_name(function)}(worker, task, attempt=1)`, "
+            f"with `sample=0` if it takes that: {exc}"
         ) from None
-    except ValueError:  # written in C, perhaps
-        pass
+    return False
+
+
+def _check_groups(group_size: int | None, stop_group: StopGroup | None) -> None:
+    if group_size is not None:
+        check_count("group_size", group_size, least=1)
+    if stop_group is None:
+        return
+    check_callable("stop_group", stop_group, "a function of a group's results")
+    if group_size is None:
+        raise TypeError("stop_group takes groups: group_size=8, for example")
+    if not takes(stop_group, 1):
+        raise TypeError(f"stop_group takes one argument, the results so far, unlike {_name(stop_group)}")
 
 
 def _name(function: object) -> str:

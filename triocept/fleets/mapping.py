@@ -8,24 +8,26 @@ Rules:
 3. What nobody has read yet is bounded by the slots: who reads slowly slows the tasks down.
 4. The map ends with its last outcome.
 5. Execution is at least once, delivery exactly once: a worker may die when a task has run, and its answer has not left.
+6. With groups, all of that is said of each sample of a task.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, final
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
 
 import msgspec
 import trio
 
-from .._failures import keeping, raise_all
+from .._failures import keeping, keeping_each, raise_all
 from ..errors import FleetLost
 from .engine import WorkerLost
-from .outcomes import Error, Lost, Outcome, Result, Value
+from .groups import Begun, Groups, StopGroup
+from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Answer, Job, Packing
 from .slots import NoWorkers, Slots
 
-__all__ = ["Mapping", "Results", "RetryIf", "RolloutFunction"]
+__all__ = ["Mapping", "Results", "RetryIf", "RolloutFunction", "SampleFunction"]
 
 Task = TypeVar("Task")
 T = TypeVar("T")
@@ -49,11 +51,32 @@ class RolloutFunction(Protocol[Contra, Co]):
         """
 
 
-class Call(msgspec.Struct, Generic[Task], frozen=True):
-    """A task, and its place."""
+class SampleFunction(Protocol[Contra, Co]):
+    """A function that is told which sample of its group it is."""
+
+    def __call__(self, worker: Any, task: Contra, /, *, attempt: int, sample: int) -> Awaitable[Co]:
+        """Do one sample of a task.
+
+        Args:
+            worker: as for a `RolloutFunction`.
+            task: the same for all samples.
+            attempt: of this sample.
+            sample: from 0 to `group_size` - 1; 0 where the map has no groups.
+        """
+
+
+class Call(msgspec.Struct, Generic[Task]):
+    """A task, or a sample of it, and how far that is."""
 
     number: int
-    task: Task
+    group: Begun[Task]
+    sample: int
+    attempt: int = 0
+    worker: str = ""
+
+    @property
+    def task(self) -> Task:
+        return self.group.task
 
 
 @final
@@ -62,6 +85,8 @@ class Results(Generic[Task, T]):
 
     def __init__(self, mapping: Mapping[Task, T]) -> None:
         self._mapping = mapping
+        self._single = False
+        self._groups: Groups[Task, T] | None = None
 
     def __aiter__(self) -> Results[Task, T]:
         return self
@@ -76,7 +101,28 @@ class Results(Generic[Task, T]):
 
         Cancellation: no outcome is lost by it.
         """
-        return await self._mapping.next_result()
+        if self._groups is not None:
+            raise RuntimeError("the results of this map are read in groups: each comes once, in its own")
+        result = await self._mapping.next_result()
+        self._single = True
+        return result
+
+    def groups(self) -> Groups[Task, T]:
+        """The same in groups: `async for group in results.groups()` gives each `Group` when its last sample has its
+        outcome; with `ordered=True`, in the order of the tasks. They are read in one way or in the other.
+
+        Raises:
+            RuntimeError: the map has no groups, or some of its results were read already.
+        """
+        if self._mapping.group_size is None:
+            raise RuntimeError("this map has no groups: fleet.map(…, group_size=8)")
+        if self._single:
+            raise RuntimeError(
+                "some results of this map were read already; their groups would never be whole"
+            )
+        if self._groups is None:
+            self._groups = Groups(self._mapping, self._mapping.group_size)
+        return self._groups
 
 
 @final
@@ -94,6 +140,9 @@ class Mapping(Generic[Task, T]):
         retries: int,
         retry_if: RetryIf | None,
         priority: int,
+        group_size: int | None,
+        stop_group: StopGroup | None,
+        tells_sample: bool,
     ) -> None:
         self._function = function
         self._tasks = _as_async(tasks)
@@ -103,11 +152,17 @@ class Mapping(Generic[Task, T]):
         self._retries = retries
         self._retry_if = retry_if
         self._priority = priority
+        self.group_size = group_size
+        self._stop_group = stop_group
+        self._tells_sample = tells_sample
+        self._begun: Begun[Task] | None = None
+        """The task that was pulled last."""
+        self._tasks_pulled = 0
         self._results: dict[int, Result[Task, T]] = {}
         """Those that nobody has read, by their number."""
         self._pulled = 0
         self._read = 0
-        self._unfinished: list[Task] = []
+        self._unfinished: dict[int, Task] = {}
         self._why: NoWorkers | None = None
         self._errors: list[BaseException] = []
         self._over = False
@@ -115,15 +170,20 @@ class Mapping(Generic[Task, T]):
 
     async def run(self) -> None:
         """Run each task to its outcome."""
+        errors: list[BaseException] = []
         try:
-            async with trio.open_nursery() as nursery:
-                with keeping(self._errors):
-                    await self._pull(nursery)
+            with keeping_each(
+                errors
+            ):  # of `retry_if` and `stop_group`: the end of the map, whatever its reader does
+                async with trio.open_nursery() as nursery:
+                    with keeping(self._errors):
+                        await self._pull(nursery)
         finally:
             self._over = True
             self._tell()
             if isinstance(self._tasks, AsyncGenerator):
                 await self._tasks.aclose()
+        raise_all(errors)
 
     async def _pull(self, nursery: trio.Nursery) -> None:
         """Begin one task after the other, while there is a slot for it."""
@@ -133,17 +193,34 @@ class Mapping(Generic[Task, T]):
             if self._why is not None:
                 return
             try:
-                async with self._slots.taken(self._priority):
-                    pass  # there is one: only now is a task pulled
-                task = await anext(self._tasks)
+                call = await self._next_call()
             except NoWorkers as exc:
-                self._why = exc
+                self._give_up(exc, self._begun)
                 return
             except StopAsyncIteration:
                 return
-            call = Call(self._pulled, task)
-            self._pulled += 1
             nursery.start_soon(self._run, call)
+
+    async def _next_call(self) -> Call[Task]:
+        """The next sample of the task that has begun, or the first one of the next task; there is a slot for it."""
+        async with self._slots.taken(self._priority):
+            pass  # only now is a task pulled
+        sample = None if self._begun is None else self._begun.next_sample()
+        if self._begun is None or sample is None:
+            self._begun = Begun(
+                self._tasks_pulled, await anext(self._tasks), self.group_size or 1, self._stop_group
+            )
+            self._tasks_pulled += 1
+            sample = self._begun.next_sample()
+        assert sample is not None
+        self._pulled += 1
+        return Call(self._pulled - 1, self._begun, sample)
+
+    def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
+        """No worker is left: this task will not have all its outcomes."""
+        self._why = why
+        if begun is not None:
+            self._unfinished[begun.number] = begun.task
 
     @property
     def _window(self) -> int:
@@ -151,13 +228,17 @@ class Mapping(Generic[Task, T]):
         return self._slots.total * (2 if self._ordered else 1)
 
     async def _run(self, call: Call[Task]) -> None:
+        result: Result[Task, T] | None = None
+        scope = call.group.open_scope()
         try:
-            result = await self._tried(call)
+            with scope:
+                result = await self._tried(call)
         except NoWorkers as exc:
-            self._unfinished.append(call.task)
-            self._why = exc
+            self._give_up(exc, call.group)
         else:
+            result = result or self._result(call, Stopped(), Answer())
             self._results[call.number] = result
+            call.group.add(result, scope)
         self._tell()
 
     async def _tried(self, call: Call[Task]) -> Result[Task, T]:
@@ -165,10 +246,9 @@ class Mapping(Generic[Task, T]):
             last = attempt > self._retries
             priority = self._priority if attempt == 1 else self._priority + 1  # it has waited long enough
             async with self._slots.taken(priority) as worker:
+                call.attempt, call.worker = attempt, worker.name
                 try:
-                    job = Job(self._function, call.task, attempt)
-                    data = self._packing.pack(job, f"task {call.number}, {call.task!r:.80}")
-                    answer: Answer = self._packing.unpack(await worker.call(data))
+                    answer: Answer = self._packing.unpack(await worker.call(self._job(call)))
                 except WorkerLost as lost:
                     outcome: Outcome[T] = Lost(lost.reason)
                     answer = Answer()
@@ -179,11 +259,20 @@ class Mapping(Generic[Task, T]):
                     outcome, again = self._outcome(answer)
             if last or not again:
                 break
+        return self._result(call, outcome, answer)
+
+    def _job(self, call: Call[Task]) -> bytes:
+        job = Job(self._function, call.task, call.attempt, call.sample if self._tells_sample else None)
+        return self._packing.pack(job, f"task {call.group.number}, {call.task!r:.80}")
+
+    def _result(self, call: Call[Task], outcome: Outcome[T], answer: Answer) -> Result[Task, T]:
         return Result(
             task=call.task,
             number=call.number,
-            attempt=attempt,
-            worker=worker.name,
+            group=None if self.group_size is None else call.group.number,
+            sample=call.sample,
+            attempt=call.attempt,
+            worker=call.worker,
             outcome=outcome,
             traces=answer.traces,
         )
@@ -198,11 +287,21 @@ class Mapping(Generic[Task, T]):
 
     async def next_result(self) -> Result[Task, T]:
         """The next outcome, or how the map ended."""
+        if not await self.has_next():
+            self.raise_end()
+        return self.take()
+
+    async def has_next(self) -> bool:
+        """Whether there is one to be read, once that is known."""
         await trio.lowlevel.checkpoint()
         while not self._ready():
             if self._over:
-                self._raise_end()
+                return False
             await self._news_after()
+        return True
+
+    def take(self) -> Result[Task, T]:
+        """The next outcome, which is there."""
         number = self._read if self._ordered else next(iter(self._results))
         result = self._results.pop(number)
         self._read += 1
@@ -215,10 +314,13 @@ class Mapping(Generic[Task, T]):
             self._ordered = False
         return self._read in self._results if self._ordered else bool(self._results)
 
-    def _raise_end(self) -> None:
+    def raise_end(self) -> NoReturn:
+        """Raise how the map ended."""
         raise_all(self._errors)
         if self._why is not None:
-            raise FleetLost("no worker is left", unfinished=tuple(self._unfinished)) from self._why.__cause__
+            raise FleetLost(
+                "no worker is left", unfinished=tuple(self._unfinished.values())
+            ) from self._why.__cause__
         raise StopAsyncIteration
 
     def _tell(self) -> None:

@@ -7,8 +7,9 @@ from typing import Generic, TypeAlias, TypeVar
 import msgspec
 
 from .._trace.trace import Trace
+from ..errors import GroupStopped
 
-__all__ = ["Error", "Lost", "Outcome", "Result", "Value"]
+__all__ = ["Error", "Lost", "Outcome", "Result", "Stopped", "Value"]
 
 Task = TypeVar("Task")
 T = TypeVar("T")
@@ -35,7 +36,11 @@ class Lost(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome: TypeAlias = Value[T] | Error | Lost
+class Stopped(msgspec.Struct, frozen=True):
+    """Its group was stopped before it had another outcome: it was cancelled, or never begun (`result.attempt` is 0)."""
+
+
+Outcome: TypeAlias = Value[T] | Error | Lost | Stopped
 
 
 class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
@@ -44,11 +49,16 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     task: Task
     """As it was given."""
     number: int
-    """Its place among the tasks, from 0."""
+    """Its place among the tasks, from 0; with groups, among all samples of all tasks."""
+    group: int | None = None
+    """The place of its task among the tasks, from 0. None: the map has no groups."""
+    sample: int = 0
+    """Which of its group it is, from 0."""
     attempt: int
-    """Which try this outcome is of, from 1: a worker that dies costs one, and so does a retried error."""
+    """Which try this outcome is of, from 1: a worker that dies costs one, and so does a retried error.
+    0: it never began."""
     worker: str
-    """Who ran it last."""
+    """Who ran it last; empty: nobody."""
     outcome: Outcome[T]
     traces: tuple[Trace, ...] = ()
     """Of the rollouts that the function opened, sealed or not, in the order of their opening. Of earlier attempts
@@ -61,6 +71,7 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
         Raises:
             BaseException: what it raised instead.
             WorkerLost: no worker lived to run it to its end.
+            GroupStopped: its group was stopped.
         """
         match self.outcome:
             case Value(value=value):
@@ -71,7 +82,10 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
                 from .engine import WorkerLost  # which is above
 
                 raise WorkerLost(self.worker, reason)
+            case Stopped():
+                raise GroupStopped(f"group {self.group} was stopped before sample {self.sample} had ended")
 
     def __repr__(self) -> str:
         outcome = type(self.outcome).__name__
-        return f"<Result {self.number}: {outcome} by {self.worker}, attempt {self.attempt}, {len(self.traces)} traces>"
+        by = f" by {self.worker}" if self.worker else ""
+        return f"<Result {self.number}: {outcome}{by}, attempt {self.attempt}, {len(self.traces)} traces>"

@@ -30,6 +30,8 @@ class Job(msgspec.Struct, frozen=True):
     """Packed once for all tasks of a map."""
     task: Any
     attempt: int
+    sample: int | None = None
+    """What the function is told of it; None: it is not told."""
 
 
 class Answer(msgspec.Struct, frozen=True):

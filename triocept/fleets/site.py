@@ -48,7 +48,8 @@ class Site:
         try:
             job: Job = self._packing.unpack(data)
             function = self._function(job.function)
-            return await function(self._value, job.task, attempt=job.attempt), None
+            told = {} if job.sample is None else {"sample": job.sample}
+            return await function(self._value, job.task, attempt=job.attempt, **told), None
         except (Exception, SystemExit) as exc:
             return None, failure_of(exc, self._packing)
         except BaseExceptionGroup as group:
