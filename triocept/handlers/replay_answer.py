@@ -18,12 +18,13 @@ import msgspec
 import trio
 
 from .._canonical.content import Reasoning, RefusalText, Text, ToolCall
+from .._canonical.events import PartEnd
 from .._canonical.response import Response, ResponsePart
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.outcome import Raw
 from .._trace.message_key import arguments_value
 from .._trace.raw import RawResponse
-from .._trace.replay.pieces import pieces_of
+from .._trace.replay.pieces import Piece, pieces_of
 from .._trace.replay.roots import in_json
 from .._trace.turn import Turn, TurnError
 from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
@@ -55,9 +56,9 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
         return
     response = turn.response and moved(turn.response, translate, keeps_id=turn.dialect == exchange.dialect)
     if turn.outcome != "answered":
-        if response is not None and response.content:
+        if response is not None and (response.content or (turn.response and turn.response.id)):
             async with exchange.open_stream() as stream:
-                for piece in list(pieces_of(turn, response))[:-1]:
+                for piece in _broken_off(list(pieces_of(turn, response))):
                     await trio.sleep_until(begun + piece.at * pace)
                     await stream.send(piece.event)
                 await _end_badly(turn, begun, pace)
@@ -70,6 +71,14 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
             for piece in pieces_of(turn, response):
                 await trio.sleep_until(begun + piece.at * pace)
                 await stream.send(piece.event)
+
+
+def _broken_off(pieces: list[Piece]) -> list[Piece]:
+    """Without the end: of the answer, and of its last part, which an agent that reads a call would begin to run."""
+    del pieces[-1:]
+    if pieces and isinstance(pieces[-1].event, PartEnd):
+        del pieces[-1:]
+    return pieces
 
 
 def _raw_again(turn: Turn, raw: RawResponse, pace: float) -> Raw:

@@ -68,6 +68,14 @@ def test_two_sub_agents_with_one_task_keep_to_one_recorded_one_each() -> None:
     assert live.ask(TASK, of="3", kind="sub_agent") in ("x2", "x2.5"), "nothing is consumed"
 
 
+def test_sub_agents_of_one_task_that_a_record_holds_for_one_get_what_all_of_them_were_told() -> None:
+    """Two ran at once: one was refused, and asked again. Both were there before an agent of that task had ended."""
+    asked = turn(2, 3, TASK, of="a")
+    both = [turn(4, 5, TASK, of="b", outcome="refused"), turn(4.1, 6, TASK, of="b"), turn(7, 8, TASK, of="b")]
+    live = Live(turn(0, 1, "go", answer=LAUNCH), asked, *both)
+    assert [live.ask(TASK, of=of, kind="sub_agent") for of in "12321"] == ["x2", "x4", "x4.1", "x7", "x2"]
+
+
 def test_a_hang_up_gives_the_turn_back() -> None:
     live = Live(turn(0, 1, "a"), turn(2, 3, "a"))
     live.ask("a")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trace.replay.recorded import record_of, said, turn
+from tests.trace.replay.recorded import record_of, resulted, said, turn
 from triocept import Response, ToolCall, Turn
 from triocept._trace.replay.order import Happening, Order
 
@@ -103,6 +103,35 @@ def test_what_is_told_behind_a_compaction_decides_too(
     ended = turn(1.5, settled, TASK, of="a", answer="there are twelve files in it")
     found = compacted(ended, at_once, later)
     assert found == {behind: {"x1.5"}, "x1.5": {f"{behind}?"}}
+
+
+@pytest.mark.parametrize(("settled", "behind"), [(6.5, "x6"), (7.5, "x9")])
+def test_a_compaction_may_go_on_from_the_call_before_it(settled: float, behind: str) -> None:
+    """An agent that asks for its summary behind all that was said: what follows was made when that was there."""
+    summary = "<summary>the task is to count files</summary>"
+    ended = turn(1.5, settled, TASK, of="a", answer="there are twelve files in it")
+    found = waits(
+        *(turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", said("assistant", "Agent"), "2")),
+        turn(6, 7, "go", said("assistant", "Agent"), "2", OK, "summarise", answer=summary),
+        turn(9, 10, f"go on from {summary}"),
+        turn(12, 13, f"go on from {summary}", OK, NEWS),
+    )
+    assert found == {behind: {"x1.5"}, "x1.5": {f"{behind}?"}}
+
+
+def test_a_last_call_right_behind_an_end_that_it_does_not_tell_was_made_before_it() -> None:
+    """Nothing is told of that end: there was no further call to tell it."""
+    run = (turn(0, 1, "go", answer=LAUNCH), ENDED, turn(2, 3, "go", "2"))
+    assert waits(*run, turn(6, 7, "go", "2", OK, "3")) == {"x6": {"x1.5"}, "x1.5": {"x6?"}}
+    later = waits(*run, turn(6.5, 7, "go", "2", OK, "3"))
+    assert later == {"x2": {"x1.5"}, "x1.5": {"x2?"}}, "so long behind it is another matter"
+
+
+def test_a_tool_that_waits_for_an_end_tells_it_too() -> None:
+    """Codex waits for its sub-agents by a tool, which gives what they said as JSON."""
+    given = resulted('{"status": {"completed": "there are twelve files in it"}}')
+    run = (turn(0, 1, "go", answer=LAUNCH), ENDED, turn(2, 3, "go", "2"), turn(6, 7, "go", "2", OK, given))
+    assert waits(*run) == {"x2": {"x1.5"}, "x1.5": {"x2?"}}
 
 
 def test_nothing_waits_for_a_sub_agent_that_it_has_itself_begun() -> None:

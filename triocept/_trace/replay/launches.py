@@ -14,10 +14,12 @@ from ..._canonical.head import same_head
 from ..message_key import arguments_value
 from .record import Recorded
 
-__all__ = ["launch_of", "told_in"]
+__all__ = ["is_silent", "launch_of", "told_in"]
 
 _LEAST = 12
 """Characters of a prompt, or an answer, that are no coincidence."""
+_HEAD = 40
+"""Characters of what was said that a tool which tells it gives as they are."""
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
@@ -50,8 +52,7 @@ def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> int 
         ended: the sub-agent's turns.
         conversation: the turns of the one that launched it, in the order in which they came.
     """
-    last = ended[-1]
-    said = last.turn.response.text.strip() if last.turn.response is not None else ""
+    last, said = ended[-1], _said_at_end(ended)
     if len(said) < _LEAST:
         return None
     before: tuple[Message, ...] = ()
@@ -61,6 +62,20 @@ def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> int 
             return place
         before = messages
     return None
+
+
+def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
+    """Whether a call tells nothing of what a sub-agent said at its end, as a text or as what a tool gave: some agents
+    wait for it with a tool (Codex), which gives it in JSON."""
+    said = _said_at_end(ended)
+    head = said.partition("\n")[0][:_HEAD]
+    given = (result.text for message in call.turn.request.messages for result in message.tool_results)
+    return len(said) >= _LEAST and not any(head in text for text in given)
+
+
+def _said_at_end(ended: Sequence[Recorded]) -> str:
+    response = ended[-1].turn.response
+    return response.text.strip() if response is not None else ""
 
 
 def _told(messages: Sequence[Message], before: Sequence[Message]) -> Iterator[str]:

@@ -4,8 +4,9 @@ Rules:
 
 1. A live conversation keeps to the recorded one that its first call was found in, as long as its calls are found there;
    one that begins takes one that no other has, if there is one: two sub-agents may have one task.
-2. Of several turns that ask the same it gets one after the other, and the last of them from then on: what was refused,
-   and asked again, is so again. A call that was hung up on is chosen only where there is no other.
+2. Of several turns that ask the same it gets one after the other, those first that no conversation has had, and the
+   last of them from then on: what was refused, and asked again, is so again; and sub-agents of one task, which a record
+   may hold for one, get what they all were told. A call that was hung up on is chosen only where there is no other.
 3. The nearest turn is, among those of conversations of one kind, the one that has most of the moves at its beginning in
    common; of equals, the first that settled of those that this conversation has not had. System prompts do not count:
    a new version of an agent has another.
@@ -46,7 +47,8 @@ class Matching:
         taken = set(self._kept_to.values())
         free = [each for each in found if each.thread not in taken]
         same_kind = [each for each in free if each.kind == conversation.kind]
-        return self._take(live, key, self._next(live, own or same_kind or free or found))
+        rest = [each for each in found if not self._is_given(each)]
+        return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
 
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
         """The turn that is nearest; None: this conversation has had them all."""
@@ -74,7 +76,12 @@ class Matching:
         had = self._had.get(live, {})
         turns = [each for each in found if each.thread == found[0].thread]  # several may ask the same
         turns = [each for each in turns if each.turn.outcome != "abandoned"] or turns
-        return next((each for each in turns if each.number not in had), turns[-1])
+        left = [each for each in turns if each.number not in had]
+        return next((each for each in left if not self._is_given(each)), (left or turns[-1:])[0])
+
+    def _is_given(self, turn: Recorded) -> bool:
+        """Whether any conversation has had it."""
+        return any(turn.number in had for had in self._had.values())
 
     def _take(self, live: Thread, key: Key, found: Recorded) -> Recorded:
         self._kept_to[live] = found.thread

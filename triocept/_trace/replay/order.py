@@ -10,7 +10,8 @@ two sub-agents and a compaction, 4 of 10 runs failed without them):
    and after the last turns of other sub-agents that were before it.
 3. A call that came right behind a sub-agent's end, and tells nothing of it, was made before that: so what calls say of
    an end decides where it is put. A compaction's call tells no news; what follows it tells those that were there when
-   that call was made, and the others are told by the next one (measured with Claude Code 2.1.332).
+   that call was made, and the others are told by the next one (measured with Claude Code 2.1.332). Where the call
+   right behind an end is the last, and silent, nobody was left to tell it: it was made before that, too.
 4. Nothing else waits, and nothing waits for what can only come later: what would close a circle is left out, and so is
    a hang-up, which may be the agent's end.
 """
@@ -21,10 +22,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from .launches import launch_of, told_in
+from ..relation import Relation
+from .launches import is_silent, launch_of, told_in
 from .record import Record, Recorded, Thread
 
 __all__ = ["Happening", "Order"]
+
+
+_RIGHT_BEHIND = 0.1
+"""Seconds that an agent takes, at most, to tell one of its conversations what another one's end was; see `Gate`."""
 
 
 class Happening(NamedTuple):
@@ -41,6 +47,8 @@ class _SubAgent(NamedTuple):
     """The turns of the conversation that launched it; both in the order in which they came."""
     parents: Mapping[str, str | None]
     """For each turn's id, that of the turn it continues."""
+    relations: Mapping[str, Relation]
+    """For each turn's id, how it stands to those before it."""
 
     @property
     def last(self) -> Recorded:
@@ -51,6 +59,8 @@ class _SubAgent(NamedTuple):
         """The call of that conversation behind which its end was pushed."""
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
         told = told_in(self.turns, self.family)
+        if told is None and self._is_untold(seen):
+            seen += 1
         place = seen if told is None or told == 0 else self._place_of(told, seen)
         if self._compacts(place) and self.family[place].settled < self.last.settled:
             place += 1  # what follows has been made of what there was
@@ -64,13 +74,26 @@ class _SubAgent(NamedTuple):
             return told - 2
         return max(seen, told - 2) if self._compacts(told - 2) else seen
 
+    def _is_untold(self, seen: int) -> bool:
+        """Whether the next call is the last, came right behind the end, and was made without it."""
+        if seen + 2 != len(self.family) or self.family[seen].arrived < self.turns[0].arrived:
+            return False  # an agent that waits for its end makes no call meanwhile
+        call = self.family[seen + 1]
+        return call.arrived - self.last.settled < _RIGHT_BEHIND and is_silent(self.turns, call)
+
     def _goes_on(self, place: int) -> bool:
         """Whether a call goes on from the one before it."""
         return place == 0 or self.parents[self.family[place].turn.id] == self.family[place - 1].turn.id
 
     def _compacts(self, place: int) -> bool:
-        """Whether a call is a compaction's: it goes on from an earlier one, and what follows it from none."""
-        if not 0 < place < len(self.family) - 1 or self._goes_on(place) or self._goes_on(place + 1):
+        """Whether a call is a compaction's: it goes on from an earlier one, and what follows it from none; or from its
+        summary, whatever it goes on from itself."""
+        if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
+            return False
+        asked = self.family[place].turn.id
+        if self.relations[self.family[place + 1].turn.id] == Relation(kind="compaction", turn=asked):
+            return True
+        if self._goes_on(place):
             return False
         return self.parents[self.family[place].turn.id] is not None
 
@@ -94,11 +117,11 @@ class Order:
             if turns[0].kind == "sub_agent" and (launch := launch_of(turns[0], record.turns)) is not None:
                 self.launches[thread] = launch
         if self.launches:
-            parents = record.trace.parents
+            parents, relations = record.trace.parents, record.trace.relations
             self._find_causes(threads)
             self._find_waits(
                 [
-                    _SubAgent(threads[thread], threads[launch.thread], parents)
+                    _SubAgent(threads[thread], threads[launch.thread], parents, relations)
                     for thread, launch in self.launches.items()
                 ]
             )
