@@ -313,7 +313,10 @@ async def test_a_task_that_kills_each_of_its_workers_is_lost_and_others_are_not(
         result.value  # noqa: B018
 
 
-async def test_where_no_worker_is_left_the_map_says_which_tasks_have_no_outcome() -> None:
+async def test_where_no_worker_is_left_the_map_says_which_tasks_have_no_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triocept.fleets.fleet.PAUSES", (0.0, 0.0))
     async with open_fleet(Processes(1, slots_per_worker=1), retries=10) as fleet:
         with pytest.raises(FleetLost, match="no worker is left; unfinished: 1") as caught:
             await results_of(fleet, work.die, ["a", "b"])
@@ -341,15 +344,6 @@ async def test_a_call_that_does_not_end_when_it_is_cancelled_costs_its_worker_it
                 await note_appears(note)
         assert not limit.cancelled_caught
         assert [r.value for r in await results_of(fleet, work.double, [1])] == [2]
-
-
-async def test_a_fleet_grows_and_shrinks() -> None:
-    async with open_fleet(Processes(1, slots_per_worker=2)) as fleet:
-        await fleet.resize(3)
-        assert len(fleet.workers) == 3
-        await fleet.resize(1)
-        assert len(fleet.workers) == 1
-        assert len(await results_of(fleet, work.double, range(10))) == 10
 
 
 async def test_a_fleet_that_was_left_runs_nothing() -> None:

@@ -3,8 +3,8 @@
 Rules:
 
 1. No worker outlives the block, and no call outlives its map.
-2. A worker that dies is replaced; one that cannot be started again is not. When none is left, and none is coming, every
-   map says so.
+2. A worker that dies is replaced, and one that cannot be started again is tried again for some seconds. When none is
+   left, and none is coming, every map says so.
 3. What the first start of a worker raises, `open_fleet` raises: bare.
 """
 
@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from typing import TypeVar, final
 
 import trio
@@ -37,9 +38,10 @@ T = TypeVar("T")
 log = logging.getLogger("triocept.fleet")
 
 FRESH = 10.0
-"""Seconds: a worker that dies sooner, again and again, is not replaced for ever."""
-EARLY_DEATHS = 3
-"""How many such deaths one worker's place has."""
+"""Seconds: a worker that dies sooner, or cannot be started, again and again, is not replaced for ever."""
+PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before a worker's place has the next one, by how many have died so early in a row; after that many, none.
+What a worker opens may be away for a moment."""
 
 
 @shown_context
@@ -107,6 +109,7 @@ class Fleet:
         self._nursery = nursery
         self._slots = Slots(engine.slots_per_worker, 0)
         self._crew: list[_Place] = []
+        self._numbers = count()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -183,11 +186,12 @@ class Fleet:
         return self._mapped(mapping)
 
     async def resize(self, workers: int) -> None:
-        """Have so many workers. New ones are ready when this returns; those that go end what they do first.
+        """Have so many workers. New ones are ready when this returns; those that go end when their last call has.
 
         Raises: as `open_fleet`, of a worker that cannot be started.
         """
         check_count("workers", workers, least=1)
+        self._crew = [place for place in self._crew if not place.over]
         wanted = [place for place in self._crew if not place.leaving]
         for place in wanted[workers:]:
             place.leave()
@@ -201,9 +205,8 @@ class Fleet:
         with keeping_each(errors):
             async with trio.open_nursery() as nursery:
                 for _ in range(count):
-                    place = _Place(
-                        self._engine, f"worker {len(self._crew)}", self._setup, self._grace, self._slots
-                    )
+                    name = f"worker {next(self._numbers)}"
+                    place = _Place(self._engine, name, self._setup, self._grace, self._slots)
                     self._crew.append(place)
                     nursery.start_soon(self._nursery.start, place.run)
         raise_all(errors[:1])  # several that could not be opened at once failed for one reason
@@ -224,16 +227,28 @@ class _Place:
         self._setup = setup
         self._grace = grace
         self._slots = slots
-        self._worker: FleetWorker | None = None
         self._scope = trio.CancelScope(shield=True)
+        self._worker: FleetWorker | None = None
+        self._begun = False
+        """Whether it has had a worker."""
+        self._told_to_leave = trio.Event()
         self._over = trio.Event()
-        self.leaving = False
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it takes no more calls."""
+        return self._told_to_leave.is_set()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has no worker, and will have none."""
+        return self._over.is_set()
 
     def leave(self) -> None:
         """Take no more calls; end when the last one has."""
-        self.leaving = True
+        self._told_to_leave.set()
         if self._worker is not None:
-            self._slots.remove(self._worker, coming=False)
+            self._slots.retire(self._worker)
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Have a worker, and another one when that has died. In its own time: who is cancelled cancels calls."""
@@ -244,48 +259,64 @@ class _Place:
             self._over.set()
 
     async def _keep(self, task_status: trio.TaskStatus[None]) -> None:
-        early = 0
-        started = False
         self._slots.expect()
-        while True:
-            try:
-                async with self._engine.open_worker(self._name, self._setup, self._grace) as worker:
-                    if not started:
-                        started = True
-                        task_status.started()
-                    since = trio.current_time()
-                    await self._employ(worker)
-            except Exception as exc:
-                if not started:
-                    self._slots.give_up(exc)
-                    raise
-                log.error("%s cannot be started again: %s", self._name, exc)  # noqa: TRY400 - the maps raise it
-                self._slots.give_up(exc)
-                return
-            if self.leaving:
-                return
-            early = early + 1 if trio.current_time() - since < FRESH else 0
-            if early >= EARLY_DEATHS:
-                why = WorkerLost(self._name, f"it died {early} times within {FRESH:g} s of its start")
-                log.error("%s; it is not replaced", why)
+        early = 0
+        while not self.leaving:
+            why = await self._have_one(task_status)
+            early = 0 if why is None else early + 1
+            if early >= len(PAUSES):
+                log.error("%s is not replaced any more: %s", self._name, why)
                 self._slots.give_up(why)
                 return
+            with trio.move_on_after(PAUSES[early]):
+                await self._told_to_leave.wait()
+        self._slots.give_up()
+        if not self._begun:
+            task_status.started()
+
+    async def _have_one(self, task_status: trio.TaskStatus[None]) -> Exception | None:
+        """Have a worker until it ends; why that was too early, if it was. What the first one raises is raised."""
+        since = trio.current_time()
+        try:
+            async with self._engine.open_worker(self._name, self._setup, self._grace) as worker:
+                if not self._begun:
+                    self._begun = True
+                    task_status.started()
+                since = trio.current_time()
+                if not self.leaving:
+                    await self._employ(worker)
+        except Exception as exc:
+            if not self._begun:
+                self._slots.give_up(exc)
+                raise
+            log.error("%s failed: %s", self._name, exc)  # noqa: TRY400 - the maps raise it
+            return exc
+        if trio.current_time() - since >= FRESH:
+            return None
+        return WorkerLost(self._name, f"it died within {FRESH:g} s of its start, again and again")
 
     async def _employ(self, worker: FleetWorker) -> None:
-        """Give it calls until it dies, or has done the last of them."""
+        """Give it calls until it dies, or has done the last of them. Behind it, another one is awaited."""
         self._worker = worker
         self._slots.add(worker)
         try:
-            await worker.wait_lost()
-            log.warning("%s was lost", worker.name)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._dismissed, worker, nursery.cancel_scope)
+                await worker.wait_lost()
+                log.warning("%s was lost", worker.name)
+                nursery.cancel_scope.cancel()
         finally:
             self._worker = None
-            if not self.leaving:
-                self._slots.remove(worker, coming=True)
+            self._slots.remove(worker)
+
+    async def _dismissed(self, worker: FleetWorker, scope: trio.CancelScope) -> None:
+        await self._told_to_leave.wait()
+        await self._slots.wait_idle(worker)
+        scope.cancel()
 
     async def close(self) -> None:
         """End it now."""
-        self.leaving = True
+        self.leave()
         self._scope.cancel()
         await self._over.wait()
 

@@ -46,6 +46,9 @@ class Slots:
         self._per_worker = per_worker
         self._coming = coming
         self._free: dict[FleetWorker, int] = {}
+        self._retiring: dict[FleetWorker, int] = {}
+        """How many are free of those that get no more calls."""
+        self._returned = trio.Event()
         self._waiting: list[tuple[int, int, _Waiter]] = []
         self._numbers = count()
         self._why: BaseException | None = None
@@ -109,6 +112,10 @@ class Slots:
         if worker in self._free:
             self._free[worker] += 1
             self._deal()
+        elif worker in self._retiring:
+            self._retiring[worker] += 1
+            self._returned.set()
+            self._returned = trio.Event()
 
     def add(self, worker: FleetWorker) -> None:
         """A worker is ready."""
@@ -116,10 +123,21 @@ class Slots:
         self._free[worker] = self._per_worker
         self._deal()
 
-    def remove(self, worker: FleetWorker, *, coming: bool) -> None:
-        """A worker gets no more calls: it is lost, or is to go. `coming`: another one takes its place."""
-        self._coming += coming
+    def retire(self, worker: FleetWorker) -> None:
+        """Give it no more calls; it ends those that it has."""
+        self._retiring[worker] = self._free.pop(worker)
+        self._deal()
+
+    async def wait_idle(self, worker: FleetWorker) -> None:
+        """Return when the last call of a worker that retires has ended."""
+        while self._retiring[worker] < self._per_worker:
+            await self._returned.wait()
+
+    def remove(self, worker: FleetWorker) -> None:
+        """A worker gets no more calls; another one may take its place."""
+        self._coming += 1
         self._free.pop(worker, None)
+        self._retiring.pop(worker, None)
         self._deal()
 
     def expect(self) -> None:
@@ -131,7 +149,3 @@ class Slots:
         self._coming -= 1
         self._why = why or self._why
         self._deal()
-
-    def free_of(self, worker: FleetWorker) -> bool:
-        """Whether a worker has no call."""
-        return self._free.get(worker, self._per_worker) == self._per_worker

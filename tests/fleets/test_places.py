@@ -1,0 +1,203 @@
+"""Workers that come, go, die and cannot be started: by a mock clock, with workers that do as they are told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from triocept.errors import FleetLost
+from triocept.fleets import Engine, Fleet, FleetWorker, Packing, WorkerLost, open_fleet
+from triocept.fleets.fleet import PAUSES
+from triocept.fleets.in_process import InProcess
+from triocept.fleets.site import Site, open_site
+
+
+class Frail(FleetWorker):
+    """A part of this program that can be killed."""
+
+    def __init__(self, name: str, site: Site) -> None:
+        self.name = name
+        self._site = site
+        self._lost = trio.Event()
+
+    @property
+    def alive(self) -> bool:
+        return not self._lost.is_set()
+
+    async def call(self, job: bytes) -> bytes:
+        answer = None
+        async with trio.open_nursery() as nursery:
+
+            async def end() -> None:
+                await self._lost.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(end)
+            answer = await self._site.call(job)
+            nursery.cancel_scope.cancel()
+        if answer is None:
+            raise WorkerLost(self.name, "killed")
+        return answer
+
+    async def wait_lost(self) -> None:
+        await self._lost.wait()
+
+    async def kill(self) -> None:
+        self._lost.set()
+        await trio.lowlevel.checkpoint()
+
+
+class Mortal(Engine):
+    """Runs workers in this loop; they can be killed, and the next ones kept from starting."""
+
+    def __init__(self, workers: int = 1, slots_per_worker: int = 2) -> None:
+        self._packing = InProcess().packing
+        self.workers = workers
+        self.slots_per_worker = slots_per_worker
+        self.living: list[Frail] = []
+        self.started_at: list[float] = []
+        self.fails_to_start: list[Exception] = []
+
+    @property
+    def packing(self) -> Packing:
+        return self._packing
+
+    @asynccontextmanager
+    async def open_worker(self, name: str, setup: bytes, grace: float) -> AsyncIterator[FleetWorker]:
+        self.started_at.append(trio.current_time())
+        if self.fails_to_start:
+            raise self.fails_to_start.pop(0)
+        async with open_site(setup, self._packing) as site:
+            worker = Frail(name, site)
+            self.living.append(worker)
+            try:
+                yield worker
+            finally:
+                self.living.remove(worker)
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield
+
+
+async def _wait(worker: object, seconds: float, *, attempt: int) -> float:
+    await trio.sleep(seconds)
+    return seconds
+
+
+async def _values(fleet: Fleet, seconds: list[float]) -> list[float]:
+    async with fleet.map(_wait, seconds, ordered=True) as results:
+        return [result.value async for result in results]
+
+
+async def test_a_fleet_grows(autojump_clock: trio.testing.MockClock) -> None:
+    engine = Mortal()
+    async with open_fleet(engine, worker=_nothing) as fleet:
+        await fleet.resize(3)
+        assert sorted(fleet.workers) == ["worker 0", "worker 1", "worker 2"]
+        before = trio.current_time()
+        assert await _values(fleet, [10.0] * 6) == [10.0] * 6
+        assert trio.current_time() - before == 10.0
+
+
+async def test_those_that_go_end_what_they_do_first_and_then_go(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Mortal()
+    engine.workers = 3
+    async with open_fleet(engine, worker=_nothing) as fleet, trio.open_nursery() as nursery:
+        nursery.start_soon(_values, fleet, [10.0] * 6)
+        await wait_all_tasks_blocked()
+        await fleet.resize(1)
+        assert len(fleet.workers) == 1
+        await trio.sleep(9)
+        assert len(engine.living) == 3
+        await trio.sleep(2)
+        assert tuple(worker.name for worker in engine.living) == fleet.workers
+
+
+async def test_a_worker_that_goes_and_dies_costs_its_calls_an_attempt(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Mortal()
+    engine.workers = 2
+    async with open_fleet(engine, worker=_nothing) as fleet:
+        async with fleet.map(_wait, [10.0] * 4) as results:
+            await wait_all_tasks_blocked()
+            await fleet.resize(1)
+            (leaves,) = [worker for worker in engine.living if worker.name not in fleet.workers]
+            await leaves.kill()
+            attempts = sorted([result.attempt async for result in results])
+        assert attempts == [1, 1, 2, 2]
+        assert len(engine.living) == 1
+
+
+async def test_a_worker_that_dies_at_once_is_replaced_at_longer_and_longer_times(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Mortal()
+    async with open_fleet(engine, worker=_nothing) as fleet:
+        for pause in PAUSES[1:]:
+            await engine.living[0].kill()
+            await trio.sleep(pause)
+            await wait_all_tasks_blocked()
+            assert fleet.workers == ("worker 0",)
+        assert [
+            later - sooner for sooner, later in zip(engine.started_at, engine.started_at[1:], strict=False)
+        ] == list(PAUSES[1:])
+        await trio.sleep(60)  # it has lived: what was is forgotten
+        await engine.living[0].kill()
+        await wait_all_tasks_blocked()
+        assert fleet.workers == ("worker 0",)
+
+
+async def test_a_worker_that_cannot_be_started_again_for_a_moment_is_there_afterwards(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Mortal()
+    async with open_fleet(engine, worker=_nothing, retries=1) as fleet:
+        engine.fails_to_start = [OSError("away"), WorkerLost("worker 0", "ended before it was ready")]
+        with caplog.at_level(logging.ERROR, "triocept.fleet"):
+            async with fleet.map(_wait, [5.0]) as results:
+                await wait_all_tasks_blocked()
+                await engine.living[0].kill()
+                (result,) = [result async for result in results]
+    assert (result.value, result.attempt) == (5.0, 2)
+    assert "worker 0 failed: away" in caplog.text
+
+
+async def test_where_no_worker_can_be_started_any_more_the_map_says_why(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Mortal()
+    async with open_fleet(engine, worker=_nothing) as fleet:
+        engine.fails_to_start = [OSError(f"away, {number}") for number in range(20)]
+        async with fleet.map(_wait, [5.0, 6.0]) as results:
+            await wait_all_tasks_blocked()
+            await engine.living[0].kill()
+            with pytest.raises(FleetLost, match="unfinished: 2") as caught:
+                await anext(results)
+        assert isinstance(caught.value.__cause__, OSError)
+        engine.fails_to_start = []
+        await fleet.resize(1)
+        assert await _values(fleet, [1.0]) == [1.0]
+
+
+async def test_a_fleet_is_left_while_a_worker_is_awaited(autojump_clock: trio.testing.MockClock) -> None:
+    engine = Mortal()
+    async with open_fleet(engine, worker=_nothing) as fleet:
+        for _ in range(4):
+            await engine.living[0].kill()
+            await trio.sleep(PAUSES[-1])
+        await engine.living[0].kill()
+        await wait_all_tasks_blocked()
+        assert fleet.workers == ()
+        left_at = trio.current_time()
+    assert trio.current_time() == left_at
+    assert engine.living == []
