@@ -82,6 +82,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "triocept/_process/output.py": ("tests/agent/test_output.py", *_AGENT),
     "triocept/_process/process.py": (*_AGENT, "tests/agent/test_output.py"),
+    "triocept/_rollout/raw_stream.py": (
+        "tests/server/test_raw_on_the_way.py",
+        "tests/testing/test_raw_in_threads.py",
+    ),
     "triocept/_rollout/alike.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/retries.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/workers.py": (*_ROLLOUT, *_CALLS),

@@ -12,7 +12,8 @@ Rules:
 4. The increments of an answer that was delivered are dropped with its last subscription: the outcome has the whole.
 5. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
    Such a connection may be given them before anybody has read them (`write_early`); the increment follows at once.
-6. What cannot be said in one connection's dialect is that subscription's error, never the producer's.
+6. Raw bytes that are made on their way are increments, too (`RawPiece`): an answer has nothing but those, then.
+7. What cannot be said in one connection's dialect is that subscription's error, never the producer's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,17 @@ from .._trace.raw import RawResponse
 from .condition import Condition
 from .outcome import Outcome
 
-__all__ = ["Answer", "ClientGone", "Delivery", "Entry", "Relayed", "Subscription", "weight_of"]
+__all__ = [
+    "Answer",
+    "ClientGone",
+    "Delivery",
+    "Entry",
+    "Increment",
+    "RawPiece",
+    "Relayed",
+    "Subscription",
+    "weight_of",
+]
 
 
 class ClientGone(Exception):
@@ -55,7 +66,17 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
         return next((event for event in self.events if isinstance(event, ResponseStart)), None)
 
 
-Entry: TypeAlias = Event | Relayed
+class RawPiece(msgspec.Struct, frozen=True, gc=False):
+    """Raw bytes that go out before those behind them are made."""
+
+    head: RawResponse
+    """What they are part of, without its body."""
+    data: bytes
+    """Empty: the head alone."""
+
+
+Increment: TypeAlias = Event | Relayed
+Entry: TypeAlias = Increment | RawPiece
 
 _encode = msgspec.json.Encoder().encode
 _EVENT = 200
@@ -65,6 +86,8 @@ _EVENT = 200
 def weight_of(entry: Entry) -> int:
     """About how many bytes an increment keeps."""
     match entry:
+        case RawPiece(data=data):
+            return _EVENT + len(data)
         case PartDelta():
             return _EVENT + len(entry.text)
         case PartBlob():

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, cast, final
 
 from .._canonical.content import Json
 from .._canonical.given import given_response
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart
 from .._trace.conversation import Conversation
-from .._trace.raw import RawEnd, given_raw
+from .._trace.raw import RawEnd, given_raw, is_made_on_the_way
 from .._trace.turn import Turn
 from ..errors import Refusal
 from .exchange_core import ExchangeCore
 from .outcome import Raw
+from .raw_stream import RawBody, RawStream
 from .stream import ResponseStream
 
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Answerable", "Exchange", "core_of"]
+__all__ = ["Answerable", "Exchange", "core_of", "open_raw"]
 
 Answerable: TypeAlias = Response | str | ResponsePart
 """What an exchange may be answered with: a whole response, or its one part, a `str` being text."""
@@ -180,7 +181,7 @@ class Exchange:
         self,
         status: int | None,
         headers: Mapping[str, str],
-        body: bytes | Iterable[bytes | float],
+        body: bytes | Iterable[bytes | float] | AsyncIterable[bytes | float],
         *,
         end: RawEnd = "whole",
         response: Answerable | None = None,
@@ -199,7 +200,9 @@ class Exchange:
         Args:
             status: 200 to 599; None: no head is sent, and what goes out is the body alone.
             headers: of the response, and no others are sent but those that framing needs, and the date.
-            body: bytes; or pieces, each written by itself, and numbers between them: pauses, in seconds.
+            body: bytes; or pieces, each written by itself, and numbers between them: pauses, in seconds. Of a list all
+                is recorded first; of a generator, async or not, each piece goes out before the next one is asked for,
+                the head before the first. One that is not async must not block.
             end: `whole`: as HTTP ends it. `close`: the connection is closed where it stands. `reset`: it is reset
                 (RST), and the agent may lose what it has not read. `stall`: nothing more comes.
             response: what the bytes say, where they are an answer all the same: the turn is `answered`, with it. None:
@@ -207,18 +210,28 @@ class Exchange:
 
         Raises:
             TypeError, ValueError: an argument is not what it should be, or the agent's connection has no word for it.
-                The exchange is as it was.
+                The exchange is as it was; but where a generator has given what is no piece, it has failed.
+            Exception: what a generator has raised. The exchange is failed (or refused, by a `Refusal`), and its
+                connection reset: nobody can take what was sent for whole.
             AlreadySettled, ExchangeAbandoned, OSError: as `respond`.
 
-        Cancellation: as `respond`; a connection that has not got all of it is broken off when its rollout ends.
+        Closing: a generator that is not at its end is closed, and its turn has what was sent.
+
+        Cancellation: as `respond`, or, of a generator, as of `open_stream`; a connection that has not got all of it is
+        broken off when its rollout ends.
         """
+        core = self._core
         try:
-            sent = given_raw(status, headers, body, end, self._core.rollout.addresses.limits.answer_bytes)
-            said = None if response is None else given_response(response)
+            on_the_way = is_made_on_the_way(body)
+            whole = b"" if on_the_way else body
+            sent = given_raw(status, headers, whole, end, core.rollout.addresses.limits.answer_bytes)
+            said = _said(core, response)
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None
-        said = None if said is None else self._core.complete(said)
-        await self._core.respond_raw(Raw(sent, said, complete=said is not None))
+        if on_the_way:
+            await core.stream_raw(sent, cast(RawBody, body), said)
+        else:
+            await core.respond_raw(Raw(sent, said, complete=said is not None))
 
     async def forward(self, upstream: Callable[[Exchange], Awaitable[None]]) -> None:
         """Let `upstream` (any handler) answer."""
@@ -232,6 +245,18 @@ class Exchange:
             TypeError: JSON cannot say that.
         """
         self._core.annotate(**data)
+
+
+def open_raw(
+    exchange: Exchange, status: object, headers: object, end: object, response: object
+) -> AbstractAsyncContextManager[RawStream]:
+    """`respond_raw` of pieces that somebody else asks for: they are sent in its block; errors as of that."""
+    core = exchange._core
+    return core.open_raw(given_raw(status, headers, b"", end), _said(core, response))
+
+
+def _said(core: ExchangeCore, response: object) -> Response | None:
+    return None if response is None else core.complete(given_response(response))
 
 
 def core_of(exchange: Exchange) -> ExchangeCore:

@@ -33,15 +33,17 @@ from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
 from .._trace.entries import Intent
 from .._trace.increments import IncrementLog, Increments
+from .._trace.raw import RawResponse
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._trace.wire import WireLog
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
 from .addresses import Addresses, call_id, response_id
-from .answer import Answer, Entry, Relayed, weight_of
+from .answer import Answer, Entry, Increment, RawPiece, Relayed, weight_of
 from .budget import Budget
 from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, error_of, kind_of, outcome_of
+from .raw_stream import RawBody, RawStream, pieces_of
 from .record_writer import RecordWriter
 from .retries import attempt_of
 from .stream import ResponseStream
@@ -148,6 +150,8 @@ class ExchangeCore:
         """Whether somebody has begun to record its turn."""
         self.cause: BaseException | None = None
         self.fold: Fold | None = None
+        self._raw_stream: RawStream | None = None
+        """Raw bytes that are sent as they are made."""
         self._increments: IncrementLog | None = IncrementLog() if rollout.record_increments else None
         self._weight = 0
         """Bytes of the answer that is being streamed, about as much as is kept of it."""
@@ -214,8 +218,7 @@ class ExchangeCore:
         """Answer, whole; `document` is a provider's own, in the agent's dialect."""
         if await self._begin_outcome():
             return
-        if self.fold is not None:
-            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        self._check_unstreamed()
         await self.settle(Answered(self.complete(response), document))
         await self.answer.wait_delivered()
 
@@ -223,9 +226,60 @@ class ExchangeCore:
         """Answer with raw bytes."""
         if await self._begin_outcome():
             return
-        if self.fold is not None:
-            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        self._check_unstreamed()
         self.answer.check_raw(raw.sent)
+        await self.settle(raw)
+        await self.answer.wait_delivered()
+
+    async def stream_raw(self, head: RawResponse, body: RawBody, said: Response | None) -> None:
+        """Answer with raw bytes as they are made; `said` is what they say, where somebody knows."""
+        async with pieces_of(body) as pieces:
+            if await self._begin_outcome():
+                return
+            with self.work():
+                async with self.open_raw(head, said) as stream:
+                    await stream.begin()
+                    async for piece in pieces:
+                        await stream.send(piece)
+
+    @protected_context
+    async def open_raw(self, head: RawResponse, said: Response | None) -> AsyncIterator[RawStream]:
+        """Answer with raw bytes, piece by piece; closing as of `open_stream`."""
+        if not self._is_over:
+            self.check_open()
+        self._check_unstreamed()
+        self.rollout.records.check_free()
+        self.answer.check_raw(head)
+        most = self.rollout.addresses.limits.answer_bytes
+        stream = self._raw_stream = RawStream(head, most, self._send_raw, self._pause)
+        try:
+            yield stream
+            if self.from_outside or not self.settled:
+                await self._end_raw(Raw(stream.sent(), said, complete=said is not None))
+        except trio.Cancelled:
+            raise  # as in `open_stream`
+        except RolloutClosed:
+            if not self._is_over:
+                raise
+        except BaseException as exc:
+            await self._fail_stream(exc)
+            raise
+
+    @trio.lowlevel.enable_ki_protection
+    async def _send_raw(self, piece: RawPiece) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_awaited()
+        await self._put(piece)
+
+    async def _pause(self, seconds: float) -> None:
+        with self.work():
+            await trio.sleep(seconds)
+        self._check_awaited()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _end_raw(self, raw: Raw) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_awaited()
         await self.settle(raw)
         await self.answer.wait_delivered()
 
@@ -234,8 +288,7 @@ class ExchangeCore:
         """See `Exchange.open_stream`."""
         if not self._is_over:
             self.check_open()
-        if self.fold is not None:
-            raise AlreadySettled(f"{self!r} is being answered by a stream")
+        self._check_unstreamed()
         self.rollout.records.check_free()
         self.fold = Fold()
         stream = ResponseStream(self._send)
@@ -249,13 +302,16 @@ class ExchangeCore:
             if not self._is_over:
                 raise
         except BaseException as exc:
-            try:
-                await self.settle_by(exc)
-            except Exception as failure:  # of the recorder: it hides no fault
-                if isinstance(self.outcome, Failed):
-                    both = [exc, failure]
-                    raise BaseExceptionGroup("an answer failed, and could not be recorded", both) from None
-                raise
+            await self._fail_stream(exc)
+            raise
+
+    async def _fail_stream(self, exc: BaseException) -> None:
+        try:
+            await self.settle_by(exc)
+        except Exception as failure:  # of the recorder: it hides no fault
+            if isinstance(self.outcome, Failed):
+                both = [exc, failure]
+                raise BaseExceptionGroup("an answer failed, and could not be recorded", both) from None
             raise
 
     async def refuse(self, refusal: Refusal) -> None:
@@ -278,6 +334,18 @@ class ExchangeCore:
             raise ExchangeAbandoned(f"{self!r}: the agent hung up")
         if self.outcome is not None:
             raise AlreadySettled(f"{self!r} has its outcome already")
+
+    def _check_unstreamed(self) -> None:
+        if self.fold is not None or self._raw_stream is not None:
+            raise AlreadySettled(f"{self!r} is being answered by a stream")
+
+    def _check_awaited(self) -> None:
+        """See whether somebody waits for the rest of a stream."""
+        if self._is_over:
+            raise RolloutClosed(
+                f"{self!r}: its rollout has ended, and nobody waits for the rest of this stream"
+            )
+        self.check_open()
 
     @property
     def _is_over(self) -> bool:
@@ -339,14 +407,10 @@ class ExchangeCore:
             self.check_open()
 
     @trio.lowlevel.enable_ki_protection
-    async def _send(self, event: Entry) -> None:
+    async def _send(self, event: Increment) -> None:
         """One increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._is_over:
-            raise RolloutClosed(
-                f"{self!r}: its rollout has ended, and nobody waits for the rest of this stream"
-            )
-        self.check_open()
+        self._check_awaited()
         assert self.fold is not None
         self._weigh(event)
         if isinstance(event, Relayed):
@@ -516,8 +580,17 @@ class ExchangeCore:
             agent=self.agent,
             increments=self.kept_increments if self.rollout.record_increments else None,
             wire=self._wire.view() if self._wire is not None else None,
-            raw=outcome.sent if isinstance(outcome, Raw) else None,
+            raw=self._raw_of(outcome),
         )
+
+    def _raw_of(self, outcome: Outcome) -> RawResponse | None:
+        """The raw bytes that its agent was sent; of a stream that was not ended what there is of it, and what became
+        of the connection."""
+        if isinstance(outcome, Raw):
+            return outcome.sent
+        if self._raw_stream is None:
+            return None
+        return self._raw_stream.sent("stall" if isinstance(outcome, Abandoned) else "reset")
 
     def recorded_request(self) -> Request:
         """Its call as it is recorded: redacted, its messages shared with those of other calls; made once."""

@@ -12,7 +12,7 @@ from .._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEn
 from .._canonical.fold import part_events
 from .._canonical.given import Seams, given_event, given_increment
 from .._canonical.response import ResponsePart, StopReason, Usage
-from .answer import Entry, Relayed
+from .answer import Increment, Relayed
 
 __all__ = ["ResponseStream"]
 
@@ -25,7 +25,7 @@ class ResponseStream:
     parts; or send the events of `triocept`'s grammar yourself, as they come from elsewhere.
     """
 
-    def __init__(self, send: Callable[[Entry], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[Increment], Awaitable[None]]) -> None:
         self._send = send
         self._started = False
         self._count = 0

@@ -331,8 +331,8 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
     def check_raw(self, raw: RawResponse) -> None:
         """HTTP/1.1 has bytes for everything."""
 
-    async def send_raw(self, raw: RawResponse) -> None:
-        """Send raw bytes past hypercorn, and end as they say; a stall is left as it is.
+    async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
+        """Send raw bytes past hypercorn, and end as they say; a stall is left as it is. As of `Transport`.
 
         Raises:
             ClientGone: the client has hung up, or takes nothing any more: the connection was broken off.
@@ -341,8 +341,8 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         """
         await acquire(self.send_lock)
         try:
-            await send_raw(self, raw)
-            if raw.end != "stall":
+            await send_raw(self, raw, begins=begins, ends=ends)
+            if ends and raw.end != "stall":
                 await end_raw(self, raw.end)
         except trio.Cancelled:
             await self.abort()

@@ -11,7 +11,8 @@ Rules:
 4. A provider's own bytes, in the agent's dialect, are written as they came; to a connection that asked for another form
    of the answer they are rendered anew.
 5. Raw bytes go out as they are; only where nobody has framed them, the connection does. Of one that has begun to break
-   a silence, they are the end alone.
+   a silence, they are the end alone. Those that are made on their way break no silence, and where they fail, their
+   connection is reset.
 6. An answer is delivered when its last byte is sent, not before.
 """
 
@@ -22,6 +23,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from math import inf
 
 import msgspec
 import trio
@@ -29,7 +31,7 @@ import trio
 from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
-from .._rollout.answer import ClientGone, Delivery, Entry, Relayed, Subscription
+from .._rollout.answer import ClientGone, Delivery, Entry, Increment, RawPiece, Relayed, Subscription
 from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome, Raw, Refused
 from .._trace.raw import RawResponse
@@ -93,7 +95,11 @@ class _HTTPDelivery(Delivery):
         self._prepared_for: Outcome | None = None
         """How the answer was to end then: one that cannot be recorded ends otherwise."""
         self._raw: RawResponse | None = None
-        """Raw bytes that are still to be sent."""
+        """Raw bytes that are still to be sent: all of them, or the next part of those that are made on their way."""
+        self._raw_begins = self._raw_ends = True
+        """Whether that part has the head, and whether it has the end."""
+        self._raw_begun = False
+        """Whether some of them were written."""
 
     async def run(self) -> None:
         """Deliver it."""
@@ -110,6 +116,8 @@ class _HTTPDelivery(Delivery):
 
     def fail(self, error: Exception) -> bool:
         self._prepared = None
+        if self._raw_begun:
+            return self._break_raw()
         return self._fail(_unsayable(error, self._dialect, self._subscription))
 
     @property
@@ -118,6 +126,8 @@ class _HTTPDelivery(Delivery):
 
     @property
     def due(self) -> float:
+        if self._raw_begun:
+            return inf
         return self._written_at + (KEEPALIVE_EVERY if self._begun else HEAD_AFTER)
 
     async def wait(self, news: Condition) -> None:
@@ -132,35 +142,59 @@ class _HTTPDelivery(Delivery):
         elif raw.framing == "own":
             await self._send_framed(raw, raw.status or 200)
         else:
-            await self._transport.send_raw(raw)
+            await self._transport.send_raw(raw, begins=self._raw_begins, ends=self._raw_ends)
 
     def check_raw(self, raw: RawResponse) -> None:
         self._transport.check_raw(raw)
 
+    def _write_raw(self, piece: RawPiece) -> bool:
+        """A part of raw bytes, for the connection's own task to send. Behind another head there is no place for it."""
+        if self._begun:
+            return True
+        self._raw = msgspec.structs.replace(piece.head, body=(piece.data,))
+        self._raw_begins, self._raw_ends = not self._raw_begun, False
+        self._raw_begun = True
+        return False
+
     def _end_raw(self, raw: RawResponse) -> bool:
-        self.check_raw(raw)
+        if self._raw_begun:
+            raw = msgspec.structs.replace(raw, body=())
+            self._raw_begins, self._raw_ends = False, True
+        else:
+            self.check_raw(raw)
         self._raw = raw
         return False  # its pauses are for the connection's own task
+
+    def _break_raw(self) -> bool:
+        """Reset it: what was sent is to be taken for whole by nobody."""
+        return self._end_raw(RawResponse(end="reset"))
 
     async def _send_framed(self, raw: RawResponse, status: int) -> None:
         """Raw bytes of which the connection says how many there are, or that they have ended."""
         transport, pieces = self._transport, tuple(raw.pieces)
-        if len(pieces) < 2 and not any(pause for pause, _ in pieces):
+        whole = self._raw_begins and self._raw_ends
+        if whole and len(pieces) < 2 and not any(pause for pause, _ in pieces):
             transport.respond(Reply(status, raw.headers, b"".join([data for _, data in pieces])))
         else:
-            transport.start(status, raw.headers)
+            if self._raw_begins:
+                transport.start(status, raw.headers)
             for pause, data in pieces:
-                await trio.sleep(pause)
+                if pause:  # else it is in the log of the wire before anybody else runs
+                    await trio.sleep(pause)
                 transport.write(data)
                 await transport.flush()
-            transport.write(b"", last=True)
+            if self._raw_ends:
+                transport.write(b"", last=True)
         await transport.flush()
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         if not isinstance(self._transport, TappedTransport):
             return
         self._prepared_for, wire = outcome, self._transport.wire
-        if isinstance(outcome, Raw):
+        if self._raw_begun or any(isinstance(entry, RawPiece) for entry in entries):
+            wire.take([data for _, data in self._raw.pieces] if self._raw is not None else ())
+            wire.take(entry.data for entry in entries if isinstance(entry, RawPiece))
+        elif isinstance(outcome, Raw):
             if outcome.sent.status is not None:
                 wire.start(outcome.sent.status, outcome.sent.headers)
             wire.take(data for _, data in outcome.sent.pieces)
@@ -265,6 +299,8 @@ class _Streamed(_HTTPDelivery):
         return self._dialect.stream_renderer(self._request)
 
     def write(self, entry: Entry) -> bool:
+        if isinstance(entry, RawPiece):
+            return self._write_raw(entry)
         renderer = self._renderer
         data = self._prepared.popleft() if self._prepared else self._bytes(entry, renderer)
         last = self._ended = _is_last(entry)
@@ -285,6 +321,8 @@ class _Streamed(_HTTPDelivery):
             return True
         if isinstance(outcome, Raw):
             return self._end_raw(outcome.sent)
+        if self._raw_begun:
+            return self._break_raw()
         if outcome is not self._prepared_for:
             self._prepared = None
         if not self._begun:
@@ -309,7 +347,8 @@ class _Streamed(_HTTPDelivery):
 
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
         for entry in entries:
-            yield self._bytes(entry, self._renderer)
+            if not isinstance(entry, RawPiece):  # those are kept already
+                yield self._bytes(entry, self._renderer)
         if not isinstance(outcome, Answered):
             failure = identified(failure_of_outcome(outcome), self._dialect, self._subscription.request_id)
             yield self._renderer.fail(failure)
@@ -330,7 +369,7 @@ class _Streamed(_HTTPDelivery):
         data = self._prepared.popleft() if self._prepared else self._renderer.fail(failure)
         return self._send(data, last=False)
 
-    def _bytes(self, entry: Entry, renderer: StreamRenderer) -> bytes:
+    def _bytes(self, entry: Increment, renderer: StreamRenderer) -> bytes:
         """What the agent gets of an increment."""
         if not isinstance(entry, Relayed):
             return renderer.render(entry)
@@ -349,8 +388,8 @@ class _Whole(_HTTPDelivery):
     """A whole answer, with white space before it if it is late."""
 
     def write(self, entry: Entry) -> bool:
-        """Nothing is written of it before the end."""
-        return True
+        """Nothing is written of it before the end, but raw bytes."""
+        return not isinstance(entry, RawPiece) or self._write_raw(entry)
 
     def write_early(self, data: bytes) -> bool:
         return False
@@ -358,6 +397,8 @@ class _Whole(_HTTPDelivery):
     def end(self, outcome: Outcome) -> bool:
         if isinstance(outcome, Raw):
             return self._end_raw(outcome.sent)
+        if self._raw_begun:
+            return self._break_raw()
         reply = self._whole_reply(outcome)
         if not self._begun:
             return self._transport.respond(reply)

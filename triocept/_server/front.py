@@ -396,10 +396,10 @@ class HTTPCycle:
     def check_raw(self, raw: RawResponse) -> None:
         self._connection.check_raw(raw)
 
-    async def send_raw(self, raw: RawResponse) -> None:
-        self._stalls = raw.end == "stall"
-        self._ending = not self._stalls  # what comes of a hang-up that is ours is nobody's business
-        await self._connection.send_raw(raw)
+    async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
+        self._stalls = ends and raw.end == "stall"
+        self._ending = ends and not self._stalls  # what comes of a hang-up that is ours is nobody's business
+        await self._connection.send_raw(raw, begins=begins, ends=ends)
 
     async def stall(self) -> None:
         """Say nothing, if that is what is to be said, until the client hangs up or the server stops."""

@@ -216,8 +216,10 @@ class _Cycle:
     def check_raw(self, raw: RawResponse) -> None:
         """There are bytes for everything."""
 
-    async def send_raw(self, raw: RawResponse) -> None:
-        await self._send(send_raw(self._connection, raw))
+    async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
+        await self._send(send_raw(self._connection, raw, begins=begins, ends=ends))
+        if not ends:
+            return
         self._inbox.on_gone(None)
         self._stalls = raw.end == "stall"
         if not self._stalls:

@@ -325,10 +325,10 @@ class Stream:
         if raw.status is None and raw.size:
             raise ValueError("HTTP/2 has no bytes without a head: give a status, or no body")
 
-    async def send_raw(self, raw: RawResponse) -> None:
+    async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
         """Head, body and end, as far as there are frames for that: a stream that was to go until the connection's end
-        is ended, any other that breaks off is reset."""
-        if raw.status is not None:
+        is ended, any other that breaks off is reset. As of `Transport`."""
+        if begins and raw.status is not None:
             headers = [(name.encode(), value.encode("latin-1")) for name, value in raw.headers.items()]
             self._start({"status": raw.status, "headers": headers})
             self._left = None  # a length that is wrong stays wrong
@@ -336,7 +336,7 @@ class Stream:
             await trio.sleep(pause)
             if data and not self._ended:
                 await self._send_body(data, last=False)
-        if raw.end == "stall":
+        if not ends or raw.end == "stall":
             return
         if raw.end == "whole" or (raw.end == "close" and raw.framing == "close"):
             await self._send_body(b"", last=True)

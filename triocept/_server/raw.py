@@ -17,15 +17,17 @@ CLOSE_WITHIN = 1.0
 """Seconds for the word of TLS that nothing more comes."""
 
 
-async def send_raw(connection: BaseConnection, raw: RawResponse) -> None:
-    """Send head and body, with their pauses.
+async def send_raw(
+    connection: BaseConnection, raw: RawResponse, *, begins: bool = True, ends: bool = True
+) -> None:
+    """Send head and body, with their pauses; or a part of them, as of `Transport.send_raw`.
 
     Raises:
         trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: as of `Outbox.flush`.
 
     Cancellation: who knows how much was sent.
     """
-    for pause, data in raw_pieces(raw, connection.date()):
+    for pause, data in raw_pieces(raw, connection.date(), begins=begins, ends=ends):
         if pause:
             await trio.sleep(pause)
         connection.outbox.write(data)
@@ -40,10 +42,12 @@ async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
         await connection.close(CLOSE_WITHIN)
 
 
-def raw_pieces(raw: RawResponse, date: str) -> Iterator[tuple[float, bytes]]:
+def raw_pieces(
+    raw: RawResponse, date: str, *, begins: bool = True, ends: bool = True
+) -> Iterator[tuple[float, bytes]]:
     """What is written, each with the pause before it: the head goes with the first piece, if that has no pause."""
     chunked = raw.framing == "chunked"
-    head = b"" if raw.status is None else _head(raw, raw.status, date)
+    head = _head(raw, raw.status, date) if begins and raw.status is not None else b""
     for pause, data in raw.pieces:
         if pause and head:
             yield 0.0, head
@@ -52,7 +56,7 @@ def raw_pieces(raw: RawResponse, date: str) -> Iterator[tuple[float, bytes]]:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         yield pause, head + data
         head = b""
-    last = b"0\r\n\r\n" if chunked and raw.end == "whole" else b""
+    last = b"0\r\n\r\n" if ends and chunked and raw.end == "whole" else b""
     if head or last:
         yield 0.0, head + last
 

@@ -73,8 +73,11 @@ class TappedTransport(Transport):
     def check_raw(self, raw: RawResponse) -> None:
         self._transport.check_raw(raw)
 
-    async def send_raw(self, raw: RawResponse) -> None:
-        await self._transport.send_raw(raw)
+    async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
+        if begins and raw.status is not None:
+            self.wire.start(raw.status, raw.headers)
+        self.wire.take(data for _, data in raw.pieces)
+        await self._transport.send_raw(raw, begins=begins, ends=ends)
 
     async def abort(self) -> None:
         await self._transport.abort()

@@ -95,9 +95,10 @@ class Transport(Protocol):
     def check_raw(self, raw: RawResponse) -> None:
         """See whether it can send raw bytes; ValueError, if its protocol has no word for them."""
 
-    async def send_raw(self, raw: RawResponse) -> None:
+    async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         """In the place of a response: raw bytes that are not framed here, and their end. A stall begins, and goes on
-        when the call is over.
+        when the call is over. Of those that are made on their way `raw` is a part: with the head where it `begins`,
+        and with the end where it `ends`.
 
         Raises:
             ClientGone: as `flush`.
@@ -137,7 +138,7 @@ class ASGIConnection(Protocol):
     def check_raw(self, raw: RawResponse) -> None:
         """As of `Transport`."""
 
-    async def send_raw(self, raw: RawResponse) -> None:
+    async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
         """As of `Transport`; a stall is left as it is."""
 
     async def wait_ending(self) -> None:

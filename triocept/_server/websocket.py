@@ -27,6 +27,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from math import inf
 from typing import NamedTuple
 
 import msgspec
@@ -39,7 +40,7 @@ from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
 from .._limits import EndpointLimits
-from .._rollout.answer import ClientGone, Entry, Relayed, Subscription
+from .._rollout.answer import ClientGone, Entry, RawPiece, Relayed, Subscription
 from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome, Raw
 from .._rollout.retries import RETRY_COUNT
@@ -328,6 +329,8 @@ class _Response:
         self._written_at = trio.current_time()
         self._subscription: Subscription | None = None
         self._raw: RawResponse | None = None
+        self._frames: _RawFrames | None = None
+        """Of raw bytes that are made on their way."""
         self.stalls = False
         """Whether nothing more is to be said in this lane."""
 
@@ -346,10 +349,14 @@ class _Response:
 
     @property
     def due(self) -> float:
-        return self._written_at + delivery.KEEPALIVE_EVERY
+        return self._written_at + delivery.KEEPALIVE_EVERY if self._frames is None else inf
 
     def write(self, entry: Entry) -> bool:
         self._begun = True
+        if isinstance(entry, RawPiece):
+            self._frames = self._frames or _RawFrames(entry.head)
+            self._unsent += self._frames.feed(entry.data)
+            return not self._unsent
         self._unsent += entry.events if isinstance(entry, Relayed) else (entry,)
         return not self._unsent
 
@@ -369,6 +376,12 @@ class _Response:
                 raise ValueError(f"a websocket has no {name}, right or wrong")
 
     def end(self, outcome: Outcome) -> bool:
+        if self._frames is not None:
+            if isinstance(outcome, Raw):
+                self._unsent += self._frames.end()
+            end = outcome.sent.end if isinstance(outcome, Raw) else "reset"
+            self._raw = RawResponse(end=end)
+            return False
         if isinstance(outcome, Raw):
             self.check_raw(outcome.sent)
             self._raw = outcome.sent
@@ -419,18 +432,36 @@ class _Response:
         return [event.data for event in self._documents.render(item)]
 
 
+class _RawFrames:
+    """The frames of a body: each event of one of SSE, any other is one."""
+
+    def __init__(self, head: RawResponse) -> None:
+        events = head.headers.get("content-type", "").startswith("text/event-stream")
+        self._decoder = SSEDecoder() if events else None
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Those that are whole now."""
+        if self._decoder is not None:
+            return [event.data for event in self._decoder.feed(data)]
+        self._pieces.append(data)
+        return []
+
+    def end(self) -> list[bytes]:
+        """What is left of the body."""
+        return [whole] if (whole := b"".join(self._pieces)) else []
+
+
 def _raw_frames(raw: RawResponse) -> Iterator[tuple[float, bytes]]:
     """Frames, each with the pause before it."""
-    if not raw.headers.get("content-type", "").startswith("text/event-stream"):
-        pieces = tuple(raw.pieces)
-        yield sum(pause for pause, _ in pieces), b"".join([data for _, data in pieces])
-        return
-    decoder = SSEDecoder()
+    frames = _RawFrames(raw)
     for pause, data in raw.pieces:
-        events = decoder.feed(data)
-        yield pause, events[0].data if events else b""
-        for event in events[1:]:
-            yield 0.0, event.data
+        first, *others = frames.feed(data) or [b""]
+        yield pause, first
+        for document in others:
+            yield 0.0, document
+    for document in frames.end():
+        yield 0.0, document
 
 
 def _envelope_of(data: bytes) -> _Envelope:

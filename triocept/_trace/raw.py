@@ -6,14 +6,14 @@ What stands here goes out as it is; so its record can be sent again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, TypeAlias
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from .._checks import check_choice, check_count, check_mapping, check_number, described
 
-__all__ = ["Framing", "RawEnd", "RawResponse", "given_raw"]
+__all__ = ["Framing", "RawEnd", "RawResponse", "check_size", "given_piece", "given_raw", "is_made_on_the_way"]
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
 """How a raw answer ends: as HTTP has it; the connection is closed, or reset, where it stands; or nothing more comes."""
@@ -78,7 +78,7 @@ _ENDS = {
 def given_raw(
     status: object, headers: object, body: object, end: object, most: int | None = None
 ) -> RawResponse:
-    """What `exchange.respond_raw` was given.
+    """What `exchange.respond_raw` was given, with a body that is there.
 
     Args:
         most: bytes that the body may have; None: any number.
@@ -86,6 +86,27 @@ def given_raw(
     Raises:
         TypeError, ValueError: that is none; the text names the argument.
     """
+    head = _given_head(status, headers, end)
+    pieces = tuple(_given_pieces(body))
+    size = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
+    check_size(size, most)
+    return msgspec.structs.replace(head, body=pieces, size=size)
+
+
+def is_made_on_the_way(body: object) -> bool:
+    """Whether the pieces of a body are had by asking for one after the other, who knows when: a generator's are.
+
+    Raises:
+        TypeError: it is no body.
+    """
+    if isinstance(body, (bytes, bytearray, memoryview, list, tuple)):
+        return False
+    if isinstance(body, (str, Mapping)) or not isinstance(body, (Iterable, AsyncIterable)):
+        raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
+    return not isinstance(body, Sequence)
+
+
+def _given_head(status: object, headers: object, end: object) -> RawResponse:
     if status is not None:
         check_count("status", status)
         if not isinstance(status, int) or not 200 <= status <= 599:
@@ -94,11 +115,13 @@ def given_raw(
     given = _given_headers(headers)
     if status is None and given:
         raise ValueError("headers need a status: without one no head is sent, and all bytes are the body's")
-    pieces = tuple(_given_pieces(body))
-    size = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
+    return RawResponse(status=status, headers=given, end=end)  # type: ignore[arg-type]
+
+
+def check_size(size: int, most: int | None) -> None:
+    """See whether a body may have so many bytes; ValueError, if not."""
     if most is not None and size > most:
         raise ValueError(f"body has {size} bytes, more than the {most} that an answer may have here")
-    return RawResponse(status=status, headers=given, body=pieces, size=size, end=end)  # type: ignore[arg-type]
 
 
 def _given_headers(headers: object) -> dict[str, str]:
@@ -125,16 +148,19 @@ def _given_pieces(body: object) -> Iterator[bytes | float]:
     if isinstance(body, (bytes, bytearray, memoryview)):
         body = [body]
     if isinstance(body, (str, Mapping)) or not isinstance(body, Iterable):
-        raise TypeError(f"body is bytes, or a list of bytes and pauses, not {described(body)}")
+        raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
     for number, item in enumerate(body):
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            if item:
-                yield bytes(item)
-            continue
-        try:
-            check_number(f"body[{number}], a pause,", item)
-        except TypeError:
-            raise TypeError(
-                f"body[{number}] is bytes, or a number (a pause), not {described(item)}"
-            ) from None
-        yield float(item)
+        piece = given_piece(number, item)
+        if piece != b"":
+            yield piece
+
+
+def given_piece(number: int, item: Any) -> bytes | float:
+    """One item of a body; errors as of `given_raw`."""
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return bytes(item)
+    try:
+        check_number(f"body[{number}], a pause,", item)
+    except TypeError:
+        raise TypeError(f"body[{number}] is bytes, or a number (a pause), not {described(item)}") from None
+    return float(item)

@@ -71,7 +71,8 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """How it went over the wire; None: nobody asked (`record_wire`), or it was not HTTP."""
     raw: RawResponse | None = None
     """The raw bytes that the agent was sent (`exchange.respond_raw`), and how they ended; None: it was answered, or
-    refused, in its dialect. `response` is then what they say, where the program has told."""
+    refused, in its dialect. `response` is then what they say, where the program has told. Of those that were made on
+    their way there may be a beginning alone: with the end `reset` where that failed, `stall` where the agent left."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):

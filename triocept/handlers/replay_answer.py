@@ -51,7 +51,8 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
     """
     begun = trio.current_time()
     if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
-        await trio.sleep_until(begun + turn.duration * pace)
+        began = turn.duration if turn.first_event is None else turn.first_event
+        await trio.sleep_until(begun + began * pace)
         await core_of(exchange).respond_raw(_raw_again(turn, turn.raw, pace))
         return
     response = turn.response and moved(turn.response, translate, keeps_id=turn.dialect == exchange.dialect)

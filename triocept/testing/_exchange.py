@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast, final
 
 from .._canonical.content import Json
 from .._canonical.request import Request
-from .._rollout.exchange import Answerable, Exchange
+from .._rollout.exchange import Answerable, Exchange, open_raw
 from .._rollout.handler import Handler
+from .._rollout.raw_stream import closed_after
 from .._trace.conversation import Conversation
-from .._trace.raw import RawEnd
+from .._trace.raw import RawEnd, is_made_on_the_way
 from .._trace.turn import Turn
+from ..errors import RolloutClosed
 from ._held import holding
 from ._loop import Loop
 from ._stream import SyncStream
@@ -141,15 +143,24 @@ class SyncExchange:
         self,
         status: int | None,
         headers: Mapping[str, str],
-        body: bytes | Iterable[bytes | float],
+        body: bytes | Iterable[bytes | float] | AsyncIterable[bytes | float],
         *,
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
         """Answer with raw bytes, right or wrong, and with an end of one's own; arguments and errors as of
-        `Exchange.respond_raw`."""
-        raw = partial(self._exchange.respond_raw, status, headers, body, end=end, response=response)
-        self._loop.call(raw)
+        `Exchange.respond_raw`. A generator that is not async runs here, and may block; an async one in the endpoint's
+        thread."""
+        if isinstance(body, AsyncIterable) or not is_made_on_the_way(body):
+            raw = partial(self._exchange.respond_raw, status, headers, body, end=end, response=response)
+            self._loop.call(raw)
+            return
+        context = self._loop.ask(open_raw, self._exchange, status, headers, end, response)
+        with closed_after(body) as pieces, holding(self._loop, context) as stream:
+            with suppress(RolloutClosed):  # which is nobody's fault
+                self._loop.call(stream.begin)
+                for piece in pieces:
+                    self._loop.call(stream.send, piece)
 
     @contextmanager
     def open_stream(self) -> Iterator[SyncStream]:

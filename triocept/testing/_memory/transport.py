@@ -52,6 +52,8 @@ class MemoryTransport(Transport):
         """Whether the client has hung up."""
         self.stalls = False
         """Whether nothing more comes, and no end either."""
+        self._left = math.inf
+        """Bytes of a raw body that its client still reads."""
 
     @property
     def ended(self) -> bool:
@@ -123,18 +125,22 @@ class MemoryTransport(Transport):
     def check_raw(self, raw: RawResponse) -> None:
         """There are bytes for everything."""
 
-    async def send_raw(self, raw: RawResponse) -> None:
-        if raw.status is not None:
+    async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
+        if begins and raw.status is not None:
             self.start(raw.status, raw.headers)
             self.write(b"")
-        left = _length_of(raw)
+        if begins:
+            self._left = _length_of(raw)
         for pause, data in raw.pieces:
             await trio.sleep(pause)
             if self.gone:
                 raise ClientGone
-            self.write(data[: int(min(left, len(data)))])
-            left -= min(left, len(data))
-        self._end_raw(raw, short=0 < left < math.inf)
+            self.write(data[: int(min(self._left, len(data)))])
+            self._left -= min(self._left, len(data))
+        if ends:
+            self._end_raw(raw, short=0 < self._left < math.inf)
+        else:
+            await self.flush()
 
     def _end_raw(self, raw: RawResponse, *, short: bool) -> None:
         """As HTTP/1.1 has it: what has neither a length nor chunks is whole when its connection is closed."""
