@@ -19,6 +19,7 @@
     ├── EndpointCrashed          the server died by itself
     ├── TunnelError              the endpoint cannot be reached from elsewhere
     ├── AgentFailed              the agent could not be started, or ended badly when asked to be checked
+    ├── StoreError               a fleet's store that cannot be used, or that a task does not fit in
     ├── FleetLost                no worker of a fleet is left, and tasks have no outcome
     ├── GroupStopped             the value was asked for of a sample that its group's end cut short
     └── RemoteError              an error of a worker that cannot cross to this process: its class by name
@@ -61,6 +62,7 @@ __all__ = [
     "ReplayMiss",
     "RolloutClosed",
     "ScriptExhausted",
+    "StoreError",
     "TrioceptError",
     "TunnelError",
     "Unanswered",
@@ -312,6 +314,21 @@ class FleetLost(TrioceptError):
 
 class GroupStopped(TrioceptError):
     """The value was asked for of a sample that has none: its group was stopped before (`fleet.map(stop_group=…)`)."""
+
+
+class StoreError(TrioceptError):
+    """A fleet's store cannot be used as it is asked to be, or something does not fit in it.
+
+    Attributes:
+        path: the store, or its file and line; None where it is about a task.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.args[0]}" if self.path is not None else str(self.args[0])
 
 
 class RemoteError(TrioceptError):

@@ -34,6 +34,7 @@ __all__ = [
     "given_increment",
     "given_part",
     "given_response",
+    "no_number_at",
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -165,8 +166,9 @@ def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
     return fitting
 
 
-def fit_metadata(metadata: object) -> dict[str, Json]:
-    """A copy of what `open_rollout(metadata=…)` was given, as `fit`: what changes it later changes no record.
+def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
+    """A copy of what `open_rollout(metadata=…)` was given, as `fit`: what changes it later changes no record. `name` is
+    what errors call it.
 
     Raises:
         TypeError: it is no mapping of names to JSON; the text says which of them it is.
@@ -174,20 +176,20 @@ def fit_metadata(metadata: object) -> dict[str, Json]:
     """
     if metadata is None:
         return {}
-    check_mapping("metadata", metadata)
+    check_mapping(name, metadata)
     given = dict(cast(Mapping[str, Json], metadata))
-    for name in given:
-        check_str("a name in metadata", name)
+    for member in given:
+        check_str(f"a name in {name}", member)
     try:
         copy: dict[str, Json] = msgspec.json.decode(_encode(fit_json(given)))
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-        raise unsayable("metadata", given, _encode) or exc from None
-    if (path := _nowhere(given)) is not None:
-        raise ValueError(f"metadata{path} is no finite number, and JSON has no others")
+        raise unsayable(name, given, _encode) or exc from None
+    if (path := no_number_at(given)) is not None:
+        raise ValueError(f"{name}{path} is no finite number, and JSON has no others")
     return copy
 
 
-def _nowhere(value: object) -> str | None:
+def no_number_at(value: object) -> str | None:
     """The path of the first number that is none, or infinite: the encoder makes null of it."""
     if isinstance(value, float):
         return None if math.isfinite(value) else ""
@@ -197,7 +199,7 @@ def _nowhere(value: object) -> str | None:
     elif isinstance(value, (list, tuple)):
         items = enumerate(value)
     for name, inner in items:
-        if (path := _nowhere(inner)) is not None:
+        if (path := no_number_at(inner)) is not None:
             return f"[{name!r}]{path}"
     return None
 

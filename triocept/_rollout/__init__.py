@@ -15,7 +15,7 @@
 * `registry`: which key belongs to which rollout. `addresses`: where a rollout can be reached.
 * `arrivals`: exchanges that nobody has taken yet. `calls`: the connections that wait for them.
 * `retries`: whether a call is another one's repetition. `alike`: which of those that run it repeats.
-* `event_loop`: that it is trio's. `collecting`: which traces a piece of a program has made.
+* `event_loop`: that it is trio's. `collecting`: who gets the rollouts that a piece of a program opens.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model. `embedding`, `moderation`,
   `functions`: what the program's own functions are asked, or what is answered without.

@@ -1,33 +1,57 @@
-"""Which traces a piece of a program has made: those of the rollouts that it opens, in its tasks too.
+"""What is collected of a piece of a program: the rollouts that it opens, in its tasks too.
 
-A context variable: whoever runs others' functions (a fleet) hands their traces on, and they say nothing of it.
+A context variable: whoever runs others' functions (a fleet) hands their traces on, and has them recorded in a file of
+its own; and they say nothing of it, whatever endpoint they open them on, and whatever recorder that has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from .._canonical.content import Json
+from .._trace.recorder import Recorder, RecorderGroup
 from .._trace.trace import Trace
 
-__all__ = ["collect", "collect_traces"]
+__all__ = ["Collector", "collect_traces", "collector"]
 
-_traces: ContextVar[list[Trace] | None] = ContextVar("triocept_traces", default=None)
+
+class Collector:
+    """Who collects.
+
+    Args:
+        recorder: gets all of each rollout, before its own recorder does.
+        metadata: goes into each rollout's, which wins.
+    """
+
+    def __init__(self, recorder: Recorder | None = None, metadata: Mapping[str, Json] | None = None) -> None:
+        self.recorder = recorder
+        self.metadata = dict(metadata or {})
+        self.traces: list[Trace] = []
+        """In the order in which their rollouts were opened."""
+
+    def beside(self, own: Recorder | None) -> Recorder | None:
+        """The recorder of a rollout whose own is this one."""
+        if self.recorder is None:
+            return own
+        return self.recorder if own is None else RecorderGroup([self.recorder, own])
+
+
+_collector: ContextVar[Collector | None] = ContextVar("triocept_collector", default=None)
 
 
 @contextmanager
-def collect_traces() -> Iterator[list[Trace]]:
-    """The traces of the rollouts that are opened within, in the order of their opening."""
-    traces: list[Trace] = []
-    token = _traces.set(traces)
+def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
+    """The traces of the rollouts that are opened within."""
+    to = to or Collector()
+    token = _collector.set(to)
     try:
-        yield traces
+        yield to.traces
     finally:
-        _traces.reset(token)
+        _collector.reset(token)
 
 
-def collect(trace: Trace) -> None:
-    """A rollout was opened."""
-    if (traces := _traces.get()) is not None:
-        traces.append(trace)
+def collector() -> Collector | None:
+    """Who collects here."""
+    return _collector.get()

@@ -16,7 +16,6 @@ from .._failures import keeping, keeping_each, raise_all, run_each, split_cancel
 from .._trace.entries import Ending
 from ..errors import Unanswered
 from .arrivals import GIVEN_UP
-from .collecting import collect
 from .event_loop import check_loop
 from .exchange import Exchange
 from .workers import Handler, run_workers
@@ -43,7 +42,8 @@ async def open_rollout(
     except BaseException:
         rollout.registry.discard(rollout)
         raise
-    collect(rollout.trace)
+    if rollout.collector is not None:
+        rollout.collector.traces.append(rollout.trace)
     errors: list[BaseException] = []
     body = trio.CancelScope()
     service = trio.CancelScope(shield=True)

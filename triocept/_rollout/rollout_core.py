@@ -39,6 +39,7 @@ from .arrivals import Arrivals
 from .budget import Budget, Limits
 from .calls import Calls, Deliver, OnRetry
 from .children import Children
+from .collecting import Collector, collector
 from .embedding import Embed
 from .exchange import Exchange
 from .exchange_core import ExchangeCore
@@ -120,13 +121,20 @@ class RolloutCore:
         if redact is not None:
             check_type("redact", redact, Redaction, "a Redaction", 'Redaction([r"\\d{16}"])')
         self.redaction: Redaction | None = redact
+        above_collector = parent.collector if parent is not None else None
+        self.collector: Collector | None = above_collector or collector()
+        """Who gets all that becomes of it, beside its own program."""
         metadata = fit_metadata(options.get("metadata"))
+        if self.collector is not None:
+            metadata = self.collector.metadata | metadata
         check_bool("record_increments", keeps)
         check_bool("record_wire", keeps_wire)
         if limits is not None:
             check_type("limits", limits, Limits, "a Limits", _hint(limits))
         if recorder is not None:
             check_recorder(recorder)
+        if self.collector is not None and (parent is None or recorder is not parent.records.recorder):
+            recorder = self.collector.beside(recorder)
         if id is not None:
             check_str("id", id)
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):

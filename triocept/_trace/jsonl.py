@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+import msgspec
+
 from .._checks import check_bool
 from .entries import AgentStart, Entry, Intent, Opening, Score
 from .linefile import LineFile
@@ -18,9 +20,20 @@ from .service import ServiceCall
 from .trace import Trace, TraceWriter
 from .turn import Turn
 
-__all__ = ["JSONLRecorder"]
+__all__ = ["JSONLRecorder", "Place", "place_of"]
 
 _Key = tuple[str, str]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the lines of a rollout are in a file, among those of others."""
+
+    begin: int
+    """Where the first one begins: bytes from the head."""
+    end: int
+    """Where the last one ends."""
+    digest: str | None
+    """The chain at its seal; None: it is not sealed."""
 
 
 @final
@@ -133,6 +146,14 @@ class JSONLRecorder:
         """What is done when nobody has the trace any more: no score can come."""
         sealed = self._sealed
         return lambda gone: _take_out(sealed, key, gone)
+
+
+def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
+    """Where its lines are, of a trace that somebody has; None: nothing of it was recorded there."""
+    run = recorder._known((trace.rollout, trace.run))
+    if run is None or run.extent is None:
+        return None
+    return Place(*run.extent, run.digest if run.sealed else None)
 
 
 def _take_out(sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]], key: _Key, gone: object) -> None:

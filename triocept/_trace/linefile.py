@@ -74,6 +74,8 @@ class LineFile:
         """Where our last line begins, and with what: a file that was cut off and has grown again differs there."""
         self.whole_lines = 0
         """How many of the lines of the last `append` are in the file."""
+        self.extent = (0, 0)
+        """From where to where the last `append` has written: its lines are in there, and perhaps others'."""
         self._end: int | None = None
         """Where our last line ends, if nobody wrote meanwhile. As long as the file ends there it ends whole."""
 
@@ -127,6 +129,7 @@ class LineFile:
         """
         self.whole_lines = 0
         fd = self.open()
+        begin = os.lseek(fd, 0, os.SEEK_END)
         try:
             # The second try says why the first one was short, or puts what is left of it on a line of its own.
             for _ in range(2):
@@ -142,6 +145,8 @@ class LineFile:
         except OSError as exc:
             exc.filename = str(self.path)
             raise
+        finally:
+            self.extent = (begin, self._least)
 
     def close(self) -> None:
         """Close it. It opens itself again when it is needed."""

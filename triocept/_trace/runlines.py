@@ -80,6 +80,8 @@ class RunLines:
         self.opening = opening
         self.number = number
         self.sealed: bool = before is not None and before.sealed
+        self.extent: tuple[int, int] | None = None
+        """From where to where in the file its lines are, among those of others; None: it has none."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
         """In the file, and with the block."""
         self._elsewhere = before._in_all_files() if before is not None else None
@@ -121,6 +123,9 @@ class RunLines:
             self._written = self._last = before
             self._forget_unwritten()
             raise
+        finally:
+            begin, end = file.extent
+            self.extent = (begin if self.extent is None else self.extent[0], end)
 
     def _forget_unwritten(self) -> None:
         """Not all of a block is in the file: what is not there is as if it had never been said."""

@@ -15,6 +15,7 @@ A fleet runs one function of yours for each task, so many at once as its workers
 * `fleet`: `open_fleet`, and what it gives. `mapping`: one function over many tasks. `slots`: which call runs where.
 * `outcomes`: what became of a task. `groups`: several samples of one task.
 * `engine`: what runs workers; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and `frames`.
+* `store`: what is done, kept on disk, so that a run can be resumed.
 * `site`: the inside of a worker, whatever runs it. `packing`: how functions, tasks and results get there and back.
 """
 
@@ -27,6 +28,11 @@ from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Packing
 from .processes import Processes
 from .site import OpenWorker
+from .store.keys import TaskKey
+from .store.lines import TracePlace
+from .store.places import StoredTraces
+from .store.reading import read_results
+from .store.store import Store, open_store
 
 __all__ = [
     "Engine",
@@ -48,7 +54,13 @@ __all__ = [
     "SampleFunction",
     "StopGroup",
     "Stopped",
+    "Store",
+    "StoredTraces",
+    "TaskKey",
+    "TracePlace",
     "Value",
     "WorkerLost",
     "open_fleet",
+    "open_store",
+    "read_results",
 ]

@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import TypeVar, final
 
@@ -29,6 +30,8 @@ from .in_process import InProcess
 from .mapping import Mapping, Results, RetryIf, RolloutFunction, SampleFunction
 from .site import OpenWorker
 from .slots import Slots
+from .store.keys import TaskKey
+from .store.store import Store, map_store
 
 __all__ = ["Fleet", "open_fleet"]
 
@@ -122,6 +125,7 @@ class Fleet:
 
     @asynccontextmanager
     async def _mapped(self, mapping: Mapping[Task, T]) -> AsyncIterator[Results[Task, T]]:
+        mapping.open()
         errors: list[BaseException] = []
         with keeping_each(errors):
             async with trio.open_nursery() as nursery:
@@ -141,6 +145,8 @@ class Fleet:
         priority: int = 0,
         group_size: int | None = None,
         stop_group: StopGroup | None = None,
+        store: Store | None = None,
+        key: TaskKey | None = None,
     ) -> AbstractAsyncContextManager[Results[Task, T]]:
         """Run `function` for each task: `async with fleet.map(solve, tasks) as results: async for result in results`.
 
@@ -155,9 +161,16 @@ class Fleet:
                 `results.groups()` gives them whole. None: each task is run once, and there are no groups.
             stop_group: whether a group is to end now, asked with each of its outcomes but the last: samples of it that
                 run are cancelled, those that have not begun never do, and the outcome of both is `Stopped`.
+            store: keeps the results and records the rollouts. What has its outcome in there is not run, and nothing
+                comes of it (`results.skipped` counts); but a group of which some samples are to be run is given whole.
+                What a function returns has to be JSON, or it is an error.
+            key: `(task) -> a text or a number` that tells it from every other one, by which the store knows it. None:
+                its `id` (a member of a mapping, an attribute), else a digest of it as JSON.
 
         Raises:
-            TypeError: the function takes other arguments, or cannot be sent.
+            TypeError: the function takes other arguments, or cannot be sent; a task has no key.
+            StoreError: two tasks have one key; the store was closed, has a map, or is of another function. Of an
+                iterable that can be read only once each task is looked at when it is pulled.
 
         Leaving the block, or its cancellation, cancels what is in flight, and returns when that has ended: agents
         included, or at most the fleet's grace later, when a worker that does not manage that is killed.
@@ -169,9 +182,14 @@ class Fleet:
             raise TypeError(f"tasks are an iterable, not {described(tasks)}")
         check_bool("ordered", ordered)
         _check_groups(group_size, stop_group)
+        if store is not None:
+            check_type("store", store, Store, "a store", 'async with open_store("runs/today") as store')
+        if key is not None and store is None:
+            raise TypeError("`key=` is how a store knows a task: give the map a store, too")
         packing = self._engine.packing
+        packed = packing.pack(function, f"the function {_name(function)}", keep=True)
         mapping: Mapping[Task, T] = Mapping(
-            packing.pack(function, f"the function {_name(function)}", keep=True),
+            packed,
             tasks,
             self._slots,
             packing,
@@ -182,6 +200,7 @@ class Fleet:
             group_size=group_size,
             stop_group=stop_group,
             tells_sample=tells_sample,
+            store=None if store is None else map_store(store, _name(function), key, tasks),
         )
         return self._mapped(mapping)
 
@@ -358,4 +377,6 @@ def _check_groups(group_size: int | None, stop_group: StopGroup | None) -> None:
 
 
 def _name(function: object) -> str:
-    return str(getattr(function, "__qualname__", function))
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

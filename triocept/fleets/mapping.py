@@ -9,6 +9,8 @@ Rules:
 4. The map ends with its last outcome.
 5. Execution is at least once, delivery exactly once: a worker may die when a task has run, and its answer has not left.
 6. With groups, all of that is said of each sample of a task.
+7. What its store has is not run, and what has its outcome is in there before anybody is given it. A group of which the
+   store has some is given whole, those from the store.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ import msgspec
 import trio
 
 from .._failures import keeping, keeping_each, raise_all
-from ..errors import FleetLost
+from ..errors import FleetLost, StoreError
 from .engine import WorkerLost
 from .groups import Begun, Groups, StopGroup
 from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Answer, Job, Packing
 from .slots import NoWorkers, Slots
+from .store.recording import Kept
+from .store.store import MapStore, TaskStore
 
 __all__ = ["Mapping", "Results", "RetryIf", "RolloutFunction", "SampleFunction"]
 
@@ -68,11 +72,17 @@ class SampleFunction(Protocol[Contra, Co]):
 class Call(msgspec.Struct, Generic[Task]):
     """A task, or a sample of it, and how far that is."""
 
+    order: int
+    """How many were begun before."""
     number: int
+    """Its place among all, also those that the store has."""
     group: Begun[Task]
     sample: int
+    store: TaskStore | None
     attempt: int = 0
     worker: str = ""
+    kept: Kept | None = None
+    """What its worker has recorded of it."""
 
     @property
     def task(self) -> Task:
@@ -97,6 +107,7 @@ class Results(Generic[Task, T]):
         Raises:
             StopAsyncIteration: each task has had its outcome.
             FleetLost: no worker is left, and some have none.
+            StoreError: something could not be recorded, or two tasks have one key. Likewise an `OSError` of the store.
             BaseException: what the iterable of tasks raised; those that it gave before have had theirs.
 
         Cancellation: no outcome is lost by it.
@@ -106,6 +117,11 @@ class Results(Generic[Task, T]):
         result = await self._mapping.next_result()
         self._single = True
         return result
+
+    @property
+    def skipped(self) -> int:
+        """How many of the outcomes the store had, so far: they are not given again."""
+        return self._mapping.skipped
 
     def groups(self) -> Groups[Task, T]:
         """The same in groups: `async for group in results.groups()` gives each `Group` when its last sample has its
@@ -143,6 +159,7 @@ class Mapping(Generic[Task, T]):
         group_size: int | None,
         stop_group: StopGroup | None,
         tells_sample: bool,
+        store: MapStore | None,
     ) -> None:
         self._function = function
         self._tasks = _as_async(tasks)
@@ -155,11 +172,15 @@ class Mapping(Generic[Task, T]):
         self.group_size = group_size
         self._stop_group = stop_group
         self._tells_sample = tells_sample
+        self._store = store
+        self.skipped = 0
         self._begun: Begun[Task] | None = None
         """The task that was pulled last."""
+        self._task_store: TaskStore | None = None
+        """What the store says of it."""
         self._tasks_pulled = 0
         self._results: dict[int, Result[Task, T]] = {}
-        """Those that nobody has read, by their number."""
+        """Those that nobody has read, by their order."""
         self._pulled = 0
         self._read = 0
         self._unfinished: dict[int, Task] = {}
@@ -167,6 +188,11 @@ class Mapping(Generic[Task, T]):
         self._errors: list[BaseException] = []
         self._over = False
         self._news = trio.Event()
+
+    def open(self) -> None:
+        """Take the store; StoreError: another map has it."""
+        if self._store is not None:
+            self._store.open()
 
     async def run(self) -> None:
         """Run each task to its outcome."""
@@ -181,6 +207,8 @@ class Mapping(Generic[Task, T]):
         finally:
             self._over = True
             self._tell()
+            if self._store is not None:
+                self._store.close()
             if isinstance(self._tasks, AsyncGenerator):
                 await self._tasks.aclose()
         raise_all(errors)
@@ -199,22 +227,34 @@ class Mapping(Generic[Task, T]):
                 return
             except StopAsyncIteration:
                 return
-            nursery.start_soon(self._run, call)
+            if call.store is not None and call.store.is_done(call.sample):
+                self._add(call, call.store.stored(call.task, call.sample), call.group.open_scope())
+            else:
+                nursery.start_soon(self._run, call, nursery)
 
     async def _next_call(self) -> Call[Task]:
         """The next sample of the task that has begun, or the first one of the next task; there is a slot for it."""
         async with self._slots.taken(self._priority):
             pass  # only now is a task pulled
         sample = None if self._begun is None else self._begun.next_sample()
-        if self._begun is None or sample is None:
-            self._begun = Begun(
-                self._tasks_pulled, await anext(self._tasks), self.group_size or 1, self._stop_group
-            )
-            self._tasks_pulled += 1
-            sample = self._begun.next_sample()
-        assert sample is not None
+        while self._begun is None or sample is None:
+            self._begun = await self._next_task()
+            sample = None if self._begun is None else self._begun.next_sample()
         self._pulled += 1
-        return Call(self._pulled - 1, self._begun, sample)
+        number = self._begun.number * (self.group_size or 1) + sample
+        return Call(self._pulled - 1, number, self._begun, sample, self._task_store)
+
+    async def _next_task(self) -> Begun[Task] | None:
+        """The next one; None: the store has all its outcomes."""
+        task, number, size = await anext(self._tasks), self._tasks_pulled, self.group_size or 1
+        self._tasks_pulled += 1
+        if self._store is not None:
+            self._task_store = self._store.task(number, task)
+            if all(self._task_store.is_done(sample) for sample in range(size)):
+                self.skipped += size
+                await trio.lowlevel.checkpoint()
+                return None
+        return Begun(number, task, size, self._stop_group)
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
         """No worker is left: this task will not have all its outcomes."""
@@ -227,7 +267,7 @@ class Mapping(Generic[Task, T]):
         """How many may have begun and not been read; in order, one that takes long keeps others from being read."""
         return self._slots.total * (2 if self._ordered else 1)
 
-    async def _run(self, call: Call[Task]) -> None:
+    async def _run(self, call: Call[Task], nursery: trio.Nursery) -> None:
         result: Result[Task, T] | None = None
         scope = call.group.open_scope()
         try:
@@ -237,9 +277,21 @@ class Mapping(Generic[Task, T]):
             self._give_up(exc, call.group)
         else:
             result = result or self._result(call, Stopped(), Answer())
-            self._results[call.number] = result
-            call.group.add(result, scope)
+            try:
+                self._add(call, self._kept(call, result), scope)
+            except (StoreError, OSError) as exc:  # what cannot be kept need not run
+                self._errors.append(exc)
+                nursery.cancel_scope.cancel()
         self._tell()
+
+    def _kept(self, call: Call[Task], result: Result[Task, T]) -> Result[Task, T]:
+        return result if call.store is None else call.store.kept(result, call.kept)
+
+    def _add(self, call: Call[Task], result: Result[Task, T], scope: trio.CancelScope) -> None:
+        """It has its outcome."""
+        self._results[call.order] = result
+        self._tell()
+        call.group.add(result, scope)
 
     async def _tried(self, call: Call[Task]) -> Result[Task, T]:
         for attempt in range(1, self._retries + 2):
@@ -259,10 +311,14 @@ class Mapping(Generic[Task, T]):
                     outcome, again = self._outcome(answer)
             if last or not again:
                 break
+        call.kept = answer.kept
         return self._result(call, outcome, answer)
 
     def _job(self, call: Call[Task]) -> bytes:
-        job = Job(self._function, call.task, call.attempt, call.sample if self._tells_sample else None)
+        record = None if call.store is None else call.store.record_to(call.sample, call.attempt, call.worker)
+        job = Job(
+            self._function, call.task, call.attempt, call.sample if self._tells_sample else None, record
+        )
         return self._packing.pack(job, f"task {call.group.number}, {call.task!r:.80}")
 
     def _result(self, call: Call[Task], outcome: Outcome[T], answer: Answer) -> Result[Task, T]:
@@ -275,6 +331,7 @@ class Mapping(Generic[Task, T]):
             worker=call.worker,
             outcome=outcome,
             traces=answer.traces,
+            scores=answer.scores,
         )
 
     def _outcome(self, answer: Answer) -> tuple[Outcome[T], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -60,9 +61,14 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     worker: str
     """Who ran it last; empty: nobody."""
     outcome: Outcome[T]
-    traces: tuple[Trace, ...] = ()
+    traces: Sequence[Trace] = ()
     """Of the rollouts that the function opened, sealed or not, in the order of their opening. Of earlier attempts
-    nothing is here: what they recorded is in the file of their recorder, unsealed where the worker died."""
+    nothing is here: what they recorded is in the file of their recorder, unsealed where the worker died. With a store
+    they are read from it, each time that they are asked for."""
+    scores: dict[str, float] = {}
+    """What `rollout.score` was given in these rollouts: the last value of each name."""
+    key: str | None = None
+    """What tells the task from every other one, by which its store knows it; None: there is no store."""
 
     @property
     def value(self) -> T:

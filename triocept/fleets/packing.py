@@ -19,6 +19,7 @@ import msgspec
 
 from .._trace.trace import Trace
 from ..errors import RemoteError
+from .store.recording import Kept, RecordTo
 
 __all__ = ["Answer", "ByReference", "Failure", "Job", "Packing", "Pickled", "failure_of"]
 
@@ -32,6 +33,8 @@ class Job(msgspec.Struct, frozen=True):
     attempt: int
     sample: int | None = None
     """What the function is told of it; None: it is not told."""
+    record: RecordTo | None = None
+    """Where its rollouts go; None: the map has no store."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -40,6 +43,10 @@ class Answer(msgspec.Struct, frozen=True):
     value: Any = None
     failure: Failure | None = None
     traces: tuple[Trace, ...] = ()
+    """Of its rollouts, where the map has no store."""
+    scores: dict[str, float] = {}
+    kept: Kept | None = None
+    """What is in the store, where it has one."""
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -6,11 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias, final
 
+import msgspec
 import trio
 
 from .._endpoint import serve_endpoint
-from .._rollout.collecting import collect_traces
+from .._rollout.collecting import Collector, collect_traces
+from .._trace.trace import Trace
+from ..errors import StoreError
 from .packing import Answer, Failure, Job, Packing, failure_of
+from .store.keys import json_of
+from .store.recording import Kept, Recorders, RecordTo
 
 __all__ = ["OpenWorker", "Site", "open_site"]
 
@@ -33,6 +38,7 @@ class Site:
     def __init__(self, value: object, packing: Packing) -> None:
         self._value = value
         self._packing = packing
+        self._recorders = Recorders()
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
     async def call(self, data: bytes) -> bytes:
@@ -40,13 +46,38 @@ class Site:
 
         Whatever its function raises is an answer, but for a cancellation from outside and an interrupt.
         """
-        with collect_traces() as traces:
-            value, failure = await self._run(data)
-        return self._packed(Answer(value, failure, tuple(traces)))
-
-    async def _run(self, data: bytes) -> tuple[Any, Failure | None]:
         try:
             job: Job = self._packing.unpack(data)
+        except (Exception, SystemExit) as exc:
+            return self._packed(Answer(failure=failure_of(exc, self._packing)))
+        return self._packed(
+            await self._answer(job) if job.record is None else await self._kept(job, job.record)
+        )
+
+    async def _answer(self, job: Job) -> Answer:
+        with collect_traces() as traces:
+            value, failure = await self._run(job)
+        return Answer(value, failure, tuple(traces), scores_of(traces))
+
+    async def _kept(self, job: Job, to: RecordTo) -> Answer:
+        """The same, with all that becomes of its rollouts in the store."""
+        try:
+            recorder = self._recorders.of(to)
+        except (StoreError, OSError) as exc:
+            return Answer(kept=Kept(problem=str(exc)))
+        with collect_traces(Collector(recorder, {"fleet": to.task})) as traces:
+            value, failure = await self._run(job)
+        data = b""
+        if failure is None:
+            try:
+                data = json_of(value, "what the function returned, which is to be kept in the store,")
+            except TypeError as exc:
+                value, failure = None, failure_of(exc, self._packing)
+        kept = await recorder.keep(traces, data)
+        return Answer(value, failure, scores=scores_of(traces), kept=kept)
+
+    async def _run(self, job: Job) -> tuple[Any, Failure | None]:
+        try:
             function = self._function(job.function)
             told = {} if job.sample is None else {"sample": job.sample}
             return await function(self._value, job.task, attempt=job.attempt, **told), None
@@ -68,5 +99,10 @@ class Site:
         try:
             return self._packing.pack(answer, "what the function returned")
         except TypeError as exc:
-            failure = Failure(exc, "")
-            return self._packing.pack(Answer(None, failure, answer.traces), "an error")
+            answer = msgspec.structs.replace(answer, value=None, failure=Failure(exc, ""))
+            return self._packing.pack(answer, "an error")
+
+
+def scores_of(traces: list[Trace]) -> dict[str, float]:
+    """The last value of each name."""
+    return {name: score for trace in traces for name, score in trace.scores.items()}

@@ -1,0 +1,227 @@
+"""A store's directory: what lies in it, who has it, and whether it can be written.
+
+Rules:
+
+1. A directory that holds something else is left as it is.
+2. `run.json` gets its name by a rename: nobody sees half of one.
+3. All that can be wrong is said before anything runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, final
+
+import msgspec
+
+from ..._canonical.content import Json
+from ...errors import StoreError
+
+__all__ = [
+    "DONE",
+    "FORMAT",
+    "TRACES",
+    "Lock",
+    "RunFile",
+    "differing",
+    "is_store",
+    "make",
+    "new_run",
+    "probe",
+    "read_run",
+    "sync_directory",
+    "write_run",
+]
+
+FORMAT = 1
+RUN, LOCK, DONE, TRACES = "run.json", "lock", "done.jsonl", "traces"
+_PART = RUN + ".part"
+_WHAT = "a store of triocept.fleets"
+_PROBE = 64 * 1024
+"""Bytes: a disk that has no room for them has none for a run."""
+
+
+class RunFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`run.json`."""
+
+    what: str = _WHAT
+    format: int = FORMAT
+    run: str
+    """No other store has it."""
+    function: str | None = None
+    """The name of what it holds results of; None: of nothing yet."""
+    settings: dict[str, Json] = {}
+    created_at: float
+    """Seconds since the epoch."""
+    versions: dict[str, str] = {}
+    """Of `triocept` and of `python`, that made it."""
+
+
+class _Format(msgspec.Struct, frozen=True):
+    what: str
+    format: int
+
+
+def is_store(directory: str | os.PathLike[str]) -> bool:
+    """Whether a directory says that it is a store."""
+    return os.path.isfile(os.path.join(directory, RUN))
+
+
+def make(directory: Path) -> None:
+    """See that there can be a store: make the directory, with those above it.
+
+    Raises:
+        StoreError: it is no directory, or holds something else.
+        OSError: it cannot be made, or written.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise StoreError("a store is a directory, and this is a file", path=str(directory))
+    directory.mkdir(parents=True, exist_ok=True)
+    others = {entry.name for entry in os.scandir(directory)}
+    strange = sorted(others - {LOCK, TRACES, _PART})
+    if RUN not in others and strange:
+        raise StoreError(
+            f"it is no store, and not empty: it holds {', '.join(strange[:3])}{', …' if strange[3:] else ''}; "
+            "a store wants a directory of its own",
+            path=str(directory),
+        )
+    (directory / TRACES).mkdir(exist_ok=True)
+
+
+def probe(directory: Path) -> None:
+    """See whether there is room, and whether files can be made.
+
+    Raises:
+        OSError: not so; it names the directory.
+    """
+    path = directory / TRACES / f".probe-{token_hex(4)}"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            if os.write(fd, bytes(_PROBE)) < _PROBE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+            path.unlink()
+    except OSError as exc:
+        exc.filename = str(directory)
+        raise
+
+
+def read_run(directory: Path) -> RunFile:
+    """What a store is.
+
+    Raises:
+        StoreError: there is none, or it is of a newer triocept.
+        OSError: it cannot be read.
+    """
+    path = directory / RUN
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"it is no store: there is no {RUN} in it", path=str(directory)) from None
+    try:
+        found = msgspec.json.decode(data, type=_Format)
+        if found.what != _WHAT:
+            raise StoreError(f"its {RUN} is of something else", path=str(directory))
+        if found.format > FORMAT:
+            raise StoreError(
+                f"a newer triocept has written it: its format is {found.format}, and this one knows {FORMAT}",
+                path=str(directory),
+            )
+        return msgspec.json.decode(data, type=RunFile)
+    except msgspec.DecodeError as exc:
+        raise StoreError(f"its {RUN} cannot be read: {exc}", path=str(directory)) from None
+
+
+def write_run(directory: Path, run: RunFile) -> None:
+    """Say what a store is; on the disk when this returns.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    part = directory / _PART
+    data = msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        if os.write(fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(part, directory / RUN)
+    sync_directory(directory)
+
+
+def new_run(settings: Mapping[str, Json]) -> RunFile:
+    """That of a store that is begun now."""
+    return RunFile(
+        run=f"run_{token_hex(8)}",
+        settings=dict(settings),
+        created_at=time.time(),
+        versions={"triocept": version("triocept"), "python": platform.python_version()},
+    )
+
+
+def sync_directory(directory: Path) -> None:
+    """Force to the disk which names are in it."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@final
+class Lock:
+    """That a driver has the store. The kernel takes it from a process that ends in whatever way.
+
+    Raises:
+        StoreError: another driver has it.
+        OSError: it cannot be had: a file system without locks, perhaps.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / LOCK
+        self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except BlockingIOError:
+            who = os.pread(self._fd, 1000, 0).decode(errors="replace").strip()
+            self.release()
+            raise StoreError(
+                f"another driver has it{f' ({who})' if who else ''}", path=str(directory)
+            ) from None
+        except OSError as exc:
+            self.release()
+            exc.filename = str(path)
+            raise
+
+    def release(self) -> None:
+        """Give it up; the second time it does nothing."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """How the settings of two runs differ, in words; None: they do not."""
+    for name in dict.fromkeys([*before, *now]):
+        one, other = before.get(name), now.get(name)
+        if one != other or (name in before) != (name in now):
+            was = f"{one!r:.100}" if name in before else "not set"
+            is_now = f"{other!r:.100}" if name in now else "not set"
+            return f"its {name!r} was {was}, and is {is_now} now"
+    return None

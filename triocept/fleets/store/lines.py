@@ -1,0 +1,223 @@
+"""`done.jsonl`: one JSON object a line, for each task (and sample of its group) that has its outcome.
+
+A task that was run again, because it ended with an error and `retry_errors` was said, has a line more: the last one
+counts.
+
+Rules:
+
+1. A line is written by the driver that has the lock, with one `write`, before anybody is given the result. A line that
+   could be written only in part is taken back.
+2. What stands behind the last newline is no line: whoever has the lock cuts it off, and whoever reads leaves it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+import msgspec
+
+from ...errors import StoreError
+
+__all__ = ["Done", "DoneFile", "DoneLine", "ErrorLine", "OutcomeWord", "TracePlace", "index_of", "lines_of"]
+
+OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
+"""`stopped`: the sample's group was."""
+
+log = logging.getLogger("triocept.fleet")
+
+
+class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Where a trace is: its lines, among those of others."""
+
+    rollout: str
+    """The id of its rollout."""
+    run: str
+    """As of `Trace.run`."""
+    file: str
+    """The name of the file in the store's `traces`."""
+    begin: int
+    """Where its first line begins there: bytes from the head."""
+    end: int
+    """Where the last of those ends that there were when its task had its outcome; a score may come later."""
+    digest: str | None = None
+    """As of `Trace.digest`; None: its rollout was open yet."""
+
+
+class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a function raised."""
+
+    type: str
+    """`myproject.errors.Odd`."""
+    message: str
+    traceback: str = ""
+
+
+class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task that has its outcome."""
+
+    key: str
+    sample: int = 0
+    group: int | None = None
+    outcome: OutcomeWord
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: ErrorLine | None = None
+    number: int
+    attempt: int
+    worker: str
+    at: float
+    """When it was written: seconds since the epoch."""
+    scores: dict[str, float] = {}
+    traces: tuple[TracePlace, ...] = ()
+    digest: str | None = None
+    """Of the task, where that is to be compared."""
+    task: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Where it is JSON."""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What is to be known of all lines at once."""
+
+    key: str
+    outcome: OutcomeWord
+    sample: int = 0
+    digest: str | None = None
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a task that has its outcome, while others run."""
+
+    offset: int
+    """Where its line begins."""
+    is_error: bool
+    digest: str | None
+
+
+_head = msgspec.json.Decoder(_Head)
+_line = msgspec.json.Decoder(DoneLine)
+_encode = msgspec.json.Encoder().encode
+
+
+def index_of(path: Path) -> tuple[dict[tuple[str, int], Done], int]:
+    """The last line of each (key, sample), and where the whole lines end.
+
+    Raises:
+        StoreError: a line cannot be read; the text names it.
+        OSError: the file cannot be read.
+    """
+    found: dict[tuple[str, int], Done] = {}
+    end = 0
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below; only the opening may find none
+    except FileNotFoundError:
+        return found, 0
+    with file:
+        for number, data in enumerate(file, 1):
+            if not data.endswith(b"\n"):
+                break
+            try:
+                head = _head.decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+                raise StoreError(
+                    f"it is no line of a store: {exc}; take it out, and its task runs again",
+                    path=f"{path}:{number}",
+                ) from None
+            found[head.key, head.sample] = Done(end, head.outcome == "error", head.digest)
+            end += len(data)
+    return found, end
+
+
+def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterator[DoneLine]:
+    """The lines that count, in the order in which they were written.
+
+    Raises:
+        StoreError: one cannot be read.
+        OSError: the file cannot be read.
+    """
+    if not end:
+        return
+    at = 0
+    with open(path, "rb") as file:
+        for number, data in enumerate(file, 1):
+            if at >= end:
+                return
+            line = _decoded(data, f"{path}:{number}")
+            known = index.get((line.key, line.sample))
+            if known is not None and known.offset == at:
+                yield line
+            at += len(data)
+
+
+def _decoded(data: bytes, place: str) -> DoneLine:
+    try:
+        return _line.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise StoreError(f"it is no line of a store: {exc}", path=place) from None
+
+
+@final
+class DoneFile:
+    """The file, for the driver that has the lock.
+
+    Args:
+        path: it.
+        fsync: whether each line is forced to the disk.
+
+    Raises:
+        StoreError: a line cannot be read.
+        OSError: the file cannot be read, or written.
+    """
+
+    def __init__(self, path: Path, *, fsync: bool) -> None:
+        self.path = path
+        self._fsync = fsync
+        self.index, self.end = index_of(path)
+        self._fd: int | None = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o644
+        )
+        if os.fstat(self._fd).st_size > self.end:
+            log.warning("%s: its last line was cut off; the task that it was of runs again", path)
+            os.ftruncate(self._fd, self.end)
+
+    def append(self, line: DoneLine) -> None:
+        """Write a line.
+
+        Raises:
+            StoreError: the store was closed.
+            OSError: it could not be written, and nothing of it is there.
+        """
+        if self._fd is None:
+            raise StoreError("it was closed while a map runs with it", path=str(self.path))
+        data = _encode(line) + b"\n"
+        try:
+            if os.write(self._fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._fsync:
+                os.fsync(self._fd)
+        except OSError as exc:
+            os.ftruncate(self._fd, self.end)
+            exc.filename = str(self.path)
+            raise
+        self.index[line.key, line.sample] = Done(self.end, line.outcome == "error", line.digest)
+        self.end += len(data)
+
+    def read(self, key: str, sample: int) -> DoneLine:
+        """The line of a task that is done.
+
+        Raises:
+            StoreError: it cannot be read.
+            OSError: the file cannot be read.
+        """
+        with open(self.path, "rb") as file:
+            file.seek(self.index[key, sample].offset)
+            return _decoded(file.readline(), str(self.path))
+
+    def close(self) -> None:
+        """The second time it does nothing."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)

@@ -1,0 +1,124 @@
+"""The traces of a result, in the store's files: read when they are asked for, and not kept."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, final, overload
+
+from ..._trace.found_lines import lines_between
+from ..._trace.reader import TraceReader
+from ..._trace.trace import Trace
+from ...errors import DialectError
+from .lines import TracePlace
+
+__all__ = ["StoredTraces", "read_places"]
+
+_HEAD = 400
+"""Bytes of a line in which the ids of its rollout and its run are."""
+
+_CHUNK = 1024 * 1024
+
+
+@final
+class StoredTraces(Sequence[Trace]):
+    """Traces that lie in a store. Made by a store only.
+
+    Each access reads them anew: ten thousand results cost no more than where their traces are. Who needs one twice
+    keeps it. Whatever reads may raise `OSError`: its file is gone, or cannot be read. A trace that is damaged says so
+    in its `gaps`.
+    """
+
+    def __init__(self, folder: Path, places: tuple[TracePlace, ...]) -> None:
+        self._folder = folder
+        self.places: tuple[TracePlace, ...] = places
+        """Where they are, in their order."""
+
+    def __repr__(self) -> str:
+        return f"<StoredTraces: {len(self.places)} in {os.fspath(self._folder)}>"
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Trace]:
+        return iter(read_places(self._folder, self.places))
+
+    @overload
+    def __getitem__(self, which: int) -> Trace: ...
+    @overload
+    def __getitem__(self, which: slice) -> Sequence[Trace]: ...
+    def __getitem__(self, which: int | slice) -> Trace | Sequence[Trace]:
+        if isinstance(which, slice):
+            return StoredTraces(self._folder, self.places[which])
+        self.places[which]
+        return read_places(self._folder, self.places)[which]  # all: a child is found with its parent
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, StoredTraces):
+            return (self._folder, self.places) == (other._folder, other.places)
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self._folder, self.places))
+
+
+def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
+    """The traces at these places; a child is among its parent's children.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    found: dict[tuple[str, str], Trace] = {}
+    for file in dict.fromkeys(place.file for place in places):
+        mine = [place for place in places if place.file == file]
+        found |= _read_file(folder / file, mine)
+    return [found.get((place.rollout, place.run)) or Trace(place.rollout, run=place.run) for place in places]
+
+
+def _read_file(path: Path, places: list[TracePlace]) -> dict[tuple[str, str], Trace]:
+    with open(path, "rb") as file:
+        damages: list[DialectError] = []
+        traces = _read(file, path, places, 0, damages.append)
+        if damages or any(
+            trace.gaps for trace in traces
+        ):  # told with their lines, which takes a look at all before
+            traces = _read(file, path, places, _lines_before(file, places), _warn)
+    return {(trace.rollout, trace.run): trace for trace in traces}
+
+
+def _read(
+    file: BinaryIO,
+    path: Path,
+    places: list[TracePlace],
+    before: int,
+    on_damage: Callable[[DialectError], object],
+) -> list[Trace]:
+    """The traces; `before`: how many lines stand before the first one of them."""
+    runs = [f'"run":"{place.run}"'.encode() for place in places]
+    reader = TraceReader(path, on_damage)
+    at, end = min(place.begin for place in places), max(place.end for place in places)
+    file.seek(at)
+    for number, data in enumerate(file, before + 1):
+        if at >= end:
+            break
+        head = data[:_HEAD]
+        if any(run in head for run in runs):
+            for piece in lines_between(data):
+                reader.add(piece, number)
+        at += len(data)
+    return reader.end()
+
+
+def _lines_before(file: BinaryIO, places: list[TracePlace]) -> int:
+    file.seek(0)
+    count, left = 0, min(place.begin for place in places)
+    while left and (data := file.read(min(left, _CHUNK))):
+        count += data.count(b"\n")
+        left -= len(data)
+    return count
+
+
+def _warn(damage: DialectError) -> None:
+    warnings.warn(str(damage), stacklevel=6)

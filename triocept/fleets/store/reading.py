@@ -1,0 +1,68 @@
+"""What is in a store, for whoever reads it: with its driver, beside it, or after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ..._canonical.content import Json
+from ...errors import RemoteError
+from ..outcomes import Error, Outcome, Result, Stopped, Value
+from .layout import DONE, TRACES, read_run
+from .lines import DoneLine, index_of, lines_of
+from .places import StoredTraces
+
+__all__ = ["read_results", "result_of", "results_in"]
+
+
+def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Json]]:
+    """What is done in a store, in the order in which it was done: while its driver is at work, or afterwards.
+
+    Each task (and each sample of its group) comes once, with what it ended with last. `task` and a `Value` are the JSON
+    that they were kept as, `task` None where it is none; an error is a `RemoteError` of its class's name. `traces` are
+    read from the store when they are asked for. In memory are some hundred bytes for each result, and no trace.
+
+    Raises:
+        StoreError: it is no store; a newer triocept has written it; a line is damaged: the text names it.
+        OSError: it cannot be read. Both of them at once, but for a line that is damaged meanwhile.
+    """
+    path = Path(os.path.abspath(directory))
+    read_run(path)
+    return results_in(path)
+
+
+def results_in(directory: Path) -> Iterator[Result[Json, Json]]:
+    """The results in a store."""
+    path = directory / DONE
+    index, end = index_of(path)
+    return (result_of(directory, line) for line in lines_of(path, index, end))
+
+
+def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
+    """What a line says."""
+    return Result(
+        task=_json(line.task),
+        key=line.key,
+        number=line.number,
+        group=line.group,
+        sample=line.sample,
+        attempt=line.attempt,
+        worker=line.worker,
+        outcome=_outcome(line),
+        scores=line.scores,
+        traces=StoredTraces(directory / TRACES, line.traces),
+    )
+
+
+def _outcome(line: DoneLine) -> Outcome[Json]:
+    if line.error is None:
+        return Stopped() if line.outcome == "stopped" else Value(_json(line.value))
+    return Error(RemoteError(line.error.message, type=line.error.type), line.error.traceback)
+
+
+def _json(raw: msgspec.Raw | msgspec.UnsetType) -> Json:
+    value: Json = None if raw is msgspec.UNSET else msgspec.json.decode(raw)
+    return value

@@ -1,0 +1,152 @@
+"""The worker's side: all that becomes of a call's rollouts goes into the file of its process.
+
+Whatever endpoint they are opened on, and whatever recorder that has: see `collecting`, two floors down. What fails here
+is kept, whatever the function makes of it: what is not recorded is not done.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from secrets import token_hex
+from typing import ParamSpec, final
+
+import msgspec
+import trio
+
+from ..._canonical.content import Json
+from ..._trace.entries import Entry
+from ..._trace.jsonl import JSONLRecorder, place_of
+from ..._trace.service import ServiceCall
+from ..._trace.trace import Trace
+from ..._trace.turn import Turn
+from ...errors import StoreError
+from .layout import TRACES, read_run, sync_directory
+from .lines import TracePlace
+
+__all__ = ["CallRecorder", "Kept", "RecordTo", "Recorders"]
+
+P = ParamSpec("P")
+
+
+class RecordTo(msgspec.Struct, frozen=True):
+    """Where a call's rollouts are to be recorded, and as whose."""
+
+    directory: str
+    """Of the store, absolute: the same disk for all workers."""
+    run: str
+    """That of the store."""
+    worker: str
+    """The name of the worker."""
+    task: dict[str, Json]
+    """Which task: it goes into the metadata of its rollouts, as `fleet`."""
+    fsync: bool
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What a worker has recorded of a call."""
+
+    traces: tuple[TracePlace, ...] = ()
+    value: bytes = b""
+    """What the function returned, as JSON."""
+    problem: str | None = None
+    """Why not all of it is recorded."""
+
+
+@final
+class Recorders:
+    """Those of a worker process: one for each store."""
+
+    def __init__(self) -> None:
+        self._recorders: dict[tuple[str, str], JSONLRecorder] = {}
+
+    def of(self, to: RecordTo) -> CallRecorder:
+        """One for a call.
+
+        Raises:
+            StoreError: the store is not there: a worker on another machine, without the disk.
+            OSError: likewise.
+        """
+        key = (to.directory, to.run)
+        if (recorder := self._recorders.get(key)) is None:
+            directory = Path(to.directory)
+            if read_run(directory).run != to.run:
+                raise StoreError("it is another store than the driver has there", path=to.directory)
+            recorder = self._recorders[key] = JSONLRecorder(directory / TRACES / _file_name(to.worker))
+        return CallRecorder(recorder, fsync=to.fsync)
+
+
+def _file_name(worker: str) -> str:
+    """One that no other process has, on whatever machine, and none before."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", worker.partition(" (")[0]).strip("-")[:60] or "worker"
+    return f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"
+
+
+@final
+class CallRecorder:
+    """The recorder of the worker's process, for the rollouts of one call."""
+
+    def __init__(self, recorder: JSONLRecorder, *, fsync: bool) -> None:
+        self._recorder = recorder
+        self._fsync = fsync
+        self.problem: str | None = None
+        """Why not all was recorded."""
+
+    async def aopen(self) -> None:
+        await self._do(self._recorder.aopen)
+
+    async def record_entry(self, entry: Entry) -> None:
+        await self._do(self._recorder.record_entry, entry)
+
+    async def record(self, turn: Turn) -> None:
+        await self._do(self._recorder.record, turn)
+
+    async def record_service(self, call: ServiceCall) -> None:
+        await self._do(self._recorder.record_service, call)
+
+    async def seal(self, trace: Trace) -> None:
+        await self._do(self._recorder.seal, trace)
+
+    async def aclose(self) -> None:
+        """It is its process's."""
+
+    async def _do(self, step: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await step(*args, **kwargs)
+        except OSError as exc:
+            self.problem = self.problem or str(exc)
+            raise
+
+    async def keep(self, traces: Iterable[Trace], value: bytes) -> Kept:
+        """What is recorded of the call, whose function has ended; on the disk, if that was asked for."""
+        places = tuple([place for trace in traces if (place := self._place(trace)) is not None])
+        if self._fsync and places:
+            try:
+                await trio.to_thread.run_sync(_sync, self._recorder.path)
+            except OSError as exc:
+                self.problem = self.problem or str(exc)
+        return Kept(places, value, self.problem)
+
+    def _place(self, trace: Trace) -> TracePlace | None:
+        place = place_of(trace, self._recorder)
+        if place is None:
+            return None
+        return TracePlace(
+            rollout=trace.rollout,
+            run=trace.run,
+            file=self._recorder.path.name,
+            begin=place.begin,
+            end=place.end,
+            digest=place.digest,
+        )
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_directory(path.parent)  # its name, too

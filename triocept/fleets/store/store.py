@@ -1,0 +1,311 @@
+"""The driver's side of a store: who has it, what is done, and what is done now."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast, final
+
+import msgspec
+import trio
+
+from ..._canonical.content import Json
+from ..._canonical.given import fit_metadata
+from ..._checks import check_bool, check_type
+from ..._contexts import shown_context
+from ..._unicode import mended_text
+from ...errors import RemoteError, StoreError
+from ..outcomes import Error, Result, Stopped, Value
+from .keys import Key, TaskKey, key_of
+from .layout import (
+    DONE,
+    TRACES,
+    Lock,
+    differing,
+    is_store,
+    make,
+    new_run,
+    probe,
+    read_run,
+    write_run,
+)
+from .lines import DoneFile, DoneLine, ErrorLine, OutcomeWord
+from .places import StoredTraces
+from .reading import result_of, results_in
+from .recording import Kept, RecordTo
+
+__all__ = ["MapStore", "Store", "TaskStore", "map_store", "open_store"]
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+@shown_context
+async def open_store(
+    directory: str | os.PathLike[str],
+    *,
+    settings: Mapping[str, Json] | None = None,
+    retry_errors: bool = False,
+    fsync: bool = False,
+) -> AsyncIterator[Store]:
+    """What a fleet has done, kept on disk: `async with open_store("runs/today") as store`.
+
+    It is given to a map: `fleet.map(solve, tasks, store=store)`. The same line begins a run and resumes it. The map
+    runs the tasks that have no outcome in the store yet, and every rollout that they open is recorded in there,
+    whatever recorder its endpoint has.
+
+    Args:
+        directory: of this run alone; it is made if it is not there, with those above it. Where workers run on several
+            machines, on a disk that they share, under the same path.
+        settings: what makes this run another one than others: the model, the prompt's version. Kept in the store; who
+            comes with others is refused.
+        retry_errors: whether tasks whose outcome is an error run again. What they end with then counts.
+        fsync: whether a result is forced to the disk before anybody gets it, with its traces. Without it, it outlives
+            the program's SIGKILL, and a power cut may cost the last ones: `triocept check` says so.
+
+    Raises:
+        StoreError: it is no store, or not of these settings; a newer triocept has written it; another driver has it; a
+            line of it is damaged. The text names the place.
+        OSError: it cannot be read or written, or its disk is full.
+
+    Closing: gives it to whoever comes next. It must be open for as long as a map runs with it.
+    """
+    check_type("directory", directory, (str, os.PathLike), "a path")
+    check_bool("retry_errors", retry_errors)
+    check_bool("fsync", fsync)
+    await trio.lowlevel.checkpoint()
+    store = _Core(Path(directory), fit_metadata(settings, "settings"), retry_errors=retry_errors, fsync=fsync)
+    try:
+        yield Store(store)
+    finally:
+        store.close()
+
+
+@final
+class Store:
+    """A store that this driver has. Made by `open_store` only. `len` of it: how many results are in it."""
+
+    def __init__(self, core: _Core) -> None:
+        self._core = core
+        self.directory: Path = core.directory
+
+    def __repr__(self) -> str:
+        return f"<Store {os.fspath(self.directory)!r}: {len(self)} results>"
+
+    def __len__(self) -> int:
+        return len(self._core.done.index)
+
+    @property
+    def settings(self) -> Mapping[str, Json]:
+        """Those of its run."""
+        return MappingProxyType(self._core.run.settings)
+
+    def results(self) -> Iterator[Result[Json, Json]]:
+        """What is done, also by earlier drivers, in the order in which it was done; as `read_results`."""
+        return results_in(self.directory)
+
+
+@final
+class MapStore:
+    """What one map asks of its store. Made by `map_store` only."""
+
+    def __init__(self, core: _Core, own_key: TaskKey | None) -> None:
+        self._core = core
+        self._own_key = own_key
+        self._numbers: dict[str, int] = {}
+        """By key: the places of the tasks that came."""
+
+    def open(self) -> None:
+        """The map begins.
+
+        Raises:
+            StoreError: another one runs with the store, or it was closed.
+        """
+        self._core.begin()
+
+    def task(self, number: int, task: object) -> TaskStore:
+        """What the store has of a task.
+
+        Raises:
+            TypeError: it has no key.
+            StoreError: another task of the map has its key.
+        """
+        key = key_of(task, f"task {number}", self._own_key)
+        if (first := self._numbers.setdefault(key.key, number)) != number:
+            raise StoreError(
+                f"{key.place} has the same key as task {first}: {key.key!r}; a task is known by its key"
+            )
+        return TaskStore(self._core, key)
+
+    def close(self) -> None:
+        """The map has ended."""
+        self._core.at_work = False
+
+
+@final
+class TaskStore:
+    """What a store has of a task. Made by `MapStore` only."""
+
+    def __init__(self, core: _Core, key: Key) -> None:
+        self._core = core
+        self._key = key
+
+    def is_done(self, sample: int) -> bool:
+        """Whether it has its outcome, and is not to be run again.
+
+        Raises:
+            StoreError: what has its outcome under this key is another task.
+        """
+        key = self._key
+        known = self._core.done.index.get((key.key, sample))
+        if known is not None and None not in (known.digest, key.digest) and known.digest != key.digest:
+            raise StoreError(
+                f"{key.place} is another one than the task {key.key!r} whose result is there: it was changed; give it "
+                "another id, or the map a `key=`, which alone then counts",
+                path=str(self._core.directory),
+            )
+        return known is not None and not (known.is_error and self._core.retry_errors)
+
+    def stored(self, task: T, sample: int) -> Result[T, Any]:
+        """What it has ended with, as the store has it: of JSON, an error by its class's name.
+
+        Raises:
+            StoreError, OSError: it cannot be read.
+        """
+        result = result_of(self._core.directory, self._core.done.read(self._key.key, sample))
+        return cast(Result[T, Any], msgspec.structs.replace(result, task=task))
+
+    def record_to(self, sample: int, attempt: int, worker: str) -> RecordTo:
+        """What the worker has to know."""
+        core = self._core
+        task: dict[str, Json] = {"task": self._key.key, "sample": sample, "attempt": attempt}
+        return RecordTo(str(core.directory), core.run.run, worker, task, core.fsync)
+
+    def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
+        """Keep a result: from now on it is done. As it is to be given to whoever reads the map.
+
+        Args:
+            kept: what its worker has recorded; None: no worker has run it to an end. It runs again next time then,
+                unless its group was stopped.
+
+        Raises:
+            StoreError: its worker could not record all of it.
+            OSError: nor could this one.
+        """
+        if kept is None and not isinstance(result.outcome, Stopped):
+            return msgspec.structs.replace(result, key=self._key.key)
+        kept = kept or Kept()
+        if kept.problem is not None:
+            raise StoreError(f"{result.worker} could not record {self._key.place}: {kept.problem}")
+        self._core.done.append(_line(result, self._key, kept))
+        traces = StoredTraces(self._core.directory / TRACES, kept.traces)
+        return msgspec.structs.replace(result, key=self._key.key, traces=traces)
+
+
+def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: object) -> MapStore:
+    """The store, for one map.
+
+    Raises:
+        TypeError: a task has no key; of tasks that can be looked at more than once.
+        StoreError: likewise, two have one; or the store holds the results of another function, or was closed.
+        OSError: it cannot be written.
+    """
+    core: _Core = store._core
+    core.check_open()
+    if isinstance(tasks, Collection):
+        first_look = MapStore(core, own_key)
+        for number, task in enumerate(tasks):
+            first_look.task(number, task).is_done(0)
+    core.hold(function)
+    return MapStore(core, own_key)
+
+
+class _Core:
+    """What a store is about.
+
+    Args:
+        directory, settings, retry_errors, fsync: as of `open_store`.
+    """
+
+    def __init__(
+        self, directory: Path, settings: dict[str, Json], *, retry_errors: bool, fsync: bool
+    ) -> None:
+        self.directory = directory = directory.absolute()
+        self.retry_errors = retry_errors
+        self.fsync = fsync
+        self.at_work = False
+        make(directory)
+        self._lock: Lock | None = Lock(directory)
+        try:
+            if not is_store(directory):
+                write_run(directory, new_run(settings))
+            self.run = read_run(directory)
+            if how := differing(self.run.settings, settings):
+                raise StoreError(f"it is of another run: {how}", path=str(directory))
+            probe(directory)
+            self.done = DoneFile(directory / DONE, fsync=fsync)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def check_open(self) -> None:
+        if self._lock is None:
+            raise StoreError("it is closed: its block has been left", path=str(self.directory))
+
+    def hold(self, function: str) -> None:
+        """Be the store of a function's results."""
+        if self.run.function is None:
+            self.run = msgspec.structs.replace(self.run, function=function)
+            write_run(self.directory, self.run)
+        if self.run.function != function:
+            raise StoreError(
+                f"it is of another run: it holds results of {self.run.function!r}, and this is {function!r}",
+                path=str(self.directory),
+            )
+
+    def begin(self) -> None:
+        """A map begins."""
+        self.check_open()
+        if self.at_work:
+            raise StoreError("a map runs with it already; another one has another", path=str(self.directory))
+        self.at_work = True
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self.done.close()
+            self._lock.release()
+        self._lock = None
+
+
+def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
+    outcome = result.outcome
+    return DoneLine(
+        key=key.key,
+        sample=result.sample,
+        group=result.group,
+        digest=key.digest,
+        outcome=_WORDS[type(outcome)],
+        value=msgspec.Raw(kept.value) if isinstance(outcome, Value) else msgspec.UNSET,
+        error=_error(outcome) if isinstance(outcome, Error) else None,
+        number=result.number,
+        attempt=result.attempt,
+        worker=result.worker,
+        at=time.time(),
+        scores=result.scores,
+        traces=kept.traces,
+        task=msgspec.UNSET if key.data is None else msgspec.Raw(key.data),
+    )
+
+
+_WORDS: dict[type, OutcomeWord] = {Value: "value", Error: "error", Stopped: "stopped"}
+
+
+def _error(outcome: Error) -> ErrorLine:
+    error, kind = outcome.error, type(outcome.error)
+    name, message = f"{kind.__module__}.{kind.__qualname__}", str(error)
+    if isinstance(error, RemoteError):
+        name, message = error.type, message.removeprefix(f"{error.type}: ")
+    return ErrorLine(type=name, message=mended_text(message), traceback=mended_text(outcome.traceback))
