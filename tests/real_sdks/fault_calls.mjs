@@ -7,7 +7,6 @@ import OpenAI from "openai";
 
 const ASKED = [{ role: "user", content: "What does the fox do?" }];
 const AT_ONCE = 24;
-const WAITED = 8; // times its timeout: after that nobody believes in an end
 
 const told = (text, reason, args = []) => ({ text: text ?? "", reason: reason ?? null, arguments: args });
 const odd = (found) => ({ type: found === null || found === undefined ? String(found) : found.constructor?.name ?? typeof found });
@@ -64,14 +63,15 @@ const OWN = { openai: OpenAI.OpenAIError, anthropic: Anthropic.AnthropicError, g
 async function run(job) {
   const own = OWN[job.call.split(" ")[0]];
   let timer;
-  const waited = new Promise((resolve) => { timer = setTimeout(() => resolve({ waits: true }), WAITED * job.timeout * 1000); });
+  const waited = new Promise((resolve) => { timer = setTimeout(() => resolve({ waits: true }), job.gives_up * 1000); });
   const called = CALLS[job.call](job).catch((error) => ({ raised: error?.constructor?.name ?? String(error), own: error instanceof own }));
   console.log(JSON.stringify({ job: job.job, ...(await Promise.race([called, waited])) }));
   clearTimeout(timer);
 }
 
 const version = (name) => JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url))).version;
-console.log(JSON.stringify({ versions: { openai: version("openai"), anthropic: version("@anthropic-ai/sdk"), google: version("@google/genai") } }));
+const versions = { openai: version("openai"), anthropic: version("@anthropic-ai/sdk"), google: version("@google/genai") };
+console.log(JSON.stringify({ versions, runtime: `Node ${process.versions.node.split(".").slice(0, 2).join(".")}` }));
 process.on("unhandledRejection", () => {}); // of a stream that nobody waits for any more
 const jobs = JSON.parse(readFileSync(0));
 await Promise.all(Array.from({ length: AT_ONCE }, async () => { while (jobs.length) await run(jobs.shift()); }));

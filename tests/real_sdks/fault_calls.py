@@ -126,6 +126,7 @@ if __name__ == "__main__":
         "anthropic": anthropic.__version__,
         "google": genai.version.__version__,
     }
-    print(json.dumps({"versions": versions}), flush=True)
+    runtime = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    print(json.dumps({"versions": versions, "runtime": runtime}), flush=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(run, json.load(sys.stdin)))

@@ -28,10 +28,12 @@ __all__ = [
     "Column",
     "Table",
     "ask_all",
+    "changed",
     "differing",
     "name_of",
     "parse",
     "render",
+    "same_columns",
 ]
 
 HERE = Path(__file__).parent
@@ -86,6 +88,8 @@ TIMEOUT = 1.5
 """Seconds that an SDK is told to wait for something that does not come."""
 PATIENCE = 30.0
 """The same where something comes: so much that a busy machine makes no difference."""
+GIVES_UP = {TIMEOUT: 12.0, PATIENCE: 100.0}
+"""After how many seconds nobody believes in an end any more, by what the SDK was told: it may try three times."""
 WAIT = 240
 """Seconds for all jobs of one program."""
 
@@ -106,6 +110,8 @@ class Table(NamedTuple):
     versions: Mapping[Column, str]
     cells: Mapping[tuple[str, str, Column], str]
     """By the form of the call, the name of the fault, and the SDK."""
+    runtimes: Mapping[str, str]
+    """By language, what ran them: `Node 20.20`."""
 
 
 def name_of(fault: Fault) -> str:
@@ -119,17 +125,19 @@ async def ask_all(programs: Mapping[str, Sequence[str | Path]]) -> Table:
     """Ask these SDKs, by language the command of the program that has them."""
     versions: dict[Column, str] = {}
     cells: dict[tuple[str, str, Column], str] = {}
+    runtimes: dict[str, str] = {}
     async with serve_endpoint() as endpoint:
         for language, command in programs.items():
-            found, told = await _ask(endpoint, language, command)
-            versions |= {Column(language, sdk): version for sdk, version in found.items()}
+            head, told = await _ask(endpoint, language, command)
+            versions |= {Column(language, sdk): version for sdk, version in head["versions"].items()}
+            runtimes[language] = head["runtime"]
             cells |= told
-    return Table(versions, cells)
+    return Table(versions, cells, runtimes)
 
 
 async def _ask(
     endpoint: Endpoint, language: str, command: Sequence[str | Path]
-) -> tuple[dict[str, str], dict[tuple[str, str, Column], str]]:
+) -> tuple[dict[str, Any], dict[tuple[str, str, Column], str]]:
     jobs: list[dict[str, Any]] = []
     rollouts: list[tuple[str, Fault, Column, Rollout]] = []
     async with trio.open_nursery() as nursery:
@@ -140,21 +148,31 @@ async def _ask(
                     number = len(jobs)
                     url = rollout.base_url(dialect)
                     timeout = TIMEOUT if fault.name in ("stall", "stalled_head") else PATIENCE
-                    call = {"call": f"{sdk} {form}", "url": url, "key": rollout.api_key, "timeout": timeout}
-                    jobs.append({"job": number, **call})
+                    call = {"call": f"{sdk} {form}", "url": url, "key": rollout.api_key}
+                    jobs.append({"job": number, **call, "timeout": timeout, "gives_up": GIVES_UP[timeout]})
                     rollouts.append((form, fault, Column(language, sdk), rollout))
-        run = partial(
-            subprocess.run, [str(part) for part in command], input=json.dumps(jobs), text=True, timeout=WAIT
-        )
-        done = await trio.to_thread.run_sync(partial(run, capture_output=True, check=True))
+        printed = await trio.to_thread.run_sync(_run, command, jobs)
         nursery.cancel_scope.cancel()
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    outcomes = {line["job"]: line for line in lines[1:]}
+    head, *lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    outcomes = {line["job"]: line for line in lines}
+    missing = [(form, name_of(fault), column.sdk) for form, fault, column, _ in rollouts]
+    missing = [each for number, each in enumerate(missing) if number not in outcomes]
+    assert not missing, f"{language}: nothing came of {missing} in {WAIT} seconds"
     cells = {
         (form, name_of(fault), column): _cell(outcomes[number], rollout, fault)
         for number, (form, fault, column, rollout) in enumerate(rollouts)
     }
-    return lines[0]["versions"], cells
+    return head, cells
+
+
+def _run(command: Sequence[str | Path], jobs: Sequence[Mapping[str, Any]]) -> str:
+    """What a program prints of its jobs, as far as it gets."""
+    run = partial(subprocess.run, stdout=subprocess.PIPE, check=True, timeout=WAIT)
+    try:
+        printed: bytes = run([str(part) for part in command], input=json.dumps(jobs).encode()).stdout
+    except subprocess.TimeoutExpired as exc:
+        printed = exc.stdout or b""
+    return printed.decode()
 
 
 async def _held(endpoint: Endpoint, fault: Fault, *, task_status: trio.TaskStatus[Rollout]) -> None:
@@ -204,9 +222,35 @@ def _is_cut(arguments: str) -> bool:
     return not isinstance(found, dict) or "limit" not in found
 
 
+def same_columns(table: Table, page: Table) -> list[Column]:
+    """The SDKs that were asked in the very versions that the page is of; with another one, any cell may be another."""
+    return [
+        column
+        for column in table.versions
+        if table.versions[column] == page.versions[column]
+        and table.runtimes[column.language] == page.runtimes[column.language]
+    ]
+
+
 def differing(table: Table, page: Table) -> dict[tuple[str, str, Column], tuple[str, str]]:
-    """What was found, and what the page says, where they are not the same."""
-    return {key: (cell, page.cells[key]) for key, cell in table.cells.items() if page.cells[key] != cell}
+    """What was found, and what the page says, where they are not the same, of the SDKs that are."""
+    columns = same_columns(table, page)
+    return {
+        key: (cell, page.cells[key])
+        for key, cell in table.cells.items()
+        if key[2] in columns and page.cells[key] != cell
+    }
+
+
+def changed(table: Table, page: Table) -> list[str]:
+    """The SDKs that are no more those of the page, in words."""
+    same = same_columns(table, page)
+    return [
+        f"{_head(column)} {table.versions[column]} on {table.runtimes[column.language]} "
+        f"(the page: {page.versions[column]} on {page.runtimes[column.language]})"
+        for column in table.versions
+        if column not in same
+    ]
 
 
 # The page
@@ -214,13 +258,14 @@ def differing(table: Table, page: Table) -> dict[tuple[str, str, Column], tuple[
 _ABOVE = """\
 # What SDKs make of faults
 
-<!-- Written by `python -m tests.real_sdks.fault_table`, which asks them; `nox -s sdks` sees whether it is still so. -->
+<!-- Written by `python -m tests.real_sdks.fault_table`, which asks them; `nox -s sdks` sees whether it is still so, of
+those that it finds in these versions. -->
 
 What the official SDKs make of each {class}`~triocept.handlers.Fault` ([](../how-to/faults.md)), with their own
 settings but for a timeout, of 1.5 seconds where something stalls. Before the colon stands how many calls the
 SDK made of one call of its application; behind it, what it raised or returned. **Bold is what passes for
 success**: nothing was raised, and it is not the answer. A † is an error that is none of the SDK's own: `except
-openai.OpenAIError` does not catch it. What waits on has not ended after 12 seconds.
+openai.OpenAIError` does not catch it. What waits on has not ended after 12 seconds, or 100 where nothing stalls.
 
 """
 _SHORT = "## What passes for success"
@@ -243,7 +288,8 @@ def _head(column: Column) -> str:
 def render(table: Table) -> str:
     """The page of a table."""
     versions = [f"{_head(column)} {version}" for column, version in table.versions.items()]
-    parts = [_ABOVE, f"Asked: {', '.join(versions)}.\n"]
+    runtimes = [table.runtimes[language] for language in LANGUAGES]
+    parts = [_ABOVE, f"Asked: {', '.join(versions)}.\n\nOn: {', '.join(runtimes)}.\n"]
     for form in FORMS:
         parts.append(f"\n## {_FORMS[form]}\n\n{_READ[form]}\n\n")
         parts.append(_row(["fault", *map(_head, COLUMNS)]))
@@ -272,7 +318,9 @@ def _row(cells: Iterable[str]) -> str:
 def parse(page: str) -> Table:
     """The table on a page."""
     asked = re.search(r"^Asked: (.*)\.$", page, re.MULTILINE)
+    ran = re.search(r"^On: (.*)\.$", page, re.MULTILINE)
     assert asked is not None
+    assert ran is not None
     by_head = {_head(column): column for column in COLUMNS}
     pairs = [each.rpartition(" ") for each in asked[1].split(", ")]
     versions = {by_head[head]: version for head, _, version in pairs}
@@ -283,7 +331,7 @@ def parse(page: str) -> Table:
             name, *said = [cell.strip() for cell in line.strip("| ").split(" | ")]
             for column, cell in zip(COLUMNS, said, strict=True):
                 cells[form, name.strip("`"), column] = cell
-    return Table(versions, cells)
+    return Table(versions, cells, dict(zip(LANGUAGES, ran[1].split(", "), strict=True)))
 
 
 def main() -> None:

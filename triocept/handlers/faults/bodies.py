@@ -144,12 +144,16 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def not_gzip(cls, answer: Answerable = DEFAULT) -> Self:
-        """The right answer, of which the head says that it is compressed. It is not."""
+        """The right answer, of which the head says that it is compressed. It is not.
+
+        Head and body come in one piece. Where the body comes by itself, with its end, Node's fetch (20.20) waits for
+        ever: what a client makes of it would be chance.
+        """
         given = response_of(answer)
 
         async def claim(exchange: Exchange) -> None:
             telling = Telling(exchange, given)
-            body = telling.whole_stream() if telling.streamed else [telling.document()]
+            body = b"".join(telling.whole_stream()) if telling.streamed else telling.document()
             headers = telling.stream_headers if telling.streamed else telling.document_headers
             await send(exchange, 200, headers | {"content-encoding": "gzip"}, body, said=telling.response)
 
