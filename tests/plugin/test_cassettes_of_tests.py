@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import Run, sections
+from tests.plugin.conftest import PLUGIN, Run, sections
 from triocept.testing import SyncExchange, SyncRollout, be_the_model
 
 pytestmark = pytest.mark.usefixtures("upstream")
@@ -174,6 +175,128 @@ class TestIt:
         "cassettes/test_it/TestIt.TestInner.test_it[a-b-c].yaml",
         "cassettes/test_it/TestIt.TestInner.test_it[x].yaml",
     ]
+
+
+def test_names_that_are_too_long_for_a_file_are_cut_and_stay_different(run: Run) -> None:
+    name = f"test_{'ü' * 200}"
+    result = run(
+        f"""
+@pytest.mark.triocept(cassette=True)
+class TestIt:
+    def {name}_1(self):
+        assert ask("one") == "you said one"
+
+    def {name}_2(self):
+        assert ask("two") == "you said two"
+""",
+        ONCE,
+    )
+    result.assert_outcomes(passed=2)
+    names = [path.name.encode() for path in Path("cassettes", "test_it").iterdir()]
+    assert len(names) == 2
+    assert all(len(each) < 220 for each in names)
+
+
+SHARED = """
+@pytest.mark.triocept(cassette="shared")
+@pytest.mark.parametrize("text", ["a", "b", "c", "d"])
+def test_it(text):
+    assert ask(text) == f"you said {text}"
+    assert ask("the same") == "you said the same"
+"""
+
+
+@pytest.mark.parametrize("mode", [NEW, REWRITE])
+def test_tests_that_share_a_cassette_record_it_together(run: Run, mode: str) -> None:
+    run(MARKED.replace("True", "'shared'"), NEW).assert_outcomes(passed=1)
+    run(SHARED, mode).assert_outcomes(passed=4)
+    text = Path("cassettes", "shared.yaml").read_text()
+    assert text.count("- call:") == (6 if mode == NEW else 5)
+    run(SHARED).assert_outcomes(passed=4)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("mode", [NEW, REWRITE])
+def test_tests_that_share_a_cassette_record_it_together_in_several_processes(
+    run: Run, pytester: pytest.Pytester, mode: str
+) -> None:
+    run(MARKED.replace("True", "'shared'"), NEW).assert_outcomes(passed=1)
+    run(SHARED, "--collect-only")
+    result = pytester.runpytest_subprocess(*PLUGIN, "-n", "2", "-p", "xdist", mode, timeout=120)
+    result.assert_outcomes(passed=4)
+    text = Path("cassettes", "shared.yaml").read_text()
+    assert text.count("- call:") == (6 if mode == NEW else 5)
+    run(SHARED).assert_outcomes(passed=4)
+
+
+def test_a_test_whose_end_fails_writes_nothing(run: Run) -> None:
+    result = run(
+        """
+@pytest.fixture
+def application(triocept_model):
+    yield
+    assert ask("bye") == "something else"
+
+@pytest.mark.triocept(cassette=True)
+def test_it(application):
+    assert ask("hi") == "you said hi"
+""",
+        ONCE,
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    assert not CASSETTE.exists()
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="this pytest has no subtests of its own")
+def test_a_test_of_which_a_part_failed_writes_nothing(run: Run) -> None:
+    result = run(
+        """
+@pytest.mark.triocept(cassette=True)
+def test_it(subtests):
+    with subtests.test("a part"):
+        assert ask("hi") == "something else"
+    assert ask("more") == "you said more"
+""",
+        ONCE,
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert not CASSETTE.exists()
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_the_model_is_asked(
+    run: Run, upstream: SyncRollout
+) -> None:
+    Path("file").touch()
+    result = run(MARKED, ONCE, "-o", "triocept_cassettes=file")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*test_it.py::test_it: its cassette: *Not a directory: *file'"])
+    assert upstream.calls == []
+
+
+def test_a_disk_that_is_full_is_an_error_that_names_the_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = run(MARKED, ONCE)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*::test_it: its cassette cannot be written: *No space*test_it.yaml'"])
+    assert list(CASSETTE.parent.iterdir()) == []
+
+
+def test_a_cassette_that_was_to_be_recorded_anew_and_was_asked_nothing_stays_and_fails_its_test(
+    run: Run,
+) -> None:
+    run(MARKED, ONCE)
+    before = CASSETTE.read_bytes()
+    result = run(MARKED.replace('ask("hi")', '"you said hi"'), REWRITE)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*nothing was asked, and *test_it.yaml was to be recorded anew; no call came*"]
+    )
+    assert CASSETTE.read_bytes() == before
 
 
 def test_two_tests_of_one_file_are_named_and_neither_runs(run: Run, upstream: SyncRollout) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tests.asking import ask
 from tests.testing.recorded_agents import asking, asks, real_model, texts
@@ -22,9 +24,17 @@ from triocept import (
     Usage,
     serve_endpoint,
 )
-from triocept.errors import RecordingFailed, ReplayMiss
+from triocept.errors import DialectError, RecordingFailed, ReplayMiss
 from triocept.handlers import Fault
-from triocept.testing import Cassette, be_the_model, open_cassette, steady, use_cassette
+from triocept.testing import (
+    Cassette,
+    RecordMode,
+    be_the_model,
+    open_cassette,
+    open_memory_agent,
+    steady,
+    use_cassette,
+)
 from triocept.traces import Redaction
 
 TALKING = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
@@ -219,6 +229,80 @@ async def test_a_body_that_fails_or_is_cancelled_leaves_the_file_as_it_was(tmp_p
             scope.cancel()
             await trio.sleep_forever()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("record", ["once", "new"])
+async def test_two_that_add_to_one_file_at_once_lose_nothing_and_add_nothing_twice(
+    record: RecordMode, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.yaml"
+    if record == "new":
+        async with open_cassette(path, record="new", upstream=echo) as cassette:
+            await asking(cassette, asks("a"))
+    async with open_cassette(path, record=record, upstream=echo) as one:
+        async with open_cassette(path, record=record, upstream=echo) as other:
+            await asking(one, asks("a"), asks("b"), asks("c"), asks("c"))
+            await asking(other, asks("a"), asks("c"), asks("d"))
+    said = [call.request.messages[0].text for call in Cassette(path).calls]
+    assert sorted(said) == ["a", "b", "c", "c", "d"]
+    assert [call.number for call in Cassette(path).calls] == [1, 2, 3, 4, 5]
+
+
+async def test_several_may_record_one_file_anew(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=echo) as cassette:
+        await asking(cassette, asks("old"))
+    for keep, text in ((False, "a"), (True, "b"), (True, "a")):
+        cassette = Cassette(path, record="rewrite", upstream=echo)
+        await asking(cassette, asks(text))
+        assert cassette.write(keep=keep) == (text == "b" or not keep)
+    assert [call.request.messages[0].text for call in Cassette(path).calls] == ["a", "b"]
+
+
+async def test_what_somebody_has_written_meanwhile_and_is_no_cassette_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    with pytest.raises(DialectError, match=f"{path}:1: this is no cassette"):
+        async with open_cassette(path, record="once", upstream=echo) as cassette:
+            await asking(cassette, asks("a"))
+            path.write_text("mine\n...\n")
+    assert path.read_text() == "mine\n...\n"
+
+
+async def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="file"):
+        Cassette(tmp_path / "file" / "a" / "run.yaml", record="once", upstream=echo)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=re.escape(str(tmp_path))):
+        Cassette(tmp_path / "a" / "run.yaml", record="once", upstream=echo)
+    Cassette(tmp_path / "a" / "run.yaml")
+
+
+async def test_answers_that_were_given_back_are_given_in_their_order(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = tmp_path / "run.yaml"
+
+    async def slow(exchange: Exchange) -> None:
+        await trio.sleep(30)
+        await exchange.respond(f"{number}")
+
+    for number in (1, 2):
+        async with open_cassette(path, record="once" if number == 1 else "new", upstream=slow) as cassette:
+            async with open_memory_agent(cassette) as agent:
+                for _ in range(number):
+                    await agent.ask("hi")
+    async with open_cassette(path, timing="recorded") as cassette:
+        async with open_memory_agent(cassette) as agent:
+            for _ in range(2):  # both are asked, and then both hang up
+                with trio.move_on_after(10):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(agent.ask, "hi")
+                        nursery.start_soon(agent.ask, "hi")
+                await trio.testing.wait_all_tasks_blocked()
+            assert [(await agent.ask("hi")).text for _ in range(2)] == ["1", "2"]
 
 
 async def test_nothing_asked_makes_no_file(tmp_path: Path) -> None:

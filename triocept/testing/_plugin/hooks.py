@@ -41,6 +41,10 @@ class Hooks:
         options = options_of(item)
         more = request.getfixturevalue("triocept_cassette_options") if options.cassette else {}
         cassette = self._tapes.open(item, options, more)
+        if cassette is not None and isinstance(
+            options.cassette, str
+        ):  # several tests may record it, in any process
+            self._tapes.share(item.config, request.getfixturevalue("tmp_path_factory").getbasetemp())
         monkeypatch = request.getfixturevalue("monkeypatch")
         factory = ModelFactory(endpoint, options, cassette, item.nodeid, monkeypatch)
         item.stash[_MODELS] = factory
@@ -80,8 +84,9 @@ class Hooks:
                 models.check()  # what is wrong in it is told here, and not at the teardown once more
             if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
                 report.sections.append(("triocept", text))
-        if models is not None and report.when == "call":
-            models.passed = report.passed
+        if models is not None and report.when == "call":  # with subtests there are several
+            models.passed = report.passed and not models.failed
+            models.failed |= report.failed
         if models is not None and report.when == "teardown":
             del item.stash[
                 _MODELS
@@ -89,6 +94,15 @@ class Hooks:
         if report.failed and _is_too_wide(call.excinfo):
             report.sections.append(("triocept", _TOO_WIDE))
         return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """What was recorded is written when all has ended, and well."""
+        returned = yield
+        models = item.stash.get(_MODELS, None)
+        if models is not None and models.cassette is not None and models.passed:
+            self._tapes.write(item, models.cassette)
+        return returned
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(

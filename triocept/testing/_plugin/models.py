@@ -49,6 +49,8 @@ class ModelFactory:
         """That of the test; None: it has none."""
         self.passed = False
         """Whether pytest has said so."""
+        self.failed = False
+        """Whether it has said that of a part of the test."""
         self._options = options
         self._test = test
         self._monkeypatch = monkeypatch
@@ -154,7 +156,11 @@ class ModelFactory:
         return found
 
     def _left_in_cassette(self) -> Iterator[str]:
-        if self.cassette is None or not self._options.must_be_used or not (left := self.cassette.unused):
+        if self.cassette is None or not self._options.must_be_used:
+            return
+        if self.cassette.mode == "rewrite" and not self.cassette.recorded and self.cassette.path.exists():
+            yield f"nothing was asked, and {self.cassette.path} was to be recorded anew; {NO_CALL}"
+        if not (left := self.cassette.unused):
             return
         hint = f"; {NO_CALL}" if not any(model.calls for model in self._models) else ""
         yield "\n".join(
@@ -170,11 +176,10 @@ class ModelFactory:
         return any(problem is fault for model in self._models for fault in model.faults)
 
     def close(self) -> None:
-        """Close all models, and write what was recorded if the test has passed.
+        """Close all models.
 
         Raises:
             BaseException: what has gone wrong with them since the last `check`; several as a group.
-            OSError: the cassette cannot be written.
         """
         self._ended = True
         errors: list[BaseException] = []
@@ -182,8 +187,6 @@ class ModelFactory:
             with keeping(errors):
                 self._closers.pop()()
         raise_all(errors)
-        if self.cassette is not None and self.passed:
-            self.cassette.write()
 
     def _check_running(self) -> None:
         if self._ended:

@@ -6,6 +6,8 @@ Rules:
    environment, and that over the configuration.
 2. A file belongs to one test, unless its mark names it.
 3. Who is recorded is known before anything is asked: without a real model, or without its key, the test does not begin.
+4. Of several tests that record one file anew, in whatever process, the first one takes the place of what was there, and
+   the others add to it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -26,6 +29,7 @@ from ..._upstream.address import is_near
 from ...dialects import known_dialects
 from ...errors import DialectError
 from ..cassettes import Cassette, CassetteOptions, RecordMode, forward_to
+from ..cassettes.files import alone, name_of_at_most
 from .options import ModelOptions
 
 __all__ = ["Tapes"]
@@ -33,7 +37,9 @@ __all__ = ["Tapes"]
 _UNSAFE = re.compile(r"""[<>?%*:|"'/\\\x00-\x1f]""")
 """What no name of a file has on some system or other."""
 _LONGEST = 200
-"""Characters of a name; file systems end at 255 bytes."""
+"""Bytes of a name; file systems end at 255."""
+_HASH = 8
+"""Characters of a hash behind a name that was cut."""
 
 
 class Tapes:
@@ -46,6 +52,8 @@ class Tapes:
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tests: defaultdict[str, list[str]] = defaultdict(list)
         """By the path of each cassette, in small letters, as some systems see it: whose it is."""
+        self._session: Path | None = None
+        """A folder of this session, in all its processes; None: no file is shared."""
         for item in items:
             if any(mark.kwargs.get("cassette") is True for mark in item.iter_markers("triocept")):
                 self._tests[str(_own_path(item)).casefold()].append(item.nodeid)
@@ -59,16 +67,43 @@ class Tapes:
             more: what the project says for all.
 
         Raises:
-            pytest.fail.Exception: something is wrong with what was said; the text names the test.
-            OSError: its file cannot be read.
+            pytest.fail.Exception: something is wrong with what was said, or its file cannot be read, or written; the
+                text names the test.
         """
         if not options.cassette:
             return None
         try:
             path = self._path(item, options.cassette)
             return Cassette(path, **_cassette_options(item.config, options.cassette_options, more, path))
-        except (TypeError, ValueError, DialectError) as exc:
+        except (TypeError, ValueError, DialectError, OSError) as exc:
             raise pytest.fail.Exception(f"{item.nodeid}: its cassette: {exc}", pytrace=False) from None
+
+    def share(self, config: pytest.Config, folder: Path) -> None:
+        """From now on files are written that several tests share.
+
+        Args:
+            config: of this process.
+            folder: that of its temporary files: within that of all of them, where xdist has made several.
+        """
+        self._session = (folder.parent if hasattr(config, "workerinput") else folder) / "triocept"
+
+    def write(self, item: pytest.Item, cassette: Cassette) -> None:
+        """Write what a test has recorded.
+
+        Raises:
+            pytest.fail.Exception: it cannot be written; the text names the test.
+        """
+        try:
+            if self._session is None or cassette.mode != "rewrite":
+                cassette.write()
+                return
+            with alone(self._session):
+                written = self._session / sha256(os.fsencode(cassette.path)).hexdigest()
+                cassette.write(keep=written.exists())
+                written.touch()
+        except (DialectError, OSError) as exc:
+            text = f"{item.nodeid}: its cassette cannot be written: {exc}"
+            raise pytest.fail.Exception(text, pytrace=False) from None
 
     def _path(self, item: pytest.Item, cassette: bool | str) -> Path:
         if isinstance(cassette, str):
@@ -85,8 +120,10 @@ class Tapes:
 def _own_path(item: pytest.Item) -> Path:
     """`cassettes/test_module/TestClass.test_name[parameters].yaml`, beside the file of the test."""
     names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
-    name = _UNSAFE.sub("-", ".".join([*names, item.name]))
-    return _folder(item) / item.path.stem / f"{name[:_LONGEST]}.yaml"
+    name = _UNSAFE.sub("-", whole := ".".join([*names, item.name]))
+    if len(name.encode()) > _LONGEST:
+        name = f"{name_of_at_most(name, _LONGEST)}-{sha256(whole.encode()).hexdigest()[:_HASH]}"
+    return _folder(item) / item.path.stem / f"{name}.yaml"
 
 
 def _folder(item: pytest.Item) -> Path:

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import os
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,12 +27,12 @@ from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
 from ...errors import DialectError, ReplayMiss
 from .document import Recorded, document_of
-from .files import read_file, text_of, write_file
+from .files import alone, check_place, read_file, text_of, write_file
 from .forwarding import ForwardTo
 from .giving import StillThere, give
 from .hooks import Normalise, NormaliseText, check_hook, normalised
 from .keys import KeyFinder
-from .merge import merged, numbered
+from .merge import added, merged
 from .miss import miss, no_answer, used_up
 from .normal import key_of, normal_form
 from .restored import restored_form
@@ -98,6 +99,8 @@ class Cassette:
         """What is recorded and was not asked yet, by what it asks."""
         for call in self._old:
             self._waiting[self._key(call)].append(call)
+        if self._may_record:
+            check_place(self._file)
         self._new: list[Recorded | None] = []
         """What was recorded in this run, in the order in which the calls came; None: nothing to record came of it."""
         self._failed = False
@@ -145,10 +148,13 @@ class Cassette:
             await give(exchange, call.answer, self._pace)
         except trio.Cancelled:
             if not call.answer.hung_up:  # the application has not had it, and asks again
-                self._waiting[key].insert(0, call)
+                insort(self._waiting[key], call, key=self._place)
             raise
         except StillThere:
             raise no_answer(_asker(exchange), call, str(self.path), self._advice()) from None
+
+    def _place(self, call: Recorded) -> int:
+        return next(place for place, each in enumerate(self._old) if each is call)
 
     def _miss(self, exchange: Exchange, form: dict[str, Json], key: bytes) -> ReplayMiss:
         asker, advice, file = _asker(exchange), self._advice(), str(self.path)
@@ -208,38 +214,43 @@ class Cassette:
                 "again when it is read"
             )
 
-    def write(self) -> bool:
+    def write(self, *, keep: bool = False) -> bool:
         """Write the file, if something is to be written: whether that was so. After a `RecordingFailed` nothing is.
 
         For who uses `Cassette` by itself, at the end of what has succeeded; `open_cassette` does it. May be called in
         any thread, when no call is under way.
 
+        Args:
+            keep: whether what is in the file by now stays also where all is recorded anew: for several that record
+                one file, each a part of it.
+
         Raises:
             OSError: it cannot be written.
+            DialectError: calls were to be added, and what has come to stand there meanwhile is no cassette.
         """
-        calls = self._final()
-        if calls is None:
-            return False
-        text = text_of(document_of(calls))
-        try:
-            if self._file.read_bytes() == text.encode():
-                return False
-        except OSError:
-            pass
-        write_file(self._file, text)
-        return True
-
-    def _final(self) -> list[Recorded] | None:
-        """What the file is to hold; None: what it holds."""
+        check_bool("keep", keep)
         if (
             self._failed
             or not self._may_record
-            or (not self._recorded and not (self._was_there and self.mode == "rewrite"))
+            or not (self._recorded or (self._was_there and self.mode == "rewrite"))
         ):
-            return None
-        if self.mode == "new":
-            return numbered([*self._old, *self._recorded])
-        return merged(self._before(), self._recorded, self._key)
+            return False
+        with alone(Path(os.path.realpath(self._file)).parent):
+            text = text_of(document_of(self._final(keep=keep)))
+            try:
+                if self._file.read_bytes() == text.encode():
+                    return False
+            except OSError:
+                pass
+            write_file(self._file, text)
+        return True
+
+    def _final(self, *, keep: bool) -> list[Recorded]:
+        """What the file is to hold: others may have written it meanwhile."""
+        if self.mode == "rewrite" and not keep:
+            return merged(self._before(), self._recorded, self._key)
+        there = self._read_file() if self._file.exists() else self._old
+        return added(there, self._old, self._recorded, self._key)
 
     def _before(self) -> Sequence[Recorded]:
         """What a file that is recorded anew had in it, if that can be read."""

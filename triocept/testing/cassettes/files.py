@@ -2,14 +2,18 @@
 
 Rules:
 
-1. It is written beside, forced to the disk, and put in its place: whoever reads it has all of one writing. Of two that
-   write at once the last one wins.
+1. It is written beside, forced to the disk, and put in its place: whoever reads it has all of one writing. Who looks
+   first at what is there is alone meanwhile.
 2. Its last line says that it is whole: a file that was cut off anywhere is told from one that is short.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -19,13 +23,15 @@ from .document import Read, read_document
 from .yaml_reader import Node, decoded, read_yaml
 from .yaml_writer import write_yaml
 
-__all__ = ["read_file", "text_of", "write_file"]
+__all__ = ["alone", "check_place", "name_of_at_most", "read_file", "text_of", "write_file"]
 
 _HEAD = """\
 # Calls of a model, recorded by triocept, and answered from here since. A call that asks the same gets its answer.
 """
 _END = "..."
 """YAML's own word for the end of a document."""
+_PATIENCE = 5.0
+"""Seconds for others who are at work in a folder: that takes milliseconds, and whoever holds it longer hangs."""
 
 
 def text_of(document: Json) -> str:
@@ -53,25 +59,79 @@ def read_file(path: Path, name: str) -> list[Read]:
     return read_document(document)
 
 
+def name_of_at_most(name: str, size: int) -> str:
+    """A name, or as much of its beginning as fits in so many bytes."""
+    return name.encode()[:size].decode(errors="ignore")
+
+
+def check_place(path: Path) -> None:
+    """See whether a file can be written here, before anything is done that is to stand in it.
+
+    Raises:
+        OSError: it cannot.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No other process is in such a block of this folder, where the system can see to that. The folder is made.
+
+    Raises:
+        OSError: it cannot be made, or read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # of Windows: the last one wins
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
+            except OSError:  # a file system that has no locks
+                pass
+            break
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_file(path: Path, text: str) -> None:
     """Put a text in the place of a file; the folders on the way are made.
 
     Raises:
-        OSError: it cannot be written. What was there before is there still.
+        OSError: it cannot be written; the error names it. What was there before is there still.
     """
-    path = Path(os.path.realpath(path))  # a link stays one
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:100]}.{token_hex(8)}.tmp")
+    target = Path(os.path.realpath(path))  # a link stays one
+    beside = target.with_name(f".{name_of_at_most(target.name, 100)}.{token_hex(8)}.tmp")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+        beside.replace(target)
+    except BaseException as exc:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise OSError(exc.errno, exc.strerror, str(path)) from exc
         raise
-    _force_name(path.parent)
+    _force_name(target.parent)
 
 
 def _force_name(folder: Path) -> None:

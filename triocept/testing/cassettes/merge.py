@@ -5,11 +5,13 @@ Rules:
 1. A call that was recorded before keeps its number, and those that did keep their order: calls that an application
    makes at once come in any.
 2. An answer that says what it said before is the one from before: only its times would differ, and how it was cut.
+3. Who adds to a file that others add to loses nothing of theirs, and adds no more than is lacking: each of them asks
+   from its top.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
@@ -18,7 +20,7 @@ import msgspec
 from .answer import says_the_same
 from .document import Recorded
 
-__all__ = ["merged", "numbered"]
+__all__ = ["added", "merged", "numbered"]
 
 
 def merged(
@@ -44,6 +46,31 @@ def merged(
             before, now = next(again)
             kept.append(_again(old[before], new[now]))
     return numbered(kept)
+
+
+def added(
+    there: Sequence[Recorded],
+    old: Sequence[Recorded],
+    new: Sequence[Recorded],
+    key: Callable[[Recorded], bytes],
+) -> list[Recorded]:
+    """All calls of a file, with what it lacks of a recording.
+
+    Args:
+        there: what is in it now.
+        old: what was in it when the recording began.
+        new: the recording.
+        key: as of `merged`.
+    """
+    spare = Counter(map(key, there))
+    spare.subtract(map(key, old))
+    lacking = []
+    for call in new:
+        if spare[key(call)] > 0:
+            spare[key(call)] -= 1
+        else:
+            lacking.append(msgspec.structs.replace(call, number=0))
+    return numbered([*there, *lacking])
 
 
 def _again(before: Recorded, now: Recorded) -> Recorded:
