@@ -159,6 +159,10 @@ def remembered(dialect: str, n: int) -> Work:
     return work
 
 
+def parsed(dialect: str, document: dict[str, Any]) -> Work:
+    return partial(DIALECTS[dialect].parse_request, {"model": "m", **document})
+
+
 def joined(items: list[bytes]) -> bytes:
     return b'{"model":"m","messages":[' + b",".join(items) + b"]}"
 
@@ -176,16 +180,10 @@ DOCUMENTS: dict[str, Make] = {
     },
     **{f"tools, {dialect}": partial(offered, dialect) for dialect in SPOKEN},
     **{f"what is known already, {dialect}": partial(remembered, dialect) for dialect in SPOKEN},
-    "prompts of completions": lambda n: (
-        lambda: DIALECTS[COMPLETIONS].parse_request({"model": "m", "prompt": "x " * n * 100})
-    ),
-    "token ids of completions": lambda n: (
-        lambda: DIALECTS[COMPLETIONS].parse_request({"model": "m", "prompt": [list(range(n))]})
-    ),
-    "unknown fields": lambda n: (
-        lambda: DIALECTS[CHAT].parse_request(
-            {"model": "m", "messages": [{"role": "user", "content": "a"}], **{f"k{k}": k for k in range(n)}}
-        )
+    "prompts of completions": lambda n: parsed(COMPLETIONS, {"prompt": "x " * n * 100}),
+    "token ids of completions": lambda n: parsed(COMPLETIONS, {"prompt": [list(range(n))]}),
+    "unknown fields": lambda n: parsed(
+        CHAT, {"messages": [{"role": "user", "content": "a"}], **{f"k{k}": k for k in range(n)}}
     ),
     "items of a document": lambda n: read(joined([b'{"role":"user","content":"a"}'] * n)),
     "prose of a document": lambda n: read(joined([b'"a, b, {c} and [d]"'] * n)),

@@ -31,8 +31,9 @@ from triocept._trace.jsonl import JSONLRecorder
 from triocept._trace.search import Wanted
 from triocept._trace.table import MessageTable
 from triocept._trace.trace import TraceWriter
+from triocept._trace.turn import UPSTREAM
 from triocept._tunnel.program import Words
-from triocept._upstream.history import NOTE, restored
+from triocept._upstream.history import restored
 from triocept._upstream.redaction import Redaction
 from triocept.events import PartDelta
 
@@ -256,7 +257,7 @@ class Rollout:
         for number in range(n):
             answer = said(number)
             TraceWriter(self.trace).append(
-                turn(number, list(messages[-2:]), answer, notes={NOTE: {"url": "here"}})
+                turn(number, list(messages[-2:]), answer, notes={UPSTREAM: {"url": "here"}})
             )
             messages += [Message("user", (Text("go on"),)), Message("assistant", answer.content)]
         self.request = request_of(messages, MESSAGES)

@@ -491,7 +491,7 @@ async def test_an_exchange_is_there_as_long_as_it_is_open_though_its_program_hol
             assert not waiting, "and no longer, without a look for cycles"
 
 
-async def test_two_thousand_calls_wait_at_once_and_each_gets_its_own_answer() -> None:
+async def test_a_thousand_calls_wait_at_once_and_each_gets_its_own_answer() -> None:
     waiting: list[Exchange] = []
     wrong: list[str] = []
 
@@ -507,14 +507,14 @@ async def test_two_thousand_calls_wait_at_once_and_each_gets_its_own_answer() ->
     with trio.fail_after(240):
         async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
             async with trio.open_nursery() as nursery:
-                for number in range(2000):
+                for number in range(1000):
                     nursery.start_soon(agent, rollout, endpoint.port, number)
-                while len(waiting) < 2000:
+                while len(waiting) < 1000:
                     waiting.append(await anext(aiter(rollout)))
                 for exchange in waiting:
                     nursery.start_soon(echo, exchange)
     assert wrong == []
-    assert len(rollout.trace) == 2000
+    assert len(rollout.trace) == 1000
 
 
 async def test_an_answer_of_every_kind_can_be_given() -> None:
