@@ -471,6 +471,18 @@ def test_a_call_that_did_not_read_the_tokens_before_it_has_a_branch_of_its_own()
     assert ids == [[1, 2, 3, 4], [1, 2, 3, 9, 5, 6, 8]]
 
 
+def test_a_call_that_is_not_to_be_trained_on_is_masked_out() -> None:
+    first, second = with_tokens([1, 2, 3, 4, 5, 6])
+    assert first.tokens is not None
+    short = msgspec.structs.replace(first.tokens, probabilities=b"", gaps=("logprob_count",))
+    trace = trace_of(msgspec.structs.replace(first, tokens=short), second)
+    (told,) = verifiers_episode(trace)["traces"]
+    (path,) = paths(told)
+    assert [id_ for node in path for id_ in node.get("token_ids", ())] == [1, 2, 3, 4, 5, 6, 8]
+    assert [flag for node in path for flag in node.get("mask", ())] == [*[False] * 6, True]
+    assert [node.get("logprobs", []) for node in path if node["sampled"]] == [[], [-0.5]]
+
+
 # HAR
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from array import array
 from collections import Counter
@@ -174,3 +175,16 @@ def test_only_gaps_that_leave_the_tokens_whole_can_be_accepted() -> None:
         steps(Trace("r"), accept=["logprob_count"])
     with pytest.raises(TypeError, match="a list of names"):
         steps(Trace("r"), accept="superseded")
+
+
+def test_a_branch_has_the_temperature_of_each_token() -> None:
+    """Several in one rollout: whoever serves the model may have changed it between two calls."""
+    turns = [
+        made(0, Given([1, 2], [3, 4], tokens=tokens([1, 2], [3, 4], temperature=0.5))),
+        made(1, Given([1, 2, 3, 4, 5], [6], tokens=tokens([1, 2, 3, 4, 5], [6], temperature=0.0))),
+        made(2, Given([1, 2, 3, 4, 5, 6], [7], tokens=tokens([1, 2, 3, 4, 5, 6], [7], temperature=None))),
+    ]
+    (branch,) = branches(trace_of(turns))
+    assert branch.temperatures[:-1].tolist() == [1.0, 1.0, 0.5, 0.5, 1.0, 0.0]
+    assert math.isnan(branch.temperatures[-1])
+    assert len(branch.temperatures) == len(branch.token_ids)

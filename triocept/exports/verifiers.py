@@ -7,7 +7,7 @@ Rules:
 2. A branch's tokens, one after the other, are exactly what the engine read and sampled. Which of the prompt's tokens
    are which message's only a renderer knows, so a call's new prompt tokens stand on its answer, in front of what was
    sampled, and are not trained. A call whose prompt does not begin with the tokens of the one before has a branch of
-   its own.
+   its own. A call that is not to be trained on (`steps` names its gaps) is context, and masked out.
 3. Nothing here imports verifiers, nor can: it pins versions that ours do not go with.
 """
 
@@ -21,6 +21,7 @@ from .._canonical.response import StopReason, Usage
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
+from .._trace.views.step import steps
 from ..dialects import encode_json
 from . import _losses as lost
 from ._chat import Chat, answer_of
@@ -109,6 +110,7 @@ class _Graph:
         """By the node before, and what a message says: the node of one that nobody sampled."""
         self._sampled: dict[str, int] = {}
         """By a turn: the node of its answer."""
+        self._trained = {step.turn.id for step in steps(trace) if step.trained}
         parents = trace.parents
         by_id = {turn.id: turn for turn in trace}
         for turn in trace:
@@ -136,7 +138,8 @@ class _Graph:
         call = _call(turn)
         if turn.outcome == "answered" and turn.response is not None:
             (document,) = self._chat.message(answer_of(turn.response))
-            tokens = _tokens(turn.tokens, parent.tokens if parent is not None else None)
+            before, trained = parent.tokens if parent is not None else None, turn.id in self._trained
+            tokens = _tokens(turn.tokens, before, trained=trained)
             call["node"] = self._sampled[turn.id] = self._put(
                 document, ended_at(turn), node, sampled=True, **tokens
             )
@@ -180,16 +183,22 @@ def _tool(tool: dict[str, Json]) -> dict[str, Json]:
     return dict(tool["function"])
 
 
-def _tokens(tokens: Tokens | None, before: Tokens | None) -> dict[str, Json]:
-    """What an answer adds to the tokens before it: the new end of the prompt, and what was sampled."""
+def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
+    """What an answer adds to the tokens before it: the new end of the prompt, and what was sampled.
+
+    Args:
+        tokens: of the call; None: nobody asked for them.
+        before: those of the call that it goes on from, if it does.
+        trained: whether what was sampled is trained on.
+    """
     if tokens is None:
         return {}
     held = len(before.prompt_ids) + len(before.completion_ids) if before is not None else 0
     prompt, sampled = list(tokens.prompt_ids)[held:], list(tokens.completion_ids)
     return {
         "token_ids": prompt + sampled,
-        "mask": [False] * len(prompt) + [True] * len(sampled),
-        "logprobs": list(tokens.logprobs),
+        "mask": [False] * len(prompt) + [trained] * len(sampled),
+        "logprobs": list(tokens.logprobs) if trained else [],
     }
 
 

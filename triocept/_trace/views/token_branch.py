@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Collection, Iterator
 
@@ -66,6 +67,17 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
     def logprobs(self) -> array[float]:
         """The log probabilities, as an `array` of 32-bit floats."""
         return unpacked_floats(self.probabilities)
+
+    @property
+    def temperatures(self) -> array[float]:
+        """The temperature at which each token was sampled, as an `array` of 32-bit floats: 1.0 for one that was not
+        sampled, NaN where nobody said. Fill that in with what you know of the server before you divide by it."""
+        values = array("f", [1.0]) * len(self.mask)
+        for span in self.spans:
+            asked = span.step.temperature
+            each = array("f", [math.nan if asked is None else asked])
+            values[span.start : span.stop] = each * (span.stop - span.start)
+        return values
 
     @property
     def steps(self) -> tuple[Step, ...]:
