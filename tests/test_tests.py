@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 TESTS = Path(__file__).parent
 FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py"))
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef

@@ -277,6 +277,7 @@ async def test_cancellation_at_any_step_leaves_no_process() -> None:
     assert agent_ran.returncode is not None
 
 
+@pytest.mark.once
 async def test_fifty_runs_leave_no_descriptor_open(tmp_path: Path) -> None:
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))

@@ -14,6 +14,8 @@ from bench.targets import OURS, Target
 from bench.wire import BadResponse, ResponseReader, make_request
 from triocept.dialects import DIALECTS
 
+pytestmark = pytest.mark.once
+
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 WHOLE = HEAD + b"Content-Length: 5\r\n\r\nhello"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"9\r\ndata: a\n\n\r\n" * 3 + b"0\r\n\r\n"

@@ -11,6 +11,8 @@ import pytest
 
 from bench.profile import LAYERS
 
+pytestmark = pytest.mark.once
+
 PROGRAM = """
 import json, trio
 from bench.profile import profile

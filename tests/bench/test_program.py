@@ -10,6 +10,8 @@ import pytest
 
 from bench.servers._program import open_program
 
+pytestmark = pytest.mark.once
+
 SERVES = "import time; print('warming up'); print('listening on 127.0.0.1:4711', flush=True); time.sleep(60)"
 READY = r"listening on [\d.]+:(\d+)"
 

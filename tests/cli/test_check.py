@@ -14,6 +14,8 @@ from tests.trace.test_file import growing
 from tests.trace.test_proof import played, write
 from triocept.traces import check
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from cli_helpers import AGENT, PATIENCE, STARTER
 
 from triocept import read_traces
@@ -98,6 +99,7 @@ def test_what_a_real_model_is_asked_for_is_said_on_the_command_line(tmp_path: Pa
     assert sampling.max_output_tokens == 77
 
 
+@pytest.mark.once
 def test_what_a_real_model_cannot_be_asked_for_is_said() -> None:
     def told(*options: str) -> str:
         done = triocept("run", "--upstream", "http://localhost/v1", *options, "--", "true")
@@ -113,6 +115,7 @@ def test_what_a_real_model_cannot_be_asked_for_is_said() -> None:
     assert "gemini" in wrong
 
 
+@pytest.mark.once
 def test_options_that_do_not_go_together_are_clear_errors(tmp_path: Path) -> None:
     script = tmp_path / "s.json"
     script.write_text('["one"]')

@@ -22,6 +22,8 @@ from tests.trace.telling import said, tell
 from triocept import JSONLRecorder, Message, Response, Text, ToolCall, ToolResult, Trace, Usage, read_traces
 from triocept._cli.quantiles import Quantiles
 
+pytestmark = pytest.mark.once
+
 TASK = said("system: s", "task")
 COUNT = "Count the files in this folder."
 SUMMARY = "<summary>The user wants hello.</summary>"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cli_helpers import AGENT, on_a_terminal
 
+pytestmark = pytest.mark.once
+
 ASK = ("--", sys.executable, "-c", AGENT, "0")
 
 

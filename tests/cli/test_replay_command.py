@@ -13,6 +13,8 @@ from cli_helpers import AGENT, PATIENCE
 
 from triocept import read_traces
 
+pytestmark = pytest.mark.once
+
 
 def run(
     *options: str | Path, texts: Sequence[str] = ("a", "b"), status: int = 0

@@ -13,6 +13,8 @@ from cli_helpers import AGENT
 from triocept import read_traces
 from triocept._cli import main
 
+pytestmark = pytest.mark.once
+
 AGENT_COMMAND = ("--", sys.executable, "-c", AGENT, "0", "a", "b", "c", "d")
 
 

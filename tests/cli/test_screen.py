@@ -15,6 +15,8 @@ from cli_helpers import AGENT, PATIENCE, STARTER, on_a_terminal
 
 from triocept._cli.screen import Screen
 
+pytestmark = pytest.mark.once
+
 TOOL_AGENT = """
 import json, os, urllib.request
 messages = [{"role": "user", "content": "go"}]

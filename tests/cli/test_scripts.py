@@ -17,6 +17,8 @@ import pytest
 
 from tests.cli.cli_helpers import AGENT, PATIENCE, STARTER
 
+pytestmark = pytest.mark.once
+
 RULES = """
 - when: {text: joke}
   cycle: [one, two]

@@ -212,6 +212,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("connections", [0, 10_000], ids=["a bound", "no bound but the system's"])
 async def test_four_hundred_idle_connections_at_two_hundred_descriptors_starve_no_agent(
     connections: int, every_way: str

@@ -25,6 +25,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.once
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(value=values, spaces=st.sampled_from([None, 1]))
 def test_a_document_read_in_pieces_is_the_document(value: object, spaces: int | None) -> None:

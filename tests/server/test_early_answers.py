@@ -23,6 +23,7 @@ CASES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("size", [MIB, 8 * MIB])
 async def test_it_gets_its_answer_though_a_large_body_follows(case: str, size: int, every_way: str) -> None:

@@ -94,6 +94,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_fifty_kilobytes_of_gzip_cost_little_memory_and_stop_nobody(bomb: str) -> None:
     body = gzip.compress(BOMBS[bomb])
@@ -130,6 +131,7 @@ async def test_others_have_a_turn_while_a_body_is_inflated(encoding: str) -> Non
     assert turns >= 30
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
 async def test_of_a_bomb_no_more_is_inflated_than_is_allowed_and_what_a_few_bytes_become(
     encoding: str,

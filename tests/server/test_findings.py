@@ -256,6 +256,7 @@ INTERRUPTED = """
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("where", ["handler", "server", "quart", "body"])
 def test_finding_4_ctrl_c_is_never_swallowed(where: str, every_way: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"

@@ -62,6 +62,7 @@ async def test_a_call_that_comes_byte_by_byte_is_answered() -> None:
                 assert await read_answers(stream, 1) == ["slow"]
 
 
+@pytest.mark.once
 async def test_a_connection_is_used_again_at_once_a_thousand_times() -> None:
     with trio.fail_after(60):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
@@ -226,6 +227,7 @@ async def assert_same_both_ways(examples: list[list[tuple[float, int, bytes]]]) 
                 assert answers[0] == answers[1], changes
 
 
+@pytest.mark.once
 @example(
     [[(0.24, 0, b"Connection: close\r\n"), (0.98, 0, b"\r\n")]]
 )  # an empty line before the body, which is cut

@@ -104,6 +104,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_a_flood_without_a_key_leaves_memory_where_it_was(
     flood: str, every_way: str, monkeypatch: pytest.MonkeyPatch
@@ -272,6 +273,7 @@ CROWDS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 @pytest.mark.parametrize("crowd", CROWDS)
 async def test_a_crowd_of_large_heads_holds_no_more_memory_than_is_promised_and_stalls_nobody(
@@ -331,6 +333,7 @@ class Reads(trio.abc.Instrument):
         return data
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("start", ["POST /v1/chat/completions", "GET /health"])
 async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_time(
     start: str, every_way: str, monkeypatch: pytest.MonkeyPatch

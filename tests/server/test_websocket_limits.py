@@ -348,6 +348,7 @@ async def test_of_a_message_over_the_cap_nothing_is_kept_while_it_goes_on() -> N
                 assert b"over 4194304 bytes" in await read_until(stream, b'"status":413')
 
 
+@pytest.mark.once
 async def test_thousands_of_frames_that_say_nothing_stop_nobody() -> None:
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:

@@ -80,6 +80,7 @@ def output(process: subprocess.Popen[str]) -> IO[str]:
 # A cut line, and what follows
 
 
+@pytest.mark.once
 def test_a_cut_line_costs_itself_alone_whoever_appends_afterwards(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     record(file, turn(0, "a"), turn(1, "a", "ok", "b"))

@@ -96,6 +96,7 @@ async def test_a_provider_that_speaks_now_and_then_is_waited_for() -> None:
     assert answered.content == b"".join(pieces)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dialect", [CHAT, "anthropic_messages"])
 async def test_an_agent_that_reads_slowly_is_no_fault_of_the_provider(dialect: str) -> None:
     large = Response((Text("x" * 20_000_000),), dialect=CHAT, id="i", model="m", usage=USAGE)
