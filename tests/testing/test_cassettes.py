@@ -296,12 +296,20 @@ async def test_answers_that_were_given_back_are_given_in_their_order(
                     await agent.ask("hi")
     async with open_cassette(path, timing="recorded") as cassette:
         async with open_memory_agent(cassette) as agent:
-            for _ in range(2):  # both are asked, and then both hang up
-                with trio.move_on_after(10):
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(agent.ask, "hi")
-                        nursery.start_soon(agent.ask, "hi")
-                await trio.testing.wait_all_tasks_blocked()
+            scopes = []
+
+            async def hang_up_later() -> None:
+                with trio.CancelScope() as scope:
+                    scopes.append(scope)
+                    await agent.ask("hi")
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(hang_up_later)
+                    await trio.testing.wait_all_tasks_blocked()
+                for scope in scopes:
+                    scope.cancel()
+                    await trio.testing.wait_all_tasks_blocked()
             assert [(await agent.ask("hi")).text for _ in range(2)] == ["1", "2"]
 
 
