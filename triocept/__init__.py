@@ -12,7 +12,8 @@ The house; imports only go down:
   trainer.
 * F3 `_rollout`: exchange, rollout, registry, host services: trio, no HTTP. The heart. `_bare_socket`: bytes of one of
   trio's sockets, for both sides of F4.
-* F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file.
+* F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file. `_document`: a
+  file that people write, with its lines.
 * F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream. `_process`: an agent's process,
   and all that it starts.
 * F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`: text that

@@ -66,7 +66,7 @@ def test_run_answers_by_fixtures_and_says_what_may_not_be_meant(tmp_path: Path) 
             "- otherwise: a\n- b",
             r"^Error: .*s.yaml: replies\[1\], given to every request, is never reached: ",
         ),
-        ("- a\n- 'b", r"^Error: .*s.yaml:2: not valid YAML"),
+        ("- a\n- 'b", r"^Error: .*s.yaml:2: this is no YAML"),
     ],
 )
 def test_an_error_in_a_script_is_a_line_with_its_place(text: str, words: str, tmp_path: Path) -> None:

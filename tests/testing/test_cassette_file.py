@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from tests.dialects import strategies as some
 from triocept import Message, Request, Response, Text, Tool, ToolCall, Usage
+from triocept._document import read_yaml
 from triocept.errors import DialectError
 from triocept.testing import Cassette
 from triocept.testing.cassettes.answer import Answer, Failure, says_the_same
 from triocept.testing.cassettes.document import Recorded, document_of, read_document
 from triocept.testing.cassettes.files import read_file, text_of, write_file
 from triocept.testing.cassettes.normal import normal_form
-from triocept.testing.cassettes.yaml_reader import read_yaml
 from triocept.testing.cassettes.yaml_writer import write_yaml
 from triocept.traces import Increments
 
@@ -288,7 +288,11 @@ BAD = {
         12,
         "there is no 'contnet' here; there are content",
     ),
-    "a wrong type": (GOOD.replace("user: hi", "user: 7"), 9, "a list is meant here, and this is a number"),
+    "a wrong type": (
+        GOOD.replace("user: hi", "user: 7"),
+        9,
+        "a text or a list is meant here, and this is a number: 7",
+    ),
     "a bad role": (GOOD.replace("user: hi", "usr: hi"), 9, "there is no 'usr' here; there are system, user"),
     "a key twice": (
         GOOD.replace("      model: m\n", "      model: m\n      model: n\n", 1),
@@ -302,7 +306,18 @@ BAD = {
         11,
         "an answer has a content, a failure",
     ),
-    "half a file": (GOOD[: GOOD.index("kind: upstream")], 23, "this is no YAML"),
+    "half a file": (GOOD[: GOOD.index("kind: upstream")], 22, "this is no YAML"),
+    "a call behind its end": (
+        GOOD + "  - call: 3\n    request: {messages: []}\n",
+        24,
+        r"something stands behind the line `\.\.\.` \(line 23\), which ends the file",
+    ),
+    "a number as an answer": (
+        GOOD.replace("content: hello", "content: 12"),
+        12,
+        "answer.content: a text or a list is meant here, and this is a number: 12; in quotes it is a text",
+    ),
+    "nothing as a question": (GOOD.replace("user: hi", "user:"), 9, "a text or a list .* is nothing$"),
     "its end missing": (
         GOOD.removesuffix("...\n"),
         22,
@@ -346,7 +361,21 @@ BAD = {
     "an anchor": (GOOD.replace("user: hi", "user: &a hi"), 9, "anchors and aliases are not meant here"),
     "a tag": (GOOD.replace("user: hi", "user: !!python/name:os.system hi"), 9, "a tag .* is not meant here"),
     "two documents": (GOOD + "---\n" + GOOD, 24, "a second document"),
-    "a usage": (GOOD.replace("seconds: 0.1", "usage: {input_tokens: many}"), 13, "`int`"),
+    "a usage": (
+        GOOD.replace("seconds: 0.1", "usage:\n        input_tokens: 1\n        output_tokens: many"),
+        15,
+        r"usage\.output_tokens: expected `int`, got `str`$",
+    ),
+    "sampling": (
+        GOOD.replace("      model: m\n", "      sampling:\n        temperature: hot\n", 1),
+        8,
+        r"sampling\.temperature: expected `float \| null`, got `str`$",
+    ),
+    "a key that is no text": (
+        GOOD.replace("user: hi", "7: hi"),
+        9,
+        "a key is a text: in quotes, '7' would be",
+    ),
     "nested too deep": ("cassette: 1\ncalls: " + "[" * 5000 + "]" * 5000 + "\n...\n", 2, "nest|YAML"),
     "a control character": (GOOD.replace("hi", "h\x07i"), 9, "this is no YAML"),
     "a NUL": (GOOD.replace("hi", "h\x00i"), 9, "this is no YAML"),
@@ -361,6 +390,8 @@ def test_what_is_wrong_is_told_with_its_line(case: str, tmp_path: Path) -> None:
     with pytest.raises(DialectError, match=words) as raised:
         Cassette(path)
     assert raised.value.path.startswith(f"{path}:{line}"), raised.value
+    assert str(raised.value).count(str(path)) == 1
+    assert "$." not in str(raised.value)
 
 
 def test_a_good_one_that_was_written_by_hand_is_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@
   `words`: those.
 * `asked_json`: an answer that is the JSON that its request asks for. `instance`: a value that fits a schema; `merging`,
   `scalars`: what that needs.
-* `file`: a script in a file. `document`, `yaml_document`: its values with their lines. `forms`: what may stand in it.
+* `file`: a script in a file. `document`: its values, with their lines. `forms`: what may stand in it.
   `reading`, `form_reading`: what that is.
 * `fixtures`: those of aimock, chosen as there. `fixture_match`: what they demand. `fixture_forms`: what may
   stand in them. `fixture_reading`, `fixture_answers`: what that is.

@@ -11,9 +11,9 @@ import msgspec
 from ..._canonical.content import Blob, Json, Reasoning, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
+from ..._document import Node
 from ...errors import Refusal
 from . import fixture_forms as forms
-from .document import Node
 from .form_reading import made, members, read_form
 from .replies import Reply
 from .stream import timed

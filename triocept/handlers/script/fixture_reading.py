@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
 
+from ..._document import Node
 from . import fixture_forms as forms
-from .document import Node
 from .fixture_answers import read_answer, read_error
 from .fixture_match import hides
 from .fixtures import Fixture, Fixtures, ScriptWarning
@@ -76,7 +76,7 @@ def _entries(document: Node) -> list[Node]:
             f"a configuration of aimock ({name!r}): what a model says is in the file that llm.fixtures names there"
         )
     known = {name: node for name, node in inner.items() if name not in ("$comment", "$schema")}
-    plain = Node(value=known, file=document.file, line=document.line, path=document.path)
+    plain = Node(document.file, document.line, document.path, known)
     read_form(plain, forms.FixtureFile)
     entries = inner["fixtures"].value
     assert isinstance(entries, list)
@@ -94,8 +94,7 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
         raise response.error("a response is a mapping that says something")
     if media := [name for name in forms.MEDIA if name in response.value]:
         raise response.value[media[0]].error(
-            f"{media[0]!r} is of an endpoint that is not served here: only conversations and embeddings are",
-            at_key=True,
+            f"{media[0]!r} is of an endpoint that is not served here: only conversations and embeddings are"
         )
     _check_options(node, entry)
     if "embedding" in response.value:
@@ -110,22 +109,16 @@ def _check_options(node: Node, entry: forms.EntryForm) -> None:
     inner = members(node)
     for name in ("truncateAfterChunks", "disconnectAfterMs"):
         if getattr(entry, name) is not None:
-            raise inner[name].error(
-                f"{name!r} has no place here: a Fault in a script cuts streams", at_key=True
-            )
+            raise inner[name].error(f"{name!r} has no place here: a Fault in a script cuts streams")
     if entry.chaos is not None:
-        raise inner["chaos"].error(
-            "'chaos' has no place here: handlers.chaos goes round any handler", at_key=True
-        )
+        raise inner["chaos"].error("'chaos' has no place here: handlers.chaos goes round any handler")
 
 
 def _check_match(node: Node, match: forms.MatchForm) -> None:
     inner = members(node)
     if "inputText" in inner:
-        raise inner["inputText"].error("'inputText' is of embeddings, and this answers none", at_key=True)
+        raise inner["inputText"].error("'inputText' is of embeddings, and this answers none")
     if "context" in inner:
-        raise inner["context"].error(
-            "'context' has no place here: each rollout has a script of its own", at_key=True
-        )
+        raise inner["context"].error("'context' has no place here: each rollout has a script of its own")
     if match.endpoint not in ("chat", forms.MatchForm().endpoint):
-        raise inner["endpoint"].error(f"the endpoint {match.endpoint!r} is not served here", at_key=True)
+        raise inner["endpoint"].error(f"the endpoint {match.endpoint!r} is not served here")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from reprlib import repr as short
 from typing import TypeVar
 
 import msgspec
 
-from .document import Node, NodeValue
+from ..._document import Node
 from .forms import Form
 
 __all__ = ["check_keys", "form_of", "head_of", "made", "members", "read_form"]
@@ -45,10 +46,10 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
         DialectError: it is none.
     """
     if not isinstance(node.value, dict):
-        raise node.error(f"a mapping is expected here, not {node.plain()!r}")
+        raise node.error(f"a mapping is expected here, not {short(node.json)}")
     check_keys(node, form)
     try:
-        return msgspec.convert(node.plain(), form)
+        return msgspec.convert(node.json, form)
     except msgspec.ValidationError as exc:
         problem, _, path = str(exc).partition(" - at ")
         inner = node.find(path.strip("`"))
@@ -69,10 +70,10 @@ def check_keys(node: Node, form: type[Form]) -> None:
         if name not in known:
             near = get_close_matches(name, known, 1)
             hint = f": {near[0]}?" if near else f"; there are {', '.join(known)}"
-            raise inner.error(f"there is no {name!r} here{hint}", at_key=True)
+            raise inner.error(f"there is no {name!r} here{hint}")
 
 
-def _worded(problem: str, value: NodeValue) -> str:
+def _worded(problem: str, value: object) -> str:
     """What msgspec says, with the value, and how it is mended."""
     text = f"{problem[:1].lower()}{problem[1:]}"
     if isinstance(value, dict | list):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from reprlib import repr as short
 from typing import Any, cast
 
 import msgspec
 
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.response import Response, ResponsePart, Usage
+from ..._document import Node
 from ...errors import DialectError, Refusal
 from ..faults import MAKERS, Fault
 from . import forms
 from .asked_json import AskedJSON
 from .conditions import Conditions, Wording
-from .document import Node
 from .form_reading import form_of, head_of, made, members, read_form
 from .replies import Reply, check_replies, check_reply
 from .rules import Rule
@@ -140,12 +141,12 @@ def _read_part(node: Node) -> str | ResponsePart:
 def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> DialectError:
     heads = [head_of(form) for form in among]
     if isinstance(node.value, dict) and node.value:
-        name, inner = next(iter(node.value.items()))
+        name, inner = next(iter(members(node).items()))
         near = get_close_matches(name, heads, 1)
         hint = f": {near[0]}?" if near else f"; a {what} has one of {', '.join(heads)}"
-        return inner.error(f"not a {what}: there is no {name!r}{hint}", at_key=True)
+        return inner.error(f"not a {what}: there is no {name!r}{hint}")
     return node.error(
-        f"not a {what}: {node.plain()!r}; it is a text, or a mapping with one of {', '.join(heads)}"
+        f"not a {what}: {short(node.json)}; it is a text, or a mapping with one of {', '.join(heads)}"
     )
 
 
@@ -219,7 +220,7 @@ def _arguments(node: Node) -> dict[str, object]:
 
 def _argument(node: Node) -> object:
     """A value, or what an answer is made of."""
-    return node.plain() if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
+    return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 
 _READERS: Mapping[type[forms.Form], Callable[[Node, Any], object]] = {

@@ -10,7 +10,7 @@
 * `merge`: what was recorded anew, beside what was there before.
 * `miss`: what is said of a call that is not recorded.
 * `document`, `answer_form`: all of it in JSON, and back. `files`: its file.
-* `yaml_writer`, `yaml_reader`: JSON in YAML, for people.
+* `yaml_writer`: JSON in YAML, for people.
 """
 
 from .cassette import Cassette, RecordMode, Timing

@@ -10,9 +10,9 @@ import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
+from ..._document import Node
 from ..._trace.increments import Increments
 from .answer import Answer, Failure, FailureKind
-from .yaml_reader import Node
 
 __all__ = ["answer_form", "read_answer"]
 
@@ -156,11 +156,10 @@ def read_answer(node: Node) -> Answer:
 
 
 def _read_response(members: dict[str, Node]) -> Response:
-    content = members["content"]
+    content = members["content"].text_or_items()
     stop: Any = _text(members, "stop_reason", *get_args(StopReason)) or None
-    is_text = isinstance(content.value, str)
     return Response(
-        (Text(content.value),) if is_text else tuple(_read_part(part) for part in content.items()),
+        (Text(content),) if isinstance(content, str) else tuple(_read_part(part) for part in content),
         stop_reason=stop,
         stop_sequence=_text(members, "stop_sequence") or None,
         usage=_read_usage(members["usage"]) if "usage" in members else None,
@@ -209,11 +208,11 @@ def _blobs(members: dict[str, Node]) -> Iterator[Blob]:
 
 
 def _read_usage(node: Node) -> Usage:
-    members = node.mapping(*_USAGE)
+    node.mapping(*_USAGE)
     try:
         return msgspec.convert(node.json, Usage)
     except msgspec.ValidationError as exc:
-        raise next(iter(members.values()), node).error(str(exc)) from None
+        raise node.misfit(exc) from None
 
 
 def _read_failure(node: Node) -> Failure:

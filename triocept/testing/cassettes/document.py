@@ -16,10 +16,10 @@ import msgspec
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request
+from ..._document import Node
 from .answer import Answer
 from .answer_form import answer_form, read_answer
 from .restored import restored
-from .yaml_reader import Node
 
 __all__ = ["VERSION", "Read", "Recorded", "document_of", "read_document"]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from secrets import token_hex
 
 from ..._canonical.content import Json
+from ..._document import Node, decoded, read_yaml
 from ..._unicode import mended
 from .document import Read, read_document
-from .yaml_reader import Node, decoded, read_yaml
 from .yaml_writer import write_yaml
 
 __all__ = ["alone", "check_place", "name_of_at_most", "read_file", "text_of", "write_file"]

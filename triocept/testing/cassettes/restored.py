@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -19,9 +20,11 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
-from .yaml_reader import Node, node_of
+from ..._document import Node, node_of
 
 __all__ = ["restored", "restored_form"]
+
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
@@ -69,12 +72,12 @@ def _messages(nodes: list[Node]) -> Iterator[Message]:
         roles = [role for role in _ROLES if role in members]
         if len(roles) != 1:
             raise node.error(f"a message says its role once, before what it says: one of {', '.join(_ROLES)}")
-        said = members[roles[0]]
+        said = members[roles[0]].text_or_items()
         name = members["name"].text() if "name" in members else None
-        if isinstance(said.value, str):
-            yield Message(roles[0], (Text(said.value),), name)
+        if isinstance(said, str):
+            yield Message(roles[0], (Text(said),), name)
         else:
-            yield Message(roles[0], tuple(_part(part, calls) for part in said.items()), name)
+            yield Message(roles[0], tuple(_part(part, calls) for part in said), name)
 
 
 class _Calls:
@@ -145,10 +148,10 @@ def _result(node: Node, calls: _Calls) -> ToolResult:
     failed = "failed" in members and members["failed"].flag()
     if "json" in members:
         said: tuple[Text | Media | Opaque, ...] = (Text(_encode(members["json"].json).decode()),)
-    elif isinstance(members["result"].value, str):
-        said = (Text(members["result"].value),)
+    elif isinstance(result := members["result"].text_or_items(), str):
+        said = (Text(result),)
     else:
-        said = tuple(_inner(part) for part in members["result"].items())
+        said = tuple(_inner(part) for part in result)
     return ToolResult(id=identity, content=said, is_error=failed)
 
 
@@ -199,9 +202,16 @@ def _output(node: Node | None) -> OutputFormat | None:
 def _sampling(node: Node | None) -> tuple[Sampling, ReasoningAsk | None]:
     if node is None:
         return Sampling(), None
-    asked = {name: inner.json for name, inner in node.mapping(*_SAMPLING).items()}
-    reasoning = asked.pop("reasoning", None)
+    members = node.mapping(*_SAMPLING)
+    asked = {name: inner.json for name, inner in members.items() if name != "reasoning"}
+    reasoning = members.get("reasoning")
+    return _converted(node, asked, Sampling), reasoning and _converted(
+        reasoning, reasoning.json, ReasoningAsk
+    )
+
+
+def _converted(node: Node, value: Json, kind: type[T]) -> T:
     try:
-        return msgspec.convert(asked, Sampling), msgspec.convert(reasoning, ReasoningAsk | None)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        raise node.error(str(exc)) from None
+        raise node.misfit(exc) from None

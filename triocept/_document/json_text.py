@@ -1,0 +1,112 @@
+"""JSON, and on which line each of its values stands. A key stands once."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NoReturn
+
+from ..errors import DialectError
+from .node import Node
+
+__all__ = ["read_json"]
+
+
+def read_json(text: str, file: str) -> Node:
+    """What is in a text.
+
+    Args:
+        text: all of a file.
+        file: its name, for errors.
+
+    Raises:
+        DialectError: it is no JSON, or has a key twice; the text says on which line.
+    """
+    try:
+        json.loads(text, parse_constant=_no_constant)
+        return _Walk(text, file).read()
+    except json.JSONDecodeError as exc:
+        problem = f"this is no JSON: {exc.msg}, column {exc.colno}"
+        raise Node(file, exc.lineno, "", None).error(problem) from None
+    except RecursionError:
+        raise Node(file, 1, "", None).error("it is nested too deep") from None
+    except ValueError as exc:
+        raise DialectError(f"this is no JSON: {exc}", path=file) from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"there is no {name} in JSON")
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_decode = json.JSONDecoder().raw_decode
+
+
+class _Walk:
+    """A way through a text that is known to be JSON."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._at = 0
+        self._breaks = [found.start() for found in re.finditer("\n", text)]
+
+    def read(self, path: str = "", line: int | None = None) -> Node:
+        """The value that comes next.
+
+        Args:
+            path: the way to it.
+            line: that of its key; None: it has none.
+        """
+        self._skip()
+        node = Node(self._file, line or self._line, path, None)
+        match self._text[self._at]:
+            case "{":
+                node.value = self._members(path)
+            case "[":
+                node.value = list(self._items(path))
+            case _:
+                node.value, self._at = _decode(self._text, self._at)
+        return node
+
+    def _members(self, path: str) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        while self._goes_on("}"):
+            line = self._line
+            name, self._at = _decode(self._text, self._at)
+            place = f"{path}.{name}" if path else name
+            if name in found:
+                problem = f"{name!r} stands here twice: first on line {found[name].line}"
+                raise Node(self._file, line, place, None).error(problem)
+            self._skip()
+            self._at += 1  # the colon
+            found[name] = self.read(place, line)
+        return found
+
+    def _items(self, path: str) -> Iterator[Node]:
+        number = 0
+        while self._goes_on("]"):
+            yield self.read(f"{path}[{number}]")
+            number += 1
+
+    def _goes_on(self, end: str) -> bool:
+        """Step over what opens, parts or ends; whether something comes."""
+        self._skip()
+        if self._text[self._at] != end:
+            self._at += 1
+            self._skip()
+        if self._text[self._at] != end:
+            return True
+        self._at += 1
+        return False
+
+    def _skip(self) -> None:
+        found = _SPACE.match(self._text, self._at)
+        assert found is not None
+        self._at = found.end()
+
+    @property
+    def _line(self) -> int:
+        return bisect_right(self._breaks, self._at) + 1

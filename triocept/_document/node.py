@@ -1,0 +1,168 @@
+"""A value in a file, and where it stands."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, final
+
+import msgspec
+
+from .._canonical.content import Json
+from ..errors import DialectError
+
+__all__ = ["Node", "decoded", "node_of"]
+
+
+@final
+class Node:
+    """A value in a file.
+
+    Args:
+        file: which.
+        line: that of its key, if it has one, else its own first one; from 1.
+        path: the way to it, `calls[2].answer.content`; empty for the document itself.
+        value: a text, number, boolean or None; a list of nodes; nodes by their names.
+    """
+
+    __slots__ = ("file", "line", "path", "value")
+
+    def __init__(self, file: str, line: int, path: str, value: Any) -> None:
+        self.file = file
+        self.line = line
+        self.path = path
+        self.value = value
+
+    @property
+    def place(self) -> str:
+        """The file and the line."""
+        return f"{self.file}:{self.line}"
+
+    def error(self, problem: str) -> DialectError:
+        """What is wrong with it, and where it stands."""
+        return DialectError(problem, path=f"{self.place}: {self.path}" if self.path else self.place)
+
+    @property
+    def json(self) -> Json:
+        """The JSON value that it is."""
+        match self.value:
+            case dict():
+                return {name: inner.json for name, inner in self.value.items()}
+            case list():
+                return [inner.json for inner in self.value]
+            case _:
+                return self.value
+
+    def find(self, path: str) -> Node:
+        """What msgspec means by `$.a[0]`; as near as can be got."""
+        node = self
+        for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+            match node.value:
+                case dict() as inner if name in inner:
+                    node = inner[name]
+                case list() as inner if number and int(number) < len(inner):
+                    node = inner[int(number)]
+                case _:
+                    break
+        return node
+
+    def misfit(self, exc: msgspec.ValidationError) -> DialectError:
+        """What msgspec says of its value, at the very place in it that is meant."""
+        problem, _, path = str(exc).partition(" - at ")
+        return self.find(path.strip("`")).error(f"{problem[:1].lower()}{problem[1:]}")
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        names = {dict: "a mapping", list: "a list", str: "a text", bool: "a boolean", type(None): "nothing"}
+        return names.get(type(self.value), "a number")
+
+    def mapping(self, *known: str) -> dict[str, Node]:
+        """Its members, by name; with `known`, no others than these.
+
+        Raises:
+            DialectError: it is no mapping, or has another member.
+        """
+        if not isinstance(self.value, dict):
+            raise self.error(f"a mapping is meant here, and this is {self.kind}")
+        for name, inner in self.value.items():
+            if known and name not in known:
+                raise inner.error(f"there is no {name!r} here; there are {', '.join(known)}")
+        return self.value
+
+    def items(self) -> list[Node]:
+        """Its items.
+
+        Raises:
+            DialectError: it is no list.
+        """
+        if not isinstance(self.value, list):
+            raise self.error(f"a list is meant here, and this is {self.kind}")
+        return self.value
+
+    def text(self, *words: str) -> str:
+        """It, a text; with `words`, one of these."""
+        if not isinstance(self.value, str):
+            raise self.error(f"a text is meant here, and this is {self.kind}{self._in_quotes()}")
+        if words and self.value not in words:
+            raise self.error(f"there is no {self.value!r} here; there are {', '.join(words)}")
+        return self.value
+
+    def text_or_items(self) -> str | list[Node]:
+        """It, a text or its items."""
+        if not isinstance(self.value, str | list):
+            problem = f"a text or a list is meant here, and this is {self.kind}{self._in_quotes()}"
+            raise self.error(problem)
+        return self.value
+
+    def _in_quotes(self) -> str:
+        """How a text is made of what somebody has written."""
+        if isinstance(self.value, dict | list | None):
+            return ""
+        return f": {self.value!r}; in quotes it is a text"
+
+    def flag(self) -> bool:
+        """It, true or false."""
+        if not isinstance(self.value, bool):
+            raise self.error(f"true or false is meant here, and this is {self.kind}: {_shown(self.value)}")
+        return self.value
+
+    def count(self, least: int = 0) -> int:
+        """It, a whole number, of at least so much."""
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
+            raise self.error(
+                f"a whole number from {least} is meant here, and this is {self.kind}: {_shown(self.value)}"
+            )
+        return self.value
+
+    def seconds(self) -> float:
+        """It, a number that is not negative."""
+        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
+            raise self.error(f"seconds are meant here, and this is {self.kind}: {_shown(self.value)}")
+        return float(self.value)
+
+
+def _shown(value: Any) -> str:
+    return "…" if isinstance(value, dict | list) else repr(value)
+
+
+def node_of(value: Json) -> Node:
+    """A JSON value that comes from no file, as a node."""
+    node = Node("", 0, "", value)
+    if isinstance(value, dict):
+        node.value = {name: node_of(inner) for name, inner in value.items()}
+    elif isinstance(value, list):
+        node.value = [node_of(inner) for inner in value]
+    return node
+
+
+def decoded(data: bytes, file: str) -> str:
+    """The text that is in the bytes of a file.
+
+    Raises:
+        DialectError: it is not UTF-8; the text says on which line.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data[: exc.start].count(b"\n") + 1
+        raise Node(file, line, "", None).error(f"this is not UTF-8: byte 0x{data[exc.start]:02x}") from None

@@ -1,0 +1,193 @@
+"""YAML as JSON values, and on which line each of them stands.
+
+Rules:
+
+1. Words are what YAML 1.2 says (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false` and
+   `null` are none. A key is a text, and stands once. There are no tags.
+2. An alias is what its anchor is, where that is allowed: not within itself, and not so often that a few lines are more
+   than a machine holds.
+3. PyYAML's parser in C is taken where it is there: it is ten times as fast, and reads `{text: Why?}` as YAML 1.2 has
+   it. The one in Python does not, and the error says what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from .._canonical.content import Json
+from .node import Node
+
+__all__ = ["read_yaml"]
+
+_MOST = 1_000_000
+"""Values of a document, those that aliases say again included."""
+_CONSTANTS: dict[str, Json] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_UNQUOTED = re.compile(
+    r"got '[?:{\[]|cannot start any token|expected ',' or|mapping values are not allowed|node content"
+)
+"""What PyYAML says of a character that a text without quotes cannot have there."""
+
+
+def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
+    """What is in a text.
+
+    Args:
+        text: all of a file.
+        file: its name, for errors.
+        aliases: whether anchors and aliases may stand in it.
+
+    Raises:
+        DialectError: it is no YAML, or more than JSON in YAML; the text says on which line.
+    """
+    import yaml  # a tenth of a second that only who has such a file needs
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return _Builder(file, yaml.parse(text, Loader=loader), aliases=aliases).document()
+    except yaml.YAMLError as exc:
+        raise Node(file, _line_of(exc, text), "", None).error(f"this is no YAML: {_problem(exc)}") from None
+    except RecursionError:
+        raise Node(file, 1, "", None).error("it is nested too deep") from None
+
+
+def _problem(error: Any) -> str:
+    parts = (getattr(error, "context", None), getattr(error, "problem", None))
+    said = ", ".join(filter(None, parts)) or str(error).splitlines()[0]
+    hint = "; a text with such a character stands in quotes" if _UNQUOTED.search(said) else ""
+    return f"{said}{hint}"
+
+
+def _line_of(error: Any, text: str) -> int:
+    """The line on which PyYAML has stopped."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is not None:
+        return min(int(mark.line) + 1, text.rstrip("\n").count("\n") + 1)
+    character = getattr(error, "character", None)  # one that no YAML may have
+    end = text.find(chr(character)) if isinstance(character, int) else len(text)
+    return text.count("\n", 0, max(0, end)) + 1
+
+
+class _Builder:
+    """Makes nodes of the events of PyYAML's parser."""
+
+    def __init__(self, file: str, events: Iterator[Any], *, aliases: bool) -> None:
+        self._file = file
+        self._events = events
+        self._aliases = aliases
+        self._anchors: dict[str, tuple[Node, int]] = {}
+        """By name: what it stands for, and how many values that is."""
+        self._count = 0
+
+    def document(self) -> Node:
+        self._next("StreamStartEvent")
+        event = next(self._events)
+        if type(event).__name__ == "StreamEndEvent":
+            return Node(self._file, 1, "", None)
+        found = self._node(next(self._events), "")
+        end = next(self._events)
+        assert type(end).__name__ == "DocumentEndEvent"
+        event = self._after(end)
+        if type(event).__name__ != "StreamEndEvent":
+            raise self._at(event, "").error("the file has a second document")
+        return found
+
+    def _after(self, end: Any) -> Any:
+        """What comes behind the end of the document."""
+        import yaml
+
+        try:
+            return next(self._events)
+        except yaml.YAMLError as exc:
+            if not end.explicit:
+                raise
+            mark: Any = getattr(exc, "problem_mark", None) or end.end_mark
+            raise Node(self._file, mark.line + 1, "", None).error(
+                f"something stands behind the line `...` (line {end.start_mark.line + 1}), which ends the file"
+            ) from None
+
+    def _next(self, kind: str) -> None:
+        event = next(self._events)
+        assert type(event).__name__ == kind
+
+    def _node(self, event: Any, path: str) -> Node:
+        node = self._at(event, path)
+        kind = type(event).__name__
+        self._add(1, node)
+        if kind == "AliasEvent":
+            return self._alias(event.anchor, node)
+        if event.anchor is not None and not self._aliases:
+            raise node.error("anchors and aliases are not meant here")
+        if event.tag is not None:
+            raise node.error(f"a tag ({event.tag}) is not meant here")
+        before = self._count
+        if kind == "ScalarEvent":
+            node.value = _plain_value(event.value, node) if event.implicit[0] else event.value
+        elif kind == "SequenceStartEvent":
+            node.value = list(self._items(path))
+        else:
+            node.value = self._members(path)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node, self._count - before
+        return node
+
+    def _alias(self, name: str, node: Node) -> Node:
+        if not self._aliases:
+            raise node.error("anchors and aliases are not meant here")
+        if name not in self._anchors:
+            raise node.error(f"there is no whole `&{name}` before this `*{name}`")
+        meant, count = self._anchors[name]
+        self._add(count, node)
+        node.value = meant.value
+        return node
+
+    def _add(self, count: int, node: Node) -> None:
+        self._count += count
+        if self._count > _MOST:
+            raise node.error(f"there are more than {_MOST} values up to here")
+
+    def _items(self, path: str) -> Iterator[Node]:
+        number = 0
+        while type(event := next(self._events)).__name__ != "SequenceEndEvent":
+            yield self._node(event, f"{path}[{number}]")
+            number += 1
+
+    def _members(self, path: str) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        while type(event := next(self._events)).__name__ != "MappingEndEvent":
+            name = self._node(event, path)
+            if not isinstance(name.value, str):
+                shown = getattr(event, "value", None)
+                hint = "" if shown is None else f": in quotes, {shown!r} would be one"
+                raise name.error(f"a key is a text{hint}")
+            key = name.value
+            name.path = f"{path}.{key}" if path else key
+            if key in found:
+                raise name.error(f"{key!r} stands here twice: first on line {found[key].line}")
+            found[key] = self._node(next(self._events), name.path)
+            found[key].line = name.line
+        return found
+
+    def _at(self, event: Any, path: str) -> Node:
+        return Node(self._file, event.start_mark.line + 1, path, None)
+
+
+def _plain_value(text: str, node: Node) -> Json:
+    """A word without quotes."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text) and len(text) < 1000:
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        if number in (float("inf"), float("-inf")):
+            raise node.error(f"there is no such number: {text}")
+        return number
+    return text
