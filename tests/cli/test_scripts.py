@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,11 @@ from queue import Queue
 from threading import Thread
 
 import pytest
+import trio
+import trio.testing
 
 from tests.cli.cli_helpers import AGENT, PATIENCE, STARTER
+from triocept._cli.watch import WatchedScript
 
 pytestmark = pytest.mark.once
 
@@ -149,9 +154,108 @@ def test_a_script_is_read_anew_when_it_changes_and_an_error_leaves_it_as_it_was(
         assert "404" in served.ask("d")
         served.wait_for("the script has no reply for this request")
         script.unlink()
+        served.wait_for("s.yaml is gone")
+        served.wait_for("the script as it was before goes on answering")
+        assert "404" in served.ask("d")
         script.write_text("- otherwise: again")
-        served.wait_for("was read anew")
+        assert "one answers any number of times" in served.wait_for("was read anew")
         assert served.ask("e") == "said: again\n"
+        script.unlink()
+        script.mkdir()
+        served.wait_for("s.yaml: Is a directory")
+        served.wait_for("the script as it was before goes on answering")
+        assert served.ask("e") == "said: again\n"
+
+
+def fixtures(*vectors: list[float]) -> str:
+    chat = {"match": {"userMessage": "a"}, "response": {"content": "b"}}
+    of = [{"match": {"inputText": f"text {n}"}, "response": {"embedding": v}} for n, v in enumerate(vectors)]
+    return json.dumps({"fixtures": [chat, *of]})
+
+
+def embed(served: Served, text: str) -> list[float]:
+    url = served.variables["OPENAI_BASE_URL"].strip("'")
+    key = served.variables["OPENAI_API_KEY"].strip("'")
+    body = json.dumps({"model": "m", "input": text}).encode()
+    head = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    request = urllib.request.Request(f"{url}/embeddings", body, head)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        vector: list[float] = json.load(answer)["data"][0]["embedding"]
+        return vector
+
+
+@pytest.mark.once
+def test_embeddings_of_fixtures_are_given_and_read_anew(tmp_path: Path) -> None:
+    script = written(tmp_path, fixtures([1.0, 0.0], [0.0, 1.0]), "s.json")
+    with watching(script) as served:
+        assert embed(served, "a text 1") == [0.0, 1.0]
+        assert len(embed(served, "another")) == 2
+        script.write_text(fixtures([0.5, 0.5, 0.0]))
+        served.wait_for("was read anew")
+        assert embed(served, "text 0") == [0.5, 0.5, 0.0]
+        script.write_text(fixtures())
+        served.wait_for("was read anew")
+        assert len(embed(served, "text 0")) == 1536
+
+
+async def looked_at(watched: WatchedScript) -> None:
+    """Let it look at its file a few times; with a mock clock that takes none."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.watch)
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+
+
+async def test_embeddings_that_come_later_are_told(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    script = written(tmp_path, fixtures(), "s.json")
+    said: list[str] = []
+    watched = WatchedScript(script, said.append, said.append)
+    assert watched.embed is None
+    script.write_text(fixtures([1.0]))
+    await looked_at(watched)
+    assert said[1:] == [f"{script} has embeddings now: they are given when it is served again"]
+
+
+async def test_a_file_that_could_not_be_read_is_read_when_its_rights_are_mended(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = written(tmp_path, "- before")
+    said: list[str] = []
+    watched = WatchedScript(script, said.append, said.append)
+    script.write_text("- after, and longer")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        await looked_at(watched)
+    assert said == [f"Error: {script}: Permission denied", "the script as it was before goes on answering"]
+    await looked_at(watched)
+    assert len(said) == 2
+    script.chmod(0o600)
+    await looked_at(watched)
+    assert "was read anew: <ScriptedModel: 1 of 1 replies left>" in said[-1]
+    script.chmod(0o644)  # of a good one that makes no difference: it does not begin anew
+    await looked_at(watched)
+    assert len(said) == 3
+
+
+@pytest.mark.once
+def test_a_command_that_runs_an_agent_has_the_embeddings_of_fixtures_too(tmp_path: Path) -> None:
+    script = written(tmp_path, fixtures([0.25, 0.75]), "s.json")
+    code = (
+        "import json, os, urllib.request as u\n"
+        "head = {'authorization': 'Bearer ' + os.environ['OPENAI_API_KEY'], 'content-type': 'application/json'}\n"
+        "body = json.dumps({'model': 'm', 'input': 'text 0'}).encode()\n"
+        "request = u.Request(os.environ['OPENAI_BASE_URL'] + '/embeddings', body, head)\n"
+        "print(json.load(u.urlopen(request))['data'][0]['embedding'])\n"
+    )
+    done = triocept("run", "--script", script, "--", sys.executable, "-c", code)
+    assert "[0.25, 0.75]" in done.stdout
+    assert "are of embeddings" not in done.stderr
 
 
 @pytest.mark.once

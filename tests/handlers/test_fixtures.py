@@ -286,7 +286,7 @@ def test_a_configuration_is_told_from_fixtures(tmp_path: Path) -> None:
         ([fixture("a"), fixture("b", userMessage="xy")], "is never reached"),
         ([fixture("a", model="m"), fixture("b", userMessage="xy", model="m")], "is never reached"),
         ([fixture({"content": "a", "created": 3, "role": "x"})], "no place here: created, role"),
-        ([fixture({"embedding": [1.0]}, inputText="a")], "1 fixtures are of embeddings"),
+        ([fixture({"embedding": [1.0]}, inputText="a")], "1 fixture is of embeddings"),
     ],
 )
 def test_what_may_not_be_meant_is_warned_of(

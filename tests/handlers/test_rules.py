@@ -133,7 +133,14 @@ async def test_what_is_left_is_told_with_its_place() -> None:
     await said(script, "1", "2", "x")
     assert script.remaining == 1
     assert script.unused == ("replies[3], when(text='x'), reply 1: 'd'",)
-    assert repr(script) == "<ScriptedModel: 1 of 4 replies left>"
+    assert repr(script) == "<ScriptedModel: 1 of 4 replies left, one answers any number of times>"
+
+
+def test_a_script_of_rules_alone_says_how_many_there_are() -> None:
+    rules = [when(text="a").repeat("x"), otherwise("e")]
+    assert repr(ScriptedModel(rules)) == "<ScriptedModel: 2 answer any number of times>"
+    assert repr(ScriptedModel(["a"])) == "<ScriptedModel: 1 of 1 replies left>"
+    assert repr(ScriptedModel([])) == "<ScriptedModel: 0 of 0 replies left>"
 
 
 async def test_a_request_that_no_rule_is_for_is_shown_with_the_closest_rules() -> None:

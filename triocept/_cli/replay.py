@@ -62,10 +62,14 @@ class ReplayFile:
             OSError, DialectError: the file cannot be read.
         """
         async with AsyncExitStack() as stack:
-            then = None
-            if self.then is not None:
-                opened = self.then.open(say) if isinstance(self.then, Script) else self.then.open()
-                then = await stack.enter_async_context(opened)
+            then: Handler | None = None
+            if isinstance(self.then, Script):
+                answers = await self.then.read(say)
+                then = answers.model
+                if answers.embeddings is not None:
+                    say(f"{self.then.path} has embeddings: they are not given beside --replay")
+            elif self.then is not None:
+                then = await stack.enter_async_context(self.then.open())
             try:
                 replay = Replay(self._trace, match=self.match, until=self.until, then=then)
             except LookupError as exc:

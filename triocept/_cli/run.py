@@ -12,6 +12,7 @@ import trio
 
 from .._endpoint import serve_endpoint
 from .._rollout.budget import Limits
+from .._rollout.embedding import Embed
 from .._rollout.exchange import Exchange
 from .._rollout.rollout import Rollout
 from .._rollout.workers import Handler
@@ -77,13 +78,18 @@ class Run:
             hidden: tuple[str, ...] = ()
             if isinstance(handler, Forward | ReplayFile):
                 live.say(handler.warning)
+            embed: Embed | None = None
             if isinstance(handler, Forward | Script | ReplayFile):
                 hidden = handler.variables
+            if isinstance(handler, Forward | ReplayFile):
                 opened = handler.open() if isinstance(handler, Forward) else handler.open(live.say)
                 handler = await stack.enter_async_context(opened)
+            elif isinstance(handler, Script):
+                answers = await handler.read(live.say)
+                handler, embed = answers.model, answers.embeddings
             serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
             endpoint = await stack.enter_async_context(serving)
-            async with endpoint.open_rollout(handler, limits=self.limits) as rollout:
+            async with endpoint.open_rollout(handler, limits=self.limits, embed=embed) as rollout:
                 launch = self._launch(rollout, folder)
                 live.begin(endpoint, rollout, launch.argv)
                 if isinstance(self.handler, ReplayFile):

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
-from .._rollout.workers import Handler
-from ..handlers import ScriptedModel, ScriptWarning, read_script
+from ..handlers import Embeddings, ScriptedModel, ScriptWarning, read_script
+from ..handlers.script.file import embeddings_in
+from ..handlers.script.fixtures import VectorsLeft
 
-__all__ = ["Script", "read_model"]
+__all__ = ["Script", "read_answers"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a script answers with."""
+
+    model: ScriptedModel
+    embeddings: Embeddings | None = None
+    """Those in a file of fixtures; None: it has none."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +35,8 @@ class Script:
     variables: tuple[str, ...] = ()
     """As of `Forward`: a script hides none."""
 
-    @asynccontextmanager
-    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Handler]:
-        """The handler that answers by it. What lies beside it can be imported, as if Python ran it.
+    async def read(self, say: Callable[[str], None]) -> Answers:
+        """What it answers with. What lies beside it can be imported, as if Python ran it.
 
         Raises:
             TrioceptError: it is no script.
@@ -35,17 +44,18 @@ class Script:
         """
         await trio.lowlevel.checkpoint()
         self.prepare()
-        yield read_model(self.path, say)
+        return read_answers(self.path, say)
 
     def prepare(self) -> None:
         """Let what lies beside it be imported."""
         sys.path.insert(0, str(self.path.resolve().parent))
 
 
-def read_model(path: Path, say: Callable[[str], None]) -> ScriptedModel:
-    """A model that says what is in a file now; what may not be meant in it is said, and is no error."""
+def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
+    """What is in a file now; what may not be meant in it is said, and is no error."""
     with _warnings_said(say):
-        return ScriptedModel(read_script(path))
+        model = ScriptedModel(read_script(path))
+    return Answers(model, embeddings_in(path))
 
 
 @contextmanager
@@ -53,6 +63,7 @@ def _warnings_said(say: Callable[[str], None]) -> Iterator[None]:
     """Those of scripts in words, without a place in our own code; all others go their usual way."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ScriptWarning)
+        warnings.simplefilter("ignore", VectorsLeft)  # they are given
         yield
     for each in told:
         if issubclass(each.category, ScriptWarning):

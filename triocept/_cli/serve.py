@@ -14,6 +14,7 @@ import trio
 
 from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
+from .._rollout.embedding import Embed
 from .._rollout.rollout import Rollout
 from .._rollout.workers import Handler
 from .._trace.jsonl import JSONLRecorder
@@ -72,14 +73,20 @@ class Serve:
         self, handler: Handler | Forward | Script, recorder: Recorder, live: Live
     ) -> AsyncIterator[tuple[Endpoint, Rollout]]:
         async with AsyncExitStack() as stack:
+            embed: Embed | None = None
             if isinstance(handler, Forward):
                 live.say(handler.warning)
                 handler = await stack.enter_async_context(handler.open())
             elif isinstance(handler, Script):
-                handler = await stack.enter_async_context(handler.open(live.say))
+                answers = await handler.read(live.say)
+                handler, embed = answers.model, answers.embeddings
+            elif isinstance(handler, WatchedScript):
+                embed = handler.embed
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
             endpoint = await stack.enter_async_context(serving)
-            rollout = await stack.enter_async_context(endpoint.open_rollout(handler, limits=self.limits))
+            rollout = await stack.enter_async_context(
+                endpoint.open_rollout(handler, limits=self.limits, embed=embed)
+            )
             yield endpoint, rollout
 
 

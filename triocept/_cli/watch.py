@@ -2,28 +2,33 @@
 
 Rules:
 
-1. A file with an error leaves the script as it was, and the error is said. So does one that is gone for a moment.
+1. A file with an error leaves the script as it was, and the error is said; so does one that cannot be read, or is gone.
+   An editor that puts another file in its place takes no time for that.
 2. A script that is read anew begins anew. What is being answered by the old one is answered by that.
 3. What the script has no reply for is refused, with the reason, and said: nobody starts the endpoint again for a slip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import trio
 
+from .._canonical.vectors import vector_of
+from .._rollout.embedding import Embed
 from .._rollout.exchange import Exchange
 from ..errors import ScriptExhausted, TrioceptError
 from .ending import describe_error
-from .script import read_model
+from .script import read_answers
 
 __all__ = ["WatchedScript"]
 
 EVERY = 0.25
 """Seconds between two looks. An editor that writes a file in pieces has had as long to end."""
+_AS_BEFORE = "the script as it was before goes on answering"
 
 
 class WatchedScript:
@@ -43,11 +48,23 @@ class WatchedScript:
         self._say = say
         self._note = note
         self._stamp = _stamp(path)
-        self._model = read_model(path, say)
+        self._is_good = True
+        """Whether the file, as it was last looked at, is the script that answers."""
+        self._answers = read_answers(path, say)
+        self._embeds = self._answers.embeddings is not None
+
+    @property
+    def embed(self) -> Embed | None:
+        """Gives texts the vectors that are in the file now; None: there were none when it was first read."""
+        return self._embed if self._embeds else None
+
+    def _embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        embeddings = self._answers.embeddings
+        return [vector_of(text) for text in texts] if embeddings is None else embeddings(texts)
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
-            await self._model(exchange)
+            await self._answers.model(exchange)
         except Exception as exc:  # of the script: said, and the agent's answer
             ours = isinstance(exc, TrioceptError) and not isinstance(exc, ScriptExhausted)
             if ours or exchange.settled:
@@ -63,28 +80,55 @@ class WatchedScript:
         while True:
             await trio.sleep(EVERY)
             before, seen = seen, _stamp(self._path)
-            if seen == before and seen not in (self._stamp, None):
-                self._stamp = seen
+            if seen != before or not self._is_news(seen):
+                continue
+            self._stamp = seen
+            if seen is None:
+                self._is_good = False
+                self._say(f"{self._path} is gone")
+                self._say(_AS_BEFORE)
+            else:
                 self._read()
+
+    def _is_news(self, stamp: _Stamp | None) -> bool:
+        """Whether the file is another one than that which was read. One that could not be read may have got nothing but
+        other rights."""
+        if stamp is None or self._stamp is None or not self._is_good:
+            return stamp != self._stamp
+        return msgspec.structs.replace(stamp, changed=0) != msgspec.structs.replace(self._stamp, changed=0)
 
     def _read(self) -> None:
         try:
-            self._model = read_model(self._path, self._say)
+            self._answers = read_answers(self._path, self._say)
         except (Exception, SystemExit) as exc:  # noqa: BLE001  # a script's own code may raise anything
+            self._is_good = False
             self._tell(exc)
-            self._say("the script as it was before goes on answering")
+            self._say(_AS_BEFORE)
         else:
-            self._note(f"script   {self._path} was read anew: {self._model!r}")
+            self._is_good = True
+            self._note(f"script   {self._path} was read anew: {self._answers.model!r}")
+            if self._answers.embeddings is not None and not self._embeds:
+                self._say(f"{self._path} has embeddings now: they are given when it is served again")
 
     def _tell(self, error: BaseException) -> None:
         for line in describe_error(error, self._path).splitlines():
             self._say(line)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does; None: it is not there."""
+class _Stamp(msgspec.Struct, frozen=True):
+    """What changes when a file does."""
+
+    written: int
+    size: int
+    number: int
+    changed: int
+    """Nanoseconds, as `written`; of its rights and names, too."""
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """That of a file; None: it is not there."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import final
 
 from ..._canonical.vectors import vector_of
+from ..._document import Node
 from ...errors import DialectError
 from .document import read_document
 from .fixture_reading import Vectors, is_fixture_file, read_fixtures, read_vectors
 from .model import Item
 from .reading import read_items
 
-__all__ = ["Embeddings", "read_embeddings", "read_script"]
+__all__ = ["Embeddings", "embeddings_in", "read_embeddings", "read_script"]
 
 
 def read_script(path: str | Path) -> list[Item]:
@@ -54,9 +55,28 @@ def read_embeddings(path: str | Path) -> Embeddings:
     document = read_document(Path(path))
     if not is_fixture_file(document):
         raise document.error("embeddings are read of aimock's fixtures: {'fixtures': […]}")
+    found = _embeddings(document)
+    if found is None:
+        raise document.error("no fixture here is of an embedding")
+    return found
+
+
+def embeddings_in(path: Path) -> Embeddings | None:
+    """Those of a script's file; None: it has none.
+
+    Raises:
+        OSError, DialectError: as `read_script`.
+    """
+    if path.suffix == ".py":
+        return None
+    document = read_document(path)
+    return _embeddings(document) if is_fixture_file(document) else None
+
+
+def _embeddings(document: Node) -> Embeddings | None:
     vectors = read_vectors(document)
     if not vectors:
-        raise document.error("no fixture here is of an embedding")
+        return None
     if len(sizes := {len(each.vector) for each in vectors}) > 1:
         raise document.error(f"the embeddings here are of several sizes: {sorted(sizes)}")
     return Embeddings(vectors)

@@ -11,7 +11,7 @@ from ..._document import Node
 from . import fixture_forms as forms
 from .fixture_answers import read_answer, read_error
 from .fixture_match import hides
-from .fixtures import Fixture, Fixtures, ScriptWarning
+from .fixtures import Fixture, Fixtures, ScriptWarning, VectorsLeft
 from .form_reading import members, read_form
 
 __all__ = ["Vectors", "is_fixture_file", "read_fixtures", "read_vectors"]
@@ -38,9 +38,11 @@ def read_fixtures(document: Node) -> Fixtures:
     found = [_read_entry(node, left_out) for node in _entries(document)]
     fixtures = tuple([each for each in found if isinstance(each, Fixture)])
     if vectors := len(found) - len(fixtures):
+        what = "1 fixture is" if vectors == 1 else f"{vectors} fixtures are"
         _warn(
             document,
-            f"{vectors} fixtures are of embeddings: serve_endpoint(embed=read_embeddings(…)) gives those",
+            f"{what} of embeddings: serve_endpoint(embed=read_embeddings(…)) gives those",
+            VectorsLeft,
         )
     if left_out:
         names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in left_out.items())
@@ -83,8 +85,8 @@ def _entries(document: Node) -> list[Node]:
     return entries
 
 
-def _warn(document: Node, what: str) -> None:
-    warnings.warn(f"{document.file}: {what}", ScriptWarning, stacklevel=4)
+def _warn(document: Node, what: str, kind: type[ScriptWarning] = ScriptWarning) -> None:
+    warnings.warn(f"{document.file}: {what}", kind, stacklevel=4)
 
 
 def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:

@@ -24,11 +24,15 @@ from .fixture_match import failures
 from .replies import Reply
 from .source import Miss, Taken
 
-__all__ = ["Fixture", "FixtureSource", "Fixtures", "ScriptWarning", "source_of"]
+__all__ = ["Fixture", "FixtureSource", "Fixtures", "ScriptWarning", "VectorsLeft", "source_of"]
 
 
 class ScriptWarning(UserWarning):
     """Something in a script's file that may not be what was meant."""
+
+
+class VectorsLeft(ScriptWarning):
+    """Fixtures of embeddings, in a file that was read for its conversations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,10 @@ class FixtureSource:
         self._fixtures = tuple(fixtures)
         self._served = dict.fromkeys(map(_demand, self._fixtures), 0)
         self._warned: set[int] = set()
+
+    @property
+    def endless(self) -> int:
+        return len(self._fixtures)
 
     def take(self, request: Request) -> Taken | None:
         matching = [

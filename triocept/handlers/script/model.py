@@ -82,7 +82,12 @@ class ScriptedModel:
         await give(taken.reply, exchange, taken.place)
 
     def __repr__(self) -> str:
-        return f"<ScriptedModel: {self.remaining} of {self._total} replies left>"
+        endless = sum(source.endless for source in self._sources)
+        counts = [f"{self.remaining} of {self._total} replies left"] if self._total or not endless else []
+        if endless:
+            what = "one answers" if endless == 1 else f"{endless} answer"
+            counts.append(f"{what} any number of times")
+        return f"<ScriptedModel: {', '.join(counts)}>"
 
     def _take(self, request: Request) -> tuple[Source, Taken]:
         for source in self._sources:

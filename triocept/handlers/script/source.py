@@ -52,6 +52,10 @@ class Source(Protocol):
     def remaining(self) -> int:
         """How many replies have to be given still; what is given again and again does not count."""
 
+    @property
+    def endless(self) -> int:
+        """How many things in it answer any number of times."""
+
     def take(self, request: Request) -> Taken | None: ...
 
     def give_back(self, taken: Taken) -> None: ...
@@ -80,6 +84,10 @@ class Replies:
     @property
     def remaining(self) -> int:
         return 0 if self._rule.endless else len(self._left())
+
+    @property
+    def endless(self) -> int:
+        return int(self._rule.endless)
 
     def take(self, request: Request) -> Taken | None:
         if (taken := self._peek()) is None or not self.conditions.holds(request):
