@@ -56,6 +56,8 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
     assert done.returncode == 1
     assert "+ user text, from character 0: c" in done.stderr
     assert "Traceback" not in done.stderr.rpartition("Error: ")[2]
+    assert done.stderr.count("does not have") == 2, "in a few words where it happens, and whole at the end"
+    assert done.stderr.count("+ user text") == done.stderr.count("record it again") == 1
 
 
 def test_a_script_answers_what_the_record_does_not_have(recorded: Path, tmp_path: Path) -> None:

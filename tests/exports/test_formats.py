@@ -34,6 +34,7 @@ from triocept.exports import (
     otlp_document,
     verifiers_episode,
 )
+from triocept.nouns import Reasoning
 from triocept.traces import WireView
 
 # Flat rows
@@ -160,6 +161,17 @@ def test_arguments_that_are_no_object_are_wrapped_in_one() -> None:
     (made,) = line["messages"][-1]["tool_calls"]
     assert json.loads(made["function"]["arguments"]) == {"_raw": "{broken"}
     assert check_fine_tuning([json.dumps(line)]) == []
+
+
+def test_a_thread_whose_only_answer_says_nothing_is_no_line() -> None:
+    """A model that has only thought, until its tokens were used up: there is nothing to train."""
+    silent = Response((Reasoning("Hm."),), stop_reason="max_tokens")
+    assert list(fine_tuning_lines(trace_of(turn(0, (TASK,), silent)))) == []
+
+
+def test_the_lines_are_not_taken_for_a_text() -> None:
+    with pytest.raises(TypeError, match="splitlines"):
+        check_fine_tuning(json.dumps(GOOD))
 
 
 def test_a_thread_without_an_answer_of_its_own_is_no_line() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -19,6 +20,7 @@ from triocept import (
     Exchange,
     Handler,
     Refusal,
+    Response,
     Rollout,
     ScriptedModel,
     Text,
@@ -43,6 +45,10 @@ async def play(handler: Handler, act: Callable[[Rollout], Awaitable[object]], **
 
 async def recorded(handler: Handler | None = None, **options: Any) -> Trace:
     return await play(handler or model(), lambda rollout: Agent(rollout).run(), **options)
+
+
+async def recorded_by(act: Callable[[Rollout], Awaitable[object]], **options: Any) -> Trace:
+    return await play(model(), act, **options)
 
 
 def told(trace: Trace) -> list[Any]:
@@ -432,6 +438,35 @@ async def test_what_is_redacted_in_the_record_is_redacted_before_it_is_compared(
     assert rollout.trace[0].notes["replay"]["turn"] == trace[0].id
 
 
+async def test_what_is_redacted_makes_no_other_result() -> None:
+    redact = Redaction([r"hunter\d"])
+    act = lambda rollout: Agent(rollout, results=("my key is hunter2", "two")).run()  # noqa: E731
+    trace = await recorded_by(act, redact=redact)
+    for again in (
+        await play(Replay(trace), act, redact=redact),
+        await play(Replay(trace, redact=redact), act),
+    ):
+        assert [note.get("other_results") for note in replays(again)] == [None, None, None]
+
+
+@pytest.mark.parametrize("depth", [500, 3_000, 100_000])
+async def test_arguments_that_are_nested_however_deep_are_replayed(depth: int) -> None:
+    arguments = f'{{"path": {"[" * depth}{"]" * depth}}}'
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": arguments}}
+
+    async def act(rollout: Rollout) -> None:
+        said = {"role": "assistant", "content": None, "tool_calls": [call]}
+        history = [said, {"role": "tool", "tool_call_id": "c", "content": "fine"}]
+        asked = [{"role": "user", "content": "go"}]
+        for messages in (asked, [*asked, *history]):
+            answer = await ask(rollout, messages=messages)
+            assert answer.status_code == 200, answer.text
+
+    trace = await play(ScriptedModel([Response.of(ToolCall("look", arguments, "c")), "Done."]), act)
+    assert [each.kind for each in trace.relations.values()] == ["begins", "continues"]
+    assert told(await play(Replay(trace), act)) == told(trace)
+
+
 async def test_the_nearest_turn_answers_an_agent_that_has_changed() -> None:
     trace = await recorded()
     again = await play(Replay(trace, match="nearest"), lambda rollout: Agent(rollout).run("Do it better."))
@@ -558,7 +593,13 @@ def leaves(exc: BaseException) -> list[BaseException]:
         ({"until": 7, "then": ScriptedModel([])}, LookupError),
         ({"then": "x"}, TypeError),
         ({"compare_results": 1}, TypeError),
+        ({"until": True, "then": ScriptedModel([])}, TypeError),
+        ({"until": ("main", "0"), "then": ScriptedModel([])}, TypeError),
+        ({"until": 1.0, "then": ScriptedModel([])}, TypeError),
         ({"paths": ["/a"]}, TypeError),
+        ({"paths": {"/a": Path("/b")}}, TypeError),
+        ({"paths": {"": "/b"}}, ValueError),
+        ({"paths": {"/a": "/"}}, ValueError),
         ({"redact": str}, TypeError),
     ],
 )

@@ -127,6 +127,15 @@ def test_a_sub_agent_was_started_by_the_tool_call_that_says_its_task(named: bool
     ]
 
 
+@pytest.mark.parametrize("depth", [500, 3_000, 100_000])
+def test_arguments_that_are_nested_however_deep_start_nobody_and_stop_nothing(depth: int) -> None:
+    trace, deep = Trace("r"), f'{{"a": {"[" * depth}{"]" * depth}}}'
+    tell(trace, said("go"), Response.of(ToolCall("t", deep, "c")))
+    tell(trace, said("another"), of="s", kind="sub_agent")
+    assert trace.relations["x1"].kind == "sub_agent"
+    assert "t" in str(trace.find("[[[")[0])
+
+
 def test_sub_agents_of_one_task_were_started_by_a_call_each() -> None:
     trace = Trace("r")
     tell(trace, TASK, launching(COUNT, COUNT), of="s")

@@ -121,7 +121,7 @@ class ToolCall(_Part, frozen=True, gc=False):
         """
         try:
             return msgspec.json.decode(self.arguments or "{}")
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, RecursionError) as exc:  # the latter is of what is nested too deeply
             raise DialectError(f"the arguments of tool call {self.name!r} are not JSON: {exc}") from exc
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, cast
 
+import msgspec
 from rich.console import Console
 from rich.text import Text as RichText
 
@@ -24,7 +25,7 @@ from .._endpoint import Endpoint
 from .._process.output import AgentResult
 from .._rollout.rollout import Rollout
 from .._trace.trace import Trace
-from .._trace.turn import Turn
+from .._trace.turn import Turn, TurnError
 from ..handlers import ScriptedModel
 from .screen import Screen, visible
 from .words import STYLES, counted, reason
@@ -90,7 +91,7 @@ class Live:
         )
         self._print_cut(line, *map(visible, _said(turn)))
         if turn.error is not None:
-            self._print("    └", "yellow", reason(turn.error))
+            self._print("    └", "yellow", _why(turn.error, ends=turn.outcome == "failed"))
         if missing := _missing_tools(turn):
             self._print("    └", "yellow", missing)
 
@@ -139,6 +140,15 @@ class Live:
 
     def _print(self, mark: str, style: str, text: str) -> None:
         self._console.print(RichText.assemble((f"{mark} ", style), visible(text)))
+
+
+def _why(error: TurnError, *, ends: bool) -> str:
+    """What went wrong. Of what takes several lines, and ends the command, which tells it whole, the first sentence."""
+    first, _, more = error.message.strip().partition("\n")
+    if not (ends and more):
+        return reason(error)
+    sentence = first.partition(". ")[0]
+    return f"{reason(msgspec.structs.replace(error, message=sentence))} …"
 
 
 def _is_fed() -> bool:

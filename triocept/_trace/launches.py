@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .._canonical.content import Json, Text, ToolCall
+from .._canonical.content import Text, ToolCall
 from .._canonical.request import Request
 from ..errors import DialectError
+from .texts import texts_in
 
 if TYPE_CHECKING:
     from .turn import Turn
@@ -42,7 +43,7 @@ class Launch:
     def tasks(self) -> list[str]:
         """The texts among its arguments, the longest first."""
         try:
-            found = _texts_in(self._call.parsed())
+            found = texts_in(self._call.parsed())
         except DialectError:
             found = iter((self._call.arguments,))
         return sorted({text.strip() for text in found} - {""}, key=len, reverse=True)
@@ -84,12 +85,3 @@ def _is_told(task: str, parts: list[str]) -> bool:
 
 def _texts(content: tuple[object, ...]) -> Iterator[Text]:
     return (part for part in content if isinstance(part, Text))
-
-
-def _texts_in(value: Json) -> Iterator[str]:
-    """All texts in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts_in(inner)

@@ -38,6 +38,8 @@ __all__ = ["NONCE", "arguments_value", "joined", "message_key"]
 _encode = msgspec.json.Encoder(order="deterministic").encode
 NONCE = "x-anthropic-billing-header:"
 """How a text begins that means nothing."""
+_DEEP = 250
+"""Levels of arguments beyond which they are a text: what is read so deep may be too deep to be written, or changed."""
 
 
 def message_key(message: Message) -> bytes:
@@ -91,11 +93,20 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def arguments_value(text: str) -> Json:
-    """The arguments of a call as JSON; as they are, where they are none."""
+    """The arguments of a call as JSON; as they are, where they are none, or nested too deeply."""
     try:
-        return _decode(text or "{}")
-    except msgspec.DecodeError:
+        value = _decode(text or "{}")
+    except (msgspec.DecodeError, RecursionError):
         return text
+    return text if text.count("[") + text.count("{") > _DEEP and _is_deep(value) else value
+
+
+def _is_deep(value: Json) -> bool:
+    level = [value]
+    for _ in range(_DEEP):
+        held = [each for each in level if isinstance(each, dict | list)]
+        level = [inner for each in held for inner in (each.values() if isinstance(each, dict) else each)]
+    return bool(level)
 
 
 def _without_cache_control(raw: Json) -> Json:

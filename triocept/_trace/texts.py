@@ -1,10 +1,13 @@
-"""What a person reads of a message: the texts of its parts."""
+"""What a person reads of a message: the texts of its parts; and those in the arguments of a call."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import msgspec
 
 from .._canonical.content import (
+    Json,
     Media,
     Message,
     Opaque,
@@ -16,7 +19,7 @@ from .._canonical.content import (
     ToolResult,
 )
 
-__all__ = ["text_of", "texts_of"]
+__all__ = ["text_of", "texts_in", "texts_of"]
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -43,3 +46,16 @@ def _text(part: Part) -> str:
             return f"[{part.kind}: {part.name or part.url or part.media_type or 'inline'}]"
         case Opaque(raw=raw):
             return _encode(raw).decode()
+
+
+def texts_in(value: Json) -> Iterator[str]:
+    """All texts in a JSON value, however deep it is nested, but for the names of members."""
+    ahead = [value]
+    while ahead:
+        match ahead.pop():
+            case str(text):
+                yield text
+            case dict(members):
+                ahead.extend(members.values())
+            case list(items):
+                ahead.extend(items)

@@ -5,7 +5,8 @@ Rules:
 1. A line is a thread as it was at its last answer: messages, that answer, tools.
 2. An answer is trained once. In every further line that holds it, it has `"weight": 0`; and so have messages of the
    model that it did not give in this rollout, such as examples in a prompt.
-3. A thread that has no answer of its own, such as one that ends in a failed call, is no line.
+3. A thread in which nothing is to be trained, such as one that ends in a failed call, or whose only answer says
+   nothing, is no line.
 
 Nobody's package has a type of these lines, or a validator: `check_fine_tuning` is ours.
 """
@@ -40,8 +41,10 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
     chat = Chat(losses, media=True, reasoning=False, errors=False)
     trained: set[str] = set()
     for answered in _answered_threads(trace):
-        yield _line(answered, trained, chat)
+        line = _line(answered, trained, chat)
         trained.update(turn.id for turn in answered)
+        if any(map(_is_trained, line["messages"])):
+            yield line
 
 
 def _answered_threads(trace: Trace) -> list[tuple[Turn, ...]]:
@@ -119,7 +122,14 @@ def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
 
     A line is an object with `messages`; each has a role, and what that must have; the last one is the model's, and one
     of the model's is to be trained; a result follows a call with its id; arguments are JSON objects, as text.
+
+    Raises:
+        TypeError: that is no series of lines.
     """
+    if isinstance(lines, bytes | str):
+        raise TypeError(
+            "check_fine_tuning takes the lines of a file, not all of it: path.read_bytes().splitlines()"
+        )
     problems = []
     for number, line in enumerate(lines, 1):
         try:

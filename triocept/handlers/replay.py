@@ -15,7 +15,15 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias, final
 from weakref import WeakKeyDictionary
 
-from .._checks import check_bool, check_choice, check_mapping, check_number, check_type
+from .._checks import (
+    check_bool,
+    check_choice,
+    check_mapping,
+    check_number,
+    check_str,
+    check_type,
+    described,
+)
 from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, awaiting, check_handler
 from .._rollout.rollout import Rollout
@@ -80,8 +88,8 @@ class Replay:
         check_type("trace", trace, Trace, "a Trace", "read_traces(path)[0] is the first of a file")
         check_choice("match", match, Match)
         check_bool("compare_results", compare_results)
-        if paths is not None:
-            check_mapping("paths", paths)
+        _check_until(until)
+        _check_paths(paths)
         if redact is not None:
             check_type("redact", redact, Redaction, "a Redaction")
         if then is not None:
@@ -116,6 +124,32 @@ class Replay:
         if run is None:
             run = self._runs[exchange.rollout] = ReplayRun(self._plan)
         await run.answer(exchange)
+
+
+def _check_until(until: object) -> None:
+    match until:
+        case None | str():
+            pass
+        case int() if not isinstance(until, bool):
+            pass
+        case (str(), int(number)) if isinstance(until, tuple) and not isinstance(number, bool):
+            pass
+        case _:
+            raise TypeError(
+                "until is a turn: its id, its number in the main conversation, or (conversation, number), not "
+                f"{described(until)}"
+            )
+
+
+def _check_paths(paths: Mapping[str, str] | None) -> None:
+    if paths is None:
+        return
+    check_mapping("paths", paths)
+    for recorded, live in paths.items():
+        for path in (recorded, live):
+            check_str("a directory of paths", path)
+            if not path.strip("/"):
+                raise ValueError(f"a directory of paths has a name, which {path!r} has not")
 
 
 def _pace(timing: Timing) -> float:

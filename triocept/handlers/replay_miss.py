@@ -27,9 +27,9 @@ def miss(record: Record, key: Key, conversation: Conversation, rollout: str) -> 
     if nearest is None:
         return ReplayMiss(f"{asked}: it has no turn")
     shown = difference(nearest.key, key)
-    turns = "1 turn" if len(trace) == 1 else f"{len(trace)} turns"
+    which = "Its only turn" if len(trace) == 1 else f"The closest of its {len(trace)} turns"
     return ReplayMiss(
-        f"{asked}. The closest of its {turns} is number {nearest.number} ({nearest.turn.id}, "
+        f"{asked}. {which} is number {nearest.number} ({nearest.turn.id}, "
         f"{_named(nearest.conversation)}); - is recorded, + is asked:\n{shown}\n{_WHAT_TO_DO}",
         closest=nearest.turn.id,
         difference=shown,

@@ -64,7 +64,7 @@ class ReplayRun:
         key, live = key_of(request, here.normal), thread_of(conversation)
         found = None if live in self._forked else self._find(key, conversation)
         if found is not None and found.number not in plan.behind_fork:
-            await self._give(exchange, conversation, found, here)
+            await self._give(exchange, conversation, found, self._differing(request, found, here))
         elif found is not None or self._is_open or live in self._forked:
             self._forked.add(live)
             await self._go_on(exchange, found)
@@ -92,18 +92,18 @@ class ReplayRun:
         await then(exchange)
 
     async def _give(
-        self, exchange: Exchange, conversation: Conversation, found: Recorded, here: _Directories
+        self, exchange: Exchange, conversation: Conversation, found: Recorded, differing: list[str]
     ) -> None:
         """Give what was recorded, when it is its time."""
         self._gate.note(found.number, settled=False)
         note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id}
-        if differing := self._differing(exchange.request, found, here):
+        if differing:
             note["other_results"] = differing
         try:
             if missed := await self._gate.wait(found):
                 note["not_waited_for"] = missed
             exchange.annotate(replay=note)
-            await give_again(exchange, found.turn, here.translate, self._plan.pace)
+            await give_again(exchange, found.turn, self._here(exchange.rollout).translate, self._plan.pace)
         except trio.Cancelled:
             self._matching.give_back(conversation, found)
             raise

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..._canonical.content import Json, Message, Text
+from ..._canonical.content import Message, Text
 from ..._canonical.head import same_head
 from ..message_key import arguments_value
+from ..texts import texts_in
 from .record import Recorded
 
 __all__ = ["is_silent", "launch_of", "told_in"]
@@ -88,16 +89,4 @@ def _told(messages: Sequence[Message], before: Sequence[Message]) -> Iterator[st
 def _arguments(launch: Recorded) -> Iterator[str]:
     assert launch.turn.response is not None
     for call in launch.turn.response.tool_calls:
-        yield from _texts(arguments_value(call.arguments))
-
-
-def _texts(value: Json) -> Iterator[str]:
-    match value:
-        case str():
-            yield value.strip()
-        case dict():
-            for inner in value.values():
-                yield from _texts(inner)
-        case list():
-            for inner in value:
-                yield from _texts(inner)
+        yield from (text.strip() for text in texts_in(arguments_value(call.arguments)))
