@@ -8,8 +8,8 @@ import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
-from functools import partial
-from typing import BinaryIO, final
+from io import FileIO
+from typing import final
 
 import trio
 
@@ -26,7 +26,8 @@ __all__ = ["TraceStream", "iter_traces"]
 INTERVAL = 0.1
 """Seconds between two looks at a file that is followed."""
 _CHUNK = 1024 * 1024
-_END = object()
+_HEAD = 256
+"""Bytes of a line that tell it from any other: its run, its number and the chain so far are among them."""
 
 
 def iter_traces(
@@ -47,8 +48,9 @@ def iter_traces(
         follow: go on at the file's end, and wait for what is written: each trace comes with its seal, as soon as that
             is there, and it does not end. A score that comes behind the seal is added to the trace that was given, if
             somebody still has it. A file that is not there yet is waited for. One that is moved away is read to its
-            end first; what the path leads to then is read from its head, and so is a file that was cut off. Without
-            it, each trace comes with all its scores, and those without a seal come at the end.
+            end first; what the path leads to then is read from its head, and so is a file that was cut off, though it
+            may have grown since. Without it, each trace comes with all its scores, and those without a seal come at
+            the end.
         on_damage: as of `read_traces`.
 
     Raises:
@@ -80,52 +82,82 @@ class TraceStream:
     def __repr__(self) -> str:
         return f"<TraceStream of {os.fspath(self._path)}{', followed' if self._follow else ''}>"
 
+    # What is to be warned of is told from the frame of the iteration: above it is the caller's line.
+
     def __iter__(self) -> Iterator[Trace]:
-        if not self._follow:
-            yield from iter_file(self._path, self._on_damage)
-            return
-        with closing(_Tail(self._path, self._on_damage or _warn)) as tail:
+        words: list[str] = []
+        if self._follow:
+            with closing(self._tail(words)) as tail:
+                while True:
+                    found = tail.look()
+                    _warn(words)
+                    yield from found
+                    if not found:
+                        time.sleep(INTERVAL)
+        with closing(iter_file(self._path, self._on_damage, words.append)) as traces:
             while True:
-                yield from (found := tail.look())
-                if not found:
-                    time.sleep(INTERVAL)
+                try:
+                    trace = next(traces, None)
+                finally:
+                    _warn(words)
+                if trace is None:
+                    return
+                yield trace
 
     async def __aiter__(self) -> AsyncIterator[Trace]:
+        words: list[str] = []
         if self._follow:
-            with closing(_Tail(self._path, self._on_damage or _warn)) as tail:
+            with closing(self._tail(words)) as tail:
                 while True:
                     found = await trio.to_thread.run_sync(tail.look)
+                    _warn(words)
                     for trace in found:
                         yield trace
                     if not found:
                         await trio.sleep(INTERVAL)
-        traces = iter_file(self._path, self._on_damage)
-        while (trace := await trio.to_thread.run_sync(partial(next, traces, _END))) is not _END:
-            assert isinstance(trace, Trace)
-            yield trace
+        with closing(iter_file(self._path, self._on_damage, words.append)) as traces:
+            while True:
+                try:
+                    trace = await trio.to_thread.run_sync(next, traces, None)
+                finally:
+                    _warn(words)
+                if trace is None:
+                    return
+                yield trace
+
+    def _tail(self, words: list[str]) -> _Tail:
+        return _Tail(self._path, self._on_damage or (lambda damage: words.append(str(damage))))
 
 
+def _warn(words: list[str]) -> None:
+    """Warn of what has been found, in the name of whoever iterates."""
+    told = words[:]
+    words.clear()
+    for text in told:
+        warnings.warn(text, stacklevel=3)
+
+
+@final
 class _Tail:
-    """A file that grows, and what was read of it so far. It is kept open: one that is moved away is read to its end."""
+    """A file that grows, and what was read of it so far. It is kept open: one that is moved away is read to its end.
+    It is not buffered: what was read before it was cut off must not come again."""
 
     def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], object]) -> None:
         self._path = path
         self._on_damage = on_damage
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def look(self) -> list[Trace]:
         """The traces that have ended since the last look: none, where the file has come to its end first."""
         moved = self._is_elsewhere()  # before the rest is read: nothing comes behind that
-        if traces := self._read():
+        if (traces := self._read()) or not moved:
             return traces
-        if moved:
-            self.close()
-            try:
-                self._file = open(self._path, "rb")  # noqa: SIM115 - it is closed by `close`
-            except FileNotFoundError:
-                return []
-        if moved or self._is_cut():
-            self._begin()
+        self.close()
+        try:
+            self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed by `close`
+        except FileNotFoundError:
+            return []
+        self._begin()
         return self._read()
 
     def close(self) -> None:
@@ -144,32 +176,56 @@ class _Tail:
             return False
 
     def _is_cut(self) -> bool:
-        return self._file is not None and os.fstat(self._file.fileno()).st_size < self._at
+        """Whether what was read of the open file is not in it any more: it was cut off, and may have grown since."""
+        assert self._file is not None
+        number = self._file.fileno()
+        if os.fstat(number).st_size < self._at + len(self._part):
+            return True
+        begin, head = self._latest
+        return any(
+            os.pread(number, len(data), at) != data
+            for at, data in ((begin, head), (self._at, self._part))
+            if data
+        )
 
     def _read(self) -> list[Trace]:
         """The next traces of the open file."""
-        while self._file is not None and (data := self._file.read(_CHUNK)):
-            self._at += len(data)
-            if traces := self._take(data):
+        while self._file is not None:
+            data = self._file.read(_CHUNK)
+            if self._is_cut():  # looked for behind the read: what was read may be of either
+                self._begin()
+            elif not data:
+                break
+            elif traces := self._take(data):
                 return traces
         return []
 
     def _begin(self) -> None:
         if self._file is not None:
             self._file.seek(0)
-        self._at = self._number = 0
+        self._number = 0
+        self._latest = (0, b"")
+        """Where the latest whole line begins, and with what."""
+        self._at = 0
+        """Where it ends."""
+        self._part = b""
+        """With what a line begins that has no end yet."""
         self._rest: list[bytes] = []
-        """Of a line that has no end yet."""
+        """All that is there of it."""
         self._reader = TraceReader(self._path, self._on_damage)
         self._given: dict[tuple[str, str], weakref.ref[Trace]] = {}
 
     def _take(self, data: bytes) -> list[Trace]:
         first, *others = data.split(b"\n")
         self._rest.append(first)
-        if not others:
-            return []
-        *lines, rest = [b"".join(self._rest), *others]
-        self._rest = [rest]
+        if others:
+            *lines, rest = [b"".join(self._rest), *others]
+            self._rest, self._part = [rest], b""
+            self._at += sum(map(len, lines)) + len(lines)
+            self._latest = (self._at - len(lines[-1]) - 1, lines[-1][:_HEAD])
+        else:
+            lines, rest = [], first
+        self._part = (self._part + rest[:_HEAD])[:_HEAD]
         return [trace for line in lines for trace in self._take_line(line)]
 
     def _take_line(self, line: bytes) -> Iterator[Trace]:
@@ -190,7 +246,3 @@ class _Tail:
         """What stands behind a seal, for whoever still has the trace."""
         if isinstance(line, ScoreLine) and trace is not None:
             TraceWriter(trace).add(score_of(line))
-
-
-def _warn(damage: DialectError) -> None:
-    warnings.warn(str(damage), stacklevel=4)

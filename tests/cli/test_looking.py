@@ -18,8 +18,21 @@ import pytest
 import trio
 from cli_helpers import PATIENCE, on_a_terminal
 
+from tests.asking import ask
 from tests.trace.telling import said, tell
-from triocept import JSONLRecorder, Message, Response, Text, ToolCall, ToolResult, Trace, Usage, read_traces
+from triocept import (
+    JSONLRecorder,
+    Message,
+    Response,
+    ScriptedModel,
+    Text,
+    ToolCall,
+    ToolResult,
+    Trace,
+    Usage,
+    read_traces,
+    serve_endpoint,
+)
 from triocept._cli.quantiles import Quantiles
 
 pytestmark = pytest.mark.once
@@ -134,6 +147,23 @@ def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -
     assert done.stderr == f"Error: {file} holds several rollouts; say which with --rollout: a, b, a\n"
     assert "--rollout: run_a, run_c" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
     assert f"{file} holds no rollout c; it has a, b, a" in looked("show", file, "--rollout", "c").stderr
+
+
+def test_a_parent_names_its_children_and_a_child_its_parent(tmp_path: Path) -> None:
+    async def play() -> None:
+        with trio.fail_after(10):
+            async with (
+                serve_endpoint(recorder=JSONLRecorder(tmp_path / "t.jsonl")) as endpoint,
+                endpoint.open_rollout(ScriptedModel(["fine"]), id="parent") as rollout,
+            ):
+                for name in ("one", "two"):
+                    async with rollout.open_child(ScriptedModel(["well"]), id=name) as child:
+                        await ask(child)
+
+    trio.run(play)
+    text = shown("show", tmp_path / "t.jsonl")
+    assert "  children: one (1 turn)  two (1 turn)\n" in text
+    assert text.count("  child of parent, which had 0 turns then\n") == 2
 
 
 def test_one_turn_is_shown_whole(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,57 @@ def test_a_file_that_is_cut_off_is_read_from_its_head(tmp_path: Path) -> None:
     write(file, played("c", "c"))
     found.append(next(traces))
     assert [trace.rollout for trace in found] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("part", [0, 3, 400])
+def test_a_file_that_was_cut_off_and_has_grown_past_its_size_since_is_read_from_its_head(
+    tmp_path: Path, part: int
+) -> None:
+    """Between two looks; and `part` bytes of a line had been read, with which the line begins that stands there now."""
+    file, whole = tmp_path / "t.jsonl", tmp_path / "whole.jsonl"
+    write(file, played("a", "a"))
+    write(whole, [*played("b", "b"), *played("c", "c"), *played("d", "d")])
+    line = whole.read_bytes()[:part]
+    with file.open("ab") as opened:
+        opened.write(line)
+    traces = iter(iter_traces(file, follow=True))
+    found = [next(traces)]
+    assert len(whole.read_bytes()) > file.stat().st_size
+    file.write_bytes(whole.read_bytes())  # cuts it off first
+    found += [next(traces) for _ in range(3)]
+    assert [(trace.rollout, trace.sealed) for trace in found] == [(name, True) for name in "abcd"]
+
+
+def test_what_is_put_in_the_place_of_half_a_line_is_read_from_the_head_too(tmp_path: Path) -> None:
+    file, whole = tmp_path / "t.jsonl", tmp_path / "whole.jsonl"
+    write(file, played("a", "a"))
+    size = file.stat().st_size
+    write(whole, played("b", "b"))
+    with file.open("ab") as opened:
+        opened.write(whole.read_bytes()[:300].replace(b"b", b"x"))
+    traces = iter(iter_traces(file, follow=True))
+    found = [next(traces)]
+    os.truncate(file, size)
+    with file.open("ab") as opened:
+        opened.write(whole.read_bytes())
+    found += [next(traces), next(traces)]
+    assert [(trace.rollout, trace.sealed) for trace in found] == [("a", True), ("a", True), ("b", True)]
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("in_trio", [False, True])
+def test_a_warning_of_a_damaged_line_names_the_line_that_iterates(
+    tmp_path: Path, follow: bool, in_trio: bool
+) -> None:
+    file = tmp_path / "t.jsonl"
+    write(file, played("a", "a"))
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines[:2], b"no line\n", *lines[2:]]))
+
+    async def first() -> Trace:
+        async with aclosing(aiter(iter_traces(file, follow=follow))) as traces:  # type: ignore[type-var]
+            return await anext(traces)
+
+    with pytest.warns(UserWarning, match="t.jsonl:3") as caught:
+        assert trio.run(first) if in_trio else next(iter(iter_traces(file, follow=follow)))
+    assert [warning.filename for warning in caught] == [__file__]

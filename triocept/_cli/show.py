@@ -143,6 +143,9 @@ def _facts(trace: Trace) -> Iterable[str]:
         yield "  ".join([*agents, *models])
     if trace.branch is not None:
         yield f"child of {trace.branch.rollout}, which had {counted(trace.branch.turns, 'turn', 'turns')} then"
+    if trace.children:
+        named = (f"{each.rollout} ({counted(len(each), 'turn', 'turns')})" for each in trace.children)
+        yield f"{'child' if len(trace.children) == 1 else 'children'}: {'  '.join(named)}"
     if trace.metadata:
         yield "  ".join(f"{name}={value}" for name, value in trace.metadata.items())
     if trace.scores:

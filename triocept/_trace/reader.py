@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import msgspec
 
@@ -43,6 +43,7 @@ __all__ = ["Damages", "TraceReader", "iter_file", "key_of", "read_traces", "scor
 
 OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
+E = TypeVar("E", Opening, AgentStart, Intent, Score)
 MOST_WARNINGS = 100
 """Of one file. What is no trace file has as many lines as it likes."""
 
@@ -109,9 +110,11 @@ class Damages:
             raise self.told[0]
 
 
-def iter_file(path: str | os.PathLike[str], on_damage: OnDamage | None) -> Iterator[Trace]:
+def iter_file(
+    path: str | os.PathLike[str], on_damage: OnDamage | None, warn: Callable[[str], object]
+) -> Iterator[Trace]:
     """The traces in a file, each when the file has no more of it; those of format 1 at its end. Damage is told as by
-    `read_traces`.
+    `read_traces`; where nobody is to be told, `warn` gets what a warning says.
 
     The file is read twice: first for how many lines each rollout has, a score may come behind a seal. What is written
     meanwhile is not read.
@@ -123,7 +126,7 @@ def iter_file(path: str | os.PathLike[str], on_damage: OnDamage | None) -> Itera
         if on_damage is not None:
             on_damage(damage)
         elif kept:
-            warnings.warn(str(damage), stacklevel=5)
+            warn(str(damage))
 
     reader = TraceReader(path, tell)
     with open(path, "rb") as file:
@@ -134,7 +137,7 @@ def iter_file(path: str | os.PathLike[str], on_damage: OnDamage | None) -> Itera
     if on_damage is None:
         damages.check_ours(count + len(rest))
     if damages.more and on_damage is None:
-        warnings.warn(f"{path}: and {damages.more:,} lines more that cannot be read", stacklevel=2)
+        warn(f"{path}: and {damages.more:,} lines more that cannot be read")
     yield from rest
 
 
@@ -247,9 +250,9 @@ class _Run:
         match line:
             case OpenLine():
                 self._messages, self._tools = {}, {}
-                self.writer.open(_opening(line))
+                self.writer.open(_entry(Opening, line))
             case AgentLine():
-                self.writer.add(_agent(line))
+                self.writer.add(_entry(AgentStart, line))
             case BlobLine():
                 self._add_blob(line)
             case IntentLine():
@@ -298,16 +301,8 @@ class _Run:
             raise Unfit(f"{what} is not in the file") from None
         except BROKEN as exc:
             raise Unfit(f"the request of call {line.call} cannot be read: {exc}") from None
-        intent = Intent(
-            id=line.call,
-            rollout=line.rollout,
-            run=line.run,
-            number=line.number,
-            at=line.at,
-            dialect=bare.dialect,
-            request=msgspec.structs.replace(bare, messages=messages, tools=tools),
-            agent=line.agent,
-        )
+        request = msgspec.structs.replace(bare, messages=messages, tools=tools)
+        intent = _entry(Intent, line, id=line.call, dialect=bare.dialect, request=request)
         self._intents[line.call] = intent
         self.writer.add(intent)
 
@@ -334,29 +329,12 @@ class _Run:
 _RECORD = TurnRecord.__struct_fields__
 
 
-def _opening(line: OpenLine) -> Opening:
-    return Opening(
-        rollout=line.rollout,
-        run=line.run,
-        at=line.at,
-        versions=line.versions,
-        metadata=line.metadata,
-        branch=line.branch,
-    )
-
-
-def _agent(line: AgentLine) -> AgentStart:
-    return AgentStart(
-        rollout=line.rollout,
-        run=line.run,
-        argv=line.argv,
-        cwd=line.cwd,
-        home=line.home,
-        config=line.config,
-        started_at=line.started_at,
-    )
-
-
 def score_of(line: ScoreLine) -> Score:
     """The score that stands in a line."""
-    return Score(rollout=line.rollout, run=line.run, name=line.name, value=line.value, at=line.at)
+    return _entry(Score, line)
+
+
+def _entry(kind: type[E], line: Line, **more: Any) -> E:
+    """What stands in a line, and what has another name there."""
+    names = [name for name in kind.__struct_fields__ if name not in more]
+    return kind(**{name: getattr(line, name) for name in names}, **more)
