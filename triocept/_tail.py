@@ -97,7 +97,7 @@ class TraceStream:
         with closing(iter_file(self._path, self._on_damage, words.append)) as traces:
             while True:
                 try:
-                    trace = next(traces, None)
+                    trace = _next(traces)
                 finally:
                     _warn(words)
                 if trace is None:
@@ -118,15 +118,19 @@ class TraceStream:
         with closing(iter_file(self._path, self._on_damage, words.append)) as traces:
             while True:
                 try:
-                    trace = await trio.to_thread.run_sync(next, traces, None)
+                    ended = await trio.to_thread.run_sync(_next, traces)
                 finally:
                     _warn(words)
-                if trace is None:
+                if ended is None:
                     return
-                yield trace
+                yield ended
 
     def _tail(self, words: list[str]) -> _Tail:
         return _Tail(self._path, self._on_damage or (lambda damage: words.append(str(damage))))
+
+
+def _next(traces: Iterator[Trace]) -> Trace | None:
+    return next(traces, None)
 
 
 def _warn(words: list[str]) -> None:

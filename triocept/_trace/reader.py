@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from math import inf
 from typing import Any, BinaryIO, TypeAlias, TypeVar
 
@@ -112,7 +112,7 @@ class Damages:
 
 def iter_file(
     path: str | os.PathLike[str], on_damage: OnDamage | None, warn: Callable[[str], object]
-) -> Iterator[Trace]:
+) -> Generator[Trace]:
     """The traces in a file, each when the file has no more of it; those of format 1 at its end. Damage is told as by
     `read_traces`; where nobody is to be told, `warn` gets what a warning says.
 
