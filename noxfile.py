@@ -10,7 +10,7 @@ Slow suites have sessions of their own: `nox -s agents` (all real agents, from t
 `nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s exports` (traces of real agents, read by
 the packages whose formats they are exported to), `nox -s plugin` (pytest's plugin, in projects of other people's),
 `nox -s suites` (the same tests in triocept and in four other tools, side by side), `nox -s soak` (what machines find: a
-random walk, 100,000 exchanges, a million inputs for the wire), `nox -s mutants` (whether the tests see it when the
+random walk, 100,000 exchanges, a million inputs for the wire), `nox -s fleet` (rollouts on Ray: two nodes, killed), `nox -s mutants` (whether the tests see it when the
 program is changed in one place) and `nox -s bench` (speed and memory, side by side with others).
 
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
@@ -385,6 +385,18 @@ def reach(session: nox.Session) -> None:
     install(session, "test")
     session.install("-e", ".[prime]")
     session.run("pytest", *SIDE_BY_SIDE, "tests/reach", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.13"])
+def fleet(session: nox.Session) -> None:
+    """Fleets on Ray: two nodes of this machine, of which actors and one node are killed; every engine's promises.
+
+    Ray is a wheel of 80 MB. Arguments go to pytest.
+    """
+    install(session, "test")
+    session.install("-e", ".[ray]")
+    folders = session.posargs or ("tests/fleets", "tests/real_fleets")
+    session.run("pytest", "-n", "0", "--timeout", "300", *folders)
 
 
 @nox.session(python=NEWEST)

@@ -6,24 +6,42 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
+from tests.fleets.cluster import the_cluster
+from tests.fleets.engines import HAS_RAY
+
 DRIVER = """
 import sys, trio
 from tests.fleets.test_ends import agent_that_stays
-from triocept.fleets import Processes, open_fleet
+from triocept.fleets import Processes, RayEngine, open_fleet
 
 async def main():
-    async with open_fleet(Processes(2, slots_per_worker=2)) as fleet:
+    async with open_fleet({engine}) as fleet:
         async with fleet.map(agent_that_stays, [(sys.argv[1], number) for number in range(4)]) as results:
             async for result in results:
                 print(result, result.outcome)
 
 trio.run(main)
 """
+
+
+def on_processes() -> str:
+    return "Processes(2, slots_per_worker=2)"
+
+
+def on_ray() -> str:
+    """On a cluster that is not the driver's own: it lives on."""
+    return f"RayEngine({the_cluster().address!r}, workers=2, slots_per_worker=2, num_cpus=0.1)"
+
+
+engines = pytest.mark.parametrize(
+    "engine", [on_processes, *([on_ray] if HAS_RAY else [])], ids=lambda engine: engine.__name__
+)
 AGENT = """
 import os, sys, time, signal
 if sys.argv[2] == "stubborn":
@@ -54,12 +72,14 @@ def lives(pid: int) -> bool:
 @pytest.mark.once
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda end: end.name)
+@engines
 async def test_a_driver_that_ends_takes_its_workers_and_their_agents_along(
-    end: signal.Signals, tmp_path: Path
+    engine: Callable[[], str], end: signal.Signals, tmp_path: Path
 ) -> None:
+    program = DRIVER.replace("{engine}", engine())
     with trio.fail_after(90):
         driver = await trio.lowlevel.open_process(
-            [sys.executable, "-c", DRIVER, str(tmp_path)], stderr=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-c", program, str(tmp_path)], stderr=subprocess.PIPE, start_new_session=True
         )
         assert driver.stderr is not None
         pids: list[int] = []

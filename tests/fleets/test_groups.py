@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,9 @@ import pytest
 import trio
 
 from tests.fleets import work
+from tests.fleets.engines import Make, every_engine
 from triocept.errors import FleetLost, GroupStopped
 from triocept.fleets import Engine, Error, Group, InProcess, Processes, Result, Stopped, Value, open_fleet
-
-ENGINES: list[Callable[[], Engine]] = [lambda: InProcess(4), lambda: Processes(2, slots_per_worker=2)]
-every_engine = pytest.mark.parametrize("make", ENGINES, ids=["in_process", "processes"])
 
 
 @pytest.fixture
@@ -51,7 +49,7 @@ async def stay_but_first(worker: object, task: object, *, attempt: int, sample: 
 
 
 @every_engine
-async def test_each_task_is_run_as_often_as_the_group_is_large(make: Callable[[], Engine]) -> None:
+async def test_each_task_is_run_as_often_as_the_group_is_large(make: Make) -> None:
     async with open_fleet(make()) as fleet, fleet.map(work.double, range(5), group_size=3) as results:
         found = [result async for result in results]
     assert sorted((r.group, r.sample, r.task, r.value) for r in found) == [
@@ -61,7 +59,7 @@ async def test_each_task_is_run_as_often_as_the_group_is_large(make: Callable[[]
 
 
 @every_engine
-async def test_a_function_that_takes_its_sample_is_told(make: Callable[[], Engine]) -> None:
+async def test_a_function_that_takes_its_sample_is_told(make: Make) -> None:
     groups = await groups_of(work.tell_sample, "ab", make(), group_size=2, ordered=True)
     assert [[result.value for result in group.results] for group in groups] == [["a0", "a1"], ["b0", "b1"]]
 
@@ -75,7 +73,7 @@ async def test_without_groups_a_task_is_sample_0_of_none() -> None:
 
 
 @every_engine
-async def test_groups_come_whole_and_their_results_in_order(make: Callable[[], Engine]) -> None:
+async def test_groups_come_whole_and_their_results_in_order(make: Make) -> None:
     """A group may be larger than there are slots."""
     groups = await groups_of(work.double, range(7), make(), group_size=6)
     assert sorted(group.number for group in groups) == list(range(7))
@@ -124,7 +122,7 @@ async def test_a_stopped_group_stops_no_other(autojump_clock: object) -> None:
 
 @every_engine
 async def test_a_stopped_groups_samples_have_ended_when_their_outcome_comes(
-    make: Callable[[], Engine], tmp_path: Path
+    make: Make, tmp_path: Path
 ) -> None:
     async with open_fleet(make()) as fleet:
         async with fleet.map(
@@ -157,7 +155,7 @@ async def test_what_the_predicate_raises_leaves_bare(autojump_clock: object) -> 
 
 
 @every_engine
-async def test_a_sample_is_tried_again_by_itself(make: Callable[[], Engine]) -> None:
+async def test_a_sample_is_tried_again_by_itself(make: Make) -> None:
     (group,) = await groups_of(
         work.fail_first_of_odd, ["a"], make(), group_size=4, retry_if=lambda error: True
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -139,12 +140,22 @@ async def open_nothing() -> AsyncIterator[None]:
     yield
 
 
-async def signals(worker: Endpoint, task: object, *, attempt: int) -> str:
-    """What an agent of a worker has inherited: whether SIGINT is blocked or ignored, and how nice it is."""
-    say = "import signal, os; print(signal.getsignal(2), signal.pthread_sigmask(signal.SIG_BLOCK, ()), os.nice(0))"
+INHERITED = """
+import json, os
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({
+    "SigBlk": status["SigBlk"].strip(), "SigIgn": status["SigIgn"].strip(),
+    "nice": os.nice(0), "environment": sorted(os.environ),
+}))
+"""
+
+
+async def say_what_is_inherited(worker: Endpoint, task: object, *, attempt: int) -> dict[str, Any]:
+    """What an agent of a worker has inherited: signals, the names of its variables, how nice it is."""
     async with worker.open_rollout(answer) as rollout:
-        result = await rollout.run_agent([sys.executable, "-c", say])
-    return result.stdout_text.strip()
+        result = await rollout.run_agent(["sh", "-c", 'exec "$0" -S -c "$1"', sys.executable, INHERITED])
+    said: dict[str, Any] = json.loads(result.stdout_text)
+    return said
 
 
 async def tell_sample(worker: object, task: str, *, attempt: int, sample: int) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from .._checks import check_type
 
-__all__ = ["agent_environment", "is_provider_variable", "secret_values"]
+__all__ = ["agent_environment", "is_provider_variable", "keep_from_agents", "secret_values"]
 
 PREFIXES = (
     "OPENAI_",
@@ -65,6 +65,14 @@ NAMES = frozenset(
 SECRET_SUFFIXES = ("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD")
 
 
+_kept: set[str] = set()
+
+
+def keep_from_agents(names: Iterable[str]) -> None:
+    """Say of variables of this program that they are its own: no agent of it inherits them from now on."""
+    _kept.update(names)
+
+
 def agent_environment(
     parent: Mapping[str, str], provider: Mapping[str, str], extra: Mapping[str, str | None] | None = None
 ) -> dict[str, str]:
@@ -80,7 +88,7 @@ def agent_environment(
     """
     if extra is not None:
         check_type("env", extra, Mapping, "a mapping of names to values")
-    environment = {name: value for name, value in parent.items() if not is_provider_variable(name)}
+    environment = {name: value for name, value in parent.items() if _is_passed_on(name)}
     environment |= _no_proxy(parent, provider.values())
     environment |= provider
     for name, value in (extra or {}).items():
@@ -89,6 +97,10 @@ def agent_environment(
         else:
             environment[name] = value
     return environment
+
+
+def _is_passed_on(name: str) -> bool:
+    return name not in _kept and not is_provider_variable(name)
 
 
 def is_provider_variable(name: str) -> bool:

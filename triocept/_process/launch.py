@@ -9,7 +9,8 @@ fork and exec: that would make every start a fork of the whole program, and a la
 
 Rules:
 
-1. The agent sees nothing of it: its arguments, environment, signals and descriptors are those that it was given.
+1. The agent sees nothing of it: its arguments, environment, signals and descriptors are those that it was given; but
+   SIGINT is never blocked.
 2. What goes wrong is told on the pipe: `+` when this runs, then the number of the error that the exec gave.
 3. Built-in modules alone: each other one costs a millisecond.
 """
@@ -35,6 +36,8 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
         _signal.SIGXFSZ,
     ):  # the interpreter ignores them, and an agent would inherit that
         _signal.signal(number, _signal.SIG_DFL)
+    # Blocked in what Ray starts, and inherited: nobody could interrupt such an agent.
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
     error = last = 0
     for path in _paths(argv[0], environment):
         try:

@@ -15,6 +15,8 @@ A fleet runs one function of yours for each task, so many at once as its workers
 * `fleet`: `open_fleet`, and what it gives. `mapping`: one function over many tasks. `slots`: which call runs where.
 * `outcomes`: what became of a task. `groups`: several samples of one task.
 * `engine`: what runs workers; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and `frames`.
+* `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: an actor, seen from here; `ray_actor`,
+  `ray_bridge`: its inside; `ray_waiting`: for futures.
 * `store`: what is done, kept on disk, so that a run can be resumed.
 * `site`: the inside of a worker, whatever runs it. `packing`: how functions, tasks and results get there and back.
 """
@@ -27,6 +29,7 @@ from .mapping import Results, RetryIf, RolloutFunction, SampleFunction
 from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Packing
 from .processes import Processes
+from .ray_engine import RayEngine
 from .site import OpenWorker
 from .store.keys import TaskKey
 from .store.lines import TracePlace
@@ -47,6 +50,7 @@ __all__ = [
     "Outcome",
     "Packing",
     "Processes",
+    "RayEngine",
     "Result",
     "Results",
     "RetryIf",

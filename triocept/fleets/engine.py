@@ -7,7 +7,8 @@ only knows how one is run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from ..errors import TrioceptError
 from .packing import Packing
@@ -34,6 +35,8 @@ class FleetWorker(ABC):
 
     name: str
     """For people: `process 3 (pid 4711)`."""
+    changed: Callable[[], None] = staticmethod(lambda: None)
+    """Called when it is `alive` again that was not. The fleet sets it."""
 
     @abstractmethod
     async def call(self, job: bytes) -> bytes:
@@ -69,9 +72,14 @@ class Engine(ABC):
         """How values get into its workers and back."""
 
     workers: int
-    """How many a fleet begins with."""
+    """How many a fleet begins with; known when it is `opened`."""
     slots_per_worker: int
     """How many calls one worker has at once."""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """What all its workers need: entered before the first of them, left after the last. Here: nothing."""
+        yield
 
     @abstractmethod
     def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:

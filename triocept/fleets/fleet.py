@@ -85,7 +85,7 @@ async def open_fleet(
     setup = engine.packing.pack(worker, "worker", keep=True)
     errors: list[BaseException] = []
     with keeping_each(errors):
-        async with trio.open_nursery() as nursery:
+        async with engine.opened(), trio.open_nursery() as nursery:
             fleet = Fleet(engine, setup, retries, grace, nursery)
             with keeping(errors):
                 await fleet._start()
@@ -317,6 +317,7 @@ class _Place:
     async def _employ(self, worker: FleetWorker) -> None:
         """Give it calls until it dies, or has done the last of them. Behind it, another one is awaited."""
         self._worker = worker
+        worker.changed = self._slots.deal
         self._slots.add(worker)
         try:
             async with trio.open_nursery() as nursery:

@@ -10,10 +10,12 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 import traceback
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
@@ -21,7 +23,17 @@ from .._trace.trace import Trace
 from ..errors import RemoteError
 from .store.recording import Kept, RecordTo
 
-__all__ = ["Answer", "ByReference", "Failure", "Job", "Packing", "Pickled", "failure_of"]
+__all__ = [
+    "Answer",
+    "ByReference",
+    "Failure",
+    "Job",
+    "Packing",
+    "Pickled",
+    "failure_of",
+    "import_path",
+    "raise_failure",
+]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -127,3 +139,14 @@ def _crossing(error: BaseException, packing: Packing) -> BaseException:
         return error
     kind = type(error)
     return RemoteError(str(error), type=f"{kind.__module__}.{kind.__qualname__}")
+
+
+def raise_failure(failure: Failure) -> NoReturn:
+    """Raise what was raised where a worker opened what its calls get."""
+    failure.error.add_note(f"raised where a worker opened what its calls get:\n{failure.traceback}")
+    raise failure.error
+
+
+def import_path() -> list[str]:
+    """Where this program imports from, whatever the working directory of who is told."""
+    return [os.path.abspath(entry) for entry in sys.path]

@@ -15,14 +15,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
-from typing import NoReturn, final
+from typing import final
 
 import trio
 
 from .._checks import check_count, check_number
 from .engine import Engine, FleetWorker, WorkerLost
 from .frames import Frame, FrameStream, Kind
-from .packing import Failure, Packing, Pickled
+from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
 __all__ = ["Processes"]
@@ -109,6 +109,7 @@ async def _start(control: int, death: int) -> trio.Process:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-c", PROGRAM, str(control), str(death)],
             stdin=subprocess.DEVNULL,
+            env=dict(os.environ),  # not what a C library (readline) has put beside it
             pass_fds=(control, death),
             process_group=0,
         )
@@ -119,7 +120,7 @@ async def _set_up(
     worker: _Process, stream: FrameStream, frames: AsyncIterator[Frame], setup: bytes, packing: Pickled
 ) -> None:
     """Tell a worker what to open, and wait until it has."""
-    stream.put(Kind.SETUP, data=pickle.dumps(Setup(_path(), setup)))
+    stream.put(Kind.SETUP, data=pickle.dumps(Setup(import_path(), setup)))
     try:
         with trio.fail_after(START_TIMEOUT):
             await stream.flush()
@@ -129,17 +130,7 @@ async def _set_up(
     if said is None:
         raise WorkerLost(worker.name, "it ended before it was ready; what it said of that is on its stderr")
     if said.kind is Kind.FAILED:
-        _raise(packing.unpack(said.data))
-
-
-def _path() -> list[str]:
-    """Where this program imports from; what is relative there is so to its working directory, which workers share."""
-    return [os.path.abspath(entry) for entry in sys.path]
-
-
-def _raise(failure: Failure) -> NoReturn:
-    failure.error.add_note(f"raised where a worker opened what its calls get:\n{failure.traceback}")
-    raise failure.error
+        raise_failure(packing.unpack(said.data))
 
 
 @asynccontextmanager

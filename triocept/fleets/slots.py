@@ -79,7 +79,7 @@ class Slots:
     async def _take(self, priority: int) -> FleetWorker:
         waiter = _Waiter()
         heappush(self._waiting, (-priority, next(self._numbers), waiter))
-        self._deal()
+        self.deal()
         try:
             await waiter.told.wait()
         except trio.Cancelled:
@@ -91,7 +91,7 @@ class Slots:
             raise NoWorkers from self._why
         return waiter.worker
 
-    def _deal(self) -> None:
+    def deal(self) -> None:
         """Give what is free to who waits, or the word that nothing comes."""
         while self._waiting:
             living = [worker for worker in self._free if worker.alive]
@@ -111,7 +111,7 @@ class Slots:
     def _give_back(self, worker: FleetWorker) -> None:
         if worker in self._free:
             self._free[worker] += 1
-            self._deal()
+            self.deal()
         elif worker in self._retiring:
             self._retiring[worker] += 1
             self._returned.set()
@@ -121,12 +121,12 @@ class Slots:
         """A worker is ready."""
         self._coming -= 1
         self._free[worker] = self._per_worker
-        self._deal()
+        self.deal()
 
     def retire(self, worker: FleetWorker) -> None:
         """Give it no more calls; it ends those that it has."""
         self._retiring[worker] = self._free.pop(worker)
-        self._deal()
+        self.deal()
 
     async def wait_idle(self, worker: FleetWorker) -> None:
         """Return when the last call of a worker that retires has ended."""
@@ -138,7 +138,7 @@ class Slots:
         self._coming += 1
         self._free.pop(worker, None)
         self._retiring.pop(worker, None)
-        self._deal()
+        self.deal()
 
     def expect(self) -> None:
         """One more worker is on its way."""
@@ -148,4 +148,4 @@ class Slots:
         """One that was on its way will not come."""
         self._coming -= 1
         self._why = why or self._why
-        self._deal()
+        self.deal()

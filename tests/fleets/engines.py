@@ -1,0 +1,38 @@
+"""The engines that the tests of fleets are run on: each promise is one of all of them.
+
+Ray is among them where it is installed, on a cluster of this machine with two nodes: `nox -s fleet`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+import pytest
+
+from triocept.fleets import Engine, InProcess, Processes, RayEngine
+
+Make = Callable[..., Engine]
+HAS_RAY = importlib.util.find_spec("ray") is not None
+
+
+def processes(workers: int = 2, slots_per_worker: int = 2, *, hung_after: float | None = 120.0) -> Processes:
+    return Processes(workers, slots_per_worker=slots_per_worker, hung_after=hung_after)
+
+
+def on_ray(workers: int = 2, slots_per_worker: int = 2, *, hung_after: float | None = 120.0) -> RayEngine:
+    from tests.fleets.cluster import the_cluster
+
+    the_cluster()
+    return RayEngine(workers=workers, slots_per_worker=slots_per_worker, num_cpus=0.1, hung_after=hung_after)
+
+
+ENGINES: dict[str, Make] = {
+    "in_process": lambda: InProcess(4),
+    "processes": processes,
+    **({"ray": on_ray} if HAS_RAY else {}),
+}
+"""Four slots each."""
+every_engine = pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES.keys())
+with_processes = pytest.mark.parametrize("make", list(ENGINES.values())[1:], ids=list(ENGINES)[1:])
+"""Those whose workers are processes, and can die; they take `workers`, `slots_per_worker` and `hung_after`."""

@@ -1,0 +1,178 @@
+"""The inside of a Ray actor: trio's loop in a thread, and the way there from Ray's asyncio.
+
+Rules:
+
+1. Ray's loop does nothing but wait: a future leads there, `run_sync_soon` leads here.
+2. If trio's loop ends by itself, so does the process: a worker without one is of no use, and the driver is to know.
+3. What Ray did to its process is none of an agent's business: its variables, and how nice it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import final
+
+import trio
+
+from .._process.environment import keep_from_agents
+from .packing import Pickled, failure_of
+from .site import Site, open_site
+
+__all__ = ["Bridge", "variables_of_ray"]
+
+log = logging.getLogger("triocept.fleet")
+
+
+@final
+class Bridge:
+    """A site, for asyncio. All public methods are called in Ray's loop."""
+
+    def __init__(self) -> None:
+        self._ready: Future[bytes] = _future()
+        self._over: Future[None] = _future()
+        self._calls: dict[int, _Call] = {}
+        self._ending: trio.Event
+        self._nursery: trio.Nursery
+        self._site: Site
+        self._token: trio.lowlevel.TrioToken
+
+    async def open(self, path: list[str], setup: bytes) -> bytes:
+        """Begin, and open what the calls get; the packed failure if that fails, else nothing.
+
+        Args:
+            path: the driver's `sys.path`; what of it is here is looked in last.
+            setup: see `open_site`.
+        """
+        _look_in(path)
+        keep_from_agents(variables_of_ray(dict(os.environ), _environment_of_raylet()))
+        Thread(target=self._run, args=(setup,), name="trio", daemon=True).start()
+        return await asyncio.wrap_future(self._ready)
+
+    async def call(self, number: int, job: bytes) -> bytes:
+        """Run a job; its packed answer, or nothing if it was cancelled."""
+        answer: Future[bytes] = _future()
+        self._soon(lambda: self._nursery.start_soon(self._answer, number, job, answer))
+        return await asyncio.wrap_future(answer)
+
+    def cancel(self, number: int) -> None:
+        """Cancel a call, or one that is still on its way here."""
+        self._soon(lambda: self._call(number).scope.cancel())
+
+    async def wait_over(self, number: int) -> None:
+        """Cancel a call, and wait for its end. One that is not here has ended, or will not come: see `RayWorker`."""
+        over: Future[None] = _future()
+        self._soon(lambda: self._nursery.start_soon(self._end_call, number, over))
+        await asyncio.wrap_future(over)
+
+    async def ping(self) -> None:
+        """Return when trio's loop has had a turn."""
+        turn: Future[None] = _future()
+        self._soon(lambda: turn.set_result(None))
+        await asyncio.wrap_future(turn)
+
+    async def end(self) -> None:
+        """Cancel what runs, and close all in order."""
+        self._soon(lambda: self._ending.set())
+        await asyncio.wrap_future(self._over)
+
+    def _soon(self, step: Callable[[], None]) -> None:
+        self._token.run_sync_soon(step)
+
+    def _run(self, setup: bytes) -> None:
+        _be_as_nice_as_raylet()
+        try:
+            trio.run(self._serve, setup)
+        except BaseException as exc:
+            if self._ready.done():
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            packing = Pickled()
+            self._ready.set_result(packing.pack(failure_of(exc, packing), "the error"))
+        else:
+            self._over.set_result(None)
+
+    async def _serve(self, setup: bytes) -> None:
+        async with open_site(setup, Pickled()) as self._site, trio.open_nursery() as self._nursery:
+            self._ending = trio.Event()
+            self._token = trio.lowlevel.current_trio_token()
+            self._ready.set_result(b"")
+            await self._ending.wait()
+            self._nursery.cancel_scope.cancel()
+
+    def _call(self, number: int) -> _Call:
+        return self._calls.setdefault(number, _Call())
+
+    async def _answer(self, number: int, job: bytes, answer: Future[bytes]) -> None:
+        call, data = self._call(number), b""
+        with call.scope:
+            data = await self._site.call(job)
+        del self._calls[number]
+        call.over.set()
+        answer.set_result(data)
+
+    async def _end_call(self, number: int, over: Future[None]) -> None:
+        call = self._calls.get(number)
+        if call is not None:
+            call.scope.cancel()
+            await call.over.wait()
+        over.set_result(None)
+
+
+class _Call:
+    """One that runs, or was cancelled before it came."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.over = trio.Event()
+
+
+def _future() -> Future:  # type: ignore[type-arg]  # of whatever its caller says
+    """One that nobody can cancel: what asyncio does with who waits for it, is not its affair."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterator[str]:
+    """The variables of a worker that Ray has set, for itself.
+
+    Seen with Ray 2.60: RAY_*, SPT_NOENV (of setproctitle), its debugger as PYTHONBREAKPOINT, and OMP_NUM_THREADS where
+    nobody else has set it.
+    """
+    for name, value in mine.items():
+        set_by_ray = name in ("SPT_NOENV", "OMP_NUM_THREADS", "PYTHONBREAKPOINT")
+        if name.startswith("RAY_") or (set_by_ray and of_raylet.get(name) != value):
+            yield name
+
+
+def _look_in(path: list[str]) -> None:
+    sys.path += [entry for entry in path if entry not in sys.path and os.path.exists(entry)]
+
+
+def _environment_of_raylet() -> dict[str, str]:
+    try:
+        with open(f"/proc/{os.getppid()}/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return {}
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def _be_as_nice_as_raylet() -> None:
+    """Ray makes its workers nice (by 15): their parent is not. What this thread starts is as nice as it is."""
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, os.getppid()))
+    if 0 < mine == os.getpriority(os.PRIO_PROCESS, 0):
+        log.warning(
+            "agents of this worker get little of a busy processor: start its node with RAY_worker_niceness=0"
+        )

@@ -1,0 +1,120 @@
+"""Workers that are actors of a Ray cluster, on as many machines as it has.
+
+Ray places them, hands bytes to and fro, and says when one has died; nothing else is asked of it. An actor that died is
+replaced by the fleet, as a process is, and not restarted by Ray: an attempt has a number, which Ray's own have not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, final
+
+import trio
+
+from .._checks import check_count, check_mapping, check_number, check_str
+from .engine import Engine, FleetWorker
+from .packing import Packing, Pickled
+from .ray_actor import make_actor_class
+from .ray_cluster import check_installed, connected
+from .ray_worker import open_actor
+
+__all__ = ["RayEngine"]
+
+SPARE_CALLS = 8
+"""How many calls an actor takes beside those of its slots: to live, to answer a ping, to end."""
+
+
+@final
+class RayEngine(Engine):
+    """Actors of a Ray cluster, one process each, spread over its nodes. `pip install 'triocept[ray]'`.
+
+    Args:
+        address: of the cluster, `host:port`; this program runs on one of its nodes. None, as in `ray.init`: the one
+            that this program is connected to, or `RAY_ADDRESS` names, or `ray start` has begun on this machine; or one
+            of this machine alone, begun here and ended with the fleet. `"local"`: such a one. `"auto"`: any but that.
+        workers: how many; None: as many as the cluster has room for.
+        slots_per_worker: how many calls each has at once.
+        num_cpus: what Ray sets aside for each. Agents run on the node of their worker, and their share is its.
+        resources: likewise, by Ray's names: `{"big-disk": 1}` places workers on nodes that have it.
+        hung_after: as of `Processes`.
+
+    A worker has the environment of its node, and imports what is installed there; what of this program's `sys.path` is
+    there, too, is looked in last. Functions, classes and tasks of `__main__` go along by value. Who needs more of Ray
+    (`runtime_env`, a namespace) calls `ray.init` first. An agent gets none of the variables that Ray sets for itself.
+
+    Raises:
+        ImportError: Ray is not installed.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workers: int | None = None,
+        slots_per_worker: int = 32,
+        num_cpus: float = 1.0,
+        resources: Mapping[str, float] | None = None,
+        hung_after: float | None = 120.0,
+    ) -> None:
+        if address is not None:
+            check_str("address", address)
+        if workers is not None:
+            check_count("workers", workers, least=1)
+        check_count("slots_per_worker", slots_per_worker, least=1)
+        check_number("num_cpus", num_cpus)
+        if resources is not None:
+            check_mapping("resources", resources)
+        if hung_after is not None:
+            check_number("hung_after", hung_after, positive=True)
+        check_installed()
+        self._packing = Pickled()
+        self._address = address
+        self._wanted = workers
+        self.workers = workers or 1
+        self.slots_per_worker = slots_per_worker
+        self._num_cpus = num_cpus
+        self._resources = dict(resources or {})
+        self._hung_after = hung_after
+        self._make: Any = None
+        """Makes an actor; there while connected."""
+
+    @property
+    def packing(self) -> Packing:
+        return self._packing
+
+    def __repr__(self) -> str:
+        where = "" if self._address is None else f"{self._address!r}, "
+        return f"RayEngine({where}workers={self._wanted}, slots_per_worker={self.slots_per_worker})"
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        async with connected(self._address):
+            self._make = self._actor_class()
+            if self._wanted is None:
+                self.workers = await trio.to_thread.run_sync(self._room)
+            yield
+
+    def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
+        return open_actor(self._make, name, setup, grace, self._packing, self._hung_after)
+
+    def _actor_class(self) -> Any:
+        import ray
+
+        actor = ray.remote(make_actor_class()).options(
+            num_cpus=self._num_cpus,
+            resources=self._resources,
+            max_concurrency=2 * self.slots_per_worker + SPARE_CALLS,  # to cancel a call is a call
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        return partial(actor.remote)
+
+    def _room(self) -> int:
+        import ray
+
+        free = ray.available_resources()
+        wanted = {"CPU": self._num_cpus, **self._resources}
+        return max(1, min(int(free.get(name, 0) // each) for name, each in wanted.items() if each))

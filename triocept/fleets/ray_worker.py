@@ -1,0 +1,308 @@
+"""A worker that is a Ray actor, as its driver sees it.
+
+Rules:
+
+1. Whatever Ray says of a call, it ends: with an answer, or `WorkerLost`.
+2. An actor that cannot be reached is not dead. It gets no more calls until it answers. If it does not, for the fleet's
+   grace, it is killed.
+3. A call whose answer cannot arrive any more is ended in the actor before it counts as lost: it runs again elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, final
+
+import trio
+
+from .engine import FleetWorker, WorkerLost
+from .packing import Packing, import_path, raise_failure
+from .ray_actor import make_actor_class
+from .ray_waiting import Waited
+
+__all__ = ["open_actor"]
+
+log = logging.getLogger("triocept.fleet")
+
+START_TIMEOUT = 300.0
+"""Seconds; a node that an autoscaler has to get takes minutes."""
+ROOM_PATIENCE = 15.0
+"""Seconds after which it is said that a worker waits for its room."""
+KILL_TIMEOUT = 5.0
+"""Seconds for Ray to say that an actor is dead which it was told to kill."""
+PAUSE = 0.5
+"""Seconds between two looks whether an actor can be reached again."""
+
+
+@asynccontextmanager
+async def open_actor(
+    make: Callable[[], Any], name: str, setup: bytes, grace: float, packing: Packing, hung_after: float | None
+) -> AsyncIterator[FleetWorker]:
+    """An actor that is ready, and its end.
+
+    Args:
+        make: makes one; it is run in a thread.
+        name: see `Engine.open_worker`; `setup` and `grace` likewise.
+        setup: what it opens.
+        grace: seconds.
+        packing: of `setup`, and of what that may raise.
+        hung_after: see `RayEngine`.
+
+    Raises:
+        RuntimeError: its node has other versions than this program.
+        WorkerLost: it died before it was ready, or there was no room for it.
+    """
+    with trio.CancelScope(shield=True):  # or nobody has what was made
+        worker = _Actor(name, await trio.to_thread.run_sync(make), grace)
+    try:
+        await worker.start(setup, packing)
+        async with _served(worker, hung_after):
+            yield worker
+    finally:
+        await worker.kill()
+
+
+@asynccontextmanager
+async def _served(worker: _Actor, hung_after: float | None) -> AsyncIterator[None]:
+    """Look after the worker while the body runs and the worker ends, whoever is cancelled."""
+    service = trio.CancelScope(shield=True)
+
+    async def serve() -> None:
+        with service:
+            await worker.serve(hung_after)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        try:
+            yield
+        finally:
+            try:
+                with trio.CancelScope(shield=True):
+                    await worker.end()
+            finally:
+                service.cancel()
+
+
+@final
+class _Actor(FleetWorker):
+    def __init__(self, name: str, actor: Any, grace: float) -> None:
+        import ray
+        from ray.exceptions import ActorDiedError, RayError
+
+        self.name = name
+        self._ray = ray
+        self._died, self._failed = ActorDiedError, RayError
+        self._actor = actor
+        self._grace = grace
+        self._numbers = count(1)
+        self._calls: set[Waited] = set()
+        self._reached = True
+        self._finding_out = trio.Lock()
+        self._lost = trio.Event()
+        self._why = ""
+
+    @property
+    def alive(self) -> bool:
+        return self._reached and not self._lost.is_set()
+
+    def _ask(self, method: str, *args: object) -> Waited:
+        """Call a method of the actor."""
+        return Waited(getattr(self._actor, method).remote(*args).future())
+
+    async def start(self, setup: bytes, packing: Packing) -> None:
+        """Wait until there is room for it, see whether it goes with this program, and have it open what it gives."""
+        failure = b""
+        with trio.move_on_after(START_TIMEOUT) as limit:
+            try:
+                self._compare(await self._introduced())
+                failure = await self._ask("open", import_path(), setup).get()
+            except self._failed as exc:
+                raise WorkerLost(self.name, f"it ended before it was ready: {_reason(exc)}") from exc
+        if limit.cancelled_caught:
+            raise WorkerLost(self.name, f"it was not ready within {START_TIMEOUT:g} s: {await self._room()}")
+        if failure:
+            raise_failure(packing.unpack(failure))
+
+    async def _introduced(self) -> dict[str, str]:
+        answer = self._ask("introduce")
+        with trio.move_on_after(ROOM_PATIENCE) as limit:
+            await answer.over.wait()
+        if limit.cancelled_caught:
+            log.warning("%s waits for Ray to start it: %s", self.name, await self._room())
+        facts: dict[str, str] = await answer.get()
+        self.name = f"{self.name} (pid {facts['pid']} on {facts['node']})"
+        return facts
+
+    def _compare(self, theirs: dict[str, str]) -> None:
+        ours: dict[str, str] = make_actor_class().facts()
+        if _compared(ours) != _compared(theirs):
+            raise RuntimeError(
+                f"{self.name} has {_listed(theirs)}, but this program {_listed(ours)}: have the same on every node"
+            )
+
+    async def _room(self) -> str:
+        """What of the cluster is free, in words."""
+        free, total = [
+            await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
+            for ask in (self._ray.available_resources, self._ray.cluster_resources)
+        ]
+        return f"of the {total.get('CPU', 0):g} CPUs of its cluster {free.get('CPU', 0):g} are free"
+
+    async def call(self, job: bytes) -> bytes:
+        if self._lost.is_set():
+            raise WorkerLost(self.name, self._why)
+        number = next(self._numbers)
+        answer = self._ask("call", number, job)
+        self._calls.add(answer)
+        try:
+            await answer.over.wait()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await self._cancel(number, answer)
+            raise
+        finally:
+            self._calls.discard(answer)
+        return await self._answer(number, answer)
+
+    async def _cancel(self, number: int, answer: Waited) -> None:
+        """Have a call end, and wait for that; kill a worker that does not manage it."""
+        self._ask("cancel", number)
+        with trio.move_on_after(self._grace):
+            await answer.over.wait()
+        if not answer.over.is_set():
+            await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
+            return
+        try:
+            await self._answer(number, answer)
+        except WorkerLost:
+            pass
+
+    async def _answer(self, number: int, answer: Waited) -> bytes:
+        """What a call gave, whose wait is over."""
+        if not answer.done:
+            raise WorkerLost(self.name, self._why)
+        try:
+            data: bytes = answer.result()
+        except self._failed as exc:
+            with trio.CancelScope(shield=True):
+                await self._find_out(exc)
+                if not self._lost.is_set():
+                    await self._end_call(number)
+            raise WorkerLost(self.name, self._why or f"its answer did not arrive: {_reason(exc)}") from exc
+        return data
+
+    async def _end_call(self, number: int) -> None:
+        """Have a call end in an actor that lives."""
+        with trio.move_on_after(self._grace) as limit:
+            try:
+                await self._ask("wait_over", number).get()
+            except self._failed as exc:
+                await self._find_out(exc)
+        if limit.cancelled_caught:
+            await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
+
+    async def _find_out(self, error: BaseException) -> None:
+        """Ray has failed with `error`: see whether the actor lives."""
+        if isinstance(error, self._died):
+            self._lose(_reason(error))
+        async with self._finding_out:
+            if self._lost.is_set():
+                return
+            self._reached = False
+            with trio.move_on_after(self._grace):
+                if await self._reach():
+                    self._reached = True
+                    self.changed()
+                return
+            self._why = f"it could not be reached for {self._grace:g} s, and was given up: {_reason(error)}"
+            await self.kill()
+
+    async def _reach(self) -> bool:
+        """Wait until the actor answers, or is dead."""
+        while True:
+            try:
+                await self._ask("ping").get()
+            except self._died as exc:
+                self._lose(_reason(exc))
+                return False
+            except self._failed:
+                await trio.sleep(PAUSE)
+            else:
+                return True
+
+    def _lose(self, why: str) -> None:
+        self._why = self._why or why
+        self._lost.set()
+        for answer in self._calls:
+            answer.over.set()
+
+    async def serve(self, hung_after: float | None) -> None:
+        """Look after it until it is gone."""
+        async with trio.open_nursery() as nursery:
+            if hung_after is not None:
+                nursery.start_soon(self._watch, hung_after)
+            while not self._lost.is_set():
+                try:
+                    await self._ask("live").get()
+                except self._failed as exc:
+                    await self._find_out(exc)
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self, hung_after: float) -> None:
+        """Kill it when its loop does not answer."""
+        while True:
+            answer = self._ask("ping")
+            await trio.sleep(hung_after)
+            if not answer.over.is_set():
+                await self._kill_hung(f"its loop did not answer for {hung_after:g} s")
+                return
+
+    async def _kill_hung(self, how: str) -> None:
+        self._why = self._why or f"{how}: it hung, and was killed"
+        await self.kill()
+
+    async def end(self) -> None:
+        """Let it end in order, within its grace."""
+        if not self._lost.is_set():
+            with trio.move_on_after(self._grace):
+                try:
+                    await self._ask("end").get()
+                except self._failed:
+                    pass  # it is dead, or cannot be reached: it is killed
+
+    async def wait_lost(self) -> None:
+        await self._lost.wait()
+
+    async def kill(self) -> None:
+        with trio.move_on_after(KILL_TIMEOUT, shield=True):
+            try:
+                await trio.to_thread.run_sync(self._ray.kill, self._actor, abandon_on_cancel=True)
+                while True:
+                    await self._ask("ping").get()
+                    await trio.sleep(PAUSE / 10)
+            except self._failed:
+                pass
+        self._lose("it was killed")
+        await trio.lowlevel.checkpoint()
+
+
+def _compared(facts: dict[str, str]) -> tuple[str, ...]:
+    """What has to be the same: of Python the first two numbers, by which pickles of code differ."""
+    return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
+
+
+def _listed(facts: dict[str, str]) -> str:
+    return ", ".join(f"{name} {facts[name]}" for name in ("Python", "ray", "triocept"))
+
+
+def _reason(error: BaseException) -> str:
+    """What Ray says of a death, without its advice."""
+    text = str(error)
+    for mark in ("Worker exit detail: ", "The actor is dead because "):
+        if mark in text:
+            text = text.partition(mark)[2]
+            break
+    return text.strip().partition("\n")[0][:300] or type(error).__name__
