@@ -10,8 +10,9 @@ Slow suites have sessions of their own: `nox -s agents` (all real agents, from t
 `nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s exports` (traces of real agents, read by
 the packages whose formats they are exported to), `nox -s plugin` (pytest's plugin, in projects of other people's),
 `nox -s suites` (the same tests in triocept and in four other tools, side by side), `nox -s soak` (what machines find: a
-random walk, 100,000 exchanges, a million inputs for the wire), `nox -s fleet` (rollouts on Ray: two nodes, killed), `nox -s mutants` (whether the tests see it when the
-program is changed in one place) and `nox -s bench` (speed and memory, side by side with others).
+random walk, 100,000 exchanges, a million inputs for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes
+are killed), `nox -s mutants` (whether the tests see it when the program is changed in one place) and `nox -s bench`
+(speed and memory, side by side with others).
 
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
 pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are published).

@@ -149,8 +149,8 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
     nobody else has set it.
     """
     for name, value in mine.items():
-        set_by_ray = name in ("SPT_NOENV", "OMP_NUM_THREADS", "PYTHONBREAKPOINT")
-        if name.startswith("RAY_") or (set_by_ray and of_raylet.get(name) != value):
+        added = name in ("SPT_NOENV", "OMP_NUM_THREADS") and of_raylet.get(name) != value
+        if added or name.startswith("RAY_") or (name == "PYTHONBREAKPOINT" and value.startswith("ray.")):
             yield name
 
 
