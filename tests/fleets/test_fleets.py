@@ -362,6 +362,7 @@ async def test_no_worker_outlives_its_fleet(make: Make) -> None:
     with trio.fail_after(2):  # Ray's end some hundredths of a second after it has said so
         while any(map(is_there, pids)):
             await trio.sleep(0.01)
+    assert pids
 
 
 def is_there(pid: int) -> bool:
