@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from tests.asking import ask, echo
-from triocept import Endpoint, JSONLRecorder, Turn, serve_endpoint
+from triocept import Endpoint, Exchange, JSONLRecorder, Rollout, Turn, serve_endpoint
 
 
 async def ignore(worker: object, task: object, *, attempt: int) -> None:
@@ -118,3 +118,23 @@ async def sample_of(worker: Endpoint, task: object, *, attempt: int, sample: int
     async with worker.open_rollout():
         await trio.sleep(0.01 * sample)
     return f"{task} {sample}"
+
+
+async def hold(exchange: Exchange) -> None:
+    await trio.sleep_forever()
+
+
+async def call_or_wait(worker: Endpoint, task: str, *, attempt: int) -> None:
+    async with worker.open_rollout(echo if task == "a" else hold) as rollout:
+        await ask(rollout, task)
+
+
+async def score_later(worker: Endpoint, task: object, *, attempt: int) -> None:
+    async with worker.open_rollout() as rollout:
+        pass
+    trio.lowlevel.spawn_system_task(_score, rollout)
+
+
+async def _score(rollout: Rollout) -> None:
+    await trio.sleep(0.02)
+    await rollout.score("late", 1)

@@ -147,6 +147,7 @@ async def test_traces_are_a_sequence_that_is_read_when_it_is_asked_for(tmp_path:
     traces = result.traces
     assert len(traces) == 2
     assert [trace.rollout for trace in traces] == ["one", "two"]
+    assert all(trace.sealed for trace in traces), "also without a turn"
     assert (traces[0].rollout, traces[-1].rollout, traces[1:][0].rollout) == ("one", "two", "two")
     with pytest.raises(IndexError):
         traces[2]

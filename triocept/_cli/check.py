@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 import msgspec
 
 from .._trace.check import Report, check
+from ..errors import StoreError
+from ..fleets.store.checking import StoreReport, check_store
+from ..fleets.store.layout import is_store
 from .screen import visible
 from .words import a_directory, counted
 
@@ -26,8 +29,13 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
     """Look at each file, and print what was found on standard output; the exit status."""
     status = WHOLE
     for path in paths:
+        report: Report | StoreReport
         try:
-            report = check(path)
+            report = check_store(path) if is_store(path) else check(path)
+        except StoreError as exc:
+            click.echo(visible(str(exc)), err=True)
+            status = UNREAD
+            continue
         except OSError as exc:
             why = a_directory(path) if isinstance(exc, IsADirectoryError) else f"{path}: {exc.strerror}"
             click.echo(visible(why), err=True)
@@ -42,12 +50,12 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
     return status
 
 
-def _json(report: Report) -> bytes:
+def _json(report: Report | StoreReport) -> bytes:
     return msgspec.json.encode({"complete": report.complete, **msgspec.structs.asdict(report)})
 
 
-def _print(report: Report) -> None:
-    shown = report.gaps if report.lines else report.gaps[:_TOLD]
+def _print(report: Report | StoreReport) -> None:
+    shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_TOLD]
     for gap in shown:
         click.echo(visible(str(gap)))
     if more := len(report.gaps) - len(shown) + report.more:
@@ -55,16 +63,20 @@ def _print(report: Report) -> None:
     click.echo(f"{visible(report.path)}: {_verdict(report)}")
 
 
-def _verdict(report: Report) -> str:
-    there = ", ".join(
-        [
-            counted(report.rollouts, "rollout", "rollouts"),
-            counted(report.turns, "turn", "turns"),
-            counted(report.lines, "line", "lines"),
-        ]
-    )
+def _verdict(report: Report | StoreReport) -> str:
+    there = ", ".join(_counts(report))
     if report.complete:
         return f"whole: {there}"
-    if not report.lines:
+    if not report.lines and isinstance(report, Report):
         return "not a trace file" if any(gap.name != "empty" for gap in report.gaps) else "empty"
     return f"{counted(len(report.gaps) + report.more, 'gap', 'gaps')}: {there}"
+
+
+def _counts(report: Report | StoreReport) -> Iterator[str]:
+    if isinstance(report, StoreReport):
+        yield counted(report.results, "result", "results")
+    yield counted(report.rollouts, "rollout", "rollouts")
+    if isinstance(report, StoreReport) and report.attempts:
+        yield f"{counted(report.attempts, 'rollout', 'rollouts')} of attempts that ended in no result"
+    yield counted(report.turns, "turn", "turns")
+    yield counted(report.lines, "line", "lines")

@@ -219,7 +219,7 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     turn.
 
     Each gap is a line of its own, with its name, file and line, rollout and call. Ends with 1 if there is one, with 2
-    if a file cannot be read.
+    if a file cannot be read. A fleet's store is a file, too: each of its results has to have its rollouts.
 
     \b
         triocept check traces.jsonl

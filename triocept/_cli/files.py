@@ -13,6 +13,8 @@ from .._tail import iter_traces
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..errors import DialectError, TrioceptError
+from ..fleets.store.layout import is_store
+from ..fleets.store.reading import named_runs, trace_files
 from .screen import say
 from .words import a_directory, counted
 
@@ -31,7 +33,7 @@ class NoSuchRollout(NotThere):
 
 
 class File:
-    """A file of `JSONLRecorder`.
+    """A file of `JSONLRecorder`; or a fleet's store, of which only those rollouts are taken that are of results.
 
     Args:
         path: it.
@@ -43,13 +45,13 @@ class File:
         self._rollout = rollout
         self.damages = 0
         """Lines that could not be read so far."""
+        self.attempts = 0
+        """Rollouts of a store that were left out: of attempts that ended in no result."""
 
     def __iter__(self) -> Iterator[Trace]:
-        if self._path.is_dir():
-            raise NotThere(a_directory(self._path))
         found = 0
         others: list[str] = []
-        for trace in iter_traces(self._path, on_damage=self._tell):
+        for trace in self._traces():
             if self._rollout in (None, trace.rollout, trace.run):
                 found += 1
                 yield trace
@@ -59,6 +61,23 @@ class File:
             say(f"{self._path}: and {counted(self.damages - _TOLD, 'line', 'lines')} more")
         if not found:
             raise (NoSuchRollout if others else NotThere)(self._nothing(others))
+
+    def _traces(self) -> Iterator[Trace]:
+        if is_store(self._path):
+            yield from self._traces_of_store()
+        elif self._path.is_dir():
+            raise NotThere(a_directory(self._path))
+        else:
+            yield from iter_traces(self._path, on_damage=self._tell)
+
+    def _traces_of_store(self) -> Iterator[Trace]:
+        named = named_runs(self._path)
+        for file in trace_files(self._path):
+            for trace in iter_traces(file, on_damage=self._tell):
+                if trace.run in named or self._rollout in (trace.rollout, trace.run):  # one that is asked for
+                    yield trace
+                else:
+                    self.attempts += 1
 
     def one(self) -> Trace:
         """The only rollout; NotThere: there are several, or none."""
@@ -97,6 +116,8 @@ class File:
     def _nothing(self, others: list[str]) -> str:
         if others:
             return f"{self._path} holds no rollout {self._rollout}; it has {_listed(others)}"
+        if self.attempts:
+            return f"{self._path} holds no result yet, but {counted(self.attempts, 'rollout', 'rollouts')} of attempts"
         return f"{self._path} holds no rollout: it is {'no file of triocept' if self.damages else 'empty'}"
 
     def _tell(self, damage: DialectError) -> None:

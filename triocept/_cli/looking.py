@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -31,6 +32,7 @@ from .show import Overview
 from .stats import KEYS, Stats
 from .stats_table import show_stats
 from .turn import show_turn
+from .words import counted
 
 __all__ = ["diff", "show", "stats"]
 
@@ -46,7 +48,7 @@ _rollout_option = click.option("--rollout", metavar="ID", help="Of this rollout,
 @click.option("--new", is_flag=True, help="Of that turn, leave out what the one before it had.")
 @click.option("--json", "as_json", is_flag=True, help="That turn as one JSON document.")
 def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: bool, as_json: bool) -> None:
-    """Show the rollouts in all FILES, a line for each turn; or one turn whole, of one file.
+    """Show the rollouts in all FILES, a line for each turn; or one turn whole, of one file. A fleet's store is a file.
 
     \b
         triocept show traces.jsonl
@@ -65,7 +67,11 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
                 page.line()
             Overview(trace).show(page)
 
-        return _through(files, rollout, take)
+        looked = _through(files, rollout, take)
+        if looked.attempts:
+            page.line()
+            page.line(_left_out(looked.attempts))
+        return looked.well
 
     def look_at_one(page: Page) -> bool:
         found = File(files[0], rollout)
@@ -114,7 +120,8 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="As one JSON document, with all figures.")
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
-    """Count the calls in all FILES, their tokens, their seconds and those that failed.
+    """Count the calls in all FILES, their tokens, their seconds and those that failed. A fleet's store is a file; what
+    its attempts without a result did is left out.
 
     \b
         triocept stats traces.jsonl
@@ -123,20 +130,34 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
 
     def look(page: Page) -> bool:
         sums = Stats(by)
-        well = _through(files, rollout, sums.add)
+        looked = _through(files, rollout, sums.add)
+        sums.attempts = looked.attempts
         if as_json:
             page.text(msgspec.json.format(msgspec.json.encode(sums.document()), indent=2).decode())
         elif sums.rollouts:
             show_stats(page, sums)
-        return well
+            if looked.attempts:
+                page.line(_left_out(looked.attempts))
+        return looked.well
 
     _look(look)
 
 
-def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace], object]) -> bool:
-    """Each rollout of each file; False: something was not as it should be, and was told. The others are taken all the
-    same."""
-    well = True
+def _left_out(attempts: int) -> str:
+    return f"left out: {counted(attempts, 'rollout', 'rollouts')} of attempts that ended in no result"
+
+
+@dataclass
+class _Looked:
+    well: bool = True
+    """Nothing was not as it should be, and was told."""
+    attempts: int = 0
+    """Rollouts that were left out of stores."""
+
+
+def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace], object]) -> _Looked:
+    """Each rollout of each file. What cannot be read is told, and the others are taken all the same."""
+    looked = _Looked()
     without = 0
     for file in files:
         found = File(file, rollout)
@@ -153,9 +174,10 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
             if isinstance(exc, OSError) and exc.filename is None:  # of standard output
                 raise
             say(describe_error(exc))
-            well = False
-        well = well and not found.damages
-    return well
+            looked.well = False
+        looked.well = looked.well and not found.damages
+        looked.attempts += found.attempts
+    return looked
 
 
 def _look(work: Callable[[Page], bool]) -> NoReturn:

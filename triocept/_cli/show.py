@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .._canonical.content import Json
 from .._trace.conversation import Conversation
 from .._trace.cost import usage_of_all
 from .._trace.relation import Relation
@@ -147,7 +148,7 @@ def _facts(trace: Trace) -> Iterable[str]:
         named = (f"{each.rollout} ({counted(len(each), 'turn', 'turns')})" for each in trace.children)
         yield f"{'child' if len(trace.children) == 1 else 'children'}: {'  '.join(named)}"
     if trace.metadata:
-        yield "  ".join(f"{name}={value}" for name, value in trace.metadata.items())
+        yield "  ".join(_words_of(name, value) for name, value in trace.metadata.items())
     if trace.scores:
         yield "scores: " + "  ".join(f"{name} {value:g}" for name, value in trace.scores.items())
     if trace.services:
@@ -160,3 +161,10 @@ def _facts(trace: Trace) -> Iterable[str]:
         yield f"gaps: {', '.join(dict.fromkeys(gap.name for gap in trace.gaps))} (triocept check tells more)"
     if trace.pending:
         yield f"{counted(len(trace.pending), 'call has', 'calls have')} no turn: lost, or still at work"
+
+
+def _words_of(name: str, value: Json) -> str:
+    """`seed=7`; of a fleet's task `task x1, sample 0, attempt 1`."""
+    if name == "fleet" and isinstance(value, dict):
+        return ", ".join(f"{part} {said}" for part, said in value.items())
+    return f"{name}={value}"

@@ -91,6 +91,8 @@ class Stats:
         self.by = tuple(dict.fromkeys(by))
         self.rollouts = 0
         self.sealed = 0
+        self.attempts = 0
+        """Rollouts of stores that ended in no result: nothing of them is counted."""
         self.total = Group()
         self.groups: dict[tuple[str, ...], Group] = {}
 
@@ -113,6 +115,7 @@ class Stats:
         return {
             "rollouts": self.rollouts,
             "sealed": self.sealed,
+            "left_out": self.attempts,
             "total": self.total.document(),
             "by": list(self.by),
             "groups": [

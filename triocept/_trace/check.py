@@ -8,6 +8,7 @@ changes a file on purpose can make its chains anew; the digest that is kept else
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import msgspec
 
@@ -17,7 +18,7 @@ from .found_lines import Found, Piece, Unreadable, found_lines
 from .lines import SealLine, TurnLine
 from .proof import Proof
 
-__all__ = ["Report", "check"]
+__all__ = ["Report", "check", "check_those"]
 
 MOST_GAPS = 10_000
 """That are told one by one; a file of something else may have as many as lines."""
@@ -53,7 +54,12 @@ def check(path: str | os.PathLike[str]) -> Report:
     Raises:
         OSError: it cannot be read.
     """
-    checked = _Check(os.fspath(path))
+    return check_those(path, lambda gap: True)
+
+
+def check_those(path: str | os.PathLike[str], concerned: Callable[[Gap], bool]) -> Report:
+    """The same; of the gaps only those that concern somebody."""
+    checked = _Check(os.fspath(path), concerned)
     for number, piece in found_lines(path):
         checked.add(piece, number)
     return checked.report()
@@ -62,8 +68,9 @@ def check(path: str | os.PathLike[str]) -> Report:
 class _Check:
     """What was seen of a file so far."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, concerned: Callable[[Gap], bool]) -> None:
         self._path = path
+        self._concerned = concerned
         self._gaps: list[Gap] = []
         self._more = 0
         self._proofs: dict[tuple[str, str], Proof] = {}
@@ -137,6 +144,8 @@ class _Check:
         self._take(_gap(name, number, message, self._path))
 
     def _take(self, gap: Gap) -> None:
+        if not self._concerned(gap):
+            return
         if len(self._gaps) < MOST_GAPS:
             self._gaps.append(gap)
         else:

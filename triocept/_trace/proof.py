@@ -50,6 +50,7 @@ NAMES = {
     "no_seal": "the rollout's end is not there: its program was killed, or is at work",
     "no_turn": "a call was handed over, and nothing tells what became of it",
     "no_intent": "nothing tells of a call before its turn",
+    "no_rollout": "a store's result names a rollout, and nothing of it stands in its file",
     "token_gap": "what a turn says of its tokens has a gap of its own (see `Tokens.gaps`)",
 }
 """Every name of a gap, and what it means."""

@@ -31,6 +31,7 @@ from .packing import Packing
 from .processes import Processes
 from .ray_engine import RayEngine
 from .site import OpenWorker
+from .store.checking import StoreReport, check_store
 from .store.keys import TaskKey
 from .store.lines import TracePlace
 from .store.places import StoredTraces
@@ -59,11 +60,13 @@ __all__ = [
     "StopGroup",
     "Stopped",
     "Store",
+    "StoreReport",
     "StoredTraces",
     "TaskKey",
     "TracePlace",
     "Value",
     "WorkerLost",
+    "check_store",
     "open_fleet",
     "open_store",
     "read_results",

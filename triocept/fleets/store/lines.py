@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
@@ -102,11 +102,16 @@ _line = msgspec.json.Decoder(DoneLine)
 _encode = msgspec.json.Encoder().encode
 
 
-def index_of(path: Path) -> tuple[dict[tuple[str, int], Done], int]:
+def index_of(
+    path: Path, on_damage: Callable[[int, str], object] | None = None
+) -> tuple[dict[tuple[str, int], Done], int]:
     """The last line of each (key, sample), and where the whole lines end.
 
+    Args:
+        on_damage: is told the number of each line that cannot be read, and why.
+
     Raises:
-        StoreError: a line cannot be read; the text names it.
+        StoreError: a line cannot be read, and nobody wants to be told; the text names it.
         OSError: the file cannot be read.
     """
     found: dict[tuple[str, int], Done] = {}
@@ -122,11 +127,14 @@ def index_of(path: Path) -> tuple[dict[tuple[str, int], Done], int]:
             try:
                 head = _head.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-                raise StoreError(
-                    f"it is no line of a store: {exc}; take it out, and its task runs again",
-                    path=f"{path}:{number}",
-                ) from None
-            found[head.key, head.sample] = Done(end, head.outcome == "error", head.digest)
+                if on_damage is None:
+                    raise StoreError(
+                        f"it is no line of a store: {exc}; take it out, and its task runs again",
+                        path=f"{path}:{number}",
+                    ) from None
+                on_damage(number, str(exc))
+            else:
+                found[head.key, head.sample] = Done(end, head.outcome == "error", head.digest)
             end += len(data)
     return found, end
 
@@ -140,15 +148,14 @@ def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterat
     """
     if not end:
         return
+    lasts = {done.offset for done in index.values()}
     at = 0
     with open(path, "rb") as file:
         for number, data in enumerate(file, 1):
             if at >= end:
                 return
-            line = _decoded(data, f"{path}:{number}")
-            known = index.get((line.key, line.sample))
-            if known is not None and known.offset == at:
-                yield line
+            if at in lasts:
+                yield _decoded(data, f"{path}:{number}")
             at += len(data)
 
 

@@ -74,7 +74,9 @@ def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
     for file in dict.fromkeys(place.file for place in places):
         mine = [place for place in places if place.file == file]
         found |= _read_file(folder / file, mine)
-    return [found.get((place.rollout, place.run)) or Trace(place.rollout, run=place.run) for place in places]
+    for place in places:
+        found.setdefault((place.rollout, place.run), Trace(place.rollout, run=place.run))
+    return [found[place.rollout, place.run] for place in places]
 
 
 def _read_file(path: Path, places: list[TracePlace]) -> dict[tuple[str, str], Trace]:

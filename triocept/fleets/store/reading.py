@@ -15,7 +15,7 @@ from .layout import DONE, TRACES, read_run
 from .lines import DoneLine, index_of, lines_of
 from .places import StoredTraces
 
-__all__ = ["read_results", "result_of", "results_in"]
+__all__ = ["named_runs", "read_results", "result_of", "results_in", "trace_files"]
 
 
 def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Json]]:
@@ -39,6 +39,27 @@ def results_in(directory: Path) -> Iterator[Result[Json, Json]]:
     path = directory / DONE
     index, end = index_of(path)
     return (result_of(directory, line) for line in lines_of(path, index, end))
+
+
+def trace_files(directory: Path) -> list[Path]:
+    """The files of traces in a store, in the order of their names.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return sorted(path for path in (directory / TRACES).iterdir() if path.suffix == ".jsonl")
+
+
+def named_runs(directory: Path) -> set[str]:
+    """Which traces are those of results, by `Trace.run`: all others are of attempts that ended in none.
+
+    Raises:
+        StoreError: it is no store, or a line of it cannot be read.
+        OSError: it cannot be read.
+    """
+    read_run(directory)
+    index, end = index_of(directory / DONE)
+    return {place.run for line in lines_of(directory / DONE, index, end) for place in line.traces}
 
 
 def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
