@@ -19,6 +19,7 @@ The house; imports only go down:
 * F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`: text that
   every wire can hold. `_secrets`: keys that are in use. `_failures`: what fails while several things have to be done.
   `_contexts`: contexts that no Ctrl-C cuts in two. `_checks`: whether what a caller gives is what it should be.
+  `_screen`: standard error, which holds nobody up. `_figures`: numbers in few letters.
 """
 
 from typing import TYPE_CHECKING

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import triocept
 from tests.fleets import work
 from tests.fleets.engines import ENGINES, Make, every_engine, with_processes
 from triocept.errors import FleetLost, RemoteError
-from triocept.fleets import Error, Fleet, Lost, Result, Value, open_fleet
+from triocept.fleets import Error, Fleet, Lost, Result, TaskEnded, Value, open_fleet, open_store
 
 
 async def results_of(fleet: Fleet, function: Any, tasks: Any, **options: Any) -> list[Result[Any, Any]]:
@@ -156,6 +157,26 @@ async def test_a_worker_that_cannot_be_opened_raises_its_own_error(make: Make) -
         async with open_fleet(make(), worker=work.open_nothing):
             raise AssertionError
     assert caught.value.why == "there is no such bench"
+
+
+@every_engine
+async def test_a_start_that_is_cancelled_leaves_no_worker(make: Make, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def cancel() -> None:
+                await note_appears(note)
+                scope.cancel()
+
+            async with open_fleet(make(), worker=partial(work.open_never, str(note))):
+                raise AssertionError
+    assert scope.cancelled_caught
+    if (pid := int(note.read_text())) != os.getpid():
+        with trio.fail_after(2):
+            while is_there(pid):
+                await trio.sleep(0.01)
 
 
 async def note_appears(note: Path) -> None:
@@ -389,3 +410,18 @@ async def test_an_agent_in_a_worker_inherits_what_one_of_the_driver_does(make: M
     assert not interrupt & int(mine.value["SigIgn"], 16)
     assert int(mine.value["SigBlk"], 16) == 0
     assert mine.value["nice"] == os.nice(0)
+
+
+@every_engine
+async def test_turns_and_tokens_of_the_rollouts_are_told(make: Make, tmp_path: Path) -> None:
+    async with open_fleet(make()) as fleet:
+        with fleet.events() as events:
+            await results_of(fleet, work.run_agent, ["a"])
+            async with open_store(tmp_path) as store:
+                await results_of(fleet, work.run_agent, ["a"], store=store)
+        ended = [event async for event in events if isinstance(event, TaskEnded)]
+    assert len(ended) == 2, "with a store, too"
+    for event in ended:
+        assert (event.turns, event.outcome) == (1, "value")
+        assert event.input_tokens > 0
+        assert event.output_tokens > 0

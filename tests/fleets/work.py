@@ -186,3 +186,13 @@ async def die_but_first(worker: object, task: str, *, attempt: int, sample: int)
         await trio.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
     return sample
+
+
+@asynccontextmanager
+async def open_never(path: str) -> AsyncIterator[None]:
+    """What takes for ever; the file says in which process."""
+    note = Path(path)
+    note.with_suffix(".part").write_text(str(os.getpid()))
+    note.with_suffix(".part").rename(note)
+    await trio.sleep_forever()
+    yield

@@ -16,12 +16,12 @@ from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, MESSAGES
 from triocept import Message, Request, Response, Text, ToolCall, Trace, Turn, read_traces
 from triocept._canonical.tokens import Estimator
-from triocept._cli.screen import visible
 from triocept._process.output import OutputBuffer, redact
 from triocept._rollout.answer import Answer
 from triocept._rollout.asking import Asking
 from triocept._rollout.outcome import Answered
 from triocept._rollout.retries import retry_key, same_request
+from triocept._screen import visible
 from triocept._trace.branch import Branch
 from triocept._trace.conversations import Conversations
 from triocept._trace.derived import Derived

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from .._screen import visible
 from .._trace.check import Report, check
 from ..errors import StoreError
 from ..fleets.store.checking import StoreReport, check_store
 from ..fleets.store.layout import is_store
-from .screen import visible
 from .words import a_directory, counted
 
 __all__ = ["WHOLE", "check_files"]

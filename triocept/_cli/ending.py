@@ -26,9 +26,9 @@ from typing import NoReturn
 import click
 import trio
 
+from .._screen import Screen, say
 from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
-from .screen import Screen, say
 
 __all__ = ["describe_error", "end_with"]
 

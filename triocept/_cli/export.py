@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from .._screen import say
 from .._tail import iter_traces
 from .._trace.trace import Trace
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
-from .screen import say
 from .words import a_directory, counted
 
 __all__ = ["Export"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from .._screen import say
 from .._tail import iter_traces
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..errors import DialectError, TrioceptError
 from ..fleets.store.layout import is_store
 from ..fleets.store.reading import named_runs, trace_files
-from .screen import say
 from .words import a_directory, counted
 
 __all__ = ["File", "NoSuchRollout", "NotThere"]

@@ -24,10 +24,10 @@ from .._canonical.request import Tool
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
 from .._rollout.rollout import Rollout
+from .._screen import Screen, visible
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from ..handlers import ScriptedModel
-from .screen import Screen, visible
 from .words import STYLES, counted, reason
 
 __all__ = ["Live"]

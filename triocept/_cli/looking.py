@@ -21,13 +21,13 @@ from typing import NoReturn
 import click
 import msgspec
 
+from .._screen import say
 from .._trace.trace import Trace
 from ..errors import TrioceptError
 from .diff import show_diff
 from .ending import describe_error
 from .files import File, NoSuchRollout
 from .page import Page
-from .screen import say
 from .show import Overview
 from .stats import KEYS, Stats
 from .stats_table import show_stats

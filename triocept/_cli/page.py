@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from .screen import visible
+from .._screen import visible
 
 __all__ = ["Page", "Piece", "width_of"]
 

@@ -17,12 +17,12 @@ from .._rollout.budget import Limits
 from .._rollout.embedding import Embed
 from .._rollout.rollout import Rollout
 from .._rollout.workers import Handler
+from .._screen import say
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..dialects import known_dialects
 from .forward import Forward
 from .live import Live
-from .screen import say
 from .script import Script
 from .watch import WatchedScript
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .._canonical.response import Usage
+from .._figures import clock, counted, short
 from .._trace.relation import Relation
 from .._trace.turn import Turn, TurnError
 
@@ -31,21 +32,9 @@ _TEXT, _ARGUMENTS = 60, 55
 """Characters of what is said beside something else, where a line has an edge."""
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """`1 turn`, `2 turns`."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def a_directory(path: Path) -> str:
     """What is said where a directory was given for a file."""
     return f"{path}: it is a directory; name the files in it, as {path / '*.jsonl'}"
-
-
-def short(number: int) -> str:
-    """`999`, `12.1k`, `3.4M`."""
-    if number < 1000:
-        return str(number)
-    return f"{number / 1e3:.1f}k" if number < 999_950 else f"{number / 1e6:.1f}M"
 
 
 def agent_name(turn: Turn) -> str:
@@ -65,14 +54,6 @@ def seconds(value: float) -> str:
     if value < 0.01:
         return f"{value:.4f}"
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:,.1f}"
-
-
-def clock(value: float) -> str:
-    """Time since a beginning: `0.94s`, `12m03s`, `3h05m`."""
-    if value < 100:
-        return f"{value:.2f}s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes}m{rest:02}s" if minutes < 100 else f"{minutes // 60}h{minutes % 60:02}m"
 
 
 def reason(error: TurnError) -> str:

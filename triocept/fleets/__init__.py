@@ -14,6 +14,8 @@ A fleet runs one function of yours for each task, so many at once as its workers
 
 * `fleet`: `open_fleet`, and what it gives. `mapping`: one function over many tasks. `slots`: which call runs where.
 * `outcomes`: what became of a task. `groups`: several samples of one task.
+* `events`: what happens, as it happens; `telling`: a map's voice. `progress`: how far it is, for a person. `tally`:
+  counts, rates, the time that is left.
 * `engine`: what runs workers; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and `frames`.
 * `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: an actor, seen from here; `ray_actor`,
   `ray_bridge`: its inside; `ray_waiting`: for futures.
@@ -22,6 +24,23 @@ A fleet runs one function of yours for each task, so many at once as its workers
 """
 
 from .engine import Engine, FleetWorker, WorkerLost
+from .events import (
+    EventsMissed,
+    EventStream,
+    FleetEvent,
+    FleetResized,
+    MapEnded,
+    MapStarted,
+    TaskEnded,
+    TaskRequeued,
+    TaskRetried,
+    TaskSkipped,
+    TaskStarted,
+    WorkerDied,
+    WorkerGivenUp,
+    WorkerLeft,
+    WorkerStarted,
+)
 from .fleet import Fleet, open_fleet
 from .groups import Group, Groups, StopGroup
 from .in_process import InProcess
@@ -41,12 +60,18 @@ from .store.store import Store, open_store
 __all__ = [
     "Engine",
     "Error",
+    "EventStream",
+    "EventsMissed",
     "Fleet",
+    "FleetEvent",
+    "FleetResized",
     "FleetWorker",
     "Group",
     "Groups",
     "InProcess",
     "Lost",
+    "MapEnded",
+    "MapStarted",
     "OpenWorker",
     "Outcome",
     "Packing",
@@ -62,10 +87,19 @@ __all__ = [
     "Store",
     "StoreReport",
     "StoredTraces",
+    "TaskEnded",
     "TaskKey",
+    "TaskRequeued",
+    "TaskRetried",
+    "TaskSkipped",
+    "TaskStarted",
     "TracePlace",
     "Value",
+    "WorkerDied",
+    "WorkerGivenUp",
+    "WorkerLeft",
     "WorkerLost",
+    "WorkerStarted",
     "check_store",
     "open_fleet",
     "open_store",

@@ -35,6 +35,8 @@ class FleetWorker(ABC):
 
     name: str
     """For people: `process 3 (pid 4711)`."""
+    reason: str = ""
+    """What is known of its death, once it has died."""
     changed: Callable[[], None] = staticmethod(lambda: None)
     """Called when it is `alive` again that was not. The fleet sets it."""
 

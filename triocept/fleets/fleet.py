@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from typing import TypeVar, final
@@ -25,13 +25,24 @@ from .._contexts import shown_context
 from .._failures import keeping, keeping_each, raise_all
 from .._rollout.event_loop import check_loop
 from .engine import Engine, FleetWorker, WorkerLost
+from .events import (
+    EventStream,
+    FleetResized,
+    Observers,
+    WorkerDied,
+    WorkerGivenUp,
+    WorkerLeft,
+    WorkerStarted,
+)
 from .groups import StopGroup
 from .in_process import InProcess
 from .mapping import Mapping, Results, RetryIf, RolloutFunction, SampleFunction
+from .progress import show_progress
 from .site import OpenWorker
 from .slots import Slots
 from .store.keys import TaskKey
 from .store.store import Store, map_store
+from .telling import Telling
 
 __all__ = ["Fleet", "open_fleet"]
 
@@ -54,6 +65,7 @@ async def open_fleet(
     worker: OpenWorker | None = None,
     retries: int = 2,
     grace: float = 20.0,
+    progress: bool = False,
 ) -> AsyncIterator[Fleet]:
     """Workers, ready: `async with open_fleet(Processes(4)) as fleet`.
 
@@ -65,6 +77,8 @@ async def open_fleet(
         retries: how often a task is tried again when its worker died (or `retry_if` says so).
         grace: seconds that a worker has for its end, and a cancelled call for its own; whoever needs longer hangs, and
             is killed. An agent that ignores SIGTERM takes 5.
+        progress: whether to show on standard error how far its maps are, and what became of each: lines that change
+            where that is a terminal, else a line every 30 seconds. What the program prints stands above.
 
     Raises:
         BaseException: what `worker` raised where it was opened, in its own class.
@@ -82,20 +96,32 @@ async def open_fleet(
         raise TypeError(
             f"worker is a function that opens a context, without arguments, not {described(worker)}"
         )
+    check_bool("progress", progress)
     setup = engine.packing.pack(worker, "worker", keep=True)
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with engine.opened(), trio.open_nursery() as nursery:
-            fleet = Fleet(engine, setup, retries, grace, nursery)
+            observers = Observers()
+            fleet = Fleet(engine, setup, retries, grace, nursery, observers)
+            display = trio.CancelScope(shield=True)  # it is there to the very end, whoever is cancelled
             with keeping(errors):
-                await fleet._start()
+                if progress:
+                    await nursery.start(_show, observers, display)
                 try:
+                    await fleet._start()
                     yield fleet
                 finally:
                     with trio.CancelScope(shield=True):
                         await fleet._close()
+                    observers.close()
+                    display.cancel()
             nursery.cancel_scope.cancel()
     raise_all(errors)
+
+
+async def _show(observers: Observers, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    with scope:
+        await show_progress(observers, task_status=task_status)
 
 
 @final
@@ -103,13 +129,21 @@ class Fleet:
     """Workers that run. Made by `open_fleet` only."""
 
     def __init__(
-        self, engine: Engine, setup: bytes, retries: int, grace: float, nursery: trio.Nursery
+        self,
+        engine: Engine,
+        setup: bytes,
+        retries: int,
+        grace: float,
+        nursery: trio.Nursery,
+        observers: Observers,
     ) -> None:
         self._engine = engine
         self._setup = setup
         self._retries = retries
         self._grace = grace
         self._nursery = nursery
+        self._observers = observers
+        self._maps = count()
         self._slots = Slots(engine.slots_per_worker, 0)
         self._crew: list[_Place] = []
         self._numbers = count()
@@ -122,6 +156,19 @@ class Fleet:
     def workers(self) -> tuple[str, ...]:
         """The names of those that live."""
         return tuple(worker.name for worker in self._slots.workers)
+
+    def events(self, buffer: int = 10_000) -> AbstractContextManager[EventStream]:
+        """What happens from now on: `with fleet.events() as events: async for event in events: …`.
+
+        Args:
+            buffer: how many may wait to be read. Who reads more slowly than they come holds nobody up: what does not
+                fit in is told as one `EventsMissed`, with their number, where they are missing.
+
+        The stream ends with the fleet. So a task that reads it to its end belongs in a nursery around the fleet, or is
+        cancelled.
+        """
+        check_count("buffer", buffer, least=1)
+        return self._observers.events(buffer)
 
     @asynccontextmanager
     async def _mapped(self, mapping: Mapping[Task, T]) -> AsyncIterator[Results[Task, T]]:
@@ -187,6 +234,7 @@ class Fleet:
         if key is not None and store is None:
             raise TypeError("`key=` is how a store knows a task: give the map a store, too")
         packing = self._engine.packing
+        total = len(tasks) * (group_size or 1) if isinstance(tasks, Sized) else None
         packed = packing.pack(function, f"the function {_name(function)}", keep=True)
         mapping: Mapping[Task, T] = Mapping(
             packed,
@@ -201,6 +249,7 @@ class Fleet:
             stop_group=stop_group,
             tells_sample=tells_sample,
             store=None if store is None else map_store(store, _name(function), key, tasks),
+            telling=Telling(self._observers, next(self._maps), _name(function), total),
         )
         return self._mapped(mapping)
 
@@ -210,6 +259,7 @@ class Fleet:
         Raises: as `open_fleet`, of a worker that cannot be started.
         """
         check_count("workers", workers, least=1)
+        self._observers.tell(FleetResized(workers=workers))
         self._crew = [place for place in self._crew if not place.over]
         wanted = [place for place in self._crew if not place.leaving]
         for place in wanted[workers:]:
@@ -219,13 +269,13 @@ class Fleet:
     async def _start(self) -> None:
         await self._hire(self._engine.workers)
 
-    async def _hire(self, count: int) -> None:
+    async def _hire(self, number: int) -> None:
         errors: list[BaseException] = []
         with keeping_each(errors):
             async with trio.open_nursery() as nursery:
-                for _ in range(count):
+                for _ in range(number):
                     name = f"worker {next(self._numbers)}"
-                    place = _Place(self._engine, name, self._setup, self._grace, self._slots)
+                    place = _Place(self._engine, name, self._setup, self._grace, self._slots, self._observers)
                     self._crew.append(place)
                     nursery.start_soon(self._nursery.start, place.run)
         raise_all(errors[:1])  # several that could not be opened at once failed for one reason
@@ -240,13 +290,16 @@ class Fleet:
 class _Place:
     """A worker's place in the fleet: who has it dies, and another one gets it."""
 
-    def __init__(self, engine: Engine, name: str, setup: bytes, grace: float, slots: Slots) -> None:
+    def __init__(
+        self, engine: Engine, name: str, setup: bytes, grace: float, slots: Slots, observers: Observers
+    ) -> None:
         self._engine = engine
         self._name = name
         self._setup = setup
         self._grace = grace
         self._slots = slots
-        self._scope = trio.CancelScope(shield=True)
+        self._observers = observers
+        self._scope = trio.CancelScope()
         self._worker: FleetWorker | None = None
         self._begun = False
         """Whether it has had a worker."""
@@ -265,12 +318,16 @@ class _Place:
 
     def leave(self) -> None:
         """Take no more calls; end when the last one has."""
+        if self.leaving:
+            return
         self._told_to_leave.set()
         if self._worker is not None:
             self._slots.retire(self._worker)
+            self._observers.tell(WorkerLeft(worker=self._worker.name))
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Have a worker, and another one when that has died. In its own time: who is cancelled cancels calls."""
+        """Have a worker, and another one when that has died. Once it is there it ends in its own time: who is cancelled
+        cancels calls."""
         try:
             with self._scope:
                 await self._keep(task_status)
@@ -285,6 +342,7 @@ class _Place:
             early = 0 if why is None else early + 1
             if early >= len(PAUSES):
                 log.error("%s is not replaced any more: %s", self._name, why)
+                self._observers.tell(WorkerGivenUp(worker=self._name, reason=str(why) or type(why).__name__))
                 self._slots.give_up(why)
                 return
             with trio.move_on_after(PAUSES[early]):
@@ -301,6 +359,8 @@ class _Place:
                 if not self._begun:
                     self._begun = True
                     task_status.started()
+                    await trio.lowlevel.checkpoint()  # until here, whoever starts it can be cancelled
+                    self._scope.shield = True
                 since = trio.current_time()
                 if not self.leaving:
                     await self._employ(worker)
@@ -318,12 +378,15 @@ class _Place:
         """Give it calls until it dies, or has done the last of them. Behind it, another one is awaited."""
         self._worker = worker
         worker.changed = self._slots.deal
+        self._observers.tell(WorkerStarted(worker=worker.name))
         self._slots.add(worker)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._dismissed, worker, nursery.cancel_scope)
                 await worker.wait_lost()
-                log.warning("%s was lost", worker.name)
+                log.warning("%s was lost: %s", worker.name, worker.reason)
+                if not self.leaving:
+                    self._observers.tell(WorkerDied(worker=worker.name, reason=worker.reason))
                 nursery.cancel_scope.cancel()
         finally:
             self._worker = None

@@ -50,10 +50,12 @@ class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
 class Begun(Generic[Task]):
     """A task whose samples are being run."""
 
-    def __init__(self, number: int, task: Task, size: int, stop: StopGroup | None) -> None:
+    def __init__(self, number: int, task: Task, size: int | None, stop: StopGroup | None) -> None:
         self.number = number
         self.task = task
-        self._size = size
+        self.size = size
+        """None: the map has no groups."""
+        self._size = size or 1
         self._stop = stop
         self._samples = 0
         self._scopes: set[trio.CancelScope] = set()

@@ -28,8 +28,8 @@ from .groups import Begun, Groups, StopGroup
 from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Answer, Job, Packing
 from .slots import NoWorkers, Slots
-from .store.recording import Kept
 from .store.store import MapStore, TaskStore
+from .telling import Telling
 
 __all__ = ["Mapping", "Results", "RetryIf", "RolloutFunction", "SampleFunction"]
 
@@ -81,12 +81,15 @@ class Call(msgspec.Struct, Generic[Task]):
     store: TaskStore | None
     attempt: int = 0
     worker: str = ""
-    kept: Kept | None = None
-    """What its worker has recorded of it."""
 
     @property
     def task(self) -> Task:
         return self.group.task
+
+    @property
+    def group_number(self) -> int | None:
+        """None: the map has no groups."""
+        return self.group.number if self.group.size is not None else None
 
 
 @final
@@ -160,6 +163,7 @@ class Mapping(Generic[Task, T]):
         stop_group: StopGroup | None,
         tells_sample: bool,
         store: MapStore | None,
+        telling: Telling,
     ) -> None:
         self._function = function
         self._tasks = _as_async(tasks)
@@ -173,6 +177,7 @@ class Mapping(Generic[Task, T]):
         self._stop_group = stop_group
         self._tells_sample = tells_sample
         self._store = store
+        self._telling = telling
         self.skipped = 0
         self._begun: Begun[Task] | None = None
         """The task that was pulled last."""
@@ -197,15 +202,16 @@ class Mapping(Generic[Task, T]):
     async def run(self) -> None:
         """Run each task to its outcome."""
         errors: list[BaseException] = []
+        self._telling.map_started()
         try:
-            with keeping_each(
-                errors
-            ):  # of `retry_if` and `stop_group`: the end of the map, whatever its reader does
+            # What `retry_if` and `stop_group` raise is the end of the map, whatever its reader does.
+            with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
                     with keeping(self._errors):
                         await self._pull(nursery)
         finally:
             self._over = True
+            self._telling.map_ended()
             self._tell()
             if self._store is not None:
                 self._store.close()
@@ -228,6 +234,7 @@ class Mapping(Generic[Task, T]):
             except StopAsyncIteration:
                 return
             if call.store is not None and call.store.is_done(call.sample):
+                self._telling.skipped(call.group.number, 1)
                 self._add(call, call.store.stored(call.task, call.sample), call.group.open_scope())
             else:
                 nursery.start_soon(self._run, call, nursery)
@@ -252,9 +259,10 @@ class Mapping(Generic[Task, T]):
             self._task_store = self._store.task(number, task)
             if all(self._task_store.is_done(sample) for sample in range(size)):
                 self.skipped += size
+                self._telling.skipped(number, size)
                 await trio.lowlevel.checkpoint()
                 return None
-        return Begun(number, task, size, self._stop_group)
+        return Begun(number, task, self.group_size, self._stop_group)
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
         """No worker is left: this task will not have all its outcomes."""
@@ -268,24 +276,26 @@ class Mapping(Generic[Task, T]):
         return self._slots.total * (2 if self._ordered else 1)
 
     async def _run(self, call: Call[Task], nursery: trio.Nursery) -> None:
-        result: Result[Task, T] | None = None
+        outcome: Outcome[T] = Stopped()
+        answer = Answer()
         scope = call.group.open_scope()
         try:
             with scope:
-                result = await self._tried(call)
+                outcome, answer = await self._tried(call)
         except NoWorkers as exc:
             self._give_up(exc, call.group)
         else:
-            result = result or self._result(call, Stopped(), Answer())
             try:
-                self._add(call, self._kept(call, result), scope)
+                result = self._kept(call, self._result(call, outcome, answer), answer)
+                self._telling.ended(call, result, answer.spent)
+                self._add(call, result, scope)
             except (StoreError, OSError) as exc:  # what cannot be kept need not run
                 self._errors.append(exc)
                 nursery.cancel_scope.cancel()
         self._tell()
 
-    def _kept(self, call: Call[Task], result: Result[Task, T]) -> Result[Task, T]:
-        return result if call.store is None else call.store.kept(result, call.kept)
+    def _kept(self, call: Call[Task], result: Result[Task, T], answer: Answer) -> Result[Task, T]:
+        return result if call.store is None else call.store.kept(result, answer.kept)
 
     def _add(self, call: Call[Task], result: Result[Task, T], scope: trio.CancelScope) -> None:
         """It has its outcome."""
@@ -293,12 +303,13 @@ class Mapping(Generic[Task, T]):
         self._tell()
         call.group.add(result, scope)
 
-    async def _tried(self, call: Call[Task]) -> Result[Task, T]:
+    async def _tried(self, call: Call[Task]) -> tuple[Outcome[T], Answer]:
         for attempt in range(1, self._retries + 2):
             last = attempt > self._retries
             priority = self._priority if attempt == 1 else self._priority + 1  # it has waited long enough
             async with self._slots.taken(priority) as worker:
                 call.attempt, call.worker = attempt, worker.name
+                self._telling.started(call)
                 try:
                     answer: Answer = self._packing.unpack(await worker.call(self._job(call)))
                 except WorkerLost as lost:
@@ -311,8 +322,17 @@ class Mapping(Generic[Task, T]):
                     outcome, again = self._outcome(answer)
             if last or not again:
                 break
-        call.kept = answer.kept
-        return self._result(call, outcome, answer)
+            self._tell_of_retry(call, outcome)
+        return outcome, answer
+
+    def _tell_of_retry(self, call: Call[Task], outcome: Outcome[T]) -> None:
+        match outcome:
+            case Lost(reason=reason):
+                self._telling.requeued(call, reason)
+            case Error(error=error):
+                self._telling.retried(call, error)
+            case _:
+                raise AssertionError
 
     def _job(self, call: Call[Task]) -> bytes:
         record = None if call.store is None else call.store.record_to(call.sample, call.attempt, call.worker)
@@ -325,7 +345,7 @@ class Mapping(Generic[Task, T]):
         return Result(
             task=call.task,
             number=call.number,
-            group=None if self.group_size is None else call.group.number,
+            group=call.group_number,
             sample=call.sample,
             attempt=call.attempt,
             worker=call.worker,

@@ -30,6 +30,7 @@ __all__ = [
     "Job",
     "Packing",
     "Pickled",
+    "Spent",
     "failure_of",
     "import_path",
     "raise_failure",
@@ -49,6 +50,14 @@ class Job(msgspec.Struct, frozen=True):
     """Where its rollouts go; None: the map has no store."""
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What the rollouts of a job came to."""
+
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What became of a job."""
 
@@ -59,6 +68,7 @@ class Answer(msgspec.Struct, frozen=True):
     scores: dict[str, float] = {}
     kept: Kept | None = None
     """What is in the store, where it has one."""
+    spent: Spent = Spent()
 
 
 class Failure(msgspec.Struct, frozen=True):

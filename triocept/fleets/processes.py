@@ -175,7 +175,7 @@ class _Process(FleetWorker):
         self._calls: dict[int, _Call] = {}
         self._numbers = count(1)
         self._lost = trio.Event()
-        self._why = ""
+        self.reason = ""
         self._heard_at = trio.current_time()
 
     @property
@@ -195,7 +195,7 @@ class _Process(FleetWorker):
         finally:
             del self._calls[number]
         if call.answer is None:
-            raise WorkerLost(self.name, self._why)
+            raise WorkerLost(self.name, self.reason)
         return call.answer
 
     async def _cancel(self, number: int, call: _Call) -> None:
@@ -205,7 +205,7 @@ class _Process(FleetWorker):
             with trio.move_on_after(self._grace):
                 await call.over.wait()
             if not call.over.is_set():
-                self._why = f"a call did not end within {self._grace:g} s of its cancellation: it hung, and was killed"
+                self.reason = f"a call hung: it did not end within {self._grace:g} s of its cancellation"
                 await self.kill()
 
     async def serve(self, frames: AsyncIterator[Frame], hung_after: float | None) -> None:
@@ -235,7 +235,7 @@ class _Process(FleetWorker):
         self._process.kill()  # one that has closed its socket, and goes on, is of no use
         code = await self._process.wait()
         how = f"ended with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
-        self._why = self._why or f"it {how}"
+        self.reason = self.reason or f"it {how}"
         self._lost.set()
         for call in self._calls.values():
             call.over.set()
@@ -247,7 +247,7 @@ class _Process(FleetWorker):
             self._stream.put(Kind.PING)
             await trio.sleep(hung_after)
             if self._heard_at < asked_at:
-                self._why = f"its loop did not answer for {hung_after:g} s: it hung, and was killed"
+                self.reason = f"its loop did not answer for {hung_after:g} s: it hung, and was killed"
                 await self.kill()
                 return
 

@@ -102,7 +102,7 @@ class _Actor(FleetWorker):
         self._reached = True
         self._finding_out = trio.Lock()
         self._lost = trio.Event()
-        self._why = ""
+        self.reason = ""
 
     @property
     def alive(self) -> bool:
@@ -153,7 +153,7 @@ class _Actor(FleetWorker):
 
     async def call(self, job: bytes) -> bytes:
         if self._lost.is_set():
-            raise WorkerLost(self.name, self._why)
+            raise WorkerLost(self.name, self.reason)
         number = next(self._numbers)
         answer = self._ask("call", number, job)
         self._calls.add(answer)
@@ -183,7 +183,7 @@ class _Actor(FleetWorker):
     async def _answer(self, number: int, answer: Waited) -> bytes:
         """What a call gave, whose wait is over."""
         if not answer.done:
-            raise WorkerLost(self.name, self._why)
+            raise WorkerLost(self.name, self.reason)
         try:
             data: bytes = answer.result()
         except self._failed as exc:
@@ -191,7 +191,7 @@ class _Actor(FleetWorker):
                 await self._find_out(exc)
                 if not self._lost.is_set():
                     await self._end_call(number)
-            raise WorkerLost(self.name, self._why or f"its answer did not arrive: {_reason(exc)}") from exc
+            raise WorkerLost(self.name, self.reason or f"its answer did not arrive: {_reason(exc)}") from exc
         return data
 
     async def _end_call(self, number: int) -> None:
@@ -217,7 +217,7 @@ class _Actor(FleetWorker):
                     self._reached = True
                     self.changed()
                 return
-            self._why = f"it could not be reached for {self._grace:g} s, and was given up: {_reason(error)}"
+            self.reason = f"it could not be reached for {self._grace:g} s, and was given up: {_reason(error)}"
             await self.kill()
 
     async def _reach(self) -> bool:
@@ -234,7 +234,7 @@ class _Actor(FleetWorker):
                 return True
 
     def _lose(self, why: str) -> None:
-        self._why = self._why or why
+        self.reason = self.reason or why
         self._lost.set()
         for answer in self._calls:
             answer.over.set()
@@ -261,7 +261,7 @@ class _Actor(FleetWorker):
                 return
 
     async def _kill_hung(self, how: str) -> None:
-        self._why = self._why or f"{how}: it hung, and was killed"
+        self.reason = self.reason or f"{how}: it hung, and was killed"
         await self.kill()
 
     async def end(self) -> None:

@@ -13,7 +13,7 @@ from .._endpoint import serve_endpoint
 from .._rollout.collecting import Collector, collect_traces
 from .._trace.trace import Trace
 from ..errors import StoreError
-from .packing import Answer, Failure, Job, Packing, failure_of
+from .packing import Answer, Failure, Job, Packing, Spent, failure_of
 from .store.keys import json_of
 from .store.recording import Kept, Recorders, RecordTo
 
@@ -57,7 +57,7 @@ class Site:
     async def _answer(self, job: Job) -> Answer:
         with collect_traces() as traces:
             value, failure = await self._run(job)
-        return Answer(value, failure, tuple(traces), scores_of(traces))
+        return Answer(value, failure, tuple(traces), scores_of(traces), spent=spent_in(traces))
 
     async def _kept(self, job: Job, to: RecordTo) -> Answer:
         """The same, with all that becomes of its rollouts in the store."""
@@ -74,7 +74,7 @@ class Site:
             except TypeError as exc:
                 value, failure = None, failure_of(exc, self._packing)
         kept = await recorder.keep(traces, data)
-        return Answer(value, failure, scores=scores_of(traces), kept=kept)
+        return Answer(value, failure, scores=scores_of(traces), kept=kept, spent=spent_in(traces))
 
     async def _run(self, job: Job) -> tuple[Any, Failure | None]:
         try:
@@ -101,6 +101,16 @@ class Site:
         except TypeError as exc:
             answer = msgspec.structs.replace(answer, value=None, failure=Failure(exc, ""))
             return self._packing.pack(answer, "an error")
+
+
+def spent_in(traces: list[Trace]) -> Spent:
+    """Over all of them."""
+    usages = [trace.usage for trace in traces]
+    return Spent(
+        turns=sum(map(len, traces)),
+        input_tokens=sum(usage.input_tokens or 0 for usage in usages),
+        output_tokens=sum(usage.output_tokens or 0 for usage in usages),
+    )
 
 
 def scores_of(traces: list[Trace]) -> dict[str, float]:

@@ -1,0 +1,145 @@
+"""What a map has come to: counts of its events, how fast it goes, and how long it may take."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import final
+
+from .events import FleetEvent, MapEnded, TaskEnded, TaskRequeued, TaskRetried, TaskSkipped, TaskStarted
+
+__all__ = ["Rate", "Tally"]
+
+WINDOW = 60
+"""Seconds that a rate is taken over: rollouts that take longer are counted from the beginning."""
+MOST_KINDS = 20
+"""Classes of errors that are told apart."""
+
+
+@final
+class Rate:
+    """How much came in a second, of late.
+
+    Args:
+        now: the clock.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._total = 0
+        self._seconds: deque[tuple[int, int]] = deque()
+        """Of each second in which something came, how much: bounded by the window."""
+
+    def add(self, amount: int, now: float) -> None:
+        """So much came."""
+        self._total += amount
+        second = int(now)
+        if self._seconds and self._seconds[-1][0] == second:
+            amount += self._seconds.pop()[1]
+        self._seconds.append((second, amount))
+        self._forget(now)
+
+    def per_second(self, now: float) -> float | None:
+        """None: nothing came yet."""
+        self._forget(now)
+        late = sum(amount for _, amount in self._seconds)
+        if late:
+            return late / max(1.0, min(WINDOW, now - self._since))
+        return self._total / max(1.0, now - self._since) if self._total else None
+
+    def _forget(self, now: float) -> None:
+        while self._seconds and self._seconds[0][0] <= now - WINDOW:
+            self._seconds.popleft()
+
+
+@final
+class Tally:
+    """Of one map.
+
+    Args:
+        name: its function.
+        total: how many outcomes there will be; None: nobody knows.
+        now: the clock, in seconds, here and wherever it is asked for.
+    """
+
+    def __init__(self, name: str, total: int | None, now: float) -> None:
+        self.name = name
+        self.total = total
+        self.outcomes: Counter[str] = Counter()
+        """By `OutcomeName`."""
+        self.kinds: Counter[str] = Counter()
+        """Errors by their class."""
+        self.last_failure = ""
+        self.again = 0
+        """How often one was tried again, whyever."""
+        self.tokens = 0
+        self.skipped = 0
+        """How many outcomes were there from an earlier run."""
+        self.unfinished: int | None = None
+        """None: it goes on."""
+        self._since = now
+        self._running: set[int] = set()
+        self._ended_rate = Rate(now)
+        self._token_rate = Rate(now)
+        self._until: float | None = None
+
+    @property
+    def ended(self) -> int:
+        """How many have got their outcome here."""
+        return self.outcomes.total()
+
+    @property
+    def there(self) -> int:
+        """How many outcomes there are, those of an earlier run counted."""
+        return self.ended + self.skipped
+
+    @property
+    def in_flight(self) -> int:
+        """How many run now."""
+        return len(self._running)
+
+    def add(self, event: FleetEvent, now: float) -> None:
+        """One of its events."""
+        match event:
+            case TaskStarted():
+                self._running.add(event.number)
+            case TaskRequeued() | TaskRetried():
+                self._running.discard(event.number)
+                self.again += 1
+            case TaskEnded():
+                self._running.discard(event.number)
+                self._end(event, now)
+            case TaskSkipped():
+                self.skipped += event.count
+            case MapEnded():
+                self.unfinished = event.unfinished
+                self._running.clear()
+                self._until = now
+            case _:
+                pass
+
+    def _end(self, event: TaskEnded, now: float) -> None:
+        self.outcomes[event.outcome] += 1
+        self.tokens += event.input_tokens + event.output_tokens
+        self._ended_rate.add(1, now)
+        self._token_rate.add(event.input_tokens + event.output_tokens, now)
+        if event.outcome in ("error", "lost"):
+            self.last_failure = f"task {event.number}: {event.reason}"
+        if event.outcome == "error":
+            kind = event.reason.partition(":")[0]
+            known = kind in self.kinds or len(self.kinds) < MOST_KINDS
+            self.kinds[kind if known else "others"] += 1
+
+    def elapsed(self, now: float) -> float:
+        """Seconds since its beginning, up to its end."""
+        return (self._until or now) - self._since
+
+    def tokens_per_second(self, now: float) -> float | None:
+        """Those of what has ended, of late. None: nobody counted any."""
+        return self._token_rate.per_second(now)
+
+    def seconds_left(self, now: float) -> float | None:
+        """How long it may take from now, if it goes on as of late. None: nobody can know."""
+        rate = self._ended_rate.per_second(now)
+        if self.total is None or rate is None or self.unfinished is not None:
+            return None
+        return max(0, self.total - self.there) / rate
