@@ -13,6 +13,7 @@ import trio
 from tests.asking import ask
 from triocept import Response, ToolCall, serve_endpoint
 from triocept.handlers import Fault
+from triocept.handlers.faults import MAKERS
 
 
 async def test_a_status_is_an_error_of_the_dialect_with_what_it_was_given() -> None:
@@ -111,6 +112,34 @@ def test_a_fault_that_cannot_be_is_refused_where_it_is_made_and_names_the_argume
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"\b{word}\b"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Fault.statuss(429), AttributeError, r"^there is no Fault.statuss: Fault.status\?$"),  # type: ignore[attr-defined]
+        (lambda: Fault.Cut(), AttributeError, r"^there is no Fault.Cut: Fault.cut\?$"),  # type: ignore[attr-defined]
+        (lambda: Fault.qqq(), AttributeError, "^there is no Fault.qqq; there are close, comments, "),  # type: ignore[attr-defined]
+        (lambda: Fault(), TypeError, r"made by its name: Fault.status\(429\)"),
+        (lambda: Fault(429), TypeError, r"made by its name: Fault.status\(429\)"),  # type: ignore[arg-type]
+        (lambda: Fault.cut("a b"), TypeError, "after is a number, not str: 'a b': the answer .* answer="),  # type: ignore[arg-type]
+        (lambda: Fault.drip("a b"), TypeError, "every is a number, not str: 'a b': the answer"),  # type: ignore[arg-type]
+        (lambda: Fault.wrong_length("a"), TypeError, "by is a number, not str: 'a': the answer"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_slip_in_a_fault_is_told_with_what_was_meant(make: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        make()
+    assert not hasattr(Fault, "__wrapped__")
+    assert getattr(Fault, "nothing", None) is None
+
+
+def test_what_is_spoilt_may_come_behind_the_number() -> None:
+    for name in ("cut", "reset", "stall", "unended", "garbage", "cut_json", "error_event"):
+        make = MAKERS[name]
+        assert make(1, "a b c") == make(after=1, answer="a b c")
+    assert Fault.wrong_length(5, "a") == Fault.wrong_length(by=5, answer="a")
+    assert Fault.drip(0.1, "a", size=3) == Fault.drip(every=0.1, answer="a", size=3)
 
 
 def test_a_fault_is_a_value() -> None:

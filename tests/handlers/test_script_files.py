@@ -24,6 +24,7 @@ from triocept.handlers import (
     ShadowedRule,
     Stream,
     Template,
+    chaos,
     otherwise,
     paced,
     read_script,
@@ -329,3 +330,28 @@ def walk(value: Any) -> Any:
 
 def test_conditions_that_say_nothing_hold_of_all() -> None:
     assert not Conditions()
+
+
+@pytest.mark.parametrize("text", ["- a\n- b", "- when: {text: a}\n  reply: x", "[]"])
+def test_a_script_that_is_given_as_one_reply_or_as_a_handler_is_told_how_it_is_given(
+    text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    script: Any = read_script(file)
+    for give in (
+        lambda: ScriptedModel([script]),
+        lambda: when(text="a").reply(script),
+        lambda: ScriptedModel(["a", script]),
+    ):
+        with pytest.raises(TypeError, match=r"all of a script.*: with a star, \*read_script\(…\)"):
+            give()
+    with pytest.raises(TypeError, match=r"a list of replies: ScriptedModel\(replies\) is a handler"):
+        chaos(script, seed=1)
+    with pytest.raises(TypeError, match=r"replies\[0\] is a path: \*read_script\(path\)"):
+        ScriptedModel([file])  # type: ignore[list-item]
+
+
+def test_a_fault_that_is_not_called_is_told() -> None:
+    with pytest.raises(TypeError, match=r"replies\[0\] is not called: Fault.reset\(…\) is a fault"):
+        ScriptedModel([Fault.reset])

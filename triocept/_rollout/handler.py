@@ -27,6 +27,9 @@ def check_handler(handler: object) -> None:
     Raises:
         TypeError: it is no handler; the text says what is wrong with it.
     """
+    if isinstance(handler, list | tuple):
+        what = "a list of replies: ScriptedModel(replies) is a handler that answers by it"
+        raise TypeError(f"a handler is `async def handler(exchange)`; {short(handler)} may be {what}")
     if (problem := _problem(handler)) is not None:
         raise TypeError(f"a handler is `async def handler(exchange)`; {named(handler)} {problem}")
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from inspect import signature
-from typing import TypeAlias
+from difflib import get_close_matches
+from inspect import getmembers, ismethod, signature
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from ..._rollout.exchange import Exchange
 
-__all__ = ["Act", "BaseFault"]
+__all__ = ["Act", "BaseFault", "FaultType"]
 
 Act: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """What a fault does to a call."""
 
 
-class BaseFault:
+class FaultType(type):
+    """The class of faults, which knows its constructors by name."""
+
+    if not TYPE_CHECKING:  # whoever checks types is to see what there is not
+
+        def __getattr__(cls, name: str) -> NoReturn:
+            known = [each for each, maker in getmembers(cls, ismethod) if not each.startswith("_")]
+            near = get_close_matches(name.lower(), known, 1)
+            hint = f": Fault.{near[0]}?" if near else f"; there are {', '.join(known)}"
+            raise AttributeError(f"there is no Fault.{name}{'' if name.startswith('_') else hint}")
+
+
+class BaseFault(metaclass=FaultType):
     """A value, and a handler.
 
     Args:
@@ -31,7 +44,9 @@ class BaseFault:
     """What it was made with, where that is not the default."""
     _act: Act
 
-    def __init__(self, name: str, arguments: Mapping[str, object], act: Act) -> None:
+    def __init__(self, name: str = "", arguments: object = None, act: Act | None = None) -> None:
+        if act is None or not isinstance(arguments, Mapping):
+            raise TypeError("a fault is made by its name: Fault.status(429), Fault.cut(after=2), …")
         takes = signature(getattr(type(self), name)).parameters
         given = {key: value for key, value in arguments.items() if value != takes[key].default}
         object.__setattr__(self, "name", name)

@@ -11,7 +11,7 @@ from ..._trace.raw import given_raw
 from ...dialects import Failure, encode_json
 from .base import Act, BaseFault
 from .refusals import RetryAfter, retry_header, words_of
-from .told import DEFAULT, Telling, check_after, response_of, send
+from .told import DEFAULT, Telling, check_after, check_not_answer, response_of, send
 
 __all__ = ["BrokenBodies"]
 
@@ -108,7 +108,7 @@ class BrokenBodies(BaseFault):
         return cls("error_body", {"message": message, "status": status}, say_error)
 
     @classmethod
-    def cut_json(cls, after: int = 2, *, answer: Answerable = DEFAULT) -> Self:
+    def cut_json(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """JSON that ends in the middle, though HTTP says that all is well: half of a whole answer, or of a stream so
         many pieces, and half of the next one's frame. Errors as of `cut`.
         """
@@ -117,7 +117,7 @@ class BrokenBodies(BaseFault):
         return cls("cut_json", {"after": after, "answer": answer}, _cutting(after, answer))
 
     @classmethod
-    def wrong_length(cls, by: int = 100, *, answer: Answerable = DEFAULT) -> Self:
+    def wrong_length(cls, by: int = 100, answer: Answerable = DEFAULT) -> Self:
         """The right answer, and a `content-length` that is wrong.
 
         Args:
@@ -127,6 +127,7 @@ class BrokenBodies(BaseFault):
         Raises:
             TypeError, ValueError: `by` is no whole number, or 0.
         """
+        check_not_answer("by", by)
         if isinstance(by, bool) or not isinstance(by, int):
             raise TypeError(f"by is a whole number, not {by!r}")
         if by == 0:

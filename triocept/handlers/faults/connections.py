@@ -26,7 +26,7 @@ class BrokenConnections(BaseFault):
         return cls("close", {}, _ending("close", None, response_of(DEFAULT)))
 
     @classmethod
-    def reset(cls, after: int | None = None, *, answer: Answerable = DEFAULT) -> Self:
+    def reset(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
         """The connection is reset (RST).
 
         Args:
@@ -40,13 +40,13 @@ class BrokenConnections(BaseFault):
         return cls("reset", {"after": after, "answer": answer}, _ending("reset", after, response_of(answer)))
 
     @classmethod
-    def cut(cls, after: int = 2, *, answer: Answerable = DEFAULT) -> Self:
+    def cut(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """The connection is closed in the middle of the answer: a stream breaks off in its chunked coding, a whole
         answer is shorter than its head has said. Arguments and errors as of `reset`."""
         return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
 
     @classmethod
-    def stall(cls, after: int | None = None, *, answer: Answerable = DEFAULT) -> Self:
+    def stall(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
         """Nothing comes, and the connection stays open, until the agent hangs up or the endpoint ends. Arguments and
         errors as of `reset`."""
         return cls("stall", {"after": after, "answer": answer}, _ending("stall", after, response_of(answer)))

@@ -12,7 +12,7 @@ from ..._checks import check_count, check_number
 from ..._rollout.exchange import Answerable, Exchange
 from ..._sse import SSE_FRAMES
 from .base import BaseFault
-from .told import DEFAULT, Telling, response_of, send
+from .told import DEFAULT, Telling, check_not_answer, response_of, send
 
 __all__ = ["Quirks"]
 
@@ -30,17 +30,18 @@ class Quirks(BaseFault):
     __slots__ = ()
 
     @classmethod
-    def drip(cls, every: float = 0.02, *, size: int = 64, answer: Answerable = DEFAULT) -> Self:
+    def drip(cls, every: float = 0.02, answer: Answerable = DEFAULT, *, size: int = 64) -> Self:
         """A whole and right answer that comes slowly.
 
         Args:
             every: seconds between two pieces.
-            size: bytes of a piece.
             answer: what is said.
+            size: bytes of a piece.
 
         Raises:
             TypeError, ValueError: an argument is not what it should be.
         """
+        check_not_answer("every", every)
         check_number("every", every)
         check_count("size", size, least=1)
         given = response_of(answer)

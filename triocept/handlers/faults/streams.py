@@ -28,16 +28,16 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def unended(
-        cls, after: int = 2, *, framing: Literal["close", "chunked"] = "close", answer: Answerable = DEFAULT
+        cls, after: int = 2, answer: Answerable = DEFAULT, *, framing: Literal["close", "chunked"] = "close"
     ) -> Self:
         """A stream that stops in the middle as if it were whole: nothing on the wire says that something is missing but
         the dialect itself. To a call that wants the whole, half of its document.
 
         Args:
             after: pieces of the answer that come before.
+            answer: what is cut.
             framing: how HTTP says that it is whole: `close` by closing the connection (without a length or chunks), or
                 `chunked` by the last chunk (of a whole answer, by its length).
-            answer: what is cut.
 
         Raises:
             TypeError, ValueError: an argument is not what it should be; or the answer has not so many pieces.
@@ -110,7 +110,7 @@ class BrokenStreams(BaseFault):
         return cls("no_start", {"answer": answer}, leave_out)
 
     @classmethod
-    def garbage(cls, after: int = 2, *, answer: Answerable = DEFAULT) -> Self:
+    def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """A frame of a stream that is no JSON, behind so many pieces of the answer; then it goes on. To a call that
         wants the whole, a body that is no JSON. Errors as of `cut`."""
         given = response_of(answer)
@@ -132,19 +132,19 @@ class BrokenStreams(BaseFault):
     def error_event(
         cls,
         after: int = 0,
+        answer: Answerable = DEFAULT,
         *,
         message: str = "the server is overloaded",
         status: int = 529,
-        answer: Answerable = DEFAULT,
     ) -> Self:
         """200, and then the dialect's own error within the stream, which ends as HTTP has it. To a call that wants the
         whole, the error's document.
 
         Args:
             after: pieces of the answer that come before; 0: nothing does.
+            answer: what is cut.
             message: what the agent reads.
             status: what the error is one of.
-            answer: what is cut.
 
         Raises:
             TypeError, ValueError: an argument is not what it should be; or the answer has not so many pieces.

@@ -17,14 +17,14 @@ from ..._canonical.fold import Fold, events_of
 from ..._canonical.given import given_response
 from ..._canonical.request import Request
 from ..._canonical.response import Response, Usage
-from ..._checks import check_count
+from ..._checks import check_count, described
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.outcome import Raw
 from ..._trace.raw import RawEnd, given_raw
 from ...dialects import Dialect, StreamRenderer, encode_json
 from ...dialects import dialect as dialect_named
 
-__all__ = ["DEFAULT", "Begun", "Telling", "check_after", "response_of", "send"]
+__all__ = ["DEFAULT", "Begun", "Telling", "check_after", "check_not_answer", "response_of", "send"]
 
 DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
 """What is cut where nobody said what: long enough for a dozen events."""
@@ -47,10 +47,17 @@ def response_of(answer: object) -> Response:
 
 def check_after(after: object, answer: Response) -> None:
     """See whether a stream of this answer can be cut behind so many pieces."""
+    check_not_answer("after", after)
     check_count("after", after)
     count = sum(isinstance(event, PartDelta) for event in _events(answer))
     if not isinstance(after, int) or after > count:
         raise ValueError(f"after is {count} or less, for the answer has so many pieces, not {after}")
+
+
+def check_not_answer(name: str, value: object) -> None:
+    """See whether this number is not the answer, which comes behind it."""
+    if isinstance(value, str | ToolCall | Response):
+        raise TypeError(f"{name} is a number, not {described(value)}: the answer is given as answer=…")
 
 
 @final

@@ -14,6 +14,7 @@ from .document import read_document
 from .fixture_reading import Vectors, is_fixture_file, read_fixtures, read_vectors
 from .model import Item
 from .reading import read_items
+from .replies import ReadScript
 
 __all__ = ["Embeddings", "embeddings_in", "read_embeddings", "read_script"]
 
@@ -43,7 +44,7 @@ def read_script(path: str | Path) -> list[Item]:
     if path.suffix == ".py":
         return _read_python(path)
     document = read_document(path)
-    return [read_fixtures(document)] if is_fixture_file(document) else [*read_items(document)]
+    return ReadScript([read_fixtures(document)] if is_fixture_file(document) else read_items(document))
 
 
 def read_embeddings(path: str | Path) -> Embeddings:
@@ -105,4 +106,4 @@ def _read_python(path: Path) -> list[Item]:
     found = runpy.run_path(str(path)).get("replies")
     if not isinstance(found, (list, tuple)):
         raise DialectError("a Python script defines a list named 'replies'", path=str(path))
-    return list(found)
+    return ReadScript(found)

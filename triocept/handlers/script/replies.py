@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, TypeGuard, cast
+from os import PathLike
+from reprlib import repr as short
+from typing import Any, TypeAlias, TypeGuard, cast, final
 
 from ..._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.given import given_response
@@ -14,9 +16,10 @@ from ..._checks import check_number
 from ..._rollout.exchange import Exchange
 from ...errors import Refusal
 from ..faults import Fault
+from ..faults.base import FaultType
 from .stream import Stream
 
-__all__ = ["NotAReply", "Reply", "check_replies", "check_reply", "give", "is_pause"]
+__all__ = ["NotAReply", "ReadScript", "Reply", "check_replies", "check_reply", "give", "is_pause"]
 
 Scripted: TypeAlias = str | ToolCall | Response | Refusal | Stream | Fault | Sequence[str | ToolCall]
 Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[Scripted]]
@@ -35,6 +38,11 @@ Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[S
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
 _HANDLERS = (Stream, Fault)
 """Replies that answer an exchange by themselves."""
+
+
+@final
+class ReadScript(list[Any]):
+    """What `read_script` gives: the list of a script, which is known not to be a reply."""
 
 
 class NotAReply(TypeError):
@@ -92,6 +100,16 @@ def check_reply(reply: object, place: str) -> None:
         raise NotAReply(str(exc)) from None
     if isinstance(reply, type):
         raise NotAReply(f"{place} is the class {reply.__name__}: give one of it")
+    if isinstance(reply, ReadScript):
+        raise NotAReply(
+            f"{place} is all of a script, as read_script gives it: with a star, *read_script(…), its replies are "
+            "given one by one; ScriptedModel(read_script(…)) is a handler that answers by it"
+        )
+    if isinstance(reply, PathLike):
+        raise NotAReply(f"{place} is a path: *read_script(path) are the replies of that file")
+    if isinstance(getattr(reply, "__self__", None), FaultType):
+        name = getattr(reply, "__name__", "")
+        raise NotAReply(f"{place} is not called: Fault.{name}(…) is a fault")
     if isinstance(reply, (str, Refusal, *_HANDLERS)) or is_pause(reply):
         return
     if callable(reply):
@@ -104,7 +122,7 @@ def _check_content(reply: object, place: str) -> None:
     is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
     if not is_list and not isinstance(reply, (ToolCall, Response)):
         raise NotAReply(
-            f"{place} is no reply: {reply!r}. A reply is a text, a ToolCall, a list of these, a Response, "
+            f"{place} is no reply: {short(reply)}. A reply is a text, a ToolCall, a list of these, a Response, "
             "a Stream, a Refusal, a Fault, a number (a pause), or a function of the request"
         )
     try:
