@@ -22,7 +22,6 @@ NOT_HERE = {
         "service_url",
         "on_hangup",
     },
-    ResponseStream: {"joins"},  # for the upstream, which streams what came
     Endpoint: {"reachable", "wait_reachable", "root_url", "base_url"},
 }
 MORE: dict[type, set[str]] = {

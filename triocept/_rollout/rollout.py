@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["Rollout", "check_opening", "core_of_rollout", "give_back", "unanswered", "with_face"]
+__all__ = [
+    "Rollout",
+    "check_opening",
+    "core_of_rollout",
+    "give_back",
+    "report_fault",
+    "unanswered",
+    "wait_rested",
+    "with_face",
+]
 
 OpenAIName: TypeAlias = Literal["openai_chat", "openai_completions", "openai_responses"]
 SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
@@ -449,6 +458,24 @@ def unanswered(rollout: Rollout) -> list[Request]:
         return []
     gone = [turn.request for turn in rollout.trace if turn.outcome == "abandoned"]
     return gone + [call.recorded_request() for call in rollout._core.calls.open if not call.settled]
+
+
+async def wait_rested(rollout: Rollout, seconds: float) -> int:
+    """Let handlers go on that have answered, and may still fail; how many have not ended after so many seconds."""
+    core = rollout._core
+    with trio.move_on_after(seconds):
+        while any(exchange.settled for exchange in core.at_work):
+            await core.rested.wait()
+    return sum(exchange.settled for exchange in core.at_work)
+
+
+def report_fault(rollout: Rollout, error: BaseException) -> bool:
+    """Have its owner told of what was raised where nobody waits for it; whether it is still open."""
+    report = rollout._core.report
+    if report is None:
+        return False
+    report(error)
+    return True
 
 
 def with_face(core: RolloutCore) -> RolloutCore:

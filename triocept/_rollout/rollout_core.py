@@ -40,6 +40,7 @@ from .budget import Budget, Limits
 from .calls import Calls, Deliver, OnRetry
 from .children import Children
 from .collecting import Collector, collector
+from .condition import Condition
 from .embedding import Embed
 from .exchange import Exchange
 from .exchange_core import ExchangeCore
@@ -165,6 +166,10 @@ class RolloutCore:
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
         """What answers its exchanges, where that is a handler."""
+        self.at_work: set[ExchangeCore] = set()
+        """Those that a handler is at work on, be they settled."""
+        self.rested: Condition = Condition()
+        """Notified when it is done with one."""
         self.addresses: Addresses = addresses
         self.registry: Registry[RolloutCore] = registry
         self.watcher: Watcher = watcher

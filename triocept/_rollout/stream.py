@@ -14,7 +14,7 @@ from .._canonical.given import Seams, given_event, given_increment
 from .._canonical.response import ResponsePart, StopReason, Usage
 from .answer import Increment, Relayed
 
-__all__ = ["ResponseStream"]
+__all__ = ["ResponseStream", "joins"]
 
 
 @final
@@ -91,11 +91,6 @@ class ResponseStream:
         assert isinstance(end, ResponseEnd)
         await self._send_end(end)
 
-    @property
-    def joins(self) -> bool:
-        """Whether half of a letter waits for the other one: what is sent next may be two increments."""
-        return bool(self._seams)
-
     async def _relay(self, piece: Relayed) -> None:
         """Pass on a piece of a provider's stream; errors and cancellation as `send`."""
         self._started = True
@@ -143,3 +138,8 @@ class ResponseStream:
             await self._send(each)
         if not fit:
             await trio.lowlevel.checkpoint()
+
+
+def joins(stream: ResponseStream) -> bool:
+    """Whether half of a letter waits for the other one: what is sent next may be two increments."""
+    return bool(stream._seams)

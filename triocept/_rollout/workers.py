@@ -150,6 +150,7 @@ class _Workers:
     async def _handle(self, exchange: ExchangeCore, worker: Worker) -> None:
         """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
         exchange.worker = worker
+        self._rollout.at_work.add(exchange)
         try:
             if self._fault is not None:
                 await self._settle_by(exchange, self._fault)
@@ -166,6 +167,8 @@ class _Workers:
         finally:
             cancelled = error = None  # they hold this frame, and with it the exchange
             exchange.worker = None
+            self._rollout.at_work.discard(exchange)
+            self._rollout.rested.notify_all()
             if self._limit is not None:
                 self._limit.release()
 

@@ -40,7 +40,7 @@ from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.exchange_core import ExchangeCore, Home
-from .._rollout.stream import ResponseStream
+from .._rollout.stream import ResponseStream, joins
 from .._secrets import LIVE_KEYS
 from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM
@@ -407,7 +407,7 @@ class Upstream:
                     patience.pause(False)
                 return
             for event in piece.events:
-                if waits := answer.is_full or stream.joins:
+                if waits := answer.is_full or joins(stream):
                     patience.pause(True)
                 await stream.send(_unnamed(event))
                 if waits:

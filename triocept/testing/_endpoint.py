@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from importlib import import_module
 from typing import Any, TypeVar, Unpack, cast, final
 
 from .._checks import check_keywords
@@ -13,10 +14,11 @@ from .._rollout.handler import is_unentered
 from .._rollout.options import RolloutOptions
 from ..handlers.script import ScriptedModel
 from ._beside import with_threads
+from ._blocks import block
 from ._ending import living
 from ._exchange import AnyHandler, SyncExchange
 from ._handlers import in_loop
-from ._held import Held, holding
+from ._held import holding
 from ._loop import Loop
 from ._rollout import SyncRollout
 
@@ -59,7 +61,7 @@ class SyncEndpoint:
         """The address for agents elsewhere; errors as of `Endpoint.public_url`."""
         return self._endpoint.public_url
 
-    @contextmanager
+    @block("rollout")
     def open_rollout(
         self,
         handler: AnyHandler | AbstractAsyncContextManager[Any] | None = None,
@@ -89,6 +91,8 @@ class SyncEndpoint:
             RuntimeError: the endpoint has ended; or this is its own thread, or another process.
             TimeoutError: the endpoint is blocked; the text says by whom.
         """
+        __tracebackhide__ = True
+        check_keywords("open_rollout", options, ("handler", "must_be_used", *RolloutOptions.__annotations__))
         with ExitStack() as stack:
             if is_unentered(handler):
                 context = cast(AbstractAsyncContextManager[AnyHandler], handler)
@@ -107,13 +111,13 @@ class SyncEndpoint:
 
         served = in_loop(handler, twin) if handler is not None else None
         options.setdefault("on_fault", "stay")
-        held = Held(self._loop, self._endpoint.open_rollout(served, **with_threads(options)))
+        context = self._endpoint.open_rollout(served, **with_threads(options))
         script = handler if must_be_used and isinstance(handler, ScriptedModel) else None
-        with living(held, self._loop, script) as life:
+        with living(context, self._loop, script) as life:
             rollout = SyncRollout(life, self._loop)
             yield rollout
 
-    @contextmanager
+    @block("value")
     def enter(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
         """Have an async context (`open_upstream(…)`, say) open in the endpoint's thread for as long as the block runs.
 
@@ -125,7 +129,7 @@ class SyncEndpoint:
             yield value
 
 
-@contextmanager
+@block("endpoint")
 def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     """Run an endpoint for as long as the block runs, in a thread of its own, for programs that are not trio's: sync,
     asyncio, or trio in a thread of theirs.
@@ -144,6 +148,10 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     Ctrl-C: ends it, as any exception of the body does.
     """
     check_keywords("serve", options, EndpointOptions.__annotations__)
+    import_module(
+        "triocept._server.serve"
+    )  # for half a second: a loop that did it would be blocked meanwhile
+
     loop = Loop("triocept-endpoint")
     with loop.running(serve_endpoint(**with_threads(options))) as endpoint:
         yield SyncEndpoint(endpoint, loop)

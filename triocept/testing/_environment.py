@@ -14,14 +14,72 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import final
 
 from .._process.environment import agent_environment
 
-__all__ = ["environment", "pointed"]
+__all__ = ["Target", "environment", "pointed"]
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
 """What each block that is open has found, the newest last; None: there was nothing."""
+_targets: list[Target] = []
+"""The models that are open, the newest last."""
+
+
+@final
+class Target:
+    """A model, as somewhere that the environment may lead to.
+
+    Args:
+        name: what a message calls it, where there are several.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_one_of_several = False
+        """Whether another one was open at the same time."""
+        self._led = False
+        self._left_for: Target | None = None
+
+    def open(self) -> None:
+        """It can be called from now on."""
+        with _lock:
+            self.is_one_of_several = bool(_targets)
+            for other in _targets:
+                other.is_one_of_several = True
+            _targets.append(self)
+
+    def lead(self) -> None:
+        """The environment leads to it from now on, and to no other."""
+        with _lock:
+            self._led = True
+            for other in _targets:
+                if other is not self:
+                    other._left_for = self
+
+    def close(self) -> None:
+        """It cannot be called any more."""
+        with _lock:
+            if self in _targets:
+                _targets.remove(self)
+
+    def why_no_call(self) -> str:
+        """What may be the reason why none came."""
+        own = "`model.client(dialect)` makes one that leads here"
+        if not self._led:
+            return (
+                f"no call came at all: the environment leads here where `model.environ()` is put there; {own}"
+            )
+        if self._left_for is not None:
+            to = self._left_for.name
+            return (
+                f"no call came at all: the environment led to {to}, which was opened after {self.name}; {own}"
+            )
+        return (
+            "no call came at all: was the client built before the model, or with a base_url of its own? It reads the "
+            f"environment when it is made; {own}"
+        )
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast, final
 
@@ -17,14 +17,16 @@ from .._trace.conversation import Conversation
 from .._trace.raw import RawEnd, is_made_on_the_way
 from .._trace.turn import Turn
 from ..errors import RolloutClosed
+from ._blocks import block
 from ._held import holding
 from ._loop import Loop
 from ._stream import SyncStream
 
 if TYPE_CHECKING:
+    from .._rollout.rollout import Rollout
     from ._rollout import SyncRollout
 
-__all__ = ["AnyHandler", "SyncExchange", "is_async"]
+__all__ = ["AnyHandler", "SyncExchange", "is_async", "loop_of", "rollout_of"]
 
 
 @final
@@ -162,7 +164,7 @@ class SyncExchange:
                 for piece in pieces:
                     self._loop.call(stream.send, piece)
 
-    @contextmanager
+    @block("stream")
     def open_stream(self) -> Iterator[SyncStream]:
         """Answer piece by piece: `with exchange.open_stream() as stream: stream.send("hel")`.
 
@@ -195,3 +197,13 @@ def is_async(handler: AnyHandler) -> TypeGuard[Handler]:
         inner = inner.func
     function = inner if inspect.isroutine(inner) else type(inner).__call__
     return inspect.iscoroutinefunction(function)
+
+
+def loop_of(exchange: SyncExchange) -> Loop:
+    """Where it lives."""
+    return exchange._loop
+
+
+def rollout_of(exchange: SyncExchange) -> Rollout:
+    """The agent run that it belongs to, as the loop has it."""
+    return exchange._exchange.rollout

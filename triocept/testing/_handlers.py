@@ -3,7 +3,7 @@
 Rules:
 
 1. A function that blocks, for ever too, blocks nobody else: not the loop, not another one, not the end of its rollout.
-2. What an abandoned thread still raises is in the log: its exchange has its outcome.
+2. What an abandoned thread still raises is a fault as any other while its rollout is open, and in the log afterwards.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import trio
 from .._checks import named, takes
 from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, check_handler
-from ..errors import ExchangeError, RolloutClosed
-from ._exchange import AnyHandler, SyncExchange, is_async
+from .._rollout.rollout import report_fault
+from ..errors import ExchangeError, Refusal, RolloutClosed, UpstreamError
+from ._exchange import AnyHandler, SyncExchange, is_async, loop_of, rollout_of
 
 __all__ = ["in_loop"]
 
@@ -69,11 +70,21 @@ class _Call:
         try:
             returned = self._function(self._exchange)
         except BaseException as exc:
-            if self.abandoned and not isinstance(exc, (ExchangeError, RolloutClosed)):
-                log.warning("a handler has failed whose exchange was over", exc_info=exc)
+            if self.abandoned and not isinstance(exc, (Refusal, UpstreamError, ExchangeError, RolloutClosed)):
+                self._report(exc)
             raise
         if returned is not None and not self._exchange.settled:
             raise TypeError(_why_unanswered(self._function, returned))
+
+    def _report(self, error: BaseException) -> None:
+        def tell() -> None:
+            if not report_fault(rollout_of(self._exchange), error):
+                log.warning("a handler has failed whose exchange was over", exc_info=error)
+
+        try:
+            loop_of(self._exchange).soon(tell)
+        except RuntimeError:  # it has ended
+            log.warning("a handler has failed whose endpoint has ended", exc_info=error)
 
 
 def _why_unanswered(function: object, returned: object) -> str:

@@ -25,6 +25,7 @@ from ._blocked import place_of
 from ._elsewhere import ended
 from ._job import Job
 from ._leaving import leave
+from ._watch import Watch
 
 __all__ = ["Loop", "over"]
 
@@ -50,6 +51,7 @@ class Loop:
         self._name = name
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
+        self._watch: Watch | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._nursery: trio.Nursery | None = None
         self._opening: trio.CancelScope | None = None
@@ -80,8 +82,10 @@ class Loop:
         opening, ending = Job[T](), Job[None]()
         run = partial(self._run, context, opening, ending)
         self._thread = threading.Thread(target=run, name=self._name, daemon=True)
+        self._watch = Watch(self._thread)
         try:
             self._thread.start()
+            self._watch.start()
             self.wait(opening)
             yield opening.take()
         except BaseException as exc:
@@ -91,6 +95,13 @@ class Loop:
             leave(None, self._close(ending))
         finally:
             self._ask_to_end()  # what a Ctrl-C has cut short; else nothing
+            self._watch.stop()
+
+    def warn(self) -> None:
+        """Tell who has blocked it for long, and was not told of before; RuntimeWarning, where those are errors."""
+        __tracebackhide__ = True
+        if self._watch is not None and not self.is_forked:
+            self._watch.warn()
 
     def _close(self, ending: Job[None]) -> list[BaseException]:
         """End what runs in it, and wait for that; what went wrong."""
@@ -118,7 +129,9 @@ class Loop:
         """All of the thread."""
         errors: list[BaseException] = []
         with keeping(errors):
-            trio.run(self._main, context, opening)
+            trio.run(
+                self._main, context, opening, instruments=[self._watch] if self._watch is not None else ()
+            )
         with self._lock:
             self._ended = True
             jobs, self._jobs = self._jobs, set()
@@ -271,6 +284,8 @@ class Loop:
         """What is told who waits in vain; all are told the same, and only the first has waited long."""
         assert self._thread is not None
         self._patience = BREATH
+        if self._watch is not None:
+            self._watch.note_told()
         if self._why is None:
             self._why = TimeoutError(
                 f"for {PATIENCE:g} s the endpoint has not answered: its loop is blocked in {place_of(self._thread)}. "

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Unpack
 
+from .._checks import check_bool, check_keywords
 from .._rollout.options import RolloutOptions
 from ..handlers.script import Item, ScriptedModel
+from ._blocks import block
 from ._endpoint import SyncEndpoint, serve
 from ._environment import environment, pointed
 from ._exchange import AnyHandler
-from ._rollout import SyncRollout
+from ._rollout import SyncRollout, target_of
 
 __all__ = ["be_the_model"]
 
 
-@contextmanager
+@block("model")
 def be_the_model(
     *replies: Item,
     handler: AnyHandler | None = None,
@@ -48,6 +50,13 @@ def be_the_model(
         Exception: what the handler raised; how, and all else, as of `SyncEndpoint.open_rollout`.
     """
     __tracebackhide__ = True
+    check_keywords(
+        "be_the_model",
+        options,
+        ("handler", "endpoint", "environ", "must_be_used", *RolloutOptions.__annotations__),
+    )
+    check_bool("environ", environ)
+    check_bool("must_be_used", must_be_used)
     if replies and handler is not None:
         raise ValueError("be_the_model is given replies, or a handler which makes them: not both")
     script = ScriptedModel(replies) if replies else None
@@ -56,6 +65,9 @@ def be_the_model(
             endpoint = stack.enter_context(serve())
         rollout = endpoint.open_rollout(script or handler, must_be_used=must_be_used, **options)
         model = stack.enter_context(rollout)
+        target = target_of(model)
+        target.open()
         if environ:
             stack.enter_context(pointed(environment(model.environ())))
+            target.lead()
         yield model

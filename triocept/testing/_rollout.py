@@ -23,7 +23,8 @@ from ..errors import RolloutClosed
 from ._assert_messages import ExpectedMessage, check_messages
 from ._assert_tool import carried_out
 from ._elsewhere import runs_asyncio
-from ._ending import NO_CALL, Life
+from ._ending import Life
+from ._environment import Target
 from ._exchange import SyncExchange
 from ._job import Job
 from ._loop import Loop
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["SyncRollout"]
+__all__ = ["SyncRollout", "news_of", "target_of"]
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class SyncRollout:
     @property
     def faults(self) -> tuple[BaseException, ...]:
         """What went wrong so far: what its handler raised, say. The end of its block raises it."""
-        return self._rollout.faults
+        return self._life.faults
 
     @property
     def stopped(self) -> str | None:
@@ -259,21 +260,15 @@ class SyncRollout:
             Exception: what its handler raised; several things: a group.
         """
         __tracebackhide__ = True
-        raise_all(self._news())
+        raise_all(self._life.news())
 
     # Behind it
-
-    def _news(self) -> list[BaseException]:
-        """What is wrong so far, and was not told before."""
-        errors = self._life.errors
-        self._life.told += errors
-        return errors
 
     def _all_calls(self) -> list[Request]:
         __tracebackhide__ = True
         calls = self.calls
         if not calls:
-            raise AssertionError(NO_CALL)
+            raise AssertionError(self._life.target.why_no_call())
         return calls
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
@@ -289,7 +284,7 @@ class SyncRollout:
         if blocks_asyncio:
             text += "; asyncio runs in this thread, and stood still meanwhile: `await model.anext()`"
         elif not self._rollout.calls:
-            text += f". Indeed {NO_CALL}"
+            text += f". Indeed {self._life.target.why_no_call()}"
         return text
 
     def _give_back(self, exchange: Exchange) -> None:
@@ -301,3 +296,13 @@ class SyncRollout:
 
     def _twin(self, exchange: Exchange) -> SyncExchange:
         return SyncExchange(exchange, self, self._loop)
+
+
+def news_of(rollout: SyncRollout) -> list[BaseException]:
+    """What is wrong with it so far, and was not told before; errors as of `SyncRollout.trace`."""
+    return rollout._life.news()
+
+
+def target_of(rollout: SyncRollout) -> Target:
+    """It, as somewhere that the environment may lead to."""
+    return rollout._life.target

@@ -11,12 +11,11 @@ from ..._checks import check_bool, check_keywords
 from ..._failures import keeping, raise_all
 from ..._rollout.options import RolloutOptions
 from ...handlers.script import Reply, Rule
-from .._ending import NO_CALL
 from .._endpoint import SyncEndpoint
 from .._environment import environment
 from .._exchange import AnyHandler
 from .._model import be_the_model
-from .._rollout import SyncRollout
+from .._rollout import SyncRollout, news_of, target_of
 
 if TYPE_CHECKING:
     import pytest
@@ -62,7 +61,9 @@ class ModelFactory:
         if (
             cassette is not None
         ):  # from the first line of the test on, also of one that has no other use for us
-            self._of_cassette = self._open((), cassette, options.environ, RolloutOptions())
+            self._of_cassette = self._open(
+                (), cassette, options.environ, options.must_be_used, RolloutOptions()
+            )
 
     @property
     def models(self) -> tuple[SyncRollout, ...]:
@@ -79,6 +80,7 @@ class ModelFactory:
         *replies: Reply | Rule,
         handler: AnyHandler | None = None,
         environ: bool | None = None,
+        must_be_used: bool | None = None,
         **options: Unpack[RolloutOptions],
     ) -> SyncRollout:
         """Open a model.
@@ -92,6 +94,7 @@ class ModelFactory:
                 open already, with the options of the mark.
             environ: whether the environment points at it: `OPENAI_BASE_URL`, `OPENAI_API_KEY` and all that are like
                 them. None: as the mark says, and otherwise True.
+            must_be_used: whether a reply that is left fails the test. None: likewise.
             options: those of `Endpoint.open_rollout`; they win over the mark's.
 
         Raises:
@@ -99,18 +102,24 @@ class ModelFactory:
             RuntimeError: the test has ended.
         """
         self._check_running()
-        environ = self._options.environ if environ is None else environ
+        own = self._options
+        environ = own.environ if environ is None else environ
+        must_be_used = own.must_be_used if must_be_used is None else must_be_used
         check_bool("environ", environ)
-        check_keywords("triocept_model", options, ("handler", "environ", *RolloutOptions.__annotations__))
+        check_bool("must_be_used", must_be_used)
+        check_keywords("triocept_model", options, ("handler", *_OWN, *RolloutOptions.__annotations__))
+        if replies and handler is not None:
+            raise ValueError("triocept_model is given replies, or a handler which makes them: not both")
         if self._of_cassette is not None and not replies and handler is None:
             return self._of_cassette
-        return self._open(replies, handler, environ, options)
+        return self._open(replies, handler, environ, must_be_used, options)
 
     def _open(
         self,
         replies: tuple[Reply | Rule, ...],
         handler: AnyHandler | None,
         environ: bool,
+        must_be_used: bool,
         options: RolloutOptions,
     ) -> SyncRollout:
         stack = ExitStack()
@@ -120,14 +129,17 @@ class ModelFactory:
                 handler=handler,
                 endpoint=self.endpoint,
                 environ=False,
-                must_be_used=self._options.must_be_used,
+                must_be_used=must_be_used,
                 **cast(RolloutOptions, {**self._options.rollout, **options}),
             )
         )
+        target = target_of(model)
+        target.name = f"model {len(self._models)}"  # as the report has it
         self._models.append(model)
         self._closers.append(stack.close)
         if environ:
             self._point(environment(model.environ()))
+            target.lead()
         return model
 
     def _point(self, changes: Mapping[str, str | None]) -> None:
@@ -145,7 +157,7 @@ class ModelFactory:
         found: list[BaseException] = []
         for model in self._models:
             try:
-                found += model._news()  # one that is a group is one
+                found += news_of(model)  # one that is a group is one
             except BaseException as exc:
                 found.append(exc)
         if not found and not self._problems:
@@ -156,13 +168,15 @@ class ModelFactory:
         return found
 
     def _left_in_cassette(self) -> Iterator[str]:
-        if self.cassette is None or not self._options.must_be_used:
+        if self.cassette is None or self._of_cassette is None or not self._options.must_be_used:
             return
+        why_no_call = target_of(self._of_cassette).why_no_call()
         if self.cassette.mode == "rewrite" and not self.cassette.recorded and self.cassette.path.exists():
-            yield f"nothing was asked, and {self.cassette.path} was to be recorded anew; {NO_CALL}"
+            yield f"nothing was asked, and {self.cassette.path} was to be recorded anew; {why_no_call}"
         if not (left := self.cassette.unused):
             return
-        hint = f"; {NO_CALL}" if not any(model.calls for model in self._models) else ""
+        called = any(model.calls for model in self._models)
+        hint = "" if called else f"; {why_no_call}"
         yield "\n".join(
             [
                 f"not asked, and recorded (record it anew with --triocept-record=rewrite, or let it be with "
@@ -198,6 +212,7 @@ class ModelFactory:
         return f"<triocept_model of {self._test}: {len(self._models)} opened>"
 
 
+_OWN = ("environ", "must_be_used")
 _OUR_CODE = {"triocept", "trio", "outcome", "contextlib", "threading"}
 """Whose lines stand before those of a handler: nobody looks for a mistake there."""
 

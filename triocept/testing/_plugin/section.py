@@ -10,6 +10,8 @@ from traceback import format_exception
 
 from ..._canonical.content import Message
 from ..._canonical.request import Request
+from ..._canonical.response import Response
+from ..._trace.raw import RawResponse
 from ..._trace.turn import Turn
 from .._rollout import SyncRollout
 from ..cassettes import Cassette
@@ -100,12 +102,25 @@ def _said(message: Message) -> str:
 
 
 def _outcome(turn: Turn) -> str:
+    if turn.raw is not None and turn.error is not None and turn.error.type == "RawResponse":
+        begun = f"{_answer(turn.response)}, as " if turn.response is not None else ""
+        return f"{begun}{_sent(turn.raw)}"
     if turn.error is not None:
         status = f" {turn.error.status}" if turn.error.status is not None else ""
         return f"{turn.outcome}{status}: {turn.error.type}: {_cut(turn.error.message)}"
     if turn.response is None:
         return turn.outcome
-    return f"{_said(Message('assistant', turn.response.content))}  ({turn.response.stopped})"
+    return f"{_answer(turn.response)}  ({turn.response.stopped})"
+
+
+def _answer(response: Response) -> str:
+    return _said(Message("assistant", response.content))
+
+
+def _sent(raw: RawResponse) -> str:
+    """What its client got: a status may be 200, and no answer all the same."""
+    status = f" (HTTP status {raw.status})" if raw.status is not None else ""
+    return f"{raw}{status}"
 
 
 def _cut(text: str, *, quoted: bool = True) -> str:

@@ -1,0 +1,342 @@
+"""What a program is told of a handler that fails late, blocks, or takes trio for asyncio; of a model that no call
+reached; and of a mistake in its own call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import openai
+import pytest
+import trio
+
+from tests.testing.applications import asked, sync_client
+from triocept import Exchange
+from triocept.testing import SyncExchange, SyncRollout, be_the_model, serve
+
+
+@contextmanager
+def in_an_endpoint(**options: Any) -> Iterator[SyncRollout]:
+    with serve() as endpoint, endpoint.open_rollout(**options) as rollout:
+        yield rollout
+
+
+DOORS = pytest.mark.parametrize("door", [be_the_model, in_an_endpoint])
+Door = Callable[..., AbstractContextManager[SyncRollout]]
+
+
+def asks(model: SyncRollout, **options: Any) -> str | None:
+    client = model.client("openai_chat", max_retries=0, **options)
+    answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+    return answer.choices[0].message.content
+
+
+def is_refused(model: SyncRollout) -> None:
+    with pytest.raises(openai.APIError):
+        asks(model)
+
+
+# A handler that fails when it has answered
+
+
+@DOORS
+def test_what_an_async_handler_raises_behind_its_answer_is_raised_at_the_end(door: Door) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond("hello")
+        await trio.sleep(0.1)  # the body has ended
+        raise KeyError("late")
+
+    with pytest.raises(KeyError, match="late"), door(handler=handler) as model:
+        assert asks(model) == "hello"
+
+
+@DOORS
+def test_what_it_raises_behind_a_stream_is_raised_too(door: Door) -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("hello")
+        await trio.sleep(0.1)
+        raise KeyError("late")
+
+    with pytest.raises(KeyError, match="late"), door(handler=handler) as model:
+        assert asks(model) == "hello"
+
+
+@DOORS
+def test_what_a_plain_function_raises_behind_its_answer_is_raised_at_the_end(door: Door) -> None:
+    def handler(exchange: SyncExchange) -> None:
+        exchange.respond("hello")
+        time.sleep(0.1)
+        raise KeyError("late")
+
+    with pytest.raises(KeyError, match="late"), door(handler=handler) as model:
+        assert asks(model) == "hello"
+
+
+def test_it_is_raised_in_the_context_of_what_the_body_raises() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond("hello")
+        await trio.sleep(0.1)
+        raise KeyError("late")
+
+    with pytest.raises(KeyError, match="late") as failed, be_the_model(handler=handler) as model:
+        assert asks(model) == "goodbye"
+    assert isinstance(failed.value.__context__, AssertionError)
+
+
+def test_check_waits_for_it_too() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond("hello")
+        await trio.sleep(0.1)
+        raise KeyError("late")
+
+    with be_the_model(handler=handler) as model:
+        assert asks(model) == "hello"
+        with pytest.raises(KeyError, match="late"):
+            model.check()
+
+
+def test_the_wait_is_bounded_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("triocept.testing._ending.AT_WORK", 0.05)
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond("hello")
+        await trio.sleep_forever()
+
+    began = time.monotonic()
+    with be_the_model(handler=handler) as model:
+        assert asks(model) == "hello"
+    assert time.monotonic() - began < 10
+    assert "a handler was still at work on what was answered" in caplog.text
+
+
+def test_a_handler_that_has_not_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triocept.testing._ending.AT_WORK", 60)
+
+    async def handler(exchange: Exchange) -> None:
+        await trio.sleep_forever()
+
+    began = time.monotonic()
+    with be_the_model(handler=handler) as model:
+        application = threading.Thread(target=is_refused, args=(model,))
+        application.start()
+        while not model.calls:
+            time.sleep(0.001)
+    application.join(10)
+    assert time.monotonic() - began < 20
+
+
+def test_a_ctrl_c_waits_for_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triocept.testing._ending.AT_WORK", 60)
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond("hello")
+        await trio.sleep_forever()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), be_the_model(handler=handler) as model:
+        asks(model)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 20
+
+
+def test_a_thread_whose_agent_has_gone_fails_its_rollout_while_that_is_open() -> None:
+    gone = threading.Event()
+
+    def handler(exchange: SyncExchange) -> None:
+        gone.wait(10)
+        raise KeyError("late")
+
+    with pytest.raises(KeyError, match="late"), be_the_model(handler=handler) as model:
+        with pytest.raises(openai.APITimeoutError):
+            asks(model, timeout=0.2)
+        while not model.trace:
+            time.sleep(0.001)
+        gone.set()
+        while not model.faults:
+            time.sleep(0.001)
+
+
+# Handlers run under trio
+
+
+@pytest.mark.parametrize(
+    "awaits",
+    [
+        lambda: asyncio.sleep(1),
+        lambda: asyncio.sleep(0),
+        lambda: asyncio.to_thread(print),
+        lambda: asyncio.wait_for(asyncio.sleep(0), 1),
+    ],
+    ids=["sleep", "sleep 0", "to_thread", "wait_for"],
+)
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_asyncio_in_an_async_handler_is_told_of_trio(awaits: Callable[[], Any]) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await awaits()
+
+    with pytest.raises((RuntimeError, TypeError)) as failed, be_the_model(handler=handler) as model:
+        with pytest.raises(openai.InternalServerError):
+            asks(model)
+        assert "an async handler runs under trio" in "".join(model.faults[0].__notes__)
+    notes = [note for note in failed.value.__notes__ if "an async handler runs under trio" in note]
+    assert len(notes) == 1
+
+
+def test_a_plain_function_may_run_asyncio() -> None:
+    def handler(exchange: SyncExchange) -> None:
+        asyncio.run(asyncio.sleep(0))
+        exchange.respond("hello")
+
+    with be_the_model(handler=handler) as model:
+        assert asks(model) == "hello"
+
+
+# Who blocks the endpoint for a while
+
+
+def blocks(exchange: Exchange) -> None:
+    time.sleep(0.4)
+
+
+async def blocking(exchange: Exchange) -> None:
+    blocks(exchange)
+    await exchange.respond("hello")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triocept.testing._watch.LONG", 0.1)
+    monkeypatch.setattr("triocept.testing._watch.EVERY", 0.02)
+
+
+@DOORS
+def test_an_async_handler_that_blocks_for_long_is_named_with_its_line(door: Door, impatient: None) -> None:
+    with pytest.warns(RuntimeWarning, match=r"^blocks blocked triocept's endpoint for 0\.\d s") as warned:
+        with door(handler=blocking) as model:
+            assert asks(model) == "hello"
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    assert warned[0].lineno == blocks.__code__.co_firstlineno + 1
+
+
+def test_where_warnings_are_errors_that_is_one(impatient: None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="blocks blocked"), be_the_model(handler=blocking) as model:
+            assert asks(model) == "hello"
+
+
+def test_nobody_is_named_who_does_not_block(impatient: None) -> None:
+    def handler(exchange: SyncExchange) -> None:
+        time.sleep(0.3)
+        exchange.respond("hello")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with be_the_model(handler=handler) as model:
+            assert asks(model) == "hello"
+
+
+def test_the_watch_ends_with_its_endpoint() -> None:
+    with be_the_model("hello") as model:
+        assert "triocept-watch" in {thread.name for thread in threading.enumerate()}
+        asks(model)
+    assert "triocept-watch" not in {thread.name for thread in threading.enumerate()}
+
+
+# A model that no call reached
+
+
+def test_of_two_models_the_one_that_the_environment_led_away_from_is_told_where_to() -> None:
+    with pytest.raises(AssertionError) as failed:
+        with be_the_model("a", id="first"), be_the_model("b", id="second"):
+            assert asked("hi") == "b"
+    assert str(failed.value).startswith(
+        "1 reply is left of rollout first's, after 0 calls (no call came at all: the environment led to rollout "
+        "second, which was opened after rollout first; `model.client(dialect)` makes one that leads here):"
+    )
+
+
+def test_of_two_models_a_call_that_nobody_answered_is_one_of_either() -> None:
+    with pytest.raises(AssertionError, match="nobody has answered these calls of rollout second's:"):
+        with be_the_model("a", id="first") as first, be_the_model(id="second"), sync_client() as client:
+            assert asks(first) == "a"
+            with pytest.raises(openai.APITimeoutError):
+                client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "hi"}], timeout=0.2
+                )
+
+
+def test_one_model_after_the_other_is_not_two() -> None:
+    with be_the_model("a"):
+        asked("hi")
+    with pytest.raises(AssertionError, match=r"left of the model's.*was the client built before the model"):
+        with be_the_model("b"):
+            pass
+
+
+def test_one_without_the_environment_is_told_that() -> None:
+    with pytest.raises(
+        AssertionError, match=r"the environment leads here where `model.environ\(\)` is put there"
+    ):
+        with be_the_model("a", environ=False):
+            pass
+
+
+# A mistake in a call
+
+
+def test_a_keyword_that_nobody_has_is_told_by_the_function_that_was_called() -> None:
+    with pytest.raises(
+        TypeError, match=r"^be_the_model\(\) got an unexpected keyword argument 'environs': environ\?"
+    ):
+        with be_the_model("a", environs=True):  # type: ignore[call-arg]
+            pass
+    with serve() as endpoint:
+        with pytest.raises(TypeError, match=r"^open_rollout\(\) got .* 'must_be_use': must_be_used\?"):
+            with endpoint.open_rollout(must_be_use=True):  # type: ignore[call-arg]
+                pass
+    with pytest.raises(TypeError, match=r"^must_be_used is a bool, not str"):
+        with be_the_model("a", must_be_used="no"):  # type: ignore[arg-type]
+            pass
+
+
+def test_a_model_that_is_not_entered_says_how_it_is() -> None:
+    model: Any = be_the_model("a")
+    with pytest.raises(
+        AttributeError, match=r"nothing is open yet: `with be_the_model\(…\) as model`, .* 'calls'"
+    ):
+        _ = model.calls
+    with pytest.raises(TypeError, match=r"`with be_the_model\(…\) as model`"):
+        list(model)
+    assert not hasattr(model, "calls")
+    endpoint: Any = serve()
+    with pytest.raises(AttributeError, match=r"`with serve\(…\) as endpoint`"):
+        _ = endpoint.url
+    with serve() as running:
+        rollout: Any = running.open_rollout()
+        with pytest.raises(AttributeError, match=r"`with open_rollout\(…\) as rollout`"):
+            _ = rollout.trace
+
+    async def main() -> None:
+        async with model:
+            pass
+
+    with pytest.raises(TypeError, match=r"it is no async context: `with be_the_model\(…\) as model`"):
+        asyncio.run(main())
+
+
+def test_it_decorates_as_contexts_do_each_call_anew() -> None:
+    @be_the_model("a")
+    def ask_once() -> str | None:
+        return asked("hi")
+
+    assert [ask_once(), ask_once()] == ["a", "a"]

@@ -1,0 +1,81 @@
+"""Contexts of this package: what is said to whoever uses one without `with`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager
+from functools import wraps
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+
+from .._checks import with_known_keywords
+
+__all__ = ["Block", "block"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[T]):
+    """A context that says how it is entered; or a decorator, as contextlib's are.
+
+    Args:
+        make: makes the context.
+        text: how it is entered.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[T, bool | None]], text: str) -> None:
+        self._make = make
+        self._text = text
+        self._context = make()
+
+    def __enter__(self) -> T:
+        __tracebackhide__ = True
+        return self._context.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        __tracebackhide__ = True
+        return self._context.__exit__(kind, value, traceback)
+
+    def _recreate_cm(self) -> Block[T]:
+        """One for each call of what it decorates."""
+        return Block(self._make, self._text)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """What is looked for is had in the block."""
+            raise AttributeError(
+                f"nothing is open yet: {self._text}, and then it has {name!r}", name=name, obj=self
+            )
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(f"nothing is open yet: {self._text}")
+
+        async def __aenter__(self) -> NoReturn:
+            raise TypeError(f"it is no async context: {self._text}")
+
+        async def __aexit__(self, *error: object) -> None: ...
+
+
+def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
+    """`contextlib.contextmanager`, of a function that users see; `found` is what its block has."""
+
+    def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
+        make = contextmanager(function)
+        text = f"`with {function.__name__}(…) as {found}`"
+
+        @wraps(function)
+        def open_block(*args: P.args, **kwargs: P.kwargs) -> Block[T]:
+            return Block(lambda: make(*args, **kwargs), text)
+
+        opens: Any = open_block
+        gives = str(function.__annotations__["return"]).replace("Iterator", "AbstractContextManager", 1)
+        opens.__annotations__ = {**function.__annotations__, "return": gives}
+        opens.__signature__ = inspect.signature(function).replace(return_annotation=gives)
+        return with_known_keywords(open_block)
+
+    return decorate
