@@ -74,6 +74,8 @@ class Endpoint:
         limits: EndpointLimits = LIMITS,
         embed: Embed | None = None,
         moderate: Moderate | None = None,
+        record_increments: bool = False,
+        record_wire: bool = False,
     ) -> None:
         self.id: str = f"e_{token_hex(8)}"
         """What its `/health` says, so that a URL can be seen to lead here. No secret."""
@@ -97,6 +99,8 @@ class Endpoint:
         self._redact = redact
         self._embed = embed
         self._moderate = moderate
+        self._record_increments = record_increments
+        self._record_wire = record_wire
 
     @property
     def url(self) -> str:
@@ -192,9 +196,10 @@ class Endpoint:
             redact: what is taken out of all that is recorded, beside keys; None: what the endpoint's says.
             metadata: what is known of it, JSON by name: a task, a seed, a policy. It goes into its trace and its file.
             record_increments: whether each turn keeps in which pieces its answer came, and when (`turn.increments`), so
-                that a replay can stream it likewise.
+                that a replay can stream it likewise; None: as the endpoint says.
             record_wire: whether each turn keeps how it went over the wire (`turn.wire`): URL, headers without keys, and
                 bodies, each up to 8 MiB. An agent sends its whole conversation with every call: the file grows by that.
+                None: as the endpoint says.
             limits: turns, tokens, cost and seconds that it may spend; None: any amount. The call that would cross one
                 is refused with 404 (`LimitReached`), and the rollout has ended, as by `stop`; but what is on its way is
                 finished, unless it is the time that is over. `rollout.stopped` says which it was.
@@ -227,6 +232,8 @@ class Endpoint:
             redaction=self._redact,
             embed=self._embed,
             moderate=self._moderate,
+            record_increments=self._record_increments,
+            record_wire=self._record_wire,
         )
         return with_face(core)
 
@@ -252,6 +259,8 @@ async def serve_endpoint(
     dialects: Iterable[Dialect] = (),
     embed: Embed | None = None,
     moderate: Moderate | None = None,
+    record_increments: bool = False,
+    record_wire: bool = False,
     own_http1: bool = True,
     http2: bool = False,
     websocket: bool = True,
@@ -288,6 +297,7 @@ async def serve_endpoint(
             not. It stands for a model: what it raises is its rollout's owner's to hear. None: vectors of unit length,
             made of the words: equal texts have equal ones, and those that share words are near.
         moderate: says what is found in texts, likewise; None: nothing is.
+        record_increments, record_wire: as of `open_rollout`, in every rollout that does not say it itself.
         http2: whether HTTP/2 is spoken beside HTTP/1.1. No known agent needs it.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
@@ -313,7 +323,9 @@ async def serve_endpoint(
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
     _check_functions(embed, moderate)
-    for name, value in (("own_http1", own_http1), ("http2", http2), ("websocket", websocket)):
+    switches = {"own_http1": own_http1, "http2": http2, "websocket": websocket}
+    kept = {"record_increments": record_increments, "record_wire": record_wire}
+    for name, value in {**switches, **kept}.items():
         check_bool(name, value)
     check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
     ssl_context = _ssl_context(tls, http2=http2)
@@ -341,6 +353,7 @@ async def serve_endpoint(
                 limits=limits,
                 embed=embed,
                 moderate=moderate,
+                **kept,
             )
             server = Server(
                 listener,
@@ -414,6 +427,10 @@ class EndpointOptions(TypedDict, total=False):
     """Gives texts their vectors. None: they are made of the words."""
     moderate: Moderate | None
     """Says what is found in texts. None: nothing is."""
+    record_increments: bool
+    """Whether turns keep in which pieces their answers came, and when: False, unless said otherwise."""
+    record_wire: bool
+    """Whether turns keep how they went over the wire: False, unless said otherwise."""
     own_http1: bool
     """Whether model calls on HTTP/1.1 go straight to their rollout: True, unless said otherwise."""
     http2: bool
@@ -430,7 +447,7 @@ async def run_endpoint(
     `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
-    dialects, embed, moderate, own_http1, http2, websocket; see `serve_endpoint`.
+    dialects, embed, moderate, record_increments, record_wire, own_http1, http2, websocket; see `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:

@@ -78,9 +78,9 @@ class RolloutOptions(TypedDict, total=False):
     metadata: Mapping[str, Json] | None
     """What is known of it: a task, a seed, a policy. It goes into its trace, and its file. None: nothing."""
     record_increments: bool | None
-    """Whether turns keep in which pieces their answers came, and when. None: they do not."""
+    """Whether turns keep in which pieces their answers came, and when. None: as the endpoint says."""
     record_wire: bool | None
-    """Whether turns keep how they went over the wire. None: they do not."""
+    """Whether turns keep how they went over the wire. None: as the endpoint says."""
     limits: Limits | None
     """What the rollout may spend. None: any amount; a child's calls count against its parents' limits all the same."""
 

@@ -80,6 +80,7 @@ class RolloutCore:
         redaction: what is taken out of them before, likewise.
         embed: what gives texts their vectors, likewise.
         moderate: what says what is found in texts, likewise.
+        record_increments, record_wire: whether turns keep what these say, likewise.
         branch: where it leaves its parent.
         parent: the rollout that it is part of.
     """
@@ -98,6 +99,8 @@ class RolloutCore:
         redaction: Redaction | None = None,
         embed: Embed | None = None,
         moderate: Moderate | None = None,
+        record_increments: bool = False,
+        record_wire: bool = False,
         branch: Branch | None = None,
         parent: RolloutCore | None = None,
     ) -> None:
@@ -111,8 +114,10 @@ class RolloutCore:
         )
         on_fault: OnFault = _given(options.get("on_fault"), "cancel")
         recorder = _given(options.get("recorder"), recorder)
-        keeps = _given(options.get("record_increments"), parent is not None and parent.record_increments)
-        keeps_wire = _given(options.get("record_wire"), parent is not None and parent.record_wire)
+        if parent is not None:
+            record_increments, record_wire = parent.record_increments, parent.record_wire
+        keeps = _given(options.get("record_increments"), record_increments)
+        keeps_wire = _given(options.get("record_wire"), record_wire)
         limits = options.get("limits")
         check_str("model", model)
         check_choice("on_hangup", on_hangup, OnHangup)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import NamedTuple
@@ -45,8 +45,10 @@ from .._rollout.condition import Condition
 from .._rollout.outcome import Answered, Outcome, Raw
 from .._rollout.retries import RETRY_COUNT
 from .._rollout.rollout_core import RolloutCore
+from .._secrets import MARK
 from .._sse import SSEDecoder
 from .._trace.raw import RawEnd, RawResponse
+from .._trace.wire import WireLog
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
@@ -59,6 +61,7 @@ from .documents import LARGE, read_body, read_json, read_large
 from .failure import failure_of, failure_of_fault, failure_of_outcome
 from .intake import OVER_LIMITS, redacted, whole_request
 from .notices import shown
+from .tapped import shown_url
 from .transport import GONE, Head
 from .websocket_connection import Kind, Received, WebSocket
 
@@ -73,6 +76,8 @@ MAX_WARM = 16
 MAX_LANE = 256
 """Characters of a lane's name, which stands in each of its events."""
 GOING_AWAY = 1001
+SWITCHED = 101
+"""The HTTP status of an upgrade."""
 RESPONSES = dialect_named("openai_responses")
 
 log = logging.getLogger("triocept.endpoint")
@@ -244,21 +249,30 @@ class _Socket:
             return
         finally:
             frame.share.release()
-        out = _Response(self, request, lane)
+        # OpenAI's SDKs count tries of the upgrade: that says nothing of the calls that come over the socket
+        headers = redacted(self._head.headers, self._rollout)
+        wire = self._wire_of(frame, headers) if self._rollout.record_wire else None
+        out = _Response(self, request, lane, wire)
         if is_warm_up(request):
             await self._warm_up(request, out)
             return
-        # OpenAI's SDKs count tries of the upgrade: that says nothing of the calls that come over the socket
-        headers = redacted(self._head.headers, self._rollout)
         await self._rollout.answer_call(
             request,
             out.deliver,
             raw=document,
             headers={name: value for name, value in headers.items() if name != RETRY_COUNT},
             query=self._head.query,
+            wire=wire,
         )
         if out.stalls:
             await self._rollout.ended.wait()  # or the hang-up
+
+    def _wire_of(self, frame: _Frame, headers: Mapping[str, str]) -> WireLog:
+        """What is kept of how a call goes: the upgrade of its socket, its frame, and those of its answer."""
+        wire = WireLog("GET", shown_url(self._head, self._rollout.api_key, MARK), headers)
+        wire.body = frame.data
+        wire.start(SWITCHED, {})
+        return wire
 
     async def _request(self, document: Json, size: int) -> Request:
         """The request whole: with the conversation that it goes on from."""
@@ -297,10 +311,8 @@ class _Socket:
 
     async def send(self, document: bytes, lane: str | None) -> None:
         """Send a frame: an event or an error, with its lane's name where it has one."""
-        if lane is not None and document.endswith(b"}"):  # else it is none of ours
-            document = document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
         try:
-            await self._socket.send(document.decode("utf-8", "replace"))
+            await self._socket.send(in_lane(document, lane).decode("utf-8", "replace"))
         except ClientGone:
             self._hang_up()
             raise
@@ -315,16 +327,35 @@ class _Socket:
         self._answers.cancel_scope.cancel()
 
 
+def in_lane(document: bytes, lane: str | None) -> bytes:
+    """A document, with its lane's name where it has one."""
+    if lane is None or not document.endswith(b"}"):  # the latter is none of ours
+        return document
+    return document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
+
+
 class _Response:
     """One response on its way; a `Delivery`. Its events are rendered one by one, as they can be sent: each of the last
-    few has the whole text."""
+    few has the whole text. Where it is kept how they go, those that are left are when the turn is recorded."""
 
-    def __init__(self, socket: _Socket, request: Request, lane: str | None) -> None:
+    def __init__(
+        self, socket: _Socket, request: Request, lane: str | None, wire: WireLog | None = None
+    ) -> None:
         self._socket = socket
         self._documents = Documents(request)
         self._lane = lane
+        self._wire = wire
         self._unsent: deque[Event | bytes] = deque()
-        """What is still to be sent: events, and documents."""
+        """What is still to be rendered and sent: events, and documents."""
+        self._rendered: deque[bytes] = deque()
+        """What is still to be sent before that."""
+        self._sending = False
+        """Whether the first of these is on its way."""
+        self._prepared: deque[list[bytes]] = deque()
+        """The documents of the increments that come, where they were made before."""
+        self._prepared_for: Outcome | None = None
+        self._end: list[bytes] = []
+        """Those of that outcome."""
         self._begun = False
         self._written_at = trio.current_time()
         self._subscription: Subscription | None = None
@@ -345,7 +376,7 @@ class _Response:
 
     @property
     def full(self) -> bool:
-        return bool(self._unsent) or self._raw is not None
+        return bool(self._unsent or self._rendered) or self._raw is not None
 
     @property
     def due(self) -> float:
@@ -353,15 +384,38 @@ class _Response:
 
     def write(self, entry: Entry) -> bool:
         self._begun = True
+        self._unsent += self._prepared.popleft() if self._prepared else self._items_of(entry)
+        return not self.full
+
+    def _items_of(self, entry: Entry) -> Sequence[Event | bytes]:
         if isinstance(entry, RawPiece):
             self._frames = self._frames or _RawFrames(entry.head)
-            self._unsent += self._frames.feed(entry.data)
-            return not self._unsent
-        self._unsent += entry.events if isinstance(entry, Relayed) else (entry,)
-        return not self._unsent
+            return self._frames.feed(entry.data)
+        return entry.events if isinstance(entry, Relayed) else (entry,)
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Nobody keeps its bytes."""
+        wire = self._wire
+        if wire is None:
+            return
+        begun = self._begun or bool(entries)
+        self._rendered += self._render_all(self._unsent)
+        self._unsent.clear()
+        self._prepared = deque([self._render_all(self._items_of(entry)) for entry in entries])
+        self._prepared_for, self._end = outcome, self._last_of(outcome, begun)
+        for documents in (list(self._rendered)[self._sending :], *self._prepared, self._end):
+            self._keep(documents)
+        wire.closed = True
+
+    def _last_of(self, outcome: Outcome, begun: bool) -> list[bytes]:
+        if isinstance(outcome, Raw):
+            sent = [document for _, document in _raw_frames(outcome.sent)]
+            return sent if self._frames is None else self._frames.end()
+        return self._render_all(self._items_at_end(outcome, begun)) if self._frames is None else []
+
+    def _keep(self, documents: Iterable[bytes]) -> None:
+        """Each frame is a line there."""
+        if self._wire is not None:
+            self._wire.take(in_lane(document, self._lane) + b"\n" for document in documents if document)
 
     def write_early(self, data: bytes) -> bool:
         return False
@@ -376,6 +430,7 @@ class _Response:
                 raise ValueError(f"a websocket has no {name}, right or wrong")
 
     def end(self, outcome: Outcome) -> bool:
+        self._prepared.clear()  # those of an outcome that could not be recorded
         if self._frames is not None:
             if isinstance(outcome, Raw):
                 self._unsent += self._frames.end()
@@ -386,20 +441,27 @@ class _Response:
             self.check_raw(outcome.sent)
             self._raw = outcome.sent
             return False
+        prepared = outcome is self._prepared_for
+        self._unsent += self._end if prepared else self._items_at_end(outcome, self._begun)
+        return not self.full
+
+    def _items_at_end(self, outcome: Outcome, begun: bool) -> Sequence[Event | bytes]:
         if not isinstance(outcome, Answered):
-            self._unsent.append(self._socket.failed(failure_of_outcome(outcome)))
-        elif not self._begun:  # it was given whole
-            self._unsent += events_of(outcome.response)
-        return not self._unsent
+            return [self._socket.failed(failure_of_outcome(outcome))]
+        return [] if begun else list(events_of(outcome.response))  # it was given whole
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
+        if self._prepared_for is not None:  # what comes is numbered already
+            self._written_at = trio.current_time()
+            return True
         self._unsent += [event.data for event in self._documents.keepalive(announce())]
-        return not self._unsent
+        return not self.full
 
     def fail(self, error: Exception) -> bool:
         assert self._subscription is not None
         self._subscription.fault = error
         self._unsent.clear()
+        self._rendered.clear()
         self._unsent.append(self._socket.failed(failure_of_fault(error)))
         return False
 
@@ -408,10 +470,17 @@ class _Response:
             await news.wait()
 
     async def flush(self) -> None:
-        while self._unsent:
-            for document in self._rendered(self._unsent[0]):
-                await self._socket.send(document, self._lane)
-            self._unsent.popleft()
+        while self._rendered or self._unsent:
+            if not self._rendered:
+                self._rendered += self._render(self._unsent.popleft())
+                continue
+            self._keep([self._rendered[0]])
+            self._sending = True
+            try:
+                await self._socket.send(self._rendered[0], self._lane)
+            finally:
+                self._sending = False
+            self._rendered.popleft()
         if (raw := self._raw) is not None:
             self._raw = None
             await self._send_raw(raw)
@@ -421,12 +490,16 @@ class _Response:
         for pause, document in _raw_frames(raw):
             await trio.sleep(pause)
             if document:
+                self._keep([document])
                 await self._socket.send(document, self._lane)
         self.stalls = raw.end == "stall"
         if raw.end in ("close", "reset"):
             await self._socket.end_raw(raw.end)
 
-    def _rendered(self, item: Event | bytes) -> list[bytes]:
+    def _render_all(self, items: Iterable[Event | bytes]) -> list[bytes]:
+        return [document for item in items for document in self._render(item)]
+
+    def _render(self, item: Event | bytes) -> list[bytes]:
         if isinstance(item, bytes):
             return [item]
         return [event.data for event in self._documents.render(item)]

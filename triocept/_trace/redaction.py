@@ -15,7 +15,9 @@ Rules:
 6. A message is looked at once, when it is new.
 7. Of how a call went over the wire (`record_wire`), and of raw bytes that were sent, no body is kept where a program
    wants something out.
-8. What goes back to the agent or a model is as it was given, also where it is taken out of the record (`as_given`).
+8. Nothing is decoded but JSON's escapes: a key within base64, hex or the like stays. To look for each key in each
+   alignment of each encoding would cost every call, and be no promise all the same.
+9. What goes back to the agent or a model is as it was given, also where it is taken out of the record (`as_given`).
 """
 
 from __future__ import annotations

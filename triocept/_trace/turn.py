@@ -68,7 +68,7 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     increments: Increments | None = None
     """In which pieces the answer came, and when; None: nobody asked (`record_increments`), or it was given whole."""
     wire: WireView | None = None
-    """How it went over the wire; None: nobody asked (`record_wire`), or it was not HTTP."""
+    """How it went over the wire; None: nobody asked (`record_wire`)."""
     raw: RawResponse | None = None
     """The raw bytes that the agent was sent (`exchange.respond_raw`), and how they ended; None: it was answered, or
     refused, in its dialect. `response` is then what they say, where the program has told. Of those that were made on

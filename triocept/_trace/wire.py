@@ -6,6 +6,7 @@ Rules:
 2. Of each body the first 8 MiB are kept, and nothing of a request's that came compressed; its size is that of all of
    it.
 3. The turn is recorded before the end of its answer leaves. So what is still to leave is written beforehand, and kept.
+4. Of a call over a websocket the upgrade is kept, its frame as the body, and the frames of its answer, each on a line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MOST = 8 * 1024 * 1024
 
 
 class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A call as it went over the wire, by HTTP."""
+    """A call as it went over the wire: by HTTP, or over a websocket (its status is then 101, and its method `GET`)."""
 
     method: str
     url: str
@@ -29,14 +30,15 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     headers: dict[str, str]
     """The agent's, names in lower case; those that hold a key say `[redacted]`."""
     body: bytes
-    """As it came; empty where it came compressed, or where a `Redaction` keeps texts out of the trace."""
+    """As it came, of a websocket the frame; empty where it came compressed, or where a `Redaction` keeps texts out of
+    the trace."""
     body_size: int
     """Bytes; more than `body` has where that is cut, or left out."""
     status: int | None = None
     """Of the answer; None: the connection had got none when the turn was recorded."""
     answer_headers: dict[str, str] = {}
     answer: bytes = b""
-    """The body of the answer: what had left, and what was about to leave."""
+    """The body of the answer: what had left, and what was about to leave. Of a websocket its frames, a line each."""
     answer_size: int = 0
 
 

@@ -40,6 +40,8 @@ CUT = "not whole: cut after 8 MiB, or left out by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
 """Where a call went that nobody has kept the URL of: RFC 6761 has that name lead nowhere."""
+_UPGRADED = 101
+"""The status of an upgrade: the call went over a websocket."""
 BODIES = Loss("body that its dialect cannot write", "bodies that their dialects cannot write")
 
 
@@ -93,7 +95,18 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
         "cache": {},
         "timings": {"send": 0, "wait": first * 1000, "receive": (turn.duration - first) * 1000},
         "comment": f"turn {turn.number} ({turn.id}), {turn.outcome}; {how}",
+        **(_frames(turn, turn.wire) if turn.wire is not None and turn.wire.status == _UPGRADED else {}),
     }
+
+
+def _frames(turn: Turn, wire: WireView) -> dict[str, Json]:
+    """Those of a websocket, as browsers write them; nobody knows of each when it came."""
+    answered = [("receive", frame, turn.started_at + turn.duration) for frame in wire.answer.splitlines()]
+    messages = [
+        {"type": kind, "time": time, "opcode": 1, "data": data.decode(errors="replace")}
+        for kind, data, time in [("send", wire.body, turn.started_at), *answered]
+    ]
+    return {"_resourceType": "websocket", "_webSocketMessages": messages}
 
 
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
