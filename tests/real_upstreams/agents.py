@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from tests.real_agents.cases import COMMAND, PROMPT
-from triocept import AgentResult, Trace, Turn, Upstream, agents, open_upstream, serve_endpoint
+from triocept import AgentResult, Handler, Trace, Turn, Upstream, agents, open_upstream, serve_endpoint
 
 from .forwarding import base_of
 
@@ -47,12 +47,12 @@ async def upstream_of(url: str, dialect: str, **options: Any) -> AsyncIterator[U
         yield upstream
 
 
-async def run_agent(agent: str, upstream: Upstream, folder: Path, executable: Path) -> Ran:
+async def run_agent(agent: str, handler: Handler, folder: Path, executable: Path) -> Ran:
     """Run it to its end."""
     work = folder / "work"
-    work.mkdir()
+    work.mkdir(parents=True)
     with trio.fail_after(200):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(upstream) as rollout:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
             name, _, streaming = agent.partition(", ")
             options = {"dialect": "openai_responses"} if streaming else {}
             launch = agents.agent(name)(
