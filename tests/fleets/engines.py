@@ -36,3 +36,22 @@ ENGINES: dict[str, Make] = {
 every_engine = pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES.keys())
 with_processes = pytest.mark.parametrize("make", list(ENGINES.values())[1:], ids=list(ENGINES)[1:])
 """Those whose workers are processes, and can die; they take `workers`, `slots_per_worker` and `hung_after`."""
+
+
+def processes_of_a_program() -> str:
+    return "Processes(2, slots_per_worker=4)"
+
+
+def ray_of_a_program() -> str:
+    """On a cluster that is not the program's own: it lives on."""
+    from tests.fleets.cluster import the_cluster
+
+    return f"RayEngine({the_cluster().address!r}, workers=2, slots_per_worker=4, num_cpus=0.1)"
+
+
+engine_of_a_program = pytest.mark.parametrize(
+    "engine",
+    [processes_of_a_program, *([ray_of_a_program] if HAS_RAY else [])],
+    ids=["processes", "ray"][: 1 + HAS_RAY],
+)
+"""What makes one, as a program's text, which imports all of `triocept.fleets`."""

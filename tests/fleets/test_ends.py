@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.fleets.cluster import the_cluster
-from tests.fleets.engines import HAS_RAY
+from tests.fleets.engines import engine_of_a_program
 
 DRIVER = """
 import sys, trio
@@ -28,20 +27,6 @@ async def main():
 
 trio.run(main)
 """
-
-
-def on_processes() -> str:
-    return "Processes(2, slots_per_worker=2)"
-
-
-def on_ray() -> str:
-    """On a cluster that is not the driver's own: it lives on."""
-    return f"RayEngine({the_cluster().address!r}, workers=2, slots_per_worker=2, num_cpus=0.1)"
-
-
-engines = pytest.mark.parametrize(
-    "engine", [on_processes, *([on_ray] if HAS_RAY else [])], ids=lambda engine: engine.__name__
-)
 AGENT = """
 import os, sys, time, signal
 if sys.argv[2] == "stubborn":
@@ -72,7 +57,7 @@ def lives(pid: int) -> bool:
 @pytest.mark.once
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda end: end.name)
-@engines
+@engine_of_a_program
 async def test_a_driver_that_ends_takes_its_workers_and_their_agents_along(
     engine: Callable[[], str], end: signal.Signals, tmp_path: Path
 ) -> None:

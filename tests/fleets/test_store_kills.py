@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
+from tests.fleets.engines import engine_of_a_program
 from tests.fleets.test_ends import lives
 from triocept import read_traces
 from triocept.fleets import check_store, read_results
@@ -17,11 +19,11 @@ from triocept.fleets import check_store, read_results
 DRIVER = """
 import sys, trio
 from tests.fleets.test_store_kills import solve
-from triocept.fleets import Processes, open_fleet, open_store
+from triocept.fleets import Processes, RayEngine, open_fleet, open_store
 
 async def main():
     tasks = [{"id": f"t{number}", "note": sys.argv[2]} for number in range(int(sys.argv[3]))]
-    async with open_store(sys.argv[1]) as store, open_fleet(Processes(2, slots_per_worker=4)) as fleet:
+    async with open_store(sys.argv[1]) as store, open_fleet(ENGINE) as fleet:
         async with fleet.map(solve, tasks, store=store) as results:
             async for result in results:
                 print(result.key, flush=True)
@@ -57,10 +59,10 @@ async def solve(worker, task, *, attempt):  # type: ignore[no-untyped-def]
     return result.stdout_text.splitlines()
 
 
-async def _run_driver(store: Path, note: Path, kill_after: int | None) -> list[str]:
+async def _run_driver(program: str, store: Path, note: Path, kill_after: int | None) -> list[str]:
     """What it said that it has got; it is killed when it has said so much."""
     driver = await trio.lowlevel.open_process(
-        [sys.executable, "-c", DRIVER, str(store), str(note), str(TASKS)], stdout=subprocess.PIPE
+        [sys.executable, "-c", program, str(store), str(note), str(TASKS)], stdout=subprocess.PIPE
     )
     assert driver.stdout is not None
     said = b""
@@ -77,14 +79,18 @@ async def _run_driver(store: Path, note: Path, kill_after: int | None) -> list[s
 
 @pytest.mark.once
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
-async def test_a_driver_that_is_killed_five_times_has_each_result_once(tmp_path: Path) -> None:
+@engine_of_a_program
+async def test_a_driver_that_is_killed_five_times_has_each_result_once(
+    engine: Callable[[], str], tmp_path: Path
+) -> None:
+    program = DRIVER.replace("ENGINE", engine())
     store, note = tmp_path / "s", tmp_path / "agents"
     said: list[str] = []
     with trio.fail_after(240):
         for _ in range(KILLS):
-            said += await _run_driver(store, note, kill_after=7)
+            said += await _run_driver(program, store, note, kill_after=7)
             assert check_store(store).complete
-        said += await _run_driver(store, note, None)
+        said += await _run_driver(program, store, note, None)
         agents = [line.split() for line in note.read_text().splitlines()]
         while any(lives(int(pid)) for pid, _ in agents):
             await trio.sleep(0.05)

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ async def test_a_node_with_another_triocept_is_named_before_anything_runs(
                 raise AssertionError
     finally:
         cluster.remove_node(node)
-    assert f"triocept {triocept.__version__}" in str(caught.value)
+    assert f"triocept {metadata.version('triocept')}" in str(caught.value)
 
 
 def other_python() -> Path | None:
