@@ -119,13 +119,13 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite; arguments go to pytest. What is marked `once` runs on the newest Python alone.
 
-    There it walks at random for a minute, too (`tests/walk`); with arguments for three seconds, if at all.
+    There it walks at random for half a minute, too (`tests/walk`); with arguments for three seconds, if at all.
     """
     install(session, "test")
     if session.posargs:
         session.run("pytest", "-n", "0", *session.posargs)
         return
-    machines = {"TRIOCEPT_FUZZ_SECONDS": "20", "TRIOCEPT_WALK_SECONDS": "60"}
+    machines = {"TRIOCEPT_FUZZ_SECONDS": "12", "TRIOCEPT_WALK_SECONDS": "30"}
     once = [] if session.python == NEWEST else ["-m", "not once"]
     session.run("pytest", *SIDE_BY_SIDE, *once, env=machines)
     if session.python != NEWEST:

@@ -17,7 +17,7 @@ from tests.fuzz.stage import Client, Stage
 from triocept._upstream.chunked import ChunkedDecoder
 
 SECONDS = float(os.environ.get("TRIOCEPT_FUZZ_SECONDS", "6"))
-"""Of fresh inputs, all kinds together. `nox` gives them 20, on the newest Python; `nox -s soak` tries a million."""
+"""Of fresh inputs, all kinds together. `nox` gives them 12, on the newest Python; `nox -s soak` tries a million."""
 ONCE_FAILED = failed_once()
 
 

@@ -26,7 +26,7 @@ from tests.walk.shrink import shrunk
 pytestmark = pytest.mark.once
 
 SECONDS = float(os.environ.get("TRIOCEPT_WALK_SECONDS", "3"))
-"""Of walks with fresh seeds. `nox` gives them a minute, on the newest Python; `nox -s soak` walks for longer."""
+"""Of walks with fresh seeds. `nox` gives them half a minute, on the newest Python; `nox -s soak` walks for longer."""
 PLACE = OpenEndpoint(number=1)
 ONCE_FAILED: dict[str, tuple[Step, ...]] = {
     "a fault in a stream that could not be recorded vanished behind the recorder's error": (
