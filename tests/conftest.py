@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import httpcore2
 import httpx2
+import hypothesis
 import pytest
 
 from tests import asking
@@ -25,6 +26,7 @@ def pytest_configure() -> None:
     _obey_ctrl_c()
     _raise_descriptors()
     _read_certificates_once()
+    _time_no_example()
 
 
 def _obey_ctrl_c() -> None:
@@ -45,6 +47,12 @@ def _raise_descriptors() -> None:
 def _read_certificates_once() -> None:
     """Each client of httpx2 reads the authorities' certificates, for some 5 ms, and next to none meets one."""
     httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
+
+
+def _time_no_example() -> None:
+    """Hypothesis allows an example 200 ms of real time, which is not much beside other programs."""
+    hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

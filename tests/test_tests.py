@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -32,6 +34,18 @@ def test_every_test_asserts_something(file: str) -> None:
         if not names_in(function) & asserting
     ]
     assert silent == []
+
+
+def test_no_two_modules_have_one_name_where_no_package_tells_them_apart() -> None:
+    """pytest imports the first of them alone, and ends at the second: only a run of the whole suite would show it."""
+    apart = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    names = Counter(
+        path.name
+        for path in map(TESTS.joinpath, FILES)
+        if not (path.parent / "__init__.py").exists()
+        if not {*path.parts} & {*apart["norecursedirs"]}
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def functions_of(module: ast.Module) -> Iterator[Function]:

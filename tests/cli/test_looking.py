@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import json
-import os
 import re
 import shlex
 import signal
@@ -19,6 +18,7 @@ import trio
 from cli_helpers import PATIENCE, on_a_terminal
 
 from tests.asking import ask
+from tests.cli.cli_forks import triocept
 from tests.trace.telling import said, tell
 from triocept import (
     JSONLRecorder,
@@ -46,11 +46,7 @@ PLAIN = {"TERM": "xterm-256color", "NO_COLOR": "", "FORCE_COLOR": "", "COLUMNS":
 def looked(
     *arguments: str | Path, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "triocept", *map(str, arguments)]
-    env = {**os.environ, **PLAIN, **environment}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=cwd, env=env
-    )
+    return triocept(*arguments, timeout=PATIENCE, cwd=cwd, env={**PLAIN, **environment})
 
 
 def shown(*arguments: str | Path, **environment: str) -> str:

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 from cli_helpers import AGENT, on_a_terminal
 
+from tests.cli.cli_forks import triocept as forked
+
 pytestmark = pytest.mark.once
 
 ASK = ("--", sys.executable, "-c", AGENT, "0")
 
 
-def triocept(*arguments: str | Path, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
+def triocept(*arguments: str | Path, shell: str | None = None) -> subprocess.CompletedProcess[str]:
+    if shell is None:
+        return forked(*arguments, timeout=60)
     command = ["sh", "-c", shell, "sh", sys.executable, "-m", "triocept", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 

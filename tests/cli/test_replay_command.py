@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import AGENT, PATIENCE
 
+from tests.cli.cli_forks import triocept
 from triocept import read_traces
 
 pytestmark = pytest.mark.once
@@ -20,8 +21,7 @@ def run(
     *options: str | Path, texts: Sequence[str] = ("a", "b"), status: int = 0
 ) -> subprocess.CompletedProcess[str]:
     agent = [sys.executable, "-c", AGENT, str(status), *texts]
-    command = [sys.executable, "-m", "triocept", "run", *map(str, options), "--", *agent]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return triocept("run", *options, "--", *agent, timeout=PATIENCE)
 
 
 def script(folder: Path, *replies: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import AGENT
 
+from tests.cli.cli_forks import triocept
 from triocept import read_traces
 from triocept._cli import main
 
@@ -19,8 +20,7 @@ AGENT_COMMAND = ("--", sys.executable, "-c", AGENT, "0", "a", "b", "c", "d")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "triocept", "run", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return triocept("run", *arguments, timeout=60)
 
 
 def test_a_run_ends_at_its_turns_and_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.cli.cli_forks import triocept as forked
 from tests.cli.cli_helpers import AGENT, PATIENCE, STARTER
 from triocept._cli.watch import WatchedScript
 
@@ -32,8 +33,7 @@ RULES = """
 
 
 def triocept(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "triocept", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return forked(*arguments, timeout=PATIENCE)
 
 
 def run(script: Path, *texts: str) -> subprocess.CompletedProcess[str]:

@@ -34,6 +34,8 @@ from triocept.errors import DialectError, UpstreamError, UpstreamTruncated
 
 from . import strategies as some
 
+pytestmark = pytest.mark.once
+
 few = settings(
     max_examples=20,
     derandomize=True,

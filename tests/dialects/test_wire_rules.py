@@ -89,6 +89,7 @@ def test_a_stream_has_exactly_one_terminal_and_nothing_but_usage_behind_it(name:
     assert body.index(b"told") < places[0]
 
 
+@pytest.mark.once
 @few
 @given(data=st.data())
 @pytest.mark.parametrize("name", sorted(DIALECTS))

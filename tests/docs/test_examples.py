@@ -111,6 +111,7 @@ def test_the_example_that_reads_reads_what_the_one_that_records_has_recorded(
         assert_runs(name, cwd=tmp_path, path=agents_path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "passed"),
     [("test_application.py", 4), ("test_sync.py", 6), ("test_with_pytest.py", 2), ("test_handler.py", 7)],

@@ -241,6 +241,7 @@ SYNC = """
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages"])
 async def test_a_sync_client_in_a_process_of_its_own_is_an_agent_like_any_other(dialect: str) -> None:
     refusals = [

@@ -194,6 +194,7 @@ async def test_a_message_of_many_frames_with_pings_between_them_is_one_call() ->
     assert rollout.trace[0].request.last.text == "in pieces é"
 
 
+@pytest.mark.once
 async def test_a_flood_of_pings_while_an_answer_cannot_be_sent_queues_no_pongs() -> None:
     async def much(exchange: Exchange) -> None:
         await exchange.respond("x" * 20_000_000)

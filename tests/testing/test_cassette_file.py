@@ -131,6 +131,7 @@ answers = st.builds(
 )
 
 
+@pytest.mark.once
 @given(st.lists(st.tuples(some.any_request("anthropic_messages"), answers), max_size=4))
 @settings(max_examples=50, deadline=None)
 def test_any_call_is_read_as_it_was_written(calls: list[tuple[Request, Answer]]) -> None:

@@ -86,6 +86,7 @@ def test_a_conversation_has_one_form_in_every_dialect(request: Request) -> None:
         assert normal_form(through(request, dialect)) == form, dialect
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dialect", [*TALKING, "openai_completions"])
 def test_the_form_is_a_fixed_point(dialect: str) -> None:
     @given(some.any_request(dialect), st.booleans())

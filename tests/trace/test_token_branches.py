@@ -64,6 +64,7 @@ def sampled(turns: list[Turn]) -> Counter[tuple[str, int, int, float]]:
     return found
 
 
+@pytest.mark.once
 @given(forests(), st.randoms())
 @settings(max_examples=300, deadline=None)
 def test_each_sampled_token_is_trained_on_exactly_once_in_whatever_order_the_turns_stand(

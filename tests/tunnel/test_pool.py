@@ -84,6 +84,7 @@ def kill(servers: dict[int, Server], endpoint: Endpoint) -> None:
 # Balance, growth, shrinking
 
 
+@pytest.mark.once
 async def test_500_rollouts_at_once_need_16_endpoints_and_no_endpoint_has_more_than_32() -> None:
     opened, all_open = 0, trio.Event()
     loads: list[tuple[int, ...]] = []
@@ -173,6 +174,7 @@ async def test_a_recorder_of_the_pool_has_every_rollout_and_outlives_its_endpoin
 # The death of one
 
 
+@pytest.mark.once
 async def test_no_rollout_is_lost_when_an_endpoint_dies_and_each_is_moved_with_its_trace(
     servers: dict[int, Server],
 ) -> None:

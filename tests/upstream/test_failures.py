@@ -167,6 +167,7 @@ def test_a_stream_that_is_cut_at_any_byte_is_never_a_success(dialect: str) -> No
 SHORT = "Hi"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dialect", ALL)
 @pytest.mark.parametrize("agent", [CHAT, MESSAGES])
 async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: str, agent: str) -> None:

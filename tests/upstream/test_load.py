@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from contextlib import AsyncExitStack
 
+import pytest
 import trio
 
 from triocept import open_upstream, serve_endpoint
 
 from .conftest import Stage, base_of, begin_to_read
 from .provider import CHAT, Answer, Asked, answers, chunk, head, serve_provider, wire_stream
+
+pytestmark = pytest.mark.once
 
 PIECES = wire_stream(CHAT)
 

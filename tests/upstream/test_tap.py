@@ -52,6 +52,7 @@ def in_pieces(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 10_000])
 @pytest.mark.parametrize(
     "start",
