@@ -263,3 +263,14 @@ def wanting(inner: Any) -> Any:
 def possible(schema: Any) -> bool:
     bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength")
     return not any(f'"{name}"' in json.dumps(schema) for name in bounds)
+
+
+def test_a_property_that_another_part_forbids_is_not_made() -> None:
+    closed = {"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": False}
+    opened = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    assert "a" not in instance_of({"allOf": [closed, opened]})
+    with pytest.raises(NoInstance):
+        instance_of({"allOf": [{**closed, "required": ["a"]}, opened]})
+    numbers = {**closed, "additionalProperties": {"type": "integer"}}
+    wants = {**opened, "properties": {"a": {"type": "number", "minimum": 3}}, "required": ["a"]}
+    assert instance_of({"allOf": [numbers, wants]})["a"] == 3

@@ -11,6 +11,7 @@ import pytest
 from tests.testing.recorded_agents import asking, asks, real_model
 from triocept import Exchange, Message, Refusal, Request, Response, Text, Tool, ToolCall, UpstreamError
 from triocept.errors import RecordingFailed, ReplayMiss
+from triocept.events import PartDelta
 from triocept.nouns import Blob, Reasoning
 from triocept.testing import Cassette, forward_to, open_cassette
 from triocept.testing.cassettes.keys import KeyFinder
@@ -136,6 +137,11 @@ NO_KEYS = [
     "sk-learn",
     "sk-learn-is-a-very-long-name-of-it",
     "a risk-12",
+    "task-0123456789abcdef0123456789abcdef",
+    "a task-proj-2026-11-27-of-the-north",
+    "half_a_dozen_of_one_and_six_of_the_other_1",
+    "the \\u0041pple, and sk\\u002dlearn",
+    r"C:\users\u0073k\new",
     "AKIA",
     "",
 ]
@@ -196,6 +202,53 @@ async def test_no_key_is_in_a_file_wherever_it_was_said(tmp_path: Path) -> None:
 def test_a_key_behind_an_escape_is_found(before: str) -> None:
     assert KeyFinder().text(f"https://a/?b{before}{SECRET}") == f"https://a/?b{before}[redacted]"
     assert KeyFinder().text(f"de{SECRET}") == f"de{SECRET}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-ant-api03-AbCdEf_123456789012345-xyz",
+        "sk-abcdefghij1234567890T3BlbkFJabcdefghij1234567890",
+        "sk-proj-" + "aB3_" * 20,
+        "sk-or-v1-" + "0123456789abcdef" * 4,
+        "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        "AKIAIOSFODNN7EXAMPLE",
+        "glpat-abcdefghij1234567890",
+        "xoxb-1234567890-abcdefghijklmnopqrst",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    ],
+)
+def test_a_key_that_is_glued_to_a_word_is_found_where_nothing_else_looks_so(key: str) -> None:
+    assert KeyFinder().text(f"mytoken{key} is it") == "mytoken[redacted] is it"
+
+
+@pytest.mark.parametrize("before", ["", "the key: ", "\\n", "(", '{"a": "'])
+def test_a_key_whose_letters_are_numbers_is_found_in_prose(before: str) -> None:
+    some = SECRET.replace("s", r"\u0073", 1).replace("-", r"\u002D")
+    every = "".join(f"\\u{ord(letter):04x}" for letter in SECRET)
+    for key in (some, every):
+        assert KeyFinder().text(f"{before}{key}, you see") == f"{before}[redacted], you see"
+
+
+async def test_the_pieces_of_an_answer_are_counted_without_its_keys(tmp_path: Path) -> None:
+    said = ["It is ", "sk-proj-abcdefgh", "ijklmnop1234567890", " now, an", "d ", SECRET, "."]
+
+    async def leak(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            for piece in said:
+                await stream.send(piece)
+
+    path = tmp_path / "run.yaml"
+    async with open_cassette(path, record="once", upstream=leak) as cassette:
+        await asking(cassette, asks(), stream=True)
+    text = path.read_text()
+    assert "content: It is [redacted] now, and [redacted].\n" in text
+    assert "characters: [6, 10, 8, 2, 10, 1]\n" in text
+    async with open_cassette(path) as cassette:
+        (heard,) = await asking(cassette, asks(), stream=True)
+    pieces = [event.text for event in heard.events if isinstance(event, PartDelta)]
+    assert pieces == ["It is ", "[redacted]", " now, an", "d ", "[redacted]", "."]
 
 
 async def test_no_key_is_in_a_file_where_letters_are_numbers_or_in_a_code(tmp_path: Path) -> None:

@@ -64,10 +64,23 @@ def merged(schemas: Sequence[Json]) -> Json:
 
 
 def _merge(one: Json, other: Json) -> Json:
+    one, other = _held(one, other), _held(other, one)
     both = {name: _join(name, one[name], other[name]) for name in one.keys() & other.keys()}
     return {
         name: both.get(name, one.get(name, other.get(name))) for name in (*one, *(other.keys() - one.keys()))
     }
+
+
+def _held(schema: Json, other: Json) -> Json:
+    """A schema, whose properties that the other has not are also what that allows of further ones."""
+    allowed, known = other.get("additionalProperties", True), other.get("properties", {})
+    if allowed is True or "properties" not in schema:
+        return schema
+    held = {
+        name: inner if name in known else {"allOf": [allowed, inner]}
+        for name, inner in schema["properties"].items()
+    }
+    return {**schema, "properties": held}
 
 
 def _join(name: str, one: Json, other: Json) -> Json:

@@ -5,8 +5,8 @@
   in trio.
 * `normal`: the form in which calls are compared, and written down. `restored`: a request again.
 * `hooks`, `steady`: what a program wants out of it. `keys`: keys, which nobody wants in it.
-* `watching`: what an agent got. `answer`: that, as a value. `giving`: that, given again. `unrecordable`: what no
-  cassette keeps.
+* `watching`: what an agent got. `answer`: that, as a value. `recounted`: its pieces. `giving`: it, given again.
+  `unrecordable`: what no cassette keeps.
 * `merge`: what was recorded anew, beside what was there before.
 * `miss`: what is said of a call that is not recorded.
 * `document`, `answer_form`: all of it in JSON, and back. `files`: its file.

@@ -6,7 +6,9 @@ Rules:
    value of a variable of the environment that is named as one.
 2. It is taken out on both sides: of what is recorded, and of what is compared with it. So a run with another key, or
    none, still matches.
-3. Signatures and other blobs are searched for keys in use alone: they are random, and may look like anything.
+3. What follows a word without a break is one only where nothing else looks so: `task-…` is no key, and
+   `tokensk-ant-api03-…` has one. Letters may be written as their numbers, `\\u0073k-…`.
+4. Signatures and other blobs are searched for keys in use alone: they are random, and may look like anything.
 """
 
 from __future__ import annotations
@@ -50,14 +52,45 @@ _KINDS = {
 """How a key begins, and how it goes on. To look for all beginnings takes a hundredth of what the patterns would."""
 _BEFORE = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
 """What stands before a key: no letter of a word, but for one that an escape of JSON or of an URL ends with."""
-_PATTERNS = {
-    begin: re.compile(rf"{'' if begin.startswith('-') else _BEFORE}{re.escape(begin)}{rest}")
-    for begin, rest in _KINDS.items()
+_SOME = r"[A-Za-z0-9_-]"
+_END = rf"(?!{_SOME})"
+_GLUED = {
+    "sk-": rf"(?:ant-[a-z]{{3,6}}[0-9]{{2}}-{_SOME}{{20,}}|or-v1-[0-9a-f]{{64}}|(?:proj|svcacct|admin)-{_SOME}{{60,}}"
+    rf"|{_SOME}{{20,200}}T3BlbkFJ{_SOME}{{20,}})",
+    "AIza": rf"{_SOME}{{35}}{_END}",
+    "gsk_": r"[A-Za-z0-9]{40,}",
+    "hf_": rf"[A-Za-z]{{34}}{_END}",
+    "xai-": r"[A-Za-z0-9]{60,}",
+    "nvapi-": rf"{_SOME}{{50,}}",
+    "pplx-": r"[A-Za-z0-9]{40,}",
+    **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), _GITHUB + _END),
+    "github_pat_": r"[A-Za-z0-9_]{60,}",
+    "glpat-": rf"{_SOME}{{20,}}",
+    "xox": r"[abprs]-[0-9]{8,20}-[A-Za-z0-9-]{20,}",
+    "eyJ": r"[A-Za-z0-9_-]{10,400}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
 }
+"""How those go on that stand behind a letter: so long, or with such a mark, as no word has. `T3BlbkFJ` is `OpenAI` in
+Base64, and stands in each of OpenAI's."""
+
+
+def _pattern(begin: str, rest: str) -> re.Pattern[str]:
+    before = "" if begin.startswith("-") else _BEFORE
+    if begin in ("AKIA", "ASIA"):
+        before = rf"(?:{before}|(?<=[a-z]))"
+    glued = f"|{re.escape(begin)}{_GLUED[begin]}" if begin in _GLUED else ""
+    return re.compile(f"{before}{re.escape(begin)}{rest}{glued}")
+
+
+_PATTERNS = {begin: _pattern(begin, rest) for begin, rest in _KINDS.items()}
 _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
 """Variables of the environment that hold a key."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 """A string in JSON."""
+_NUMBERED = re.compile(
+    r"(?:\\u[0-9A-Fa-f]{4}|\\[nrtbf]|[A-Za-z0-9_.-])*\\u[0-9A-Fa-f]{4}(?:\\u[0-9A-Fa-f]{4}|[A-Za-z0-9_.-])*"
+)
+"""Letters of which some are written as their numbers."""
+_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([nrtbf]))")
 _LEAST = 16
 """Characters of such a one. Shorter ones are words, as often as not (`postgres`), and not there in every run."""
 
@@ -79,11 +112,20 @@ class KeyFinder:
 
     def text(self, text: str) -> str:
         """A text without keys."""
+        text = self._plain(text)
+        return _NUMBERED.sub(self._numbered, text) if "\\u" in text else text
+
+    def _plain(self, text: str) -> str:
         text = self.blob(text)
         for begin, pattern in _PATTERNS.items():
             if begin in text:
                 text = pattern.sub(MARK, text)
         return text
+
+    def _numbered(self, found: re.Match[str]) -> str:
+        meant = _ESCAPE.sub(_meant, found[0])
+        clean = self._plain(meant)
+        return found[0] if clean == meant else json.dumps(clean)[1:-1]
 
     def written(self, text: str) -> str:
         """A text that is JSON, or is to be, without keys: letters of its strings may be written as their numbers."""
@@ -119,6 +161,14 @@ class KeyFinder:
     def _in_use(self) -> Iterable[str]:
         yield from LIVE_KEYS
         yield from self._known
+
+
+def _meant(escape: re.Match[str]) -> str:
+    return (
+        chr(int(escape[1], 16))
+        if escape[1]
+        else {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}[escape[2]]
+    )
 
 
 def _is_random(value: str) -> bool:

@@ -15,6 +15,7 @@ from ..._rollout.outcome import Abandoned, Answered, Outcome, Refused, outcome_o
 from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
 from .answer import Answer, Failure, FailureKind
 from .keys import KeyFinder
+from .recounted import recounted
 
 __all__ = ["answer_given", "outcome_given"]
 
@@ -40,12 +41,15 @@ def answer_given(core: ExchangeCore, outcome: Outcome | None, keys: KeyFinder) -
         return None
     response = _response(core, outcome)
     clean = response and _clean(response, keys)
+    increments = core.kept_increments
+    if increments is not None and response is not None and clean is not None and clean != response:
+        increments = recounted(increments, response.content, clean.content)
     return Answer(
         response=clean,
         failure=_failure(outcome, keys) if isinstance(outcome, Refused) else None,
         hung_up=isinstance(outcome, Abandoned),
         holds_calls=core.hold_calls,
-        increments=core.kept_increments,
+        increments=increments,
         first_event=core.first_event,
         duration=core.elapsed,
     )
