@@ -390,14 +390,15 @@ def reach(session: nox.Session) -> None:
 
 @nox.session(python=["3.11", "3.13"])
 def fleet(session: nox.Session) -> None:
-    """Fleets on Ray: two nodes of this machine, of which actors and one node are killed; every engine's promises.
+    """Fleets on Ray, two nodes of this machine: what every engine promises, and what dies (actors, a node, the driver).
 
-    Ray is a wheel of 80 MB. Arguments go to pytest.
+    Ray is a wheel of 80 MB. The session of one Python meets the environment of the other's, where that is there: their
+    versions differ. Arguments go to pytest.
     """
     install(session, "test")
     session.install("-e", ".[ray]")
-    folders = session.posargs or ("tests/fleets", "tests/real_fleets")
-    session.run("pytest", "-n", "0", "--timeout", "300", *folders)
+    on_ray = ("-k", "ray or real_fleets", "tests/fleets", "tests/real_fleets")
+    session.run("pytest", "-n", "0", "--timeout", "300", *(session.posargs or on_ray))
 
 
 @nox.session(python=NEWEST)
@@ -405,7 +406,12 @@ def bench(session: nox.Session) -> None:
     """Speed and memory, each as a ratio to the ancestor's server in the same run.
 
     Two peers take part where they are installed: aimock (`nox -s upstreams` installs it, or `TRIOCEPT_BENCH_AIMOCK` is
-    its command) and the litellm proxy (`TRIOCEPT_BENCH_LITELLM`).
+    its command) and the litellm proxy (`TRIOCEPT_BENCH_LITELLM`). `nox -s bench -- fleet` is what rollouts cost in a
+    fleet, beside Ray without triocept; its arguments are those of `python -m bench.fleet`.
     """
+    if session.posargs[:1] == ["fleet"]:
+        session.install("-e", ".[ray]")
+        session.run("python", "-m", "bench.fleet", *session.posargs[1:])
+        return
     install(session, "bench")
     session.run("python", "-m", "bench", *session.posargs)

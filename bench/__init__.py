@@ -10,6 +10,7 @@ Every figure is a ratio to another server in the same run, because absolute ones
     processes.py   starts them, pins them to cores, talks to them
     scenarios.py   what is done to a server, and what it yields
     targets.py     the rows: which figure, against which peer, how far
+    fleet.py       what a rollout costs in a fleet, beside Ray: a program of its own
     report.py      medians of the rounds, the table, `bench/results.json`
 """
 
