@@ -60,6 +60,15 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
     assert done.stderr.count("+ user text") == done.stderr.count("record it again") == 1
 
 
+def test_a_run_is_not_recorded_into_the_record_that_it_replays(recorded: Path, tmp_path: Path) -> None:
+    before = recorded.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(recorded)
+    done = run("--replay", recorded, "--record", tmp_path / "link.jsonl")
+    assert done.returncode == 2
+    assert "name another file" in done.stderr
+    assert recorded.read_bytes() == before
+
+
 def test_a_script_answers_what_the_record_does_not_have(recorded: Path, tmp_path: Path) -> None:
     other = script(tmp_path, "three")
     done = run("--replay", recorded, "--script", other, texts=("a", "c"))

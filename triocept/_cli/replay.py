@@ -142,6 +142,10 @@ def replay_options(command: F) -> F:
             raise click.UsageError("--rollout and --until say what to --replay")
         if match is not None and replay is None and record_once is None:
             raise click.UsageError("--match says how to --replay")
+        if replay is not None and record is not None and record.exists() and record.samefile(replay):
+            raise click.UsageError(
+                "--record would add this run to the record that it replays: name another file"
+            )
         turn = None if until is None else _turn(until)
         given = (
             None
