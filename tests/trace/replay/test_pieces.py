@@ -14,7 +14,7 @@ from triocept import Response, Text, ToolCall
 from triocept._canonical.fold import assemble, events_of
 from triocept._trace.increments import IncrementLog
 from triocept._trace.replay.pieces import Piece, pieces_of
-from triocept.events import Event, PartDelta, PartEnd
+from triocept.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from triocept.nouns import Blob, Opaque, Reasoning, RefusalText
 from triocept.traces import Increments
 
@@ -39,18 +39,26 @@ class Came:
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[Response, list[Came]]:
-    """An answer, cut anyhow, its parts one in the other where they overlap."""
+    """An answer, cut anyhow, its parts one in the other where they overlap; they start in their order."""
     response = draw(RESPONSES)
-    at, came = 0.0, []
-    for event in events_of(response):
+    first, *parts, last = events_of(response)
+    queues: list[list[Event]] = [[] for _ in response.content]
+    for event in parts:
+        assert not isinstance(event, ResponseStart | ResponseEnd)
         pieces: list[Event] = [event]
         if isinstance(event, PartDelta):
             cut = draw(st.integers(0, len(event.text)))
-            texts = (event.text[:cut], event.text[cut:])
-            pieces = [PartDelta(event.index, text) for text in texts if text]
-        for piece in pieces:
-            at += draw(st.integers(0, 50)) / 1000
-            came.append(Came(piece, at))
+            pieces = [PartDelta(event.index, text) for text in (event.text[:cut], event.text[cut:]) if text]
+        queues[event.index] += pieces
+    order, begun = [first], 0
+    while open_ := [queue for queue in queues[: begun + 1] if queue]:
+        chosen = draw(st.sampled_from(open_))
+        begun += isinstance(chosen[0], PartStart)
+        order.append(chosen.pop(0))
+    at, came = 0.0, []
+    for event in [*order, last]:
+        at += draw(st.integers(0, 50)) / 1000
+        came.append(Came(event, at))
     return response, came
 
 
@@ -71,6 +79,8 @@ def test_the_pieces_are_those_that_came_when_they_came(stream: tuple[Response, l
     response, came = stream
     given_again = pieces(response, kept(came))
     assert assemble(piece.event for piece in given_again) == assemble(each.event for each in came) == response
+    starts = [piece.event.index for piece in given_again if isinstance(piece.event, PartStart)]
+    assert starts == list(range(len(response.content))), "an agent numbers its calls by these"
     if kept(came) is not None:
         texts = [
             (round(piece.at, 6), piece.event) for piece in given_again if isinstance(piece.event, PartDelta)

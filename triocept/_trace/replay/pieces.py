@@ -80,19 +80,21 @@ def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
     """The pieces of all parts."""
     parts, lengths = response.content, _lengths(increments)
     begun: dict[int, _Part] = {}
-    whole = [number for number in range(len(parts)) if number not in lengths]
-    at = 0.0
+    at, next_part = 0.0, 0
     for index, length, at in _cuts(increments):
-        while whole and whole[0] < index:
-            yield from _whole_part(at, whole[0], parts[whole.pop(0)])
-        if index in lengths and index not in begun and index < len(parts):
-            begun[index] = _Part(index, parts[index], lengths[index])
-            yield Piece(at, begun[index].begin)
+        while next_part <= min(index, len(parts) - 1):  # in their order, whichever has the first piece
+            part = parts[next_part]
+            if next_part in lengths:
+                begun[next_part] = _Part(next_part, part, lengths[next_part])
+                yield Piece(at, begun[next_part].begin)
+            else:
+                yield from _whole_part(at, next_part, part)
+            next_part += 1
         if index in begun:
             yield Piece(at, begun[index].take(length))
             if begun[index].over:
                 yield from (Piece(at, event) for event in begun[index].rest)
-    for index in whole:
+    for index in range(next_part, len(parts)):
         yield from _whole_part(at, index, parts[index])
 
 
