@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 import trio
+import trio.testing
 
 from tests.asking import ask
-from triocept import Exchange, Handler, Trace, serve_endpoint
+from triocept import Exchange, Handler, Refusal, Trace, UpstreamError, serve_endpoint
 from triocept.handlers import Fault, chaos
+from triocept.testing import SyncExchange, be_the_model, open_memory_agent
 
 RATES: dict[str, Any] = {"rate_limit": 0.2, "html": 0.1, "reset": 0.1, "faults": {Fault.status(404): 0.1}}
 
@@ -74,6 +77,65 @@ async def test_without_a_rate_nothing_goes_wrong_and_with_all_everything() -> No
     assert [turn.outcome for turn in calm] == ["answered"] * 5
     wild, _ = await run(chaos(parrot, seed=1, server_error=0.5, overloaded=0.5), 5)
     assert [turn.outcome for turn in wild] == ["refused"] * 5
+
+
+async def test_one_around_another_of_the_same_seed_draws_for_itself() -> None:
+    inner = chaos(parrot, seed=1, overloaded=0.4)
+    trace, _ = await run(chaos(inner, seed=1, rate_limit=0.4), 40)
+    again, _ = await run(chaos(chaos(parrot, seed=1, overloaded=0.4), seed=1, rate_limit=0.4), 40)
+    assert told(trace) == told(again)
+    drawn = [turn.notes.get("chaos", "") for turn in trace]
+    first = next(number for number, fault in enumerate(drawn) if "429" in fault)
+    assert any(
+        "529" in fault for fault in drawn[: first + 3]
+    )  # with one draw for both none comes before the first
+    counts = [sum(code in fault for fault in drawn) for code in ("429", "529")]
+    assert counts[0] > 8
+    assert counts[1] > 4
+
+
+async def test_a_call_that_is_cancelled_counts() -> None:
+    async def hang(exchange: Exchange) -> None:
+        await trio.sleep_forever()
+
+    handler = chaos(hang, seed=7, **RATES)
+    undisturbed, _ = await run(chaos(parrot, seed=7, **RATES), 10)
+    async with open_memory_agent(handler) as agent:
+        for _ in range(10):
+            with trio.move_on_after(0.05):
+                try:
+                    await agent.ask("hi")
+                except (Refusal, UpstreamError):
+                    pass
+            await trio.testing.wait_all_tasks_blocked()
+        notes = [turn.notes.get("chaos") for turn in agent.rollout.trace]
+    assert notes == [turn.notes.get("chaos") for turn in undisturbed]
+
+
+def test_a_plain_function_is_answered_by_where_the_door_serves_it_and_refused_in_trio() -> None:
+    def answer(exchange: SyncExchange) -> None:
+        exchange.respond("plain")
+
+    handler = chaos(answer, seed=7, rate_limit=0.3)
+    with be_the_model(handler=handler, environ=False) as model:
+        client = model.client("openai_chat", max_retries=0)
+        heard = []
+        for _ in range(12):
+            try:
+                reply = client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "hi"}]
+                )
+                heard.append(reply.choices[0].message.content)
+            except openai.RateLimitError:
+                heard.append("429")
+    assert set(heard) == {"plain", "429"}
+
+    async def serve() -> None:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler):
+            raise AssertionError
+
+    with pytest.raises(TypeError, match=r"`.*answer` is not async"):
+        trio.run(serve)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,11 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Whatever answers an exchange: a function, an upstream, a script, a replay."""
 
 
-def check_handler(handler: object) -> None:
+def check_handler(handler: object, *, plain: bool = False) -> None:
     """See whether `handler` can be called with an exchange, and can give something to await.
+
+    `plain` lets a function pass that gives nothing to await: of a handler around another one, which may be a program's
+    that is not trio's. It is told when the one around it is looked at.
 
     A function that is not `async` may hand on what another gives (`lambda exchange: answer(exchange, 5)`): only one
     that can return nothing but constants and texts is told from it here, any other by `awaiting`.
@@ -30,7 +33,9 @@ def check_handler(handler: object) -> None:
     if isinstance(handler, list | tuple):
         what = "a list of replies: ScriptedModel(replies) is a handler that answers by it"
         raise TypeError(f"a handler is `async def handler(exchange)`; {short(handler)} may be {what}")
-    if (problem := _problem(handler)) is not None:
+    if (inner := getattr(handler, "_handler_within", None)) is not None:
+        check_handler(inner)
+    if (problem := _problem(handler, plain=plain)) is not None:
         raise TypeError(f"a handler is `async def handler(exchange)`; {named(handler)} {problem}")
 
 
@@ -68,7 +73,7 @@ def is_unentered(handler: object) -> bool:
     return decorates or (isinstance(handler, AbstractAsyncContextManager) and not callable(handler))
 
 
-def _problem(handler: object) -> str | None:
+def _problem(handler: object, *, plain: bool) -> str | None:
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
@@ -81,6 +86,6 @@ def _problem(handler: object) -> str | None:
     function = inner if inspect.isroutine(inner) else type(inner).__call__
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return "is a generator: `yield` gives no answer, `await exchange.respond(…)` does"
-    if is_not_async(function):
+    if not plain and is_not_async(function):
         return "is not async"
     return None if takes(handler, 1) else "does not take one argument, the exchange"

@@ -4,15 +4,17 @@ Rules:
 
 1. One draw for each call: it gets one of the faults, or its answer. So rates add up, and are no more than 1 together.
 2. What is drawn follows from the seed and from which call of its rollout it is, the first, the second, …, and from
-   nothing else: not from what is asked, nor from any other rollout.
+   nothing else: not from what is asked, nor from any other rollout. Of one around another each draws for itself.
 3. The turn says what was drawn, in its notes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from itertools import accumulate
 from random import Random
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from .._checks import check_count, check_mapping, check_number, with_known_keywords
@@ -21,12 +23,15 @@ from .._rollout.handler import Handler, awaiting, check_handler, told_model
 from .._rollout.rollout import Rollout
 from .faults import Fault
 
-__all__ = ["chaos"]
+__all__ = ["Chaos", "chaos"]
+
+_DEPTH: ContextVar[int] = ContextVar("triocept.chaos.depth", default=0)
+"""How many of these a call has passed on its way."""
 
 
 @with_known_keywords
 def chaos(
-    handler: Handler,
+    handler: Handler | Callable[[Any], None],
     *,
     seed: int,
     rate_limit: float = 0.0,
@@ -50,7 +55,7 @@ def chaos(
     rollout a seed of its own.
 
     Args:
-        handler: whatever answers the others.
+        handler: whatever answers the others; where `triocept.testing` serves it, a plain function, too.
         seed: what is drawn; 0 or more.
         rate_limit: how often a call is told 429, with `retry-after: 0`; all rates are from 0 to 1.
         overloaded, server_error: how often it is told 529, or 500.
@@ -67,7 +72,7 @@ def chaos(
     Raises:
         TypeError, ValueError: an argument is not what it should be, or the rates are more than 1 together.
     """
-    check_handler(handler)
+    check_handler(handler, plain=True)
     check_count("seed", seed)
     rates = {
         "rate_limit": (Fault.status(429, retry_after=0), rate_limit),
@@ -87,7 +92,8 @@ def chaos(
         check_number(name, rate)
     if (total := sum(rate for _, rate in rates.values())) > 1 + 1e-9:
         raise ValueError(f"the rates are no more than 1 together, not {total:g}")
-    return _Chaos(awaiting(handler), seed, [each for each in rates.values() if each[1]])
+    drawn = [each for each in rates.values() if each[1]]
+    return Chaos(cast(Handler, handler), seed, drawn)
 
 
 def _further(faults: Mapping[Fault, float] | None) -> dict[str, tuple[Fault, float]]:
@@ -98,38 +104,49 @@ def _further(faults: Mapping[Fault, float] | None) -> dict[str, tuple[Fault, flo
     return {f"faults[{fault!r}]": (fault, rate) for fault, rate in (faults or {}).items()}
 
 
-class _Chaos:
+class Chaos:
     """The handler that `chaos` gives."""
 
-    def __init__(self, handler: Handler, seed: int, rates: list[tuple[Fault, float]]) -> None:
-        self._handler = handler
+    def __init__(self, inner: Handler, seed: int, rates: list[tuple[Fault, float]]) -> None:
+        self._handler_within = inner
+        self._handler = awaiting(inner)
         self._seed = seed
+        self._rates = rates
         self._bounds = list(accumulate(rate for _, rate in rates))
         self._faults = [fault for fault, _ in rates]
         self._counts: WeakKeyDictionary[Rollout, int] = WeakKeyDictionary()
 
+    def around(self, change: Callable[[Handler], Handler]) -> Chaos:
+        """The same, around what is made of its handler."""
+        return Chaos(change(self._handler_within), self._seed, self._rates)
+
     @property
     def _told_model(self) -> str | None:
-        return told_model(self._handler)
+        return told_model(self._handler_within)
 
     def __repr__(self) -> str:
-        return f"<chaos({self._handler!r}, seed={self._seed}): {', '.join(map(repr, self._faults)) or 'nothing'}>"
+        return f"<chaos({self._handler_within!r}, seed={self._seed}): {', '.join(map(repr, self._faults)) or 'nothing'}>"
 
     async def __call__(self, exchange: Exchange) -> None:
         number = self._counts.get(exchange.rollout, 0)
         self._counts[exchange.rollout] = number + 1
-        fault = self._draw(number)
-        if fault is None:
-            await self._handler(exchange)
-        else:
+        depth = _DEPTH.get()
+        fault = self._draw(number, depth)
+        if fault is not None:
             exchange.annotate(chaos=repr(fault))
             await fault(exchange)
+            return
+        token = _DEPTH.set(depth + 1)
+        try:
+            await self._handler(exchange)
+        finally:
+            _DEPTH.reset(token)
 
-    def _draw(self, number: int) -> Fault | None:
+    def _draw(self, number: int, depth: int) -> Fault | None:
         """What the call of this number gets; None: its answer."""
-        drawn = Random(
-            f"{self._seed} {number}"
-        ).random()  # a text is taken alike by every Python, on every machine
+        # A text is taken alike by every Python, on every machine.
+        place = f"{self._seed} {number}" if not depth else f"{self._seed} {number} {depth}"
+        drawn = Random(place).random()
         return next(
             (fault for bound, fault in zip(self._bounds, self._faults, strict=True) if drawn < bound), None
         )

@@ -23,6 +23,7 @@ from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, check_handler
 from .._rollout.rollout import report_fault
 from ..errors import ExchangeError, Refusal, RolloutClosed, UpstreamError
+from ..handlers.chaos import Chaos
 from ._exchange import AnyHandler, SyncExchange, is_async, loop_of, rollout_of
 
 __all__ = ["in_loop"]
@@ -36,6 +37,8 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
     Raises:
         TypeError: it is none.
     """
+    if isinstance(handler, Chaos):
+        return handler.around(lambda inner: in_loop(inner, twin))
     if inspect.isroutine(handler) and not takes(handler, 1):
         form = "a handler is `def handler(exchange)`, async or not"
         raise TypeError(f"{form}; {named(handler)} does not take one argument, the exchange")
