@@ -86,9 +86,7 @@ async def test_one_around_another_of_the_same_seed_draws_for_itself() -> None:
     assert told(trace) == told(again)
     drawn = [turn.notes.get("chaos", "") for turn in trace]
     first = next(number for number, fault in enumerate(drawn) if "429" in fault)
-    assert any(
-        "529" in fault for fault in drawn[: first + 3]
-    )  # with one draw for both none comes before the first
+    assert any("529" in fault for fault in drawn[:first])  # with one draw for both none could
     counts = [sum(code in fault for fault in drawn) for code in ("429", "529")]
     assert counts[0] > 8
     assert counts[1] > 4

@@ -125,7 +125,8 @@ class Chaos:
         return told_model(self._handler_within)
 
     def __repr__(self) -> str:
-        return f"<chaos({self._handler_within!r}, seed={self._seed}): {', '.join(map(repr, self._faults)) or 'nothing'}>"
+        faults = ", ".join(map(repr, self._faults)) or "nothing"
+        return f"<chaos({self._handler_within!r}, seed={self._seed}): {faults}>"
 
     async def __call__(self, exchange: Exchange) -> None:
         number = self._counts.get(exchange.rollout, 0)
