@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.cli.cli_forks import triocept
 from tests.exports.sample import child, sample, trace_of, turn
 from triocept import JSONLRecorder, Response, Trace, read_traces
 from triocept.exports import FORMATS, write_export
@@ -43,11 +44,7 @@ def recorded(path: Path, *traces: Trace, seal: bool = True) -> Path:
 
 
 def export(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "triocept", "export", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    return triocept("export", *arguments, cwd=cwd, timeout=60)
 
 
 @pytest.fixture
