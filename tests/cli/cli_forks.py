@@ -7,6 +7,7 @@ is what `python -m triocept` does from its first line on; how the interpreter it
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pkgutil
@@ -111,6 +112,8 @@ def _import_all() -> None:
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
             import_module(module.name)
     import_module("triocept._endpoint")
+    gc.collect()
+    gc.freeze()  # or the first look for garbage in each fork copies all of it
 
 
 def _become(streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
