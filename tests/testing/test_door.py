@@ -404,3 +404,35 @@ def test_an_endpoint_shows_itself() -> None:
             endpoint.url == f"http://127.0.0.1:{endpoint.port}" == f"http://{endpoint.host}:{endpoint.port}"
         )
         assert repr(endpoint) == f"<Endpoint {endpoint.url}: 0 rollouts>"
+
+
+def test_where_a_rollout_is_found_is_said_without_a_wait_for_the_loop_and_not_behind_its_end() -> None:
+    goes_on = threading.Event()
+
+    async def block() -> None:
+        goes_on.wait(20)
+
+    with serve() as endpoint, endpoint.open_rollout() as rollout:
+        with ThreadPoolExecutor() as pool:
+            blocked = pool.submit(endpoint._loop.call, block)
+            try:
+                assert rollout.base_url("openai_chat").startswith(endpoint.url)
+                assert rollout.config("openai_chat").api_key == rollout.api_key
+                assert rollout.environ()["OPENAI_API_KEY"] == rollout.api_key
+            finally:
+                goes_on.set()
+            blocked.result(20)
+        with pytest.raises(ValueError, match="no dialect"):
+            rollout.base_url("openai")
+    with pytest.raises(RuntimeError, match="the endpoint has ended"):
+        rollout.environ()
+
+
+def test_what_is_asked_of_the_loop_may_fail_and_harms_nobody() -> None:
+    def fail() -> None:
+        raise KeyError("mine")
+
+    with serve() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(KeyError, match="mine"):
+            endpoint._loop.ask(fail)
+        assert asks(rollout) == "hi"

@@ -45,6 +45,7 @@ __all__ = [
     "core_of_rollout",
     "give_back",
     "report_fault",
+    "rested",
     "unanswered",
     "wait_rested",
     "with_face",
@@ -460,11 +461,16 @@ def unanswered(rollout: Rollout) -> list[Request]:
     return gone + [call.recorded_request() for call in rollout._core.calls.open if not call.settled]
 
 
+def rested(rollout: Rollout) -> bool:
+    """Whether no handler is at work on what it has answered."""
+    return not any(exchange.settled for exchange in rollout._core.at_work)
+
+
 async def wait_rested(rollout: Rollout, seconds: float) -> int:
     """Let handlers go on that have answered, and may still fail; how many have not ended after so many seconds."""
     core = rollout._core
     with trio.move_on_after(seconds):
-        while any(exchange.settled for exchange in core.at_work):
+        while not rested(rollout):
             await core.rested.wait()
     return sum(exchange.settled for exchange in core.at_work)
 

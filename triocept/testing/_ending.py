@@ -17,7 +17,7 @@ from typing import Protocol, final
 
 from .._canonical.request import Request
 from .._failures import keeping, without
-from .._rollout.rollout import Rollout, unanswered, wait_rested
+from .._rollout.rollout import Rollout, rested, unanswered, wait_rested
 from .._trace.trace import Trace, snapshot
 from ..handlers.script.miss import described_request
 from ._environment import Target
@@ -90,7 +90,8 @@ class Life:
     def news(self) -> list[BaseException]:
         """What is wrong so far, and was not told before. Handlers that have answered have a moment to end."""
         if not self._closed:
-            self._loop.call(self._look, AT_WORK)
+            if not self._loop.ask(self._looked):
+                self._loop.call(self._look, AT_WORK)
             self._loop.warn()
         errors = [fault for fault in self.faults if not is_among(fault, self.told)]
         if not self.faults:
@@ -116,10 +117,21 @@ class Life:
                 raise
             await self._look(AT_WORK)
 
+    def _looked(self) -> bool:
+        """Whether a look needs no wait."""
+        is_rested = rested(self.rollout)
+        if is_rested:
+            self._note()
+        return is_rested
+
     async def _look(self, seconds: float) -> None:
         if left := await wait_rested(self.rollout, seconds):
             handlers = "a handler was" if left == 1 else f"{left} handlers were"
             log.warning("%s still at work on what was answered, and gets no more time", handlers)
+        self._note()
+
+    def _note(self) -> None:
+        """Keep what is wrong, and nobody has raised."""
         self._unused = self._script.unused if self._script is not None else ()
         self._waiting = unanswered(self.rollout)
 

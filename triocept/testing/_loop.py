@@ -169,12 +169,30 @@ class Loop:
         return self.do(Job[T](), function, *args)
 
     def ask(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function that is not async in the loop; errors as of `call`."""
+        """Call a function that is not async in the loop; errors as of `call`. It is in no task of its own."""
+        job = Job[T]()
+        try:
+            self._submit(job, partial(_answer, job, function, args))
+            self.wait(job)
+            return job.take()
+        except BaseException:
+            job.abandon()
+            raise
+        finally:
+            with self._lock:
+                self._jobs.discard(job)
 
-        async def asked() -> T:
-            return function(*args)
+    def read(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function that reads nothing but what never changes: here, without a wait for the loop.
 
-        return self.call(asked)
+        Raises:
+            BaseException: what it raised.
+            RuntimeError: as of `call`.
+        """
+        self._check()
+        if self._ended or self._token is None:
+            raise over()
+        return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """As `call`, with a job that gives back what came when nobody waited any more."""
@@ -200,8 +218,11 @@ class Loop:
 
     def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
         """Begin a job; errors as of `call`."""
+        self._submit(job, partial(self._begin, job, function, args))
+
+    def _submit(self, job: Job[Any], begin: Callable[[], object]) -> None:
         self._check()
-        self.soon(partial(self._begin, job, function, args))
+        self.soon(begin)
         job.begun = True
         with self._lock:
             self._jobs.add(job)
@@ -292,6 +313,15 @@ class Loop:
                 "A handler that blocks is a plain function, not an async one: it runs in a thread of its own then"
             )
         return self._why
+
+
+def _answer(job: Job[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
+    """All of a job that waits for nothing."""
+    errors: list[BaseException] = []
+    with keeping(errors):
+        job.succeed(function(*args))
+    for error in errors:
+        job.fail(error)
 
 
 def over() -> RuntimeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, final, overload
 
@@ -101,15 +101,15 @@ class SyncRollout:
 
     def base_url(self, dialect: DialectName | str, *, reach: Reach = "local") -> str:
         """Where the agent's SDK for `dialect` has to be pointed at; errors as of `Rollout.base_url`."""
-        return self._loop.ask(partial(self._rollout.base_url, dialect, reach=reach))
+        return self._where(partial(self._rollout.base_url, dialect, reach=reach), reach)
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
         """Base URL, key and model for a client of `dialect`; errors as of `base_url`."""
-        return self._loop.ask(partial(self._rollout.config, dialect, reach=reach))
+        return self._where(partial(self._rollout.config, dialect, reach=reach), reach)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
         """The environment variables that point agents of every dialect at this rollout; errors as of `base_url`."""
-        return self._loop.ask(partial(self._rollout.environ, reach=reach))
+        return self._where(partial(self._rollout.environ, reach=reach), reach)
 
     @overload
     def client(self, dialect: OpenAIName, **options: Any) -> OpenAI: ...
@@ -270,6 +270,10 @@ class SyncRollout:
         if not calls:
             raise AssertionError(self._life.target.why_no_call())
         return calls
+
+    def _where(self, function: Callable[[], T], reach: Reach) -> T:
+        """Where it is found. On this machine that never changes; a tunnel does, and what it is told."""
+        return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
         with trio.move_on_after(timeout if timeout is not None else float("inf")):
