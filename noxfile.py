@@ -8,10 +8,11 @@ this, is said at the end.
 
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
 `nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s exports` (traces of real agents, read by
-the packages whose formats they are exported to), `nox -s plugin` (pytest's plugin, in projects of other people's),
-`nox -s suites` (the same tests in triocept and in four other tools, side by side), `nox -s soak` (what machines find: a
-random walk, 100,000 exchanges, a million inputs for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes
-are killed), `nox -s mutants` (whether the tests see it when the program is changed in one place) and `nox -s bench`
+the packages whose formats they are exported to), `nox -s trainers` (the examples for trainers, with torch and TRL),
+`nox -s plugin` (pytest's plugin, in projects of other people's), `nox -s suites` (the same tests in triocept and in
+four other tools, side by side), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a million inputs
+for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes are killed), `nox -s mutants` (whether the tests
+see it when the program is changed in one place) and `nox -s bench`
 (speed and memory, side by side with others).
 
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
@@ -226,6 +227,19 @@ def exports(session: nox.Session) -> None:
     session.run(
         "pytest", "-n", "0", "--timeout", "1800", "tests/real_exports", "tests/exports", *session.posargs
     )
+
+
+@nox.session(python=OLDEST)
+def trainers(session: nox.Session) -> None:
+    """The examples for trainers (plain torch, TRL) learn, and sample types take our data: 4 GB of packages.
+
+    On the oldest Python, for which there is the most of torch; a machine needs no GPU. verifiers and verl are each in
+    an environment of their own, in `.nox/exports-cache` (`TRIOCEPT_EXPORTS_DIR` says otherwise).
+    """
+    install(session, "test", "trainers")
+    session.env["HF_HUB_OFFLINE"] = "1"  # the model is made here
+    warnings = ("-W", "default")  # theirs are no errors of ours
+    session.run("pytest", "-n", "0", "-s", *warnings, "tests/real_trainers", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -50,3 +50,10 @@ def test_every_other_language_is_on_its_page() -> None:
     page = (ROOT / "docs" / "how-to" / "other-languages.md").read_text()
     there = {path.name for path in (EXAMPLES / "other_languages").iterdir() if path.is_file()}
     assert there == set(re.findall(r"examples/other_languages/(\S+)", page))
+
+
+def test_every_example_for_trainers_is_on_its_page() -> None:
+    """They are run by `nox -s trainers`."""
+    page = (ROOT / "docs" / "how-to" / "trainers.md").read_text()
+    there = {path.name for path in (EXAMPLES / "trainers").iterdir() if path.is_file()}
+    assert there == set(re.findall(r"examples/trainers/(\S+)", page))

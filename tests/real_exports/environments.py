@@ -22,6 +22,7 @@ REQUIREMENTS = {
     "verifiers_episodes": ("verifiers==0.4.0",),
     "rows": ("datasets==5.2.0", "pandas==3.1.1", "pyarrow==26.0.1"),
     "har_mitmproxy": ("mitmproxy==12.3.1",),
+    "verl_outputs": ("verl==0.9.1", "orjson", "cachetools", "uvicorn", "fastapi"),  # it says of verl's alone
     "otlp_json": ("opentelemetry-proto==1.45.2",),
 }
 """By the program in `readers` that uses them."""
