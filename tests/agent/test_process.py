@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,32 @@ async def test_an_agent_ignores_no_signal_that_its_program_did_not_ignore() -> N
             await agent.wait()
         plain = await trio.run_process(["grep", "SigIgn", "/proc/self/status"], capture_stdout=True)
     assert agent.result.stdout == plain.stdout
+
+
+BLOCKS = """
+import os, signal, trio
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
+
+async def main():
+    async with open_watcher() as watcher:
+        argv = ["grep", "SigBlk", "/proc/self/status"]
+        async with open_process(argv, env=dict(os.environ), watcher=watcher) as agent:
+            await agent.wait()
+    print(agent.result.stdout.decode())
+
+trio.run(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_an_agent_can_be_interrupted_also_where_its_program_cannot() -> None:
+    """What Ray starts has SIGINT blocked, and that is inherited."""
+    with trio.fail_after(20):
+        done = await trio.run_process([sys.executable, "-c", BLOCKS], capture_stdout=True)
+    assert int(done.stdout.split()[1], 16) == 1 << (signal.SIGUSR1 - 1)
 
 
 async def test_an_agent_starts_where_its_environment_breaks_the_interpreter_that_marks_it(

@@ -108,8 +108,12 @@ class _Connection:
         try:
             with trio.CancelScope(shield=True), trio.fail_after(CONNECT_TIMEOUT):  # nobody can stop it
                 await Waited(begun).get()
-        except trio.TooSlowError:
+        except (
+            BaseException
+        ) as exc:  # too slow, or a Ctrl-C: should it be connected yet, it is not to stay so
             self._leave.set()
+            if not isinstance(exc, trio.TooSlowError):
+                raise
             raise ConnectionError(
                 f"Ray at {where or 'this machine'} was not ready in {CONNECT_TIMEOUT:g} s"
             ) from None
