@@ -14,7 +14,8 @@ import msgspec
 import trio
 
 from tests.asking import ask, echo
-from triocept import Endpoint, Exchange, JSONLRecorder, Rollout, Turn, serve_endpoint
+from triocept import Endpoint, Exchange, JSONLRecorder, Pool, Rollout, Turn, serve_endpoint, serve_pool
+from triocept.fleets import open_fleet
 
 
 async def ignore(worker: object, task: object, *, attempt: int) -> None:
@@ -138,3 +139,37 @@ async def score_later(worker: Endpoint, task: object, *, attempt: int) -> None:
 async def _score(rollout: Rollout) -> None:
     await trio.sleep(0.02)
     await rollout.score("late", 1)
+
+
+async def two_calls_come_what_may(worker: Endpoint, task: object, *, attempt: int) -> None:
+    try:
+        await two_calls(worker, task, attempt=attempt)
+    except OSError:
+        pass
+
+
+async def nested(worker: Endpoint, task: object, *, attempt: int) -> None:
+    """A fleet of its own."""
+    async with worker.open_rollout(id="outer"):
+        async with (
+            open_fleet(worker=lambda: _as_it_is(worker)) as fleet,
+            fleet.map(_inner, range(2)) as results,
+        ):
+            async for result in results:
+                assert [trace.rollout for trace in result.traces] == [f"inner-{result.task}"]
+
+
+@asynccontextmanager
+async def _as_it_is(worker: Endpoint) -> AsyncIterator[Endpoint]:
+    yield worker
+
+
+async def _inner(worker: Endpoint, task: int, *, attempt: int) -> None:
+    async with worker.open_rollout(id=f"inner-{task}"):
+        pass
+
+
+@asynccontextmanager
+async def open_pool() -> AsyncIterator[Pool]:
+    async with serve_pool([serve_endpoint, serve_endpoint]) as pool:
+        yield pool

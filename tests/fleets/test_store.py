@@ -260,6 +260,29 @@ async def test_a_sample_of_a_stopped_group_does_not_run_when_the_run_is_resumed(
     assert Stopped in kinds
 
 
+async def test_in_order_and_one_by_one_the_rest_comes_as_it_was_given(tmp_path: Path) -> None:
+    async def tasks() -> AsyncIterator[int]:
+        for task in range(20):
+            yield task
+
+    await run(tmp_path, work.double, range(0, 20, 3))
+    results = await run(tmp_path, work.double, tasks(), ordered=True)
+    assert [result.task for result in results] == [task for task in range(20) if task % 3]
+    assert [result.number for result in results] == [result.task for result in results]
+
+
+async def test_rollouts_of_a_fleet_in_a_fleet_are_in_the_store_of_the_outer_one(tmp_path: Path) -> None:
+    (result,) = await run(tmp_path, store_work.nested, ["a"])
+    assert {trace.rollout for trace in result.traces} == {"outer", "inner-0", "inner-1"}
+    assert all(trace.sealed for trace in result.traces)
+    assert {trace.metadata["fleet"]["task"] for trace in result.traces} == {result.key}  # type: ignore[index,call-overload]
+
+
+async def test_a_pool_of_a_worker_is_recorded_too(tmp_path: Path) -> None:
+    results = await run(tmp_path, store_work.two_calls, ["a", "b"], worker=store_work.open_pool)
+    assert all(trace.sealed and len(trace) == 2 for result in results for trace in result.traces)
+
+
 async def test_scores_are_in_the_result(tmp_path: Path) -> None:
     (given,) = await run(tmp_path, store_work.score, ["a"])
     (stored,) = read_results(tmp_path)
@@ -542,6 +565,27 @@ async def test_a_trace_that_cannot_be_recorded_ends_the_map_and_is_not_done(
     rest = await run(tmp_path, store_work.two_calls, range(100))
     assert sorted([*seen, *(result.task for result in rest)]) == list(range(100))
     assert all(trace.sealed for result in read_results(tmp_path) for trace in result.traces)
+
+
+async def test_nor_is_it_done_where_the_function_makes_nothing_of_it(
+    small_files: Callable[[int], None], tmp_path: Path
+) -> None:
+    small_files(70_000)
+    with pytest.raises(StoreError, match=r"worker 0 could not record task \d+: .*File too large"):
+        await run(tmp_path, store_work.two_calls_come_what_may, range(100), engine=InProcess(1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert all(len(result.traces[0]) == 2 for result in read_results(tmp_path))
+
+
+async def test_results_that_would_be_nowhere_end_the_map(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store, open_fleet(InProcess(1)) as fleet:
+        with pytest.raises(
+            StoreError, match=r"done\.jsonl: it was removed, replaced, written or cut off while"
+        ):
+            async with fleet.map(store_work.slow_double, range(5), store=store) as results:
+                async for _ in results:
+                    (tmp_path / "done.jsonl").unlink()
+                    (tmp_path / "done.jsonl").write_text("")
 
 
 async def test_a_result_that_cannot_be_kept_ends_the_map(

@@ -153,14 +153,21 @@ async def test_attempts_without_a_result_are_not_counted_and_not_shown_unless_on
     shown = triocept("show", store)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.splitlines()[-1] == left_out
-    assert [line for line in shown.stdout.splitlines() if line.startswith("  task")] == [
-        f"  task {result.key}, sample 0, attempt 1" for result in read_results(store)
+    assert sorted(line for line in shown.stdout.splitlines() if line.startswith("  task")) == [
+        f"  task {name}, sample 0, attempt 1" for name in "abc"
     ]
     (lost,) = [file for file in files(store) if file != main_file(store)]
     (trace,) = read_traces(lost)
     asked = triocept("show", store, "--rollout", trace.rollout)
     assert asked.returncode == 0
     assert "not sealed" in asked.stdout
+
+
+async def test_an_export_is_of_the_results(store: Path) -> None:
+    done = triocept("export", "--to", "jsonl", store, "-o", "-")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 6
+    assert done.stderr == "▸ 6 turns of 3 rollouts\n"
 
 
 async def test_a_store_without_a_result_says_so(tmp_path: Path) -> None:

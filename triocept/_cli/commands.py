@@ -196,7 +196,7 @@ def demo(record: Path | None) -> None:
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, files: tuple[Path, ...]) -> None:
-    """Write the traces in all FILES, of `--record`, in another format.
+    """Write the traces in all FILES, of `--record`, in another format; of a fleet's store those of its results.
 
     The last line says what the format has no words for.
 

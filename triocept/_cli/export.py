@@ -14,10 +14,11 @@ from tempfile import TemporaryDirectory
 import click
 
 from .._screen import say
-from .._tail import iter_traces
 from .._trace.trace import Trace
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
+from ..fleets.store.layout import is_store
+from .files import traces_of
 from .words import a_directory, counted
 
 __all__ = ["Export"]
@@ -49,7 +50,7 @@ class Export:
         Raises:
             TrioceptError, OSError, click.ClickException: it cannot be done.
         """
-        if folder := next((file for file in self.files if file.is_dir()), None):
+        if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise click.ClickException(a_directory(folder))
         losses = self._write()
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
@@ -92,9 +93,7 @@ class Export:
             click.ClickException: one of them is not there.
             DialectError: none of the files is one of ours.
         """
-        for trace in (
-            each for file in self.files for each in iter_traces(file, on_damage=self._damages.append)
-        ):
+        for trace in (each for file in self.files for each in traces_of(file, self._damages.append)):
             if self.rollouts and trace.rollout not in self.rollouts:
                 self._others.add(trace.rollout)
                 continue

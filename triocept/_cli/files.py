@@ -6,7 +6,7 @@ counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .._screen import say
@@ -18,7 +18,7 @@ from ..fleets.store.layout import is_store
 from ..fleets.store.reading import named_runs, trace_files
 from .words import a_directory, counted
 
-__all__ = ["File", "NoSuchRollout", "NotThere"]
+__all__ = ["File", "NoSuchRollout", "NotThere", "traces_of"]
 
 _TOLD = 10
 """Lines that cannot be read, and rollouts to choose from, that are told one by one."""
@@ -63,21 +63,15 @@ class File:
             raise (NoSuchRollout if others else NotThere)(self._nothing(others))
 
     def _traces(self) -> Iterator[Trace]:
-        if is_store(self._path):
-            yield from self._traces_of_store()
-        elif self._path.is_dir():
+        if self._path.is_dir() and not is_store(self._path):
             raise NotThere(a_directory(self._path))
-        else:
-            yield from iter_traces(self._path, on_damage=self._tell)
+        return traces_of(self._path, self._tell, self._leave_out)
 
-    def _traces_of_store(self) -> Iterator[Trace]:
-        named = named_runs(self._path)
-        for file in trace_files(self._path):
-            for trace in iter_traces(file, on_damage=self._tell):
-                if trace.run in named or self._rollout in (trace.rollout, trace.run):  # one that is asked for
-                    yield trace
-                else:
-                    self.attempts += 1
+    def _leave_out(self, trace: Trace) -> bool:
+        """Whether a rollout that is of no result is left out: one that was asked for is not."""
+        left_out = self._rollout not in (trace.rollout, trace.run)
+        self.attempts += left_out
+        return left_out
 
     def one(self) -> Trace:
         """The only rollout; NotThere: there are several, or none."""
@@ -124,6 +118,22 @@ class File:
         self.damages += 1
         if self.damages <= _TOLD:
             say(f"not read: {damage}")
+
+
+def traces_of(
+    path: Path,
+    on_damage: Callable[[DialectError], object],
+    leave_out: Callable[[Trace], bool] = lambda trace: True,
+) -> Iterator[Trace]:
+    """The rollouts of a file; of a fleet's store those of results, and others that are not to be left out."""
+    if not is_store(path):
+        yield from iter_traces(path, on_damage=on_damage)
+        return
+    named = named_runs(path)
+    for file in trace_files(path):
+        for trace in iter_traces(file, on_damage=on_damage):
+            if trace.run in named or not leave_out(trace):
+                yield trace
 
 
 def _listed(names: list[str]) -> str:

@@ -17,6 +17,9 @@ from .._trace.trace import Trace
 __all__ = ["Collector", "collect_traces", "collector"]
 
 
+_collector: ContextVar[Collector | None] = ContextVar("triocept_collector", default=None)
+
+
 class Collector:
     """Who collects.
 
@@ -26,19 +29,31 @@ class Collector:
     """
 
     def __init__(self, recorder: Recorder | None = None, metadata: Mapping[str, Json] | None = None) -> None:
-        self.recorder = recorder
-        self.metadata = dict(metadata or {})
+        self._recorder = recorder
+        self._metadata = dict(metadata or {})
+        self._above = _collector.get()
+        """Who collects around it: a function that is run by a fleet may run one."""
         self.traces: list[Trace] = []
         """In the order in which their rollouts were opened."""
 
+    def add(self, trace: Trace) -> None:
+        """A rollout was opened."""
+        self.traces.append(trace)
+        if self._above is not None:
+            self._above.add(trace)
+
+    @property
+    def metadata(self) -> dict[str, Json]:
+        return self._metadata if self._above is None else self._above.metadata | self._metadata
+
     def beside(self, own: Recorder | None) -> Recorder | None:
         """The recorder of a rollout whose own is this one."""
-        if self.recorder is None:
-            return own
-        return self.recorder if own is None else RecorderGroup([self.recorder, own])
+        recorders = [*self._recorders(), *([] if own is None else [own])]
+        return RecorderGroup(recorders) if len(recorders) > 1 else next(iter(recorders), None)
 
-
-_collector: ContextVar[Collector | None] = ContextVar("triocept_collector", default=None)
+    def _recorders(self) -> list[Recorder]:
+        above = [] if self._above is None else self._above._recorders()
+        return above if self._recorder is None else [*above, self._recorder]
 
 
 @contextmanager

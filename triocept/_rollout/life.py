@@ -43,7 +43,7 @@ async def open_rollout(
         rollout.registry.discard(rollout)
         raise
     if rollout.collector is not None:
-        rollout.collector.traces.append(rollout.trace)
+        rollout.collector.add(rollout.trace)
     errors: list[BaseException] = []
     body = trio.CancelScope()
     service = trio.CancelScope(shield=True)

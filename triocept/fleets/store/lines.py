@@ -194,11 +194,16 @@ class DoneFile:
         """Write a line.
 
         Raises:
-            StoreError: the store was closed.
+            StoreError: the store was closed; or the file is not what it was.
             OSError: it could not be written, and nothing of it is there.
         """
         if self._fd is None:
             raise StoreError("it was closed while a map runs with it", path=str(self.path))
+        if not self._is_in_place(self._fd):
+            raise StoreError(
+                "it was removed, replaced, written or cut off while its driver is at work",
+                path=str(self.path),
+            )
         data = _encode(line) + b"\n"
         try:
             if os.write(self._fd, data) < len(data):
@@ -211,6 +216,14 @@ class DoneFile:
             raise
         self.index[line.key, line.sample] = Done(self.end, line.outcome == "error", line.digest)
         self.end += len(data)
+
+    def _is_in_place(self, fd: int) -> bool:
+        """Whether nobody else has touched it: what is written would be nowhere, or nowhere to be found."""
+        own = os.fstat(fd)
+        try:
+            return own.st_size == self.end and os.path.samestat(own, os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def read(self, key: str, sample: int) -> DoneLine:
         """The line of a task that is done.

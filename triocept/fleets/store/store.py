@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast, final
@@ -38,6 +39,9 @@ from .reading import result_of, results_in
 from .recording import Kept, RecordTo
 
 __all__ = ["MapStore", "Store", "TaskStore", "map_store", "open_store"]
+
+LOOK_AHEAD = 100_000
+"""Tasks that are looked at before one runs: some seconds. Of a `range` there may be any number."""
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -184,6 +188,7 @@ class TaskStore:
         task: dict[str, Json] = {"task": self._key.key, "sample": sample, "attempt": attempt}
         return RecordTo(str(core.directory), core.run.run, worker, task, core.fsync)
 
+    @trio.lowlevel.enable_ki_protection
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
         """Keep a result: from now on it is done. As it is to be given to whoever reads the map.
 
@@ -217,7 +222,7 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
     core.check_open()
     if isinstance(tasks, Collection):
         first_look = MapStore(core, own_key)
-        for number, task in enumerate(tasks):
+        for number, task in enumerate(islice(tasks, LOOK_AHEAD)):
             first_look.task(number, task).is_done(0)
     core.hold(function)
     return MapStore(core, own_key)
@@ -262,7 +267,8 @@ class _Core:
             write_run(self.directory, self.run)
         if self.run.function != function:
             raise StoreError(
-                f"it is of another run: it holds results of {self.run.function!r}, and this is {function!r}",
+                f"it is of another run: it holds results of {self.run.function!r}, and this is {function!r} "
+                "(if that is its new name, let run.json say so)",
                 path=str(self.directory),
             )
 
