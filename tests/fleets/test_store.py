@@ -194,7 +194,7 @@ async def test_a_task_whose_workers_died_is_not_done(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store, open_fleet(Processes(1), retries=0) as fleet:
         (result,) = await results_of(fleet, work.die, ["a"], store=store)
         assert isinstance(result.outcome, Lost)
-        assert len(store) == 0
+        assert store.done == 0
     assert list(read_results(tmp_path)) == []
 
 

@@ -90,17 +90,23 @@ async def open_store(
 
 @final
 class Store:
-    """A store that this driver has. Made by `open_store` only. `len` of it: how many results are in it."""
+    """A store that this driver has. Made by `open_store` only."""
 
     def __init__(self, core: _Core) -> None:
         self._core = core
-        self.directory: Path = core.directory
 
     def __repr__(self) -> str:
-        return f"<Store {os.fspath(self.directory)!r}: {len(self)} results>"
+        return f"<Store {os.fspath(self.directory)!r}: {self.done} results>"
 
-    def __len__(self) -> int:
+    @property
+    def done(self) -> int:
+        """How many results are in it."""
         return len(self._core.done.index)
+
+    @property
+    def directory(self) -> Path:
+        """Where it is, absolute."""
+        return self._core.directory
 
     @property
     def settings(self) -> Mapping[str, Json]:
