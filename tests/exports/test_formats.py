@@ -6,6 +6,7 @@ That others can read it is tried with their own packages: `nox -s exports`, in `
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -33,9 +34,32 @@ from triocept.exports import (
     inspect_log,
     otlp_document,
     verifiers_episode,
+    write_export,
 )
 from triocept.nouns import Reasoning
 from triocept.traces import WireView
+
+# Lines
+
+
+@pytest.mark.parametrize("name", ["jsonl", "openai", "verifiers", "otlp-content"])
+def test_a_line_is_one_to_everybody(name: str, tmp_path: Path) -> None:
+    """`str.splitlines` ends one at these, which JSON lets stand as they are."""
+    text = "one\u2028two\u2029three\x85four"
+    write_export(
+        [trace_of(turn(0, (Message("user", (Text(text),)),), Response.of(text)))], name, tmp_path / "o"
+    )
+    (line,) = (tmp_path / "o").read_text().splitlines()
+    assert any(text in each for each in texts_in(json.loads(line)))
+
+
+def texts_in(value: Any) -> list[str]:
+    """All texts of a document, each as it is."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for each in inner for text in texts_in(each)]
+
 
 # Flat rows
 

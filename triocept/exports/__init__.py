@@ -8,7 +8,8 @@
 
 What they share:
 
-* `_formats`: the formats by name. `_files`: whole files, or none. `_losses`: what a format could not say, counted.
+* `_formats`: the formats by name. `_files`: whole files, or none. `_lines`: documents on lines. `_losses`: what a
+  format could not say, counted.
 * `_chat`: messages in the words of chat completions. `_segments`: a trace, cut where it can be told in a row. `_times`.
 * `_optional`: packages that an extra brings.
 * `_steps` (ATIF's), `_inspect_messages`, `_inspect_events` and `_inspect_spans` (Inspect's), `_spans` (of

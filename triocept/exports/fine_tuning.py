@@ -19,10 +19,11 @@ from typing import IO
 from .._canonical.content import Json, Message
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from ..dialects import decode_json, encode_json
+from ..dialects import decode_json
 from ..errors import DialectError
 from . import _losses as lost
 from ._chat import Chat, answer_of, is_object
+from ._lines import json_line
 from ._losses import Losses
 
 __all__ = ["check_fine_tuning", "fine_tuning_lines", "write_fine_tuning"]
@@ -62,7 +63,7 @@ def write_fine_tuning(traces: Iterable[Trace], file: IO[bytes], losses: Losses) 
     """A line for each thread of these traces."""
     for trace in traces:
         for line in fine_tuning_lines(trace, losses):
-            file.write(encode_json(line) + b"\n")
+            file.write(json_line(line))
 
 
 def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, Json]:

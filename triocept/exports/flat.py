@@ -14,9 +14,9 @@ from .._canonical.response import Usage
 from .._trace.conversation import Conversation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from ..dialects import encode_json
 from . import _losses as lost
 from ._chat import Chat, answer_of
+from ._lines import json_line
 from ._losses import Losses
 
 __all__ = ["flat_rows", "write_flat"]
@@ -52,7 +52,7 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
     """A line for each turn of these traces."""
     for trace in traces:
         for row in flat_rows(trace, losses):
-            file.write(encode_json(row) + b"\n")
+            file.write(json_line(row))
 
 
 def _of_rollout(trace: Trace) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from typing import IO
 from .._canonical.content import Json
 from .._trace.branch import Branch
 from .._trace.trace import Trace
-from ..dialects import encode_json
+from ._lines import json_line
 from ._losses import Losses
 from ._spans import ROOT, Attribute, SpanData, trace_spans
 
@@ -46,13 +46,13 @@ def otlp_document(trace: Trace, *, content: bool = False) -> dict[str, Json]:
 def write_otlp(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
     """A line for each of these traces, without what was said in them."""
     for trace in traces:
-        file.write(encode_json(otlp_document(trace)) + b"\n")
+        file.write(json_line(otlp_document(trace)))
 
 
 def write_otlp_with_content(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
     """The same, with what was said."""
     for trace in traces:
-        file.write(encode_json(otlp_document(trace, content=True)) + b"\n")
+        file.write(json_line(otlp_document(trace, content=True)))
 
 
 def _span(span: SpanData, trace_id: str) -> dict[str, Json]:

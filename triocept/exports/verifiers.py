@@ -25,6 +25,7 @@ from .._trace.views.step import steps
 from ..dialects import encode_json
 from . import _losses as lost
 from ._chat import Chat, answer_of
+from ._lines import json_line
 from ._losses import Losses
 from ._segments import new_messages, segments_of
 from ._times import ended_at
@@ -68,7 +69,7 @@ def verifiers_episode(trace: Trace, losses: Losses | None = None) -> dict[str, J
 def write_verifiers(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
     """A line for each of these traces."""
     for trace in traces:
-        file.write(encode_json(verifiers_episode(trace, losses)) + b"\n")
+        file.write(json_line(verifiers_episode(trace, losses)))
 
 
 def _head(trace: Trace, task: dict[str, Json], ok: bool) -> dict[str, Json]:
