@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.real_agents.cases import CASES, PROMPT, Case
 from tests.real_agents.stage import Stage
+from triocept.fleets import read_results
 
 PLAIN = [
     pytest.param(case, id=case.agent, marks=[pytest.mark.ci] if case.ci else [])
@@ -78,3 +81,34 @@ def test_the_commands_of_the_readme_do_what_they_say(
     assert run.returncode == 0, run.stderr
     assert (run.work / "proof.txt").read_text() == "hello\n"
     assert "not among the tools" not in run.stderr
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("agent", ["claude_code", "codex"])
+def test_a_fleet_runs_a_known_agent_on_each_prompt_of_a_file(
+    agent: str, tmp_path: Path, executable_of: Callable[[str], Path]
+) -> None:
+    case = next(case for case in CASES if case.agent == agent)
+    (tmp_path / "script.py").write_text(f"from triocept import ToolCall\nreplies = {[*case.replies]!r}")
+    (tmp_path / "tasks.jsonl").write_text("".join(f'{{"prompt": "{PROMPT}", "id": {n}}}\n' for n in range(2)))
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "triocept", "fleet", "--tasks", "tasks.jsonl", "--store", "run"),
+            *("--script", "script.py", "--engine", "processes:1", "--group-size", "2"),
+            *("--agent", agent.replace("_", "-"), "--executable", executable_of(agent)),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "▸ store    run: 4 of 4 done" in run.stderr
+    for result in read_results(tmp_path / "run"):
+        (trace,) = result.traces
+        assert [turn.outcome for turn in trace] == ["answered"] * len(case.replies)
+        last = trace[len(case.replies) - 1].request
+        assert any(PROMPT in message.text for message in last.messages)
+        assert last.tool_results, "its tool ran"
+    assert not (tmp_path / "proof.txt").exists(), "each worked in a directory of its own"

@@ -1,4 +1,4 @@
-"""The command line: `triocept run`, `triocept serve`, `triocept demo`, and what looks at trace files.
+"""The command line: `triocept run`, `serve`, `fleet`, `demo`, and what looks at trace files.
 
 * `commands`: their options.
 * `run`: an endpoint, a rollout, an agent.
@@ -6,10 +6,12 @@
 * `forward`, `script`: what answers behind either: a real model, or a scripted one. `watch`: a script that is read anew
   when its file changes.
 * `replay`: what answers as a recorded run did, and what is recorded once. `limits`: what a run may spend.
+* `fleet`: many rollouts, of a file of prompts: its options in `fleet_command`, the file in `fleet_tasks`, the engine in
+  `fleet_engine`, what a worker does in `fleet_worker`.
 * `export`: a file of traces, in another format.
 * `check`: whether trace files are whole.
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.
-* `live`: what a person sees of a run that is going on, on a `screen` that fails nobody.
+* `live`: what a person sees of a run that is going on, on a screen that fails nobody.
 * `looking`: the commands that look at `files`, and their options. `show`: a file's rollouts, a line for each turn;
   `turn`: one turn whole; `diff`: two turns compared; `stats`, `stats_table`: all calls, counted, with `quantiles` of
   their times.

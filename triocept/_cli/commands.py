@@ -21,6 +21,7 @@ from .check import check_files
 from .demo import run_demo
 from .ending import describe_error, end_with
 from .export import Export
+from .fleet_command import fleet
 from .forward import Forward, forward_options
 from .limits import limit_options
 from .looking import diff, show, stats
@@ -227,7 +228,7 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     sys.exit(check_files(files, as_json=as_json, quiet=quiet))
 
 
-for _command in (show, diff, stats):
+for _command in (fleet, show, diff, stats):
     main.add_command(_command)
 
 _NOTICE = "the agent is being ended; again to kill it"

@@ -1,0 +1,336 @@
+"""`triocept fleet`: prompts in, traces and results out; what is wrong is said before anything starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_helpers import PATIENCE, STARTER
+from click.testing import CliRunner
+
+from triocept import read_traces
+from triocept._cli.commands import main
+from triocept.fleets import Error, Result, Value, read_results
+from triocept.fleets.store.reading import trace_files
+
+AGENT = """
+import json, os, sys, time, urllib.request
+request = urllib.request.Request(
+    os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+    json.dumps({"model": "m", "messages": [{"role": "user", "content": sys.argv[1]}]}).encode(),
+    {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
+)
+said = json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"]
+print(said, sys.argv[1], *sorted(os.listdir(".")), "OPENAI_ORG_KEY" in os.environ)
+open("written", "w").close()
+if "bad" in sys.argv[1]:
+    sys.exit("it went bad")
+if "wait" in sys.argv[1]:
+    time.sleep(100)
+"""
+"""A real process of one call, which says what it sees."""
+AGENT_COMMAND = ("--", sys.executable, "-S", "-c", AGENT, "{prompt}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "script.yaml").write_text("- first\n- second\n")
+    return tmp_path
+
+
+def write_tasks(*tasks: dict[str, Any]) -> None:
+    Path("tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+
+
+def words(*arguments: str, command: tuple[str, ...] = AGENT_COMMAND) -> list[str]:
+    """With the usual tasks, store and engine, unless the arguments say others."""
+    usual = {"--tasks": "tasks.jsonl", "--store": "run", "--engine": "in-process:4"}
+    more = [word for name, value in usual.items() if name not in arguments for word in (name, value)]
+    return ["fleet", *more, *arguments, *command]
+
+
+def fleet(*arguments: str, command: tuple[str, ...] = AGENT_COMMAND) -> subprocess.CompletedProcess[str]:
+    """As a shell runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "triocept", *words(*arguments, command=command)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def refused(*arguments: str, command: tuple[str, ...] = AGENT_COMMAND) -> str:
+    """What is said by one that ends before it has an event loop."""
+    result = CliRunner().invoke(main, words(*arguments, command=command))
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    return result.output
+
+
+def results(store: str = "run") -> dict[tuple[str, int], Result[Any, Any]]:
+    return {(result.key or "", result.sample): result for result in read_results(store)}
+
+
+def test_prompts_become_traces_and_results(folder: Path) -> None:
+    write_tasks({"prompt": "do a", "id": "a", "metadata": {"split": "train"}}, {"prompt": "do b"})
+    run = fleet("--script", "script.yaml")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == ""
+    found = results()
+    value = found["a", 0].value
+    assert (value["output"], value["returncode"], value["turns"]) == ("first do a False\n", 0, 1)
+    assert value["stopped"] is None
+    (trace,) = found["a", 0].traces
+    assert trace.sealed
+    assert trace.metadata["split"] == "train"
+    assert len(found) == 2
+    assert {result.value["output"].split()[0] for result in found.values()} == {"first"}, "each begins anew"
+    lines = run.stderr.splitlines()
+    assert re.match(r"▸ rollout: 2 in \S+: 2 done, ", lines[0])
+    assert lines[1:] == ["▸ store    run: 2 of 2 done"]
+
+
+@pytest.mark.once
+def test_workers_may_be_processes_and_each_task_be_run_several_times(folder: Path) -> None:
+    write_tasks(*({"prompt": f"do {n}", "id": n} for n in range(3)))
+    run = fleet("--engine", "processes:2", "--slots-per-worker", "2", "--group-size", "2")
+    assert run.returncode == 0, run.stderr
+    assert sorted(results()) == [(str(n), sample) for n in range(3) for sample in range(2)]
+    assert "6 of 6 done" in run.stderr
+
+
+def test_each_agent_works_in_a_copy_of_the_workspace_that_is_gone_afterwards(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "ws" / "deep").mkdir(parents=True)
+    (folder / "ws" / "seed").write_text("seed")
+    (folder / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
+    write_tasks(*({"prompt": f"do {n}"} for n in range(3)))
+    run = fleet("--workspace", "ws")
+    assert run.returncode == 0, run.stderr
+    assert {result.value["output"].partition("do ")[2][2:] for result in results().values()} == {
+        "deep seed False\n"
+    }
+    assert sorted(os.listdir("ws")) == ["deep", "seed"]
+    assert os.listdir("tmp") == []
+
+
+def test_an_agent_that_ends_badly_has_failed_and_is_run_again_when_that_is_asked_for(folder: Path) -> None:
+    write_tasks({"prompt": "a bad one", "id": "x"}, {"prompt": "a good one", "id": "y"})
+    run = fleet()
+    assert run.returncode == 1
+    outcome = results()["x", 0].outcome
+    assert isinstance(outcome, Error)
+    assert "its stderr ends with:\nit went bad" in str(outcome.error)
+    assert "▸ store    run: 1 of 2 done, 1 failed" in run.stderr
+    assert "the last failure is that of task x: triocept.errors.AgentFailed: agent " in run.stderr
+    resumed = fleet("--resume")
+    assert resumed.returncode == 1, "what failed has failed"
+    assert "0 done, 2 done before" in resumed.stderr
+    again = fleet("--resume", "--retry-errors")
+    assert again.returncode == 1
+    assert "0 done, 1 failed (1 AgentFailed), 1 done before" in again.stderr
+    assert isinstance(results()["y", 0].outcome, Value)
+
+
+def test_a_rollout_that_a_limit_has_ended_is_done(folder: Path) -> None:
+    write_tasks({"prompt": "do it", "id": "x"})
+    run = fleet("--max-turns", "0")
+    assert run.returncode == 0, run.stderr
+    value = results()["x", 0].value
+    assert "turns" in value["stopped"]
+    assert value["returncode"] != 0
+
+
+def test_a_known_agent_is_started_as_its_launch_says(folder: Path) -> None:
+    (folder / "llm").write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv[-1])\n")
+    (folder / "llm").chmod(0o755)
+    write_tasks({"prompt": "the prompt", "id": "x"})
+    run = fleet("--agent", "claude-code", "--executable", str(folder / "llm"), command=())
+    assert run.returncode == 0, run.stderr
+    assert (
+        "the prompt" in results()["x", 0].value["output"]
+        or "--dangerously" in results()["x", 0].value["output"]
+    )
+
+
+def test_a_line_that_is_no_task_is_told_with_its_number_and_nothing_starts(folder: Path) -> None:
+    Path("tasks.jsonl").write_bytes(
+        b'{"prompt": "a"}\n{"promt": "b"}\n\nno json\n{"prompt": "a"}\n{"prompt": "x", "id": 1}\n'
+        b'{"prompt": "y", "id": "1"}\n{"prompt": 3}\n{"prompt": " "}\n\xff\n{"prompt": "z", "id": true}\n'
+    )
+    told = re.findall(r"tasks\.jsonl:(\d+): (.*)", refused())
+    assert [int(number) for number, _ in told] == [2, 4, 5, 7, 8, 9, 10, 11]
+    assert "unknown field `promt`; a line is {" in told[0][1]
+    assert "the same as line 1" in told[2][1]
+    assert told[3][1] == "its id '1' is that of line 6, too"
+    assert not Path("run").exists()
+
+
+def test_of_many_bad_lines_the_first_are_told(folder: Path) -> None:
+    Path("tasks.jsonl").write_text("x\n" * 1000)
+    said = refused()
+    assert len(said.splitlines()) < 20
+    assert "and 990 more" in said
+
+
+def test_a_file_without_a_task_is_told(folder: Path) -> None:
+    Path("tasks.jsonl").write_text("\n\n")
+    assert "there is no task in it" in refused()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "told"),
+    [
+        ((), (), "nothing says what to run"),
+        ((), ("--", "true"), "does not say where the prompt goes"),
+        ((), ("--", "no-such-program", "{prompt}"), "there is no program 'no-such-program' on the PATH"),
+        (("--agent", "kimi-cli"), (), "there is no program 'kimi' on the PATH; --executable says"),
+        (("--agent", "codex"), AGENT_COMMAND, "one of them is run, not both"),
+        (("--executable", "x"), AGENT_COMMAND, "it belongs to --agent"),
+        (("--engine", "threads"), AGENT_COMMAND, "there is no such engine; there are in-process"),
+        (("--engine", "processes:0"), AGENT_COMMAND, "'0' is no number from 1 on"),
+        (("--engine", "processes:2", "--workers", "3"), AGENT_COMMAND, "contradict each other"),
+        (("--engine", "in-process:2", "--slots-per-worker", "3"), AGENT_COMMAND, "contradict each other"),
+        (("--engine", "in-process", "--workers", "3"), AGENT_COMMAND, "has one worker"),
+        (("--resume",), AGENT_COMMAND, "there is no run in run to go on with"),
+        (("--retry-errors",), AGENT_COMMAND, "it takes --resume, too"),
+        (("--script", "script.yaml", "--upstream", "http://127.0.0.1:1"), AGENT_COMMAND, "one of them answers"),
+        (("--tasks", "nowhere.jsonl"), AGENT_COMMAND, "'nowhere.jsonl' does not exist"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_the_command_line_is_said_and_nothing_starts(
+    arguments: tuple[str, ...],
+    command: tuple[str, ...],
+    told: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    write_tasks({"prompt": "a"})
+    assert told in refused(*arguments, command=command)
+    assert not Path("run").exists()
+
+
+def test_an_upstream_that_nobody_answers_at_is_told_before_anything_starts(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+        run = fleet("--upstream", url)
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"Error: --upstream: nobody answers at 127.0.0.1:{url[17:-3]}: ")
+    assert not Path("run").exists()
+
+
+def test_a_script_with_a_slip_is_told_before_anything_starts(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    (folder / "script.yaml").write_text("- txt: x\n")
+    run = fleet("--script", "script.yaml")
+    assert run.returncode == 1
+    assert "script.yaml" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not Path("run").exists()
+
+
+def test_a_directory_that_holds_results_is_left_alone_without_resume(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    assert fleet().returncode == 0
+    before = Path("run/done.jsonl").read_bytes()
+    assert "run holds the results of a run: --resume goes on with it" in refused()
+    assert Path("run/done.jsonl").read_bytes() == before
+
+
+def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    assert fleet().returncode == 0
+    run = fleet("--resume", "--script", "script.yaml")
+    assert run.returncode == 1
+    assert "it is of another run: its 'script'" in run.stderr
+
+
+def test_quiet_says_nothing_but_errors(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    run = fleet("--quiet")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", STARTER, "", "fleet", *arguments, *AGENT_COMMAND]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        limit = threading.Timer(PATIENCE, process.kill)
+        limit.start()
+        try:
+            yield process
+        finally:
+            limit.cancel()
+            process.kill()
+
+
+def wait_for(what: Any) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def turns_recorded() -> int:
+    try:
+        return sum(len(trace) for path in trace_files(Path("run")) for trace in read_traces(path))
+    except OSError:
+        return 0
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("engine", ["in-process:4", "processes:1"])
+def test_ctrl_c_ends_all_says_how_to_go_on_and_nothing_is_lost(engine: str, folder: Path) -> None:
+    waiting = [{"prompt": f"wait {n}", "id": f"w{n}"} for n in range(2)]
+    write_tasks({"prompt": "a", "id": "a"}, *waiting)
+    with started("--tasks", "tasks.jsonl", "--store", "run", "--engine", engine) as process:
+        wait_for(lambda: turns_recorded() == 3 and Path("run/done.jsonl").stat().st_size)
+        busy = fleet("--resume")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == -signal.SIGINT
+    assert busy.returncode == 1
+    assert "another driver has it" in busy.stderr
+    assert "▸ store    run: 1 of 3 done" in said
+    assert "▸ to go on with the other 2: the same command with --resume" in said
+    assert "Traceback" not in said
+    write_tasks({"prompt": "a", "id": "a"}, {"prompt": "more", "id": "m"})
+    resumed = fleet("--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "1 done, 1 done before" in resumed.stderr
+    assert sorted(results()) == [("a", 0), ("m", 0)]
+    check = subprocess.run(
+        [sys.executable, "-m", "triocept", "check", "run"], capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert check.returncode == 0, check.stdout
+
+
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "command-line.md").read_text()
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_the_reference_names_every_option(name: str) -> None:
+    section = REFERENCE.partition(f"## triocept {name}\n")[2].partition("\n## ")[0]
+    assert section
+    options = {word for option in main.commands[name].params for word in option.opts if word.startswith("--")}
+    assert {word for word in options if f"`{word}`" not in section and f"`{word} " not in section} == set()
+    assert set(re.findall(r"^`(--[a-z-]+)", section, re.MULTILINE)) <= options

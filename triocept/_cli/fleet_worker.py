@@ -1,0 +1,150 @@
+"""What `triocept fleet` does in a worker: the model that answers, opened once, and a rollout for each task."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from .._endpoint import Endpoint, serve_endpoint
+from .._process.output import AgentResult
+from .._rollout.budget import Limits
+from .._rollout.embedding import Embed
+from .._rollout.rollout import Rollout
+from .._rollout.workers import Handler
+from ..agents import Launch, agent
+from .forward import Forward
+from .run import TO_END, say_hello
+from .script import Script, read_answers
+
+__all__ = ["PROMPT", "Bench", "Plan", "open_bench", "rollout"]
+
+PROMPT = "{prompt}"
+"""What stands for the task's prompt in a command."""
+OUTPUT_LENGTH = 20_000
+"""Characters of an agent's output that are kept: its end, where it says what it has done."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for all tasks. It crosses to the workers."""
+
+    handler: Forward | Script | None
+    """None: each call gets one friendly sentence."""
+    agent: str | None
+    """A known agent; None: `command` is one."""
+    executable: str | None
+    command: tuple[str, ...]
+    limits: Limits
+    """Of each rollout."""
+    workspace: Path | None
+    """What each agent gets a copy of to work in; None: an empty directory."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker has."""
+
+    plan: Plan
+    endpoint: Endpoint
+    upstream: Handler | None
+
+    def answers(self) -> tuple[Handler, Embed | None]:
+        """What answers one rollout: each begins a script anew. What may not be meant in one was said before."""
+        if isinstance(self.plan.handler, Script):
+            answers = read_answers(self.plan.handler.path, lambda warning: None)
+            return answers.model, answers.embeddings
+        return self.upstream or say_hello, None
+
+
+@asynccontextmanager
+async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
+    """Open it."""
+    async with AsyncExitStack() as stack:
+        upstream = None
+        if isinstance(plan.handler, Forward):
+            upstream = await stack.enter_async_context(plan.handler.open())
+        elif plan.handler is not None:
+            plan.handler.prepare()
+        yield Bench(plan, await stack.enter_async_context(serve_endpoint()), upstream)
+
+
+async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
+    """Run an agent with a prompt.
+
+    Raises:
+        AgentFailed: it ended with something else than 0, and no limit had ended its run before.
+    """
+    plan = bench.plan
+    handler, embed = bench.answers()
+    opening = bench.endpoint.open_rollout(
+        handler, limits=plan.limits, embed=embed, metadata=task.get("metadata")
+    )
+    async with _open_folder() as folder, opening as run:
+        work = await _workspace(plan, folder)
+        launch = _launch(plan, run, folder / "agent", task["prompt"])
+        result = await _run(plan, run, launch, work)
+    if run.trace.stopped is None:
+        result.check()
+    return _value(run, result)
+
+
+async def _run(plan: Plan, run: Rollout, launch: Launch, work: Path) -> AgentResult:
+    hidden = plan.handler.variables if plan.handler is not None else ()
+    env: Mapping[str, str | None] = {
+        **{name: None for name in hidden if name not in run.environ()},
+        **(launch.env or {}),
+    }
+    seconds = plan.limits.seconds
+    async with run.open_agent(launch.argv, env=env, cwd=work) as process:
+        with trio.move_on_after(inf if seconds is None else seconds + TO_END):
+            await process.wait()
+    return process.result
+
+
+def _launch(plan: Plan, run: Rollout, folder: Path, prompt: str) -> Launch:
+    if plan.agent is None:
+        return Launch(argv=tuple(word.replace(PROMPT, prompt) for word in plan.command))
+    options = {} if plan.executable is None else {"executable": plan.executable}
+    return agent(plan.agent)(run, folder, prompt, **options)
+
+
+def _value(run: Rollout, result: AgentResult) -> dict[str, Any]:
+    """What is kept of it beside its traces."""
+    usage = run.trace.usage
+    return {
+        "returncode": result.returncode,
+        "stopped": run.trace.stopped,
+        "seconds": round(result.duration, 3),
+        "turns": len(run.trace),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "output": result.stdout_text[-OUTPUT_LENGTH:],
+    }
+
+
+@asynccontextmanager
+async def _open_folder() -> AsyncIterator[Path]:
+    """A directory that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="triocept-"))
+    try:
+        yield folder
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+async def _workspace(plan: Plan, folder: Path) -> Path:
+    work, template = folder / "work", plan.workspace
+    if template is None:
+        work.mkdir()
+    else:
+        await trio.to_thread.run_sync(lambda: shutil.copytree(template, work, symlinks=True))
+    return work
