@@ -269,8 +269,8 @@ class ReplayMiss(TrioceptError):
 
 
 class RecordingFailed(TrioceptError):
-    """A cassette was to record what no cassette keeps: a provider's refusal of the key, or raw bytes. Nothing of this
-    run is written."""
+    """A cassette was to record what no cassette keeps: a provider's refusal of the key, a provider that was not
+    reached, or raw bytes. Nothing of this run is written."""
 
 
 class RolloutClosed(TrioceptError):

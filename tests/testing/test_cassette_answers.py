@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from tests.asking import ask_body, connected, raw_request, read_to_end
+from tests.ports import refusing_port
 from tests.testing.recorded_agents import Heard, asking, asks, real_model, texts
 from triocept import (
     Exchange,
@@ -28,7 +29,7 @@ from triocept import (
 from triocept.errors import ContextLengthError, RecordingFailed, ReplayMiss
 from triocept.events import PartDelta, PartEnd, PartStart, ResponseStart
 from triocept.nouns import Blob, Opaque, Reasoning, RefusalText
-from triocept.testing import Cassette, RecordMode, open_cassette, open_memory_agent
+from triocept.testing import Cassette, RecordMode, forward_to, open_cassette, open_memory_agent
 
 ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
 
@@ -121,6 +122,24 @@ async def test_a_refusal_of_the_key_is_an_error_and_nothing_is_written(
             await asking(cassette, asks("right"), asks("wrong"), stream=stream)
     assert not cassette.write()
     assert (path.read_bytes() if path.exists() else None) == before
+
+
+async def test_a_provider_that_was_not_reached_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    with refusing_port() as port:
+        upstream = forward_to(f"http://127.0.0.1:{port}/v1", dialect="openai_chat")
+        with pytest.raises(
+            RecordingFailed, match=r"was not reached \(no connection .*; nothing was recorded"
+        ):
+            async with open_cassette(path, record="once", upstream=upstream) as cassette:
+                await asking(cassette, asks())
+    assert not path.exists()
+
+    async def fail(exchange: Exchange) -> None:
+        raise UpstreamError("no connection")
+
+    _, now = await twice(path, fail, stream=False)
+    assert now.status == 502
 
 
 async def test_a_refusal_of_the_key_is_recorded_where_that_is_wanted(tmp_path: Path) -> None:

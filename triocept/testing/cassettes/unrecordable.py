@@ -4,13 +4,15 @@ Rules:
 
 1. A provider that refuses the key has not answered: kept, that would be the answer of every later run, and the test of
    an application that swallows it would be green for ever. Who wants to have it kept says so.
-2. Raw bytes are in one dialect's words, with their head: a cassette has neither.
+2. Nor has one that was not reached: what an application makes of that is tested with a fault, or with a handler that
+   raises an `UpstreamError`.
+3. Raw bytes are in one dialect's words, with their head: a cassette has neither.
 """
 
 from __future__ import annotations
 
 from ..._rollout.outcome import Outcome, Raw, Refused
-from ...errors import RecordingFailed
+from ...errors import RecordingFailed, UpstreamError
 from .keys import KeyFinder
 
 __all__ = ["unrecordable"]
@@ -39,6 +41,11 @@ def unrecordable(
                 f"It was {asker}. Is the key set, and is it the right one? Where this very answer is to be recorded: "
                 "record_auth_errors=True"
             )
+        case Refused(cause=UpstreamError() as cause) if _was_not_reached(cause):
+            return RecordingFailed(
+                f"the provider was not reached ({keys.text(outcome.refusal.message)}); nothing was recorded. It was "
+                f"{asker}. Is the base URL right, and is there a network?"
+            )
         case Raw():
             return RecordingFailed(
                 f"{asker} was answered with raw bytes, by a Fault or respond_raw: no cassette keeps such, and nothing "
@@ -47,6 +54,20 @@ def unrecordable(
             )
         case _:
             return None
+
+
+def _was_not_reached(error: UpstreamError) -> bool:
+    """Whether an upstream's error comes of there being no connection."""
+    if error.__cause__ is None:
+        return False
+    import httpcore2  # they take long, and whoever has such an error has loaded them
+    import httpx2
+
+    kinds = (
+        *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL),
+        *(httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError),
+    )
+    return isinstance(error.__cause__, kinds)
 
 
 def _is_of_a_key(outcome: Refused) -> bool:
