@@ -247,6 +247,20 @@ async def test_a_group_is_resumed_by_its_samples_and_given_whole(
     assert len(ran) == 6
 
 
+async def test_a_group_of_the_store_is_that_of_its_task_wherever_that_stands_now(tmp_path: Path) -> None:
+    """And whether or not it was a group before."""
+    async with open_store(tmp_path) as store, open_fleet() as fleet:
+        await results_of(fleet, store_work.sample_of, ["a", "b"], store=store)
+        async with fleet.map(store_work.sample_of, ["c", "b", "a"], store=store, group_size=2) as results:
+            groups = [group async for group in results.groups()]
+    assert {group.task: [result.value for result in group.results] for group in groups} == {
+        name: [f"{name} 0", f"{name} 1"] for name in "abc"
+    }
+    assert {(result.group, result.number) for group in groups for result in group.results} == {
+        (group, 2 * group + sample) for group in range(3) for sample in range(2)
+    }
+
+
 async def test_a_sample_of_a_stopped_group_does_not_run_when_the_run_is_resumed(tmp_path: Path) -> None:
     for _ in range(2):
         async with open_store(tmp_path) as store, open_fleet(InProcess(2)) as fleet:

@@ -235,9 +235,17 @@ class Mapping(Generic[Task, T]):
                 return
             if call.store is not None and call.store.is_done(call.sample):
                 self._telling.skipped(call.group.number, 1)
-                self._add(call, call.store.stored(call.task, call.sample), call.group.open_scope())
+                self._add(call, self._stored(call, call.store), call.group.open_scope())
             else:
                 nursery.start_soon(self._run, call, nursery)
+
+    def _stored(self, call: Call[Task], store: TaskStore) -> Result[Task, T]:
+        """What the store has of a sample; its task may have stood elsewhere then, and have had no group."""
+        return msgspec.structs.replace(
+            store.stored(call.task, call.sample),
+            number=call.number,
+            group=None if self.group_size is None else call.group.number,
+        )
 
     async def _next_call(self) -> Call[Task]:
         """The next sample of the task that has begun, or the first one of the next task; there is a slot for it."""
