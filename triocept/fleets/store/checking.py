@@ -46,8 +46,8 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
 def check_store(directory: str | os.PathLike[str]) -> StoreReport:
     """Look at every line of a store, and at whether each result has its traces, as they were when it was done.
 
-    One that is in use has no gaps by that: what is at work is no result yet. In memory are some hundred bytes for each
-    result, and for each rollout of one file.
+    One that is in use has no gaps by that: what is at work is no result yet. In memory are a kilobyte or two for each
+    result, and no trace.
 
     Raises:
         StoreError: it is no store, or of a newer triocept.
