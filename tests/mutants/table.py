@@ -46,6 +46,7 @@ _RELAY = ("tests/upstream/test_held_calls.py", "tests/upstream/test_relay.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout": (*_WRONG, *_ROLLOUT, *_CALLS),
+    "triocept/_rollout/collecting.py": ("tests/fleets/test_store.py",),
     "triocept/_rollout/agent.py": (*_AGENT, *_WRONG),
     "triocept/_rollout/budget.py": ("tests/rollout/test_budget.py", *_WRONG, *_ROLLOUT),
     "triocept/_rollout/children.py": (*_LIMITS, *_ROLLOUT),
