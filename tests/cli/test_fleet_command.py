@@ -33,7 +33,7 @@ request = urllib.request.Request(
     {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
 )
 said = json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"]
-print(said, sys.argv[1], *sorted(os.listdir(".")), "OPENAI_ORG_KEY" in os.environ)
+print(said, sys.argv[1], *sorted(os.listdir(".")), "UPSTREAM_KEY" in os.environ)
 open("written", "w").close()
 if "bad" in sys.argv[1]:
     sys.exit("it went bad")
@@ -225,6 +225,34 @@ def test_what_is_wrong_in_the_command_line_is_said_and_nothing_starts(
     write_tasks({"prompt": "a"})
     assert told in refused(*arguments, command=command)
     assert not Path("run").exists()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("engine", ["in-process:4", "processes:1"])
+def test_a_real_model_answers_all_rollouts_and_no_agent_sees_its_key(
+    engine: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tasks(*({"prompt": f"do {n}", "id": n} for n in range(3)))
+    serve = [sys.executable, "-m", "triocept", "serve", "--quiet"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as provider:
+        try:
+            assert provider.stdout is not None
+            said: dict[str, str] = {}
+            while not {"key", "base URL for openai_chat"} <= said.keys():
+                name, _, value = provider.stdout.readline().strip().removeprefix("# ").partition(": ")
+                said[name] = value
+            monkeypatch.setenv("UPSTREAM_KEY", said["key"])
+            url = said["base URL for openai_chat"]
+            options = ("--upstream", url, "--api-key-env", "UPSTREAM_KEY", "--model", "qwen")
+            run = fleet(*options, "--engine", engine)
+        finally:
+            provider.kill()
+    assert run.returncode == 0, run.stderr
+    outputs = [result.value["output"] for result in results().values()]
+    assert len(outputs) == 3
+    assert all(output.startswith("Hello from triocept") and output.endswith("False\n") for output in outputs)
+    assert said["key"] not in "".join(path.read_text() for path in Path("run").rglob("*") if path.is_file())
+    assert json.loads(Path("run/run.json").read_text())["settings"]["model"] == "qwen"
 
 
 def test_an_upstream_that_nobody_answers_at_is_told_before_anything_starts(folder: Path) -> None:
