@@ -90,7 +90,6 @@ def train(model, optimizer, samples, *, clip=0.2):
 async def rounds(fleet, engine, number=ROUNDS):
     """Roll out and train, so often; gives the traces of each round, and `apart`."""
     optimizer = torch.optim.Adam(engine.model.parameters(), lr=1e-2)
-    slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.3, number)
     for round_ in range(number):
         engine.version = f"step-{round_}"
         tasks = [{"goal": goal, "version": engine.version} for goal in GOALS]
@@ -104,7 +103,6 @@ async def rounds(fleet, engine, number=ROUNDS):
                     samples += [(step, advantage) for step in called]
                     traces.append(trace)
         yield traces, train(engine.model, optimizer, samples)
-        slower.step()
 
 
 async def main(number=ROUNDS):

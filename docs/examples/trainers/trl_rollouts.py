@@ -71,6 +71,7 @@ def make_trainer(engine, folder, number=ROUNDS):
             num_generations=GROUP,
             max_steps=number,
             learning_rate=1e-2,
+            lr_scheduler_type="constant",
             max_grad_norm=0.5,
             temperature=1.0,  # the upstream's
             use_cpu=True,
