@@ -62,6 +62,7 @@ class Mortal(Engine):
         self.living: list[Frail] = []
         self.started_at: list[float] = []
         self.fails_to_start: list[Exception] = []
+        self.start_takes = 0.0
 
     @property
     def packing(self) -> Packing:
@@ -70,6 +71,7 @@ class Mortal(Engine):
     @asynccontextmanager
     async def open_worker(self, name: str, setup: bytes, grace: float) -> AsyncIterator[FleetWorker]:
         self.started_at.append(trio.current_time())
+        await trio.sleep(self.start_takes)
         if self.fails_to_start:
             raise self.fails_to_start.pop(0)
         async with open_site(setup, self._packing) as site:
@@ -201,3 +203,61 @@ async def test_a_fleet_is_left_while_a_worker_is_awaited(autojump_clock: trio.te
         left_at = trio.current_time()
     assert trio.current_time() == left_at
     assert engine.living == []
+
+
+async def test_whose_start_is_cancelled_leaves_no_worker_and_nobody_waits_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Mortal()
+    async with open_fleet(engine, worker=_nothing) as fleet:
+        engine.start_takes = 100
+        with trio.move_on_after(1):
+            await fleet.resize(3)
+        engine.fails_to_start = [OSError("away")] * 20
+        async with fleet.map(_wait, [5.0]) as results:
+            await wait_all_tasks_blocked()
+            await engine.living[0].kill()
+            with trio.fail_after(2000), pytest.raises(FleetLost):
+                await anext(results)
+
+
+async def test_a_fleet_whose_workers_do_not_come_can_be_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    engine = Mortal(workers=3)
+    engine.start_takes = 1000
+    with trio.move_on_after(1) as scope:
+        async with open_fleet(engine, worker=_nothing):
+            raise AssertionError
+    assert scope.cancelled_caught
+    assert trio.current_time() < 2 + scope.deadline
+
+
+async def test_among_waiting_maps_the_higher_priority_has_all_slots_for_as_long_as_it_has_tasks(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    order: list[str] = []
+
+    async def run(fleet: Fleet, name: str, priority: int) -> None:
+        seconds = [1.0, 1.3, *[1.0] * 8]  # no two end at one time
+        async with fleet.map(_wait, seconds, priority=priority) as results:
+            async for _ in results:
+                order.append(name)  # noqa: PERF401 - as they come
+
+    async with open_fleet(Mortal(), worker=_nothing) as fleet, trio.open_nursery() as nursery:
+        nursery.start_soon(run, fleet, "low", 0)
+        await trio.sleep(0.1)
+        nursery.start_soon(run, fleet, "high", 1)
+    assert order == ["low"] * 2 + ["high"] * 10 + ["low"] * 8
+
+
+async def test_a_map_whose_tasks_are_awaited_keeps_no_slot_from_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sender, receiver = trio.open_memory_channel[float](0)
+    async with open_fleet(Mortal(slots_per_worker=1), worker=_nothing) as fleet, receiver:
+        async with fleet.map(_wait, receiver, priority=1) as waits, sender:
+            await wait_all_tasks_blocked()
+            assert await _values(fleet, [1.0, 2.0]) == [1.0, 2.0]
+            await sender.send(3.0)
+            assert (await anext(waits)).value == 3.0

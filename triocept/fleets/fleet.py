@@ -370,6 +370,10 @@ class _Place:
                 raise
             log.error("%s failed: %s", self._name, exc)  # noqa: TRY400 - the maps raise it
             return exc
+        except trio.Cancelled:
+            if not self._begun:
+                self._slots.give_up()
+            raise
         if trio.current_time() - since >= FRESH:
             return None
         return WorkerLost(self._name, f"it died within {FRESH:g} s of its start, again and again")

@@ -5,7 +5,8 @@ Rules:
 1. A task is pulled when there is a slot for it, and no earlier.
 2. A worker that dies costs its tasks an attempt: they run again elsewhere. What a function raises is its outcome, and
    is not tried again unless `retry_if` says so.
-3. What nobody has read yet is bounded by the slots: who reads slowly slows the tasks down.
+3. What nobody has read yet is bounded by the slots, and one more, which waits for the next of them: who reads slowly
+   slows the tasks down.
 4. The map ends with its last outcome.
 5. Execution is at least once, delivery exactly once: a worker may die when a task has run, and its answer has not left.
 6. With groups, all of that is said of each sample of a task.
@@ -23,7 +24,7 @@ import trio
 
 from .._failures import keeping, keeping_each, raise_all
 from ..errors import FleetLost, StoreError
-from .engine import WorkerLost
+from .engine import FleetWorker, WorkerLost
 from .groups import Begun, Groups, StopGroup
 from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Answer, Job, Packing
@@ -167,6 +168,7 @@ class Mapping(Generic[Task, T]):
     ) -> None:
         self._function = function
         self._tasks = _as_async(tasks)
+        self._awaits_tasks = isinstance(tasks, AsyncIterable)
         self._slots = slots
         self._packing = packing
         self._ordered = ordered
@@ -222,12 +224,12 @@ class Mapping(Generic[Task, T]):
     async def _pull(self, nursery: trio.Nursery) -> None:
         """Begin one task after the other, while there is a slot for it."""
         while True:
-            while self._pulled - self._read >= self._window and self._why is None:
+            while self._pulled - self._read > self._window and self._why is None:
                 await self._news_after()
             if self._why is not None:
                 return
             try:
-                call = await self._next_call()
+                call, slot = await self._next_call()
             except NoWorkers as exc:
                 self._give_up(exc, self._begun)
                 return
@@ -236,8 +238,10 @@ class Mapping(Generic[Task, T]):
             if call.store is not None and call.store.is_done(call.sample):
                 self._telling.skipped(call.group.number, 1)
                 self._add(call, self._stored(call, call.store), call.group.open_scope())
+                if slot is not None:
+                    self._slots.give_back(slot)
             else:
-                nursery.start_soon(self._run, call, nursery)
+                nursery.start_soon(self._run, call, slot, nursery)
 
     def _stored(self, call: Call[Task], store: TaskStore) -> Result[Task, T]:
         """What the store has of a sample; its task may have stood elsewhere then, and have had no group."""
@@ -247,17 +251,25 @@ class Mapping(Generic[Task, T]):
             group=None if self.group_size is None else call.group.number,
         )
 
-    async def _next_call(self) -> Call[Task]:
-        """The next sample of the task that has begun, or the first one of the next task; there is a slot for it."""
-        async with self._slots.taken(self._priority):
-            pass  # only now is a task pulled
-        sample = None if self._begun is None else self._begun.next_sample()
-        while self._begun is None or sample is None:
-            self._begun = await self._next_task()
+    async def _next_call(self) -> tuple[Call[Task], FleetWorker | None]:
+        """The next sample of the task that has begun, or the first one of the next task; and its slot, which is had
+        before: or another map's call that waits would get it. No slot is kept while tasks are awaited."""
+        slot: FleetWorker | None = await self._slots.take(self._priority)  # only now is a task pulled
+        if self._awaits_tasks and slot is not None:
+            self._slots.give_back(slot)
+            slot = None
+        try:
             sample = None if self._begun is None else self._begun.next_sample()
+            while self._begun is None or sample is None:
+                self._begun = await self._next_task()
+                sample = None if self._begun is None else self._begun.next_sample()
+        except BaseException:
+            if slot is not None:
+                self._slots.give_back(slot)
+            raise
         self._pulled += 1
         number = self._begun.number * (self.group_size or 1) + sample
-        return Call(self._pulled - 1, number, self._begun, sample, self._task_store)
+        return Call(self._pulled - 1, number, self._begun, sample, self._task_store), slot
 
     async def _next_task(self) -> Begun[Task] | None:
         """The next one; None: the store has all its outcomes."""
@@ -283,13 +295,13 @@ class Mapping(Generic[Task, T]):
         """How many may have begun and not been read; in order, one that takes long keeps others from being read."""
         return self._slots.total * (2 if self._ordered else 1)
 
-    async def _run(self, call: Call[Task], nursery: trio.Nursery) -> None:
+    async def _run(self, call: Call[Task], slot: FleetWorker | None, nursery: trio.Nursery) -> None:
         outcome: Outcome[T] = Stopped()
         answer = Answer()
         scope = call.group.open_scope()
         try:
             with scope:
-                outcome, answer = await self._tried(call)
+                outcome, answer = await self._tried(call, slot)
         except NoWorkers as exc:
             self._give_up(exc, call.group)
         else:
@@ -311,11 +323,11 @@ class Mapping(Generic[Task, T]):
         self._tell()
         call.group.add(result, scope)
 
-    async def _tried(self, call: Call[Task]) -> tuple[Outcome[T], Answer]:
+    async def _tried(self, call: Call[Task], slot: FleetWorker | None) -> tuple[Outcome[T], Answer]:
         for attempt in range(1, self._retries + 2):
             last = attempt > self._retries
             priority = self._priority if attempt == 1 else self._priority + 1  # it has waited long enough
-            async with self._slots.taken(priority) as worker:
+            async with self._slots.taken(priority, slot if attempt == 1 else None) as worker:
                 call.attempt, call.worker = attempt, worker.name
                 self._telling.started(call)
                 try:

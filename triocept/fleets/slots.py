@@ -64,19 +64,20 @@ class Slots:
         return list(self._free)
 
     @asynccontextmanager
-    async def taken(self, priority: int) -> AsyncIterator[FleetWorker]:
-        """A slot, for as long as the body runs; a higher priority comes first.
+    async def taken(self, priority: int, had: FleetWorker | None = None) -> AsyncIterator[FleetWorker]:
+        """A slot, for as long as the body runs; a higher priority comes first. `had`: the one that `take` gave.
 
         Raises:
             NoWorkers: there is none, and there will be none.
         """
-        worker = await self._take(priority)
+        worker = had or await self.take(priority)
         try:
             yield worker
         finally:
-            self._give_back(worker)
+            self.give_back(worker)
 
-    async def _take(self, priority: int) -> FleetWorker:
+    async def take(self, priority: int) -> FleetWorker:
+        """A slot, to be given back. Raises: as `taken`."""
         waiter = _Waiter()
         heappush(self._waiting, (-priority, next(self._numbers), waiter))
         self.deal()
@@ -85,7 +86,7 @@ class Slots:
         except trio.Cancelled:
             waiter.gone = True
             if waiter.worker is not None:
-                self._give_back(waiter.worker)
+                self.give_back(waiter.worker)
             raise
         if waiter.worker is None:
             raise NoWorkers from self._why
@@ -108,7 +109,8 @@ class Slots:
                 waiter.worker = worker
             waiter.told.set()
 
-    def _give_back(self, worker: FleetWorker) -> None:
+    def give_back(self, worker: FleetWorker) -> None:
+        """A slot is free."""
         if worker in self._free:
             self._free[worker] += 1
             self.deal()
