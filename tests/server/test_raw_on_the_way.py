@@ -485,3 +485,45 @@ async def test_in_memory_what_fails_is_broken_off(autojump_clock: MockClock) -> 
         with pytest.raises(UpstreamError):
             await agent.ask("hello", stream=True)
     assert agent.calls[0].end == "broken"
+
+
+async def test_a_program_of_its_own_that_asks_gets_what_they_say_or_a_refusal() -> None:
+    async with serve_endpoint() as endpoint:
+        with trio.fail_after(10):
+            said = raw(200, {}, Maker(b"{", b"}").sync(), response="hello")
+            async with endpoint.open_rollout(said) as rollout:
+                assert (await rollout.ask("hi")).text == "hello"
+            async with endpoint.open_rollout(raw(200, {}, Maker(b"{").asynchronous())) as rollout:
+                with pytest.raises(Refusal, match="the answer is no answer: raw bytes: 1 of a body"):
+                    await rollout.ask("hi")
+
+
+async def test_a_retry_that_joins_reads_them_from_the_start() -> None:
+    seen = trio.Event()
+    calls = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a"
+        await seen.wait()
+        yield b"b"
+
+    async def handler(exchange: Exchange) -> None:
+        nonlocal calls
+        calls += 1
+        await exchange.respond_raw(200, {"content-length": "2"}, pieces(), end="close")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            body = msgspec.json.encode(ask_body())
+            async with connected(endpoint.port) as first, connected(endpoint.port) as again:
+                await first.send_all(raw_request(rollout, body, more="x-stainless-retry-count: 0\r\n"))
+                while not (await first.receive_some()).endswith(b"a"):
+                    pass
+                await again.send_all(raw_request(rollout, body, more="x-stainless-retry-count: 1\r\n"))
+                data = b""
+                while not data.endswith(b"a"):
+                    data += await again.receive_some()
+                seen.set()
+                assert (await read(again))[0] == b"b"
+                assert (await read(first))[0] == b"b"
+    assert calls == len(rollout.trace) == 1
