@@ -328,6 +328,7 @@ class Mapping(Generic[Task, T]):
             last = attempt > self._retries
             priority = self._priority if attempt == 1 else self._priority + 1  # it has waited long enough
             async with self._slots.taken(priority, slot if attempt == 1 else None) as worker:
+                await trio.lowlevel.checkpoint_if_cancelled()  # its group may have been stopped
                 call.attempt, call.worker = attempt, worker.name
                 self._telling.started(call)
                 try:
