@@ -238,8 +238,7 @@ class Mapping(Generic[Task, T]):
             if call.store is not None and call.store.is_done(call.sample):
                 self._telling.skipped(call.group.number, 1)
                 self._add(call, self._stored(call, call.store), call.group.open_scope())
-                if slot is not None:
-                    self._slots.give_back(slot)
+                self._slots.give_back(slot)
             else:
                 nursery.start_soon(self._run, call, slot, nursery)
 
@@ -251,25 +250,31 @@ class Mapping(Generic[Task, T]):
             group=None if self.group_size is None else call.group.number,
         )
 
-    async def _next_call(self) -> tuple[Call[Task], FleetWorker | None]:
+    async def _next_call(self) -> tuple[Call[Task], FleetWorker]:
         """The next sample of the task that has begun, or the first one of the next task; and its slot, which is had
         before: or another map's call that waits would get it. No slot is kept while tasks are awaited."""
-        slot: FleetWorker | None = await self._slots.take(self._priority)  # only now is a task pulled
-        if self._awaits_tasks and slot is not None:
+        slot = await self._slots.take(self._priority)  # only now is a task pulled
+        if self._awaits_tasks:
             self._slots.give_back(slot)
-            slot = None
-        try:
-            sample = None if self._begun is None else self._begun.next_sample()
-            while self._begun is None or sample is None:
-                self._begun = await self._next_task()
-                sample = None if self._begun is None else self._begun.next_sample()
-        except BaseException:
-            if slot is not None:
+            sample = await self._next_sample()
+            slot = await self._slots.take(self._priority)
+        else:
+            try:
+                sample = await self._next_sample()
+            except BaseException:
                 self._slots.give_back(slot)
-            raise
+                raise
+        begun = self._begun
+        assert begun is not None
         self._pulled += 1
-        number = self._begun.number * (self.group_size or 1) + sample
-        return Call(self._pulled - 1, number, self._begun, sample, self._task_store), slot
+        number = begun.number * (self.group_size or 1) + sample
+        return Call(self._pulled - 1, number, begun, sample, self._task_store), slot
+
+    async def _next_sample(self) -> int:
+        """That of the task which has begun, or of the next one that has any."""
+        while self._begun is None or (sample := self._begun.next_sample()) is None:
+            self._begun = await self._next_task()
+        return sample
 
     async def _next_task(self) -> Begun[Task] | None:
         """The next one; None: the store has all its outcomes."""
@@ -295,7 +300,7 @@ class Mapping(Generic[Task, T]):
         """How many may have begun and not been read; in order, one that takes long keeps others from being read."""
         return self._slots.total * (2 if self._ordered else 1)
 
-    async def _run(self, call: Call[Task], slot: FleetWorker | None, nursery: trio.Nursery) -> None:
+    async def _run(self, call: Call[Task], slot: FleetWorker, nursery: trio.Nursery) -> None:
         outcome: Outcome[T] = Stopped()
         answer = Answer()
         scope = call.group.open_scope()
@@ -323,7 +328,7 @@ class Mapping(Generic[Task, T]):
         self._tell()
         call.group.add(result, scope)
 
-    async def _tried(self, call: Call[Task], slot: FleetWorker | None) -> tuple[Outcome[T], Answer]:
+    async def _tried(self, call: Call[Task], slot: FleetWorker) -> tuple[Outcome[T], Answer]:
         for attempt in range(1, self._retries + 2):
             last = attempt > self._retries
             priority = self._priority if attempt == 1 else self._priority + 1  # it has waited long enough
