@@ -20,7 +20,7 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from ._checks import with_known_keywords
 
-__all__ = ["protected_context", "shown_context", "theirs"]
+__all__ = ["protected_context", "shown", "shown_context", "theirs"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +53,13 @@ def shown_context(
     return _shown(open_context, function)
 
 
+def shown(
+    context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str
+) -> AbstractAsyncContextManager[T, bool | None]:
+    """A context that says how it is entered: `async with NAME(…) as GIVES`."""
+    return _Context(context, name, gives)
+
+
 def _shown(
     opens: Callable[P, AbstractAsyncContextManager[T, bool | None]], function: Callable[P, AsyncIterator[T]]
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
@@ -70,9 +77,12 @@ def _shown(
 class _Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
     """A context that says how it is entered."""
 
-    def __init__(self, context: AbstractAsyncContextManager[T, bool | None], name: str) -> None:
+    def __init__(
+        self, context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str = ""
+    ) -> None:
         self._context = context
         self._name = name
+        self._gives = gives or name.rpartition("_")[2]
 
     async def __aenter__(self) -> T:
         return await self._context.__aenter__()
@@ -85,9 +95,9 @@ class _Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
     if not TYPE_CHECKING:  # Python's own text would name this class, which nobody has heard of
 
         def __enter__(self) -> NoReturn:
-            """What `with` and `await` are told."""
-            call, found = f"{self._name}(…)", self._name.rpartition("_")[2]
-            text = f"{call} is an async context manager: `async with {call} as {found}`"
+            """What `with`, `await` and `async for` are told."""
+            call = f"{self._name}(…)"
+            text = f"{call} is an async context manager: `async with {call} as {self._gives}`"
             if self._name in ("serve_endpoint", "open_rollout", "open_upstream"):
                 text += "; for code that is not async there is `triocept.testing`"
             raise TypeError(text)
@@ -95,6 +105,7 @@ class _Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
         def __exit__(self, *error: object) -> None: ...
 
         __await__ = __enter__
+        __aiter__ = __enter__
 
 
 class _Protected(_Context[T]):

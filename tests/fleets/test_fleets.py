@@ -63,6 +63,44 @@ async def test_a_real_agent_runs_in_a_worker_and_its_trace_comes_back(make: Make
 
 
 @every_engine
+async def test_a_traceback_shows_the_line_also_of_a_function_that_goes_by_value(make: Make) -> None:
+    async def local(worker: object, task: int, *, attempt: int) -> None:
+        raise ValueError(task)  # this very line
+
+    async with open_fleet(make()) as fleet:
+        (result,) = await results_of(fleet, local, [1])
+    assert isinstance(result.outcome, Error)
+    assert "raise ValueError(task)  # this very line" in result.outcome.traceback
+
+
+@every_engine
+async def test_a_function_that_is_not_async_is_told_so(make: Make) -> None:
+    def plain(worker: object, task: int, *, attempt: int) -> int:
+        return task
+
+    async def generator(worker: object, task: int, *, attempt: int) -> AsyncIterator[int]:
+        yield task
+
+    async with open_fleet(make()) as fleet:
+        for function, gave in (plain, "int: 1"), (generator, "async_generator: "):
+            (result,) = await results_of(fleet, function, [1])
+            assert isinstance(result.outcome, Error)
+            assert f"{function.__name__}` gave {gave}" in str(result.outcome.error)
+            assert "not to be awaited: is it an `async def`" in str(result.outcome.error)
+
+
+async def test_a_map_that_is_entered_wrongly_says_how() -> None:
+    async with open_fleet() as fleet:
+        opened: Any = fleet.map(work.double, [1])
+        text = r"^fleet.map\(…\) is an async context manager: `async with fleet.map\(…\) as results`$"
+        with pytest.raises(TypeError, match=text):
+            await opened
+        with pytest.raises(TypeError, match=text):
+            async for _ in opened:
+                pytest.fail("it began")
+
+
+@every_engine
 async def test_an_error_is_an_outcome_of_its_own_class(make: Make) -> None:
     async with open_fleet(make()) as fleet:
         found = {

@@ -119,6 +119,12 @@ def test_a_fault_that_cannot_be_is_refused_where_it_is_made_and_names_the_argume
     [
         (lambda: Fault.statuss(429), AttributeError, r"^there is no Fault.statuss: Fault.status\?$"),  # type: ignore[attr-defined]
         (lambda: Fault.Cut(), AttributeError, r"^there is no Fault.Cut: Fault.cut\?$"),  # type: ignore[attr-defined]
+        (
+            lambda: Fault.rate_limit(),
+            AttributeError,
+            r"^there is no Fault.rate_limit: Fault.status\(429\)\?$",
+        ),  # type: ignore[attr-defined]
+        (lambda: Fault.cut(afetr=2), TypeError, r"^Fault.cut\(\) got an unexpected keyword argument 'afetr'"),  # type: ignore[call-arg]
         (lambda: Fault.qqq(), AttributeError, "^there is no Fault.qqq; there are close, comments, "),  # type: ignore[attr-defined]
         (lambda: Fault(), TypeError, r"made by its name: Fault.status\(429\)"),
         (lambda: Fault(429), TypeError, r"made by its name: Fault.status\(429\)"),  # type: ignore[arg-type]

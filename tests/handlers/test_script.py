@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -132,3 +133,34 @@ async def test_a_script_that_has_run_out_shows_each_message_in_a_line_and_counts
                             )
     assert "no reply left after 1;" in str(caught.value)
     assert str(caught.value).splitlines()[1:] == ["  system: one two", "  user: go"]
+
+
+async def test_a_list_in_a_list_is_one_response_and_who_runs_out_is_told_so() -> None:
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(
+                ScriptExhausted, match=r"a list, which is one response of 2 parts; .* brackets, 2 replies"
+            ):
+                async with endpoint.open_rollout(ScriptedModel([["one", "two"]])) as rollout:
+                    await ask(rollout)
+                    await ask(rollout)
+
+
+async def test_a_handler_among_the_replies_is_told_what_it_is_given() -> None:
+    async def answer(exchange: Any) -> None:
+        await exchange.respond("hello")
+
+    def look(exchange: Any) -> str:
+        return str(exchange.request.messages)
+
+    def mistaken(request: Any) -> str:
+        return str(request.masseges)
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint:
+            for function, told in ((answer, True), (look, True), (mistaken, False)):
+                with pytest.raises(AttributeError) as raised:
+                    async with endpoint.open_rollout(ScriptedModel([function])) as rollout:
+                        await ask(rollout)
+                notes = "".join(raised.value.__notes__)
+                assert told == ("replies[0] is a function: it is given the request" in notes)

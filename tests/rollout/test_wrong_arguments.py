@@ -569,6 +569,9 @@ async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
         pytest.fail("it began")
     with pytest.raises(TypeError, match=text):
         await opened
+    with pytest.raises(TypeError, match=text):
+        async for _ in opened:
+            pytest.fail("it began")
     upstream: Any = open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat")
     with pytest.raises(TypeError, match=r"`async with open_upstream\(…\) as upstream`; "), upstream:
         pytest.fail("it began")

@@ -133,6 +133,11 @@ def test_messages_that_are_others_are_an_error(model: SyncRollout, expected: lis
         model.assert_messages(*expected, call=0)
 
 
+def test_a_message_as_providers_write_it_is_told_what_is_meant(model: SyncRollout) -> None:
+    with pytest.raises(TypeError, match=r"not dict: .*: \('user', …\) is a pair$"):
+        model.assert_messages(..., {"role": "user", "content": "what to drink?"}, call=0)
+
+
 def test_a_call_that_did_not_come_is_an_error(model: SyncRollout) -> None:
     with pytest.raises(AssertionError, match="there is no call 3: 3 came"):
         model.assert_messages(..., call=3)

@@ -21,7 +21,7 @@ from typing import TypeVar, final
 import trio
 
 from .._checks import check_bool, check_callable, check_count, check_number, check_type, described, takes
-from .._contexts import shown_context
+from .._contexts import shown, shown_context
 from .._failures import keeping, keeping_each, raise_all
 from .._rollout.event_loop import check_loop
 from .engine import Engine, FleetWorker, WorkerLost
@@ -251,7 +251,7 @@ class Fleet:
             store=None if store is None else map_store(store, _name(function), key, tasks),
             telling=Telling(self._observers, next(self._maps), _name(function), total),
         )
-        return self._mapped(mapping)
+        return shown(self._mapped(mapping), "fleet.map", "results")
 
     async def resize(self, workers: int) -> None:
         """Have so many workers. New ones are ready when this returns; those that go end when their last call has.

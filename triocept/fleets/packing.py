@@ -14,8 +14,13 @@ import os
 import pickle
 import sys
 import traceback
+from collections import ChainMap
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 from itertools import count
-from typing import Any, NoReturn, Protocol
+from types import CodeType
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import msgspec
 
@@ -101,16 +106,31 @@ class Pickled:
     """Across processes: cloudpickle, which takes functions and classes of `__main__` along."""
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
-        import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
-
+        file = BytesIO()
         try:
-            data: bytes = cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+            _pickler()(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
         except Exception as exc:  # whatever a `__reduce__` raises
             raise TypeError(f"{what} cannot be sent to another process: {exc}") from exc
-        return data
+        return file.getvalue()
 
     def unpack(self, data: bytes) -> Any:
         return pickle.loads(data)
+
+
+@cache
+def _pickler() -> Callable[..., pickle.Pickler]:
+    """cloudpickle's, but code keeps the name of its file, which cloudpickle 3.1.2 and newer leave out: a traceback of a
+    worker shows the lines of a function of `__main__`."""
+    import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
+
+    def with_file(code: CodeType) -> tuple[Any, ...]:
+        make, parts, *rest = cloudpickle.Pickler.dispatch_table[CodeType](code)
+        return make, tuple([code.co_filename if part == "<dynamic-code>" else part for part in parts]), *rest
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table: ClassVar[Any] = ChainMap({CodeType: with_file}, cloudpickle.Pickler.dispatch_table)
+
+    return Pickler
 
 
 class ByReference:

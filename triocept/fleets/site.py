@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias, final
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias, final
 import msgspec
 import trio
 
+from .._checks import described, named
 from .._endpoint import serve_endpoint
 from .._rollout.collecting import Collector, collect_traces
 from .._trace.trace import Trace
@@ -80,7 +82,13 @@ class Site:
         try:
             function = self._function(job.function)
             told = {} if job.sample is None else {"sample": job.sample}
-            return await function(self._value, job.task, attempt=job.attempt, **told), None
+            made = function(self._value, job.task, attempt=job.attempt, **told)
+            if not inspect.isawaitable(made):
+                raise TypeError(
+                    f"{named(function)} gave {described(made)}, which is not to be awaited: "
+                    "is it an `async def` with no `yield` in it?"
+                )
+            return await made, None
         except (Exception, SystemExit) as exc:
             return None, failure_of(exc, self._packing)
         except BaseExceptionGroup as group:

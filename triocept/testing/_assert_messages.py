@@ -7,13 +7,14 @@ a pattern, or anything with an equality of its own. `...` stands for any number 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import ndiff
 from types import EllipsisType
 from typing import Any, TypeAlias
 
 from .._canonical.content import Message, ToolCall
 from .._canonical.request import Request
+from .._checks import described
 from ..errors import DialectError
 from ._wildcards import matches
 
@@ -28,7 +29,14 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
 
     Raises:
         AssertionError: they are not; the text shows how they differ.
+        TypeError: what is expected is a message as a provider writes it, which no message here is equal to.
     """
+    for each in expected:
+        if isinstance(each, Mapping):
+            raise TypeError(
+                f"an expected message is a text, a pair of role and text, a ToolCall or a Message, not "
+                f"{described(each)}: ({each.get('role', 'user')!r}, …) is a pair"
+            )
     messages = request.messages
     if not _all_match(expected, messages):
         raise AssertionError("\n".join(["the messages are not those expected:", *_diff(expected, messages)]))

@@ -15,6 +15,16 @@ Act: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """What a fault does to a call."""
 
 
+_CALLED_OTHERWISE = {
+    "rate_limit": "status(429)",
+    "overloaded": "status(529)",
+    "server_error": "status(500)",
+    "timeout": "stall()",
+    "disconnect": "close()",
+}
+"""What people look for by another name, that of `chaos` first, and what it is here."""
+
+
 class FaultType(type):
     """The class of faults, which knows its constructors by name."""
 
@@ -22,8 +32,8 @@ class FaultType(type):
 
         def __getattr__(cls, name: str) -> NoReturn:
             known = [each for each, maker in getmembers(cls, ismethod) if not each.startswith("_")]
-            near = get_close_matches(name.lower(), known, 1)
-            hint = f": Fault.{near[0]}?" if near else f"; there are {', '.join(known)}"
+            near = _CALLED_OTHERWISE.get(name) or "".join(get_close_matches(name.lower(), known, 1))
+            hint = f": Fault.{near}?" if near else f"; there are {', '.join(known)}"
             raise AttributeError(f"there is no Fault.{name}{'' if name.startswith('_') else hint}")
 
 

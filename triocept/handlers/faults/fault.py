@@ -39,3 +39,9 @@ MAKERS: Mapping[str, Callable[..., Fault]] = {
     name: maker for name, maker in getmembers(Fault, ismethod) if not name.startswith("_")
 }
 """The constructors, by name."""
+
+for (
+    _name,
+    _maker,
+) in MAKERS.items():  # Python's own text for a wrong argument names the class that it is written in
+    _maker.__func__.__qualname__ = f"Fault.{_name}"  # type: ignore[attr-defined]

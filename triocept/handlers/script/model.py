@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from reprlib import repr as short
 from typing import TypeAlias, final
@@ -58,7 +58,9 @@ class ScriptedModel:
     def __init__(self, replies: Iterable[Item]) -> None:
         if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
             raise TypeError(f"a script is a list of replies: ScriptedModel([{short(replies)}])")
-        self._sources: list[Source] = list(_sources(list(replies)))
+        items = list(replies)
+        self._sources: list[Source] = list(_sources(items))
+        self._hint = _list_hint(items)
         self._total = self.remaining
 
     @property
@@ -94,7 +96,16 @@ class ScriptedModel:
             if (taken := source.take(request)) is not None:
                 return source, taken
         misses = [miss for source in self._sources for miss in source.misses(request)]
-        raise ScriptExhausted(described_miss(request, misses, self._total))
+        raise ScriptExhausted(f"{described_miss(request, misses, self._total)}{self._hint}")
+
+
+def _list_hint(replies: Sequence[Item]) -> str:
+    """What is said of a script that is one list in another: mostly each text in it was to be a reply."""
+    only = replies[0] if len(replies) == 1 else None
+    if not isinstance(only, (list, tuple)) or len(only) < 2:
+        return ""
+    count = len(only)
+    return f"\nreplies[0] is a list, which is one response of {count} parts; without its brackets, {count} replies"
 
 
 def _sources(items: list[Item]) -> Iterator[Source]:

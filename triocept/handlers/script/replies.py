@@ -147,8 +147,16 @@ async def _resolve(reply: Reply, request: Request, place: str) -> Scripted:
     if not callable(reply) or isinstance(reply, (Stream, Fault)):
         assert not isinstance(reply, (int, float))
         return reply
-    made = reply(request)
-    said: object = await made if inspect.isawaitable(made) else made
+    try:
+        made = reply(request)
+        said: object = await made if inspect.isawaitable(made) else made
+    except AttributeError as exc:
+        if exc.obj is request and hasattr(Exchange, exc.name or ""):
+            exc.add_note(
+                f"triocept: {place} is a function: it is given the request, and returns what is said. "
+                "One that is given the exchange is a handler: `handler=…` in the place of replies"
+            )
+        raise
     check_reply(said, place)
     if is_pause(said) or _is_function(said):
         raise NotAReply(f"{place} is a function, and gave {said!r}: no pause or function is meant here")
