@@ -330,3 +330,50 @@ def test_next(request):
     assert greet() == "sorry"
 """)
     result.assert_outcomes(passed=1, errors=1, failed=1)
+
+
+def test_the_fixture_taken_for_a_model_says_what_opens_one(run: Run) -> None:
+    result = run("""
+def test_calls(triocept_model):
+    triocept_model.calls
+
+def test_with(triocept_model):
+    with triocept_model(must_be_used=False) as model:
+        pass
+
+def test_slip(triocept_model):
+    triocept_model.cals
+""")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*AttributeError: triocept_model has no 'calls': it opens a model, `model = triocept_model(…)`, "
+            "and that has `model.calls`",
+            "*TypeError: it is open already, *: `model = triocept_model(…)`, with no `with`",
+            "*AttributeError: triocept_model has no 'cals'",
+        ]
+    )
+
+
+def test_a_test_that_fails_and_has_called_the_fixture_nowhere_is_told_so(run: Run) -> None:
+    result = run("""
+import pytest
+
+@pytest.fixture(autouse=True)
+def around(triocept_model):
+    yield
+
+def test_asked_for(triocept_model):
+    assert 0
+
+def test_all_have_it():
+    assert 0
+
+class TestClass:
+    async def helper(self):
+        ...
+    def test_method(self, triocept_model):
+        assert 0
+""")
+    result.assert_outcomes(failed=3)
+    assert result.stdout.str().count("triocept_model was not called, so there was no model") == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, final, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Unpack, final, overload
 
 import trio
 
@@ -57,6 +57,16 @@ class SyncRollout:
 
     def __repr__(self) -> str:
         return repr(self._rollout)
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> NoReturn:
+            """What `with` is told of a model that is open."""
+            raise TypeError(
+                "it is open already, and what opened it ends it: `model = triocept_model(…)`, with no `with`"
+            )
+
+        def __exit__(self, *error: object) -> None: ...
 
     @property
     def id(self) -> str:

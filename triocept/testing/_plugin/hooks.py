@@ -5,6 +5,7 @@ No other project pays for it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator, Iterable
 from typing import Any
 
@@ -84,6 +85,8 @@ class Hooks:
                 models.check()  # what is wrong in it is told here, and not at the teardown once more
             if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
                 report.sections.append(("triocept", text))
+            elif report.when == "call" and not models.models and _asks_for_models(item):
+                report.sections.append(("triocept", _NOT_CALLED))
         if models is not None and report.when == "call":  # with subtests there are several
             models.passed = report.passed and not models.failed
             models.failed |= report.failed
@@ -125,6 +128,19 @@ class Hooks:
 def _found(item: pytest.Item, own: BaseException | None) -> BaseException | None:
     models = item.stash.get(_MODELS, None)
     return own if models is None else verdict(models, own)
+
+
+_NOT_CALLED = (
+    'triocept_model was not called, so there was no model: `model = triocept_model("hello")` opens one'
+)
+
+
+def _asks_for_models(item: pytest.Item) -> bool:
+    """Whether the test has the fixture itself, and not by another one, which may be there for all tests."""
+    code = getattr(inspect.unwrap(getattr(item, "obj", None)), "__code__", None)  # type: ignore[arg-type]
+    return (
+        code is not None and "triocept_model" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    )
 
 
 _TOO_WIDE = (

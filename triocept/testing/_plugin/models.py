@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Unpack, cast, final
+from typing import TYPE_CHECKING, NoReturn, Unpack, cast, final
 
 from ..._checks import check_bool, check_keywords
 from ..._failures import keeping, raise_all
@@ -74,6 +74,15 @@ class ModelFactory:
     def problems(self) -> tuple[BaseException, ...]:
         """What was found to be wrong with them."""
         return tuple(self._problems)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """What is looked for is a model's: this is what opens one."""
+            what = f"triocept_model has no {name!r}"
+            if not name.startswith("_") and hasattr(SyncRollout, name):
+                what += f": it opens a model, `model = triocept_model(…)`, and that has `model.{name}`"
+            raise AttributeError(what, name=name, obj=self)
 
     def __call__(
         self,
