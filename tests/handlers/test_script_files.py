@@ -146,6 +146,11 @@ WRONG: list[tuple[str, str]] = [
         r"s.yaml:2: \[0\].usage: .*missing required field `output_tokens`",
     ),
     ("- template: '{txet}'", r"s.yaml:1: \[0\]: .*between braces stands one of"),
+    ("- parts: [a]\n  stop_reason: tool", r"s.yaml:2: \[0\].stop_reason: there is no 'tool': tool_use\?"),
+    (
+        "- parts: [a]\n  stop_reason: qq",
+        r"s.yaml:2: \[0\].stop_reason: there is no 'qq'; there are end, .*tool_use",
+    ),
     ("- stream: []", r"s.yaml:1: \[0\].stream: expected `array` of length >= 1"),
     ("- stream: [a]\n  delay: -1", r"s.yaml:2: \[0\].delay: expected `float` >= 0"),
     ("- paced: {refuse: 429}", r"s.yaml:1: \[0\].paced: only what a model says can be paced"),

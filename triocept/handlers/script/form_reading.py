@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from reprlib import repr as short
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -56,7 +56,20 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
         known = (nested or {}).get(inner.path.rpartition(".")[2].partition("[")[0])
         if "unknown field" in problem and known is not None:
             check_keys(inner, known)
-        raise inner.error(_worded(problem, inner.value)) from None
+        words = _words(form, path.strip("`").removeprefix("$.")) if "enum" in problem else ()
+        raise inner.error(_one_of(words, inner.value) if words else _worded(problem, inner.value)) from None
+
+
+def _words(form: type[Form], name: str) -> tuple[str, ...]:
+    """Those of a `Literal`, which a field has to be one of."""
+    kinds = get_args(get_type_hints(form).get(name))
+    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+
+
+def _one_of(words: tuple[str, ...], value: object) -> str:
+    near = get_close_matches(str(value), words, 1)
+    hint = f": {near[0]}?" if near else f"; there are {', '.join(words)}"
+    return f"there is no {value!r}{hint}"
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
