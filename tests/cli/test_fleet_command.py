@@ -286,9 +286,12 @@ def test_a_directory_that_holds_results_is_left_alone_without_resume(folder: Pat
 
 def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
     write_tasks({"prompt": "a"})
-    assert fleet().returncode == 0
+    first = fleet()
+    assert first.returncode == 0
+    assert "no --script and no --upstream: every call is answered with one friendly sentence" in first.stderr
     run = fleet("--resume", "--script", "script.yaml")
     assert run.returncode == 1
+    assert "friendly" not in run.stderr
     assert "it is of another run: its 'script'" in run.stderr
 
 

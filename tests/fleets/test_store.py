@@ -498,7 +498,10 @@ async def test_what_is_no_store_of_ours_is_refused_in_words_and_left_as_it_is(
 
 async def test_a_store_of_another_run_is_refused(tmp_path: Path) -> None:
     await run(tmp_path, work.double, [1], settings={"model": "a", "tries": [1, 2]})
-    with pytest.raises(StoreError, match=r"it is of another run: its 'model' was 'a', and is 'b' now"):
+    with pytest.raises(
+        StoreError,
+        match=r"it is of another run: its 'model' was 'a', and is 'b' now; this one takes a directory",
+    ):
         await run(tmp_path, work.double, [1], settings={"model": "b", "tries": [1, 2]})
     with pytest.raises(StoreError, match=r"it is of another run: its 'model' was 'a', and is not set now"):
         await run(tmp_path, work.double, [1])

@@ -68,6 +68,8 @@ class FleetRun:
         handler = self.plan.handler
         if isinstance(handler, Script):
             await handler.read(self._say)
+        elif handler is None:
+            self._say("no --script and no --upstream: every call is answered with one friendly sentence")
         elif isinstance(handler, Forward):
             if handler.warning is not None:
                 self._say(handler.warning)

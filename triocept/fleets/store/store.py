@@ -255,7 +255,9 @@ class _Core:
                 write_run(directory, new_run(settings))
             self.run = read_run(directory)
             if how := differing(self.run.settings, settings):
-                raise StoreError(f"it is of another run: {how}", path=str(directory))
+                raise StoreError(
+                    f"it is of another run: {how}; this one takes a directory of its own", path=str(directory)
+                )
             probe(directory)
             self.done = DoneFile(directory / DONE, fsync=fsync)
         except BaseException:
