@@ -138,6 +138,7 @@ def test_a_ctrl_c_at_every_step_ends_the_program_and_leaves_nothing(tmp_path: Pa
 
 INTERRUPT_AT_LINES = """
     import sys
+    import httpx2
     import trio
     from tests.asking import ask
     from tests.interrupting import interrupt_at
@@ -170,9 +171,11 @@ INTERRUPT_AT_LINES = """
         return "triocept" in name and name.endswith(FILES)
 
     def is_interrupt(error):
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]  # the body's own nursery wrapped it
-        return isinstance(error, KeyboardInterrupt)
+        # alone, wrapped by the body's own nursery, or beside what the agent met whose connection it cut off
+        if not isinstance(error, BaseExceptionGroup):
+            return isinstance(error, KeyboardInterrupt)
+        interrupts, others = error.split(KeyboardInterrupt)
+        return interrupts is not None and (others is None or others.split(httpx2.TransportError)[1] is None)
 
     def main(life, every):
         async def bounded():
