@@ -119,7 +119,7 @@ class Pickled:
 
 @cache
 def _pickler() -> Callable[..., pickle.Pickler]:
-    """cloudpickle's, but code keeps the name of its file, which cloudpickle 3.1.2 and newer leave out: a traceback of a
+    """cloudpickle's, but code keeps the name of its file, which cloudpickle leaves out from 3.1.3 on: a traceback of a
     worker shows the lines of a function of `__main__`."""
     import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
 
