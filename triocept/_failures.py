@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import trio
 
-__all__ = ["keeping", "keeping_each", "raise_all", "run_each", "split_cancelled", "without"]
+__all__ = ["keeping", "keeping_each", "raise_all", "run_each", "split_cancelled", "text_of", "without"]
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
@@ -23,6 +23,14 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(trio.Cancelled)
     return (exc, None) if isinstance(exc, trio.Cancelled) else (None, exc)
+
+
+def text_of(error: BaseException) -> str:
+    """What an error of others says; of one whose `__str__` fails, that it does."""
+    try:
+        return str(error)
+    except Exception as exc:  # theirs: the error is what counts
+        return f"(its text cannot be had: {type(exc).__name__})"
 
 
 @contextmanager

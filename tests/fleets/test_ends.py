@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.fleets.engines import engine_of_a_program
+from triocept.fleets import Fleet, open_fleet
 
 DRIVER = """
 import sys, trio
@@ -81,3 +84,39 @@ async def test_a_driver_that_ends_takes_its_workers_and_their_agents_along(
     if end is signal.SIGINT:
         assert said.decode().rstrip().endswith("KeyboardInterrupt")
         assert "Cancelled" not in said.decode()
+
+
+@trio.lowlevel.enable_ki_protection
+def _interrupt() -> None:
+    """A Ctrl-C that comes while nothing of ours runs: trio tells the main task of it."""
+    signal.raise_signal(signal.SIGINT)
+
+
+@asynccontextmanager
+async def _interrupting() -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            await wait_all_tasks_blocked()
+            _interrupt()
+            await wait_all_tasks_blocked()
+
+
+def test_ctrl_c_while_a_fleet_ends_is_bare_and_leaves_nobody_waiting() -> None:
+    ends: list[str] = []
+
+    async def watch(fleet: Fleet, *, task_status: trio.TaskStatus[None]) -> None:
+        with fleet.events() as events:
+            task_status.started()
+            ends.extend([type(event).__name__ async for event in events])
+
+    async def main() -> None:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                with pytest.raises(KeyboardInterrupt):
+                    async with open_fleet(worker=_interrupting, progress=True) as fleet:
+                        await nursery.start(watch, fleet)
+
+    trio.run(main)
+    assert ends == ["WorkerLeft"]

@@ -170,6 +170,49 @@ async def test_a_task_that_cannot_cross_is_its_own_error(make: Make) -> None:
     assert [type(result.outcome) for result in results] == [Value, Error, Value]
 
 
+@every_engine
+async def test_an_error_whose_text_cannot_be_had_is_its_tasks_alone(make: Make, tmp_path: Path) -> None:
+    async with open_store(tmp_path / "run") as store, open_fleet(make(), retries=1) as fleet:
+        results = await results_of(fleet, work.raise_mute, [1, 2], store=store, retry_if=lambda error: True)
+        kept = list(store.results())
+    assert [type(result.outcome) for result in results] == [Error, Error]
+    for result in kept:
+        assert isinstance(result.outcome, Error)
+        assert "its text cannot be had: ValueError" in str(result.outcome.error)
+
+
+@every_engine
+async def test_what_is_raised_and_is_no_exception_is_an_outcome_too(make: Make) -> None:
+    async with open_fleet(make()) as fleet:
+        (result, *rest) = await results_of(fleet, work.raise_bare, ["bare", "a", "b"], ordered=True)
+        workers = fleet.workers
+    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome.error, work.Bare)
+    assert (result.attempt, result.worker in workers) == (1, True), "its worker lives"
+    assert [each.value for each in rest] == ["a", "b"]
+
+
+@with_processes
+async def test_a_value_that_cannot_be_made_again_here_is_its_tasks_error(make: Make) -> None:
+    async with open_fleet(make()) as fleet:
+        results = await results_of(fleet, work.give_made_in_workers_only, [os.getpid(), 0], ordered=True)
+    (bad, good) = results
+    assert isinstance(bad.outcome, Error)
+    assert str(bad.outcome.error) == (
+        "what came of the function cannot be made again in this process: "
+        "LookupError: there is no such thing here"
+    )
+    assert "_made_in_workers_only" in bad.outcome.traceback
+    assert good.outcome == Value(0)
+
+
+@every_engine
+async def test_nobody_asks_a_task_for_its_repr(make: Make) -> None:
+    async with open_fleet(make()) as fleet:
+        results = await results_of(fleet, work.give_kind, [work.Unshown(), 2], ordered=True)
+    assert [result.value for result in results] == ["Unshown", "int"]
+
+
 async def test_a_function_with_other_arguments_is_said_at_once() -> None:
     async def other(task: object) -> None:
         pass

@@ -78,6 +78,58 @@ async def raise_for(worker: object, task: object, *, attempt: int) -> str:
     return f"fine with {task}"
 
 
+class Mute(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+class Bare(BaseException):
+    """As `asyncio.CancelledError` is, and what `pytest.fail` raises: no `Exception`."""
+
+
+class MadeInWorkersOnly:
+    """A value that the driver cannot make again."""
+
+    def __init__(self, driver: int) -> None:
+        self.driver = driver
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_in_workers_only, (self.driver,)
+
+
+def _made_in_workers_only(driver: int) -> MadeInWorkersOnly:
+    if os.getpid() == driver:
+        raise LookupError("there is no such thing here")
+    return MadeInWorkersOnly(driver)
+
+
+class Unshown:
+    """A task whose `repr` fails."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+
+async def raise_mute(worker: object, task: object, *, attempt: int) -> None:
+    raise Mute
+
+
+async def raise_bare(worker: object, task: object, *, attempt: int) -> object:
+    if task == "bare":
+        raise Bare("so it is")
+    return task
+
+
+async def give_made_in_workers_only(worker: object, task: int, *, attempt: int) -> object:
+    return MadeInWorkersOnly(task) if task else task
+
+
+async def give_kind(worker: object, task: object, *, attempt: int) -> str:
+    return type(task).__name__
+
+
 async def give_lock(worker: object, task: object, *, attempt: int) -> object:
     return threading.Lock()
 

@@ -111,10 +111,12 @@ async def open_fleet(
                     await fleet._start()
                     yield fleet
                 finally:
-                    with trio.CancelScope(shield=True):
-                        await fleet._close()
-                    observers.close()
-                    display.cancel()
+                    try:
+                        with trio.CancelScope(shield=True):
+                            await fleet._close()
+                    finally:  # Ctrl-C comes now, too
+                        observers.close()
+                        display.cancel()
             nursery.cancel_scope.cancel()
     raise_all(errors)
 
@@ -282,9 +284,12 @@ class Fleet:
 
     async def _close(self) -> None:
         self._closed = True
-        async with trio.open_nursery() as nursery:
-            for place in self._crew:
-                nursery.start_soon(place.close)
+        errors: list[BaseException] = []
+        with keeping_each(errors):
+            async with trio.open_nursery() as nursery:
+                for place in self._crew:
+                    nursery.start_soon(place.close)
+        raise_all(errors)
 
 
 class _Place:

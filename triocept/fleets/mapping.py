@@ -16,19 +16,21 @@ Rules:
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
 
 import msgspec
 import trio
 
-from .._failures import keeping, keeping_each, raise_all
+from .._failures import keeping, keeping_each, raise_all, text_of
 from ..errors import FleetLost, StoreError
 from .engine import FleetWorker, WorkerLost
 from .groups import Begun, Groups, StopGroup
 from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
-from .packing import Answer, Job, Packing
+from .packing import Answer, Failure, Job, Packing
 from .slots import NoWorkers, Slots
+from .store.recording import Kept
 from .store.store import MapStore, TaskStore
 from .telling import Telling
 
@@ -337,7 +339,7 @@ class Mapping(Generic[Task, T]):
                 call.attempt, call.worker = attempt, worker.name
                 self._telling.started(call)
                 try:
-                    answer: Answer = self._packing.unpack(await worker.call(self._job(call)))
+                    packed = await worker.call(self._job(call))
                 except WorkerLost as lost:
                     outcome: Outcome[T] = Lost(lost.reason)
                     answer = Answer()
@@ -345,6 +347,7 @@ class Mapping(Generic[Task, T]):
                 except TypeError as exc:  # a task that cannot be sent
                     outcome, answer, again = Error(exc), Answer(), False
                 else:
+                    answer = self._answer(packed)
                     outcome, again = self._outcome(answer)
             if last or not again:
                 break
@@ -365,7 +368,19 @@ class Mapping(Generic[Task, T]):
         job = Job(
             self._function, call.task, call.attempt, call.sample if self._tells_sample else None, record
         )
-        return self._packing.pack(job, f"task {call.group.number}, {call.task!r:.80}")
+        return self._packing.pack(job, f"task {call.group.number} ({type(call.task).__name__})")
+
+    def _answer(self, packed: bytes) -> Answer:
+        try:
+            answer: Answer = self._packing.unpack(packed)
+        except (Exception, SystemExit) as exc:  # whatever is done where one of its parts is made again
+            error = TypeError(
+                "what came of the function cannot be made again in this process: "
+                f"{type(exc).__name__}: {text_of(exc)}"
+            )
+            text = "".join(traceback.format_exception(exc))
+            return Answer(failure=Failure(error, text), kept=None if self._store is None else Kept())
+        return answer
 
     def _result(self, call: Call[Task], outcome: Outcome[T], answer: Answer) -> Result[Task, T]:
         return Result(

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 import msgspec
 
+from .._failures import text_of
 from .._trace.trace import Trace
 from ..errors import RemoteError
 from .store.recording import Kept, RecordTo
@@ -109,8 +110,8 @@ class Pickled:
         file = BytesIO()
         try:
             _pickler()(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
-        except Exception as exc:  # whatever a `__reduce__` raises
-            raise TypeError(f"{what} cannot be sent to another process: {exc}") from exc
+        except (Exception, SystemExit) as exc:  # whatever a `__reduce__` raises
+            raise TypeError(f"{what} cannot be sent to another process: {text_of(exc)}") from exc
         return file.getvalue()
 
     def unpack(self, data: bytes) -> Any:
@@ -163,12 +164,12 @@ def _crossing(error: BaseException, packing: Packing) -> BaseException:
         return error
     try:
         again = packing.unpack(packing.pack(error, "the error"))
-    except Exception:  # it cannot be pickled, or not be made again of what was pickled
+    except (Exception, SystemExit):  # it cannot be pickled, or not be made again of what was pickled
         again = None
     if type(again) is type(error):
         return error
     kind = type(error)
-    return RemoteError(str(error), type=f"{kind.__module__}.{kind.__qualname__}")
+    return RemoteError(text_of(error), type=f"{kind.__module__}.{kind.__qualname__}")
 
 
 def raise_failure(failure: Failure) -> NoReturn:

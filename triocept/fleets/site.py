@@ -89,12 +89,10 @@ class Site:
                     "is it an `async def` with no `yield` in it?"
                 )
             return await made, None
-        except (Exception, SystemExit) as exc:
-            return None, failure_of(exc, self._packing)
-        except BaseExceptionGroup as group:
-            if group.subgroup((trio.Cancelled, KeyboardInterrupt)) is not None:
+        except BaseException as exc:
+            if _holds(exc, trio.Cancelled, KeyboardInterrupt, GeneratorExit):
                 raise
-            return None, failure_of(group, self._packing)
+            return None, failure_of(exc, self._packing)
 
     def _function(self, packed: bytes) -> Callable[..., Awaitable[Any]]:
         function = self._functions.get(packed)
@@ -109,6 +107,12 @@ class Site:
         except TypeError as exc:
             answer = msgspec.structs.replace(answer, value=None, failure=Failure(exc, ""))
             return self._packing.pack(answer, "an error")
+
+
+def _holds(error: BaseException, *kinds: type[BaseException]) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(kinds) is not None
+    return isinstance(error, kinds)
 
 
 def spent_in(traces: list[Trace]) -> Spent:

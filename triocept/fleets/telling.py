@@ -6,6 +6,7 @@ from typing import Any, Protocol, final
 
 import trio
 
+from .._failures import text_of
 from .events import (
     MapEnded,
     MapStarted,
@@ -115,6 +116,6 @@ def _named(outcome: Outcome[Any]) -> tuple[OutcomeName, str]:
 
 def _words(error: BaseException) -> str:
     """Its class and its text: `LookupError: no such bug`."""
-    text = " ".join(str(error).split())
+    text = " ".join(text_of(error).split())
     name = type(error).__name__
     return f"{name}: {text}"[:REASON_LENGTH] if text else name

@@ -17,6 +17,7 @@ from ..._canonical.content import Json
 from ..._canonical.given import fit_metadata
 from ..._checks import check_bool, check_type
 from ..._contexts import shown_context
+from ..._failures import text_of
 from ..._unicode import mended_text
 from ...errors import RemoteError, StoreError
 from ..outcomes import Error, Result, Stopped, Value
@@ -319,7 +320,7 @@ _WORDS: dict[type, OutcomeWord] = {Value: "value", Error: "error", Stopped: "sto
 
 def _error(outcome: Error) -> ErrorLine:
     error, kind = outcome.error, type(outcome.error)
-    name, message = f"{kind.__module__}.{kind.__qualname__}", str(error)
+    name, message = f"{kind.__module__}.{kind.__qualname__}", text_of(error)
     if isinstance(error, RemoteError):
         name, message = error.type, message.removeprefix(f"{error.type}: ")
     return ErrorLine(type=name, message=mended_text(message), traceback=mended_text(outcome.traceback))
