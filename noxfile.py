@@ -421,9 +421,11 @@ def bench(session: nox.Session) -> None:
 
     Two peers take part where they are installed: aimock (`nox -s upstreams` installs it, or `TRIOCEPT_BENCH_AIMOCK` is
     its command) and the litellm proxy (`TRIOCEPT_BENCH_LITELLM`). `nox -s bench -- fleet` is what rollouts cost in a
-    fleet, beside Ray without triocept; its arguments are those of `python -m bench.fleet`.
+    fleet, beside Ray without triocept and the env server of verifiers; its arguments are those of
+    `python -m bench.fleet`.
     """
     if session.posargs[:1] == ["fleet"]:
+        install(session, "bench-fleet")
         session.install("-e", ".[ray]")
         session.run("python", "-m", "bench.fleet", *session.posargs[1:])
         return

@@ -10,7 +10,9 @@ Every figure is a ratio to another server in the same run, because absolute ones
     processes.py   starts them, pins them to cores, talks to them
     scenarios.py   what is done to a server, and what it yields
     targets.py     the rows: which figure, against which peer, how far
-    fleet.py       what a rollout costs in a fleet, beside Ray: a program of its own
+    fleet.py       what a rollout costs in a fleet, beside Ray and verifiers' env server: a program of its own
+    env_server.py  that env server, in turn; plugins/ is its environment, agents.py the agent of all
+    meter.py       what processes have used
     report.py      medians of the rounds, the table, `bench/results.json`
 """
 

@@ -1,12 +1,14 @@
-"""What a rollout costs in a fleet, beside Ray without triocept: `nox -s bench -- fleet`, or `python -m bench.fleet`.
+"""What a rollout costs in a fleet, beside Ray without triocept and verifiers' env server: `nox -s bench -- fleet`, or
+`python -m bench.fleet`.
 
 Each row is a program of its own. Three kinds of work: an empty call; a stub, which is a rollout of four model calls by
-a client in the worker's own loop; and an agent, a rollout of two calls by a small process (`python -S`). The peers do
-the same without triocept: they start the same process, and give it an answer that never changes.
+a client in the worker's own loop; and an agent, a rollout of two calls by a small process (`python -S`). Ray's actors
+do the same without triocept: they start the same process, and give it an answer that never changes. The env server
+records what is called, as we do, and sends each trace to the driver.
 
 Figures are milliseconds for each rollout: of the clock; of the processor for the driver, for its workers (without their
-agents), and for Ray's own processes. Where the driver is the worker, too, all is the driver's. Memory is the resident
-set of the largest worker at the end.
+agents), and for what is between them: Ray's own processes, or the env server's broker. Where the driver is the worker,
+too, all is the driver's. Memory is the resident set of the largest worker at the end.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,9 @@ from rich.table import Table
 import triocept
 from triocept.fleets import Engine, InProcess, Processes, RayEngine, open_fleet
 
+from .agents import COMMAND
 from .bodies import make_body
+from .meter import Figures, Meter, children
 from .wire import ResponseReader, make_request
 
 __all__ = ["Figures", "main"]
@@ -43,47 +47,11 @@ SLOTS = 8
 CALLS = 4
 """Of a stub."""
 RESULTS = Path(__file__).with_name("fleet.json")
-TICKS = os.sysconf("SC_CLK_TCK")
-AGENT = """
-import os, re, socket
-host, port, path = re.match(r"http://([^:/]+):(\\d+)(.*)", os.environ["OPENAI_BASE_URL"]).groups()
-body = b'{"model": "m", "messages": [{"role": "user", "content": "What now?"}]}'
-head = (
-    f"POST {path}/chat/completions HTTP/1.1\\r\\nhost: {host}\\r\\nauthorization: Bearer {os.environ['OPENAI_API_KEY']}"
-    f"\\r\\ncontent-type: application/json\\r\\ncontent-length: {len(body)}\\r\\n\\r\\n"
-)
-with socket.create_connection((host, int(port))) as connection:
-    for _ in range(2):
-        connection.sendall(head.encode() + body)
-        said = b""
-        while b"\\r\\n\\r\\n" not in said:
-            said += connection.recv(65536)
-        length = int(re.search(rb"content-length: *(\\d+)", said, re.I)[1])
-        rest = len(said.partition(b"\\r\\n\\r\\n")[2])
-        while rest < length:
-            rest += len(connection.recv(65536))
-    print("done")
-"""
 ANSWER = b'{"choices": [{"message": {"role": "assistant", "content": "Read the file."}}]}'
 FIXED = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER
 )
 """What a peer answers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """A row."""
-
-    rollouts: int
-    wall: float
-    """Milliseconds for each rollout, as are the next three."""
-    driver: float
-    workers: float
-    engine: float
-    """Of Ray's own processes."""
-    memory: float
-    """MiB of the largest worker."""
 
 
 async def answer(exchange: triocept.Exchange) -> None:
@@ -113,7 +81,7 @@ async def stub(worker: triocept.Endpoint, task: int, *, attempt: int) -> None:
 async def agent(worker: triocept.Endpoint, task: int, *, attempt: int) -> None:
     """A rollout of an agent's process."""
     async with worker.open_rollout(answer) as rollout:
-        result = await rollout.run_agent([sys.executable, "-S", "-c", AGENT])
+        result = await rollout.run_agent(COMMAND)
     assert result.check().stdout_text == "done\n"
 
 
@@ -122,7 +90,7 @@ async def on(engine: Engine, function: Any, count: int) -> Figures:
     async with open_fleet(engine) as fleet:
         named = [re.search(r"pid (\d+)", name) for name in fleet.workers]
         workers = [int(found[1]) for found in named if found] or [os.getpid()]
-        meter = Meter(workers)
+        meter = Meter(workers, _processes_of_ray())
         async with fleet.map(function, range(count)) as results:
             async for result in results:
                 result.value  # noqa: B018 - raises what failed
@@ -137,57 +105,9 @@ def on_ray() -> RayEngine:
     return RayEngine("local", workers=WORKERS, slots_per_worker=SLOTS, num_cpus=0.5)
 
 
-class Meter:
-    """Reads what processes have used, from Linux's /proc, from here on."""
-
-    def __init__(self, workers: list[int]) -> None:
-        self._workers = workers
-        self._engine = list(_processes_of_ray())
-        self._cpu = self._read()
-        self._wall = time.perf_counter()
-
-    def _read(self) -> list[float]:
-        others = [worker for worker in self._workers if worker != os.getpid()]
-        return [time.process_time(), _cpu_of(others), _cpu_of(self._engine)]
-
-    def figures(self, count: int) -> Figures:
-        """What it was for each of so many rollouts."""
-        wall = time.perf_counter() - self._wall
-        driver, workers, engine = (1000 * (now - then) / count for now, then in zip(self._read(), self._cpu))
-        return Figures(
-            rollouts=count,
-            wall=1000 * wall / count,
-            driver=driver,
-            workers=workers,
-            engine=engine,
-            memory=max(map(_memory_of, self._workers)),
-        )
-
-
-def _cpu_of(pids: Iterable[int]) -> float:
-    """Seconds, without those of children."""
-    return sum(sum(map(int, _stat(pid)[11:13])) for pid in pids) / TICKS
-
-
-def _stat(pid: int) -> list[str]:
-    """From the state on: see proc_pid_stat(5)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _memory_of(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def _processes_of_ray() -> Iterator[int]:
     """Raylet and its like: those that this program has started."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = int(_stat(int(folder.name))[1]) == os.getpid()
-            if ours and b"/ray/" in (folder / "cmdline").read_bytes():
-                yield int(folder.name)
-        except OSError:
-            pass  # it has ended
+    return children(os.getpid(), b"/ray/")
 
 
 @asynccontextmanager
@@ -216,8 +136,7 @@ def agents_alone(count: int) -> Figures:
 
         async def slot() -> None:
             for _ in left:
-                command = [sys.executable, "-S", "-c", AGENT]
-                done = await trio.run_process(command, env=environment, capture_stdout=True)
+                done = await trio.run_process(COMMAND, env=environment, capture_stdout=True)
                 assert done.stdout == b"done\n"
 
         async with fixed_answers() as environment, trio.open_nursery() as nursery:
@@ -240,7 +159,7 @@ def bare_ray(method: str) -> Callable[[int], Figures]:
         ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         actor = ray.remote(Bare).options(num_cpus=0.5, max_concurrency=SLOTS)
         actors = [actor.remote() for _ in range(WORKERS)]
-        meter = Meter(ray.get([each.pid.remote() for each in actors]))
+        meter = Meter(ray.get([each.pid.remote() for each in actors]), _processes_of_ray())
         asyncio.run(_drive([getattr(each, method).remote for each in actors], count))
         figures = meter.figures(count)
         ray.shutdown()
@@ -257,6 +176,18 @@ async def _drive(calls: list[Callable[[], Awaitable[object]]], count: int) -> No
             await call()
 
     await asyncio.gather(*(slot(call) for call in calls for _ in range(SLOTS)))
+
+
+def env_server(work: str) -> Callable[[int], Figures]:
+    """What verifiers' env server takes: a program of its own."""
+
+    def run(count: int) -> Figures:
+        command = [sys.executable, "-m", "bench.env_server", work, str(count)]
+        shape = ["--workers", str(WORKERS), "--slots", str(SLOTS)]
+        done = subprocess.run([*command, *shape], stdout=subprocess.PIPE, check=True)
+        return Figures(**json.loads(done.stdout))
+
+    return run
 
 
 class Bare:
@@ -283,7 +214,7 @@ class Bare:
     async def agent(self) -> None:
         """The agent's process."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-S", "-c", AGENT), env=self._environment, stdout=subprocess.PIPE
+            *COMMAND, env=self._environment, stdout=subprocess.PIPE
         )
         out, _ = await process.communicate()
         assert out == b"done\n"
@@ -298,12 +229,19 @@ ROWS: dict[str, tuple[Callable[[int], Figures], int]] = {
     "stub: InProcess": (fleet_on(lambda: InProcess(64), stub), 10_000),
     "stub: Processes(2)": (fleet_on(PROCESSES, stub), 10_000),
     "stub: RayEngine, 2 workers": (fleet_on(on_ray, stub), 10_000),
+    "stub: verifiers' env server, 2 workers": (env_server("stub"), 10_000),
     "agent: alone": (agents_alone, 2_000),
     "agent: Ray bare": (bare_ray("agent"), 2_000),
     "agent: Processes(2)": (fleet_on(PROCESSES, agent), 2_000),
     "agent: RayEngine, 2 workers": (fleet_on(on_ray, agent), 2_000),
+    "agent: verifiers' env server, 2 workers": (env_server("agent"), 2_000),
 }
 """What is measured, and over how many rollouts."""
+
+
+def left_out(name: str) -> bool:
+    """Whether a row is of a peer that is not installed."""
+    return "verifiers" in name and find_spec("verifiers") is None
 
 
 def measure(name: str, share: float) -> dict[str, float] | None:
@@ -319,7 +257,7 @@ def measure(name: str, share: float) -> dict[str, float] | None:
 
 def show(found: dict[str, dict[str, float]], console: Console) -> None:
     """Print the table."""
-    table = Table("", "rollouts", "ms each", "CPU: driver", "CPU: workers", "CPU: Ray", "MiB a worker")
+    table = Table("", "rollouts", "ms each", "CPU: driver", "CPU: workers", "CPU: engine", "MiB a worker")
     for name, row in found.items():
         times = [f"{row[part]:.2f}" for part in ("wall", "driver", "workers", "engine")]
         table.add_row(name, f"{row['rollouts']:,}", *times, f"{row['memory']:.0f}")
@@ -344,7 +282,11 @@ def main() -> None:
     console = Console() if sys.stdout.isatty() else Console(width=130)
     found = {}
     for name in ROWS:
-        if arguments.only in name:
+        if arguments.only not in name:
+            continue
+        if left_out(name):
+            console.print(f"left out, for it is not installed: {name}")
+        else:
             console.print(f"[dim]{name}[/dim]")
             if (figures := measure(name, arguments.share)) is not None:
                 found[name] = figures
