@@ -27,7 +27,7 @@ __all__ = ["main"]
 _PLUGIN = "bench_fleet"
 _TURNS = {"agent": 2, "stub": 4}
 """Of a rollout."""
-_START = 300.0
+_START = 200.0
 """Seconds. A worker that fails to start is nothing that its broker tells."""
 _END = 30.0
 """Seconds."""
