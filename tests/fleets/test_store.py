@@ -475,6 +475,18 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: (path / "done.jsonl").write_bytes(b"{}\n" + (path / "done.jsonl").read_bytes()),
         r"s/done.jsonl:1: it is no line of a store: .*take it out, and its task runs again",
     ),
+    "damaged task": (
+        lambda path: (path / "done.jsonl").write_bytes(
+            (path / "done.jsonl").read_bytes().partition(b',"task":')[0] + b',"task":"\xff"}\n'
+        ),
+        r"s/done.jsonl:1: it is no line of a store: .*can't decode byte 0xff",
+    ),
+    "a member of a line": (
+        lambda path: (path / "done.jsonl").write_text(
+            (path / "done.jsonl").read_text().replace('"worker"', '"walker"')
+        ),
+        r"s/done.jsonl:1: it is no line of a store: .*`worker`",
+    ),
     "no run.json": (
         lambda path: (path / "run.json").unlink(),
         r"s: it is no store, and not empty: it holds done.jsonl; a store wants a directory of its own",
@@ -589,7 +601,7 @@ async def test_nor_is_it_done_where_the_function_makes_nothing_of_it(
 ) -> None:
     small_files(70_000)
     with pytest.raises(StoreError, match=r"worker 0 could not record task \d+: .*File too large"):
-        await run(tmp_path, store_work.two_calls_come_what_may, range(100), engine=InProcess(1))
+        await run(tmp_path, store_work.two_calls_come_what_may, range(100), engine=InProcess(4))
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert all(len(result.traces[0]) == 2 for result in read_results(tmp_path))
 

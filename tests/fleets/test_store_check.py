@@ -98,6 +98,13 @@ def damages() -> Iterator[tuple[str, Callable[[Path], object], set[str]]]:
         lambda store: (store / "done.jsonl").write_bytes(b"{\n" + (store / "done.jsonl").read_bytes()),
         {"unreadable_line"},
     )
+    yield (
+        "a byte of a result",
+        lambda store: (store / "done.jsonl").write_bytes(
+            (store / "done.jsonl").read_bytes().replace(b'"id":"a"', b'"id":"\xff"')
+        ),
+        {"unreadable_line"},
+    )
 
 
 DAMAGES = {name: (spoil, gaps) for name, spoil, gaps in damages()}

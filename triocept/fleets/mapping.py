@@ -317,7 +317,8 @@ class Mapping(Generic[Task, T]):
                 self._telling.ended(call, result, answer.spent)
                 self._add(call, result, scope)
             except (StoreError, OSError) as exc:  # what cannot be kept need not run
-                self._errors.append(exc)
+                if not self._errors:  # a full disk is one error, however many calls meet it
+                    self._errors.append(exc)
                 nursery.cancel_scope.cancel()
         self._tell()
 

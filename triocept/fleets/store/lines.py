@@ -79,15 +79,6 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where it is JSON."""
 
 
-class _Head(msgspec.Struct, frozen=True):
-    """What is to be known of all lines at once."""
-
-    key: str
-    outcome: OutcomeWord
-    sample: int = 0
-    digest: str | None = None
-
-
 class Done(msgspec.Struct, frozen=True, gc=False):
     """What is known of a task that has its outcome, while others run."""
 
@@ -97,7 +88,6 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     digest: str | None
 
 
-_head = msgspec.json.Decoder(_Head)
 _line = msgspec.json.Decoder(DoneLine)
 _encode = msgspec.json.Encoder().encode
 
@@ -125,7 +115,7 @@ def index_of(
             if not data.endswith(b"\n"):
                 break
             try:
-                head = _head.decode(data)
+                line = _whole(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 if on_damage is None:
                     raise StoreError(
@@ -134,7 +124,7 @@ def index_of(
                     ) from None
                 on_damage(number, str(exc))
             else:
-                found[head.key, head.sample] = Done(end, head.outcome == "error", head.digest)
+                found[line.key, line.sample] = Done(end, line.outcome == "error", line.digest)
             end += len(data)
     return found, end
 
@@ -157,6 +147,15 @@ def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterat
             if at in lasts:
                 yield _decoded(data, f"{path}:{number}")
             at += len(data)
+
+
+def _whole(data: bytes) -> DoneLine:
+    """A line of which all can be read: `Raw` takes what is no UTF-8."""
+    line = _line.decode(data)
+    for raw in (line.value, line.task):
+        if raw is not msgspec.UNSET:
+            msgspec.json.decode(raw)
+    return line
 
 
 def _decoded(data: bytes, place: str) -> DoneLine:
