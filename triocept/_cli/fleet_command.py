@@ -27,7 +27,7 @@ from .script import Script
 
 __all__ = ["fleet"]
 
-_NOTICE = "the agents are being ended; again to kill them"
+_NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
