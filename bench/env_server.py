@@ -39,7 +39,8 @@ async def _measure(work: str, count: int, *, workers: int, slots: int) -> Figure
         async with asyncio.timeout(_START):
             await _run(client, workers, workers, turns)  # the broker is up before its workers are
         meter = Meter(list(children(broker, b"spawn_main")), [broker])
-        await _run(client, count, workers * slots, turns)
+        async with asyncio.timeout(_START + count):  # a rollout takes some milliseconds, unless it is lost
+            await _run(client, count, workers * slots, turns)
         return meter.figures(count)
 
 
