@@ -7,6 +7,7 @@ is what `python -m triocept` does from its first line on; how the interpreter it
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -81,6 +82,7 @@ def _forks() -> socket.socket:
             stdout=subprocess.DEVNULL,
             check=True,
         )
+    atexit.register(ours.close)
     return ours
 
 
