@@ -20,6 +20,7 @@ A fleet runs one function of yours for each task, so many at once as its workers
 * `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: an actor, seen from here; `ray_actor`,
   `ray_bridge`: its inside; `ray_waiting`: for futures.
 * `store`: what is done, kept on disk, so that a run can be resumed.
+* `looking_after`: a worker that runs elsewhere, until it has ended.
 * `site`: the inside of a worker, whatever runs it. `packing`: how functions, tasks and results get there and back.
 """
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import final
 
@@ -22,6 +23,7 @@ import trio
 from .._checks import check_count, check_number
 from .engine import Engine, FleetWorker, WorkerLost
 from .frames import Frame, FrameStream, Kind
+from .looking_after import looked_after
 from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
@@ -92,7 +94,7 @@ async def _open_process(
         try:
             frames = stream.frames()
             await _set_up(worker, stream, frames, setup, packing)
-            async with _served(worker, frames, hung_after):
+            async with looked_after(partial(worker.serve, frames, hung_after), worker.end):
                 yield worker
         finally:
             process.kill()  # one that was never ready; any other has ended
@@ -131,29 +133,6 @@ async def _set_up(
         raise WorkerLost(worker.name, "it ended before it was ready; what it said of that is on its stderr")
     if said.kind is Kind.FAILED:
         raise_failure(packing.unpack(said.data))
-
-
-@asynccontextmanager
-async def _served(
-    worker: _Process, frames: AsyncIterator[Frame], hung_after: float | None
-) -> AsyncIterator[None]:
-    """Speak with the worker while the body runs and the worker ends, whoever is cancelled."""
-    service = trio.CancelScope(shield=True)
-
-    async def serve() -> None:
-        with service:
-            await worker.serve(frames, hung_after)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
-        try:
-            yield
-        finally:
-            try:
-                with trio.CancelScope(shield=True):
-                    await worker.end()
-            finally:
-                service.cancel()
 
 
 class _Call:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import Any, final
 
 import trio
 
 from .engine import FleetWorker, WorkerLost
+from .looking_after import looked_after
 from .packing import Packing, import_path, raise_failure
 from .ray_actor import make_actor_class
 from .ray_waiting import Waited
@@ -59,31 +61,10 @@ async def open_actor(
         worker = _Actor(name, await trio.to_thread.run_sync(make), grace)
     try:
         await worker.start(setup, packing)
-        async with _served(worker, hung_after):
+        async with looked_after(partial(worker.serve, hung_after), worker.end):
             yield worker
     finally:
         await worker.kill()
-
-
-@asynccontextmanager
-async def _served(worker: _Actor, hung_after: float | None) -> AsyncIterator[None]:
-    """Look after the worker while the body runs and the worker ends, whoever is cancelled."""
-    service = trio.CancelScope(shield=True)
-
-    async def serve() -> None:
-        with service:
-            await worker.serve(hung_after)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
-        try:
-            yield
-        finally:
-            try:
-                with trio.CancelScope(shield=True):
-                    await worker.end()
-            finally:
-                service.cancel()
 
 
 @final
