@@ -4,8 +4,9 @@ Rules:
 
 1. The first signal cancels: the agent ends first, while its calls are still answered; then the trace is sealed and the
    endpoint closed.
-2. A second one is what a second Ctrl-C is to any program of ours: the agent gets SIGKILL, and nothing waits any more. A
-   third has its usual effect, and the watcher ends the agent: also where something blocks, and nobody hears the others.
+2. A second one is what a second Ctrl-C is to any program of ours: the agent gets SIGKILL, and nothing waits any more.
+   (A fleet's agents are its workers', which still have their grace.) A third has its usual effect, and the watcher ends
+   the agent: also where something blocks, and nobody hears the others.
 3. What was ignored when the program began stays ignored: `nohup`, and SIGINT in the background job of a script.
 4. The program then dies of that very signal. A shell sees 128 and its number, a loop in a shell ends at Ctrl-C, and
    a service manager sees an orderly end.
