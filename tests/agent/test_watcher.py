@@ -62,24 +62,31 @@ async def test_a_killed_program_takes_its_agents_with_it_within_two_seconds(scri
 
 
 BEFORE_EXEC = """
-import os, signal, subprocess, sys, trio
+import os, signal, subprocess, sys, time, trio
 from triocept._process.watcher import open_watcher
+
+def at_this_moment():
+    os.kill(os.getppid(), signal.SIGKILL)
+    if late := float(sys.argv[2]):
+        os.closerange(3, 256)  # as subprocess does right before the exec: the watcher sees its pipe's end
+        time.sleep(late)
 
 async def main():
     async with open_watcher() as watcher:
         await watcher.register("0123456789abcdef")
         # In the child, between its fork and its exec: the moment at which nobody knows the agent's number.
         subprocess.Popen(["sleep", sys.argv[1]], env=os.environ | {"TRIOCEPT_AGENT": "0123456789abcdef"},
-                         start_new_session=True, preexec_fn=lambda: os.kill(os.getppid(), signal.SIGKILL))
+                         start_new_session=True, preexec_fn=at_this_moment)
 
 trio.run(main)
 """
 
 
-async def test_an_agent_between_its_fork_and_its_exec_ends_too() -> None:
+@pytest.mark.parametrize("late", [0, 1.2], ids=["at once", "a busy machine lets it wait"])
+async def test_an_agent_between_its_fork_and_its_exec_ends_too(late: float) -> None:
     tag = unique_seconds()
     with trio.fail_after(20):
-        async with open_program(BEFORE_EXEC, tag) as program:
+        async with open_program(BEFORE_EXEC, tag, str(late)) as program:
             assert await program.process.wait() == -signal.SIGKILL
             assert await comes_true(lambda: not running(tag), within=6)
             await trio.sleep(0.3)  # an agent that came up later would be here now

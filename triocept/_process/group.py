@@ -42,9 +42,10 @@ LOCKS = 10
 TERM_GRACE = 1.0
 """Seconds from the watcher's SIGTERM to its SIGKILL: all is over 2 s after the program died."""
 SEARCH = 3.0
-"""Seconds for which the watcher goes on looking: an agent that was between fork and exec shows its mark late."""
+"""Seconds for which the watcher of a dead program goes on looking, and at most looks for anything: an agent that was
+between fork and exec shows its mark late, by as long as a busy machine lets it wait."""
 QUIET = 5
-"""How many looks in a row must find nothing before the watcher believes it."""
+"""How many looks in a row must find nothing before the watcher of a living program believes it."""
 PAUSE = 0.05
 """Seconds between two looks."""
 
@@ -263,7 +264,7 @@ def watch(program: int, since: int) -> None:
             _end(listener.take_doomed(), listener, since)
     listener.poll(0)
     if listener.agents or listener.doomed:
-        _end([*listener.agents.values(), *listener.take_doomed()], listener, since, gone=True)
+        _end([*listener.agents.values(), *listener.take_doomed()], listener, since, last=True)
 
 
 class _Listener:
@@ -276,18 +277,24 @@ class _Listener:
         self.over = False
         """The program has quit, or it is gone."""
         self.closed = False
-        """No process is left that could be an agent before its exec: those hold the pipe, too."""
+        """There is no more to read."""
         self._rest = b""
         self._poll = select.poll()
         self._poll.register(0, select.POLLIN)
-        self._program = self._open_program(program)
+        self._program = program
+        self._handle = self._open_program()
 
-    def _open_program(self, program: int) -> int | None:
+    @property
+    def is_orphan(self) -> bool:
+        """The program is dead. One that lives, and closes the pipe, has waited until its agents were started."""
+        return os.getppid() != self._program
+
+    def _open_program(self) -> int | None:
         """Its own forked children may hold the pipe open when it dies: so look at the process as well."""
-        handle = open_handle(program)
+        handle = open_handle(self._program)
         if handle is not None:
             self._poll.register(handle, select.POLLIN)
-        if os.getppid() != program:
+        if self.is_orphan:
             self.over = True
         return handle
 
@@ -306,7 +313,7 @@ class _Listener:
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 self._dispatch(line.decode().split(" "))
-        if self._program in ready:
+        if self._handle in ready:
             self.over = True
 
     def take_doomed(self) -> list[ProcessTree]:
@@ -327,10 +334,10 @@ class _Listener:
             self.closed = self.over = True
 
 
-def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, gone: bool = False) -> None:
-    """End them. `gone`: so is the program, and what holds its pipe may be an agent before its exec."""
+def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
+    """End them. `last`: a dead program's, one of which may be before its exec and bear no mark yet."""
     ending, start, quiet = Ending(agents), time.monotonic(), 0
-    while quiet < QUIET or (gone and not listener.closed):
+    while quiet < QUIET or (last and listener.is_orphan):
         elapsed = time.monotonic() - start
         if elapsed > SEARCH:
             return
