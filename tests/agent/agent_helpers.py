@@ -44,6 +44,10 @@ def running(tag: str) -> list[int]:
     return found
 
 
+STAYS = 0.3
+"""Seconds for which something must be so to be believed."""
+
+
 async def until(condition: Callable[[], Any]) -> None:
     """Other processes tell us nothing: so look, often."""
     while not condition():
@@ -51,10 +55,15 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def comes_true(condition: Callable[[], Any], *, within: float) -> bool:
-    """Whether this is so before that many seconds are over."""
-    with trio.move_on_after(within):
-        await until(condition)
-    return bool(condition())
+    """Whether this is so before that many seconds are over, and stays so: a process in its exec shows no command."""
+    start = since = trio.current_time()
+    while (now := trio.current_time()) - since < STAYS:
+        await trio.sleep(0.005)
+        if not condition():
+            since = trio.current_time()
+            if now - start > within:
+                return False
+    return True
 
 
 async def until_sleeping(tag: str, count: int) -> None:
