@@ -12,7 +12,7 @@ from triocept import Endpoint, EndpointLimits, Exchange, Response, Rollout, serv
 from triocept._canonical.events import ResponseEnd
 from triocept._canonical.fold import assemble
 from triocept._canonical.request import Request
-from triocept._rollout.condition import Condition
+from triocept._rollout.answer import Condition
 from triocept._server.admission import Admission, Share
 from triocept._server.intake import intake
 from triocept._server.routes import Routes

@@ -11,8 +11,7 @@ import trio
 import trio.testing
 
 from triocept import Message, Refusal, Request, Response, Text
-from triocept._rollout.answer import Answer
-from triocept._rollout.condition import Condition
+from triocept._rollout.answer import Answer, Condition
 from triocept._rollout.outcome import Answered, Refused
 from triocept._server.admission import Share
 from triocept._server.delivery import HEAD_AFTER, KEEPALIVE_EVERY, deliver

@@ -1,8 +1,7 @@
 """The heart: rollouts, their exchanges, their agents. trio, and no HTTP.
 
 * `outcome`: the four ways in which an exchange can end.
-* `answer`: an answer on its way: one producer, many subscriptions, each from the start. `condition`: what waits for
-  that.
+* `answer`: an answer on its way: one producer, many subscriptions, each from the start; and what waits for that.
 * `exchange`: one caught model call, live, as a program holds it. `exchange_core`: what becomes of it.
 * `stream`: an answer given piece by piece. `raw_stream`: raw bytes, likewise.
 * `rollout`: one agent run, as a program holds it. `rollout_core`: what becomes of it. `life`: how it runs and ends.

@@ -19,19 +19,19 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
 import msgspec
 import trio
 
 from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, ResponseEnd, ResponseStart
 from .._trace.raw import RawResponse
-from .condition import Condition
 from .outcome import Outcome
 
 __all__ = [
     "Answer",
     "ClientGone",
+    "Condition",
     "Delivery",
     "Entry",
     "Increment",
@@ -447,3 +447,36 @@ class Subscription:
         answer = self._answer
         answer.announced = answer.announced or not answer.entries
         return answer.response_id
+
+
+@final
+class Condition:
+    """Tasks wait for it until something has happened, and all go on when it is notified.
+
+    trio's own `Condition` without its lock (between a look and a wait nothing runs here), and `ParkingLot` with less in
+    it: every call has two of these, and making a lot costs as much as using it.
+    """
+
+    _tasks: list[trio.lowlevel.Task] | None = None
+
+    async def wait(self) -> None:
+        """Wait until it is notified.
+
+        Cancellation: immediate, unless it has been.
+        """
+        task = trio.lowlevel.current_task()
+        tasks = self._tasks = self._tasks or []
+        tasks.append(task)
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            tasks.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def notify_all(self) -> None:
+        """Let all go on that wait now."""
+        if self._tasks:
+            tasks, self._tasks = self._tasks, None
+            for task in tasks:
+                trio.lowlevel.reschedule(task)

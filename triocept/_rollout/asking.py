@@ -15,8 +15,7 @@ from .._canonical.response import Response
 from .._checks import described
 from .._trace.raw import RawResponse
 from ..errors import Refusal
-from .answer import Entry
-from .condition import Condition
+from .answer import Condition, Entry
 from .outcome import Answered, Failed, Outcome, Raw, Refused, words_of_fault
 from .rollout_core import RolloutCore
 

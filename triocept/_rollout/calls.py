@@ -24,8 +24,7 @@ import trio
 from .._canonical.request import Request
 from .._trace.turn import Turn
 from .alike import Alike
-from .answer import Answer, Subscription
-from .condition import Condition
+from .answer import Answer, Condition, Subscription
 from .exchange_core import ExchangeCore
 from .outcome import Answered
 from .retries import Retry, meaning

@@ -34,13 +34,12 @@ from .._trace.turn import Turn
 from .._trace.wire import WireLog
 from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
-from .answer import Answer, ClientGone
+from .answer import Answer, ClientGone, Condition
 from .arrivals import Arrivals
 from .budget import Budget, Limits
 from .calls import Calls, Deliver, OnRetry
 from .children import Children
 from .collecting import Collector, collector
-from .condition import Condition
 from .embedding import Embed
 from .exchange import Exchange
 from .exchange_core import ExchangeCore

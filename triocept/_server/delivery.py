@@ -31,8 +31,16 @@ import trio
 from .._canonical.events import ResponseEnd
 from .._canonical.fold import events_of
 from .._canonical.request import Request
-from .._rollout.answer import ClientGone, Delivery, Entry, Increment, RawPiece, Relayed, Subscription
-from .._rollout.condition import Condition
+from .._rollout.answer import (
+    ClientGone,
+    Condition,
+    Delivery,
+    Entry,
+    Increment,
+    RawPiece,
+    Relayed,
+    Subscription,
+)
 from .._rollout.outcome import Answered, Outcome, Raw, Refused
 from .._trace.raw import RawResponse
 from ..dialects import Dialect, Failure, StreamRenderer

@@ -22,8 +22,7 @@ import trio
 
 from .._canonical.content import Json
 from .._failures import split_cancelled
-from .._rollout.answer import ClientGone
-from .._rollout.condition import Condition
+from .._rollout.answer import ClientGone, Condition
 from .._rollout.registry import Registry
 from .._rollout.rollout_core import RolloutCore
 from .._trace.raw import RawResponse

@@ -26,8 +26,7 @@ from typing import TypeAlias, final
 
 import trio
 
-from .._rollout.answer import ClientGone
-from .._rollout.condition import Condition
+from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
 from .base_connection import BaseConnection

@@ -39,7 +39,7 @@ import h2.settings
 import trio
 
 from .._failures import split_cancelled
-from .._rollout.condition import Condition
+from .._rollout.answer import Condition
 from .base_connection import BaseConnection
 from .http2_frames import Frames
 from .http2_stream import Malformed, Stream, read_head

@@ -11,7 +11,7 @@ import h2.exceptions
 import msgspec
 import trio
 
-from .._rollout.condition import Condition
+from .._rollout.answer import Condition
 from .._trace.raw import RawResponse
 from .base_connection import BaseConnection
 from .http2_frames import Frames

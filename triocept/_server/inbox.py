@@ -13,7 +13,7 @@ from typing import final
 
 import trio
 
-from .._rollout.condition import Condition
+from .._rollout.answer import Condition
 from .base_connection import BaseConnection
 
 __all__ = ["Inbox"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from .._rollout.condition import Condition
+from .._rollout.answer import Condition
 from .._trace.raw import RawResponse
 from .._trace.wire import WireLog
 from .admission import Share

@@ -8,8 +8,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from .._rollout.answer import ClientGone
-from .._rollout.condition import Condition
+from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
 

@@ -40,8 +40,7 @@ from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
 from .._limits import EndpointLimits
-from .._rollout.answer import ClientGone, Entry, RawPiece, Relayed, Subscription
-from .._rollout.condition import Condition
+from .._rollout.answer import ClientGone, Condition, Entry, RawPiece, Relayed, Subscription
 from .._rollout.outcome import Answered, Outcome, Raw
 from .._rollout.retries import RETRY_COUNT
 from .._rollout.rollout_core import RolloutCore

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import trio
 
-from .._rollout.condition import Condition
+from .._rollout.answer import Condition
 from .._trace.replay.order import Happening, Order
 from .._trace.replay.record import Recorded
 

@@ -9,8 +9,7 @@ from typing import final
 import msgspec
 import trio
 
-from ..._rollout.answer import ClientGone
-from ..._rollout.condition import Condition
+from ..._rollout.answer import ClientGone, Condition
 from ..._server.admission import Share
 from ..._server.transport import BodyTooLarge, Reply, Transport
 from ..._trace.raw import RawResponse
