@@ -32,9 +32,8 @@ class Page:
     def __init__(self) -> None:
         if hasattr(sys.stdout, "reconfigure"):  # what it has no letter for is shown as its number
             sys.stdout.reconfigure(errors="backslashreplace")
-        colours: Literal["auto"] | None = (
-            None if os.environ.get("NO_COLOR") else "auto"
-        )  # bold is none, either
+        # Bold is no colour, either.
+        colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
         self._console = Console(
             file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True
         )

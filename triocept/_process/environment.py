@@ -24,42 +24,18 @@ from .._checks import check_type
 __all__ = ["agent_environment", "is_provider_variable", "keep_from_agents", "secret_values"]
 
 PREFIXES = (
-    "OPENAI_",
-    "ANTHROPIC_",
-    "CLAUDE_CODE_",
-    "CODEX_API_",
-    "GEMINI_",
-    "GOOGLE_GEMINI_",
-    "GOOGLE_GENAI_",
-    "AZURE_OPENAI_",
-    "AZURE_API_",
-    "AZURE_AI_",
-    "LITELLM_",
-    "OPENROUTER_",
-    "COPILOT_",
-    "OLLAMA_",
-    "VLLM_",
+    *("OPENAI_", "ANTHROPIC_", "CLAUDE_CODE_", "CODEX_API_", "GEMINI_", "GOOGLE_GEMINI_", "GOOGLE_GENAI_"),
+    *("AZURE_OPENAI_", "AZURE_API_", "AZURE_AI_", "LITELLM_", "OPENROUTER_", "COPILOT_", "OLLAMA_", "VLLM_"),
 )
 SUFFIXES = (
-    "_API_KEY",
-    "_API_KEYS",
-    "_API_TOKEN",
-    "_AUTH_TOKEN",
-    "_BASE_URL",
-    "_API_BASE",
-    "_API_HOST",
-    "_API_ENDPOINT",
+    *("_API_KEY", "_API_KEYS", "_API_TOKEN", "_AUTH_TOKEN"),
+    *("_BASE_URL", "_API_BASE", "_API_HOST", "_API_ENDPOINT"),
 )
 NAMES = frozenset(
     {
-        # Claude Code, started where this is set, behaves as its own sub-process.
-        "CLAUDECODE",
-        "API_KEY",
-        "BASE_URL",
-        "AWS_BEARER_TOKEN_BEDROCK",
-        "HF_TOKEN",
-        "HUGGING_FACE_HUB_TOKEN",
-        "REPLICATE_TOKEN",
+        "CLAUDECODE",  # Claude Code, started where it is set, behaves as its own sub-process
+        *("API_KEY", "BASE_URL", "AWS_BEARER_TOKEN_BEDROCK"),
+        *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "REPLICATE_TOKEN"),
     }
 )
 SECRET_SUFFIXES = ("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD")

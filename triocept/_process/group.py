@@ -208,11 +208,8 @@ def _read_mark(pid: int) -> int | None:
         import resource  # Windows has none, and imports this module, too
 
         return resource.prlimit(pid, LOCKS)[1]
-    except (
-        ImportError,
-        OSError,
-        ValueError,
-    ):  # it has ended, or is another user's: anybody may read that file
+    except (ImportError, OSError, ValueError):
+        # It has ended, or is another user's: anybody may read that file.
         content = _read(f"/proc/{pid}/limits").partition(b"Max file locks")[2].split(None, 2)
         return int(content[1]) if len(content) > 1 and content[1].isdigit() else None
 

@@ -34,7 +34,7 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
     for number in (
         _signal.SIGPIPE,
         _signal.SIGXFSZ,
-    ):  # the interpreter ignores them, and an agent would inherit that
+    ):  # ignored by the interpreter: an agent would inherit that
         _signal.signal(number, _signal.SIG_DFL)
     # Blocked in what Ray starts, and inherited: nobody could interrupt such an agent.
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
@@ -53,9 +53,8 @@ def _set_mark(mark: int) -> None:
     try:
         import resource
 
-        if (
-            resource.getrlimit(LOCKS)[1] == resource.RLIM_INFINITY
-        ):  # else it is the agent of an agent, and has one
+        # Else it is the agent of an agent, and has one.
+        if resource.getrlimit(LOCKS)[1] == resource.RLIM_INFINITY:
             resource.setrlimit(LOCKS, (mark, mark))
     except (ImportError, OSError, ValueError):  # a sandbox: the other marks have to do
         pass

@@ -166,9 +166,8 @@ class Relay:
         if self.ended:
             return
         rest, end = self._frames.rest(), self._parser.left_out
-        if rest and (
-            not end or self._parser.frame_end.last.search(rest)
-        ):  # a frame in pieces says nothing, and would spoil the end behind it
+        # A frame in pieces says nothing, and would spoil the end behind it.
+        if rest and (not end or self._parser.frame_end.last.search(rest)):
             self._take(rest)
         if not self.ended:
             self._add(end, self._parser.close())

@@ -145,9 +145,7 @@ class Upstream:
             with core.work(), self._named(core.rollout.id):
                 core.annotate(**{UPSTREAM: self._note()})
                 core.hold_calls = self._hold_calls
-                core.sampled = core.tokens = (
-                    None  # what the program has asked for it before does not answer it
-                )
+                core.sampled = core.tokens = None  # what was asked for it before does not answer it
                 call = self._requests.of_exchange(core)
                 if call.temperature is not None:
                     core.annotate(**{UPSTREAM: self._note(call)})
@@ -329,9 +327,8 @@ class Upstream:
         if call is not None and call.temperature is not None:
             note["temperature"] = call.temperature
         names = ("request-id", "x-request-id")
-        found = (
-            next((reply.headers[name] for name in names if name in reply.headers), None) if reply else None
-        )
+        headers = reply.headers if reply is not None else {}
+        found = next((headers[name] for name in names if name in headers), None)
         return note if found is None else {**note, "request_id": found}
 
     async def _probe(self) -> None:
@@ -368,9 +365,8 @@ class Upstream:
         if exchange.dialect == self.dialect:
             await exchange.respond(response, None if exchange.request.stream else body)
         else:
-            await exchange.respond(
-                msgspec.structs.replace(response, model="")
-            )  # the name that the agent knows
+            named = msgspec.structs.replace(response, model="")  # as the agent knows it
+            await exchange.respond(named)
 
     async def _answer_stream(
         self, exchange: ExchangeCore, reply: ProviderReply, call: ProviderRequest, version: str | None
@@ -417,9 +413,8 @@ class Upstream:
 
     async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
         """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
-        if (
-            reply.media_type == self._codec.stream_types[0]
-        ):  # transformers serve's Responses, unless told otherwise
+        # As transformers serve's Responses do, unless told otherwise.
+        if reply.media_type == self._codec.stream_types[0]:
             rewrite = None if call.collector is None else call.collector.frame
             relay = Relay(self._codec.stream_parser(), rewrite)
             pieces = Pieces(reply, relay, self._reader, names=call.names)

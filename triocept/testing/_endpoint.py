@@ -148,10 +148,7 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     Ctrl-C: ends it, as any exception of the body does.
     """
     check_keywords("serve", options, EndpointOptions.__annotations__)
-    import_module(
-        "triocept._server.serve"
-    )  # for half a second: a loop that did it would be blocked meanwhile
-
+    import_module("triocept._server.serve")  # for half a second: a loop that did it would be blocked
     loop = Loop("triocept-endpoint")
     with loop.running(serve_endpoint(**with_threads(options))) as endpoint:
         yield SyncEndpoint(endpoint, loop)

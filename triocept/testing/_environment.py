@@ -97,16 +97,10 @@ _LEFT_ALONE = frozenset({"OPENAI_MODEL", "COPILOT_MODEL", "LLM_MODEL", "ANTHROPI
 """What an agent is told, and an application is not: which model it asks for is its own affair; and the Anthropic SDK
 prints a warning where it finds a token beside the key (2.14)."""
 _TAKEN_OUT = (
-    "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_PROFILE",
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_VERTEX",
-    "GOOGLE_GENAI_USE_ENTERPRISE",
-    "GOOGLE_GENAI_USE_VERTEXAI",
-    "AZURE_OPENAI_API_KEY",
-    "AZURE_OPENAI_AD_TOKEN",
-    "AZURE_OPENAI_ENDPOINT",
+    *("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"),
+    *("CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+    *("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI"),
+    *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_ENDPOINT"),
 )
 """What would lead an SDK past the rollout, or make it send a real key along."""
 

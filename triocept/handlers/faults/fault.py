@@ -40,8 +40,6 @@ MAKERS: Mapping[str, Callable[..., Fault]] = {
 }
 """The constructors, by name."""
 
-for (
-    _name,
-    _maker,
-) in MAKERS.items():  # Python's own text for a wrong argument names the class that it is written in
+# Python's own text for a wrong argument names the class that it is written in.
+for _name, _maker in MAKERS.items():
     _maker.__func__.__qualname__ = f"Fault.{_name}"  # type: ignore[attr-defined]

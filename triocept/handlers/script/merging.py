@@ -12,21 +12,9 @@ __all__ = ["merged", "resolved"]
 
 _BESIDE = frozenset(
     {
-        "title",
-        "description",
-        "default",
-        "examples",
-        "example",
-        "$defs",
-        "definitions",
-        "$schema",
-        "$id",
-        "deprecated",
-        "readOnly",
-        "writeOnly",
-        "discriminator",
-        "$comment",
-        "nullable",
+        *("title", "description", "default", "examples", "example", "$comment"),
+        *("$defs", "definitions", "$schema", "$id"),
+        *("deprecated", "readOnly", "writeOnly", "discriminator", "nullable"),
     }
 )
 """What forbids nothing: the first one stands."""

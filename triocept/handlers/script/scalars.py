@@ -16,17 +16,11 @@ _FORMATS = {
     "date-time": "2026-01-01T00:00:00Z",
     "time": "00:00:00Z",
     "duration": "P1D",
-    "email": "user@example.com",
-    "idn-email": "user@example.com",
-    "hostname": "example.com",
-    "idn-hostname": "example.com",
+    **dict.fromkeys(("email", "idn-email"), "user@example.com"),
+    **dict.fromkeys(("hostname", "idn-hostname"), "example.com"),
     "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1",
-    "uri": "https://example.com/",
-    "uri-reference": "https://example.com/",
-    "url": "https://example.com/",
-    "iri": "https://example.com/",
-    "iri-reference": "https://example.com/",
+    **dict.fromkeys(("uri", "uri-reference", "url", "iri", "iri-reference"), "https://example.com/"),
     "uuid": "00000000-0000-4000-8000-000000000000",
     "json-pointer": "/a",
     "regex": "a",
@@ -138,18 +132,7 @@ def _fits(pattern: str | None, text: str) -> bool:
 def _guesses(least: int, most: int | None) -> Iterator[str]:
     """Texts that many a pattern is for."""
     yield from _FORMATS.values()
-    yield from (
-        "+1 202 555 0100",
-        "+12025550100",
-        "1.0.0",
-        "#000000",
-        "en",
-        "en-US",
-        "USD",
-        "A1",
-        "a-b",
-        "a_b",
-        "A-1",
-    )
+    yield from ("+1 202 555 0100", "+12025550100", "1.0.0", "#000000", "en", "en-US", "USD")
+    yield from ("A1", "a-b", "a_b", "A-1")
     for size in range(max(least, 1), min(most or 40, 40) + 1):
         yield from (letter * size for letter in "a0A")

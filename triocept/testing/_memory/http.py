@@ -25,10 +25,8 @@ __all__ = ["MemoryHTTPTransport", "http_client"]
 
 T = TypeVar("T")
 
-_NAMES = (
-    "DefaultAsyncHttpx2Client",
-    "DefaultAsyncHttpxClient",
-)  # openai 3, of which the other may be httpx's
+_NAMES = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
+"""The first is openai 3's, whose other may be httpx's."""
 
 
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:

@@ -80,9 +80,8 @@ class MemoryTransport(Transport):
             raise ClientGone
         if len(self.body) > cap:
             raise BodyTooLarge
-        return (
-            self.body
-        )  # not weighed: what is large would be read in a thread, and a mock clock jumps meanwhile
+        # Not weighed: what is large would be read in a thread, and a mock clock jumps meanwhile.
+        return self.body
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         self._on_gone = callback

@@ -42,9 +42,8 @@ class Hooks:
         options = options_of(item)
         more = request.getfixturevalue("triocept_cassette_options") if options.cassette else {}
         cassette = self._tapes.open(item, options, more)
-        if cassette is not None and isinstance(
-            options.cassette, str
-        ):  # several tests may record it, in any process
+        # Several tests may record one that has a name, in any process.
+        if cassette is not None and isinstance(options.cassette, str):
             self._tapes.share(item.config, request.getfixturevalue("tmp_path_factory").getbasetemp())
         monkeypatch = request.getfixturevalue("monkeypatch")
         factory = ModelFactory(endpoint, options, cassette, item.nodeid, monkeypatch)
@@ -62,9 +61,8 @@ class Hooks:
         except BaseException as exc:
             own = exc
         try:
-            found = _found(
-                item, own
-            )  # not in an `except`: that would put its own exception before what is raised
+            # Not in an `except`: that would put its own exception before what is raised.
+            found = _found(item, own)
             if found is None:
                 return returned
             if found is own:
@@ -91,9 +89,8 @@ class Hooks:
             models.passed = report.passed and not models.failed
             models.failed |= report.failed
         if models is not None and report.when == "teardown":
-            del item.stash[
-                _MODELS
-            ]  # pytest keeps the test to the end of the session: not so what it recorded
+            # pytest keeps the test to the end of the session: not so what it recorded.
+            del item.stash[_MODELS]
         if report.failed and _is_too_wide(call.excinfo):
             report.sections.append(("triocept", _TOO_WIDE))
         return report

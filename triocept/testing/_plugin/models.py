@@ -58,12 +58,9 @@ class ModelFactory:
         self._problems: list[BaseException] = []
         self._ended = False
         self._of_cassette: SyncRollout | None = None
-        if (
-            cassette is not None
-        ):  # from the first line of the test on, also of one that has no other use for us
-            self._of_cassette = self._open(
-                (), cassette, options.environ, options.must_be_used, RolloutOptions()
-            )
+        if cassette is not None:  # from the first line of the test on, whether or not it asks for a model
+            own = options.environ, options.must_be_used, RolloutOptions()
+            self._of_cassette = self._open((), cassette, *own)
 
     @property
     def models(self) -> tuple[SyncRollout, ...]:

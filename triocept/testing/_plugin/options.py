@@ -73,9 +73,8 @@ def _checked(mark: pytest.Mark) -> dict[str, Any]:
 def _options(given: Mapping[str, Any], config: pytest.Config) -> ModelOptions:
     cassette = given.get("cassette", False)
     own = {name: given.get(name, config.getini(f"triocept_{name}")) for name in _OWN}
-    own["must_be_used"] &= (
-        isinstance(cassette, bool) or "must_be_used" in given
-    )  # several tests have one with a name
+    # Several tests have one with a name.
+    own["must_be_used"] &= isinstance(cassette, bool) or "must_be_used" in given
     return ModelOptions(
         **own,
         rollout=cast(RolloutOptions, {name: given[name] for name in given if name in _ROLLOUT}),

@@ -25,9 +25,7 @@ from ..._secrets import LIVE_KEYS, MARK, SECRET
 __all__ = ["KeyFinder"]
 
 _REST = r"(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}"
-_GITHUB = r"[A-Za-z0-9]{36}"
-_AWS = r"[A-Z0-9]{16}(?![A-Za-z0-9])"
-_JWT = r"[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+_OF_GITHUB = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")
 _KINDS = {
     "sk-": _REST,  # OpenAI, Anthropic, OpenRouter, triocept
     "AIza": r"[A-Za-z0-9_-]{35}",  # Google
@@ -36,17 +34,12 @@ _KINDS = {
     "xai-": _REST,
     "nvapi-": _REST,
     "pplx-": _REST,
-    "ghp_": _GITHUB,
-    "gho_": _GITHUB,
-    "ghu_": _GITHUB,
-    "ghs_": _GITHUB,
-    "ghr_": _GITHUB,
+    **dict.fromkeys(_OF_GITHUB, r"[A-Za-z0-9]{36}"),
     "github_pat_": r"[A-Za-z0-9_]{22,}",
     "glpat-": r"[A-Za-z0-9_-]{20,}",
-    "AKIA": _AWS,
-    "ASIA": _AWS,
+    **dict.fromkeys(("AKIA", "ASIA"), r"[A-Z0-9]{16}(?![A-Za-z0-9])"),
     "xox": r"[abprs]-[A-Za-z0-9-]{20,}",  # Slack
-    "eyJ": _JWT,
+    "eyJ": r"[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
     "-----BEGIN ": r"[A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
 }
 """How a key begins, and how it goes on. To look for all beginnings takes a hundredth of what the patterns would."""
@@ -63,7 +56,7 @@ _GLUED = {
     "xai-": r"[A-Za-z0-9]{60,}",
     "nvapi-": rf"{_SOME}{{50,}}",
     "pplx-": r"[A-Za-z0-9]{40,}",
-    **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), _GITHUB + _END),
+    **dict.fromkeys(_OF_GITHUB, r"[A-Za-z0-9]{36}" + _END),
     "github_pat_": r"[A-Za-z0-9_]{60,}",
     "glpat-": rf"{_SOME}{{20,}}",
     "xox": r"[abprs]-[0-9]{8,20}-[A-Za-z0-9-]{20,}",
@@ -164,11 +157,8 @@ class KeyFinder:
 
 
 def _meant(escape: re.Match[str]) -> str:
-    return (
-        chr(int(escape[1], 16))
-        if escape[1]
-        else {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}[escape[2]]
-    )
+    number, letter = escape.groups()
+    return chr(int(number, 16)) if number else {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}[letter]
 
 
 def _is_random(value: str) -> bool:
