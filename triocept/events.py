@@ -1,7 +1,16 @@
 """The increments of a response, and the way from them to a response and back."""
 
-from ._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from ._canonical.fold import assemble, events_of
+from ._canonical.events import (
+    Event,
+    PartBlob,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    assemble,
+    events_of,
+)
 
 __all__ = [
     "Event",

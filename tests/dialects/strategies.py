@@ -24,8 +24,7 @@ from triocept._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from triocept._canonical.events import Event, ResponseEnd, ResponseStart
-from triocept._canonical.fold import events_of
+from triocept._canonical.events import Event, ResponseEnd, ResponseStart, events_of
 from triocept._canonical.request import (
     OutputFormat,
     ReasoningAsk,

@@ -23,8 +23,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from triocept._canonical.content import Message, Reasoning, Text, ToolCall
-from triocept._canonical.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.events import (
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    assemble,
+    events_of,
+)
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response

@@ -11,7 +11,7 @@ from google import genai
 from google.genai import errors, types
 
 from triocept._canonical.content import Blob, Reasoning, Text, ToolCall
-from triocept._canonical.fold import events_of
+from triocept._canonical.events import events_of
 from triocept._canonical.response import Response, Usage
 from triocept._canonical.tokens import estimate_input_tokens
 from triocept.dialects import DIALECTS, Failure

@@ -24,7 +24,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept._canonical.content import Media
-from triocept._canonical.fold import events_of
+from triocept._canonical.events import events_of
 from triocept._canonical.request import ReasoningAsk, ToolChoice
 from triocept.dialects import DIALECTS, Failure, error_of
 from triocept.dialects.ollama import OLLAMA

@@ -23,8 +23,16 @@ from triocept._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from triocept._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.events import (
+    Event,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    assemble,
+    events_of,
+)
 from triocept._canonical.request import Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, OVERFLOW, Failure

@@ -22,7 +22,7 @@ from triocept._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from triocept._canonical.fold import events_of
+from triocept._canonical.events import events_of
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from triocept._canonical.content import Reasoning, Text, ToolCall
-from triocept._canonical.fold import events_of
+from triocept._canonical.events import events_of
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Dialect, Failure
 

@@ -18,8 +18,9 @@ from triocept._canonical.events import (
     PartStart,
     ResponseEnd,
     ResponseStart,
+    assemble,
+    events_of,
 )
-from triocept._canonical.fold import assemble, events_of
 from triocept._canonical.request import Request, Tool
 from triocept._canonical.response import Response, Usage
 from triocept._sse import SSEDecoder

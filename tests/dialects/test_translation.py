@@ -21,7 +21,7 @@ from triocept._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.events import assemble, events_of
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS

@@ -15,8 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from triocept._canonical.content import Json, Message, Reasoning, Text, ToolCall, ToolResult
-from triocept._canonical.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.events import (
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    assemble,
+    events_of,
+)
 from triocept._canonical.request import Request, Sampling, Tool
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Failure, decode_json

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from triocept._canonical.content import Text
-from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.events import assemble, events_of
 from triocept._canonical.given import given_response
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request

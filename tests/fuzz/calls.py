@@ -9,8 +9,7 @@ import trio
 import trio.testing
 
 from triocept import Endpoint, EndpointLimits, Exchange, Response, Rollout, serve_endpoint
-from triocept._canonical.events import ResponseEnd
-from triocept._canonical.fold import assemble
+from triocept._canonical.events import ResponseEnd, assemble
 from triocept._canonical.request import Request
 from triocept._rollout.answer import Condition
 from triocept._server.admission import Admission, Share

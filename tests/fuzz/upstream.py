@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from triocept._canonical.fold import Fold, events_of
+from triocept._canonical.events import Fold, events_of
 from triocept._canonical.given import given_response
 from triocept._canonical.request import Request
 from triocept._sse import SSEDecoder

@@ -9,8 +9,7 @@ from typing import Any
 from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, COMPLETIONS, GEMINI, MESSAGES, RESPONSES, chunk
 from triocept import Request, Response, ToolCall
-from triocept._canonical.fold import Fold
-from triocept._canonical.held import HeldCalls
+from triocept._canonical.events import Fold, HeldCalls
 from triocept._sse import SSEDecoder
 from triocept._upstream.ceiling import Ceiling
 from triocept._upstream.chunked import ChunkedDecoder

@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed
 from tests.asking import PATHS, STREAM_PATHS, bearer, document
 from tests.server.test_websocket import create, dialled
 from triocept import Exchange, Response, Rollout, ToolCall, serve_endpoint
-from triocept._canonical.fold import assemble
+from triocept._canonical.events import assemble
 from triocept.dialects import dialect
 from triocept.errors import DialectError, UpstreamError
 from triocept.handlers import Fault

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from tests.dialects import strategies
 from triocept import Response, Text, ToolCall
-from triocept._canonical.held import HeldCalls
+from triocept._canonical.events import HeldCalls
 from triocept.events import (
     Event,
     PartDelta,

@@ -3,11 +3,10 @@
 * `content`: the parts of a message (text, reasoning, media, tool calls and their results, …).
 * `request`: what an agent asks: messages, tools, sampling.
 * `response`: what it is answered, whole.
-* `events`: the increments of a response.
+* `events`: the increments of a response; from the one to the other: `assemble(events)` and `events_of(response)`; and
+  what of them waits: half a letter, and tool calls of an answer that may still fail.
 * `given`: what a program gives, checked where it comes in; `given_request`: what it asks.
-* `fold`: from the one to the other: `assemble(events)` and `events_of(response)`.
 * `price`: what tokens cost, as the program says.
-* `held`: tool calls of an answer that may still fail, held back.
 * `tokens`: an honest guess of token counts, where nobody counted.
 * `vectors`: an embedding of a text, made of its words. `verdict`: what a moderation says of one.
 * `head`, `memory`: what stands where it stood in the last call, so as not to read it again.

@@ -1,4 +1,4 @@
-"""The increments of a response.
+"""The increments of a response: what they are, what they amount to, and what of them waits.
 
 Grammar::
 
@@ -11,25 +11,37 @@ Rules:
    completions do); a renderer whose wire is sequential holds back what comes too early.
 2. A delta is appended: to the text, to the reasoning's text, to a call's arguments.
 3. `ResponseEnd` is the one terminal event. A stream without it is a truncation, never a success.
+4. `assemble(events_of(response)) == response` for every response whose calls have whole arguments: streaming is the
+   only path, and a whole response is its fold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import msgspec
 
-from .content import Blob, Json
-from .response import ResponsePart, StopReason, Usage
+from .._unicode import mended_text
+from ..errors import DialectError
+from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from .response import Response, ResponsePart, StopReason, Usage
 
 __all__ = [
     "Event",
+    "Fold",
+    "HeldCalls",
     "PartBlob",
     "PartDelta",
     "PartEnd",
     "PartStart",
     "ResponseEnd",
     "ResponseStart",
+    "Seams",
+    "assemble",
+    "begins_call",
+    "events_of",
+    "part_events",
 ]
 
 
@@ -86,3 +98,224 @@ class ResponseEnd(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 Event: TypeAlias = ResponseStart | PartStart | PartDelta | PartBlob | PartEnd | ResponseEnd
+
+
+class _OpenPart(msgspec.Struct, gc=False):
+    """A part that is still being written."""
+
+    part: ResponsePart
+    texts: list[str] = []
+    blobs: list[Blob] = []
+
+    def whole(self) -> ResponsePart:
+        part, more = self.part, "".join(self.texts)
+        match part:
+            case Opaque():
+                return part
+            case ToolCall():
+                return msgspec.structs.replace(part, arguments=part.arguments + more) if more else part
+            case Reasoning():
+                blobs = part.blobs + tuple(self.blobs)
+                return msgspec.structs.replace(part, text=part.text + more, blobs=blobs)
+            case Text() if self.blobs:
+                return msgspec.structs.replace(part, text=part.text + more, extra=self._annotated(part))
+            case _:
+                return msgspec.structs.replace(part, text=part.text + more) if more else part
+
+    def _annotated(self, part: Text) -> dict[str, Json]:
+        extra = dict(part.extra or {})
+        lists: dict[str, list[Json]] = {}
+        for blob in self.blobs:
+            if blob.kind not in lists:
+                lists[blob.kind] = list(extra.get(blob.kind) or ())
+            lists[blob.kind].append(msgspec.json.decode(blob.data))
+        return extra | lists
+
+
+class Fold:
+    """Takes events one by one; `response()` is what they amount to so far.
+
+    Holds what came, and no more: its memory is that of the response.
+    """
+
+    def __init__(self) -> None:
+        self._start = ResponseStart()
+        self._end: ResponseEnd | None = None
+        self._parts: dict[int, _OpenPart] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event has come."""
+        return self._end is not None
+
+    def add(self, event: Event) -> None:
+        """Take one event.
+
+        Raises:
+            DialectError: it does not follow the grammar.
+        """
+        if self._end is not None:
+            raise DialectError(f"{type(event).__name__} after the terminal event")
+        try:
+            match event:
+                case PartDelta(index=index, text=text):
+                    self._parts[index].texts.append(text)
+                case PartBlob(index=index, blob=blob):
+                    self._parts[index].blobs.append(blob)
+                case PartEnd(index=index):
+                    self._parts[index]
+                case PartStart(index=index, part=part):
+                    if index in self._parts:
+                        raise DialectError(f"part {index} starts twice")
+                    self._parts[index] = _OpenPart(part)
+                case ResponseStart():
+                    self._start = event
+                case ResponseEnd():
+                    self._end = event
+        except KeyError as exc:
+            raise DialectError(f"part {exc.args[0]} goes on, but it never started") from None
+
+    def response(self) -> Response:
+        """The response so far; without the terminal event, one without stop reason."""
+        end = self._end or ResponseEnd()
+        extra = {**(self._start.extra or {}), **(end.extra or {})}
+        return Response(
+            tuple([self._parts[index].whole() for index in sorted(self._parts)]),
+            stop_reason=end.stop_reason,
+            stop_sequence=end.stop_sequence,
+            usage=end.usage or self._start.usage,
+            model=self._start.model,
+            id=self._start.id,
+            extra=extra or None,
+            dialect=self._start.dialect,
+        )
+
+
+def assemble(events: Iterable[Event]) -> Response:
+    """The whole response that these events amount to.
+
+    Raises:
+        DialectError: they break the grammar, or the terminal event is missing.
+    """
+    fold = Fold()
+    for event in events:
+        fold.add(event)
+    if not fold.ended:
+        raise DialectError("the stream ended before its terminal event")
+    return fold.response()
+
+
+def events_of(response: Response) -> Iterator[Event]:
+    """The response as a stream: each part in one delta."""
+    yield ResponseStart(id=response.id, model=response.model, usage=response.usage, dialect=response.dialect)
+    for index, part in enumerate(response.content):
+        yield from part_events(index, part)
+    yield ResponseEnd(
+        stop_reason=response.stop_reason,
+        stop_sequence=response.stop_sequence,
+        usage=response.usage,
+        extra=response.extra,
+    )
+
+
+def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
+    """One whole part, numbered `index`, as a stream."""
+    match part:
+        case Opaque():
+            yield PartStart(index, part)
+        case ToolCall(arguments=arguments):
+            yield PartStart(index, msgspec.structs.replace(part, arguments=""))
+            if arguments:
+                yield PartDelta(index, arguments)
+        case Reasoning(text=text, blobs=blobs):
+            yield PartStart(index, msgspec.structs.replace(part, text="", blobs=()))
+            if text:
+                yield PartDelta(index, text)
+            for blob in blobs:
+                yield PartBlob(index, blob)
+        case Text() | RefusalText():
+            yield PartStart(index, msgspec.structs.replace(part, text=""))
+            if part.text:
+                yield PartDelta(index, part.text)
+    yield PartEnd(index)
+
+
+class Seams(dict[int, str]):
+    """Joins, in one streamed answer, the surrogate pairs that lie across two deltas of a part; mends all others.
+
+    Holds, by part, the halves that wait for their other half.
+    """
+
+    def take(self, event: Event) -> tuple[Event, ...]:
+        """What may go on, now that `event` has come: perhaps nothing."""
+        match event:
+            case PartDelta(index=index, text=text):
+                text = self.pop(index, "") + text
+                if "\ud800" <= text[-1:] <= "\udbff":
+                    self[index], text = text[-1], text[:-1]
+                return (PartDelta(index, mended_text(text)),) if text else ()
+            case PartEnd(index=index) if index in self:
+                return (PartDelta(index, mended_text(self.pop(index))), event)
+            case ResponseEnd() if self:
+                rest = [PartDelta(index, mended_text(half)) for index, half in self.items()]
+                self.clear()
+                return (*rest, event)
+            case _:
+                return (event,)
+
+
+_RUN_BY_AGENTS = frozenset(
+    {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
+)
+"""Items of Responses that a provider leaves to its client; all other opaque calls it runs itself."""
+
+
+def begins_call(event: Event) -> bool:
+    """Whether a call begins with it, which the agent will run."""
+    if type(event) is not PartStart:
+        return False
+    part = event.part
+    if type(part) is ToolCall:
+        return True
+    kind = part.raw.get("type") if type(part) is Opaque and isinstance(part.raw, dict) else None
+    return isinstance(kind, str) and kind in _RUN_BY_AGENTS  # a provider may send anything
+
+
+class HeldCalls(list[Event]):
+    """Tool calls of an answer that may still fail, held back: what of one answer waits for its end.
+
+    From the first call's beginning on, everything waits for the end of the answer. What comes before it is not touched.
+
+    Agents run what is whole as soon as they see it. opencode runs a call of chat completions when its arguments are
+    whole JSON, Codex one whose item is done, and Claude Code keeps a block that has ended and asks for the rest; if the
+    stream then breaks, they ask again, and the command runs twice (opencode 1.18.33, Codex 0.169.0, Claude Code
+    2.1.197). What was no more than begun stays in the history of some: the next call tells of it.
+    """
+
+    @property
+    def any(self) -> bool:
+        """Whether something waits: then all that comes does."""
+        return bool(self)
+
+    def hold(self, event: Event) -> bool:
+        """Keep `event`, if it is one to be held back; whether it was."""
+        if not self and (type(event) is PartDelta or not begins_call(event)):
+            return False
+        self.append(event)
+        return True
+
+    def release(self) -> tuple[Event, ...]:
+        """All that was held back, in its order; neighbouring pieces of one text are one."""
+        released: list[Event] = []
+        texts: list[str] = []
+        for number, event in enumerate(self):
+            if type(event) is not PartDelta:
+                released.append(event)
+                continue
+            texts.append(event.text)
+            after = self[number + 1] if number + 1 < len(self) else None
+            if type(after) is not PartDelta or after.index != event.index:
+                released.append(PartDelta(event.index, "".join(texts)))
+                texts.clear()
+        self.clear()
+        return tuple(released)

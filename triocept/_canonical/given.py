@@ -25,7 +25,6 @@ from .events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd,
 from .response import Response, ResponsePart, StopReason, Usage
 
 __all__ = [
-    "Seams",
     "fit",
     "fit_json",
     "fit_metadata",
@@ -118,6 +117,8 @@ def given_event(event: object) -> Event:
     match event:
         case PartDelta(index=int(), text=str()) | PartEnd(index=int()):
             return event
+        case ResponseEnd(stop_reason=None, stop_sequence=None, usage=None, extra=None):
+            return event  # as most: nothing was given with it
         case PartStart(index=int(), part=part):
             return PartStart(event.index, given_part(part))
         case PartBlob(index=int(), blob=Blob()):
@@ -212,34 +213,6 @@ def fit_json(value: Json) -> Json:
         value = mended(value)
         _encode(value)  # a surrogate may stand before what JSON cannot say
     return value
-
-
-class Seams:
-    """Joins, in one streamed answer, the surrogate pairs that lie across two deltas of a part; mends all others."""
-
-    def __init__(self) -> None:
-        self._halves: dict[int, str] = {}
-
-    def __bool__(self) -> bool:
-        """Whether a half waits for its other half."""
-        return bool(self._halves)
-
-    def take(self, event: Event) -> tuple[Event, ...]:
-        """What may go on, now that `event` has come: perhaps nothing."""
-        match event:
-            case PartDelta(index=index, text=text):
-                text = self._halves.pop(index, "") + text
-                if "\ud800" <= text[-1:] <= "\udbff":
-                    self._halves[index], text = text[-1], text[:-1]
-                return (PartDelta(index, mended_text(text)),) if text else ()
-            case PartEnd(index=index) if index in self._halves:
-                return (PartDelta(index, mended_text(self._halves.pop(index))), event)
-            case ResponseEnd() if self._halves:
-                rest = [PartDelta(index, mended_text(half)) for index, half in self._halves.items()]
-                self._halves.clear()
-                return (*rest, event)
-            case _:
-                return (event,)
 
 
 def _fit_around(response: Response) -> Response:

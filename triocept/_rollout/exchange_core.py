@@ -22,10 +22,8 @@ import msgspec
 import trio
 
 from .._canonical.content import Json, ToolCall
-from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
-from .._canonical.fold import Fold
+from .._canonical.events import Event, Fold, HeldCalls, PartStart, ResponseEnd, ResponseStart
 from .._canonical.given import fit_notes
-from .._canonical.held import HeldCalls
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, Usage, said_in
 from .._canonical.tokens import Estimator

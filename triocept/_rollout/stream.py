@@ -8,9 +8,17 @@ from typing import final
 import trio
 
 from .._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
-from .._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from .._canonical.fold import part_events
-from .._canonical.given import Seams, given_event, given_increment
+from .._canonical.events import (
+    Event,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    Seams,
+    part_events,
+)
+from .._canonical.given import given_event, given_increment
 from .._canonical.response import ResponsePart, StopReason, Usage
 from .answer import Increment, Relayed
 

@@ -28,8 +28,7 @@ from math import inf
 import msgspec
 import trio
 
-from .._canonical.events import ResponseEnd
-from .._canonical.fold import events_of
+from .._canonical.events import ResponseEnd, events_of
 from .._canonical.request import Request
 from .._rollout.answer import (
     ClientGone,

@@ -34,8 +34,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.events import Event, ResponseEnd, ResponseStart
-from .._canonical.fold import events_of
+from .._canonical.events import Event, ResponseEnd, ResponseStart, events_of
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from .._canonical.events import Event, ResponseEnd, ResponseStart
-from .._canonical.held import begins_call
+from .._canonical.events import Event, ResponseEnd, ResponseStart, begins_call
 from .._rollout.answer import Relayed
 from .._sse import MAX_EVENT, SSE_FRAMES, FrameEnd
 from ..dialects._tool_names import ToolNames

@@ -29,8 +29,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json, Message, Text
-from .._canonical.events import Event, ResponseEnd, ResponseStart
-from .._canonical.fold import Fold, assemble, events_of
+from .._canonical.events import Event, Fold, ResponseEnd, ResponseStart, assemble, events_of
 from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage

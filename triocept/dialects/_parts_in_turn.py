@@ -10,8 +10,7 @@ from collections import deque
 from typing import TypeAlias
 
 from .._canonical.content import Blob, Reasoning, RefusalText, Text
-from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
-from .._canonical.fold import part_events
+from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, part_events
 from .._canonical.response import ResponsePart
 
 __all__ = ["Increments", "PartEvent", "PartSequence"]

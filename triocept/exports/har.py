@@ -17,7 +17,7 @@ from importlib.metadata import version
 from typing import IO
 
 from .._canonical.content import Json
-from .._canonical.fold import events_of
+from .._canonical.events import events_of
 from .._canonical.response import Response
 from .._trace.raw import RawResponse
 from .._trace.trace import Trace

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from triocept._canonical.content import Message
-from triocept._canonical.events import Event
-from triocept._canonical.fold import assemble, events_of
+from triocept._canonical.events import Event, assemble, events_of
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept.dialects import DIALECTS, Dialect, Failure, decode_json, encode_json, error_of

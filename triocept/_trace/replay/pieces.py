@@ -7,8 +7,7 @@ from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 from ..._canonical.content import Opaque, ToolCall
-from ..._canonical.events import Event, PartDelta
-from ..._canonical.fold import events_of, part_events
+from ..._canonical.events import Event, PartDelta, events_of, part_events
 from ..._canonical.response import Response, ResponsePart
 from ..increments import Increments
 

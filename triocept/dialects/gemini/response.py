@@ -13,8 +13,7 @@ Rules:
 from __future__ import annotations
 
 from ..._canonical.content import Json, Reasoning, RefusalText, ToolCall
-from ..._canonical.events import Event
-from ..._canonical.fold import assemble
+from ..._canonical.events import Event, assemble
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ..._canonical.tokens import estimate_usage

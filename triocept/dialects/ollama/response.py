@@ -14,8 +14,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ..._canonical.content import Json
-from ..._canonical.events import Event
-from ..._canonical.fold import assemble
+from ..._canonical.events import Event, assemble
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_usage

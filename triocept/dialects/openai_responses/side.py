@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ..._canonical.content import Json
-from ..._canonical.fold import events_of
+from ..._canonical.events import events_of
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_input_tokens

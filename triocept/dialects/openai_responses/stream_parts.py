@@ -10,8 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
-from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
-from ..._canonical.fold import part_events
+from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, part_events
 from ..._canonical.response import ResponsePart
 from .._fields import Fields
 from .._json import encode_json

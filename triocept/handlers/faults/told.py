@@ -12,8 +12,7 @@ from typing import cast, final
 import msgspec
 
 from ..._canonical.content import ToolCall
-from ..._canonical.events import Event, PartDelta, PartStart
-from ..._canonical.fold import Fold, events_of
+from ..._canonical.events import Event, Fold, PartDelta, PartStart, events_of
 from ..._canonical.given import given_response
 from ..._canonical.request import Request
 from ..._canonical.response import Response, Usage

@@ -15,8 +15,7 @@ from typing import TypeAlias, final
 
 import trio
 
-from ..._canonical.events import Event, PartDelta, ResponseEnd, ResponseStart
-from ..._canonical.fold import part_events
+from ..._canonical.events import Event, PartDelta, ResponseEnd, ResponseStart, part_events
 from ..._canonical.given import given_event, given_increment, given_response
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
 from ..._checks import check_count, check_number, described

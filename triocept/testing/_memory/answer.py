@@ -12,8 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Callable
 
-from ..._canonical.events import Event
-from ..._canonical.fold import assemble
+from ..._canonical.events import Event, assemble
 from ..._canonical.response import Response
 from ..._upstream.failures import Reader
 from ...dialects import Dialect
