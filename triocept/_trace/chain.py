@@ -46,6 +46,6 @@ def unsealed_line(line: bytes) -> bytes:
     return head + b"}" if last.startswith(_DIGEST[:11]) and last.endswith(b'"}') else line
 
 
-def digest_of(data: bytes | memoryview) -> str:
-    """What tells a message, a list of tools or a request from every other one: 32 hex digits."""
-    return sha256(data).hexdigest()[: 2 * _BYTES]
+def digest_of(data: bytes | memoryview) -> bytes:
+    """What tells a message, a list of tools or a request from every other one: 16 bytes, in the file 32 hex digits."""
+    return sha256(data).digest()[:_BYTES]

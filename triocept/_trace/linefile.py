@@ -70,6 +70,8 @@ class LineFile:
         self._identity = (0, 0)
         self._least = 0
         """Bytes that it has at least."""
+        self._size: int | None = None
+        """Bytes that it had at the look before this line; None: nobody has looked."""
         self._last = (0, b"")
         """Where our last line begins, and with what: a file that was cut off and has grown again differs there."""
         self.whole_lines = 0
@@ -108,9 +110,9 @@ class LineFile:
         Raises:
             OSError: as of `open`.
         """
-        was_open = self._fd is not None
-        fd = self.open()
-        if was_open and not self._is_in_place(fd):
+        if self._fd is None or self._pid != _process:
+            self.open()
+        elif not self._is_in_place(self._fd):
             log.warning(
                 "%s was removed, renamed, replaced or cut off: what comes is written where the path leads now, "
                 "and what was recorded before is not in there",
@@ -128,16 +130,16 @@ class LineFile:
                 stays in the file, as a line that is none.
         """
         self.whole_lines = 0
-        fd = self.open()
-        begin = os.lseek(fd, 0, os.SEEK_END)
+        fd, begin = self.open(), None
         try:
             # The second try says why the first one was short, or puts what is left of it on a line of its own.
             for _ in range(2):
                 done = self._write(fd, lines)
+                begin = self._last[0] if begin is None else begin
                 self.whole_lines += lines.count(b"\n", 0, done)
-                lines = lines[done:]
-                if not lines:
+                if done == len(lines):
                     break
+                lines = lines[done:]
             else:
                 raise OSError(errno.EIO, "a line could be written only in part")
             if self.fsync:
@@ -146,25 +148,29 @@ class LineFile:
             exc.filename = str(self.path)
             raise
         finally:
-            self.extent = (begin, self._least)
+            self.extent = (self._least if begin is None else begin, self._least)
 
     def close(self) -> None:
         """Close it. It opens itself again when it is needed."""
-        fd, self._fd, self._end = self._fd, None, None
+        fd, self._fd, self._end, self._size = self._fd, None, None, None
         if fd is not None:
             os.close(fd)
 
     def _write(self, fd: int, lines: bytes) -> int:
         """How many bytes of them are whole lines in the file. One that lacks its newline alone is: with that whoever
         comes next begins."""
-        end = os.lseek(fd, 0, os.SEEK_END)
+        end, self._size = self._size, None
+        if end is None:
+            end = os.lseek(fd, 0, os.SEEK_END)
         data = lines if end == self._end or _ends_whole(fd) else b"\n" + lines
         written = os.write(fd, data)
-        self._least = os.lseek(
-            fd, 0, os.SEEK_CUR
-        )  # behind what others have appended since the look at the end
+        # Behind what others have appended since the look at the end.
+        self._least = os.lseek(fd, 0, os.SEEK_CUR)
         self._last = (self._least - written, data[:_HEAD])
-        self._end = self._least if written == len(data) else None
+        if written == len(data):
+            self._end = self._least
+            return len(lines)
+        self._end = None
         done = max(written - (len(data) - len(lines)), 0)
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
@@ -178,8 +184,11 @@ class LineFile:
         """Whether this is the file that we have written to, and our last line is in it."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
+        self._size = found.st_size
+        if found.st_size == self._least:
+            return True
         begin, head = self._last
-        return found.st_size == self._least or os.pread(fd, len(head), begin) == head
+        return os.pread(fd, len(head), begin) == head
 
     def _checked(self, fd: int) -> os.stat_result:
         found = os.fstat(fd)

@@ -197,7 +197,7 @@ class Proof:
     def _blob(self, line: BlobLine, number: int) -> None:
         values = self._messages if line.kind == "message" else self._tools
         if isinstance(line.value, msgspec.Raw):
-            digest = chain.digest_of(bytes(line.value))
+            digest = chain.digest_of(bytes(line.value)).hex()
         elif (known := values.get(line.same) if isinstance(line.same, int) else None) is not None:
             digest = known.hex()
         else:
@@ -227,7 +227,7 @@ class Proof:
             tools = self._tools[line.tools] if line.tools is not None else b""
         except KeyError:
             return None
-        return chain.digest_of(b"".join([conversation.digests[-1], tools, bytes(line.request)]))
+        return chain.digest_of(b"".join([conversation.digests[-1], tools, bytes(line.request)])).hex()
 
     def _turn(self, line: TurnLine, number: int) -> None:
         self._counts["turns"] += 1

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -46,6 +47,7 @@ AT_INTENT: dict[str, Any] = dict.fromkeys(
 )
 """The members of a turn that stand at its intent, or at the opening."""
 _value_bytes = msgspec.json.Encoder().encode
+_decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
@@ -59,12 +61,24 @@ class _Written(msgspec.Struct, gc=False):
     turns: int = 0
     services: int = 0
 
-    def add(self, chain: bytes, counted: str | None) -> None:
-        """One more line, the chain behind it, and what it is one more of."""
-        self.chain = chain
+    def add(self, data: bytes) -> None:
+        """One more line, that has been made before."""
+        line = _decode_line(data)
+        self.chain = chain.link(self.chain, chain.unsealed_line(data) if isinstance(line, SealLine) else data)
         self.seq += 1
-        if counted is not None:
-            setattr(self, counted, getattr(self, counted) + 1)
+        match line:
+            case BlobLine(kind="message"):
+                self.messages += 1
+            case BlobLine():
+                self.tools += 1
+            case IntentLine():
+                self.intents += 1
+            case TurnLine():
+                self.turns += 1
+            case ServiceLine():
+                self.services += 1
+            case _:
+                pass
 
 
 class RunLines:
@@ -86,15 +100,11 @@ class RunLines:
         """In the file, and with the block."""
         self._elsewhere = before._in_all_files() if before is not None else None
         self._block: list[bytes] = []
-        self._adds: list[tuple[bytes, str | None]] = []
-        """By line of the block: what it adds to what is written."""
         self._numbering = Numbering()
-        self._digests: list[bytes] = []
-        """Of the messages, by number."""
         self._tools: list[tuple[Sequence[Tool], bytes]] = []
         """Lists of tools, and their digests, by number."""
         self._tools_by_id: dict[int, int] = {}
-        self._tools_by_digest: dict[str, int] = {}
+        self._tools_by_digest: dict[bytes, int] = {}
         self._intents: dict[str, int] = {}
         """The numbers of the intents that have no turn yet, by call."""
         self._seal: dict[str, Any] = before._seal if before is not None else {}
@@ -113,13 +123,13 @@ class RunLines:
         """
         if not self._block:
             return
-        block, adds, before = self._block, self._adds, self._written
-        self._block, self._adds, self._written = [], [], self._last
+        block, before = self._block, self._written
+        self._block, self._written = [], self._last
         try:
             file.append(b"\n".join([*block, b""]))
         except OSError:
-            for line in adds[: file.whole_lines]:
-                before.add(*line)
+            for line in block[: file.whole_lines]:
+                before.add(line)
             self._written = self._last = before
             self._forget_unwritten()
             raise
@@ -129,19 +139,18 @@ class RunLines:
 
     def _forget_unwritten(self) -> None:
         """Not all of a block is in the file: what is not there is as if it had never been said."""
-        self._numbering.forget_conversations()
         intents, tools = self._written.intents, self._written.tools
         self._intents = {call: number for call, number in self._intents.items() if number < intents}
         del self._tools[tools:]
         self._tools_by_id = {id(given): number for number, (given, _) in enumerate(self._tools)}
-        self._tools_by_digest = {digest.hex(): number for number, (_, digest) in enumerate(self._tools)}
+        self._tools_by_digest = {digest: number for number, (_, digest) in enumerate(self._tools)}
 
     def begin(self) -> None:
         """Begin a block of lines. A new file gets the opening first."""
         if self._block:  # what raised in the middle of it: an interrupt, or a text that cannot be encoded
             self._forget_unwritten()
-        self._block, self._adds = [], []
-        self._last = msgspec.structs.replace(self._written)
+        self._block = []
+        self._last = copy(self._written)
         if self._written.seq == 0:
             self._open()
 
@@ -150,13 +159,14 @@ class RunLines:
     def agent(self, start: AgentStart) -> None:
         """An agent is about to be started."""
         self._add(
-            AgentLine,
-            None,
-            argv=start.argv,
-            cwd=start.cwd,
-            home=start.home,
-            config=start.config,
-            started_at=start.started_at,
+            AgentLine(
+                **self._place(),
+                argv=start.argv,
+                cwd=start.cwd,
+                home=start.home,
+                config=start.config,
+                started_at=start.started_at,
+            )
         )
 
     def intent(self, intent: Intent) -> None:
@@ -169,15 +179,17 @@ class RunLines:
             self._intend(turn.id, turn.request, turn.started_at, turn.agent)
             del self._intents[turn.id]
         record = msgspec.structs.replace(turn, **AT_INTENT)
-        self._add(TurnLine, "turns", call=turn.id, turn=record)
+        self._add(TurnLine(**self._place(), call=turn.id, turn=record))
+        self._last.turns += 1
 
     def service(self, call: ServiceCall) -> None:
         """A service call has ended."""
-        self._add(ServiceLine, "services", call=call)
+        self._add(ServiceLine(**self._place(), call=call))
+        self._last.services += 1
 
     def score(self, score: Score) -> None:
         """What somebody makes of the rollout; behind its seal, with another one."""
-        self._add(ScoreLine, None, name=score.name, value=score.value, at=score.at)
+        self._add(ScoreLine(**self._place(), name=score.name, value=score.value, at=score.at))
         if self.sealed:
             self._add_seal(score.at)
 
@@ -193,19 +205,20 @@ class RunLines:
         }
         self._add_seal(at)
         # A score needs none of them.
-        self._numbering, self._digests, self._tools, self._intents = Numbering(), [], [], {}
+        self._numbering, self._tools, self._intents = Numbering(), [], {}
         self._tools_by_id, self._tools_by_digest = {}, {}
 
     def _open(self) -> None:
         opening = self.opening
         self._add(
-            OpenLine,
-            None,
-            at=opening.at,
-            versions=opening.versions,
-            metadata=opening.metadata,
-            branch=opening.branch,
-            elsewhere=self._elsewhere,
+            OpenLine(
+                **self._place(),
+                at=opening.at,
+                versions=opening.versions,
+                metadata=opening.metadata,
+                branch=opening.branch,
+                elsewhere=self._elsewhere,
+            )
         )
 
     def _in_all_files(self) -> Elsewhere:
@@ -216,44 +229,47 @@ class RunLines:
         )
 
     def _add_seal(self, at: float) -> None:
-        self._add(SealLine, None, **self._seal, at=at)
+        self._add(SealLine(**self._place(), **self._seal, at=at))
         self._block[-1] = chain.sealed_line(self._block[-1], self._last.chain)
 
     def _intend(self, call: str, request: Request, at: float, agent: str | None) -> None:
-        conversation = self._numbering.of(request.messages, self._message_digest)
+        conversation = self._numbering.of(request.messages)
+        self._add_messages()
         tools = self._add_tools(request.tools) if request.tools else None
         bare = _value_bytes(msgspec.structs.replace(request, messages=(), tools=()))
         of_tools = b"" if tools is None else self._tools[tools][1]
-        self._intents[call] = self._last.intents
+        last = self._last
+        self._intents[call] = last.intents
         self._add(
-            IntentLine,
-            "intents",
-            call=call,
-            number=self._last.intents,
-            at=at,
-            agent=agent,
-            request=msgspec.Raw(bare),
-            messages=conversation.ranges,
-            tools=tools,
-            digest=chain.digest_of(b"".join([conversation.digests[-1], of_tools, bare])),
+            IntentLine(
+                **self._place(),
+                call=call,
+                number=last.intents,
+                at=at,
+                agent=agent,
+                request=msgspec.Raw(bare),
+                messages=conversation.ranges,
+                tools=tools,
+                digest=chain.digest_of(b"".join([conversation.digests[-1], of_tools, bare])).hex(),
+            )
         )
+        last.intents += 1
 
-    def _message_digest(self, number: int) -> bytes:
-        """That of a message. What the file does not have is written."""
-        while self._last.messages <= number:
-            self._add_message(self._last.messages)
-        return self._digests[number]
-
-    def _add_message(self, number: int) -> None:
-        same = self._numbering.same[number]
-        more: dict[str, Any]
-        if same is None:
-            value = _value_bytes(self._numbering.messages[number])
-            digest, more = chain.digest_of(value), {"value": msgspec.Raw(value)}
-        else:
-            digest, more = self._digests[same].hex(), {"same": same}
-        self._digests[number:] = [bytes.fromhex(digest)]
-        self._add(BlobLine, "messages", kind="message", number=number, digest=digest, **more)
+    def _add_messages(self) -> None:
+        """Those that the file does not have."""
+        blobs, last = self._numbering.blobs, self._last
+        while (number := last.messages) < len(blobs):
+            said = blobs[number]
+            more: dict[str, Any]
+            if said.number == number:
+                # None: it was made for a line that could not be written.
+                more = {"value": msgspec.Raw(said.value or _value_bytes(said.message))}
+                said.value = None
+            else:
+                more = {"same": said.number}
+            place = self._place()
+            self._add(BlobLine(**place, kind="message", number=number, digest=said.digest.hex(), **more))
+            last.messages += 1
 
     def _add_tools(self, tools: Sequence[Tool]) -> int:
         """The number of the blob of these tools, which is written if the file does not have it."""
@@ -265,19 +281,33 @@ class RunLines:
         number = self._tools_by_digest.get(digest)
         if number is None:
             number = len(self._tools)
-            self._tools.append((tools, bytes.fromhex(digest)))
+            self._tools.append((tools, digest))
             self._tools_by_id[id(tools)] = self._tools_by_digest[digest] = number
-            self._add(BlobLine, "tools", kind="tools", number=number, digest=digest, value=msgspec.Raw(value))
+            self._add(
+                BlobLine(
+                    **self._place(),
+                    kind="tools",
+                    number=number,
+                    digest=digest.hex(),
+                    value=msgspec.Raw(value),
+                )
+            )
+            self._last.tools += 1
         return number
 
-    def _add(self, line_type: type[Line], counted: str | None, /, **members: Any) -> None:
-        """One more line of the block, and what it is one more of."""
+    def _place(self) -> dict[str, Any]:
+        """What every line begins with."""
         last, opening = self._last, self.opening
-        line = line_bytes(
-            line_type(
-                rollout=opening.rollout, run=opening.run, seq=last.seq, prev=last.chain.hex(), **members
-            )
-        )
-        last.add(behind := chain.link(last.chain, line), counted)
-        self._block.append(line)
-        self._adds.append((behind, counted))
+        return {
+            "rollout": opening.rollout,
+            "run": opening.run,
+            "seq": last.seq,
+            "prev": last.chain.hex(),
+        }
+
+    def _add(self, line: Line) -> None:
+        """One more line of the block."""
+        data, last = line_bytes(line), self._last
+        last.chain = chain.link(last.chain, data)
+        last.seq += 1
+        self._block.append(data)

@@ -32,7 +32,7 @@ from .._canonical.content import (
 )
 from .._canonical.head import same_head
 
-__all__ = ["MessageTable"]
+__all__ = ["MessageTable", "equal_messages"]
 
 _SHORT = 64
 _HASHED = 64 * 1024
@@ -111,10 +111,12 @@ class MessageTable:
 
     def _is(self, number: int, message: Message) -> bool:
         given = self._given_form
-        return _same(given.get(number, self.messages[number]) if given else self.messages[number], message)
+        return equal_messages(
+            given.get(number, self.messages[number]) if given else self.messages[number], message
+        )
 
 
-def _same(one: Message, other: Message) -> bool:
+def equal_messages(one: Message, other: Message) -> bool:
     """Whether they are equal to the last byte. (Python holds 1 and True for equal, which JSON does not.)"""
     return one == other and (_is_plain(one) or _encode(one) == _encode(other))
 
