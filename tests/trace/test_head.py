@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triocept import Message, Text, ToolCall
-from triocept._canonical.head import equal_head, same_head
-from triocept._canonical.memory import Memory
+from triocept._canonical.memory import Memory, equal_head, same_head
 from triocept._canonical.tokens import Estimator, _Counted, estimate_input_tokens
 from triocept._trace.table import MessageTable
 from triocept.dialects import dialect

@@ -1,21 +1,24 @@
-"""What was read last time, so as not to read it again.
+"""What stands where it stood in the last call, so as not to read it again.
 
-An agent sends its whole conversation with every call, and most of it is what it sent before.
+An agent sends its whole conversation with every call, and changes little in it. Claude Code, for one, moves its cache
+mark from the last message to the new last one, and writes what had the mark anew: all but the last one to three are as
+they were.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress, count
+from operator import is_not, ne
 from typing import TypeVar
 
 import msgspec
 
 from .content import Json, Message
-from .head import equal_head
 from .request import Request
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "equal_head", "same_head"]
 
 T = TypeVar("T")
 
@@ -25,7 +28,8 @@ class _Latest:
     """The latest request in a dialect."""
 
     rest: bytes | None
-    """Its document, but for the conversation, as `_written`."""
+    """Its document, but for the conversation, in bytes that no other has: to Python `true` is 1, 1 is 1.0, and objects
+    have no order. None: it cannot be written (a number beyond 64 bits, say), and so is like no other."""
     request: Request
     before: int
     """How many of its messages are not of the conversation: system prompts that stand elsewhere."""
@@ -66,7 +70,10 @@ class Memory:
             return parse(document)[0]
         rest = {**document}
         items, latest = rest.pop(field, None), self._requests.get(dialect)
-        written = _written(rest)
+        try:
+            written = _encoder.encode(rest)
+        except _UNWRITABLE:
+            written = None
         if latest is not None and isinstance(items, list) and items and written and written == latest.rest:
             head = latest.request.messages[: latest.before]
             return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
@@ -93,29 +100,31 @@ class Memory:
         return parsed  # type: ignore[return-value]
 
 
+def equal_head(items: Sequence[object], old: Sequence[object]) -> int:
+    """How many items at the head are equal to the old ones: each is looked at once, at the speed of C, up to the first
+    difference."""
+    return next(compress(count(), map(ne, items, old)), min(len(items), len(old)))
+
+
+def same_head(items: Sequence[object], old: Sequence[object]) -> int:
+    """How many items at the head are the very same objects as the old ones; likewise."""
+    return next(compress(count(), map(is_not, items, old)), min(len(items), len(old)))
+
+
 def _same_head(items: Sequence[Json], old: Sequence[Json]) -> int:
     """How many items at the head say the same as the old ones."""
     try:
         same = equal_head(items, old)
     except RecursionError:
         return 0
-    if _is_written_as(items[:same], old[:same]):
+    if not same or _is_written_as(items[:same], old[:same]):
         return same
     return next((number for number in range(same) if not _is_written_as(items[number], old[number])), same)
 
 
-def _written(value: Json) -> bytes | None:
-    """A value in bytes that no other has: to Python `true` is 1, 1 is 1.0, and objects have no order. None: it cannot
-    be written (a number beyond 64 bits, say), and so is like no other."""
-    try:
-        return _encoder.encode(value)
-    except (OverflowError, TypeError, ValueError, RecursionError):
-        return None
-
-
 def _is_written_as(new: Json, old: Json) -> bool:
-    """Whether equal values are written alike, as by `_written`, at the speed of C: 40 µs for 900 KB, into pages that
-    are there already; new ones take 20 times as long, so nothing small is written in between, which gives them back."""
+    """Whether equal values are written alike (see `_Latest`), at the speed of C: 40 µs for 900 KB, into pages that are
+    there already; new ones take 20 times as long, so nothing small is written in between, which gives them back."""
     try:
         buffers = _buffers.pop()
     except IndexError:  # another thread may have taken the last
@@ -125,7 +134,7 @@ def _is_written_as(new: Json, old: Json) -> bool:
         _encoder.encode_into(new, one)
         _encoder.encode_into(old, other)
         return one == other
-    except (OverflowError, TypeError, ValueError, RecursionError):
+    except _UNWRITABLE:
         return False
     finally:
         if len(one) <= _KEPT and len(other) <= _KEPT:
@@ -137,3 +146,4 @@ _buffers: list[tuple[bytearray, bytearray]] = []
 _KEPT = 4 * 1024 * 1024
 """Bytes of a buffer that is kept."""
 _encoder = msgspec.msgpack.Encoder()
+_UNWRITABLE = (OverflowError, TypeError, ValueError, RecursionError)

@@ -80,7 +80,12 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def stopped(self) -> StopReason:
         """`stop_reason`, or what the content implies."""
-        return self.stop_reason or ("tool_use" if self.tool_calls else "end")
+        if self.stop_reason:
+            return self.stop_reason
+        for part in self.content:
+            if isinstance(part, ToolCall):
+                return "tool_use"
+        return "end"
 
 
 def said_in(response: Response) -> list[Json]:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Text, ToolCall, ToolResult
-from .head import same_head
+from .memory import same_head
 from .request import Request, Tool
 from .response import Response, Usage
 
@@ -33,7 +33,7 @@ class Estimator:
     """
 
     def __init__(self) -> None:
-        self._messages = _Counted(_message)
+        self._messages = _Counted[Message](_said)
         self._tools = _Counted(_tool)
 
     def input_tokens(self, request: Request) -> int:
@@ -43,8 +43,7 @@ class Estimator:
 
     def usage(self, request: Request, response: Response) -> Usage:
         """About what this call cost, marked as an estimate."""
-        characters = sum([_part(part) for part in response.content])
-        return _estimated(self.input_tokens(request), characters)
+        return _estimated(self.input_tokens(request), _said(response))
 
 
 def estimate_input_tokens(request: Request) -> int:
@@ -97,13 +96,14 @@ def _tool(tool: Tool) -> int:
     return len(_encode(tool))
 
 
-def _message(message: Message) -> int:
-    return sum([_part(part) for part in message.content])
+def _said(noun: Message | Response) -> int:
+    characters = 0
+    for part in noun.content:
+        characters += len(part.text) if type(part) is Text else _part(part)  # nearly all of them are
+    return characters
 
 
 def _part(part: Part) -> int:
-    if type(part) is Text:  # nearly all of them
-        return len(part.text)
     match part:
         case Text(text=text) | Reasoning(text=text) | RefusalText(text=text):
             return len(text)

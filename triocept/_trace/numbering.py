@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from .._canonical.content import Message
-from .._canonical.head import equal_head
+from .._canonical.memory import equal_head
 from . import chain
 from .table import equal_messages
 

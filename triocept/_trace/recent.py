@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from .._canonical.content import Message
-from .._canonical.head import same_head
+from .._canonical.memory import same_head
 
 __all__ = ["Recent", "Told"]
 

@@ -30,7 +30,7 @@ from .._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from .._canonical.head import same_head
+from .._canonical.memory import same_head
 
 __all__ = ["MessageTable", "equal_messages"]
 

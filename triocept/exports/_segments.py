@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from .._canonical.content import Message, ToolCall
-from .._canonical.head import same_head
+from .._canonical.memory import same_head
 from .._trace.conversation import Conversation
 from .._trace.message_key import joined, message_key
 from .._trace.relation import Relation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..._canonical.head import equal_head
+from ..._canonical.memory import equal_head
 from .matching import common
 from .moves import Move
 from .record import Key

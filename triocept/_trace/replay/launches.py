@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..._canonical.content import Message, Text
-from ..._canonical.head import same_head
+from ..._canonical.memory import same_head
 from ..message_key import arguments_value
 from ..texts import texts_in
 from .record import Recorded

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from ..._canonical.content import Json
-from ..._canonical.head import equal_head
+from ..._canonical.memory import equal_head
 from ...errors import ReplayMiss
 from .document import Recorded
 from .yaml_writer import write_yaml
