@@ -71,7 +71,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (trace.TraceWriter, "intern"),
         (trace.TraceWriter, "append"),
     ],
-    "the dialect: write the answer, JSON": [(delivery, "_reply")],
+    "the dialect: write the answer, JSON": [(delivery._HTTPDelivery, "_whole_reply")],
 }  # fmt: skip
 REST = "trio: loop, tasks, coroutines"
 

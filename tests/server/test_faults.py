@@ -89,10 +89,10 @@ async def test_a_fault_in_one_call_is_a_500_for_its_agent_and_an_error_for_its_o
 async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    render = _Streamed._bytes
+    write = _Streamed.write
 
-    def failing(self: _Streamed, entry: Any, renderer: Any) -> bytes:
-        return fail() if "two" in repr(entry) else render(self, entry, renderer)
+    def failing(self: _Streamed, entry: Any) -> bool:
+        return fail() if "two" in repr(entry) else write(self, entry)
 
     async def in_pieces(exchange: Exchange) -> None:
         async with exchange.open_stream() as stream:
@@ -110,7 +110,7 @@ async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner
                         got += piece
         return got.decode()
 
-    monkeypatch.setattr(_Streamed, "_bytes", failing)
+    monkeypatch.setattr(_Streamed, "write", failing)
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint:
             (got,), heard = await both(endpoint, in_pieces, agent)

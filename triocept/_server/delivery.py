@@ -19,27 +19,19 @@ Rules:
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import cached_property
 from math import inf
+from typing import Any
 
 import msgspec
 import trio
 
 from .._canonical.events import ResponseEnd, events_of
 from .._canonical.request import Request
-from .._rollout.answer import (
-    ClientGone,
-    Condition,
-    Delivery,
-    Entry,
-    Increment,
-    RawPiece,
-    Relayed,
-    Subscription,
-)
+from .._rollout.answer import ClientGone, Condition, Entry, RawPiece, Relayed, Subscription
 from .._rollout.outcome import Answered, Outcome, Raw, Refused
 from .._trace.raw import RawResponse
 from ..dialects import Dialect, Failure, StreamRenderer
@@ -68,8 +60,16 @@ async def deliver(
     Raises:
         ClientGone: the client has hung up before that.
     """
-    form = _Streamed if request.stream else _Whole
-    await form(subscription, request, dialect, transport).run()
+    delivery = (_Streamed if request.stream else _Whole)(subscription, request, dialect, transport)
+    if not subscription.is_over:  # else all is written at once, and who has closed its half can read it
+        transport.on_gone(subscription.hang_up)
+    try:
+        await subscription.follow(delivery)
+    except ClientGone:
+        await transport.abort()
+        raise
+    if delivery.breaks:
+        await transport.abort()
 
 
 async def write_failure(
@@ -81,8 +81,8 @@ async def write_failure(
     await transport.flush()
 
 
-class _HTTPDelivery(Delivery):
-    """An answer on its way to a client of HTTP."""
+class _HTTPDelivery(ABC):
+    """An answer on its way to a client of HTTP; a `Delivery`."""
 
     def __init__(
         self, subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
@@ -92,9 +92,9 @@ class _HTTPDelivery(Delivery):
         self._dialect = dialect
         self._transport = transport
         self._begun = False
-        self._breaks = False
+        self.breaks = False
         """Whether its connection is to be broken off: what was sent is no answer."""
-        self._written_at = trio.current_time()
+        self.due = trio.current_time() + HEAD_AFTER
         self._prepared: deque[bytes] | None = None
         """What was made of the last increments before they are written; None: nothing was."""
         self._reply: Reply | None = None
@@ -108,37 +108,18 @@ class _HTTPDelivery(Delivery):
         self._raw_begun = False
         """Whether some of them were written."""
 
-    async def run(self) -> None:
-        """Deliver it."""
-        transport, subscription = self._transport, self._subscription
-        if not subscription.is_over:  # else all is written at once, and who has closed its half can read it
-            transport.on_gone(subscription.hang_up)
-        try:
-            await subscription.follow(self)
-        except ClientGone:
-            await transport.abort()
-            raise
-        if self._breaks:
-            await transport.abort()
-
     def fail(self, error: Exception) -> bool:
         self._prepared = None
         if self._raw_begun:
             return self._break_raw()
-        return self._fail(_unsayable(error, self._dialect, self._subscription))
+        return self._fail(self._unsayable(error))
 
     @property
     def full(self) -> bool:
         return self._raw is not None or self._transport.full
 
-    @property
-    def due(self) -> float:
-        if self._raw_begun:
-            return inf
-        return self._written_at + (KEEPALIVE_EVERY if self._begun else HEAD_AFTER)
-
-    async def wait(self, news: Condition) -> None:
-        await self._transport.wait(news, self.due)
+    def wait(self, news: Condition) -> Coroutine[Any, Any, None]:
+        return self._transport.wait(news, self.due)
 
     async def flush(self) -> None:
         raw, self._raw = self._raw, None
@@ -160,7 +141,7 @@ class _HTTPDelivery(Delivery):
             return True
         self._raw = msgspec.structs.replace(piece.head, body=(piece.data,))
         self._raw_begins, self._raw_ends = not self._raw_begun, False
-        self._raw_begun = True
+        self._raw_begun, self.due = True, inf
         return False
 
     def _end_raw(self, raw: RawResponse) -> bool:
@@ -197,7 +178,7 @@ class _HTTPDelivery(Delivery):
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         if not isinstance(self._transport, TappedTransport):
             return
-        self._prepared_for, wire = outcome, self._transport.wire
+        self._prepared_for, self._reply, wire = outcome, None, self._transport.wire
         if self._raw_begun or any(isinstance(entry, RawPiece) for entry in entries):
             wire.take([data for _, data in self._raw.pieces] if self._raw is not None else ())
             wire.take(entry.data for entry in entries if isinstance(entry, RawPiece))
@@ -207,40 +188,80 @@ class _HTTPDelivery(Delivery):
             wire.take(data for _, data in outcome.sent.pieces)
         elif self._begun or self._is_begun_by(entries):
             if not self._begun:
-                wire.start(200, self._head)
+                wire.start(200, self._head())
             self._prepared = deque(self._last_pieces(entries, outcome))
             wire.take(self._prepared)
         else:
-            self._reply = _reply(outcome, self._subscription, self._request, self._dialect)
-            wire.start(self._reply.status, self._reply.headers)
-            wire.take([self._reply.body])
+            reply = self._reply = self._whole_reply(outcome)
+            wire.start(reply.status, reply.headers)
+            wire.take([reply.body])
         wire.closed = True
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
         """Whether these increments begin the answer."""
         return False
 
-    @property
-    def _head(self) -> dict[str, str]:
-        """The headers of an answer that begins before it is whole."""
-        return _head_of(self._subscription, self._dialect)
-
     @abstractmethod
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
         """What will be written of these increments, piece by piece, and of the outcome behind them."""
 
     def _whole_reply(self, outcome: Outcome) -> Reply:
+        """The answer, or the error in its place, given whole."""
         if self._reply is not None and outcome is self._prepared_for:
             return self._reply
-        return _reply(outcome, self._subscription, self._request, self._dialect)
+        if not isinstance(outcome, Answered):
+            reply = self._failure_reply(failure_of_outcome(outcome))
+            document = outcome.document if isinstance(outcome, Refused) else None
+            return reply if document is None else msgspec.structs.replace(reply, body=document)
+        request, dialect = self._request, self._dialect
+        try:
+            if request.stream:
+                body = _streamed(outcome, dialect, dialect.stream_renderer(request))
+            else:
+                body = outcome.document or _encode(dialect.render_response(outcome.response, request))
+            return Reply(200, self._head(), body)
+        except Exception as exc:
+            return self._failure_reply(self._unsayable(exc))
 
-    def _begin(self, headers: dict[str, str]) -> None:
+    def _failure_reply(self, failure: Failure) -> Reply:
+        subscription = self._subscription
+
+        def take_fault(fault: Exception) -> None:
+            subscription.fault = subscription.fault or fault
+
+        return failure_reply(failure, self._dialect, subscription.request_id, take_fault)
+
+    def _unsayable(self, exc: Exception) -> Failure:
+        """A tool call for an agent of text completions, say: its wire has no word for it. Or a fault of ours."""
+        if not isinstance(exc, DialectError):
+            self._subscription.fault = exc
+            return failure_of_fault(exc)
+        log.error("an answer cannot be said in %s: %s", self._dialect.name, exc)
+        return Failure(status=500, message=str(exc), should_retry=False)
+
+    def _head(self) -> dict[str, str]:
+        """The headers of an answer: what its body is, the id of its call, and what a provider said."""
+        dialect, subscription = self._dialect, self._subscription
+        if self._request.stream:
+            headers = {
+                "content-type": dialect.stream_type(self._request),
+                "cache-control": "no-cache",
+                "x-accel-buffering": "no",  # nginx and its kin hold events back without it
+            }
+        else:
+            headers = {"content-type": "application/json"}
+        if name := dialect.request_id_header:
+            headers[name] = subscription.request_id
+        headers.update(subscription.headers)
+        return headers
+
+    def _begin(self) -> None:
         self._begun = True
-        self._transport.start(200, headers | _head_of(self._subscription, self._dialect))
+        self._transport.start(200, self._head())
 
     def _send(self, data: bytes, *, last: bool) -> bool:
         """Whether all is sent."""
-        self._written_at = trio.current_time()
+        self.due = trio.current_time() + KEEPALIVE_EVERY
         return self._transport.write(data, last=last)
 
     @abstractmethod
@@ -248,49 +269,9 @@ class _HTTPDelivery(Delivery):
         """The error in the place of the answer, or in the middle of it; and no clean end."""
 
 
-def _reply(outcome: Outcome, subscription: Subscription, request: Request, dialect: Dialect) -> Reply:
-    if not isinstance(outcome, Answered):
-        failure = failure_of_outcome(outcome)
-        reply = _failure_reply(failure, subscription, dialect)
-        document = outcome.document if isinstance(outcome, Refused) else None
-        return reply if document is None else msgspec.structs.replace(reply, body=document)
-    try:
-        headers, document = _whole(outcome, request, dialect)
-        return Reply(200, headers | _head_of(subscription, dialect), document)
-    except Exception as exc:
-        return _failure_reply(_unsayable(exc, dialect, subscription), subscription, dialect)
-
-
-def _failure_reply(failure: Failure, subscription: Subscription, dialect: Dialect) -> Reply:
-    def take_fault(fault: Exception) -> None:
-        subscription.fault = subscription.fault or fault
-
-    return failure_reply(failure, dialect, subscription.request_id, take_fault)
-
-
-def _head_of(subscription: Subscription, dialect: Dialect) -> dict[str, str]:
-    """What the head of an answer says beside: the id of its call, and what a provider said."""
-    name = dialect.request_id_header
-    return {name: subscription.request_id, **subscription.headers} if name else dict(subscription.headers)
-
-
-def _unsayable(exc: Exception, dialect: Dialect, subscription: Subscription) -> Failure:
-    """A tool call for an agent of text completions, say: its wire has no word for it. Or a fault of ours."""
-    if not isinstance(exc, DialectError):
-        subscription.fault = exc
-        return failure_of_fault(exc)
-    log.error("an answer cannot be said in %s: %s", dialect.name, exc)
-    return Failure(status=500, message=str(exc), should_retry=False)
-
-
-def _whole(answer: Answered, request: Request, dialect: Dialect) -> tuple[dict[str, str], bytes]:
-    """Headers and body."""
-    if not request.stream:
-        document = answer.document or _encode(dialect.render_response(answer.response, request))
-        return {"content-type": "application/json"}, document
-    renderer = dialect.stream_renderer(request)
-    body = b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
-    return _stream_headers(request, dialect), body
+def _streamed(answer: Answered, dialect: Dialect, renderer: StreamRenderer) -> bytes:
+    """A whole answer, streamed."""
+    return b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
 
 
 class _Streamed(_HTTPDelivery):
@@ -309,13 +290,20 @@ class _Streamed(_HTTPDelivery):
         if isinstance(entry, RawPiece):
             return self._write_raw(entry)
         renderer = self._renderer
-        data = self._prepared.popleft() if self._prepared else self._bytes(entry, renderer)
-        last = self._ended = _is_last(entry)
+        if self._prepared:
+            data = self._prepared.popleft()
+        elif isinstance(entry, Relayed):
+            data = self._relayed(entry)
+        else:
+            data = renderer.render(entry)
+        last = self._ended = entry.last if isinstance(entry, Relayed) else isinstance(entry, ResponseEnd)
         if not self._begun:
-            self._begin(_stream_headers(self._request, self._dialect))
+            self._begun = True
+            self._transport.start(200, self._head())
         elif not data and not last:
             return True
-        return self._send(data, last=last)
+        self.due = trio.current_time() + KEEPALIVE_EVERY
+        return self._transport.write(data, last=last)
 
     def write_early(self, data: bytes) -> bool:
         if not self._begun or not self._subscription.at or not self._as_it_came:
@@ -337,58 +325,50 @@ class _Streamed(_HTTPDelivery):
         if not isinstance(outcome, Answered):
             return self._fail(failure_of_outcome(outcome))
         # nothing but no-ops so far: the answer was given whole
-        data = self._prepared.popleft() if self._prepared else self._all_of(outcome)
+        prepared = self._prepared
+        data = prepared.popleft() if prepared else _streamed(outcome, self._dialect, self._renderer)
         return self._send(data, last=True)
-
-    def _all_of(self, outcome: Answered) -> bytes:
-        """A whole answer, streamed."""
-        events = events_of(self._dialect.streamed(outcome.response))
-        return b"".join([self._renderer.render(event) for event in events])
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
         return bool(entries)
 
-    @property
-    def _head(self) -> dict[str, str]:
-        return _stream_headers(self._request, self._dialect) | super()._head
-
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
+        ended = False
         for entry in entries:
-            if not isinstance(entry, RawPiece):  # those are kept already
-                yield self._bytes(entry, self._renderer)
+            if isinstance(entry, Relayed):
+                ended = ended or entry.last
+                yield self._relayed(entry)
+            elif not isinstance(entry, RawPiece):  # those are kept already
+                ended = ended or isinstance(entry, ResponseEnd)
+                yield self._renderer.render(entry)
         if not isinstance(outcome, Answered):
             failure = identified(failure_of_outcome(outcome), self._dialect, self._subscription.request_id)
             yield self._renderer.fail(failure)
-        elif not any(map(_is_last, entries)):
-            yield self._all_of(outcome)
+        elif not ended:
+            yield _streamed(outcome, self._dialect, self._renderer)
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
         data = self._renderer.keepalive(announce())
         if not self._begun:
-            self._begin(_stream_headers(self._request, self._dialect))
+            self._begin()
         return self._send(data, last=False)
 
     def _fail(self, failure: Failure) -> bool:
         if not self._begun:
-            return self._transport.respond(_failure_reply(failure, self._subscription, self._dialect))
+            return self._transport.respond(self._failure_reply(failure))
         failure = identified(failure, self._dialect, self._subscription.request_id)
-        self._breaks = True
+        self.breaks = True
         data = self._prepared.popleft() if self._prepared else self._renderer.fail(failure)
         return self._send(data, last=False)
 
-    def _bytes(self, entry: Increment, renderer: StreamRenderer) -> bytes:
-        """What the agent gets of an increment."""
-        if not isinstance(entry, Relayed):
-            return renderer.render(entry)
+    def _relayed(self, entry: Relayed) -> bytes:
+        """What the agent gets of several increments."""
+        renderer = self._renderer
         if entry.data is None or not self._as_it_came:
             return b"".join([renderer.render(event) for event in entry.events])
         if entry.start is not None:
             renderer.render(entry.start)  # for the no-ops and the error that it may have to write
         return entry.data
-
-
-def _is_last(entry: Entry) -> bool:
-    return entry.last if isinstance(entry, Relayed) else isinstance(entry, ResponseEnd)
 
 
 class _Whole(_HTTPDelivery):
@@ -411,28 +391,20 @@ class _Whole(_HTTPDelivery):
             return self._transport.respond(reply)
         if reply.status == 200:
             return self._send(reply.body, last=True)
-        self._breaks = True  # its status is gone: what is sent now would be taken for an answer
+        self.breaks = True  # its status is gone: what is sent now would be taken for an answer
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
         if not self._begun:
-            self._begin({"content-type": "application/json"})
+            self._begin()
         return self._send(b" ", last=False)
 
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
-        self._reply = _reply(outcome, self._subscription, self._request, self._dialect)
-        return [self._reply.body] if self._reply.status == 200 else []
+        reply = self._reply = self._whole_reply(outcome)
+        return [reply.body] if reply.status == 200 else []
 
     def _fail(self, failure: Failure) -> bool:
-        self._breaks = self._begun
+        self.breaks = self._begun
         if self._begun:
             return True
-        return self._transport.respond(_failure_reply(failure, self._subscription, self._dialect))
-
-
-def _stream_headers(request: Request, dialect: Dialect) -> dict[str, str]:
-    return {
-        "content-type": dialect.stream_type(request),
-        "cache-control": "no-cache",
-        "x-accel-buffering": "no",  # nginx and its kin hold events back without it
-    }
+        return self._transport.respond(self._failure_reply(failure))
