@@ -17,7 +17,7 @@ from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept._canonical.tokens import Estimator
-from triocept._rollout.retries import retry_key
+from triocept._rollout.calls import retry_key
 from triocept._trace.trace import Trace, TraceWriter
 from triocept._trace.turn import Turn
 from triocept.dialects import dialect

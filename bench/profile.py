@@ -24,7 +24,7 @@ from rich.table import Table
 import triocept
 from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
-from triocept._rollout import answer, arrivals, calls, exchange_core, rollout_core
+from triocept._rollout import answer, calls, exchange_core, rollout_core
 from triocept._server import delivery, documents, http11, inbox, intake
 from triocept._trace import trace
 from triocept.dialects import Dialect
@@ -55,12 +55,11 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (calls.Calls, "find"),
         (calls.Calls, "add"),
         (calls.Calls, "end"),
-        (calls.Calls, "enter"),
         (calls.Calls, "leave"),
     ],
     "the exchange: make, hand over, settle": [
         (exchange_core.ExchangeCore, "__init__"),
-        (arrivals.Arrivals, "put"),
+        (calls.Arrivals, "put"),
         (exchange_core.ExchangeCore, "complete"),
         (answer.Answer, "end"),
         (answer.Subscription, "close"),

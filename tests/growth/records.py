@@ -19,8 +19,9 @@ from triocept._canonical.tokens import Estimator
 from triocept._process.output import OutputBuffer, redact
 from triocept._rollout.answer import Answer
 from triocept._rollout.asking import Asking
+from triocept._rollout.calls import retry_key
 from triocept._rollout.outcome import Answered
-from triocept._rollout.retries import retry_key, same_request
+from triocept._rollout.retries import same_request
 from triocept._screen import visible
 from triocept._trace.branch import Branch
 from triocept._trace.conversations import Conversations

@@ -13,13 +13,11 @@ import trio.testing
 from tests.growth.measured import Make, Work
 from triocept import EndpointLimits, Limits, Message, Request, Response, Text
 from triocept._rollout.answer import Answer
-from triocept._rollout.arrivals import Arrivals
 from triocept._rollout.asking import Asking
 from triocept._rollout.budget import Budget
-from triocept._rollout.calls import Calls
+from triocept._rollout.calls import Arrivals, Calls, Retry, retry_key
 from triocept._rollout.outcome import Answered
 from triocept._rollout.registry import Registry
-from triocept._rollout.retries import Retry, retry_key
 from triocept._server.admission import Admission, Turns
 from triocept._server.notices import shown
 from triocept._upstream.limiter import Limiter

@@ -87,7 +87,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/server/test_raw_on_the_way.py",
         "tests/testing/test_raw_in_threads.py",
     ),
-    "triocept/_rollout/alike.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
+    "triocept/_rollout/calls.py": ("tests/rollout/test_retry_key.py", *_WRONG, *_ROLLOUT, *_CALLS),
     "triocept/_rollout/retries.py": ("tests/rollout/test_retry_key.py", "tests/rollout/test_retries.py"),
     "triocept/_rollout/workers.py": (*_ROLLOUT, *_CALLS),
     "triocept/_rollout/service_calls.py": (*_SERVICES, *_RECORDS, *_LIMITS[:1], *_ROLLOUT),

@@ -151,8 +151,8 @@ def test_next(triocept_model):
 def test_a_call_that_waits_for_the_very_thread_it_is_made_in_does_so_for_half_a_minute(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._rollout.arrivals.FORGOTTEN", 0.05)
-    monkeypatch.setattr("triocept._rollout.arrivals.GIVEN_UP", 0.1)
+    monkeypatch.setattr("triocept._rollout.calls.FORGOTTEN", 0.05)
+    monkeypatch.setattr("triocept._rollout.calls.GIVEN_UP", 0.1)
     result = run("""
 def test_it(triocept_model):
     triocept_model()

@@ -73,7 +73,7 @@ async def test_a_known_agents_directory_may_be_a_str(name: str, tmp_path: Path) 
 async def test_an_agent_whose_calls_nobody_takes_is_told_of_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._rollout.arrivals.FORGOTTEN", 0.1)
+    monkeypatch.setattr("triocept._rollout.calls.FORGOTTEN", 0.1)
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
             async with trio.open_nursery() as nursery:
@@ -96,7 +96,7 @@ async def test_an_agent_whose_calls_nobody_takes_is_told_of_once(
 async def test_a_loop_that_takes_its_time_is_not_told_of(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._rollout.arrivals.FORGOTTEN", 0.05)
+    monkeypatch.setattr("triocept._rollout.calls.FORGOTTEN", 0.05)
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
             async with rollout.open_agent([sys.executable, "-c", ASK]) as agent:

@@ -9,8 +9,8 @@ import pytest
 
 from triocept import Message, Request, Text, Tool, ToolResult
 from triocept._rollout.answer import Answer
-from triocept._rollout.calls import Calls
-from triocept._rollout.retries import Retry, attempt_of, retry_key, same_request
+from triocept._rollout.calls import Calls, Retry, attempt_of, retry_key
+from triocept._rollout.retries import same_request
 from triocept.dialects import dialect
 from triocept.nouns import Opaque, OutputFormat, ToolChoice
 

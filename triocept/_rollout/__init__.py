@@ -12,8 +12,8 @@
 * `workers`: a handler at work on a rollout's exchanges.
 * `budget`: what a rollout may spend: `Limits`.
 * `registry`: which key belongs to which rollout. `addresses`: where a rollout can be reached.
-* `arrivals`: exchanges that nobody has taken yet. `calls`: the connections that wait for them.
-* `retries`: whether a call is another one's repetition. `alike`: which of those that run it repeats.
+* `calls`: exchanges that nobody has taken yet, those that run, and those that have ended; the connections that wait.
+* `retries`: whether a call says the same as another.
 * `event_loop`: that it is trio's. `collecting`: who gets the rollouts that a piece of a program opens.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model. `embedding`, `moderation`,

@@ -1,4 +1,5 @@
-"""The connections of one rollout, and the exchanges that they wait for.
+"""The calls of one rollout: the exchanges that nobody has taken yet, those that run, those that were answered last, and
+the connections that wait for them.
 
 The rule of retries, for calls that say the same to the model (see `retries`) in the same conversation:
 
@@ -11,25 +12,44 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
    being given before any other.
 3. Any other is an exchange of its own: a repetition is no retry, and what was refused, failed or abandoned is asked
    anew.
+
+There may be thousands that are alike, of agents that sample: what one says is read once, and no sooner than somebody
+asks; and no look goes over all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import msgspec
 import trio
 
+from .._canonical.content import Text, ToolResult
 from .._canonical.request import Request
+from .._trace.conversation import Conversation
 from .._trace.turn import Turn
-from .alike import Alike
 from .answer import Answer, Condition, Subscription
-from .exchange_core import ExchangeCore
 from .outcome import Answered
-from .retries import Retry, meaning
+from .retries import meaning
 
-__all__ = ["Calls", "Deliver", "OnRetry"]
+if TYPE_CHECKING:
+    from .exchange_core import ExchangeCore
+
+__all__ = [
+    "RETRY_COUNT",
+    "Arrivals",
+    "Calls",
+    "Deliver",
+    "OnRetry",
+    "Retry",
+    "attempt_of",
+    "retry_key",
+    "retry_of",
+]
 
 OnRetry: TypeAlias = Literal["join", "new"]
 """What becomes of a call that repeats another."""
@@ -39,17 +59,265 @@ Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 KEPT_ANSWERS = 64
 """How many of the last answers a retry can get again: those that nobody has got are kept longest. They are those of the
 trace, not copies."""
+FORGOTTEN = 5.0
+"""Seconds after which the first exchange that nobody takes is one that nobody will take."""
+GIVEN_UP = 30.0
+"""Seconds after which that is sure. A program that plays its agent itself, in the thread that was to take the exchange,
+would wait for its SDK's own limit: ten minutes, three times (openai 3.57)."""
+RETRY_COUNT = "x-stainless-retry-count"
+"""How often the SDKs of OpenAI and Anthropic have tried before."""
+_CLAUDE = "x-claude-code-session-id"
+
+log = logging.getLogger("triocept.rollout")
 
 
-@dataclass(eq=False, slots=True)
-class _Ended:
+class Retry(Enum):
+    """What a call's headers say of whether it is a retry.
+
+    The SDKs of OpenAI and Anthropic count; Claude Code, which is built on one, has a retry loop of its own, where the
+    count is always 0; Codex, opencode, gemini-cli and the AI SDK say nothing.
+    """
+
+    MARKED = "marked"
+    FIRST = "first"
+    UNKNOWN = "unknown"
+
+
+def attempt_of(headers: Mapping[str, str]) -> int:
+    """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
+    count = headers.get(RETRY_COUNT)
+    return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
+
+
+def retry_of(headers: Mapping[str, str]) -> Retry:
+    """What these headers (names in lower case) say of it."""
+    if RETRY_COUNT not in headers:
+        return Retry.UNKNOWN
+    if attempt_of(headers) > 1:
+        return Retry.MARKED
+    return Retry.FIRST if _CLAUDE not in headers else Retry.UNKNOWN
+
+
+def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
+    """Equal for calls of which one may repeat the other; cheap, and of most that do not it differs."""
+    messages = request.messages
+    said: list[str] = []
+    for part in messages[-1].content if messages else ():
+        if isinstance(part, Text):
+            said.append(part.text)
+        elif isinstance(part, ToolResult):
+            said.append(part.id)
+    return request.dialect, request.model, claimed and claimed.id, len(messages), tuple(said)
+
+
+class Calls:
+    """What waits in one rollout, and what was answered last."""
+
+    def __init__(self, on_retry: OnRetry) -> None:
+        self.on_retry: OnRetry = on_retry
+        self.subscriptions: set[Subscription] = set()
+        """Those of the connections that wait."""
+        self._open: dict[Hashable, dict[ExchangeCore, None]] = {}
+        """Exchanges that are not recorded yet, by retry key."""
+        self._alike: dict[Hashable, _Alike] = {}
+        """What some of these say, of the keys of which somebody had to know."""
+        self._latest = _Latest()
+        self._left = Condition()
+
+    @property
+    def open(self) -> tuple[ExchangeCore, ...]:
+        """The exchanges that are not recorded yet."""
+        return tuple(exchange for exchanges in self._open.values() for exchange in exchanges)
+
+    def find(
+        self, request: Request, retry_key: Hashable, retry: Retry, *, named: bool
+    ) -> ExchangeCore | Answer | None:
+        """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
+
+        `named`: whether the agent has said which conversation it belongs to.
+        """
+        if self.on_retry == "new":
+            return None
+        proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
+        latest = self._latest
+        ended = retry_key in latest.by_key
+        if ended and (answer := latest.lost(request, retry_key, attended=False)) is not None:
+            return answer
+        if retry_key in self._open and (proven or retry_key in self._alike):
+            other = self._alike_of(retry_key).find(request, proven=proven)
+            if other is not None:
+                return other
+        if ended and proven and (answer := latest.lost(request, retry_key, attended=True)) is not None:
+            return answer
+        return latest.newest(request, retry_key) if retry is Retry.MARKED else None
+
+    def add(self, exchange: ExchangeCore) -> None:
+        """It begins."""
+        self._open.setdefault(exchange.retry_key, {})[exchange] = None
+        if (alike := self._alike.get(exchange.retry_key)) is not None:
+            alike.add(exchange)
+
+    def end(self, exchange: ExchangeCore, turn: Turn | None) -> None:
+        """It has its outcome, and this turn, unless it could not be recorded."""
+        key = exchange.retry_key
+        exchanges = self._open[key]
+        del exchanges[exchange]
+        if not exchanges:
+            del self._open[key]
+            self._alike.pop(key, None)
+        elif (alike := self._alike.get(key)) is not None:
+            alike.discard(exchange)
+        if self.on_retry == "join":
+            answered = turn is not None and isinstance(exchange.answer.outcome, Answered)
+            request = turn.request if turn is not None else exchange.request
+            self._latest.add(_Ended(key, request, exchange.answer if answered else None))
+
+    def leave(self, subscription: Subscription, exchange: ExchangeCore | None) -> None:
+        """The wait is over; that for `exchange`, if it was for one that had not ended."""
+        self.subscriptions.discard(subscription)
+        if exchange is not None and exchange in self._open.get(exchange.retry_key, ()):
+            self._alike_of(exchange.retry_key).lose(exchange)
+        self._left.notify_all()
+
+    def _alike_of(self, retry_key: Hashable) -> _Alike:
+        if (alike := self._alike.get(retry_key)) is None:
+            alike = self._alike[retry_key] = _Alike(self._open[retry_key])
+        return alike
+
+    async def see_out(self, seconds: float) -> None:
+        """Wait until no connection waits any more; break off what still does after so long."""
+        with trio.move_on_after(seconds):
+            await self._wait()
+        for subscription in self.subscriptions:
+            subscription.hang_up()
+        await self._wait()
+
+    async def _wait(self) -> None:
+        while self.subscriptions:
+            await self._left.wait()
+
+
+class Arrivals:
+    """A queue without an end of its own: what waits in it are connections, each with one exchange."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[ExchangeCore, None] = OrderedDict()
+        """In order; of a dict the first is not found at once where many before it were taken."""
+        self._closed = False
+        self._last = False
+        """No exchange comes any more; those that wait are still to be taken."""
+        self._take: Callable[[ExchangeCore], None] | None = None
+        self._lot = trio.lowlevel.ParkingLot()
+        self._asked = False
+        """Somebody takes exchanges, or has taken one."""
+        self._first = trio.Event()
+        """One came that nobody took."""
+        self._watch = trio.CancelScope()
+
+    def put(self, exchange: ExchangeCore) -> None:
+        """It waits to be taken, or is taken on the spot."""
+        if self._take is not None:
+            exchange.handed_over = True
+            self._take(exchange)
+        else:
+            self._waiting[exchange] = None
+            self._lot.unpark()
+            if not self._asked:
+                self._first.set()
+
+    def put_back(self, exchange: ExchangeCore) -> None:
+        """It was taken, and did not reach whoever asked: the next one gets it, before all others."""
+        if not (exchange.settled or self._closed):
+            exchange.handed_over = False
+            self._waiting[exchange] = None
+            self._waiting.move_to_end(exchange, last=False)
+            self._lot.unpark()
+
+    def discard(self, exchange: ExchangeCore) -> None:
+        """It has its outcome, and is not to be taken any more."""
+        self._waiting.pop(exchange, None)
+
+    @trio.lowlevel.enable_ki_protection
+    async def next(self) -> ExchangeCore | None:
+        """The next exchange; None where there will be no more.
+
+        Cancellation: nothing is taken.
+        """
+        self._asked = True
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._waiting or self._closed or self._last:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while not self._closed:
+            if self._waiting:
+                exchange, _ = self._waiting.popitem(last=False)
+                exchange.handed_over = True
+                return exchange
+            if self._last:
+                break
+            await self._lot.park()
+        return None
+
+    @property
+    def taken_at_once(self) -> bool:
+        """Whether `hand_all_to` is at work."""
+        return self._take is not None
+
+    async def hand_all_to(self, take: Callable[[ExchangeCore], None]) -> None:
+        """Give every exchange to `take`, those that wait first, then each the moment it comes; until the end."""
+        self._asked = True
+        for exchange in tuple(self._waiting):
+            self.discard(exchange)
+            exchange.handed_over = True
+            take(exchange)
+        self._take = take
+        try:
+            while not (self._closed or self._last):
+                await self._lot.park()
+        finally:
+            self._take = None
+
+    def finish(self) -> None:
+        """No exchange comes any more; those that wait are still to be taken."""
+        self._last = True
+        self._lot.unpark_all()
+
+    def close(self) -> None:
+        """No exchange comes any more, and none is to be taken."""
+        self._closed = True
+        self._lot.unpark_all()
+        self._watch.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def forgotten(self, rollout_id: str) -> bool:
+        """Say so once if an exchange waits, and nobody has ever asked for one: its agent hangs, without a word.
+
+        Returns:
+            True: it has waited for `GIVEN_UP`. False: the rollout has ended, or somebody takes them.
+        """
+        with self._watch:
+            await self._first.wait()
+            await trio.sleep(FORGOTTEN)
+            if not self._asked:
+                log.warning(
+                    "rollout %s: for %g s a call of its agent has waited, and nobody takes it: give open_rollout a "
+                    "handler, or iterate over the rollout (`async for exchange in rollout`)",
+                    rollout_id,
+                    FORGOTTEN,
+                )
+                await trio.sleep(GIVEN_UP - FORGOTTEN)
+                return not self._asked
+        return False
+
+
+class _Ended(msgspec.Struct, eq=False):
     """An exchange that has ended."""
 
     retry_key: Hashable
     request: Request
     answer: Answer | None
     """None: it was not answered."""
-    _meaning: bytes | None = None
+    meaning: bytes | None = None
+    """What was asked; None: nobody has had to know."""
 
     @property
     def is_undelivered(self) -> bool:
@@ -58,9 +326,9 @@ class _Ended:
 
     def says(self, wanted: bytes) -> bool:
         """Whether it was asked what has this meaning; read once, and no sooner than somebody asks."""
-        if self._meaning is None:
-            self._meaning = meaning(self.request)
-        return self._meaning == wanted
+        if self.meaning is None:
+            self.meaning = meaning(self.request)
+        return self.meaning == wanted
 
 
 class _Latest:
@@ -69,7 +337,7 @@ class _Latest:
     def __init__(self) -> None:
         self._kept: dict[_Ended, None] = {}
         """In order."""
-        self._by_key: dict[Hashable, list[_Ended]] = {}
+        self.by_key: dict[Hashable, list[_Ended]] = {}
         self._undelivered: list[_Ended] = []
         """Those of them whose answer nobody had got when the latest ended, in order: each call looks through these, and
         not through the many of one key that an agent has that samples."""
@@ -77,18 +345,12 @@ class _Latest:
     def __iter__(self) -> Iterator[_Ended]:
         return iter(self._kept)
 
-    def __contains__(self, retry_key: Hashable) -> bool:
-        return retry_key in self._by_key
-
     def add(self, ended: _Ended) -> None:
         self._kept[ended] = None
-        if (same := self._by_key.get(ended.retry_key)) is None:
-            self._by_key[ended.retry_key] = [ended]
-        else:
-            same.append(ended)
+        self.by_key.setdefault(ended.retry_key, []).append(ended)
         if self._undelivered:
             self._undelivered = [one for one in self._undelivered if one.is_undelivered]
-        if ended.is_undelivered:
+        if ended.answer is not None and not ended.answer.delivered:
             self._undelivered.append(ended)
         if len(self._kept) > KEPT_ANSWERS:
             self._discard(self._first_to_go(ended))
@@ -110,7 +372,7 @@ class _Latest:
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
         """That of the newest exchange that said the same, if it has one."""
-        return _first(request, reversed(self._by_key.get(retry_key, ())))
+        return _first(request, reversed(self.by_key.get(retry_key, ())))
 
     def _first_to_go(self, newest: _Ended) -> _Ended:
         for one in self._kept:
@@ -122,10 +384,10 @@ class _Latest:
         del self._kept[ended]
         if ended in self._undelivered:
             self._undelivered.remove(ended)
-        same = self._by_key[ended.retry_key]
+        same = self.by_key[ended.retry_key]
         same.remove(ended)
         if not same:
-            del self._by_key[ended.retry_key]
+            del self.by_key[ended.retry_key]
 
 
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
@@ -138,83 +400,108 @@ def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
     return None
 
 
-class Calls:
-    """What waits in one rollout, and what was answered last."""
+class _Alike:
+    """What the exchanges of one retry key say that are not recorded yet.
 
-    def __init__(self, on_retry: OnRetry) -> None:
-        self.on_retry: OnRetry = on_retry
-        self._open: dict[Hashable, Alike] = {}
-        self._latest = _Latest()
-        self._subscriptions: set[Subscription] = set()
-        self._left = Condition()
+    Args:
+        exchanges: those that there are.
+    """
 
-    @property
-    def open(self) -> tuple[ExchangeCore, ...]:
-        """The exchanges that are not recorded yet."""
-        return tuple(exchange for alike in self._open.values() for exchange in alike.exchanges)
-
-    @property
-    def connections(self) -> int:
-        """How many connections wait."""
-        return len(self._subscriptions)
-
-    def find(
-        self, request: Request, retry_key: Hashable, retry: Retry, *, named: bool
-    ) -> ExchangeCore | Answer | None:
-        """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
-
-        `named`: whether the agent has said which conversation it belongs to.
-        """
-        if self.on_retry == "new":
-            return None
-        proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
-        latest = self._latest
-        if retry_key in latest and (answer := latest.lost(request, retry_key, attended=False)) is not None:
-            return answer
-        alike = self._open.get(retry_key)
-        if alike is not None and (other := alike.find(request, proven=proven)) is not None:
-            return other
-        if proven and (answer := latest.lost(request, retry_key, attended=True)) is not None:
-            return answer
-        return latest.newest(request, retry_key) if retry is Retry.MARKED else None
+    def __init__(self, exchanges: Iterable[ExchangeCore]) -> None:
+        self._lost: dict[ExchangeCore, None] = {}
+        """Those of them that some connection has left."""
+        self._unread: dict[ExchangeCore, None] = dict.fromkeys(exchanges)
+        self._unread_lost: dict[ExchangeCore, None] = {}
+        self._meanings: dict[ExchangeCore, bytes] = {}
+        self._saying: dict[bytes, _Same] = {}
+        """By what they say, those that were read."""
 
     def add(self, exchange: ExchangeCore) -> None:
-        """It begins."""
-        if (alike := self._open.get(exchange.retry_key)) is None:
-            alike = self._open[exchange.retry_key] = Alike()
-        alike.add(exchange)
+        self._unread[exchange] = None
 
-    def end(self, exchange: ExchangeCore, turn: Turn | None) -> None:
-        """It has its outcome, and this turn, unless it could not be recorded."""
-        alike = self._open[exchange.retry_key]
-        alike.discard(exchange)
-        if not alike.exchanges:
-            del self._open[exchange.retry_key]
-        if self.on_retry == "join":
-            answered = turn is not None and isinstance(exchange.answer.outcome, Answered)
-            request = turn.request if turn is not None else exchange.request
-            self._latest.add(_Ended(exchange.retry_key, request, exchange.answer if answered else None))
+    def lose(self, exchange: ExchangeCore) -> None:
+        """A connection has left it."""
+        self._lost[exchange] = None
+        if exchange in self._unread:
+            del self._unread[exchange]
+            self._unread_lost[exchange] = None
+        elif (same := self._same(exchange)) is not None:
+            same.lose(exchange)
 
-    def enter(self, subscription: Subscription) -> None:
-        """One more connection waits, with this subscription."""
-        self._subscriptions.add(subscription)
+    def discard(self, exchange: ExchangeCore) -> None:
+        if exchange in self._unread:  # as nearly all: it is nowhere else
+            del self._unread[exchange]
+            return
+        for some in (self._lost, self._unread_lost):
+            some.pop(exchange, None)
+        if (same := self._same(exchange)) is not None:
+            same.discard(exchange)
+            if not same.open:
+                del self._saying[self._meanings[exchange]]
+        self._meanings.pop(exchange, None)
 
-    def leave(self, subscription: Subscription, exchange: ExchangeCore | None) -> None:
-        """The wait is over; that for `exchange`, if it was for one that had not ended."""
-        self._subscriptions.discard(subscription)
-        alike = self._open.get(exchange.retry_key) if exchange is not None else None
-        if alike is not None and exchange in alike.exchanges:
-            alike.lose(exchange)
-        self._left.notify_all()
+    def find(self, request: Request, *, proven: bool) -> ExchangeCore | None:
+        """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
+        if not (proven or self._lost):
+            return None
+        self._read(self._unread_lost)
+        if proven:
+            self._read(self._unread)
+        same = self._saying.get(meaning(request))
+        return same.find(proven=proven) if same is not None else None
 
-    async def see_out(self, seconds: float) -> None:
-        """Wait until no connection waits any more; break off what still does after so long."""
-        with trio.move_on_after(seconds):
-            await self._wait()
-        for subscription in self._subscriptions:
-            subscription.hang_up()
-        await self._wait()
+    def _same(self, exchange: ExchangeCore) -> _Same | None:
+        """It among those that say the same; None: it is unread, or nobody can have anything of them any more."""
+        read = self._meanings.get(exchange)
+        return self._saying.get(read) if read is not None else None
 
-    async def _wait(self) -> None:
-        while self._subscriptions:
-            await self._left.wait()
+    def _read(self, unread: dict[ExchangeCore, None]) -> None:
+        for exchange in unread:
+            read = self._meanings[exchange] = meaning(exchange.request)
+            self._saying.setdefault(read, _Same()).add(exchange, left=exchange in self._lost)
+        unread.clear()
+
+
+class _Same:
+    """Exchanges that say the same: the first is found at once, though thousands are open."""
+
+    __slots__ = ("left", "open")
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[ExchangeCore, None] = OrderedDict()
+        """But for those of which nobody can have anything any more."""
+        self.left: OrderedDict[ExchangeCore, None] = OrderedDict()
+        """Those of them that a connection has left, but for those that another one reads now."""
+
+    def add(self, exchange: ExchangeCore, *, left: bool) -> None:
+        self.open[exchange] = None
+        if left:
+            self.lose(exchange)
+
+    def lose(self, exchange: ExchangeCore) -> None:
+        """A connection has left it."""
+        self.left[exchange] = None
+
+    def discard(self, exchange: ExchangeCore) -> None:
+        self.open.pop(exchange, None)
+        self.left.pop(exchange, None)
+
+    def find(self, *, proven: bool) -> ExchangeCore | None:
+        """As `_Alike.find`."""
+        lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.attended)
+        return _first_of(self.open, _is_useful) if lost is None and proven else lost
+
+
+def _is_useful(exchange: ExchangeCore) -> bool:
+    return not exchange.settled or isinstance(exchange.outcome, Answered)
+
+
+def _first_of(
+    exchanges: OrderedDict[ExchangeCore, None], is_one: Callable[[ExchangeCore], bool]
+) -> ExchangeCore | None:
+    """The first that is one; what is before it is none any more, and goes."""
+    while exchanges:
+        if is_one(first := next(iter(exchanges))):
+            return first
+        del exchanges[first]
+    return None

@@ -40,10 +40,10 @@ from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, 
 from .addresses import Addresses, call_id, response_id
 from .answer import Answer, Entry, Increment, RawPiece, Relayed, weight_of
 from .budget import Budget
+from .calls import attempt_of
 from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, error_of, kind_of, outcome_of
 from .raw_stream import RawBody, RawStream, pieces_of
 from .record_writer import RecordWriter
-from .retries import attempt_of
 from .stream import ResponseStream
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from .._contexts import protected_context
 from .._failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from .._trace.entries import Ending
 from ..errors import Unanswered
-from .arrivals import GIVEN_UP
+from .calls import GIVEN_UP
 from .event_loop import check_loop
 from .exchange import Exchange
 from .workers import Handler, run_workers

@@ -8,17 +8,14 @@ everything counts but how the answer is to be delivered (`stream`, `include_usag
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from enum import Enum
 from hashlib import blake2b
 
 import msgspec
 
-from .._canonical.content import Json, ToolResult
+from .._canonical.content import Json
 from .._canonical.request import Request
-from .._trace.conversation import Conversation
 
-__all__ = ["RETRY_COUNT", "Retry", "attempt_of", "retry_key", "meaning", "retry_of", "same_request"]
+__all__ = ["meaning", "same_request"]
 
 _CACHE_MARK = frozenset({"cache_control"})
 _OF_CALL = _CACHE_MARK | {"client_metadata", "metadata", "stream_options", "prompt_cache_key"}
@@ -27,50 +24,6 @@ _WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
 """What chat completions wrap a tool or a part in: litellm and OpenRouter take a mark there, too."""
 _LEVELS = 8
 """Of blocks in blocks, that are looked at: more than any dialect has."""
-RETRY_COUNT = "x-stainless-retry-count"
-"""How often the SDKs of OpenAI and Anthropic have tried before."""
-_CLAUDE = "x-claude-code-session-id"
-
-
-class Retry(Enum):
-    """What a call's headers say of whether it is a retry.
-
-    The SDKs of OpenAI and Anthropic count; Claude Code, which is built on one, has a retry loop of its own, where the
-    count is always 0; Codex, opencode, gemini-cli and the AI SDK say nothing.
-    """
-
-    MARKED = "marked"
-    FIRST = "first"
-    UNKNOWN = "unknown"
-
-
-def attempt_of(headers: Mapping[str, str]) -> int:
-    """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
-    count = headers.get(RETRY_COUNT)
-    return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
-
-
-def retry_of(headers: Mapping[str, str]) -> Retry:
-    """What these headers (names in lower case) say of it."""
-    if RETRY_COUNT not in headers:
-        return Retry.UNKNOWN
-    if attempt_of(headers) > 1:
-        return Retry.MARKED
-    return Retry.FIRST if _CLAUDE not in headers else Retry.UNKNOWN
-
-
-def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
-    """Equal for calls of which one may repeat the other; cheap, and of most that do not it differs."""
-    last = request.last
-    results = tuple([part.id for part in last.content if isinstance(part, ToolResult)]) if last else ()
-    return (
-        request.dialect,
-        request.model,
-        claimed and claimed.id,
-        len(request.messages),
-        last.text if last else "",
-        results,
-    )
 
 
 def same_request(request: Request, other: Request) -> bool:

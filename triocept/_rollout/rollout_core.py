@@ -35,9 +35,8 @@ from .._trace.wire import WireLog
 from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition
-from .arrivals import Arrivals
 from .budget import Budget, Limits
-from .calls import Calls, Deliver, OnRetry
+from .calls import Arrivals, Calls, Deliver, OnRetry, retry_key, retry_of
 from .children import Children
 from .collecting import Collector, collector
 from .embedding import Embed
@@ -49,7 +48,6 @@ from .options import OnFault, OnHangup, RolloutOptions
 from .outcome import Failed, Outcome, Refused
 from .record_writer import RecordWriter
 from .registry import Registry
-from .retries import retry_key, retry_of
 from .services import Services
 
 if TYPE_CHECKING:
@@ -321,7 +319,7 @@ class RolloutCore:
             self.calls.add(found)
         exchange, answer = (found, found.answer) if isinstance(found, ExchangeCore) else (None, found)
         subscription = answer.subscribe()
-        self.calls.enter(subscription)
+        self.calls.subscriptions.add(subscription)
         try:
             if (
                 new

@@ -40,8 +40,8 @@ from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
 from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone, Condition, Entry, RawPiece, Relayed, Subscription
+from .._rollout.calls import RETRY_COUNT
 from .._rollout.outcome import Answered, Outcome, Raw
-from .._rollout.retries import RETRY_COUNT
 from .._rollout.rollout_core import RolloutCore
 from .._secrets import MARK
 from .._sse import SSEDecoder
