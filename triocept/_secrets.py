@@ -26,13 +26,10 @@ class LiveKeys:
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
+        self.texts: tuple[str, ...] = ()
+        """The keys, the longest first: a shorter one may be a part of it."""
         self.bytes: tuple[bytes, ...] = ()
-        """The keys as JSON has them, without quotes. They are printable ASCII."""
-        self._longest_first: tuple[str, ...] = ()
-
-    def __iter__(self) -> Iterator[str]:
-        """The longest first: a shorter one may be a part of it."""
-        return iter(self._longest_first)
+        """The same as JSON has them, without quotes. They are printable ASCII."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
@@ -51,8 +48,8 @@ class LiveKeys:
             self._changed()
 
     def _changed(self) -> None:
-        self._longest_first = tuple(sorted(self._held, key=len, reverse=True))
-        self.bytes = tuple([key.replace("\\", r"\\").replace('"', r"\"").encode() for key in self])
+        self.texts = tuple(sorted(self._held, key=len, reverse=True))
+        self.bytes = tuple([key.replace("\\", r"\\").replace('"', r"\"").encode() for key in self.texts])
 
 
 LIVE_KEYS = LiveKeys()

@@ -133,7 +133,7 @@ async def test_a_key_that_goes_in_a_header_of_its_own_is_out_too(name: str) -> N
     headers = {name: f"Bearer {KEY}", "x-title": "somebody-else"}
     async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", extra_headers=headers):
         assert redactor.message(message).text == f"the key is {MARK}, of somebody-else"
-    assert not list(LIVE_KEYS)
+    assert not LIVE_KEYS.texts
 
 
 def test_what_says_nothing_secret_is_the_very_same_object() -> None:
@@ -455,4 +455,4 @@ def test_a_key_is_taken_out_of_a_message_wherever_it_stands(make: Callable[[str]
 def test_of_two_keys_the_longer_one_is_taken_out_whole() -> None:
     with LIVE_KEYS.holding("provider-key"), LIVE_KEYS.holding("provider-key-of-the-second"):
         assert Redactor().text("a provider-key-of-the-second, provider-key") == f"a {MARK}, {MARK}"
-    assert not list(LIVE_KEYS)
+    assert not LIVE_KEYS.texts

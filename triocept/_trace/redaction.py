@@ -139,8 +139,12 @@ class Redactor:
 
     def message(self, message: Message) -> Message:
         """A message, as it is recorded."""
-        if self._redaction is None and _is_text_without_key(message):
-            return message  # as most: a long text is not written as JSON to be looked at
+        if self._redaction is None and message.extra is None and message.name is None:
+            for part in message.content:
+                if type(part) is not Text or part.extra is not None or _holds_a_key(part.text):
+                    break
+            else:
+                return message  # as most: a long text is not written as JSON to be looked at
         found = self._clean(message)
         if found is not message:
             self._messages[id(found)] = found, message
@@ -336,26 +340,14 @@ class Redactor:
 
 
 def _without_keys(text: str) -> str:
-    for key in LIVE_KEYS:
+    for key in LIVE_KEYS.texts:
         text = text.replace(key, MARK)
     return _OWN_KEY.sub(MARK, text) if _OWN_TEXT in text else text
 
 
-def _is_text_without_key(message: Message) -> bool:
-    """Whether it is text and nothing else, and no key is in that. (`name` is a text, too.)"""
-    if message.extra is not None or message.name is not None:
-        return False
-    for part in message.content:
-        if type(part) is not Text or part.extra is not None or _holds_a_key(part.text):
-            return False
-    return True
-
-
 def _holds_a_key(text: str) -> bool:
-    return _OWN_TEXT in text or any(key in text for key in LIVE_KEYS)
+    return _OWN_TEXT in text or (LIVE_KEYS.texts != () and any(map(text.__contains__, LIVE_KEYS.texts)))
 
 
 def _may_hold_a_key(data: bytes) -> bool:
-    if _OWN in data:
-        return True
-    return LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes))
+    return _OWN in data or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))

@@ -133,13 +133,15 @@ def _glance(message: Message) -> Hashable:
 
     What differs and looks alike is compared one by one: none of it may come by the thousand.
     """
-    glance = (message.role, message.name, *map(_part_glance, message.content))
+    parts = [
+        _text_glance(part.text) if type(part) is Text and part.extra is None else _part_glance(part)
+        for part in message.content
+    ]
+    glance = (message.role, message.name, *parts)
     return glance if message.extra is None else (*glance, _json_glance(message.extra))
 
 
 def _part_glance(part: Part) -> Hashable:
-    if type(part) is Text and part.extra is None:  # nearly all of them
-        return _text_glance(part.text)
     if isinstance(part, Opaque):
         return _json_glance(part.raw)
     glance = _own_glance(part)

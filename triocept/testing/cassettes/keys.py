@@ -152,7 +152,7 @@ class KeyFinder:
                 return value
 
     def _in_use(self) -> Iterable[str]:
-        yield from LIVE_KEYS
+        yield from LIVE_KEYS.texts
         yield from self._known
 
 
