@@ -17,7 +17,7 @@ from triocept._canonical.memory import Memory
 from triocept._server.documents import read_body
 from triocept._unicode import mended
 from triocept.dialects import DIALECTS
-from triocept.dialects._json import decode_json
+from triocept.dialects._documents import decode_json
 from triocept.dialects._tool_names import ToolNames
 from triocept.nouns import Media, Reasoning
 

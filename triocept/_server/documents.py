@@ -23,7 +23,7 @@ from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect, Target
-from ..dialects._json import decode_json
+from ..dialects._documents import decode_json
 from ..errors import DialectError, Refusal
 
 __all__ = ["read_body", "read_json", "LARGE", "read_large"]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from .._canonical.content import Json
-from ..dialects._fields import merged
+from ..dialects._documents import merged
 
 __all__ = ["Ceiling", "asked_output", "capped"]
 

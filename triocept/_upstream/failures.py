@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from .._canonical.content import Json
 from .._canonical.response import Response
 from ..dialects import Dialect
+from ..dialects._documents import decode_json
 from ..dialects._failures import error_of
-from ..dialects._json import decode_json
 from ..errors import DialectError, UpstreamError
 from .headers import passed_down
 from .redaction import Redaction

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from .._secrets import MARK, SECRET
-from ..dialects._json import decode_json, encode_json
+from ..dialects._documents import decode_json, encode_json
 from ..errors import DialectError
 
 __all__ = ["Redaction"]

@@ -24,8 +24,7 @@ from .._canonical.request import Request, Sampling
 from .._canonical.tokens import estimate_input_tokens
 from .._rollout.exchange_core import ExchangeCore
 from ..dialects import Dialect, ProviderCall
-from ..dialects._fields import merged
-from ..dialects._json import decode_json, encode_json
+from ..dialects._documents import decode_json, encode_json, merged
 from ..dialects._records import lowered
 from ..dialects._tool_names import ToolNames
 from ..errors import DialectError, Refusal, UpstreamError

@@ -45,7 +45,7 @@ from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM
 from ..dialects import Dialect
 from ..dialects import dialect as dialect_named
-from ..dialects._json import decode_json
+from ..dialects._documents import decode_json
 from ..errors import ContextLengthError, DialectError, UpstreamError
 from .address import Address, parse_address
 from .counting import Counter

@@ -69,7 +69,22 @@ from .._sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pat
 from ._arguments import SCHEMA as CUSTOM_SCHEMA
 from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
 from ._beside import Embeddings, Moderations, read_dimensions
-from ._content import as_content, data_url, in_result, media_type_of, parse_content, split_data_url
+from ._documents import (
+    Fields,
+    as_content,
+    data_url,
+    decode_json,
+    encode_json,
+    encode_text,
+    gather,
+    in_result,
+    is_same_dialect,
+    known_of,
+    media_type_of,
+    merged,
+    parse_content,
+    split_data_url,
+)
 from ._efforts import budget_for, effort_for
 from ._failures import (
     OVERFLOW,
@@ -81,14 +96,12 @@ from ._failures import (
     says_overflow,
     status_of,
 )
-from ._fields import Fields, gather, known_of, merged
 from ._ids import fresh_id, legal_id, short_id
-from ._json import decode_json, encode_json, encode_text
 from ._lines import LINE_FRAMES, LineDecoder, encode_line
 from ._packed import pack, unpack
 from ._pairing import MADE, Pairing
 from ._parts_in_turn import Increments, PartEvent, PartSequence
-from ._portable import is_same_dialect, portable, refuse_token_ids
+from ._portable import portable, refuse_token_ids
 from ._registry import DIALECTS, dialect, known_dialects
 from ._tool_names import ToolNames
 from .base import HERE, SDK, Dialect, ParseRequest, Target, bearer

@@ -13,7 +13,7 @@ import msgspec
 from .._canonical.content import Json, ToolCall
 from .._canonical.request import Request
 from ..errors import DialectError
-from ._json import decode_json, encode_json
+from ._documents import decode_json, encode_json
 
 __all__ = [
     "is_object",

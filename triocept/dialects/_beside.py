@@ -10,7 +10,7 @@ from .._canonical.content import Json
 from .._canonical.vectors import Embedded, Vector
 from .._canonical.verdict import Verdict
 from ..errors import DialectError
-from ._fields import Fields
+from ._documents import Fields
 
 __all__ = ["Embeddings", "Moderations", "read_dimensions"]
 

@@ -15,7 +15,7 @@ import msgspec
 
 from .._canonical.content import Json
 from ..errors import ContextLengthError, UpstreamError
-from ._json import encode_json
+from ._documents import encode_json
 
 __all__ = [
     "OVERFLOW",

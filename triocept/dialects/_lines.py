@@ -14,7 +14,7 @@ import re
 from .._canonical.content import Json
 from .._sse import MAX_EVENT, FrameEnd
 from ..errors import DialectError
-from ._json import encode_json
+from ._documents import encode_json
 
 __all__ = ["LINE_FRAMES", "LineDecoder", "encode_line"]
 

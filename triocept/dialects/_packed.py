@@ -15,7 +15,7 @@ import msgspec
 
 from .._canonical.content import Blob
 from ..errors import DialectError
-from ._json import decode_json, encode_json
+from ._documents import decode_json, encode_json
 
 __all__ = ["pack", "unpack"]
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from .._canonical.content import Json, Message, Part, ToolCall, ToolResult
-from ._fields import merged
+from ._documents import merged
 
 __all__ = ["MADE", "Pairing", "results_first"]
 

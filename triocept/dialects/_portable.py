@@ -1,4 +1,4 @@
-"""What of a value may be written into which dialect, and what no other one can say, nor pass over in silence."""
+"""What of a conversation no other dialect can say, nor pass over in silence."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from collections.abc import Iterable
 from .._canonical.content import Message, Opaque
 from ..errors import DialectError
 
-__all__ = ["is_same_dialect", "portable", "refuse_token_ids"]
-
-
-def is_same_dialect(dialect: str, here: str) -> bool:
-    """Whether the `extra` of a response of this dialect may be written in the one `here`; a program's own ("") may."""
-    return dialect in ("", here)
+__all__ = ["portable", "refuse_token_ids"]
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:

@@ -19,7 +19,7 @@ from ..._canonical.content import Json
 from ..._canonical.response import Usage
 from ..._sse import SSEDecoder, encode_sse
 from ..._trace.tokens import Tokens, packed_floats, packed_ids
-from ...dialects._json import decode_json, encode_json
+from ...dialects._documents import decode_json, encode_json
 from ...errors import DialectError
 
 __all__ = ["Collector", "Wanted"]

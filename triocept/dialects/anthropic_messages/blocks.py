@@ -7,8 +7,7 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart
 from ..._canonical.response import ResponsePart
 from ...errors import DialectError
 from .._arguments import object_of
-from .._fields import Fields, known_of
-from .._json import encode_json
+from .._documents import Fields, encode_json, known_of
 from .names import NAME
 from .parts import parse_block
 from .reasoning import signature_blobs

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..._canonical.content import Json
 from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
-from .._fields import Fields, known_of, merged
+from .._documents import Fields, known_of, merged
 
 __all__ = ["parse_finish", "render_finish", "parse_usage", "render_usage"]
 

@@ -23,8 +23,7 @@ import msgspec
 
 from ..._canonical.content import Json, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ...errors import DialectError
-from .._content import as_content
-from .._fields import Fields, merged
+from .._documents import Fields, as_content, merged, plain_message
 from .._ids import distinct_calls, legal_id
 from .._portable import portable
 from .parts import parse_content, render_block, render_result
@@ -41,6 +40,8 @@ _SILENT = Message("user")
 
 def parse_message(value: Json, path: str) -> Message:
     """One message of the conversation."""
+    if (plain := plain_message(value, _ROLES)) is not None:
+        return plain
     fields = Fields(value, path)
     role = fields.need_text("role")
     if role not in _ROLES:

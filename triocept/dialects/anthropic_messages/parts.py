@@ -14,9 +14,8 @@ import binascii
 from collections.abc import Callable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
-from .._content import as_content, in_result, media_type_of
-from .._content import parse_content as content_of
-from .._fields import Fields, merged
+from .._documents import Fields, as_content, in_result, media_type_of, merged
+from .._documents import parse_content as content_of
 from .._ids import legal_id
 from .names import NAME
 from .reasoning import parse_redacted, parse_thinking

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from ..._canonical.content import Blob, Json, Reasoning
 from ..._canonical.request import Request
-from .._fields import Fields, merged
+from .._documents import Fields, merged
 from .._packed import pack, unpack
 from .names import NAME
 

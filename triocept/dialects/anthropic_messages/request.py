@@ -13,12 +13,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..._canonical.content import Json, Message, Text
 from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, Request, Sampling
 from ...errors import DialectError
-from .._fields import Fields, known_of, merged
+from .._documents import Fields, known_of, merged
 from .._portable import refuse_token_ids
 from ..base import HERE, Target
 from .messages import parse_message, parse_system, render_messages
@@ -40,11 +41,8 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
         DialectError: with the path in the document.
     """
     memory = memory or Memory()
-
-    def read(messages: list[Json]) -> tuple[Message, ...]:
-        return memory.read(NAME, "messages", messages, parse_message)
-
-    return memory.request(document, "messages", lambda whole: _parse(whole, memory, read), read, NAME)
+    read = partial(memory.read, NAME, "messages", parse=parse_message)
+    return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
 
 
 def _parse(

@@ -13,10 +13,9 @@ from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ..._canonical.tokens import estimate_usage
+from .._documents import Fields, is_same_dialect, known_of, merged
 from .._failures import error_of
-from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
-from .._portable import is_same_dialect
 from .ending import parse_finish, parse_usage, render_finish, render_usage
 from .error import find_error, parse_error
 from .names import NAME

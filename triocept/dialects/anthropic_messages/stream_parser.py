@@ -20,9 +20,8 @@ from ..._canonical.content import Json
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._sse import SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
+from .._documents import Fields, decode_json, hides_letters, known_of, types_come_first
 from .._failures import error_of
-from .._fields import Fields, known_of
-from .._json import decode_json, hides_letters, types_come_first
 from ..streams import StreamParser
 from .blocks import Blocks
 from .ending import parse_finish, parse_usage

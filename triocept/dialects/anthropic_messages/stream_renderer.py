@@ -19,12 +19,10 @@ from ..._canonical.request import Request
 from ..._canonical.response import Usage
 from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
 from ..._sse import encode_sse
+from .._documents import encode_json, is_same_dialect, merged
 from .._failures import Failure
-from .._fields import merged
 from .._ids import fresh_id
-from .._json import encode_json
 from .._parts_in_turn import PartEvent, PartSequence
-from .._portable import is_same_dialect
 from ..streams import StreamRenderer
 from .ending import render_finish, render_usage
 from .error import render_error

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ..._canonical.content import Json, Reasoning, ToolCall
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request
+from .._documents import Fields
 from .._efforts import budget_for
-from .._fields import Fields
 from .reasoning import signature_of
 
 __all__ = ["parse_ask", "render_ask"]

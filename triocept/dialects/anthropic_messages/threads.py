@@ -13,7 +13,7 @@ from ..._canonical.content import Message
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ...errors import DialectError
-from .._fields import Fields
+from .._documents import Fields
 
 __all__ = ["continued", "parse_thread"]
 

@@ -19,9 +19,8 @@ from ..._canonical.request import Tool, ToolChoice
 from ..._canonical.response import Response
 from ...errors import DialectError
 from .._arguments import SCHEMA, is_object, object_of, text_of, wrapped
-from .._fields import Fields, merged
+from .._documents import Fields, encode_json, merged
 from .._ids import fresh_id, legal_id
-from .._json import encode_json
 
 __all__ = [
     "parse_call",

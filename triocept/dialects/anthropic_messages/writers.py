@@ -6,8 +6,7 @@ import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
-from .._fields import merged
-from .._json import decode_json, encode_json, encode_text
+from .._documents import decode_json, encode_json, encode_text, merged
 from .blocks import CITATIONS
 from .names import NAME
 from .reasoning import REDACTED, render_reasoning, signature_of, told_signature

@@ -18,7 +18,7 @@ from ..._canonical.content import Json, Opaque, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.response import ResponsePart, Usage
 from ...errors import UpstreamTruncated
-from .._fields import gather, known_of
+from .._documents import gather, known_of
 from .._parts_in_turn import Increments
 from .ending import parse_finish, parse_usage
 from .fields import ProtoFields

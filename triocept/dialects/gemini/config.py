@@ -15,8 +15,8 @@ from __future__ import annotations
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ...errors import DialectError
+from .._documents import known_of
 from .._efforts import budget_for
-from .._fields import known_of
 from .fields import ProtoFields
 from .tools import json_schema_of
 

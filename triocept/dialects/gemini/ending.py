@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..._canonical.content import Json
 from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
-from .._fields import merged
+from .._documents import merged
 from .fields import ProtoFields
 
 __all__ = ["parse_finish", "render_finish", "parse_usage", "render_usage"]

@@ -16,7 +16,7 @@ from typing import TypeVar
 from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ...errors import DialectError
-from .._fields import Fields
+from .._documents import Fields
 from .names import NAME
 
 __all__ = ["ProtoFields"]

@@ -17,7 +17,7 @@ from reprlib import repr as short
 
 from ..._canonical.content import Json, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ...errors import DialectError
-from .._fields import merged, read_text
+from .._documents import merged, read_text
 from .fields import ProtoFields
 from .parts import parse_part, render_part, render_reasoning
 from .results import render_result

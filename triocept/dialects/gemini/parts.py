@@ -18,8 +18,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..._canonical.content import Blob, Json, Media, Opaque, Part, Reasoning, RefusalText, Text
-from .._content import media_type_of, split_data_url
-from .._fields import known_of, merged
+from .._documents import known_of, media_type_of, merged, split_data_url
 from .._packed import pack, unpack
 from .fields import ProtoFields
 from .names import NAME

@@ -19,7 +19,7 @@ from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import Request, ToolChoice
 from ...errors import DialectError
-from .._fields import merged
+from .._documents import merged
 from .._pairing import Pairing
 from .._portable import portable, refuse_token_ids
 from ..base import HERE, Target

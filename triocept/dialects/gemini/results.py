@@ -16,8 +16,7 @@ from collections.abc import Callable
 
 from ..._canonical.content import Json, Media, Opaque, Part, Text, ToolResult
 from ...errors import DialectError
-from .._fields import merged
-from .._json import decode_json, encode_json
+from .._documents import decode_json, encode_json, merged
 from .._pairing import MADE
 from .fields import ProtoFields
 from .names import NAME

@@ -22,8 +22,8 @@ import re
 from ..._canonical.events import Event
 from ..._sse import MAX_EVENT, SSE, SSEDecoder, events_pattern
 from ...errors import DialectError
+from .._documents import decode_json, hides_letters
 from .._failures import error_of
-from .._json import decode_json, hides_letters
 from ..streams import StreamParser
 from .chunks import Chunks
 from .error import find_error, parse_error

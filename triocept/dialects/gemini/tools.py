@@ -20,7 +20,7 @@ from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
 from .._arguments import SCHEMA, object_of, text_of, wrapped
-from .._fields import Fields, merged
+from .._documents import Fields, merged
 from .._ids import fresh_id
 from .._pairing import MADE
 from .fields import ProtoFields

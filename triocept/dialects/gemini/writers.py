@@ -6,7 +6,7 @@ import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
-from .._json import encode_json, encode_text
+from .._documents import encode_json, encode_text
 from .parts import render_part, render_reasoning
 from .tools import render_call, with_id
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ..._canonical.content import Json, Media, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ...errors import UpstreamTruncated
-from .._fields import Fields, gather, known_of
+from .._documents import Fields, gather, known_of
 from .._parts_in_turn import Increments
 from .ending import parse_finish, take_usage
 from .messages import message_parts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..._canonical.content import Json
 from ..._canonical.vectors import Vector
 from .._beside import Embeddings, read_dimensions
-from .._fields import Fields, read_text
+from .._documents import Fields, read_text
 from ..side import SideCall
 
 __all__ = ["embeddings", "old_embeddings"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..._canonical.content import Json
 from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
-from .._fields import Fields
+from .._documents import Fields
 
 __all__ = ["parse_finish", "render_finish", "render_usage", "take_usage"]
 

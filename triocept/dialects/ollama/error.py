@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ...errors import DialectError
+from .._documents import decode_json
 from .._failures import (
     OVERFLOW,
     Failure,
@@ -17,7 +18,6 @@ from .._failures import (
     says_overflow,
     status_of,
 )
-from .._json import decode_json
 
 __all__ = ["find_error", "parse_error", "render_error"]
 

@@ -31,25 +31,26 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ...errors import DialectError
-from .._content import split_data_url
-from .._fields import Fields, merged, read_text
+from .._documents import Fields, merged, plain_message, read_text, split_data_url
 from .._pairing import MADE, Pairing, results_first
 from .tools import parse_call, render_call
 
 __all__ = ["message_parts", "paired", "parse_message", "render_messages", "render_parts"]
 
-_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _RENDERED = {"developer": "system"}
 
 
 def parse_message(value: Json, path: str) -> Message:
     """One message of the conversation; its calls and its result may have no ids yet."""
+    if (plain := plain_message(value, _ROLES)) is not None:
+        return plain
     fields = Fields(value, path)
     role = fields.need_text("role")
-    if role not in _ROLES:
-        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
-    if role != "tool":
+    if role in _ROLES:
         return Message(_ROLES[role], message_parts(fields), extra=fields.rest())
+    if role != "tool":
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
     identity, name = fields.text("tool_call_id") or "", fields.text("tool_name")
     content = tuple(part for part in message_parts(fields) if isinstance(part, Text | Media))
     return Message("tool", (ToolResult(id=identity, content=content, name=name, extra=fields.rest()),))

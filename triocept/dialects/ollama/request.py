@@ -19,8 +19,8 @@ from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool
 from ...errors import DialectError
+from .._documents import Fields, kind_of, known_of, merged
 from .._efforts import effort_for
-from .._fields import Fields, kind_of, known_of, merged
 from .._portable import portable, refuse_token_ids
 from ..base import HERE, Target
 from .messages import paired, parse_message, render_messages

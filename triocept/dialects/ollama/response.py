@@ -18,9 +18,8 @@ from ..._canonical.events import Event, assemble
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_usage
+from .._documents import is_same_dialect, merged
 from .._failures import error_of
-from .._fields import merged
-from .._portable import is_same_dialect
 from .chunks import Chunks
 from .ending import render_finish, render_usage
 from .error import find_error, parse_error

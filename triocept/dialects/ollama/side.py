@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..._canonical.content import Json
-from .._fields import Fields
+from .._documents import Fields
 from ..side import SideCall, SideRoute
 from .embeddings import embeddings, old_embeddings
 

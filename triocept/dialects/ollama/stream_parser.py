@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from ..._canonical.events import Event
 from ...errors import DialectError
+from .._documents import decode_json, hides_letters
 from .._failures import error_of
-from .._json import decode_json, hides_letters
 from .._lines import LINE_FRAMES, LineDecoder
 from ..streams import StreamParser
 from .chunks import Chunks

@@ -18,12 +18,10 @@ from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseE
 from ..._canonical.request import Request
 from ..._canonical.response import Usage
 from ..._canonical.tokens import estimate_streamed
+from .._documents import encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
-from .._fields import merged
-from .._json import encode_json, encode_text
 from .._lines import encode_line
 from .._parts_in_turn import PartEvent, PartSequence
-from .._portable import is_same_dialect
 from ..streams import StreamRenderer
 from .ending import render_finish, render_usage
 from .error import render_error

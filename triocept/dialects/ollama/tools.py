@@ -13,7 +13,7 @@ from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool
 from ...errors import DialectError
 from .._arguments import SCHEMA, object_of, text_of, wrapped
-from .._fields import Fields, merged
+from .._documents import Fields, merged
 from .._pairing import MADE
 
 __all__ = ["parse_call", "parse_tool", "render_call", "render_tool"]

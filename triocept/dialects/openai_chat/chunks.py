@@ -27,11 +27,9 @@ from ..._canonical.response import StopReason, Usage
 from ..._canonical.tokens import estimate_streamed
 from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
+from .._documents import Fields, decode_json, encode_json, gather, hides_letters, is_same_dialect, known_of
 from .._failures import Failure, error_of
-from .._fields import Fields, gather, known_of
 from .._ids import fresh_id
-from .._json import decode_json, encode_json, hides_letters
-from .._portable import is_same_dialect
 from ..streams import StreamParser, StreamRenderer
 from .ending import parse_usage, render_usage
 from .error import find_error, parse_error

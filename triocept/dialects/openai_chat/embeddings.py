@@ -10,7 +10,7 @@ from ..._canonical.content import Json
 from ..._canonical.vectors import Embedded, Vector
 from ...errors import DialectError
 from .._beside import Embeddings, read_dimensions
-from .._fields import Fields, kind_of
+from .._documents import Fields, kind_of
 from ..side import SideCall
 
 __all__ = ["embeddings"]

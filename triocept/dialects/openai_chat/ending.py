@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..._canonical.content import Json
 from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
-from .._fields import Fields, known_of, merged
+from .._documents import Fields, known_of, merged
 
 __all__ = ["parse_finish", "render_finish", "UsageNames", "parse_usage", "render_usage"]
 

@@ -8,8 +8,8 @@ FastAPI servers say `{"detail": ...}`.
 from __future__ import annotations
 
 from ..._canonical.content import Json
+from .._documents import encode_json
 from .._failures import OVERFLOW, Failure, is_overflow, overflow_words, says_overflow, status_of
-from .._json import encode_json
 
 __all__ = ["find_error", "parse_error", "render_error"]
 

@@ -7,7 +7,7 @@ from reprlib import repr as short
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat
 from ...errors import DialectError
-from .._fields import Fields, known_of, merged
+from .._documents import Fields, known_of, merged
 
 __all__ = ["parse_format", "read_format", "render_format"]
 

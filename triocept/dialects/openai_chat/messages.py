@@ -30,7 +30,7 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ...errors import DialectError
-from .._fields import Fields, merged
+from .._documents import Fields, merged, plain_message
 from .._ids import legal_id
 from .._pairing import results_first
 from .names import NAME
@@ -40,11 +40,13 @@ from .tools import parse_call, parse_function_call, render_call
 
 __all__ = ["assistant_parts", "parse_message", "render_messages"]
 
-_ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role) if role != "tool"}
 
 
 def parse_message(value: Json, path: str) -> Message:
     """One message of the conversation."""
+    if (plain := plain_message(value, _ROLES)) is not None:
+        return plain
     fields = Fields(value, path)
     role = fields.need_text("role")
     if role in ("tool", "function"):

@@ -8,7 +8,7 @@ from ..._canonical.content import Json
 from ..._canonical.verdict import CATEGORIES, FLAGGED, Verdict
 from ...errors import DialectError
 from .._beside import Moderations
-from .._fields import Fields, kind_of
+from .._documents import Fields, kind_of
 from .._ids import fresh_id
 from ..side import SideCall
 

@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
-from .._content import as_content, data_url, in_result, media_type_of, split_data_url
-from .._content import parse_content as content_of
-from .._fields import Fields, known_of, merged
+from .._documents import (
+    Fields,
+    as_content,
+    data_url,
+    in_result,
+    known_of,
+    media_type_of,
+    merged,
+    split_data_url,
+)
+from .._documents import parse_content as content_of
 from .names import NAME
 
 __all__ = [

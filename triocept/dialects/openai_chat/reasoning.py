@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..._canonical.content import Blob, Json, Reasoning
-from .._fields import Fields
-from .._json import decode_json, encode_json
+from .._documents import Fields, decode_json, encode_json
 from .names import NAME
 
 __all__ = ["DETAILS", "field_of", "render_detail", "render_reasoning", "take_reasoning"]

@@ -12,13 +12,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Tool, ToolChoice
 from ...errors import DialectError
+from .._documents import Fields, merged
 from .._efforts import effort_for
-from .._fields import Fields, merged
 from .._portable import portable, refuse_token_ids
 from ..base import HERE, Target
 from .formats import parse_format, render_format
@@ -39,21 +40,20 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
         DialectError: with the path in the document.
     """
     memory = memory or Memory()
-
-    def read(messages: list[Json]) -> tuple[Message, ...]:
-        return memory.read(NAME, "messages", messages, parse_message)
-
-    return memory.request(document, "messages", lambda whole: (_parse(whole, memory, read), 0), read, NAME)
+    read = partial(memory.read, NAME, "messages", parse=parse_message)
+    return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
 
 
-def _parse(document: Json, memory: Memory, read: Callable[[list[Json]], tuple[Message, ...]]) -> Request:
+def _parse(
+    document: Json, memory: Memory, read: Callable[[list[Json]], tuple[Message, ...]]
+) -> tuple[Request, int]:
     fields = Fields(document)
     model = fields.need_text("model")
     messages = read(_need_messages(fields))
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
     stream = fields.flag("stream") or False
-    return Request(
+    request = Request(
         dialect=NAME,
         model=model,
         messages=messages,
@@ -68,6 +68,7 @@ def _parse(document: Json, memory: Memory, read: Callable[[list[Json]], tuple[Me
         user=fields.text("user"),
         extra=fields.rest(),
     )
+    return request, 0
 
 
 def render_request(request: Request) -> Json:

@@ -20,10 +20,9 @@ from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason
 from ...errors import DialectError
 from .._arguments import custom_names, fitted_call
+from .._documents import Fields, is_same_dialect, merged
 from .._failures import error_of
-from .._fields import Fields, merged
 from .._ids import fresh_id
-from .._portable import is_same_dialect
 from .ending import parse_finish, parse_usage, render_finish, render_usage
 from .error import find_error, parse_error
 from .messages import assistant_parts

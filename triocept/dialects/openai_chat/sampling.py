@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request, Sampling
-from .._fields import Fields, known_of
+from .._documents import Fields, known_of
 
 __all__ = ["parse_include_usage", "parse_sampling", "render_sampling", "render_stream", "render_user"]
 

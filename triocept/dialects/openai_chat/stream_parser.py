@@ -19,7 +19,7 @@ from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.events import Event, PartDelta, PartEnd, PartStart
 from ..._canonical.response import ResponsePart, StopReason
 from ...errors import DialectError
-from .._fields import Fields
+from .._documents import Fields
 from .._parts_in_turn import Increments
 from .chunks import ChunkParser
 from .ending import parse_finish

@@ -17,9 +17,8 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
 from .._arguments import FittedCall, custom_names
-from .._fields import merged
+from .._documents import decode_json, encode_text, merged
 from .._ids import fresh_id
-from .._json import decode_json, encode_text
 from .chunks import ChunkRenderer
 from .ending import render_finish
 from .error import render_error

@@ -15,9 +15,8 @@ from typing import Literal
 from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
-from .._fields import Fields, kind_of, merged, read_text
+from .._documents import Fields, encode_json, kind_of, merged, read_text
 from .._ids import legal_id
-from .._json import encode_json
 
 __all__ = [
     "arguments_text",

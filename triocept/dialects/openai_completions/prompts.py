@@ -28,7 +28,7 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ...errors import DialectError
-from .._fields import kind_of, read_list, read_text
+from .._documents import kind_of, read_list, read_text
 from .names import NAME
 
 __all__ = ["parse_prompt", "render_prompt", "text_of"]

@@ -16,7 +16,7 @@ from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ..._canonical.request import Request
 from ...errors import DialectError
-from .._fields import Fields, merged
+from .._documents import Fields, merged
 from ..base import HERE, Target
 from ..openai_chat.sampling import (
     parse_include_usage,

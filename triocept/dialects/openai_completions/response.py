@@ -15,8 +15,7 @@ from ..._canonical.content import Json, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart
 from ...errors import DialectError
-from .._fields import known_of
-from .._portable import is_same_dialect
+from .._documents import is_same_dialect, known_of
 from ..openai_chat.ending import render_finish
 from ..openai_chat.response import closed_answer, open_answer, render_answer, take_stop
 from .names import NAME

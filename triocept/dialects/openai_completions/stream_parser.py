@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..._canonical.content import Text
 from ..._canonical.events import Event
 from ..._canonical.response import StopReason
-from .._fields import Fields
+from .._documents import Fields
 from .._parts_in_turn import Increments
 from ..openai_chat.chunks import ChunkParser
 from ..openai_chat.ending import parse_finish

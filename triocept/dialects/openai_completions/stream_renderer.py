@@ -13,8 +13,7 @@ from ..._canonical.content import Json, RefusalText, Text
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
-from .._fields import merged
-from .._json import encode_text
+from .._documents import encode_text, merged
 from ..openai_chat.chunks import ChunkRenderer
 from ..openai_chat.ending import render_finish
 from ..openai_chat.response import MATCHED

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from ..._canonical.content import Json, ToolCall
-from .._fields import Fields, read_text
+from .._documents import Fields, encode_json, read_text
 from .._ids import fresh_id, short_id
-from .._json import encode_json
 from .namespaces import Names
 
 __all__ = ["parse_call", "render_call"]

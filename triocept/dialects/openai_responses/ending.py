@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..._canonical.content import Json
 from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
-from .._fields import Fields, known_of, merged
+from .._documents import Fields, known_of, merged
 from ..openai_chat.ending import UsageNames
 from ..openai_chat.ending import parse_usage as parse_openai_usage
 

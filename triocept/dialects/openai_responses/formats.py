@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.request import OutputFormat
-from .._fields import Fields, known_of, merged
+from .._documents import Fields, known_of, merged
 from ..openai_chat.formats import read_format
 
 __all__ = ["parse_format", "render_format"]

@@ -19,7 +19,7 @@ import msgspec
 
 from ..._canonical.content import Json, Media, Opaque, Part, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
-from .._fields import Fields
+from .._documents import Fields
 from .._ids import short_id
 from .calls import parse_call, render_call
 from .names import NAME

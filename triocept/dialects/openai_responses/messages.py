@@ -21,8 +21,7 @@ from typing import TypeAlias
 from ..._canonical.content import Json, Media, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
 from ...errors import DialectError
-from .._content import as_content
-from .._fields import Fields, kind_of
+from .._documents import Fields, as_content, kind_of, plain_message
 from .._ids import short_id
 from .items import parse_item, render_history
 from .names import NAME
@@ -140,6 +139,8 @@ def _parse_run(run: _Run, names: Names) -> Message | None:
 
 def _parse_item(value: Json, path: str) -> Message:
     """An item that no model wrote."""
+    if (plain := plain_message(value, _ROLES)) is not None:
+        return plain
     fields = Fields(value, path)
     role = fields.text("role")
     kind = fields.text("type") or ("message" if role else None)

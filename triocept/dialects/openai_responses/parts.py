@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
-from .._content import data_url, in_result, split_data_url
-from .._content import parse_content as content_of
-from .._fields import Fields, known_of, merged
+from .._documents import Fields, data_url, in_result, known_of, merged, split_data_url
+from .._documents import parse_content as content_of
 from ..openai_chat.parts import image_at, parse_audio, render_audio
 from .names import NAME
 

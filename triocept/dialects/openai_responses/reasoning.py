@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from ..._canonical.content import Blob, Json, Reasoning
-from .._fields import Fields
+from .._documents import Fields
 from .._packed import pack, unpack
 from .names import NAME
 

@@ -20,8 +20,8 @@ from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import ReasoningAsk, Request, Sampling
 from ...errors import DialectError
+from .._documents import Fields, merged
 from .._efforts import effort_for
-from .._fields import Fields, merged
 from .._ids import distinct_calls
 from .._portable import refuse_token_ids
 from ..base import HERE, Target

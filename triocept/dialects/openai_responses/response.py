@@ -22,12 +22,10 @@ from ..._canonical.response import Response, ResponsePart, StopReason
 from ..._canonical.tokens import estimate_usage
 from ...errors import DialectError
 from .._arguments import custom_names, fitted_call
+from .._documents import Fields, decode_json, is_same_dialect, known_of, merged
 from .._efforts import effort_for
 from .._failures import error_of
-from .._fields import Fields, known_of, merged
 from .._ids import fresh_id
-from .._json import decode_json
-from .._portable import is_same_dialect
 from .ending import is_cut, parse_finish, parse_usage, render_finish, render_usage
 from .error import find_error, parse_error
 from .formats import render_format

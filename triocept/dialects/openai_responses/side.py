@@ -15,8 +15,8 @@ from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_input_tokens
 from ..._sse import encode_sse
 from ...errors import Refusal
+from .._documents import encode_json
 from .._ids import legal_id
-from .._json import encode_json
 from ..side import CountCalls, SideBody, SideCall, SideRoute, counted_by, only
 from .items import complete
 from .messages import render_input

@@ -20,9 +20,8 @@ from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
 from .._arguments import custom_names
+from .._documents import is_same_dialect, merged
 from .._failures import Failure
-from .._fields import merged
-from .._portable import is_same_dialect
 from .ending import is_cut, render_usage
 from .error import render_event_error
 from .items import goes_on

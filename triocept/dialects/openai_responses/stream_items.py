@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from ..._canonical.content import Blob, Json
-from .._json import encode_json, encode_text
+from .._documents import encode_json, encode_text
 from .items import complete, place
 from .reasoning import ENCRYPTED, encrypted_of
 

@@ -19,9 +19,8 @@ from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._canonical.response import ResponsePart
 from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
+from .._documents import Fields, decode_json, hides_letters, types_come_first
 from .._failures import error_of
-from .._fields import Fields
-from .._json import decode_json, hides_letters, types_come_first
 from ..streams import StreamParser
 from .ending import parse_finish, parse_usage
 from .error import find_error, parse_error

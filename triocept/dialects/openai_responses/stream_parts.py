@@ -12,8 +12,7 @@ import msgspec
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, part_events
 from ..._canonical.response import ResponsePart
-from .._fields import Fields
-from .._json import encode_json
+from .._documents import Fields, encode_json
 from .items import parse_item
 from .names import NAME
 from .namespaces import Names

@@ -23,7 +23,7 @@ from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
-from .._fields import Fields, merged
+from .._documents import Fields, merged
 from .._ids import short_id
 from .names import NAME
 from .namespaces import is_namespaced, namespace_name, namespace_of

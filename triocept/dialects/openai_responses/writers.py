@@ -15,7 +15,7 @@ import msgspec
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import ResponsePart
 from .._arguments import FittedCall
-from .._json import decode_json
+from .._documents import decode_json
 from .calls import render_call
 from .items import item_of
 from .names import NAME

@@ -1,4 +1,7 @@
-"""Readers of wire documents, whose errors carry a path; and what nobody read of them, put together again.
+"""Wire documents: their bytes, their fields, and the content in them.
+
+Bytes of JSON become documents, and the reverse. Readers of documents have errors that carry a path; what nobody read is
+put together again. Content is a string or a list of parts, as most wires have it, with inline media in it.
 
 Rules:
 
@@ -6,16 +9,110 @@ Rules:
 2. What a reader takes is understood; `rest()` is what nobody took, and becomes somebody's `extra`.
 3. Kinds are checked, values are not: every enum is open unless its reader says otherwise.
 4. What the chunks of a stream have beside is gathered into the form of a whole answer's.
+5. A list of one plain text and the string are the same content, and are written as the string. Media are `data:` URLs,
+   or base64 whose media type wires leave out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from .._canonical.content import Json
+import msgspec
+
+from .._canonical.content import Json, Media, Message, Opaque, Part, Role, Text
+from .._unicode import mended
 from ..errors import DialectError
 
-__all__ = ["Fields", "kind_of", "known_of", "merged", "read_list", "read_text", "gather"]
+__all__ = [
+    "Fields",
+    "as_content",
+    "data_url",
+    "decode_json",
+    "encode_json",
+    "encode_text",
+    "gather",
+    "hides_letters",
+    "in_result",
+    "is_same_dialect",
+    "kind_of",
+    "known_of",
+    "media_type_of",
+    "merged",
+    "parse_content",
+    "plain_message",
+    "read_list",
+    "read_text",
+    "split_data_url",
+    "types_come_first",
+]
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_HIDDEN = re.compile(rb"\\u00[4-7]")
+
+
+def decode_json(data: bytes | str) -> Json:
+    r"""The document.
+
+    A lone surrogate (`"\ud83d"`: JavaScript's JSON.stringify writes one where an emoji was cut) is read as
+    U+FFFD.
+
+    Raises:
+        DialectError: these bytes are not JSON.
+    """
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeError) as exc:
+        mended = _without_lone_surrogates(data)
+        try:
+            if mended is not None:
+                return _decode(mended)
+        except (msgspec.DecodeError, UnicodeError):
+            pass
+        raise DialectError(f"not valid JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise DialectError("not valid JSON: it is nested too deeply") from exc
+
+
+def encode_json(document: Json) -> bytes:
+    """The bytes of a document."""
+    try:
+        return _encode(document)
+    except UnicodeEncodeError:
+        return _encode(mended(document))
+
+
+def encode_text(text: str) -> bytes:
+    """The bytes of a JSON string: the hot path of every streamed delta."""
+    try:
+        return _encode(text)
+    except UnicodeEncodeError:
+        return _encode(mended(text))
+
+
+def _without_lone_surrogates(data: bytes | str) -> bytes | None:
+    raw = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
+    mended = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], raw)
+    return mended if mended != raw else None
+
+
+def hides_letters(data: bytes) -> bool:
+    """Whether an ASCII letter, or `_`, may be escaped in JSON: a name that has one is not found by its letters.
+
+    No serializer is known that does it; those that have HTML in mind, as Go's, escape `<`, `>`, `&`.
+    """
+    return b"\\u00" in data and _HIDDEN.search(data) is not None
+
+
+def types_come_first(data: bytes) -> bool:
+    """Whether each `type` is its object's first field, so that none has two: the last would count."""
+    return data.count(b'"type"') == data.count(b'{"type"')
+
 
 _MOST_COUNTED = 2**53
 """What every JSON reader takes for a whole number (RFC 8259, 6); sums of a few of it fit a file's 64 bits."""
@@ -174,6 +271,11 @@ def merged(document: Json, extra: Json) -> Json:
     return extra
 
 
+def is_same_dialect(dialect: str, here: str) -> bool:
+    """Whether the `extra` of a response of this dialect may be written in the one `here`; a program's own ("") may."""
+    return dialect in ("", here)
+
+
 def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
     """The fields without those that are null, which most wires write for a field that is not there."""
     return {name: value for name, value in (fields or {}).items() if value is not None}
@@ -189,3 +291,74 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
             gather(known, value)
         elif value is not None or known is None:
             into[name] = value
+
+
+def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
+    """A message that is one of these roles and a text, and nothing else, as most are; None: it is another, or none."""
+    if type(value) is not dict or len(value) != 2:
+        return None
+    role, text = value.get("role"), value.get("content")
+    if type(role) is not str or type(text) is not str or role not in roles:
+        return None
+    return Message(roles[role], (Text(text),) if text else ())
+
+
+def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part]) -> tuple[Part, ...]:
+    """The parts of a `content`, which may be missing, a string or a list."""
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return tuple(parse_part(item, f"{path}[{number}]") for number, item in enumerate(value))
+    text = read_text(value, path)
+    return (Text(text),) if text else ()
+
+
+def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | Media | Opaque, ...]:
+    """The parts of a tool's result, which were parsed from `value`: what cannot be in one stays as it is."""
+    return tuple(
+        part if isinstance(part, Text | Media | Opaque) else Opaque(dialect, value[number])
+        for number, part in enumerate(parts)
+    )
+
+
+def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json:
+    """Rendered parts as a `content`; a text has this `type`."""
+    if not documents:
+        return ""
+    if len(documents) == 1 and documents[0].keys() == {"type", "text"} and documents[0]["type"] == kind:
+        return documents[0]["text"]
+    return documents
+
+
+_DATA_URL = re.compile(r"data:([^,]*?);base64,", re.IGNORECASE)
+_MAGIC = (
+    ("/9j/", "image/jpeg"),
+    ("iVBOR", "image/png"),
+    ("R0lGOD", "image/gif"),
+    ("UklGR", "image/webp"),
+    ("JVBER", "application/pdf"),
+)
+_DEFAULTS = {"image": "image/png", "audio": "audio/wav", "file": "application/octet-stream"}
+
+
+def split_data_url(url: str) -> tuple[str | None, str] | None:
+    """Media type (None: not told) and base64 of a `data:` URL; None for any other, or one without base64."""
+    if url[:5].lower() != "data:":
+        return None
+    found = _DATA_URL.match(url)
+    return (found[1] or None, url[found.end() :]) if found else None
+
+
+def media_type_of(media: Media) -> str:
+    """Its media type: as told, as its first bytes tell, or the usual one of its kind."""
+    if media.media_type:
+        return media.media_type
+    data = media.data or ""
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), _DEFAULTS[media.kind])
+
+
+def data_url(media: Media) -> str | None:
+    """Where it lies, or the whole of it as a `data:` URL; None where it is neither."""
+    if media.url is not None or media.data is None:
+        return media.url
+    return f"data:{media_type_of(media)};base64,{media.data}"
