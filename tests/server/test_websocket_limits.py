@@ -393,7 +393,7 @@ async def test_messages_that_wait_when_their_agent_hangs_up_count_no_more() -> N
                         call("y", stream_id="b" * 300)
                     )  # is told of, when the others were read
                     assert b"too many bytes" not in await read_until(stream, b"at most 256 characters")
-                while rollout._core.calls.subscriptions:
+                while rollout._core.calls.connections:
                     await trio.testing.wait_all_tasks_blocked(0.01)
 
 

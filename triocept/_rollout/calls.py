@@ -129,6 +129,11 @@ class Calls:
         """The exchanges that are not recorded yet."""
         return tuple(exchange for exchanges in self._open.values() for exchange in exchanges)
 
+    @property
+    def connections(self) -> int:
+        """How many connections wait."""
+        return len(self.subscriptions)
+
     def find(
         self, request: Request, retry_key: Hashable, retry: Retry, *, named: bool
     ) -> ExchangeCore | Answer | None:
