@@ -22,6 +22,7 @@ import sys
 from math import inf
 from typing import Protocol, final
 
+import msgspec
 import trio
 
 from .._limits import EndpointLimits
@@ -227,14 +228,12 @@ class Waiting:
 
 
 @final
-class Share:
+class Share(msgspec.Struct, gc=False):
     """Those of one request."""
 
-    __slots__ = ("_bytes", "_waiting")
-
-    def __init__(self, waiting: Waiting) -> None:
-        self._bytes = 0
-        self._waiting = waiting
+    waiting: Waiting
+    bytes: int = 0
+    """How many were added. A body that came at once is none: it is small."""
 
     def add(self, count: int) -> None:
         """So many more.
@@ -242,18 +241,13 @@ class Share:
         Raises:
             Refusal: 503, with these it would be too many of all.
         """
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting.bytes + count > waiting.most:
             raise Refusal(503, "too many bytes of requests wait here already", retry_after=1)
         waiting.bytes += count
-        self._bytes += count
-
-    @property
-    def bytes(self) -> int:
-        """How many were added. A body that came at once is none: it is small."""
-        return self._bytes
+        self.bytes += count
 
     def release(self) -> None:
         """They are parsed, or thrown away."""
-        self._waiting.bytes -= self._bytes
-        self._bytes = 0
+        self.waiting.bytes -= self.bytes
+        self.bytes = 0

@@ -53,12 +53,9 @@ class BaseConnection(ABC):
         """Whether another protocol has the whole connection, and ends it after `keyless_seconds` itself."""
         self.keyless = True
         """Whether it has not shown a key of this endpoint yet."""
-        self._admission = admission
-
-    @property
-    @abstractmethod
-    def ending(self) -> bool:
+        self.ending = False
         """Whether the server stops, and this connection ends with its response."""
+        self._admission = admission
 
     def date(self) -> str:
         """The value of a `Date` header."""

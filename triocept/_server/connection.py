@@ -306,11 +306,6 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         else:
             await super().protocol_send(event)
 
-    @property
-    def ending(self) -> bool:
-        """Whether the server stops, and this connection ends with its response."""
-        return bool(self.context.terminated.is_set())
-
     async def wait_ending(self) -> None:
         """Until the server stops.
 

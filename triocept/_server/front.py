@@ -32,13 +32,13 @@ from .admission import Admission, Share
 from .delivery import write_failure
 from .failure import failure_of, failure_reply
 from .intake import (
+    BOTH_LENGTHS,
     LINGER,
     authenticate,
     intake,
     read_document,
     shows_key,
     text_headers,
-    wants_both_lengths,
 )
 from .mcp import serve_mcp
 from .notices import shown
@@ -78,6 +78,10 @@ class Front:
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self.routes = routes
+        self.intake: Callable[[Route, Head, Transport], Awaitable[None]] = partial(
+            intake, registry=registry, max_body=max_body, admission=admission
+        )
+        """Answers one model call."""
         self._quart = quart
         self._registry = registry
         self._admission = admission
@@ -103,10 +107,6 @@ class Front:
         cancelled, _ = split_cancelled(exc)
         if cancelled is not None:
             raise cancelled from None
-
-    async def intake(self, route: Route, head: Head, transport: Transport) -> None:
-        """Answer one model call."""
-        await intake(route, head, transport, self._registry, self._max_body, self._admission)
 
     def shows_key(self, head: Head) -> bool:
         """Whether a request has a key of this endpoint."""
@@ -167,7 +167,7 @@ class Front:
                     await self.intake(route, head, cycle)
                     await cycle.stall()
                 nursery.cancel_scope.cancel()
-        elif wants_both_lengths(head.headers):
+        elif "transfer-encoding" in head.headers and "content-length" in head.headers:
             with suppress(ClientGone):
                 cycle.respond(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
                 await cycle.flush()
@@ -227,7 +227,7 @@ def _refusal_reply(refusal: Refusal) -> Reply:
 
 
 RESPONSES = ("/v1/responses", "/responses")
-_BOTH_LENGTHS = b'{"error":{"message":"a request has a Content-Length or a Transfer-Encoding, not both"}}'
+_BOTH_LENGTHS = b'{"error":{"message":"%b"}}' % BOTH_LENGTHS.encode()
 
 
 class HTTPCycle:

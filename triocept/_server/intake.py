@@ -31,6 +31,7 @@ from .tapped import TappedTransport, shown_url
 from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
 
 __all__ = [
+    "BOTH_LENGTHS",
     "OVER_LIMITS",
     "authenticate",
     "authenticate_state",
@@ -39,7 +40,6 @@ __all__ = [
     "redacted",
     "shows_key",
     "text_headers",
-    "wants_both_lengths",
     "whole_request",
 ]
 
@@ -52,6 +52,7 @@ KEY_HEADERS = frozenset(
 REDACTED = "[redacted]"
 OVER_LIMITS = frozenset({408, 413, 431, 503})
 """Statuses that a client can have as often as it likes: one line a minute of each in the log."""
+BOTH_LENGTHS = "a request has a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
 """Seconds for which the body of a request that is answered already is read on and thrown away."""
 
@@ -109,7 +110,8 @@ async def intake(
         await write_failure(failure_of_fault(exc), route.dialect, transport, _take_fault_of(rollout))
         return
     finally:
-        share.release()
+        if share.bytes:
+            share.release()
     await rollout.answer_call(
         request,
         partial(deliver, request=request, dialect=route.dialect, transport=transport),
@@ -239,10 +241,9 @@ async def read_document(
     Raises:
         BodyTooLarge, ClientGone, Refusal, DialectError: there is none, or it is over a limit.
     """
-    if wants_both_lengths(head.headers):
-        raise Refusal(
-            400, "a request has a Content-Length or a Transfer-Encoding, not both", should_retry=False
-        )
+    # Framed twice, which is how requests are smuggled (RFC 9112, 6.3); h11 lets it pass.
+    if "transfer-encoding" in head.headers and "content-length" in head.headers:
+        raise Refusal(400, BOTH_LENGTHS, should_retry=False)
     body = await sender.receive_body(max_body, share)
     if optional and not body:
         return None
@@ -280,11 +281,6 @@ def _answers(rollout: RolloutCore, dialect: str) -> Iterator[tuple[Request, Resp
         turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
             yield turn.request, turn.response
-
-
-def wants_both_lengths(headers: Mapping[str, str]) -> bool:
-    """Whether a request is framed twice, which is how requests are smuggled (RFC 9112, 6.3); h11 lets it pass."""
-    return "content-length" in headers and "transfer-encoding" in headers
 
 
 def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:

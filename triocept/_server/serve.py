@@ -292,6 +292,8 @@ class Server:
 
     async def _end(self, connections: trio.Nursery) -> None:
         await self._registry.close()
+        for connection in self._connections:
+            connection.ending = True
         await self._context.terminated.set()  # hypercorn closes what ends from here on
         for connection in tuple(self._connections):
             if connection.idle:
