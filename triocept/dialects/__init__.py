@@ -100,7 +100,6 @@ from ._ids import fresh_id, legal_id, short_id
 from ._lines import LINE_FRAMES, LineDecoder, encode_line
 from ._packed import pack, unpack
 from ._pairing import MADE, Pairing
-from ._parts_in_turn import Increments, PartEvent, PartSequence
 from ._portable import portable, refuse_token_ids
 from ._registry import DIALECTS, dialect, known_dialects
 from ._tool_names import ToolNames
@@ -118,7 +117,7 @@ from .side import (
     only,
     render_models,
 )
-from .streams import StreamParser, StreamRenderer
+from .streams import Increments, PartEvent, PartSequence, StreamParser, StreamRenderer
 
 __all__ = [
     "CUSTOM_SCHEMA",

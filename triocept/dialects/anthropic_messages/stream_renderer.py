@@ -13,26 +13,30 @@ Rules:
 
 from __future__ import annotations
 
-from ..._canonical.content import Json, RefusalText, ToolCall
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
-from ..._canonical.response import Usage
+from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
 from ..._sse import encode_sse
-from .._documents import encode_json, is_same_dialect, merged
+from .._documents import decode_json, encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
 from .._ids import fresh_id
-from .._parts_in_turn import PartEvent, PartSequence
-from ..streams import StreamRenderer
+from ..streams import PartEvent, PartSequence, StreamRenderer
+from .blocks import CITATIONS
 from .ending import render_finish, render_usage
 from .error import render_error
 from .names import NAME
-from .writers import BlockWriter, writer_of
+from .reasoning import REDACTED, render_reasoning, signature_of, told_signature
+from .tools import render_call
 
 __all__ = ["Renderer"]
 
 _STOP = encode_sse(b'{"type":"message_stop"}', "message_stop")
 _PING = encode_sse(b'{"type":"ping"}', "ping")
+_UNKNOWN = Usage(input_tokens=0, output_tokens=0)
 
 
 class Renderer(StreamRenderer):
@@ -41,10 +45,10 @@ class Renderer(StreamRenderer):
     def __init__(self, request: Request) -> None:
         self._request = request
         self._own = True
-        self._usage = Usage(input_tokens=0, output_tokens=0)
+        self._usage = _UNKNOWN
         self._number = 0  # of the next block on the wire
         self._current: int | None = None  # the part whose turn it is
-        self._writer: BlockWriter | None = None
+        self._writer: _BlockWriter | None = None
         self._sequence = PartSequence()
         self._calls = False
         self._refusal = False
@@ -72,7 +76,9 @@ class Renderer(StreamRenderer):
 
     def _start(self, event: ResponseStart) -> bytes:
         self._own = is_same_dialect(event.dialect, NAME)
-        self._usage = event.usage or self._estimate()
+        self._usage = event.usage or Usage(
+            input_tokens=estimate_input_tokens(self._request), output_tokens=1, estimated=True
+        )
         message: dict[str, Json] = {
             "id": event.id or fresh_id("msg_"),
             "type": "message",
@@ -85,36 +91,37 @@ class Renderer(StreamRenderer):
         }
         if self._own and event.extra:
             message = merged(message, event.extra)
-        return _event({"type": "message_start", "message": message})
+        return (
+            b'event: message_start\ndata: {"type":"message_start","message":'
+            + encode_json(message)
+            + b"}\n\n"
+        )
 
     def _part(self, event: PartEvent) -> bytes:
+        """What `event` adds, and what it has been waited for with."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
                 self._characters += len(event.part.name)
             self._refusal = self._refusal or isinstance(event.part, RefusalText)
-        return b"".join([self._write(each) for each in self._sequence.add(event)])
-
-    def _write(self, event: PartEvent) -> bytes:
-        match event:
-            case PartStart(index=index, part=part):
-                self._current = index
-                self._writer = writer_of(part, self._number, same_dialect=self._own)
-                return self._writer.start(part)
-            case PartDelta(text=text) if self._writer:
-                return self._writer.text(text)
-            case PartBlob(blob=blob) if self._writer:
-                return self._writer.blob(blob)
-            case PartEnd() if self._writer:
-                data = self._writer.end()
-                self._number = self._writer.number
-                self._current = self._writer = None
-                return data
-            case _:
-                return b""
+        data = b""
+        for each in self._sequence.add(event):
+            match each:
+                case PartStart(index=index, part=part):
+                    self._current = index
+                    self._writer = _WRITERS[type(part)](self._number, same_dialect=self._own)
+                    data += self._writer.start(part)
+                case PartDelta(text=text) if self._writer:
+                    data += self._writer.text(text)
+                case PartBlob(blob=blob) if self._writer:
+                    data += self._writer.blob(blob)
+                case PartEnd() if self._writer:
+                    data += self._writer.end()
+                    self._number = self._writer.number
+                    self._current = self._writer = None
+        return data
 
     def _end(self, event: ResponseEnd) -> bytes:
-        usage = event.usage or self._final_estimate()
         delta: dict[str, Json] = {
             "stop_reason": render_finish(event.stop_reason, calls=self._calls, refusal=self._refusal),
             "stop_sequence": event.stop_sequence,
@@ -123,22 +130,191 @@ class Renderer(StreamRenderer):
         for name in ("stop_reason", "stop_details", "container"):
             if name in extra:
                 delta[name] = extra.pop(name)
-        document = {
-            "type": "message_delta",
-            "delta": delta,
-            "usage": render_usage(usage, same_dialect=self._own),
-        }
-        return _event(merged(document, extra) if extra else document) + _STOP
+        usage = render_usage(event.usage or self._final_usage(), same_dialect=self._own)
+        document = {"type": "message_delta", "delta": delta, "usage": usage}
+        data = encode_json(merged(document, extra) if extra else document)
+        return b"event: message_delta\ndata: " + data + b"\n\n" + _STOP
 
-    def _estimate(self) -> Usage:
-        return Usage(input_tokens=estimate_input_tokens(self._request), output_tokens=1, estimated=True)
-
-    def _final_estimate(self) -> Usage:
+    def _final_usage(self) -> Usage:
         if not self._usage.estimated:
             return self._usage
         output = max(1, self._characters // CHARACTERS_PER_TOKEN)
         return Usage(input_tokens=self._usage.input_tokens, output_tokens=output, estimated=True)
 
 
-def _event(document: dict[str, Json]) -> bytes:
-    return encode_sse(encode_json(document), document["type"])
+class _BlockWriter:
+    """One part, as the blocks that it is on the wire: perhaps none, perhaps several.
+
+    What all have in common: a block is open or not, and its deltas stand between two constant pieces.
+    """
+
+    delta_type = b""
+    field = b""
+
+    def __init__(self, number: int, *, same_dialect: bool) -> None:
+        self.number: int = number
+        """That of the open block, or of the next one."""
+        self._own = same_dialect
+        self._frame = b""
+        """What stands before the text of a delta; empty: no block is open."""
+        self._block: dict[str, Json] = {}
+        """What the first text opens; empty: nothing."""
+        self._behind = b""
+        """Deltas that come right behind its opening."""
+
+    def start(self, part: ResponsePart) -> bytes:
+        """The part begins."""
+        raise NotImplementedError
+
+    def text(self, text: str) -> bytes:
+        """More of it."""
+        if not text:
+            return b""
+        if self._frame:
+            return self._frame + encode_text(text) + b"}}\n\n"
+        if not self._block:
+            return b""
+        opened = self._open(self._block) + self._behind
+        return opened + self._frame + encode_text(text) + b"}}\n\n"
+
+    def blob(self, blob: Blob) -> bytes:
+        """An opaque piece of it."""
+        return b""
+
+    def end(self) -> bytes:
+        """It is whole, and so is the block that is open."""
+        if not self._frame:
+            return b""
+        self._frame = b""
+        self.number += 1
+        return b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % (
+            self.number - 1
+        )
+
+    def _open(self, block: Json) -> bytes:
+        self._frame = (
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
+            b'{"type":"%b","%b":' % (self.number, self.delta_type, self.field)
+        )
+        document = {"type": "content_block_start", "index": self.number, "content_block": block}
+        return b"event: content_block_start\ndata: " + encode_json(document) + b"\n\n"
+
+    def _delta(self, delta: Json) -> bytes:
+        document = {"type": "content_block_delta", "index": self.number, "delta": delta}
+        return b"event: content_block_delta\ndata: " + encode_json(document) + b"\n\n"
+
+
+class _TextWriter(_BlockWriter):
+    delta_type, field = b"text_delta", b"text"
+
+    def start(self, part: ResponsePart) -> bytes:
+        if not isinstance(part, Text | RefusalText):
+            return b""
+        self._block = {"type": "text", "text": "", **((part.extra or {}) if self._own else {})}
+        for citation in self._block.pop(CITATIONS, None) or ():
+            self._cite(citation)
+        return self.text(part.text)
+
+    def blob(self, blob: Blob) -> bytes:
+        if blob.dialect != NAME or blob.kind != CITATIONS:
+            return b""
+        return self._cite(decode_json(blob.data))
+
+    def _cite(self, citation: Json) -> bytes:
+        delta = self._delta({"type": "citations_delta", "citation": citation})
+        if self._frame:
+            return delta
+        self._block[CITATIONS] = []
+        self._behind += delta
+        return b""
+
+
+class _ThinkingWriter(_BlockWriter):
+    delta_type, field = b"thinking_delta", b"thinking"
+
+    def start(self, part: ResponsePart) -> bytes:
+        self._extra: dict[str, Json] = {}
+        self._blobs: tuple[Blob, ...] = ()
+        if not isinstance(part, Reasoning):
+            return b""
+        self._extra = dict(part.extra or {}) if self._own else {}
+        self._block = merged({"type": "thinking", "thinking": "", "signature": ""}, self._extra)
+        self._blobs = part.blobs
+        return self.text(part.text)
+
+    def blob(self, blob: Blob) -> bytes:
+        self._blobs = (*self._blobs, blob)
+        return b""
+
+    def end(self) -> bytes:
+        blobs, data = self._blobs, b""
+        if not self._frame and signature_of(blobs):
+            data = self._open(self._block)
+        if self._frame:
+            self._extra = {}
+            data += self._delta({"type": "signature_delta", "signature": told_signature(blobs)})
+            data += super().end()
+            blobs = tuple(blob for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED)
+        for block in render_reasoning(
+            Reasoning("", blobs, self._extra), same_dialect=True, signed_only=False
+        ):
+            data += self._open(block) + super().end()
+        return data
+
+
+class _CallWriter(_BlockWriter):
+    """Arguments that do not begin as an object are held, for the wire has no other input (see `tools`)."""
+
+    delta_type, field = b"input_json_delta", b"partial_json"
+
+    def start(self, part: ResponsePart) -> bytes:
+        if not isinstance(part, ToolCall):
+            return b""
+        self._call = part
+        self._held: list[str] | None = []
+        block = render_call(msgspec.structs.replace(part, arguments="", kind="json"), same_dialect=self._own)
+        return self._open(block) + self.text(part.arguments)
+
+    def text(self, text: str) -> bytes:
+        if self._held is None:
+            return super().text(text)
+        self._held.append(text)
+        if self._call.kind == "text" or not text.strip():
+            return b""
+        whole = "".join(self._held)
+        if not whole.lstrip().startswith("{"):
+            return b""
+        self._held = None
+        return super().text(whole)
+
+    def end(self) -> bytes:
+        data = b""
+        if self._held is not None:
+            whole = msgspec.structs.replace(self._call, arguments="".join(self._held))
+            data = super().text(encode_json(render_call(whole, same_dialect=False)["input"]).decode())
+        return data + super().end()
+
+
+class _OpaqueWriter(_BlockWriter):
+    """A block that is not known. A provider's own call (`server_tool_use`, `mcp_tool_use`) has its input in a delta:
+    clients read it nowhere else."""
+
+    delta_type, field = b"input_json_delta", b"partial_json"
+
+    def start(self, part: ResponsePart) -> bytes:
+        if not (isinstance(part, Opaque) and part.dialect == NAME and isinstance(part.raw, dict)):
+            return b""
+        given = part.raw.get("input")
+        if not (str(part.raw.get("type")).endswith("_tool_use") and isinstance(given, dict)):
+            return self._open(part.raw) + self.end()
+        begun = self._open({**part.raw, "input": {}})
+        return begun + self.text(encode_json(given).decode()) + self.end()
+
+
+_WRITERS: dict[type[ResponsePart], type[_BlockWriter]] = {
+    Text: _TextWriter,
+    RefusalText: _TextWriter,
+    Reasoning: _ThinkingWriter,
+    ToolCall: _CallWriter,
+    Opaque: _OpaqueWriter,
+}

@@ -19,7 +19,7 @@ from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseE
 from ..._canonical.response import ResponsePart, Usage
 from ...errors import UpstreamTruncated
 from .._documents import gather, known_of
-from .._parts_in_turn import Increments
+from ..streams import Increments
 from .ending import parse_finish, parse_usage
 from .fields import ProtoFields
 from .names import NAME

@@ -13,7 +13,7 @@ from ..._canonical.content import Json, Media, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ...errors import UpstreamTruncated
 from .._documents import Fields, gather, known_of
-from .._parts_in_turn import Increments
+from ..streams import Increments
 from .ending import parse_finish, take_usage
 from .messages import message_parts
 from .names import NAME

@@ -21,8 +21,7 @@ from ..._canonical.tokens import estimate_streamed
 from .._documents import encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
 from .._lines import encode_line
-from .._parts_in_turn import PartEvent, PartSequence
-from ..streams import StreamRenderer
+from ..streams import PartEvent, PartSequence, StreamRenderer
 from .ending import render_finish, render_usage
 from .error import render_error
 from .messages import render_parts

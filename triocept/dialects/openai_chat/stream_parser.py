@@ -20,7 +20,7 @@ from ..._canonical.events import Event, PartDelta, PartEnd, PartStart
 from ..._canonical.response import ResponsePart, StopReason
 from ...errors import DialectError
 from .._documents import Fields
-from .._parts_in_turn import Increments
+from ..streams import Increments
 from .chunks import ChunkParser
 from .ending import parse_finish
 from .names import NAME

@@ -6,9 +6,9 @@ from ..._canonical.content import Text
 from ..._canonical.events import Event
 from ..._canonical.response import StopReason
 from .._documents import Fields
-from .._parts_in_turn import Increments
 from ..openai_chat.chunks import ChunkParser
 from ..openai_chat.ending import parse_finish
+from ..streams import Increments
 from .names import NAME
 
 __all__ = ["Parser"]
