@@ -20,7 +20,7 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from ._checks import with_known_keywords
 
-__all__ = ["protected_context", "shown", "shown_context", "theirs"]
+__all__ = ["Context", "protected_context", "shown", "shown_context", "theirs"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,23 +74,11 @@ def _shown(
     return known  # type: ignore[no-any-return]
 
 
-class _Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
-    """A context that says how it is entered."""
+class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
+    """A context that says how it is entered: `async with NAME(…) as GIVES`."""
 
-    def __init__(
-        self, context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str = ""
-    ) -> None:
-        self._context = context
-        self._name = name
-        self._gives = gives or name.rpartition("_")[2]
-
-    async def __aenter__(self) -> T:
-        return await self._context.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._context.__aexit__(kind, value, traceback)
+    _name: str
+    _gives: str
 
     if not TYPE_CHECKING:  # Python's own text would name this class, which nobody has heard of
 
@@ -106,6 +94,25 @@ class _Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
 
         __await__ = __enter__
         __aiter__ = __enter__
+
+
+class _Context(Context[T]):
+    """Another one, that says so."""
+
+    def __init__(
+        self, context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str = ""
+    ) -> None:
+        self._context = context
+        self._name = name
+        self._gives = gives or name.rpartition("_")[2]
+
+    async def __aenter__(self) -> T:
+        return await self._context.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._context.__aexit__(kind, value, traceback)
 
 
 class _Protected(_Context[T]):

@@ -17,7 +17,7 @@ from ..errors import Refusal
 from .exchange_core import ExchangeCore
 from .outcome import Raw
 from .raw_stream import RawBody, RawStream
-from .stream import ResponseStream
+from .stream import ResponseStream, StreamContext
 
 if TYPE_CHECKING:
     from .rollout import Rollout
@@ -140,7 +140,7 @@ class Exchange:
             AlreadySettled: it has its outcome, or a stream already.
             ExchangeAbandoned: the agent has hung up.
         """
-        return self._core.open_stream()
+        return StreamContext(self._core)
 
     async def refuse(
         self,

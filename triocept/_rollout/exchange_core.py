@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from os import urandom
 from typing import TYPE_CHECKING, Protocol, final
 
@@ -25,11 +26,10 @@ from .._canonical.content import Json, ToolCall
 from .._canonical.events import Event, Fold, HeldCalls, PartStart, ResponseEnd, ResponseStart
 from .._canonical.given import fit_notes
 from .._canonical.request import Request
-from .._canonical.response import Response, ResponsePart, Usage, said_in
+from .._canonical.response import Response, Usage, said_in
 from .._canonical.tokens import Estimator
 from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
-from .._trace.entries import Intent
 from .._trace.increments import IncrementLog, Increments
 from .._trace.raw import RawResponse
 from .._trace.tokens import Tokens
@@ -37,19 +37,20 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._trace.wire import WireLog
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
-from .addresses import Addresses, call_id, response_id
+from .addresses import Addresses, call_id
 from .answer import Answer, Entry, Increment, RawPiece, Relayed, weight_of
 from .budget import Budget
-from .calls import attempt_of
-from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, error_of, kind_of, outcome_of
+from .calls import RETRY_COUNT, attempt_of
+from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, outcome_of
 from .raw_stream import RawBody, RawStream, pieces_of
 from .record_writer import RecordWriter
-from .stream import ResponseStream
 
 if TYPE_CHECKING:
     from .exchange import Exchange
 
 __all__ = ["ExchangeCore", "Home", "Worker"]
+
+_UNTOLD = Usage(input_tokens=0, output_tokens=0, estimated=True)
 
 
 class Home(Protocol):
@@ -110,6 +111,34 @@ class ExchangeCore:
         wire: what is kept of how it goes over the wire; None: nothing.
     """
 
+    outcome: Outcome | None = None
+    from_outside: bool = False
+    """Whether its outcome came from elsewhere than whoever answers."""
+    recording: bool = False
+    """Whether somebody has begun to record its turn."""
+    cause: BaseException | None = None
+    first_event: float | None = None
+    """Seconds from its call to the first increment of its answer; None: there was none."""
+    fold: Fold | None = None
+    hold_calls: bool = True
+    """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
+    worker: Worker | None = None
+    """The handler that is at work on it, where there is one."""
+    handed_over: bool = False
+    face: Exchange | None = None
+    """What its program holds, perhaps weakly, while it is open."""
+    budgets: tuple[Budget, ...] = ()
+    """What it counts against."""
+    tokens: Callable[[], Tokens] | None = None
+    """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
+    sampled: Callable[[], Response] | None = None
+    """What an upstream said that the program has asked for it, and may answer otherwise than; set by that one."""
+    _kept: Request | None = None
+    _raw_stream: RawStream | None = None
+    """Raw bytes that are sent as they are made."""
+    _weight: int = 0
+    """Bytes of the answer that is being streamed, about as much as is kept of it."""
+
     def __init__(
         self,
         rollout: Home,
@@ -123,61 +152,34 @@ class ExchangeCore:
         kind: CallKind | None = None,
         wire: WireLog | None = None,
     ) -> None:
-        self.id: str = f"x_{urandom(8).hex()}"
+        random = urandom(20).hex()
+        self.id: str = f"x_{random[:16]}"
         self.rollout = rollout
         self.request = request
+        self.dialect: str = request.dialect
         self.raw = raw
         self.headers = headers
         self.query = query
-        self.attempt: int = attempt_of(headers)
+        self.attempt: int = attempt_of(headers) if RETRY_COUNT in headers else 1
         self.agent: str | None = headers.get("user-agent")
         self.claimed: Conversation | None = (
             Conversation(id=(claimed and claimed.id) or self.id, kind=kind) if kind else claimed
         )
         self.retry_key = retry_key
         self._wire = wire
-        self._kept: Request | None = None
         self._notes: dict[str, Json] = {}
         self.started_at = time.time()
         self._start = trio.current_time()
-        self._first_event: float | None = None
-        self.outcome: Outcome | None = None
-        self.from_outside: bool = False
-        """Whether its outcome came from elsewhere than whoever answers."""
-        self.recording: bool = False
-        """Whether somebody has begun to record its turn."""
-        self.cause: BaseException | None = None
-        self.fold: Fold | None = None
-        self._raw_stream: RawStream | None = None
-        """Raw bytes that are sent as they are made."""
         self._increments: IncrementLog | None = IncrementLog() if rollout.record_increments else None
-        self._weight = 0
-        """Bytes of the answer that is being streamed, about as much as is kept of it."""
-        self._facts = rollout.addresses.dialects.get(request.dialect)
-        self.answer: Answer = Answer(response_id(self._facts), f"req_{self.id[2:]}")
-        self.hold_calls = True
-        """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
+        self._facts = rollout.addresses.dialects.get(self.dialect)
+        prefix = self._facts.response_prefix if self._facts is not None else ""
+        self.answer: Answer = Answer(prefix + random[16:], f"req_{random[:16]}")
         self._held = HeldCalls()
-        self.worker: Worker | None = None
-        """The handler that is at work on it, where there is one."""
-        self.handed_over = False
-        self.face: Exchange | None = None
-        """What its program holds, perhaps weakly, while it is open."""
         self._work_scopes: set[trio.CancelScope] = set()
-        self.budgets: tuple[Budget, ...] = ()
-        """What it counts against."""
-        self.tokens: Callable[[], Tokens] | None = None
-        """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
-        self.sampled: Callable[[], Response] | None = None
-        """What an upstream said that the program has asked for it, and may answer otherwise than; set by that one."""
 
     def __repr__(self) -> str:
-        state = kind_of(self.outcome) if self.outcome else "waiting"
+        state = self.outcome.kind if self.outcome else "waiting"
         return f"<Exchange {self.id} of rollout {self.rollout.id}: {self.dialect} {self.request.model!r}, {state}>"
-
-    @property
-    def dialect(self) -> str:
-        return self.request.dialect
 
     @property
     def conversation(self) -> Conversation:
@@ -201,11 +203,6 @@ class ExchangeCore:
     def kept_increments(self) -> Increments | None:
         """In which pieces its answer came; None: nobody kept that, or it came whole."""
         return self._increments.increments() if self._increments is not None else None
-
-    @property
-    def first_event(self) -> float | None:
-        """Seconds from its call to the first increment of its answer; None: there was none."""
-        return self._first_event
 
     @property
     def elapsed(self) -> float:
@@ -281,27 +278,24 @@ class ExchangeCore:
         await self.settle(raw)
         await self.answer.wait_delivered()
 
-    @protected_context
-    async def open_stream(self) -> AsyncIterator[ResponseStream]:
-        """See `Exchange.open_stream`."""
-        if not self._is_over:
+    def begin_stream(self) -> None:
+        """See `Exchange.open_stream`; `stream.StreamContext` is what calls this, `send` and `leave_stream`."""
+        if self.outcome is not None and not self._is_over:
             self.check_open()
         self._check_unstreamed()
         self.rollout.records.check_free()
         self.fold = Fold()
-        stream = ResponseStream(self._send)
-        try:
-            yield stream
-            if not stream.ended and (self.from_outside or not self.settled):
-                await stream.end()
-        except trio.Cancelled:
-            raise  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper
-        except RolloutClosed:
-            if not self._is_over:
-                raise
-        except BaseException as exc:
-            await self._fail_stream(exc)
-            raise
+
+    async def leave_stream(self, exc: BaseException) -> bool:
+        """The block of a stream was left by this; whether that ends there."""
+        if isinstance(exc, trio.Cancelled):
+            return (
+                False  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper
+            )
+        if isinstance(exc, RolloutClosed):
+            return self._is_over
+        await self._fail_stream(exc)
+        return False
 
     async def _fail_stream(self, exc: BaseException) -> None:
         try:
@@ -405,34 +399,36 @@ class ExchangeCore:
             self.check_open()
 
     @trio.lowlevel.enable_ki_protection
-    async def _send(self, event: Increment) -> None:
+    async def send(self, event: Increment) -> None:
         """One increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_awaited()
-        assert self.fold is not None
-        self._weigh(event)
+        if self.outcome is not None:
+            self._check_awaited()
+        fold = self.fold
+        assert fold is not None
+        self._weight += weight_of(event)
+        if self._weight > (most := self.rollout.addresses.limits.answer_bytes):
+            raise Refusal(502, f"the answer is over {most} bytes", should_retry=False)
         if isinstance(event, Relayed):
-            await self._pass_on(event, self.fold)
+            await self._pass_on(event, fold)
             return
         if isinstance(event, ResponseEnd):
-            await self._end_stream(event)
+            await self._end_stream(event, fold)
             return
-        event = self._complete_event(event)
-        self.fold.add(event)
+        kind = type(event)
+        if kind is ResponseStart or kind is PartStart:
+            event = self._complete_event(event)
+        fold.add(event)
         if self._increments is not None:
             self._increments.add(event, trio.current_time() - self._start)
-        if self.hold_calls and self._held.hold(event):
+        if self.hold_calls and (self._held or kind is PartStart) and self._held.hold(event):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         if isinstance(event, ResponseStart) and event.usage is None:
-            usage = Usage(input_tokens=self.estimate_input(), output_tokens=0, estimated=True)
+            tokens = self.rollout.estimator.input_tokens(self.request)
+            usage = msgspec.structs.replace(_UNTOLD, input_tokens=tokens)
             event = msgspec.structs.replace(event, usage=usage)
         await self._put(event)
-
-    def _weigh(self, entry: Entry) -> None:
-        self._weight += weight_of(entry)
-        if self._weight > (most := self.rollout.addresses.limits.answer_bytes):
-            raise Refusal(502, f"the answer is over {most} bytes", should_retry=False)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """One piece of a provider's stream; its bytes go on as they are, unless they have another id than some agent
@@ -444,7 +440,7 @@ class ExchangeCore:
             if self._increments is not None:
                 self._increments.add(event, trio.current_time() - self._start)
         if isinstance(end := events[-1] if events else None, ResponseEnd):
-            await self._end_stream(end, Relayed(data, events))
+            await self._end_stream(end, fold, Relayed(data, events))
             return
         if self.hold_calls:
             events = tuple([event for event in events if not self._held.hold(event)])
@@ -456,20 +452,19 @@ class ExchangeCore:
     def write_early(self, data: bytes) -> bool:
         """Give the agent a provider's bytes now, if that can be done. They are the whole data of the piece that is sent
         next, which says what is in them."""
-        may_pass = self.outcome is None and not self._held.any and not self.answer.announced
+        may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
 
     async def _put(self, entry: Entry) -> None:
-        if self._first_event is None:
-            self._first_event = trio.current_time() - self._start
+        if self.first_event is None:
+            self.first_event = trio.current_time() - self._start
         await self.answer.put(entry)
 
-    async def _end_stream(self, end: ResponseEnd, piece: Relayed | None = None) -> None:
-        assert self.fold is not None
-        self.fold.add(end)
-        response = self.complete(self.fold.response())
-        last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stopped)
-        held = self._held.release()
+    async def _end_stream(self, end: ResponseEnd, fold: Fold, piece: Relayed | None = None) -> None:
+        fold.add(end)
+        response = self.complete(fold.response())
+        last = msgspec.structs.replace(end, usage=response.usage, stop_reason=response.stop_reason)
+        held = self._held.release() if self._held else ()
         if piece is not None:
             entry: Entry = Relayed(piece.data, (*held, *piece.events[:-1], last))
         else:
@@ -495,19 +490,20 @@ class ExchangeCore:
 
     def complete(self, response: Response) -> Response:
         """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
+        content = [
+            msgspec.structs.replace(part, id=call_id(self._facts))
+            if type(part) is ToolCall and not part.id
+            else part
+            for part in response.content
+        ]
         return msgspec.structs.replace(
             response,
             id=self._response_id(response.id),
             model=response.model or self.request.model,
             usage=response.usage or self.rollout.estimator.usage(self.request, response),
             stop_reason=response.stopped,
-            content=tuple([self._with_id(part) for part in response.content]),
+            content=tuple(content),
         )
-
-    def _with_id(self, part: ResponsePart) -> ResponsePart:
-        if type(part) is ToolCall and not part.id:
-            return msgspec.structs.replace(part, id=call_id(self._facts))
-        return part
 
     def estimate_input(self) -> int:
         """The tokens of its prompt, about."""
@@ -529,7 +525,7 @@ class ExchangeCore:
             self.outcome, self.recording = outcome, True
             if self._wire is not None:  # what is about to leave is kept with the turn
                 self.answer.prepare(outcome, last)
-            turn = await self.rollout.records.record(lambda number: self._turn(outcome, number))
+            turn = await self.rollout.records.record(partial(self._turn, outcome))
         except BaseException as exc:
             self.answer.end(Failed(exc))
             raise
@@ -537,19 +533,6 @@ class ExchangeCore:
             self.answer.end(outcome, last)
         finally:
             self.rollout.on_settled(self, turn)
-
-    def intent(self, number: int) -> Intent:
-        """What is recorded before it is handed over."""
-        return Intent(
-            id=self.id,
-            rollout=self.rollout.id,
-            run=self.rollout.trace.run,
-            number=number,
-            at=self.started_at,
-            dialect=self.dialect,
-            request=self.recorded_request(),
-            agent=self.agent,
-        )
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
         response = outcome.response if isinstance(outcome, Answered | Raw) else None
@@ -562,23 +545,27 @@ class ExchangeCore:
             number=number,
             dialect=self.dialect,
             request=self.recorded_request(),
-            outcome=kind_of(outcome),
+            outcome=outcome.kind,
             response=response,
-            error=error_of(outcome),
+            error=outcome.why,
             conversation=self.claimed,
             attempt=self.attempt,
             started_at=self.started_at,
-            first_event=self._first_event,
-            duration=self.elapsed,
+            first_event=self.first_event,
+            duration=trio.current_time() - self._start,
             attended=self.answer.attended,
-            rewritten=self._is_rewritten(response),
+            rewritten=(
+                self.sampled is not None
+                and response is not None
+                and said_in(response) != said_in(self.sampled())
+            ),
             branch=self.rollout.trace.branch,
             notes=self._notes,
             tokens=self.tokens() if self.tokens is not None else None,
             agent=self.agent,
             increments=self.kept_increments if self.rollout.record_increments else None,
             wire=self._wire.view() if self._wire is not None else None,
-            raw=self._raw_of(outcome),
+            raw=self._raw_of(outcome) if self._raw_stream is not None or isinstance(outcome, Raw) else None,
         )
 
     def _raw_of(self, outcome: Outcome) -> RawResponse | None:
@@ -595,9 +582,3 @@ class ExchangeCore:
         if self._kept is None:
             self._kept = self.rollout.records.writer.intern(self.request)
         return self._kept
-
-    def _is_rewritten(self, response: Response | None) -> bool:
-        """Whether this says something else than what was sampled for it."""
-        if self.sampled is None or response is None:
-            return False
-        return said_in(response) != said_in(self.sampled())

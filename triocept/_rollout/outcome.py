@@ -27,7 +27,7 @@ not cancelled. Tests walk every cell: `tests/rollout/test_outcomes.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import msgspec
 
@@ -44,9 +44,7 @@ __all__ = [
     "Outcome",
     "Raw",
     "Refused",
-    "error_of",
     "judge",
-    "kind_of",
     "outcome_of",
     "words_of_fault",
 ]
@@ -58,6 +56,11 @@ _TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
 class Answered(msgspec.Struct, frozen=True):
     """The agent gets this response."""
 
+    kind: ClassVar[OutcomeKind] = "answered"
+    """The word that a turn has for it."""
+    why: ClassVar[None] = None
+    """Why it was not answered; None: it was."""
+
     response: Response
     document: bytes | None = None
     """The provider's own, in the agent's dialect: for a connection that asked for the whole."""
@@ -66,11 +69,20 @@ class Answered(msgspec.Struct, frozen=True):
 class Refused(msgspec.Struct, frozen=True):
     """The agent gets this refusal."""
 
+    kind: ClassVar[OutcomeKind] = "refused"
+
     refusal: Refusal
     cause: UpstreamError | None = None
     """The provider's failure that it tells of."""
     document: bytes | None = None
     """The provider's own words for it, in the agent's dialect."""
+
+    @property
+    def why(self) -> TurnError:
+        refusal, cause = self.refusal, self.cause
+        if cause is not None:
+            return TurnError(type=type(cause).__name__, message=str(cause), status=refusal.status)
+        return TurnError(type=type(refusal).__name__, message=refusal.message, status=refusal.status)
 
 
 class Raw(msgspec.Struct, frozen=True):
@@ -82,15 +94,33 @@ class Raw(msgspec.Struct, frozen=True):
     complete: bool = False
     """Whether they are an answer all the same, and `response` is what it says."""
 
+    @property
+    def kind(self) -> OutcomeKind:
+        return "answered" if self.complete else "refused"
+
+    @property
+    def why(self) -> TurnError | None:
+        sent = self.sent
+        return None if self.complete else TurnError(type="RawResponse", message=str(sent), status=sent.status)
+
 
 class Failed(msgspec.Struct, frozen=True):
     """The program failed; the agent gets a 500, and the program the exception."""
 
+    kind: ClassVar[OutcomeKind] = "failed"
+
     error: BaseException
+
+    @property
+    def why(self) -> TurnError:
+        return TurnError(type=type(self.error).__name__, message=mended_text(str(self.error)), status=500)
 
 
 class Abandoned(msgspec.Struct, frozen=True):
     """The agent hung up."""
+
+    kind: ClassVar[OutcomeKind] = "abandoned"
+    why: ClassVar[TurnError] = TurnError(type="ExchangeAbandoned", message="the agent hung up")
 
 
 Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
@@ -99,36 +129,6 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 def words_of_fault(error: BaseException) -> str:
     """What whoever asked is told of a fault: no more of it than its kind."""
     return f"the program that answers failed ({type(error).__name__})"
-
-
-def kind_of(outcome: Outcome) -> OutcomeKind:
-    """The word that a turn has for it."""
-    match outcome:
-        case Answered() | Raw(complete=True):
-            return "answered"
-        case Refused() | Raw():
-            return "refused"
-        case Failed():
-            return "failed"
-        case Abandoned():
-            return "abandoned"
-
-
-def error_of(outcome: Outcome) -> TurnError | None:
-    """Why it was not answered; None if it was."""
-    match outcome:
-        case Answered() | Raw(complete=True):
-            return None
-        case Raw(sent=sent):
-            return TurnError(type="RawResponse", message=str(sent), status=sent.status)
-        case Refused(cause=UpstreamError() as cause, refusal=refusal):
-            return TurnError(type=type(cause).__name__, message=str(cause), status=refusal.status)
-        case Refused(refusal=refusal):
-            return TurnError(type=type(refusal).__name__, message=refusal.message, status=refusal.status)
-        case Failed(error=error):
-            return TurnError(type=type(error).__name__, message=mended_text(str(error)), status=500)
-        case Abandoned():
-            return TurnError(type="ExchangeAbandoned", message="the agent hung up")
 
 
 def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:

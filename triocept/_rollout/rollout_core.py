@@ -26,7 +26,7 @@ from .._limits import EndpointLimits
 from .._process.watcher import Watcher
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind, claimed_conversation
-from .._trace.entries import Opening
+from .._trace.entries import Intent, Opening
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.redaction import Redaction
 from .._trace.trace import Trace
@@ -227,7 +227,7 @@ class RolloutCore:
         if exchange.face is not None:
             return exchange.face
         face = Exchange(exchange, self.public)
-        if not exchange.settled:
+        if exchange.outcome is None:
             exchange.face = face
         return face
 
@@ -336,7 +336,7 @@ class RolloutCore:
                 self.take_fault(subscription.fault)
             subscription.close()
             try:
-                if exchange is not None and not exchange.settled:
+                if exchange is not None and exchange.outcome is None:
                     with trio.CancelScope(shield=True):
                         await self._told(exchange.hang_up)
             finally:
@@ -362,16 +362,26 @@ class RolloutCore:
 
     async def _announce(self, exchange: ExchangeCore) -> bool:
         """Record that a call is about to be handed over; whether it still is. No checkpoint where nobody records it."""
-        if exchange.settled:
+        if exchange.outcome is not None:
             return False
         try:
-            await self.records.record_entry(exchange.intent(self._announced))
+            intent = Intent(
+                id=exchange.id,
+                rollout=self.id,
+                run=self.trace.run,
+                number=self._announced,
+                at=exchange.started_at,
+                dialect=exchange.dialect,
+                request=exchange.recorded_request(),
+                agent=exchange.agent,
+            )
+            await self.records.record_entry(intent)
         except Exception as exc:
             self.take_fault(exc)
             await self._told(partial(exchange.settle, Failed(exc)))
             return False
         self._announced += 1
-        return not exchange.settled
+        return exchange.outcome is None
 
     def take_fault(self, fault: Exception) -> None:
         """The program, or triocept, went wrong at one of its calls. The agent gets a 500; its owner hears of what."""

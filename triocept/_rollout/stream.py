@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import final
+from types import TracebackType
+from typing import TYPE_CHECKING, final
 
 import trio
 
@@ -20,9 +20,13 @@ from .._canonical.events import (
 )
 from .._canonical.given import given_event, given_increment
 from .._canonical.response import ResponsePart, StopReason, Usage
-from .answer import Increment, Relayed
+from .._contexts import Context
+from .answer import Relayed
 
-__all__ = ["ResponseStream", "joins"]
+if TYPE_CHECKING:
+    from .exchange_core import ExchangeCore
+
+__all__ = ["ResponseStream", "StreamContext", "joins"]
 
 
 @final
@@ -33,8 +37,8 @@ class ResponseStream:
     parts; or send the events of `triocept`'s grammar yourself, as they come from elsewhere.
     """
 
-    def __init__(self, send: Callable[[Increment], Awaitable[None]]) -> None:
-        self._send = send
+    def __init__(self, exchange: ExchangeCore) -> None:
+        self._send = exchange.send
         self._started = False
         self._count = 0
         self._text: int | None = None
@@ -62,7 +66,12 @@ class ResponseStream:
         takes no more.
         """
         if isinstance(item, str):
-            await self._send_text(item)
+            if self._text is None:
+                if not self._started:
+                    await self._send_event(ResponseStart())
+                self._text = self._count
+                await self._send_event(PartStart(self._count, Text("")))
+            await self._send_event(PartDelta(self._text, item))
             return
         try:
             given = given_increment(item)
@@ -70,9 +79,11 @@ class ResponseStream:
             raise exc.with_traceback(None) from None  # the line of interest is the caller's
         match given:
             case Text() | Reasoning() | ToolCall() | RefusalText() | Opaque():
-                await self._send_part(given)
+                await self._end_text()
+                for event in part_events(self._count, given):
+                    await self._send_event(event)
             case ResponseEnd():
-                await self._send_end(given)
+                await self._end(given)
             case _:
                 await self._send_event(given)
 
@@ -97,7 +108,7 @@ class ResponseStream:
         """
         end = given_event(ResponseEnd(stop_reason, stop_sequence, usage))
         assert isinstance(end, ResponseEnd)
-        await self._send_end(end)
+        await self._end(end)
 
     async def _relay(self, piece: Relayed) -> None:
         """Pass on a piece of a provider's stream; errors and cancellation as `send`."""
@@ -105,31 +116,16 @@ class ResponseStream:
         self.ended = self.ended or piece.last
         await self._send(piece)
 
-    async def _send_text(self, text: str) -> None:
-        if self._text is None:
-            await self._begin()
-            self._text = self._count
-            await self._send_event(PartStart(self._count, Text("")))
-        await self._send_event(PartDelta(self._text, text))
-
-    async def _send_part(self, part: ResponsePart) -> None:
-        await self._begin()
-        await self._end_text()
-        for event in part_events(self._count, part):
-            await self._send_event(event)
-
-    async def _send_end(self, end: ResponseEnd) -> None:
-        await self._begin()
+    async def _end(self, end: ResponseEnd) -> None:
         await self._end_text()
         self.ended = True
-        for event in self._seams.take(end):
+        for event in self._seams.take(end) if self._seams else (end,):
             await self._send(event)
 
-    async def _begin(self) -> None:
+    async def _end_text(self) -> None:
+        """End the text that is being written, of an answer that has begun afterwards."""
         if not self._started:
             await self._send_event(ResponseStart())
-
-    async def _end_text(self) -> None:
         if self._text is not None:
             index, self._text = self._text, None
             await self._send_event(PartEnd(index))
@@ -138,7 +134,7 @@ class ResponseStream:
         self._started = True
         if isinstance(event, PartStart):
             self._count = max(self._count, event.index + 1)
-        elif not self._seams and (not isinstance(event, PartDelta) or event.text.isascii()):
+        if not self._seams and (not isinstance(event, PartDelta) or event.text.isascii()):
             await self._send(event)
             return
         fit = self._seams.take(event)
@@ -146,6 +142,38 @@ class ResponseStream:
             await self._send(each)
         if not fit:
             await trio.lowlevel.checkpoint()
+
+
+@final
+class StreamContext(Context[ResponseStream]):
+    """See `Exchange.open_stream`. No Ctrl-C lands in its own code, its body is the user's."""
+
+    _name = "open_stream"
+    _gives = "stream"
+
+    def __init__(self, exchange: ExchangeCore) -> None:
+        self._exchange = exchange
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> ResponseStream:
+        self._exchange.begin_stream()
+        self._stream = ResponseStream(self._exchange)
+        return self._stream
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        exchange, stream = self._exchange, self._stream
+        if exc is not None:
+            return await exchange.leave_stream(exc)
+        try:
+            if not stream.ended and (exchange.outcome is None or exchange.from_outside):
+                await stream._end(ResponseEnd())
+        except BaseException as failure:
+            if not await exchange.leave_stream(failure):
+                raise
+        return False
 
 
 def joins(stream: ResponseStream) -> bool:

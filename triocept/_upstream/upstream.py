@@ -39,7 +39,7 @@ from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.exchange_core import ExchangeCore, Home
-from .._rollout.stream import ResponseStream, joins
+from .._rollout.stream import ResponseStream, StreamContext, joins
 from .._secrets import LIVE_KEYS
 from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM
@@ -373,7 +373,7 @@ class Upstream:
         same_dialect, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if same_dialect else None)
         piece = await pieces.next()
-        async with exchange.open_stream() as stream:
+        async with StreamContext(exchange) as stream:
             while piece is not None:
                 if piece.last:
                     reply.patience.stop()
