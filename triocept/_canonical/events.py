@@ -299,7 +299,7 @@ class HeldCalls(list[Event]):
 
     def hold(self, event: Event) -> bool:
         """Keep `event`, if it is one to be held back; whether it was."""
-        if not self and (type(event) is PartDelta or not begins_call(event)):
+        if not self and (type(event) is not PartStart or type(event.part) is Text or not begins_call(event)):
             return False
         self.append(event)
         return True

@@ -93,7 +93,13 @@ class Memory:
             parse: takes an item and its path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
-        same = _same_head(items, old)
+        try:
+            same = equal_head(items, old)
+        except RecursionError:
+            same = 0
+        if same and not _is_written_as(items[:same], old[:same]):
+            alike = map(_is_written_as, items[:same], old)
+            same = next((number for number, is_alike in enumerate(alike) if not is_alike), same)
         new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)
@@ -109,17 +115,6 @@ def equal_head(items: Sequence[object], old: Sequence[object]) -> int:
 def same_head(items: Sequence[object], old: Sequence[object]) -> int:
     """How many items at the head are the very same objects as the old ones; likewise."""
     return next(compress(count(), map(is_not, items, old)), min(len(items), len(old)))
-
-
-def _same_head(items: Sequence[Json], old: Sequence[Json]) -> int:
-    """How many items at the head say the same as the old ones."""
-    try:
-        same = equal_head(items, old)
-    except RecursionError:
-        return 0
-    if not same or _is_written_as(items[:same], old[:same]):
-        return same
-    return next((number for number in range(same) if not _is_written_as(items[number], old[number])), same)
 
 
 def _is_written_as(new: Json, old: Json) -> bool:

@@ -13,6 +13,8 @@ Rules:
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
@@ -109,7 +111,7 @@ class Renderer(StreamRenderer):
             match each:
                 case PartStart(index=index, part=part):
                     self._current = index
-                    self._writer = _WRITERS[type(part)](self._number, same_dialect=self._own)
+                    self._writer = _WRITERS[type(part)](self._number, self._own)
                     data += self._writer.start(part)
                 case PartDelta(text=text) if self._writer:
                     data += self._writer.text(text)
@@ -142,25 +144,24 @@ class Renderer(StreamRenderer):
         return Usage(input_tokens=self._usage.input_tokens, output_tokens=output, estimated=True)
 
 
-class _BlockWriter:
+class _BlockWriter(msgspec.Struct):
     """One part, as the blocks that it is on the wire: perhaps none, perhaps several.
 
     What all have in common: a block is open or not, and its deltas stand between two constant pieces.
     """
 
-    delta_type = b""
-    field = b""
-
-    def __init__(self, number: int, *, same_dialect: bool) -> None:
-        self.number: int = number
-        """That of the open block, or of the next one."""
-        self._own = same_dialect
-        self._frame = b""
-        """What stands before the text of a delta; empty: no block is open."""
-        self._block: dict[str, Json] = {}
-        """What the first text opens; empty: nothing."""
-        self._behind = b""
-        """Deltas that come right behind its opening."""
+    delta: ClassVar[tuple[bytes, bytes]] = (b"", b"")
+    """The type of a delta, and the field that has its text."""
+    number: int
+    """That of the open block, or of the next one."""
+    own: bool
+    """Whether what the part has beside is in this dialect's words."""
+    frame: bytes = b""
+    """What stands before the text of a delta; empty: no block is open."""
+    block: dict[str, Json] = {}
+    """What the first text opens; empty: nothing."""
+    behind: bytes = b""
+    """Deltas that come right behind its opening."""
 
     def start(self, part: ResponsePart) -> bytes:
         """The part begins."""
@@ -170,12 +171,12 @@ class _BlockWriter:
         """More of it."""
         if not text:
             return b""
-        if self._frame:
-            return self._frame + encode_text(text) + b"}}\n\n"
-        if not self._block:
+        if self.frame:
+            return self.frame + encode_text(text) + b"}}\n\n"
+        if not self.block:
             return b""
-        opened = self._open(self._block) + self._behind
-        return opened + self._frame + encode_text(text) + b"}}\n\n"
+        opened = self._open(self.block) + self.behind
+        return opened + self.frame + encode_text(text) + b"}}\n\n"
 
     def blob(self, blob: Blob) -> bytes:
         """An opaque piece of it."""
@@ -183,18 +184,18 @@ class _BlockWriter:
 
     def end(self) -> bytes:
         """It is whole, and so is the block that is open."""
-        if not self._frame:
+        if not self.frame:
             return b""
-        self._frame = b""
+        self.frame = b""
         self.number += 1
         return b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % (
             self.number - 1
         )
 
     def _open(self, block: Json) -> bytes:
-        self._frame = (
+        self.frame = (
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
-            b'{"type":"%b","%b":' % (self.number, self.delta_type, self.field)
+            b'{"type":"%b","%b":' % (self.number, *self.delta)
         )
         document = {"type": "content_block_start", "index": self.number, "content_block": block}
         return b"event: content_block_start\ndata: " + encode_json(document) + b"\n\n"
@@ -205,13 +206,13 @@ class _BlockWriter:
 
 
 class _TextWriter(_BlockWriter):
-    delta_type, field = b"text_delta", b"text"
+    delta: ClassVar = (b"text_delta", b"text")
 
     def start(self, part: ResponsePart) -> bytes:
         if not isinstance(part, Text | RefusalText):
             return b""
-        self._block = {"type": "text", "text": "", **((part.extra or {}) if self._own else {})}
-        for citation in self._block.pop(CITATIONS, None) or ():
+        self.block = {"type": "text", "text": "", **((part.extra or {}) if self.own else {})}
+        for citation in self.block.pop(CITATIONS, None) or ():
             self._cite(citation)
         return self.text(part.text)
 
@@ -222,42 +223,40 @@ class _TextWriter(_BlockWriter):
 
     def _cite(self, citation: Json) -> bytes:
         delta = self._delta({"type": "citations_delta", "citation": citation})
-        if self._frame:
+        if self.frame:
             return delta
-        self._block[CITATIONS] = []
-        self._behind += delta
+        self.block[CITATIONS] = []
+        self.behind += delta
         return b""
 
 
 class _ThinkingWriter(_BlockWriter):
-    delta_type, field = b"thinking_delta", b"thinking"
+    delta: ClassVar = (b"thinking_delta", b"thinking")
+    extra: dict[str, Json] = {}
+    blobs: tuple[Blob, ...] = ()
 
     def start(self, part: ResponsePart) -> bytes:
-        self._extra: dict[str, Json] = {}
-        self._blobs: tuple[Blob, ...] = ()
         if not isinstance(part, Reasoning):
             return b""
-        self._extra = dict(part.extra or {}) if self._own else {}
-        self._block = merged({"type": "thinking", "thinking": "", "signature": ""}, self._extra)
-        self._blobs = part.blobs
+        self.extra = dict(part.extra or {}) if self.own else {}
+        self.block = merged({"type": "thinking", "thinking": "", "signature": ""}, self.extra)
+        self.blobs = part.blobs
         return self.text(part.text)
 
     def blob(self, blob: Blob) -> bytes:
-        self._blobs = (*self._blobs, blob)
+        self.blobs = (*self.blobs, blob)
         return b""
 
     def end(self) -> bytes:
-        blobs, data = self._blobs, b""
-        if not self._frame and signature_of(blobs):
-            data = self._open(self._block)
-        if self._frame:
-            self._extra = {}
+        blobs, data = self.blobs, b""
+        if not self.frame and signature_of(blobs):
+            data = self._open(self.block)
+        if self.frame:
+            self.extra = {}
             data += self._delta({"type": "signature_delta", "signature": told_signature(blobs)})
             data += super().end()
             blobs = tuple(blob for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED)
-        for block in render_reasoning(
-            Reasoning("", blobs, self._extra), same_dialect=True, signed_only=False
-        ):
+        for block in render_reasoning(Reasoning("", blobs, self.extra), same_dialect=True, signed_only=False):
             data += self._open(block) + super().end()
         return data
 
@@ -265,32 +264,33 @@ class _ThinkingWriter(_BlockWriter):
 class _CallWriter(_BlockWriter):
     """Arguments that do not begin as an object are held, for the wire has no other input (see `tools`)."""
 
-    delta_type, field = b"input_json_delta", b"partial_json"
+    delta: ClassVar = (b"input_json_delta", b"partial_json")
+    call: ToolCall = ToolCall("")
+    held: list[str] | None = []
 
     def start(self, part: ResponsePart) -> bytes:
         if not isinstance(part, ToolCall):
             return b""
-        self._call = part
-        self._held: list[str] | None = []
-        block = render_call(msgspec.structs.replace(part, arguments="", kind="json"), same_dialect=self._own)
+        self.call = part
+        block = render_call(msgspec.structs.replace(part, arguments="", kind="json"), same_dialect=self.own)
         return self._open(block) + self.text(part.arguments)
 
     def text(self, text: str) -> bytes:
-        if self._held is None:
+        if self.held is None:
             return super().text(text)
-        self._held.append(text)
-        if self._call.kind == "text" or not text.strip():
+        self.held.append(text)
+        if self.call.kind == "text" or not text.strip():
             return b""
-        whole = "".join(self._held)
+        whole = "".join(self.held)
         if not whole.lstrip().startswith("{"):
             return b""
-        self._held = None
+        self.held = None
         return super().text(whole)
 
     def end(self) -> bytes:
         data = b""
-        if self._held is not None:
-            whole = msgspec.structs.replace(self._call, arguments="".join(self._held))
+        if self.held is not None:
+            whole = msgspec.structs.replace(self.call, arguments="".join(self.held))
             data = super().text(encode_json(render_call(whole, same_dialect=False)["input"]).decode())
         return data + super().end()
 
@@ -299,7 +299,7 @@ class _OpaqueWriter(_BlockWriter):
     """A block that is not known. A provider's own call (`server_tool_use`, `mcp_tool_use`) has its input in a delta:
     clients read it nowhere else."""
 
-    delta_type, field = b"input_json_delta", b"partial_json"
+    delta: ClassVar = (b"input_json_delta", b"partial_json")
 
     def start(self, part: ResponsePart) -> bytes:
         if not (isinstance(part, Opaque) and part.dialect == NAME and isinstance(part.raw, dict)):
