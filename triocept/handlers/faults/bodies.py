@@ -9,9 +9,9 @@ from ..._checks import check_count, check_number, check_str
 from ..._rollout.exchange import Answerable, Exchange
 from ..._trace.raw import given_raw
 from ...dialects import Failure, encode_json
-from .base import Act, BaseFault
+from .base import BaseFault
 from .refusals import RetryAfter, retry_header, words_of
-from .told import DEFAULT, Telling, check_after, check_not_answer, response_of, send
+from .told import DEFAULT, Telling, check_after, check_not_answer, response_of
 
 __all__ = ["BrokenBodies"]
 
@@ -56,7 +56,7 @@ class BrokenBodies(BaseFault):
         given_raw(status, {**more, **retry_header(retry_after)}, body, "whole")  # says what is wrong
 
         async def show(exchange: Exchange) -> None:
-            await send(exchange, status, {**more, **retry_header(retry_after)}, body)
+            await exchange.respond_raw(status, {**more, **retry_header(retry_after)}, body)
 
         given = {"status": status, "page": page, "retry_after": retry_after, "headers": headers}
         return cls("html", given, show)
@@ -74,7 +74,7 @@ class BrokenBodies(BaseFault):
         given_raw(status, {"location": location}, b"", "whole")
 
         async def lead_away(exchange: Exchange) -> None:
-            await send(exchange, status, {"location": location}, b"")
+            await exchange.respond_raw(status, {"location": location}, b"")
 
         return cls("redirect", {"location": location, "status": status}, lead_away)
 
@@ -83,10 +83,7 @@ class BrokenBodies(BaseFault):
         """200, with the head of an answer, and no body."""
 
         async def say_nothing(exchange: Exchange) -> None:
-            telling = Telling(exchange, response_of(""))
-            await send(
-                exchange, 200, telling.stream_headers if telling.streamed else telling.document_headers, b""
-            )
+            await Telling(exchange, response_of("")).send(b"")
 
         return cls("empty", {}, say_nothing)
 
@@ -103,7 +100,7 @@ class BrokenBodies(BaseFault):
         async def say_error(exchange: Exchange) -> None:
             telling = Telling(exchange, response_of(""))
             document = telling.dialect.render_error(Failure(status=status, message=message))
-            await send(exchange, 200, telling.document_headers, encode_json(document))
+            await exchange.respond_raw(200, telling.document_headers, encode_json(document))
 
         return cls("error_body", {"message": message, "status": status}, say_error)
 
@@ -114,7 +111,17 @@ class BrokenBodies(BaseFault):
         """
         given = response_of(answer)
         check_after(after + 1, given)
-        return cls("cut_json", {"after": after, "answer": answer}, _cutting(after, answer))
+
+        async def cut(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            if not telling.streamed:
+                await telling.send(telling.half())
+                return
+            begun, more = telling.begin(after), telling.begin(after + 1)
+            rest = b"".join(more.body)[len(b"".join(begun.body)) :]
+            await telling.send([*begun.body, rest[: len(rest) // 2]], said=begun.said)
+
+        return cls("cut_json", {"after": after, "answer": answer}, cut)
 
     @classmethod
     def wrong_length(cls, by: int = 100, answer: Answerable = DEFAULT) -> Self:
@@ -136,10 +143,9 @@ class BrokenBodies(BaseFault):
 
         async def lie(exchange: Exchange) -> None:
             telling = Telling(exchange, given)
-            body = b"".join(telling.whole_stream()) if telling.streamed else telling.document()
-            headers = telling.stream_headers if telling.streamed else telling.document_headers
-            headers |= {"content-length": str(max(0, len(body) + by))}
-            await send(exchange, 200, headers, body, end="close", said=telling.response)
+            body = b"".join(telling.body())
+            length = {"content-length": str(max(0, len(body) + by))}
+            await telling.send(body, length, end="close", said=telling.response)
 
         return cls("wrong_length", {"by": by, "answer": answer}, lie)
 
@@ -154,9 +160,8 @@ class BrokenBodies(BaseFault):
 
         async def claim(exchange: Exchange) -> None:
             telling = Telling(exchange, given)
-            body = b"".join(telling.whole_stream()) if telling.streamed else telling.document()
-            headers = telling.stream_headers if telling.streamed else telling.document_headers
-            await send(exchange, 200, headers | {"content-encoding": "gzip"}, body, said=telling.response)
+            body = b"".join(telling.body())
+            await telling.send(body, {"content-encoding": "gzip"}, said=telling.response)
 
         return cls("not_gzip", {"answer": answer}, claim)
 
@@ -167,20 +172,3 @@ def check_failure(status: int, message: str) -> None:
     if not 400 <= status <= 599:
         raise ValueError(f"status is 400 to 599, not {status}")
     check_str("message", message)
-
-
-def _cutting(after: int, answer: Answerable) -> Act:
-    given = response_of(answer)
-
-    async def cut(exchange: Exchange) -> None:
-        telling = Telling(exchange, given)
-        if not telling.streamed:
-            document = telling.document()
-            await send(exchange, 200, telling.document_headers, document[: len(document) // 2])
-            return
-        begun, more = telling.begin(after), telling.begin(after + 1)
-        rest = b"".join(more.body)[len(b"".join(begun.body)) :]
-        body = [*begun.body, rest[: len(rest) // 2]]
-        await send(exchange, 200, telling.stream_headers, body, said=begun.said)
-
-    return cut

@@ -10,7 +10,7 @@ from ..._checks import check_count
 from ..._rollout.exchange import Answerable, Exchange
 from ..._trace.raw import RawEnd
 from .base import Act, BaseFault
-from .told import DEFAULT, Telling, check_after, response_of, send
+from .told import DEFAULT, Telling, check_after, response_of
 
 __all__ = ["BrokenConnections"]
 
@@ -56,7 +56,7 @@ class BrokenConnections(BaseFault):
         """Half of a head comes, and nothing more."""
 
         async def stall(exchange: Exchange) -> None:
-            await send(exchange, None, {}, b"HTTP/1.1 200 OK\r\ncontent-ty", end="stall")
+            await exchange.respond_raw(None, {}, b"HTTP/1.1 200 OK\r\ncontent-ty", end="stall")
 
         return cls("stalled_head", {}, stall)
 
@@ -68,7 +68,7 @@ class BrokenConnections(BaseFault):
         data = Random(seed).randbytes(size)
 
         async def make_noise(exchange: Exchange) -> None:
-            await send(exchange, None, {}, data, end="close")
+            await exchange.respond_raw(None, {}, data, end="close")
 
         return cls("noise", {"size": size, "seed": seed}, make_noise)
 
@@ -79,16 +79,14 @@ def _ending(end: RawEnd, after: int | None, answer: Response) -> Act:
 
     async def break_off(exchange: Exchange) -> None:
         if after is None:
-            await send(exchange, None, {}, b"", end=end)
+            await exchange.respond_raw(None, {}, b"", end=end)
             return
         telling = Telling(exchange, answer)
         if telling.streamed:
             begun = telling.begin(after)
-            headers = telling.stream_headers | {"transfer-encoding": "chunked"}
-            await send(exchange, 200, headers, begun.body, end=end, said=begun.said)
+            await telling.send(begun.body, {"transfer-encoding": "chunked"}, end=end, said=begun.said)
         else:
-            document = telling.document()
-            headers = telling.document_headers | {"content-length": str(len(document))}
-            await send(exchange, 200, headers, document[: len(document) // 2], end=end)
+            length = str(len(telling.document()))
+            await telling.send(telling.half(), {"content-length": length}, end=end)
 
     return break_off

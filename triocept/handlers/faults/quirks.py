@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Self
 
 import msgspec
 
+from ..._canonical.response import Response
 from ..._checks import check_count, check_number
 from ..._rollout.exchange import Answerable, Exchange
 from ..._sse import SSE_FRAMES
-from .base import BaseFault
-from .told import DEFAULT, Telling, check_not_answer, response_of, send
+from .base import Act, BaseFault
+from .told import DEFAULT, Telling, check_not_answer, response_of
 
 __all__ = ["Quirks"]
 
@@ -46,13 +48,11 @@ class Quirks(BaseFault):
         check_count("size", size, least=1)
         given = response_of(answer)
 
-        async def trickle(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            data = b"".join(_body(telling))
-            pieces = [data[at : at + size] for at in range(0, len(data), size)]
-            await _give(exchange, telling, _apart(pieces, every))
+        def trickle(telling: Telling) -> list[bytes | float]:
+            data = b"".join(telling.body())
+            return _apart([data[at : at + size] for at in range(0, len(data), size)], every)
 
-        return cls("drip", {"every": every, "size": size, "answer": answer}, trickle)
+        return cls("drip", {"every": every, "size": size, "answer": answer}, _giving(given, trickle))
 
     @classmethod
     def split_letters(cls, answer: Answerable = ACCENTED) -> Self:
@@ -65,54 +65,43 @@ class Quirks(BaseFault):
         if str(given.content).isascii():
             raise ValueError("answer has a letter that is longer than a byte: all of these are ASCII")
 
-        async def split(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            data = b"".join(_body(telling))
+        def split(telling: Telling) -> list[bytes | float]:
+            data = b"".join(telling.body())
             places = [0, *(found.start() for found in _LATER.finditer(data)), len(data)]
-            pieces = [data[at:end] for at, end in pairwise(places)]
-            await _give(exchange, telling, _apart(pieces, MOMENT))
+            return _apart([data[at:end] for at, end in pairwise(places)], MOMENT)
 
-        return cls("split_letters", {"answer": answer}, split)
+        return cls("split_letters", {"answer": answer}, _giving(given, split))
 
     @classmethod
     def crlf(cls, answer: Answerable = DEFAULT) -> Self:
         """A right stream, whose lines end with CR LF. A call that wants the whole is answered."""
-        given = response_of(answer)
 
-        async def end_lines(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            await _give(exchange, telling, [frame.replace(b"\n", b"\r\n") for frame in _body(telling)])
+        def end_lines(telling: Telling) -> list[bytes]:
+            return [frame.replace(b"\n", b"\r\n") for frame in telling.body()]
 
-        return cls("crlf", {"answer": answer}, end_lines)
+        return cls("crlf", {"answer": answer}, _giving(response_of(answer), end_lines))
 
     @classmethod
     def comments(cls, answer: Answerable = DEFAULT) -> Self:
         """A right stream of server-sent events, with a comment before each. One of another kind (a JSON document on
         each line) has none, and comes as it is; a call that wants the whole is answered."""
-        given = response_of(answer)
 
-        async def comment(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
+        def comment(telling: Telling) -> list[bytes]:
             takes = telling.dialect.stream_parser().frame_end is SSE_FRAMES
             takes = takes and telling.streamed and telling.request.framing != "json_array"
-            frames = _body(telling)
-            await _give(
-                exchange, telling, [b": a comment\n\n" + frame for frame in frames] if takes else frames
-            )
+            return [b": a comment\n\n" + frame if takes else frame for frame in telling.body()]
 
-        return cls("comments", {"answer": answer}, comment)
+        return cls("comments", {"answer": answer}, _giving(response_of(answer), comment))
 
     @classmethod
     def double_end(cls, answer: Answerable = DEFAULT) -> Self:
         """A right stream, whose last frame comes twice. A call that wants the whole is answered."""
-        given = response_of(answer)
 
-        async def repeat(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            frames = _body(telling)
-            await _give(exchange, telling, [*frames, frames[-1]] if telling.streamed else frames)
+        def repeat(telling: Telling) -> list[bytes]:
+            frames = telling.body()
+            return [*frames, frames[-1]] if telling.streamed else frames
 
-        return cls("double_end", {"answer": answer}, repeat)
+        return cls("double_end", {"answer": answer}, _giving(response_of(answer), repeat))
 
     @classmethod
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
@@ -122,18 +111,10 @@ class Quirks(BaseFault):
 
         async def confuse(exchange: Exchange) -> None:
             telling = Telling(exchange, given)
-            if telling.streamed:
-                await send(exchange, 200, telling.document_headers, telling.document(), said=telling.response)
-                return
-            telling.request = msgspec.structs.replace(telling.request, stream=True)
-            body = telling.whole_stream()
-            await send(exchange, 200, telling.stream_headers, body, said=telling.response)
+            telling.request = msgspec.structs.replace(telling.request, stream=not telling.streamed)
+            await telling.send(telling.body(), said=telling.response)
 
         return cls("other_form", {"answer": answer}, confuse)
-
-
-def _body(telling: Telling) -> list[bytes]:
-    return telling.whole_stream() if telling.streamed else [telling.document()]
 
 
 def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
@@ -141,7 +122,11 @@ def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
     return [item for piece in pieces for item in (piece, seconds)][:-1]
 
 
-async def _give(exchange: Exchange, telling: Telling, body: list[bytes] | list[bytes | float]) -> None:
-    """Give a body that is the whole and right answer."""
-    headers = telling.stream_headers if telling.streamed else telling.document_headers
-    await send(exchange, 200, headers, body, said=telling.response, complete=True)
+def _giving(given: Response, form: Callable[[Telling], Sequence[bytes | float]]) -> Act:
+    """Gives a body of this form, which is the whole and right answer."""
+
+    async def give(exchange: Exchange) -> None:
+        telling = Telling(exchange, given)
+        await telling.send(form(telling), said=telling.response, complete=True)
+
+    return give

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal, Self
 
 from ..._checks import check_choice
 from ..._rollout.exchange import Answerable, Exchange
 from ...dialects import Failure, encode_json
-from .base import BaseFault
+from .base import Act, BaseFault
 from .bodies import check_failure
-from .told import DEFAULT, Telling, check_after, response_of, send
+from .told import DEFAULT, Telling, check_after, response_of
 
 __all__ = ["BrokenStreams"]
 
@@ -51,10 +52,9 @@ class BrokenStreams(BaseFault):
             end: Literal["close", "whole"] = "close" if framing == "close" else "whole"
             if telling.streamed:
                 begun = telling.begin(after)
-                await send(exchange, 200, telling.stream_headers, begun.body, end=end, said=begun.said)
+                await telling.send(begun.body, end=end, said=begun.said)
             else:
-                document = telling.document()
-                await send(exchange, 200, telling.document_headers, document[: len(document) // 2], end=end)
+                await telling.send(telling.half(), end=end)
 
         return cls("unended", {"after": after, "framing": framing, "answer": answer}, stop)
 
@@ -66,12 +66,7 @@ class BrokenStreams(BaseFault):
 
         async def leave_out(exchange: Exchange) -> None:
             telling = Telling(exchange, given)
-            if telling.streamed:
-                body = [_without_reason(frame) for frame in telling.whole_stream()]
-                await send(exchange, 200, telling.stream_headers, body, said=telling.response)
-            else:
-                document = _without_reason(telling.document())
-                await send(exchange, 200, telling.document_headers, document, said=telling.response)
+            await telling.send(list(map(_without_reason, telling.body())), said=telling.response)
 
         return cls("no_finish", {"answer": answer}, leave_out)
 
@@ -79,35 +74,18 @@ class BrokenStreams(BaseFault):
     def no_done(cls, answer: Answerable = DEFAULT) -> Self:
         """A stream without its last frame: `[DONE]`, `message_stop`, `response.completed`, or the one that says why it
         has ended. A call that wants the whole is answered."""
-        given = response_of(answer)
-
-        async def leave_out(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            if telling.streamed:
-                body = telling.whole_stream()[:-1]
-                await send(exchange, 200, telling.stream_headers, body, said=telling.response)
-            else:
-                await exchange.respond(given)
-
-        return cls("no_done", {"answer": answer}, leave_out)
+        return cls("no_done", {"answer": answer}, _streaming(answer, lambda frames: frames[:-1]))
 
     @classmethod
     def no_start(cls, answer: Answerable = DEFAULT) -> Self:
         """A stream whose parts go on, but never began: without the frames that begin an item or a block, or, in a
         dialect that has none, without its first frame. A call that wants the whole is answered."""
-        given = response_of(answer)
 
-        async def leave_out(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            if telling.streamed:
-                frames = telling.whole_stream()
-                left = [frame for frame in frames if not _STARTS.search(frame)]
-                body = left if len(left) < len(frames) else frames[1:]
-                await send(exchange, 200, telling.stream_headers, body, said=telling.response)
-            else:
-                await exchange.respond(given)
+        def leave_out(frames: list[bytes]) -> list[bytes]:
+            left = [frame for frame in frames if not _STARTS.search(frame)]
+            return left if len(left) < len(frames) else frames[1:]
 
-        return cls("no_start", {"answer": answer}, leave_out)
+        return cls("no_start", {"answer": answer}, _streaming(answer, leave_out))
 
     @classmethod
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
@@ -119,12 +97,12 @@ class BrokenStreams(BaseFault):
         async def spoil(exchange: Exchange) -> None:
             telling = Telling(exchange, given)
             if not telling.streamed:
-                await send(exchange, 200, telling.document_headers, GARBAGE)
+                await telling.send(GARBAGE)
                 return
             begun = telling.begin(after)
             rest = b"".join(telling.whole_stream())[len(b"".join(begun.body)) :]
             body = [*begun.body, _spoilt(telling, next(telling.frames(rest))), rest]
-            await send(exchange, 200, telling.stream_headers, body, said=begun.said)
+            await telling.send(body, said=begun.said)
 
         return cls("garbage", {"after": after, "answer": answer}, spoil)
 
@@ -160,15 +138,26 @@ class BrokenStreams(BaseFault):
                 begun = telling.begin(after)
                 before = begun.body if after else ()
                 renderer = begun.renderer if after else telling.dialect.stream_renderer(telling.request)
-                said = begun.said if after else None
-                body = [*before, renderer.fail(failure)]
-                await send(exchange, 200, telling.stream_headers, body, said=said)
+                await telling.send([*before, renderer.fail(failure)], said=begun.said)
             else:
-                document = encode_json(telling.dialect.render_error(failure))
-                await send(exchange, 200, telling.document_headers, document)
+                await telling.send(encode_json(telling.dialect.render_error(failure)))
 
         arguments = {"after": after, "message": message, "status": status, "answer": answer}
         return cls("error_event", arguments, fail)
+
+
+def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
+    """Gives a stream whose frames are changed; a call that wants the whole is answered."""
+    given = response_of(answer)
+
+    async def give(exchange: Exchange) -> None:
+        telling = Telling(exchange, given)
+        if telling.streamed:
+            await telling.send(change(telling.whole_stream()), said=telling.response)
+        else:
+            await exchange.respond(given)
+
+    return give
 
 
 def _without_reason(data: bytes) -> bytes:

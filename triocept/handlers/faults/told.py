@@ -23,7 +23,7 @@ from ..._trace.raw import RawEnd, given_raw
 from ...dialects import Dialect, StreamRenderer, encode_json
 from ...dialects import dialect as dialect_named
 
-__all__ = ["DEFAULT", "Begun", "Telling", "check_after", "check_not_answer", "response_of", "send"]
+__all__ = ["DEFAULT", "Begun", "Telling", "check_after", "check_not_answer", "response_of"]
 
 DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
 """What is cut where nobody said what: long enough for a dozen events."""
@@ -81,6 +81,7 @@ class Telling:
 
     def __init__(self, exchange: Exchange, answer: Response) -> None:
         core = core_of(exchange)
+        self._exchange = exchange
         self.request: Request = core.request
         self.dialect: Dialect = _dialect_of(exchange)
         self.response: Response = core.complete(answer)
@@ -107,6 +108,11 @@ class Telling:
             "cache-control": "no-cache",
         } | self._id
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The head of the one that the agent has asked for."""
+        return self.stream_headers if self.streamed else self.document_headers
+
     def document(self) -> bytes:
         """The whole answer."""
         return encode_json(self.dialect.render_response(self.response, self.request))
@@ -131,6 +137,29 @@ class Telling:
         """All of the stream, frame by frame."""
         renderer = self.dialect.stream_renderer(self.request)
         return [frame for event in self._events() for frame in self.frames(renderer.render(event))]
+
+    def body(self) -> list[bytes]:
+        """The whole answer as the agent has asked for it: frame by frame, or its document in one piece."""
+        return self.whole_stream() if self.streamed else [self.document()]
+
+    def half(self) -> bytes:
+        """The first half of its document."""
+        document = self.document()
+        return document[: len(document) // 2]
+
+    async def send(
+        self,
+        body: bytes | Sequence[bytes | float],
+        more: Mapping[str, str] | None = None,
+        *,
+        end: RawEnd = "whole",
+        said: Response | None = None,
+        complete: bool = False,
+    ) -> None:
+        """Answer with raw bytes, behind 200 and the head that the agent expects, with `more` in it: they begin to say
+        `said`, or say all of it, where it is `complete`."""
+        sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
+        await core_of(self._exchange).respond_raw(Raw(sent, said, complete=complete))
 
     def frames(self, data: bytes) -> Iterator[bytes]:
         """What one event has rendered, frame by frame."""
@@ -162,18 +191,3 @@ def _events(response: Response) -> Iterator[Event]:
 def _dialect_of(exchange: Exchange) -> Dialect:
     known = core_of(exchange).rollout.addresses.dialects.get(exchange.dialect)
     return cast(Dialect, known) if known is not None else dialect_named(exchange.dialect)
-
-
-async def send(
-    exchange: Exchange,
-    status: int | None,
-    headers: Mapping[str, str],
-    body: bytes | Sequence[bytes | float],
-    *,
-    end: RawEnd = "whole",
-    said: Response | None = None,
-    complete: bool = False,
-) -> None:
-    """Answer with raw bytes: they begin to say `said`, or say all of it, where it is `complete`."""
-    sent = given_raw(status, headers, body, end)
-    await core_of(exchange).respond_raw(Raw(sent, said, complete=complete))
