@@ -15,7 +15,16 @@ from typing import NoReturn
 
 import trio
 
-__all__ = ["keeping", "keeping_each", "raise_all", "run_each", "split_cancelled", "text_of", "without"]
+__all__ = [
+    "keeping",
+    "keeping_each",
+    "leaves",
+    "raise_all",
+    "run_each",
+    "split_cancelled",
+    "text_of",
+    "without",
+]
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
@@ -91,14 +100,15 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
     """Those that hold something else than `error` does: nurseries make its group anew on its way."""
-    known = {id(leaf) for leaf in _leaves(error)}
-    return [other for other in errors if any(id(leaf) not in known for leaf in _leaves(other))]
+    known = {id(leaf) for leaf in leaves(error)}
+    return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """It; or, of a group, all that is in it and is none."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
-            yield from _leaves(each)
+            yield from leaves(each)
     else:
         yield error
 

@@ -33,7 +33,7 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
-from triocept._cli.quantiles import Quantiles
+from triocept._cli.stats import Quantiles
 
 pytestmark = pytest.mark.once
 

@@ -30,7 +30,7 @@ from triocept.handlers import (
     read_script,
     when,
 )
-from triocept.handlers.script.document import read_document
+from triocept.handlers.script.file import read_document
 from triocept.handlers.script.reading import read_items
 from triocept.nouns import Reasoning, RefusalText
 

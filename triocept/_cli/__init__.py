@@ -13,8 +13,8 @@
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.
 * `live`: what a person sees of a run that is going on, on a screen that fails nobody.
 * `looking`: the commands that look at `files`, and their options. `show`: a file's rollouts, a line for each turn;
-  `turn`: one turn whole; `diff`: two turns compared; `stats`, `stats_table`: all calls, counted, with `quantiles` of
-  their times.
+  `turn`: one turn whole; `diff`: two turns compared; `stats`, `stats_table`: all calls, counted, with percentiles
+  of their times.
 * `page`: standard output, for a person or a pipe. `words`: how turns are told in few letters.
 * `ending`: how a command ends: with its work, with an error in words, or by a signal.
 """

@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -27,6 +27,7 @@ from typing import NoReturn
 import click
 import trio
 
+from .._failures import leaves
 from .._screen import Screen, say
 from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
@@ -158,7 +159,7 @@ def _die_of(number: signal.Signals) -> NoReturn:
 def _tell(exc: BaseException, script: Path | None, *, interrupted: bool) -> int:
     """Say what went wrong; the status to end with."""
     status = 1
-    for error in _leaves(exc):
+    for error in leaves(exc):
         if isinstance(error, SystemExit):  # a script's own
             status = _status(error)
         elif not (interrupted and isinstance(error, KeyboardInterrupt | trio.Cancelled)):
@@ -172,14 +173,6 @@ def _status(exit_: SystemExit) -> int:
         return exit_.code or 0
     say(str(exit_.code))
     return 1
-
-
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield exc
 
 
 def describe_error(error: BaseException, script: Path | None = None) -> str:

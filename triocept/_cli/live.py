@@ -20,7 +20,6 @@ import msgspec
 from rich.console import Console
 from rich.text import Text as RichText
 
-from .._canonical.request import Tool
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
 from .._rollout.rollout import Rollout
@@ -28,6 +27,7 @@ from .._screen import Screen, visible
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from ..handlers import ScriptedModel
+from ..handlers.script.words import offered_names
 from .words import STYLES, counted, reason
 
 __all__ = ["Live"]
@@ -164,7 +164,7 @@ def _missing_tools(turn: Turn) -> str:
     """What is to be said of a call of a tool that the request does not offer: most agents do nothing, and end well."""
     if turn.response is None:
         return ""
-    there = [name for tool in turn.request.tools for name in _tool_names(tool)]
+    there = offered_names(turn.request)
     missing = sorted({call.name for call in turn.response.tool_calls} - set(there))
     if not missing:
         return ""
@@ -173,13 +173,6 @@ def _missing_tools(turn: Turn) -> str:
         return f"{what}; it offers none"
     more = f", and {len(there) - MOST_TOOLS} more" if len(there) > MOST_TOOLS else ""
     return f"{what}: {', '.join(there[:MOST_TOOLS])}{more}"
-
-
-def _tool_names(tool: Tool) -> list[str]:
-    """Its name, and those of the tools in it: a namespace of Responses holds some."""
-    inner = (tool.extra or {}).get("tools")
-    names = [each.get("name") for each in inner if isinstance(each, dict)] if isinstance(inner, list) else []
-    return [tool.name, *(name for name in names if isinstance(name, str))]
 
 
 def _unheard(rollout: Rollout, agent: str | None) -> str:

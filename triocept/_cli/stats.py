@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import exp, log
 
 from .._canonical.content import Json
 from .._canonical.response import Usage
@@ -11,10 +12,9 @@ from .._trace.conversation import Conversation
 from .._trace.cost import models_of, usage_of_all
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from .quantiles import Quantiles
 from .words import agent_name
 
-__all__ = ["KEYS", "Group", "Stats"]
+__all__ = ["KEYS", "Group", "Quantiles", "Stats"]
 
 KEYS: dict[str, Callable[[Turn, Conversation], str]] = {
     "kind": lambda turn, conversation: conversation.kind.replace("_", "-"),
@@ -26,6 +26,43 @@ KEYS: dict[str, Callable[[Turn, Conversation], str]] = {
 }
 """What calls are told apart by."""
 PERCENTS = (50, 90, 99)
+_STEP = log(1.01)
+_LEAST = 1e-6
+"""Seconds; what took less is counted as this."""
+
+
+class Quantiles:
+    """Percentiles of any number of times, in memory that does not grow with them.
+
+    A time is counted in a class of its size; the classes grow by one percent each, so a percentile is true to one
+    percent.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.max = 0.0
+        self._classes: Counter[int] = Counter()
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self.count += 1
+        self.max = max(self.max, seconds)
+        self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
+
+    def percentile(self, percent: float) -> float:
+        """The least time that so many percent of all do not exceed.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not self.count:
+            raise ValueError("no times")
+        wanted, seen = percent / 100 * self.count, 0
+        for number, count in sorted(self._classes.items()):
+            seen += count
+            if seen >= wanted:
+                return min(exp(number * _STEP), self.max)
+        return self.max
 
 
 class Group:

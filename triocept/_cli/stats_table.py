@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .page import Page, Piece
-from .quantiles import Quantiles
-from .stats import Group, Stats
+from .stats import Group, Quantiles, Stats
 from .words import counted, cut, seconds, tokens
 
 __all__ = ["show_stats"]

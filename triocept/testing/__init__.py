@@ -6,11 +6,11 @@ tests that are.
 
 * `_model`: `be_the_model`. `_environment`: the process's, pointed at it.
 * `_endpoint`: `serve`: an endpoint in a thread of its own. `_rollout`, `_exchange`, `_stream`: what its program holds.
-* `_handlers`, `_beside`: whatever answers: what may block does so in a thread of its own. `_hints`: that others run
-  under trio.
-* `_ending`: what is raised at the end. `_leaving`: that of several errors.
-* `_loop`: the thread, in which trio runs. `_job`: what another thread asks of it. `_held`: contexts that are open in
-  it. `_elsewhere`: waiting for it in another event loop. `_blocked`: who blocks it. `_watch`: for how long.
+* `_handlers`: whatever answers: what may block does so in a thread of its own.
+* `_ending`: what is raised at the end. `_leaving`: that of several errors, and
+  that a handler runs under trio.
+* `_loop`: the thread, in which trio runs. `_job`: what another thread, or another event loop, asks of it. `_held`:
+  contexts that are open in it. `_watch`: who blocks it, and for how long.
 * `_blocks`: the contexts of all this, and what they say to who forgets the `with`.
 * `_assert_tool`, `_assert_messages`: what tests say of the application's calls. `_wildcards`: what stands for a value.
 * `cassettes`: a real model, recorded once, and answered from a file since.

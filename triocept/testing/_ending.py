@@ -19,11 +19,10 @@ from .._canonical.request import Request
 from .._failures import keeping, without
 from .._rollout.rollout import Rollout, rested, unanswered, wait_rested
 from .._trace.trace import Trace, snapshot
-from ..handlers.script.miss import described_request
+from ..handlers.script.source import described_request
 from ._environment import Target
 from ._held import Held
-from ._hints import explain
-from ._leaving import is_among, leave
+from ._leaving import explain, is_among, leave
 from ._loop import Loop
 
 __all__ = ["Life", "Script", "living"]

@@ -13,11 +13,10 @@ from .._rollout.exchange import Exchange
 from .._rollout.handler import is_unentered
 from .._rollout.options import RolloutOptions
 from ..handlers.script import ScriptedModel
-from ._beside import with_threads
 from ._blocks import block
 from ._ending import living
 from ._exchange import AnyHandler, SyncExchange
-from ._handlers import in_loop
+from ._handlers import in_loop, with_threads
 from ._held import holding
 from ._loop import Loop
 from ._rollout import SyncRollout

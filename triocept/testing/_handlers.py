@@ -1,4 +1,5 @@
-"""Handlers of programs that are not the loop's: what is async runs in the loop, what is not in a thread of its own.
+"""Handlers, embeddings and moderations of programs that are not the loop's: what is async runs in the loop, what is not
+in a thread of its own.
 
 Rules:
 
@@ -11,22 +12,29 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from reprlib import repr as short
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import trio
 
 from .._checks import named, takes
+from .._endpoint import EndpointOptions
+from .._rollout.embedding import check_embed
 from .._rollout.exchange import Exchange
+from .._rollout.functions import awaited
 from .._rollout.handler import Handler, check_handler
+from .._rollout.moderation import check_moderate
+from .._rollout.options import RolloutOptions
 from .._rollout.rollout import report_fault
 from ..errors import ExchangeError, Refusal, RolloutClosed, UpstreamError
 from ..handlers.chaos import Chaos
 from ._exchange import AnyHandler, SyncExchange, is_async, loop_of, rollout_of
 
-__all__ = ["in_loop"]
+__all__ = ["in_loop", "with_threads"]
+
+O = TypeVar("O", EndpointOptions, RolloutOptions)  # noqa: E741
 
 log = logging.getLogger("triocept.testing")
 
@@ -113,3 +121,28 @@ def _is_plain(handler: object) -> bool:
     function = inner if inspect.isroutine(inner) else type(inner).__call__
     generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
     return not generates
+
+
+def with_threads(options: O) -> O:
+    """The options, with `embed` and `moderate` as the loop runs them.
+
+    Raises:
+        TypeError: they are none.
+    """
+    changed: dict[str, Any] = {**options}
+    for name, check in (("embed", check_embed), ("moderate", check_moderate)):
+        function = changed.get(name)
+        if function is not None:
+            check(function)
+            changed[name] = function if is_async(function) else _texts_in_thread(function)
+    return cast(O, changed)
+
+
+def _texts_in_thread(function: Callable[[Sequence[str]], Any]) -> Callable[[Sequence[str]], Any]:
+    limiter = trio.CapacityLimiter(math.inf)
+
+    async def in_thread(texts: Sequence[str]) -> Any:
+        given = await trio.to_thread.run_sync(function, texts, abandon_on_cancel=True, limiter=limiter)
+        return await awaited(given)
+
+    return update_wrapper(in_thread, function) if inspect.isroutine(function) else in_thread

@@ -1,4 +1,5 @@
-"""One thing that another thread has asked of the loop, and waits for.
+"""One thing that another thread has asked of the loop, and waits for: as a thread, or as a task of another event loop,
+asyncio's or a trio of the program's own.
 
 Rules:
 
@@ -9,14 +10,15 @@ Rules:
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Generic, TypeVar, final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, TypeVar, final
 
 import trio
 
-__all__ = ["Job"]
+__all__ = ["Job", "ended", "runs_asyncio"]
 
 T = TypeVar("T")
 
@@ -80,10 +82,15 @@ class Job(Generic[T]):
                 return
         callback()
 
-    def forget(self, callback: Callable[[], None]) -> None:
-        """Not to call it any more."""
-        with self._lock, suppress(ValueError):
-            self._callbacks.remove(callback)
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """As `when_done`, for as long as the block runs."""
+        self.when_done(callback)
+        try:
+            yield
+        finally:
+            with self._lock, suppress(ValueError):
+                self._callbacks.remove(callback)
 
     def take(self) -> T:
         """What it has brought.
@@ -114,3 +121,46 @@ class Job(Generic[T]):
 def _call_each(callbacks: list[Callable[[], None]]) -> None:
     for callback in callbacks:
         callback()
+
+
+async def ended(job: Job[Any], seconds: float) -> bool:
+    """Wait for the end of a job, for so many seconds; whether it has ended."""
+    wait = _ended_in_trio if trio.lowlevel.in_trio_run() else _ended_in_asyncio
+    await wait(job, seconds)
+    return job.is_done
+
+
+async def _ended_in_trio(job: Job[Any], seconds: float) -> None:
+    token, event = trio.lowlevel.current_trio_token(), trio.Event()
+
+    def wake() -> None:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(event.set)
+
+    with job.calling(wake), trio.move_on_after(seconds):
+        await event.wait()
+
+
+async def _ended_in_asyncio(job: Job[Any], seconds: float) -> None:
+    import asyncio  # which is running: others have no use for it, and it takes a while to load
+
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(event.set)
+
+    with job.calling(wake), suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+def runs_asyncio() -> bool:
+    """Whether asyncio runs in this very thread."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

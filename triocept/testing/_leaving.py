@@ -1,4 +1,4 @@
-"""What leaves a block that ends with more than one error.
+"""What leaves a block that ends with more than one error; and what a handler's error does not say by itself.
 
 Rules:
 
@@ -11,11 +11,25 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NoReturn
 
-from .._failures import raise_all
+from .._failures import leaves, raise_all
 
-__all__ = ["is_among", "leave"]
+__all__ = ["explain", "is_among", "leave"]
+
+_OF_ASYNCIO = (
+    "no running event loop",
+    "no current event loop",
+    "should be used inside a task",
+    "unrecognized yield message",
+)
+"""What asyncio says where it does not run, and trio where it meets something of asyncio's."""
+_HINT = (
+    "triocept: an async handler runs under trio, in the endpoint's own thread: `trio.sleep` in the place of "
+    "`asyncio.sleep`, say. What needs asyncio is a plain function, `def handler(exchange)`: that runs in a thread of "
+    "its own, and may call `asyncio.run`"
+)
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
@@ -49,3 +63,14 @@ def _raise_in_context(body: BaseException, errors: list[BaseException]) -> NoRet
         error.__context__ = body
         raise
     raise AssertionError("unreachable")
+
+
+def explain(error: BaseException) -> None:
+    """Give it a note, if it is one that has to do with that; one, however often it comes by."""
+    for each in leaves(error):
+        is_one = isinstance(each, (RuntimeError, TypeError)) and any(
+            words in str(each) for words in _OF_ASYNCIO
+        )
+        if is_one and _HINT not in getattr(each, "__notes__", ()):
+            with suppress(TypeError):  # somebody's own `__notes__`, which is no list
+                each.add_note(_HINT)

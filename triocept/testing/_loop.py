@@ -21,11 +21,9 @@ from typing import Any, TypeVar, final
 import trio
 
 from .._failures import keeping, split_cancelled
-from ._blocked import place_of
-from ._elsewhere import ended
-from ._job import Job
+from ._job import Job, ended
 from ._leaving import leave
-from ._watch import Watch
+from ._watch import Watch, place_of
 
 __all__ = ["Loop", "over"]
 

@@ -22,11 +22,10 @@ from .._trace.trace import Trace
 from ..errors import RolloutClosed
 from ._assert_messages import ExpectedMessage, check_messages
 from ._assert_tool import carried_out
-from ._elsewhere import runs_asyncio
 from ._ending import Life
 from ._environment import Target
 from ._exchange import SyncExchange
-from ._job import Job
+from ._job import Job, runs_asyncio
 from ._loop import Loop
 
 if TYPE_CHECKING:

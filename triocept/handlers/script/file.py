@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import final
 
 from ..._canonical.vectors import vector_of
-from ..._document import Node
+from ..._document import Node, decoded, read_json, read_yaml
 from ...errors import DialectError
-from .document import read_document
 from .fixture_reading import Vectors, is_fixture_file, read_fixtures, read_vectors
 from .model import Item
 from .reading import read_items
 from .replies import ReadScript
 
-__all__ = ["Embeddings", "embeddings_in", "read_embeddings", "read_script"]
+__all__ = ["Embeddings", "embeddings_in", "read_document", "read_embeddings", "read_script"]
 
 
 def read_script(path: str | Path) -> list[Item]:
@@ -81,6 +80,25 @@ def _embeddings(document: Node) -> Embeddings | None:
     if len(sizes := {len(each.vector) for each in vectors}) > 1:
         raise document.error(f"the embeddings here are of several sizes: {sorted(sizes)}")
     return Embeddings(vectors)
+
+
+def read_document(path: Path) -> Node:
+    """The document in a file: YAML in `*.yaml` and `*.yml`, else JSON.
+
+    Raises:
+        OSError: it cannot be read.
+        DialectError: it is none; the text begins with file and line.
+    """
+    text = decoded(path.read_bytes(), str(path))
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return read_yaml(text, str(path), aliases=True)
+    try:
+        return read_json(text, str(path))
+    except DialectError as exc:
+        if path.suffix.lower() == ".json":
+            raise
+        problem = f"{exc.problem} (a Python script is named *.py, a YAML one *.yaml)"
+        raise DialectError(problem, path=exc.path) from None
 
 
 @final

@@ -23,11 +23,10 @@ from ..._rollout.exchange import Exchange
 from ...errors import ScriptExhausted
 from .conditions import Conditions
 from .fixtures import Fixtures, source_of
-from .miss import described_miss
 from .replies import NotAReply, Reply, check_reply, give, is_pause
 from .rules import Rule, When
 from .shadow import check_shadows
-from .source import Replies, Source, Taken
+from .source import Replies, Source, Taken, described_miss
 
 __all__ = ["Item", "ScriptedModel"]
 

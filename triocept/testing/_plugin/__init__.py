@@ -3,5 +3,5 @@
 * `hooks`: where pytest asks. It needs pytest, and so do `options`, `tapes` and `verdict`.
 * `options`: what a test's marks say. `tapes`: its cassette.
 * `models`: the fixture `triocept_model`, which opens models.
-* `verdict`: what they say of the test at its end. `place`: where that stands. `section`: what its report shows of them.
+* `verdict`: what they say of the test at its end. `section`: what its report shows of them.
 """

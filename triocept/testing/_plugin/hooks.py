@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Generator, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,7 +15,6 @@ from ..._server import serve as serve  # half a second of Quart and hypercorn, w
 from .._endpoint import SyncEndpoint
 from .models import ModelFactory
 from .options import options_of
-from .place import raise_at
 from .section import section_of
 from .tapes import Tapes
 from .verdict import verdict
@@ -67,7 +66,7 @@ class Hooks:
                 return returned
             if found is own:
                 raise found
-            raise_at(item, found)
+            _raise_at(item, found)
         finally:
             own = found = None  # they hold this frame
 
@@ -120,6 +119,17 @@ class Hooks:
             if fixturedef.argname == "triocept_endpoint":
                 fixturedef.finish(request)
             raise
+
+
+def _raise_at(item: pytest.Item, error: BaseException) -> NoReturn:
+    """Raise `error`, as if the first line of the test had done it: the head of the test, for a report and an editor.
+
+    pytest shows nothing of a traceback in which no line is a project's own, but a hint at an option.
+    """
+    path, line, name = item.reportinfo()
+    code = compile("raise error", str(path), "exec")
+    exec(code.replace(co_name=name, co_firstlineno=(line or 0) + 1), {"error": error})
+    raise AssertionError("unreachable")
 
 
 def _found(item: pytest.Item, own: BaseException | None) -> BaseException | None:

@@ -4,7 +4,7 @@
 * `cassette`: the handler. `view`: a call in it, for a program. `forwarding`: a real model, for programs that do not run
   in trio.
 * `normal`: the form in which calls are compared, and written down. `restored`: a request again.
-* `hooks`, `steady`: what a program wants out of it. `keys`: keys, which nobody wants in it.
+* `hooks`: what a program wants out of it. `keys`: keys, which nobody wants in it.
 * `watching`: what an agent got. `answer`: that, as a value. `recounted`: its pieces. `giving`: it, given again.
   `unrecordable`: what no cassette keeps.
 * `merge`: what was recorded anew, beside what was there before.
@@ -15,8 +15,8 @@
 
 from .cassette import Cassette, RecordMode, Timing
 from .forwarding import forward_to
+from .hooks import steady
 from .opening import CassetteOptions, open_cassette, use_cassette
-from .steady import steady
 from .view import RecordedCall
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import TypeAlias
@@ -13,9 +14,10 @@ from ..._canonical.given_request import given_request
 from ..._canonical.request import Request, Tool
 from ..._checks import check_callable, described
 from ..._trace.message_key import arguments_value
-from ..._trace.replay.roots import in_json
+from ..._trace.replay.roots import in_json, mask_of
+from ..._trace.replay.volatile import steady as without_volatile
 
-__all__ = ["Normalise", "NormaliseText", "check_hook", "normalised"]
+__all__ = ["Normalise", "NormaliseText", "check_hook", "normalised", "steady"]
 
 Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]
@@ -95,3 +97,13 @@ def _json(text: str, change: NormaliseText) -> str:
 
 def _tool(tool: Tool, change: NormaliseText) -> Tool:
     return msgspec.structs.replace(tool, description=tool.description and change(tool.description))
+
+
+def steady(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
+    """A function for `normalise_text`: dates, times, durations, UUIDs and other ids become `<date>`, `<id>`, and so on.
+
+    Args:
+        directories: such as `tmp_path`; each, and what a tool makes of it as the name of one file, becomes `<root>`.
+    """
+    mask = mask_of([{os.fspath(path).rstrip("/"): os.fspath(path).rstrip("/")} for path in directories])
+    return lambda text: without_volatile(mask(text))
