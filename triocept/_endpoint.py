@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
@@ -68,14 +69,9 @@ class Endpoint:
         registry: Registry[RolloutCore],
         dialects: Mapping[str, Dialect],
         watcher: Watcher,
-        recorder: Recorder | None,
-        redact: Redaction | None,
-        advertise: str | None = None,
-        limits: EndpointLimits = LIMITS,
-        embed: Embed | None = None,
-        moderate: Moderate | None = None,
-        record_increments: bool = False,
-        record_wire: bool = False,
+        advertise: str | None,
+        limits: EndpointLimits,
+        make_core: Callable[[Endpoint, Registry[RolloutCore], Watcher, RolloutOptions], RolloutCore],
     ) -> None:
         self.id: str = f"e_{token_hex(8)}"
         """What its `/health` says, so that a URL can be seen to lead here. No secret."""
@@ -95,12 +91,8 @@ class Endpoint:
         """Called when the tunnel is up again, or down."""
         self._registry = registry
         self._watcher = watcher
-        self._recorder = recorder
-        self._redact = redact
-        self._embed = embed
-        self._moderate = moderate
-        self._record_increments = record_increments
-        self._record_wire = record_wire
+        self._make_core = make_core
+        """`RolloutCore`, given already what holds for a rollout that does not say it itself."""
 
     @property
     def url(self) -> str:
@@ -160,9 +152,7 @@ class Endpoint:
         return f"{self._scheme}://{in_url(name)}:{self.port}"
 
     def open_rollout(
-        self,
-        handler: Handler | None = None,
-        **options: Unpack[RolloutOptions],
+        self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout: one agent run, with a key and a trace of its own.
 
@@ -223,19 +213,7 @@ class Endpoint:
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutCore:
         """A rollout that is not open yet."""
-        core = RolloutCore(
-            self,
-            self._registry,
-            self._watcher,
-            options,
-            recorder=self._recorder,
-            redaction=self._redact,
-            embed=self._embed,
-            moderate=self._moderate,
-            record_increments=self._record_increments,
-            record_wire=self._record_wire,
-        )
-        return with_face(core)
+        return with_face(self._make_core(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"
@@ -330,6 +308,15 @@ async def serve_endpoint(
     check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
     ssl_context = _ssl_context(tls, http2=http2)
     spoken = known_dialects(dialects)
+    make_core = partial(
+        RolloutCore,
+        recorder=recorder,
+        redaction=redact,
+        embed=embed,
+        moderate=moderate,
+        record_increments=record_increments,
+        record_wire=record_wire,
+    )
     registry: Registry[RolloutCore] = Registry()
     errors: list[BaseException] = []  # raised where nothing wraps them, and nothing that is closed hides them
     server: Server | None = None
@@ -347,13 +334,9 @@ async def serve_endpoint(
                 registry=registry,
                 dialects=spoken,
                 watcher=watcher,
-                recorder=recorder,
-                redact=redact,
                 advertise=advertise,
                 limits=limits,
-                embed=embed,
-                moderate=moderate,
-                **kept,
+                make_core=make_core,
             )
             server = Server(
                 listener,
@@ -374,11 +357,9 @@ async def serve_endpoint(
                         await nursery.start(server.run, nursery)
                         with server.body_scope:
                             if tunnel is not None:
-                                supervisor = _make_supervisor(
-                                    endpoint, tunnel, tunnel_health, registry, on_lost_url
-                                )
-                                endpoint._supervisor = supervisor
-                                await nursery.start(_supervise, supervisor, server, nursery)
+                                how = tunnel, tunnel_health, registry, on_lost_url
+                                endpoint._supervisor = _make_supervisor(endpoint, *how)
+                                await nursery.start(_supervise, endpoint._supervisor, server, nursery)
                             yield endpoint
                     try:
                         await server.stop()  # before the tunnel, through which the last answers go

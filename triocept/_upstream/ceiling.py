@@ -53,8 +53,6 @@ class Ceiling:
     """
 
     def __init__(self, said: int | None) -> None:
-        if said is not None and said < 1:
-            raise ValueError(f"max_output_tokens is 1 or more, not {said}")
         self.said = said
         self._outputs: dict[str, int] = {}
         self._windows: dict[str, int] = {}

@@ -17,9 +17,9 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.given_request import check_sampling
 from .._canonical.request import Sampling
-from .._checks import check_count, check_mapping, check_number, check_str, check_type, described, unsayable
+from .._checks import check_mapping, check_number, check_str, check_type, described, unsayable
 
-__all__ = ["check_body", "check_headers", "check_numbers", "check_overrides", "check_tls", "key_of"]
+__all__ = ["check_body", "check_headers", "check_overrides", "check_timeouts", "check_tls", "key_of"]
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A token (RFC 9110, 5.6.2)."""
@@ -28,22 +28,11 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _encode = msgspec.json.Encoder().encode
 
 
-def check_numbers(
-    *,
-    timeouts: Mapping[str, float | None],
-    counts: Mapping[str, int | None],
-    retries: int,
-    hold_calls: bool,
-) -> None:
-    """See whether these can be; None is no limit of those that may be None."""
+def check_timeouts(**timeouts: float | None) -> None:
+    """See whether these can be; None is for ever."""
     for name, number in timeouts.items():
         if number is not None:
             check_number(name, number, infinite=name != "connect_timeout", hint="None is for ever")
-    for name, count in counts.items():
-        if count is not None:
-            check_count(name, count, least=1)
-    check_count("retries", retries)
-    check_type("hold_calls", hold_calls, bool, "a bool")
 
 
 def check_overrides(model: str | None, sampling: Sampling | None) -> None:

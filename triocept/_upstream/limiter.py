@@ -18,20 +18,13 @@ import trio
 __all__ = ["Limiter"]
 
 
-class _Waiter:
-    def __init__(self) -> None:
-        self.granted = trio.Event()
-
-
 class Limiter:
     """At most `limit` holders at once; None: any number."""
 
     def __init__(self, limit: int | None) -> None:
-        if limit is not None and limit < 1:
-            raise ValueError(f"an upstream has at least one call at once, not {limit}")
         self._limit = limit
         self._held = 0
-        self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[trio.Event]] = OrderedDict()
 
     @property
     def held(self) -> int:
@@ -61,15 +54,15 @@ class Limiter:
             self._held += 1
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        waiter = _Waiter()
-        self._waiting.setdefault(rollout, deque()).append(waiter)
+        granted = trio.Event()
+        self._waiting.setdefault(rollout, deque()).append(granted)
         try:
-            await waiter.granted.wait()
+            await granted.wait()
         except trio.Cancelled:
-            if waiter.granted.is_set():
+            if granted.is_set():
                 self._give()
             else:
-                self._forget(rollout, waiter)
+                self._forget(rollout, granted)
             raise
 
     def _give(self) -> None:
@@ -78,13 +71,13 @@ class Limiter:
             self._held -= 1
             return
         rollout, queue = self._waiting.popitem(last=False)
-        waiter = queue.popleft()
+        granted = queue.popleft()
         if queue:
             self._waiting[rollout] = queue  # at the end: the others' turn comes first
-        waiter.granted.set()
+        granted.set()
 
-    def _forget(self, rollout: str, waiter: _Waiter) -> None:
+    def _forget(self, rollout: str, granted: trio.Event) -> None:
         queue = self._waiting[rollout]
-        queue.remove(waiter)
+        queue.remove(granted)
         if not queue:
             del self._waiting[rollout]

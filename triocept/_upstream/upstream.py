@@ -33,7 +33,7 @@ from .._canonical.events import Event, Fold, ResponseEnd, ResponseStart, assembl
 from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
-from .._checks import check_type
+from .._checks import check_bool, check_count, check_type
 from .._contexts import shown_context
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
@@ -50,12 +50,12 @@ from ..errors import ContextLengthError, DialectError, UpstreamError
 from .address import Address, parse_address
 from .counting import Counter
 from .failures import MAX_ERROR, Reader
-from .given import check_body, check_headers, check_numbers, check_overrides, check_tls, key_of
+from .given import check_body, check_headers, check_overrides, check_timeouts, check_tls, key_of
 from .headers import passed_down, secrets_in
 from .limiter import Limiter
 from .patience import Patience
 from .relay import Pieces, Relay
-from .request import Overrides, ProviderRequest, Requests
+from .request import MAX_DOCUMENT, Overrides, ProviderRequest, Requests
 from .retry import retry_pause
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 
@@ -414,32 +414,23 @@ class Upstream:
         """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
         # As transformers serve's Responses do, unless told otherwise.
         if reply.media_type == self._codec.stream_types[0]:
-            rewrite = None if call.collector is None else call.collector.frame
-            relay = Relay(self._codec.stream_parser(), rewrite)
-            pieces = Pieces(reply, relay, self._reader, names=call.names)
+            pieces = self._streamed(reply, call)
             events: list[Event] = []
             while (piece := await pieces.next()) is not None:
                 events += piece.events
-            return self._assembled(events, reply), None
-        response, body = self._parse_whole(await reply.read(), reply, call)
-        if call.collector is not None and call.collector.prompt_text is not None:
-            await self._find_prompt(call, call.collector, call.collector.prompt_text, reply.patience)
-        return response, body
-
-    def _assembled(self, events: list[Event], reply: ProviderReply) -> Response:
-        try:
-            return assemble(events)
-        except DialectError as exc:
-            raise self._reader.unreadable(exc, b"", reply.headers) from exc
-
-    def _parse_whole(
-        self, body: bytes, reply: ProviderReply, call: ProviderRequest
-    ) -> tuple[Response, bytes]:
-        """The response in a whole body, and the body as the agent gets it."""
-        if call.collector is not None:
-            body = call.collector.document(body)
+            try:
+                return assemble(events), None
+            except DialectError as exc:
+                raise self._reader.unreadable(exc, b"", reply.headers) from exc
+        body, collector = await reply.read(), call.collector
+        if collector is not None:
+            body = collector.document(body)
         response = self._reader.response(body, reply.headers)
-        return response if call.names is None else call.names.response(response), body
+        if call.names is not None:
+            response = call.names.response(response)
+        if collector is not None and collector.prompt_text is not None:
+            await self._find_prompt(call, collector, collector.prompt_text, reply.patience)
+        return response, body
 
     async def _find_prompt(
         self, call: ProviderRequest, collector: Collector, told: str, patience: Patience
@@ -478,16 +469,18 @@ class Upstream:
         if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
             return _Whole(Relayed(b"", tuple(events_of(response))))
-        rewrite = None if call.collector is None else call.collector.frame
-        if own is None:
-            return Pieces(reply, Relay(self._codec.stream_parser(), rewrite), self._reader, names=call.names)
+        return self._streamed(reply, call, own)
+
+    def _streamed(
+        self, reply: ProviderReply, call: ProviderRequest, own: ExchangeCore | None = None
+    ) -> Pieces:
         relay = Relay(
             self._codec.stream_parser(),
-            rewrite,
-            hold_calls=self._hold_calls,
-            most_held=own.rollout.addresses.limits.answer_bytes,
+            None if call.collector is None else call.collector.frame,
+            hold_calls=own is not None and self._hold_calls,
+            most_held=MAX_DOCUMENT if own is None else own.rollout.addresses.limits.answer_bytes,
         )
-        pass_on = own.write_early
+        pass_on = None if own is None else own.write_early
         return Pieces(reply, relay, self._reader, names=call.names, pass_on=pass_on)
 
 
@@ -584,16 +577,12 @@ async def open_upstream(
     check_overrides(model, sampling)
     check_body(extra_body)
     check_headers(extra_headers)
-    check_numbers(
-        timeouts={
-            "connect_timeout": connect_timeout,
-            "read_timeout": read_timeout,
-            "total_timeout": total_timeout,
-        },
-        counts={"concurrency": concurrency, "max_output_tokens": max_output_tokens},
-        retries=retries,
-        hold_calls=hold_calls,
-    )
+    check_timeouts(connect_timeout=connect_timeout, read_timeout=read_timeout, total_timeout=total_timeout)
+    for name, count in (("concurrency", concurrency), ("max_output_tokens", max_output_tokens)):
+        if count is not None:
+            check_count(name, count, least=1)
+    check_count("retries", retries)
+    check_bool("hold_calls", hold_calls)
     check_tls(tls)
     profile = None if tokens is None else profile_named(tokens, dialect.name)
     if profile is not None and model is None:
@@ -605,21 +594,16 @@ async def open_upstream(
         extra_headers=extra_headers or {},
         max_output_tokens=max_output_tokens,
     )
-    limiter = Limiter(concurrency)
     from .transport import open_provider_client  # httpx2, which takes a fifth of a second to load
 
-    async with open_provider_client(
-        connect_timeout=connect_timeout,
-        tls=tls,
-        address=address,
-    ) as transport:
+    async with open_provider_client(connect_timeout=connect_timeout, tls=tls, address=address) as transport:
         upstream = Upstream(
             address,
             dialect,
             transport=transport,
             api_key=key,
             overrides=overrides,
-            limiter=limiter,
+            limiter=Limiter(concurrency),
             retries=retries,
             read_timeout=read_timeout,
             total_timeout=total_timeout,

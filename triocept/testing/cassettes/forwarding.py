@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import final
 
 from ..._canonical.content import Json
 from ..._rollout.exchange import Exchange
 from ..._rollout.handler import Handler
-from ..._upstream import open_upstream
+from ..._upstream import Upstream, open_upstream
 from ..._upstream.address import parse_address
 from ...dialects import Dialect
 from ...dialects import dialect as dialect_named
@@ -21,45 +23,19 @@ class ForwardTo:
     """A handler that opens an upstream for each call. Made by `forward_to` only."""
 
     def __init__(
-        self,
-        base_url: str,
-        dialect: Dialect,
-        *,
-        api_key: str | None,
-        model: str | None,
-        extra_body: Mapping[str, Json] | None,
-        extra_headers: Mapping[str, str] | None,
-        retries: int,
-        total_timeout: float | None,
+        self, opens: Callable[[], AbstractAsyncContextManager[Upstream]], words: str, secrets: tuple[str, ...]
     ) -> None:
-        self.url = base_url
-        """Its base URL."""
-        self._dialect = dialect
-        self._api_key = api_key
-        self._model = model
-        self._extra_body, self._extra_headers = extra_body, extra_headers
-        self._retries, self._total_timeout = retries, total_timeout
+        self._opens = opens
+        self._words = words
+        self.secrets = secrets
+        """What it sends that is nobody's business."""
 
     def __repr__(self) -> str:
-        return f"<forwards to {self.url}: {self._dialect.name}>"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What it sends that is nobody's business."""
-        return tuple(filter(None, (self._api_key, *(self._extra_headers or {}).values())))
+        return self._words
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer an exchange with what the provider answers; errors and cancellation are those of an `Upstream`."""
-        async with open_upstream(
-            self.url,
-            dialect=self._dialect,
-            api_key=self._api_key,
-            model=self._model,
-            extra_body=self._extra_body,
-            extra_headers=self._extra_headers,
-            retries=self._retries,
-            total_timeout=self._total_timeout,
-        ) as upstream:
+        async with self._opens() as upstream:
             await upstream(exchange)
 
 
@@ -82,9 +58,11 @@ def forward_to(
         ValueError: no such URL, or dialect.
     """
     parse_address(base_url)
-    return ForwardTo(
+    spoken = dialect if isinstance(dialect, Dialect) else dialect_named(dialect)
+    opens = partial(
+        open_upstream,
         base_url,
-        dialect if isinstance(dialect, Dialect) else dialect_named(dialect),
+        dialect=spoken,
         api_key=api_key,
         model=model,
         extra_body=extra_body,
@@ -92,3 +70,5 @@ def forward_to(
         retries=retries,
         total_timeout=total_timeout,
     )
+    secrets = tuple(filter(None, (api_key, *(extra_headers or {}).values())))
+    return ForwardTo(opens, f"<forwards to {base_url}: {spoken.name}>", secrets)
