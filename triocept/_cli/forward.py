@@ -56,9 +56,8 @@ class Forward:
         Raises:
             click.UsageError: the variable that is to hold the key is not set; or two options contradict each other.
         """
-        name = (
-            dialect.replace("-", "_") if dialect else _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
-        )
+        by_host = _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
+        name = dialect.replace("-", "_") if dialect else by_host
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise click.UsageError(f"--api-key-env: the variable {api_key_env} is not set, or is empty")
         if options.get("tokens") and model is None:

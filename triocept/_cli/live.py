@@ -132,10 +132,8 @@ class Live:
     def _print_cut(self, line: RichText, *said: str) -> None:
         """A line with what was said behind it; where that is too long, each in a line of its own, cut at the edge."""
         whole = RichText("  ").join([line, RichText(" ".join(said))]) if said else line
-        lines = (
-            [whole] if whole.cell_len <= self._console.width else [line, *(f"      {text}" for text in said)]
-        )
-        for each in lines:
+        fits = whole.cell_len <= self._console.width
+        for each in [whole] if fits else [line, *(f"      {text}" for text in said)]:
             self._console.print(each, overflow="ellipsis", no_wrap=True, crop=True, soft_wrap=False)
 
     def _print(self, mark: str, style: str, text: str) -> None:

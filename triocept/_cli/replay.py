@@ -146,12 +146,10 @@ def replay_options(command: F) -> F:
             raise click.UsageError(
                 "--record would add this run to the record that it replays: name another file"
             )
-        turn = None if until is None else _turn(until)
-        given = (
-            None
-            if path is None
-            else ReplayFile(path, rollout, turn, match=match or "strict", once=record_once is not None)
-        )
+        given = None
+        if path is not None:
+            turn, once = None if until is None else _turn(until), record_once is not None
+            given = ReplayFile(path, rollout, turn, match=match or "strict", once=once)
         keep_as = record_once if path is None else None
         if keep_as is not None:
             record = keep_as.with_name(keep_as.name + ".part")

@@ -70,9 +70,8 @@ class WatchedScript:
             if ours or exchange.settled:
                 raise
             self._tell(exc)
-            await exchange.refuse(
-                404 if isinstance(exc, ScriptExhausted) else 500, str(exc) or type(exc).__name__
-            )
+            status = 404 if isinstance(exc, ScriptExhausted) else 500
+            await exchange.refuse(status, str(exc) or type(exc).__name__)
 
     async def watch(self) -> NoReturn:
         """Look at the file until this is cancelled."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import msgspec
+from msgspec import UNSET
 
 from .._canonical.content import Json
 from ..errors import DialectError
 
 __all__ = ["Node", "decoded", "node_of"]
+
+T = TypeVar("T")
 
 
 @final
@@ -65,10 +68,13 @@ class Node:
                     break
         return node
 
-    def misfit(self, exc: msgspec.ValidationError) -> DialectError:
-        """What msgspec says of its value, at the very place in it that is meant."""
-        problem, _, path = str(exc).partition(" - at ")
-        return self.find(path.strip("`")).error(f"{problem[:1].lower()}{problem[1:]}")
+    def converted(self, kind: type[T], value: Json = UNSET) -> T:
+        """It, or a part of it, as msgspec has it of this type; what does not fit is told with the very place in it."""
+        try:
+            return msgspec.convert(self.json if value is UNSET else value, kind)
+        except msgspec.ValidationError as exc:
+            problem, _, path = str(exc).partition(" - at ")
+            raise self.find(path.strip("`")).error(f"{problem[:1].lower()}{problem[1:]}") from None
 
     @property
     def kind(self) -> str:

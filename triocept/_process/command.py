@@ -130,7 +130,8 @@ async def start_process(
         process = await _start_marked(argv, mark, options) if mark is not None else None
         return process or await trio.lowlevel.open_process(argv, **options)
     except OSError as exc:
-        failed = AgentFailed(_what_to_do(argv[0], cwd, exc), argv=argv)
+        what = f"agent {argv[0]!r} cannot be started: {_what_to_do(argv[0], cwd, exc)}"
+        failed = AgentFailed(what, argv=argv)
         raise failed from exc.with_traceback(None)  # where in here it came up says nothing
 
 
@@ -204,25 +205,18 @@ def _can_be_passed(text: str) -> bool:
 
 
 def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -> str:
-    text = f"agent {name!r} cannot be started: "
     if cwd is not None and error.filename == cwd:
-        return (
-            text + f"its working directory {os.fspath(cwd)!r}: {error.strerror}; give one that exists, as cwd"
-        )
+        return f"its working directory {os.fspath(cwd)!r}: {error.strerror}; give one that exists, as cwd"
     if error.errno == errno.ENOENT and "/" in name:
-        return (
-            text + "there is no such file (or no such interpreter, named in its first line); check the path"
-        )
+        return "there is no such file (or no such interpreter, named in its first line); check the path"
     if error.errno == errno.ENOENT:
-        return text + "there is no such command on its PATH; install it, or give its full path"
+        return "there is no such command on its PATH; install it, or give its full path"
     if error.errno == errno.EACCES and os.path.isdir(name):
-        return text + "it is a directory; give the program in it"
+        return "it is a directory; give the program in it"
     if error.errno == errno.EACCES:
-        return text + f"it may not be executed; `chmod +x {name}`, or start it with its interpreter"
+        return f"it may not be executed; `chmod +x {name}`, or start it with its interpreter"
     if error.errno == errno.ENOEXEC:
-        return (
-            text + "it is no program for this machine; a script needs `#!` and its interpreter as first line"
-        )
+        return "it is no program for this machine; a script needs `#!` and its interpreter as first line"
     if error.errno == errno.E2BIG:
-        return text + "its arguments and environment are too long for the system; give the prompt as input"
-    return text + f"{error.strerror or error}"
+        return "its arguments and environment are too long for the system; give the prompt as input"
+    return error.strerror or str(error)

@@ -64,11 +64,8 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.returncode == 0:
             return self
-        how = (
-            f"was ended by signal {-self.returncode}"
-            if self.returncode < 0
-            else f"returned {self.returncode}"
-        )
+        code = self.returncode
+        how = f"was ended by signal {-code}" if code < 0 else f"returned {code}"
         text = f"agent {self.argv[0]!r} {how} after {self.duration:.1f} s"
         if self.stderr_tail:
             text += f"; its stderr ends with:\n{self.stderr_tail}"

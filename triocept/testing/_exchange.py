@@ -129,17 +129,8 @@ class SyncExchange:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Refuse, with this HTTP status, in the agent's dialect; arguments and errors as of `Exchange.refuse`."""
-        self._loop.call(
-            partial(
-                self._exchange.refuse,
-                status,
-                message,
-                retry_after=retry_after,
-                should_retry=should_retry,
-                code=code,
-                headers=headers,
-            )
-        )
+        refuse = partial(self._exchange.refuse, status, message, retry_after=retry_after)
+        self._loop.call(partial(refuse, should_retry=should_retry, code=code, headers=headers))
 
     def respond_raw(
         self,

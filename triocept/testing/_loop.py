@@ -127,9 +127,8 @@ class Loop:
         """All of the thread."""
         errors: list[BaseException] = []
         with keeping(errors):
-            trio.run(
-                self._main, context, opening, instruments=[self._watch] if self._watch is not None else ()
-            )
+            instruments = [self._watch] if self._watch is not None else []
+            trio.run(self._main, context, opening, instruments=instruments)
         with self._lock:
             self._ended = True
             jobs, self._jobs = self._jobs, set()

@@ -46,6 +46,5 @@ class SyncStream:
         usage: Usage | None = None,
     ) -> None:
         """End the answer; arguments and errors as of `ResponseStream.end`."""
-        self._loop.call(
-            partial(self._stream.end, stop_reason=stop_reason, stop_sequence=stop_sequence, usage=usage)
-        )
+        end = partial(self._stream.end, stop_reason=stop_reason, stop_sequence=stop_sequence, usage=usage)
+        self._loop.call(end)

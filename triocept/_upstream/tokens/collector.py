@@ -264,10 +264,8 @@ def _id_in(entry: dict[str, Json]) -> int | None:
 
 def _id_named(token: Json) -> int | None:
     """The id in vLLM's `token_id:123`."""
-    number = (
-        token.removeprefix("token_id:") if isinstance(token, str) and token.startswith("token_id:") else ""
-    )
-    return int(number) if number.isascii() and number.isdigit() else None
+    name, _, number = token.partition(":") if isinstance(token, str) else ("", "", "")
+    return int(number) if name == "token_id" and number.isascii() and number.isdigit() else None
 
 
 def _is_no_evidence(value: float) -> bool:

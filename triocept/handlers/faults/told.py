@@ -103,10 +103,8 @@ class Telling:
     @property
     def stream_headers(self) -> dict[str, str]:
         """The head of a streamed one."""
-        return {
-            "content-type": self.dialect.stream_type(self.request),
-            "cache-control": "no-cache",
-        } | self._id
+        kind = self.dialect.stream_type(self.request)
+        return {"content-type": kind, "cache-control": "no-cache"} | self._id
 
     @property
     def headers(self) -> dict[str, str]:

@@ -56,9 +56,8 @@ def read_answer(node: Node, entry: forms.EntryForm, left_out: Counter[str]) -> R
         raise node.error("a response that says nothing: it has none of content, toolCalls, blocks")
     stop, usage = _stop(node, form.finishReason), _usage(node, form.usage)
     response = Response(Response.of(*parts).content, stop, None, usage, form.model, form.id)
-    return (
-        response if (pause := _pauses(entry)) is None else timed(response, entry.chunkSize or _CHUNK, pause)
-    )
+    pause = _pauses(entry)
+    return response if pause is None else timed(response, entry.chunkSize or _CHUNK, pause)
 
 
 def _reasoning(form: forms.AnswerForm) -> list[Reasoning]:
@@ -120,9 +119,7 @@ def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
     cached = (given.get("prompt_tokens_details") or {}).get("cached_tokens")
     thought = (given.get("completion_tokens_details") or {}).get("reasoning_tokens")
     numbers = [number for number in (sent, written, cached, thought) if number is not None]
-    if not all(
-        isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers
-    ):
+    if not all(type(number) is int and number >= 0 for number in numbers):
         raise members(node)["usage"].error("usage is numbers of tokens")
     return Usage(
         input_tokens=sent or 0, output_tokens=written or 0, cached_tokens=cached, reasoning_tokens=thought

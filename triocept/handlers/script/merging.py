@@ -53,10 +53,7 @@ def merged(schemas: Sequence[Json]) -> Json:
 
 def _merge(one: Json, other: Json) -> Json:
     one, other = _held(one, other), _held(other, one)
-    both = {name: _join(name, one[name], other[name]) for name in one.keys() & other.keys()}
-    return {
-        name: both.get(name, one.get(name, other.get(name))) for name in (*one, *(other.keys() - one.keys()))
-    }
+    return {**one, **other, **{name: _join(name, one[name], other[name]) for name in one if name in other}}
 
 
 def _held(schema: Json, other: Json) -> Json:
@@ -96,12 +93,7 @@ def _enums(one: Json, other: Json) -> Json:
 
 
 def _properties(one: Json, other: Json) -> Json:
-    return {
-        name: {"allOf": [one[name], other[name]]}
-        if name in one and name in other
-        else one.get(name, other.get(name))
-        for name in (*one, *(name for name in other if name not in one))
-    }
+    return {**one, **other, **{name: _both(one[name], other[name]) for name in one if name in other}}
 
 
 def _required(one: Json, other: Json) -> Json:

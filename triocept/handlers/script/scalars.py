@@ -75,9 +75,7 @@ def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json
 
 def _candidates(least: float, most: float, variant: int) -> Iterator[float]:
     yield variant
-    yield from [
-        bound for bound in (least, least + 1 + variant, most, most - 1 - variant) if math.isfinite(bound)
-    ]
+    yield from filter(math.isfinite, (least, least + 1 + variant, most, most - 1 - variant))
 
 
 def _whole_step(step: float) -> int:

@@ -105,14 +105,17 @@ class MemoryAgent:
         tries = 0
         while True:
             tries += 1
+            call = self._start(asked, stream, headers, timeout, tries)
             try:
-                return await self._try(asked, stream, headers or {}, timeout, tries)
+                return await response_in(call, self.dialect)
             except UpstreamError as exc:
                 pause = retry_pause(exc, tries, self._retries)
-                if pause is None or (self.calls[-1].status == 200 and self.calls[-1].is_stream):
+                if pause is None or (call.status == 200 and call.is_stream):
                     raise
                 told = wait_of(exc)
                 pause = FIRST_PAUSE * 2.0 ** (tries - 1) if told is None else told  # without jitter
+            finally:
+                call.hang_up()
             await trio.sleep(pause)
 
     @asynccontextmanager
@@ -131,7 +134,7 @@ class MemoryAgent:
 
         Raises: as `ask`: before the block where it was refused, else while it is read.
         """
-        call = self._start(asked, True, headers or {}, timeout, 1)
+        call = self._start(asked, True, headers, timeout)
         try:
             await call.wait_head()
             if call.status != 200 or not call.is_stream:
@@ -183,40 +186,25 @@ class MemoryAgent:
         Raises:
             TypeError, ValueError, DialectError: that cannot be asked.
         """
-        return self._start(asked, stream, headers or {}, timeout, 1)
+        return self._start(asked, stream, headers, timeout)
 
     def hang_up(self) -> None:
         """Hang up whatever waits: `ask` raises `ExchangeAbandoned`."""
         for call in self.calls:
             call.hang_up()
 
-    async def _try(
-        self,
-        asked: Asked,
-        stream: bool | None,
-        headers: Mapping[str, str],
-        timeout: float | None,
-        attempt: int,
-    ) -> Response:
-        call = self._start(asked, stream, headers, timeout, attempt)
-        try:
-            return await response_in(call, self.dialect)
-        finally:
-            call.hang_up()
-
     def _start(
         self,
         asked: Asked,
         stream: bool | None,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str] | None,
         timeout: float | None,
-        attempt: int,
+        attempt: int = 1,
     ) -> MemoryCall:
         rollout = self.rollout
         request, document = written(asked, self.dialect, rollout.model, stream=stream)
-        if attempt > 1:
-            headers = {"x-stainless-retry-count": str(attempt - 1), **headers}
-        head = head_of(request, self.dialect, rollout.id, rollout.api_key, headers)
+        count = {"x-stainless-retry-count": str(attempt - 1)} if attempt > 1 else {}
+        head = head_of(request, self.dialect, rollout.id, rollout.api_key, {**count, **(headers or {})})
         return self._begin(head, encode_json(document), self._timeout if timeout is None else timeout)
 
     def close(self) -> None:
@@ -287,9 +275,8 @@ async def open_memory_agent(
             raise TypeError("a SyncRollout lives in another thread: this agent asks a Rollout, in its own")
         if isinstance(handler, Rollout):
             if options:
-                raise TypeError(
-                    f"{', '.join(options)}: those are of the rollout that is opened: this one is open"
-                )
+                names = ", ".join(options)
+                raise TypeError(f"{names}: those are of the rollout that is opened: this one is open")
             rollout = handler
         else:
             rollout = await stack.enter_async_context(open_rollout(handler, dialects=own, **options))

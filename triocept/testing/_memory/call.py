@@ -61,16 +61,8 @@ class MemoryCall:
     @property
     def end(self) -> str:
         """How it has ended: `whole`, `broken` (off, by the server), `hung up` (by the agent); or `open`."""
-        transport = self._transport
-        return (
-            "whole"
-            if transport.whole
-            else "broken"
-            if transport.broken
-            else "hung up"
-            if transport.gone
-            else "open"
-        )
+        ends = {"whole": self._transport.whole, "broken": self.broken, "hung up": self._transport.gone}
+        return next((end for end, is_so in ends.items() if is_so), "open")
 
     @property
     def longest_silence(self) -> float:

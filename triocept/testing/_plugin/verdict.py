@@ -43,12 +43,9 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
 
 
 def _words(problem: BaseException) -> str:
-    is_complaint = type(problem) is AssertionError
-    return (
-        str(problem)
-        if is_complaint
-        else f"the handler of its model failed: {type(problem).__name__}: {problem}"
-    )
+    if type(problem) is AssertionError:  # a complaint
+        return str(problem)
+    return f"the handler of its model failed: {type(problem).__name__}: {problem}"
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:

@@ -60,20 +60,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def says_the_same(one: Answer, other: Answer) -> bool:
     """Whether two answers differ in nothing but in when, in which pieces and under which ids they came, and in what of
     the prompt was in a cache."""
-    return (one.failure, one.hung_up, one.holds_calls, _said(one)) == (
-        other.failure,
-        other.hung_up,
-        other.holds_calls,
-        _said(other),
-    )
+    return _said(one) == _said(other)
 
 
-def _said(answer: Answer) -> Json:
-    response = answer.response
+def _said(answer: Answer) -> list[Json]:
+    response, said = answer.response, [answer.failure, answer.hung_up, answer.holds_calls]
     if response is None:
-        return None
+        return said
     usage = response.usage
     return [
+        *said,
         [_part(part) for part in response.content],
         response.stop_reason,
         response.stop_sequence,

@@ -209,10 +209,7 @@ def _blobs(members: dict[str, Node]) -> Iterator[Blob]:
 
 def _read_usage(node: Node) -> Usage:
     node.mapping(*_USAGE)
-    try:
-        return msgspec.convert(node.json, Usage)
-    except msgspec.ValidationError as exc:
-        raise node.misfit(exc) from None
+    return node.converted(Usage)
 
 
 def _read_failure(node: Node) -> Failure:
@@ -223,7 +220,7 @@ def _read_failure(node: Node) -> Failure:
     status = members["status"].count(400)
     if status > 599:
         raise members["status"].error(f"a failure has a status from 400 to 599, not {status}")
-    body = members.get("body")
+    body = members["body"].json if "body" in members else ""
     return Failure(
         kind=kind,
         status=status,
@@ -232,11 +229,7 @@ def _read_failure(node: Node) -> Failure:
         should_retry=members["should_retry"].flag() if "should_retry" in members else None,
         code=_text(members, "code") or None,
         dialect=_text(members, "dialect"),
-        body=""
-        if body is None
-        else body.value
-        if isinstance(body.value, str)
-        else _written(body.json, spaced=False),
+        body=body if isinstance(body, str) else _written(body, spaced=False),
     )
 
 

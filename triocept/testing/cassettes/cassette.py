@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
+import msgspec
 import trio
 
 from ..._canonical.content import Json
@@ -26,7 +27,7 @@ from ..._checks import check_bool, check_choice, check_number
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
 from ...errors import DialectError, ReplayMiss
-from .document import Recorded, document_of
+from .document import Read, Recorded, document_of
 from .files import alone, check_place, read_file, text_of, write_file
 from .forwarding import ForwardTo
 from .giving import StillThere, give
@@ -94,7 +95,9 @@ class Cassette:
         self._keeps_auth_errors = record_auth_errors
         self._keys = KeyFinder(upstream.secrets if isinstance(upstream, ForwardTo) else ())
         self._was_there = self._file.exists()
-        self._old: tuple[Recorded, ...] = () if self._records_all else self._read()
+        self._old: tuple[Recorded, ...] = ()
+        if self._was_there and not self._records_all:
+            self._old = self._read_file()
         self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
         """What is recorded and was not asked yet, by what it asks."""
         for call in self._old:
@@ -162,7 +165,8 @@ class Cassette:
             return used_up(asker, same, file, advice)
         if not self._was_there and not self._old:
             return ReplayMiss(f"{asker} is not recorded: there is no file {file}.\n{advice}")
-        return miss(asker, self._counted(form), [self._shown(call) for call in self._old], file, advice)
+        shown = [msgspec.structs.replace(call, form=self._counted(call.form)) for call in self._old]
+        return miss(asker, self._counted(form), shown, file, advice)
 
     # Recording
 
@@ -196,10 +200,8 @@ class Cassette:
         self, exchange: Exchange, place: int, form: dict[str, Json], error: BaseException | None
     ) -> None:
         core = core_of(exchange)
-        outcome = outcome_given(core, error)
-        if failure := unrecordable(
-            outcome, _asker(exchange), self._keys, auth_errors=self._keeps_auth_errors
-        ):
+        outcome, keeps = outcome_given(core, error), self._keeps_auth_errors
+        if failure := unrecordable(outcome, _asker(exchange), self._keys, auth_errors=keeps):
             self._failed = True
             if error is None or isinstance(error, Exception):
                 raise failure from error
@@ -229,11 +231,8 @@ class Cassette:
             DialectError: calls were to be added, and what has come to stand there meanwhile is no cassette.
         """
         check_bool("keep", keep)
-        if (
-            self._failed
-            or not self._may_record
-            or not (self._recorded or (self._was_there and self.mode == "rewrite"))
-        ):
+        is_news = self._recorded or (self._was_there and self.mode == "rewrite")
+        if self._failed or not self._may_record or not is_news:
             return False
         with alone(Path(os.path.realpath(self._file)).parent):
             text = text_of(document_of(self._final(keep=keep)))
@@ -261,18 +260,12 @@ class Cassette:
 
     # What is compared
 
-    def _read(self) -> tuple[Recorded, ...]:
-        return self._read_file() if self._was_there else ()
-
     def _read_file(self) -> tuple[Recorded, ...]:
-        return tuple(
-            [
-                Recorded(
-                    number=call.number, form=self._form(call.request), answer=call.answer, line=call.line
-                )
-                for call in read_file(self._file, str(self.path))
-            ]
-        )
+        return tuple(map(self._as_compared, read_file(self._file, str(self.path))))
+
+    def _as_compared(self, call: Read) -> Recorded:
+        form = self._form(call.request)
+        return Recorded(number=call.number, form=form, answer=call.answer, line=call.line)
 
     def _form(self, request: Request) -> dict[str, Json]:
         form: dict[str, Json] = self._keys.json(normal_form(request, sampling=self._compare_sampling))
@@ -286,9 +279,6 @@ class Cassette:
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
         """What of a form counts."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
-
-    def _shown(self, call: Recorded) -> Recorded:
-        return Recorded(number=call.number, form=self._counted(call.form), answer=call.answer, line=call.line)
 
     def _advice(self) -> str:
         said = [_CHANGED if self._was_there else _NOT_RECORDED]

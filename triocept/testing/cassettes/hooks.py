@@ -58,9 +58,8 @@ def _with_texts(request: Request, function: NormaliseText) -> Request:
         return given
 
     messages = tuple([_message(message, change) for message in request.messages])
-    return msgspec.structs.replace(
-        request, messages=messages, tools=tuple([_tool(tool, change) for tool in request.tools])
-    )
+    tools = tuple([_tool(tool, change) for tool in request.tools])
+    return msgspec.structs.replace(request, messages=messages, tools=tools)
 
 
 def _message(message: Message, change: NormaliseText) -> Message:
@@ -76,9 +75,8 @@ def _part(part: Part, change: NormaliseText) -> Part:
         case ToolCall():
             return msgspec.structs.replace(part, arguments=_json(part.arguments, change))
         case ToolResult():
-            return msgspec.structs.replace(
-                part, content=tuple([_inner(each, change) for each in part.content])
-            )
+            content = tuple([_inner(each, change) for each in part.content])
+            return msgspec.structs.replace(part, content=content)
         case Opaque():
             return Opaque(part.dialect, in_json(part.raw, change))
         case _:

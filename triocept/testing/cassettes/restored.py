@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
@@ -23,8 +23,6 @@ from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling,
 from ..._document import Node, node_of
 
 __all__ = ["restored", "restored_form"]
-
-T = TypeVar("T")
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
@@ -107,7 +105,7 @@ def _part(node: Node, calls: _Calls) -> Part:
     members = node.mapping(
         "text", "refusal", "call", "arguments", "input", "result", "json", "failed", "of", *_MEDIA, "opaque"
     )
-    kinds: list[str] = [name for name in ("call", "result", "json") if name in members] or list(members)
+    kinds: list[Any] = [name for name in ("call", "result", "json") if name in members] or list(members)
     match kinds:
         case ["call"]:
             return _call(node, calls)
@@ -119,12 +117,8 @@ def _part(node: Node, calls: _Calls) -> Part:
             return RefusalText(members["refusal"].text())
         case ["opaque"]:
             return Opaque("", members["opaque"].json)
-        case ["image"]:
-            return Media(kind="image", url=members["image"].text())
-        case ["audio"]:
-            return Media(kind="audio", url=members["audio"].text())
-        case ["file"]:
-            return Media(kind="file", url=members["file"].text())
+        case ["image" | "audio" | "file" as kind]:
+            return Media(kind=kind, url=members[kind].text())
     raise node.error("a part is one of text, refusal, call, result, json, image, audio, file, opaque")
 
 
@@ -167,15 +161,13 @@ def _tool(node: Node) -> Tool:
     name = members["name"].text() if "name" in members else ""
     if "opaque" in members:
         return Tool(name=name, kind="server", extra=members["opaque"].mapping() and members["opaque"].json)
+    kind: Any = members["kind"].text("custom", "function") if "kind" in members else "function"
+    parameters = members.get("parameters")
     return Tool(
         name=name,
         description=members["description"].text() if "description" in members else None,
-        kind="custom"
-        if "kind" in members and members["kind"].text("custom", "function") == "custom"
-        else "function",
-        parameters=members["parameters"].mapping() and members["parameters"].json
-        if "parameters" in members
-        else None,
+        kind=kind,
+        parameters=parameters and parameters.mapping() and parameters.json,
     )
 
 
@@ -185,8 +177,8 @@ def _choice(node: Node | None) -> ToolChoice | None:
     if isinstance(node.value, dict):
         members = node.mapping("tool")
         return ToolChoice(mode="tool", name=members["tool"].text()) if members else None
-    word = node.text("auto", "none", "required")
-    return ToolChoice(mode="none" if word == "none" else "required" if word == "required" else "auto")
+    word: Any = node.text("auto", "none", "required")
+    return ToolChoice(mode=word)
 
 
 def _output(node: Node | None) -> OutputFormat | None:
@@ -205,13 +197,4 @@ def _sampling(node: Node | None) -> tuple[Sampling, ReasoningAsk | None]:
     members = node.mapping(*_SAMPLING)
     asked = {name: inner.json for name, inner in members.items() if name != "reasoning"}
     reasoning = members.get("reasoning")
-    return _converted(node, asked, Sampling), reasoning and _converted(
-        reasoning, reasoning.json, ReasoningAsk
-    )
-
-
-def _converted(node: Node, value: Json, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as exc:
-        raise node.misfit(exc) from None
+    return node.converted(Sampling, asked), reasoning and reasoning.converted(ReasoningAsk)

@@ -88,13 +88,12 @@ def _failure(outcome: Refused, keys: KeyFinder) -> Failure:
             should_retry=refusal.should_retry,
             code=_code(refusal.code, keys),
         )
+    told = refusal.retry_after
     return Failure(
         kind=_kind(cause),
         status=cause.status if 400 <= cause.status <= 599 else 502,
         message=keys.text(cause.message),
-        retry_after=_seconds(cause.headers.get("retry-after"))
-        if refusal.retry_after is None
-        else refusal.retry_after,
+        retry_after=_seconds(cause.headers.get("retry-after")) if told is None else told,
         should_retry={"true": True, "false": False}.get(cause.headers.get("x-should-retry", "")),
         code=_code(cause.code, keys),
         dialect=cause.dialect,
@@ -147,8 +146,7 @@ def _clean_part(part: ResponsePart, text: Callable[[str], str], keys: KeyFinder)
             return msgspec.structs.replace(part, text=text(part.text), extra=keys.json(part.extra))
         case Reasoning():
             blobs = tuple([Blob(blob.dialect, blob.kind, keys.blob(blob.data)) for blob in part.blobs])
-            return msgspec.structs.replace(
-                part, text=text(part.text), blobs=blobs, extra=keys.json(part.extra)
-            )
+            said, extra = text(part.text), keys.json(part.extra)
+            return msgspec.structs.replace(part, text=said, blobs=blobs, extra=extra)
         case Opaque():
             return Opaque(part.dialect, keys.json(part.raw))
