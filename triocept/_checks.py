@@ -32,6 +32,7 @@ __all__ = [
     "check_type",
     "described",
     "is_not_async",
+    "meant",
     "named",
     "takes",
     "unsayable",
@@ -83,9 +84,14 @@ def check_choice(name: str, value: object, choices: object) -> None:
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
     """See whether a function knows all the keywords that it was given."""
     for name in given.keys() - known:
-        near = get_close_matches(_RENAMED.get(name, name), known, 1)
-        hint = f": {near[0]}?" if near else f"; it takes {', '.join(known)}"
+        hint = meant(_RENAMED.get(name, name), known, "it takes")
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def meant(name: object, known: Collection[str], all_of_them: str = "there are") -> str:
+    """What an error says behind a name that nothing has: the one that is like it; else all that there are."""
+    near = get_close_matches(str(name), known, 1)
+    return f": {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:

@@ -165,12 +165,7 @@ def serve(
 
 
 @main.command()
-@click.option(
-    "--record",
-    callback=_checked_record,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Append every turn to this file.",
-)
+@_record_option
 def demo(record: Path | None) -> None:
     """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
     end_with(partial(run_demo, record), notice=_NOTICE)

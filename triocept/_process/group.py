@@ -154,11 +154,7 @@ class Ending:
         todo = [
             p
             for p in processes.values()
-            if p.pid in groups
-            or p.group in groups
-            or p.session in groups
-            or p.tokens & tokens
-            or p.mark in marks
+            if {p.pid, p.group, p.session} & groups or p.tokens & tokens or p.mark in marks
         ]
         while todo:
             process = todo.pop()

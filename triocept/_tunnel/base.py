@@ -13,6 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from ipaddress import ip_address
 from typing import Any, Literal, TypeAlias, final
 from urllib.parse import urlsplit
 
@@ -82,6 +83,23 @@ def check_url(url: str, *, whose: str) -> str:
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(f"{whose}: a query, a fragment or a password cannot stand in an agent's base URL")
     return url.rstrip("/")
+
+
+def usable(url: str, *, whose: str) -> str:
+    """The same of what a tunnel has given; TunnelError, if it cannot."""
+    try:
+        return check_url(url, whose=whose)
+    except ValueError as exc:
+        raise TunnelError(str(exc)) from exc
+
+
+def is_here(url: str) -> bool:
+    """Whether a URL is one of this machine's own."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback or ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def check_host(name: str, *, whose: str) -> str:

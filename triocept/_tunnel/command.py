@@ -6,14 +6,11 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import final
-from urllib.parse import urlsplit
 
 from .._checks import check_number
 from .._process.command import check_argv
-from ..errors import TunnelError
-from .base import Scheme, Tunnel, check_url, in_url
+from .base import Scheme, Tunnel, in_url, is_here, usable
 from .program import open_program
 
 __all__ = ["CommandTunnel"]
@@ -71,17 +68,13 @@ class CommandTunnel(Tunnel):
         async with open_program(
             argv, name=repr(self), find=self._find, timeout=self.timeout, env=self.env
         ) as found:
-            try:
-                url = check_url(found, whose=repr(self))
-            except ValueError as exc:
-                raise TunnelError(str(exc)) from exc
-            yield url
+            yield usable(found, whose=repr(self))
 
     def _find(self, line: str) -> str | None:
         for match in self.pattern.finditer(line):
             found: str = match[1] if self.pattern.groups and match[1] else match[0]
             url = found if "://" in found else f"http://{found}"
-            if not (self._any and _is_here(url)):
+            if not (self._any and is_here(url)):
                 return url
         return None
 
@@ -100,11 +93,3 @@ def _filled(argument: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         argument = argument.replace(name, value)
     return argument
-
-
-def _is_here(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback or ip_address(host).is_unspecified
-    except ValueError:
-        return False

@@ -17,16 +17,14 @@ import random
 import ssl
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, final
 
 import msgspec
 import trio
 
 from .._checks import NamesItself, check_count, check_number, check_type
 from ..errors import TunnelError
-from .base import Scheme, Tunnel, check_url, lost
+from .base import Scheme, Tunnel, is_here, lost, usable
 
 if TYPE_CHECKING:
     import httpx2
@@ -212,7 +210,7 @@ class Supervisor:
             raise error
 
     async def _watch(self, given: str, up: Callable[[str], None]) -> None:
-        url = _checked(given, self._tunnel)
+        url = usable(str(given), whose=repr(self._tunnel))
         if not self._asks:
             up(url)
             await trio.sleep_forever()
@@ -266,9 +264,8 @@ class Supervisor:
         previous, self._last = self._last, url
         self.url, self._up_since = url, trio.current_time()
         if previous is not None and previous != url:
-            self._on_lost(
-                previous, TunnelError(f"the tunnel has another URL now: {url}, no longer {previous}")
-            )
+            error = TunnelError(f"the tunnel has another URL now: {url}, no longer {previous}")
+            self._on_lost(previous, error)
         log.info("the tunnel is up: %s", url)
         self._change()
 
@@ -296,13 +293,6 @@ class Supervisor:
         self._on_change()
 
 
-def _checked(url: Any, tunnel: Tunnel) -> str:
-    try:
-        return check_url(str(url), whose=repr(tunnel))
-    except ValueError as exc:
-        raise TunnelError(str(exc)) from exc
-
-
 def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
     """One that makes a new connection each time, and goes the way that an agent would go."""
     import httpx2  # it takes a while to load
@@ -311,7 +301,7 @@ def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
         timeout=health.timeout,
         verify=health.verify,
         limits=httpx2.Limits(max_keepalive_connections=0),
-        trust_env=not _is_here(url),
+        trust_env=not is_here(url),
     )
 
 
@@ -323,11 +313,3 @@ def _reason(exc: BaseException) -> str:
             return text
         cause = cause.__cause__ or cause.__context__
     return type(exc).__name__
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

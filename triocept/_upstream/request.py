@@ -147,24 +147,11 @@ class Requests:
         document = self._dialect.render_request(_named(request, names))
         return self._call(request, document, {}, "", names, partial(estimate_input_tokens, request))
 
-    def beside(self, path: str, document: Json) -> ProviderRequest:
-        """A call of the server's own, beside those of its dialect."""
-        headers = {"accept": "application/json", **self._headers}
-        return ProviderRequest(
-            url=f"{self._address.root}{path}", headers=headers, body=encode_json(document), stream=False
-        )
-
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
-        """A call that the dialect makes beside model calls."""
-        if asked.at_root:
-            return self.beside(asked.path, asked.document)
-        headers = {"accept": "application/json", **self._defaults, **self._headers}
-        return ProviderRequest(
-            url=self._address.at(asked.path, ""),
-            headers=headers,
-            body=encode_json(asked.document),
-            stream=False,
-        )
+        """A call beside model calls: the dialect's, or one of the server's own, at its root."""
+        url = f"{self._address.root}{asked.path}" if asked.at_root else self._address.at(asked.path)
+        headers = {"accept": "application/json", **({} if asked.at_root else self._defaults), **self._headers}
+        return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
         """The call, asking for as many tokens as its refusal says that it may; None: that was not the reason."""

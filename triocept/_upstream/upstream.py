@@ -43,7 +43,7 @@ from .._rollout.stream import ResponseStream, StreamContext, joins
 from .._secrets import LIVE_KEYS
 from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM
-from ..dialects import Dialect
+from ..dialects import Dialect, ProviderCall
 from ..dialects import dialect as dialect_named
 from ..dialects._documents import decode_json
 from ..errors import ContextLengthError, DialectError, UpstreamError
@@ -450,7 +450,8 @@ class Upstream:
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
         """What a call of the server's own is answered with; empty where that is nothing."""
         try:
-            async with self._transport.open(self._requests.beside(path, document), patience) as reply:
+            call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
+            async with self._transport.open(call, patience) as reply:
                 answer = decode_json(await reply.read())
         except (UpstreamError, DialectError):
             return {}

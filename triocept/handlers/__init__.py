@@ -13,26 +13,14 @@ from .faults import Fault
 from .limits import limits
 from .replay import Match, Replay, Timing, TurnName
 from .route import Choice, fallback, route
-from .script import (
-    AskedJSON,
-    Conditions,
-    Embeddings,
-    Fixtures,
-    Item,
-    Reply,
-    Rule,
-    ScriptedModel,
-    ScriptWarning,
-    ShadowedRule,
-    Stream,
-    Template,
-    When,
-    otherwise,
-    paced,
-    read_embeddings,
-    read_script,
-    when,
-)
+from .script import Item, Reply, Rule, ScriptedModel, ShadowedRule
+from .script.asked_json import AskedJSON
+from .script.conditions import Conditions
+from .script.file import Embeddings, read_embeddings, read_script
+from .script.fixtures import Fixtures, ScriptWarning
+from .script.rules import When, otherwise, when
+from .script.stream import Stream, paced
+from .script.template import Template
 
 __all__ = [
     "AskedJSON",

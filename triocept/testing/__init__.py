@@ -29,17 +29,11 @@ from ._plugin.models import ModelFactory
 from ._rollout import SyncRollout
 from ._stream import SyncStream
 from ._wildcards import containing
-from .cassettes import (
-    Cassette,
-    CassetteOptions,
-    RecordedCall,
-    RecordMode,
-    Timing,
-    forward_to,
-    open_cassette,
-    steady,
-    use_cassette,
-)
+from .cassettes.cassette import Cassette, RecordMode, Timing
+from .cassettes.forwarding import forward_to
+from .cassettes.hooks import steady
+from .cassettes.opening import CassetteOptions, open_cassette, use_cassette
+from .cassettes.view import RecordedCall
 
 if TYPE_CHECKING:
     from ._memory.agent import MemoryAgent, open_memory_agent

@@ -14,35 +14,9 @@
 * `rules`: `when(…).reply(…)`. `conditions`: which requests a rule is for. `shadow`: rules that no request can reach.
 """
 
-from .asked_json import AskedJSON
-from .conditions import Conditions
-from .file import Embeddings, read_embeddings, read_script
-from .fixtures import Fixtures, ScriptWarning
 from .model import Item, ScriptedModel
 from .replies import NotAReply, Reply
-from .rules import Rule, When, otherwise, when
+from .rules import Rule
 from .shadow import ShadowedRule
-from .stream import Stream, paced
-from .template import Template
 
-__all__ = [
-    "AskedJSON",
-    "Conditions",
-    "Embeddings",
-    "Fixtures",
-    "Item",
-    "NotAReply",
-    "Reply",
-    "Rule",
-    "ScriptWarning",
-    "ScriptedModel",
-    "ShadowedRule",
-    "Stream",
-    "Template",
-    "When",
-    "otherwise",
-    "paced",
-    "read_embeddings",
-    "read_script",
-    "when",
-]
+__all__ = ["Item", "NotAReply", "Reply", "Rule", "ScriptedModel", "ShadowedRule"]

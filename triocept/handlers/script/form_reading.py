@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from reprlib import repr as short
 from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from ..._checks import meant
 from ..._document import Node
 from .forms import Form
 
@@ -57,19 +57,18 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
         if "unknown field" in problem and known is not None:
             check_keys(inner, known)
         words = _words(form, path.strip("`").removeprefix("$.")) if "enum" in problem else ()
-        raise inner.error(_one_of(words, inner.value) if words else _worded(problem, inner.value)) from None
+        told = (
+            f"there is no {inner.value!r}{meant(inner.value, words)}"
+            if words
+            else _worded(problem, inner.value)
+        )
+        raise inner.error(told) from None
 
 
 def _words(form: type[Form], name: str) -> tuple[str, ...]:
     """Those of a `Literal`, which a field has to be one of."""
     kinds = get_args(get_type_hints(form).get(name))
     return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-
-
-def _one_of(words: tuple[str, ...], value: object) -> str:
-    near = get_close_matches(str(value), words, 1)
-    hint = f": {near[0]}?" if near else f"; there are {', '.join(words)}"
-    return f"there is no {value!r}{hint}"
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
@@ -81,9 +80,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
     known = form.__struct_encode_fields__
     for name, inner in members(node).items():
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f": {near[0]}?" if near else f"; there are {', '.join(known)}"
-            raise inner.error(f"there is no {name!r} here{hint}")
+            raise inner.error(f"there is no {name!r} here{meant(name, known)}")
 
 
 def _worded(problem: str, value: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from reprlib import repr as short
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ import msgspec
 
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.response import Response, ResponsePart, Usage
+from ..._checks import meant
 from ..._document import Node
 from ...errors import DialectError, Refusal
 from ..faults import MAKERS, Fault
@@ -142,8 +142,7 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
     heads = [head_of(form) for form in among]
     if isinstance(node.value, dict) and node.value:
         name, inner = next(iter(members(node).items()))
-        near = get_close_matches(name, heads, 1)
-        hint = f": {near[0]}?" if near else f"; a {what} has one of {', '.join(heads)}"
+        hint = meant(name, heads, f"a {what} has one of")
         return inner.error(f"not a {what}: there is no {name!r}{hint}")
     return node.error(
         f"not a {what}: {short(node.json)}; it is a text, or a mapping with one of {', '.join(heads)}"
@@ -157,56 +156,30 @@ def _read_tool(node: Node, form: forms.ToolForm) -> ToolCall:
 
 
 def _read_whole(node: Node, form: forms.WholeForm) -> Response:
-    return Response(
-        Response.of(*_parts(node, "parts")).content,
-        form.stop_reason,
-        form.stop_sequence,
-        _usage(form.usage),
-        form.model,
-        form.id,
-    )
+    content = Response.of(*_parts(node, "parts")).content
+    return Response(content, usage=_usage(form.usage), **_beside(form, "parts", "usage"))
 
 
 def _read_refuse(node: Node, form: forms.RefuseForm) -> Refusal:
-    return Refusal(
-        form.refuse,
-        form.message,
-        retry_after=form.retry_after,
-        should_retry=form.should_retry,
-        code=form.code,
-        headers=form.headers,
-    )
+    return Refusal(form.refuse, **_beside(form, "refuse"))
 
 
 def _read_stream(node: Node, form: forms.StreamForm) -> Stream:
-    return Stream(
-        *_parts(node, "stream"),
-        delay=form.delay,
-        first_after=form.first_after,
-        stop_reason=form.stop_reason,
-        usage=_usage(form.usage),
-    )
+    return Stream(*_parts(node, "stream"), **_beside(form, "stream", "usage"), usage=_usage(form.usage))
 
 
 def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
     answer: Any = _read_reply(members(node)["paced"], pauses=False)
     if not isinstance(answer, str | list | ToolCall | Reasoning | RefusalText | Response):
         raise members(node)["paced"].error("only what a model says can be paced")
-    return paced(
-        answer,
-        characters=form.characters,
-        tokens_per_second=form.tokens_per_second,
-        first_after=form.first_after,
-    )
+    return paced(answer, **_beside(form, "paced"))
 
 
 def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
     inner = members(node)["fault"]
     name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(members(inner).items()))
     if name not in MAKERS:
-        near = get_close_matches(name, MAKERS, 1)
-        hint = f": {near[0]}?" if near else f"; there are {', '.join(MAKERS)}"
-        raise inner.error(f"there is no fault {name!r}{hint}")
+        raise inner.error(f"there is no fault {name!r}{meant(name, MAKERS)}")
     if takes is None:
         return made(inner, MAKERS[name])
     if isinstance(takes.value, dict) and form_of(takes, forms.REPLIES) is None:
@@ -241,6 +214,11 @@ def _parts(node: Node, name: str) -> list[str | ResponsePart]:
     inner = members(node)[name].value
     assert isinstance(inner, list)
     return [_read_part(item) for item in inner]
+
+
+def _beside(form: forms.Form, *names: str) -> dict[str, Any]:
+    """What a form says beside these: the keywords of what is made of it."""
+    return {name: value for name, value in msgspec.structs.asdict(form).items() if name not in names}
 
 
 def _usage(form: forms.UsageForm | None) -> Usage | None:

@@ -20,7 +20,7 @@ from .._rollout import SyncRollout, news_of, target_of
 if TYPE_CHECKING:
     import pytest
 
-    from ..cassettes import Cassette
+    from ..cassettes.cassette import Cassette
     from .options import ModelOptions
 
 __all__ = ["ModelFactory"]

@@ -14,7 +14,7 @@ import pytest
 
 from ..._checks import check_bool, check_keywords, check_type
 from ..._rollout.options import RolloutOptions
-from ..cassettes import CassetteOptions
+from ..cassettes.opening import CassetteOptions
 
 __all__ = ["ModelOptions", "options_of"]
 

@@ -14,7 +14,7 @@ from ..._canonical.response import Response
 from ..._trace.raw import RawResponse
 from ..._trace.turn import Turn
 from .._rollout import SyncRollout
-from ..cassettes import Cassette
+from ..cassettes.cassette import Cassette
 from .models import ModelFactory
 from .verdict import is_in
 

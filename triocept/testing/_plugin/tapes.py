@@ -28,8 +28,10 @@ from ..._rollout.handler import Handler
 from ..._upstream.address import is_near
 from ...dialects import known_dialects
 from ...errors import DialectError
-from ..cassettes import Cassette, CassetteOptions, RecordMode, forward_to
+from ..cassettes.cassette import Cassette, RecordMode
 from ..cassettes.files import alone, name_of_at_most
+from ..cassettes.forwarding import forward_to
+from ..cassettes.opening import CassetteOptions
 from .options import ModelOptions
 
 __all__ = ["Tapes"]

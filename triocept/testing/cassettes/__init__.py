@@ -12,21 +12,3 @@
 * `document`, `answer_form`: all of it in JSON, and back. `files`: its file.
 * `yaml_writer`: JSON in YAML, for people.
 """
-
-from .cassette import Cassette, RecordMode, Timing
-from .forwarding import forward_to
-from .hooks import steady
-from .opening import CassetteOptions, open_cassette, use_cassette
-from .view import RecordedCall
-
-__all__ = [
-    "Cassette",
-    "CassetteOptions",
-    "RecordMode",
-    "RecordedCall",
-    "Timing",
-    "forward_to",
-    "open_cassette",
-    "steady",
-    "use_cassette",
-]

@@ -76,13 +76,10 @@ class Cassette:
             check_hook("normalise", normalise, "a function of a Request, that gives one")
         if normalise_text is not None:
             check_hook("normalise_text", normalise_text, "a function of a text, that gives one")
-        for name, flag in (
-            ("compare_model", compare_model),
-            ("compare_sampling", compare_sampling),
-            ("repeats", repeats),
-            ("record_auth_errors", record_auth_errors),
-        ):
-            check_bool(name, flag)
+        check_bool("compare_model", compare_model)
+        check_bool("compare_sampling", compare_sampling)
+        check_bool("repeats", repeats)
+        check_bool("record_auth_errors", record_auth_errors)
         self.path: Path = Path(path)
         """Its file."""
         self._file = self.path.absolute()  # whatever the working directory will be
