@@ -140,7 +140,7 @@ class Pool:
             if assignment.error is not None:
                 raise assignment.error
         finally:
-            assignment.leave()
+            assignment.member.discard(assignment)
             if assignment in self._unplaced:
                 self._unplaced.remove(assignment)
             self._wake()
@@ -296,9 +296,8 @@ class Pool:
         """It has died: its rollouts go elsewhere, or fail."""
         for assignment in tuple(member.assignments):
             if not self._moves:
-                assignment.fail(
-                    EndpointCrashed(f"the endpoint at {member.endpoint.url}, one of a pool, has died")
-                )
+                where = member.endpoint.url
+                assignment.fail(EndpointCrashed(f"the endpoint at {where}, one of a pool, has died"))
             elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
                 assignment.move(target)
             else:
@@ -393,9 +392,6 @@ class _Assignment:
         elif self.rollout.report is None and not self.rollout.trace.sealed:
             self.error = error
             self.scope.cancel()
-
-    def leave(self) -> None:
-        self.member.discard(self)
 
 
 @protected_context

@@ -6,8 +6,8 @@
 * `forward`, `script`: what answers behind either: a real model, or a scripted one. `watch`: a script that is read anew
   when its file changes.
 * `replay`: what answers as a recorded run did, and what is recorded once. `limits`: what a run may spend.
-* `fleet`: many rollouts, of a file of prompts: its options in `fleet_command`, the file in `fleet_tasks`, the engine in
-  `fleet_engine`, what a worker does in `fleet_worker`.
+* `fleet`: many rollouts, of a file of prompts: its options in `fleet_command`, the file and the engine in
+  `fleet_given`, what a worker does in `fleet_worker`.
 * `export`: a file of traces, in another format.
 * `check`: whether trace files are whole.
 * `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.

@@ -18,8 +18,7 @@ from ..fleets import RayEngine
 from ..fleets.store.layout import DONE, is_store
 from .ending import end_with
 from .fleet import FleetRun
-from .fleet_engine import ENGINES, SLOTS, engine_of
-from .fleet_tasks import read_tasks
+from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
 from .fleet_worker import PROMPT, Plan
 from .forward import Forward, forward_options
 from .limits import limit_options

@@ -43,9 +43,8 @@ class Page:
 
     def line(self, *pieces: Piece) -> None:
         """One line, cut at the edge."""
-        shown = [
-            (visible(each), "") if isinstance(each, str) else (visible(each[0]), each[1]) for each in pieces
-        ]
+        styled = [(each, "") if isinstance(each, str) else each for each in pieces]
+        shown = [(visible(text), style) for text, style in styled]
         if self._is_plain:
             self._write("".join(text for text, _ in shown).rstrip())
             return

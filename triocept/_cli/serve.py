@@ -84,10 +84,8 @@ class Serve:
                 embed = handler.embed
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
             endpoint = await stack.enter_async_context(serving)
-            rollout = await stack.enter_async_context(
-                endpoint.open_rollout(handler, limits=self.limits, embed=embed)
-            )
-            yield endpoint, rollout
+            opening = endpoint.open_rollout(handler, limits=self.limits, embed=embed)
+            yield endpoint, await stack.enter_async_context(opening)
 
 
 def _print(text: str) -> None:

@@ -33,10 +33,8 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
     names = {call.id: call.name for message in turn.request.messages for call in message.tool_calls}
     for place, message in enumerate(turn.request.messages):
         if not only_new or place not in known:
-            new = "" if place in known else ", new"
-            page.line(
-                (_ruled(f"{place} {message.role}{f' ({message.name})' if message.name else ''}{new}"), "cyan")
-            )
+            name = f" ({message.name})" if message.name else ""
+            page.line((_ruled(f"{place} {message.role}{name}{'' if place in known else ', new'}"), "cyan"))
             _show_parts(page, message, names)
     page.line((_ruled("answer"), "bold cyan"))
     if turn.response is not None:

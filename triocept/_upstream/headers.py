@@ -67,6 +67,5 @@ def passed_up(
 
 def passed_down(headers: Mapping[str, str]) -> dict[str, str]:
     """Of a provider's headers, those that the agent gets."""
-    return {
-        name: value for name, value in headers.items() if name in _DOWN or name.startswith(_DOWN_PREFIXES)
-    }
+    names = [name for name in headers if name in _DOWN or name.startswith(_DOWN_PREFIXES)]
+    return {name: headers[name] for name in names}

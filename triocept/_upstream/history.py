@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import msgspec
+from msgspec import structs
 
 from .._canonical.content import Message, Reasoning, Text, ToolCall
 from .._canonical.request import Request
@@ -68,7 +69,7 @@ def restored(request: Request, rollout: Home, *, upstream: str, dialect: str) ->
             dropped += lost
     changed = len(messages) != len(request.messages) or any(map(is_not, messages, request.messages))
     if changed:
-        request = msgspec.structs.replace(request, messages=tuple(messages))
+        request = structs.replace(request, messages=tuple(messages))
     return Restored(request, dropped, changed)
 
 
@@ -187,7 +188,7 @@ def _as_written(response: Response, message: Message) -> Message | None:
     return Message(
         "assistant",
         tuple(
-            _portable_call(part, next(ids)) if isinstance(part, ToolCall) else _portable(part)
+            _portable(part, next(ids)) if isinstance(part, ToolCall) else structs.replace(part, extra=None)
             for part in response.content
             if isinstance(part, Text | Reasoning | ToolCall)
         ),
@@ -195,14 +196,10 @@ def _as_written(response: Response, message: Message) -> Message | None:
     )
 
 
-def _portable(part: Text | Reasoning) -> Text | Reasoning:
-    return msgspec.structs.replace(part, extra=None)
-
-
-def _portable_call(call: ToolCall, identity: str) -> ToolCall:
+def _portable(call: ToolCall, identity: str) -> ToolCall:
     signature = (call.extra or {}).get(_SIGNATURE)
     extra = None if signature is None else {_SIGNATURE: signature}
-    return msgspec.structs.replace(call, id=identity, extra=extra)
+    return structs.replace(call, id=identity, extra=extra)
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
@@ -223,7 +220,7 @@ def _without_foreign(message: Message, index: _Index, upstream: str, dialect: st
         return message, len(foreign)
     taken = set(map(id, mine))
     kept = tuple(
-        msgspec.structs.replace(part, blobs=()) if isinstance(part, Reasoning) and id(part) in taken else part
+        structs.replace(part, blobs=()) if isinstance(part, Reasoning) and id(part) in taken else part
         for part in message.content
     )
-    return msgspec.structs.replace(message, content=kept), len(foreign) + len(mine)
+    return structs.replace(message, content=kept), len(foreign) + len(mine)

@@ -66,20 +66,14 @@ class Target:
 
     def why_no_call(self) -> str:
         """What may be the reason why none came."""
-        own = "`model.client(dialect)` makes one that leads here"
         if not self._led:
-            return (
-                f"no call came at all: the environment leads here where `model.environ()` is put there; {own}"
-            )
-        if self._left_for is not None:
-            to = self._left_for.name
-            return (
-                f"no call came at all: the environment led to {to}, which was opened after {self.name}; {own}"
-            )
-        return (
-            "no call came at all: was the client built before the model, or with a base_url of its own? It reads the "
-            f"environment when it is made; {own}"
-        )
+            why = "the environment leads here where `model.environ()` is put there"
+        elif self._left_for is not None:
+            why = f"the environment led to {self._left_for.name}, which was opened after {self.name}"
+        else:
+            why = "was the client built before the model, or with a base_url of its own? It reads the "
+            why += "environment when it is made"
+        return f"no call came at all: {why}; `model.client(dialect)` makes one that leads here"
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:

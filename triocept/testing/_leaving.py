@@ -68,9 +68,11 @@ def _raise_in_context(body: BaseException, errors: list[BaseException]) -> NoRet
 def explain(error: BaseException) -> None:
     """Give it a note, if it is one that has to do with that; one, however often it comes by."""
     for each in leaves(error):
-        is_one = isinstance(each, (RuntimeError, TypeError)) and any(
-            words in str(each) for words in _OF_ASYNCIO
-        )
-        if is_one and _HINT not in getattr(each, "__notes__", ()):
+        is_one = any(words in str(each) for words in _OF_ASYNCIO)
+        if (
+            is_one
+            and isinstance(each, (RuntimeError, TypeError))
+            and _HINT not in getattr(each, "__notes__", ())
+        ):
             with suppress(TypeError):  # somebody's own `__notes__`, which is no list
                 each.add_note(_HINT)

@@ -55,9 +55,8 @@ class _Maker:
             return self._refer(schema, reference, path, name, variant, within)
         if schema.get("allOf"):
             parts = [self._look_up(part, path) for part in schema["allOf"]]
-            opened = tuple(
-                [part["$ref"] for part in schema["allOf"] if isinstance(part, dict) and "$ref" in part]
-            )
+            named = [part for part in schema["allOf"] if isinstance(part, dict) and "$ref" in part]
+            opened = tuple([part["$ref"] for part in named])
             self._check_open(opened, within, path)
             rest = {key: value for key, value in schema.items() if key != "allOf"}
             return self.make(_put_together([rest, *parts], path), path, name, variant, (*within, *opened))
@@ -174,9 +173,8 @@ def _given(schema: Json, kinds: list[str], path: str, variant: int) -> Json:
     """One of the values that the schema itself names."""
     named = [schema["const"]] if "const" in schema else schema["enum"]
     named = [value for value in named if "enum" not in schema or value in schema["enum"]]
-    fitting = [
-        value for value in named if any(_is_of(value, kind) for kind in kinds) and admits(schema, value)
-    ]
+    typed = [value for value in named if any(_is_of(value, kind) for kind in kinds)]
+    fitting = [value for value in typed if admits(schema, value)]
     if not fitting:
         raise NoInstance(f"{path}: none of {named!r} fits: nothing is in the enum that does")
     return fitting[min(variant, len(fitting) - 1)]

@@ -88,9 +88,7 @@ def _rule(node: Node, conditions: Conditions, said: Node, name: str) -> Rule:
 
 
 def _conditions(node: Node, form: forms.WhenForm) -> Conditions:
-    said = {
-        name: value for name in form.__struct_fields__ if (value := getattr(form, name)) is not msgspec.UNSET
-    }
+    said = {name: value for name, value in _beside(form).items() if value is not msgspec.UNSET}
     if not said:
         raise node.error("this holds of every request: 'otherwise' says so")
     wordings = {

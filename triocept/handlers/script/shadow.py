@@ -52,11 +52,7 @@ def _follows(name: str, value: object, narrow: Conditions) -> bool:
         return (other is not None and other is not False) or narrow.result_of is not None
     if other is None:
         return False
-    return bool(value == other or _WIDER.get(name, _never)(value, other))
-
-
-def _never(wide: object, narrow: object) -> bool:
-    return False
+    return bool(value == other) or (name in _WIDER and _WIDER[name](value, other))
 
 
 def _is_part(wide: object, narrow: object) -> bool:

@@ -43,9 +43,8 @@ class Template:
 
     def __call__(self, request: Request) -> str:
         """The text, for this request."""
-        return "".join(
-            [before + (NAMES[name](request) if name is not None else "") for before, name in self._pieces]
-        )
+        said = [(before, "" if name is None else NAMES[name](request)) for before, name in self._pieces]
+        return "".join([before + word for before, word in said])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and self._text == other._text

@@ -31,11 +31,10 @@ from ..._upstream.retry import FIRST_PAUSE, retry_pause, wait_of
 from ...dialects import Dialect, Failure, encode_json
 from ...errors import UpstreamError
 from .._rollout import SyncRollout
-from .answer import events_in, response_in
 from .call import MemoryCall
-from .request import head_of, written
 from .rollout import open_rollout
 from .transport import MemoryTransport
+from .wire import events_in, head_of, response_in, written
 
 __all__ = ["Asked", "MemoryAgent", "open_memory_agent"]
 

@@ -18,8 +18,8 @@ from ..._rollout.rollout import Rollout
 from ...dialects import Dialect
 from ...errors import RolloutClosed, Unanswered, UpstreamError
 from .agent import Asked, open_memory_agent
-from .answer import response_in
 from .call import MemoryCall
+from .wire import response_in
 
 __all__ = ["open_exchange"]
 

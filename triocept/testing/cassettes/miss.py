@@ -92,9 +92,8 @@ def _difference(recorded: list[str], asked: list[str]) -> Iterator[str]:
     """As of `diff -u`, long lines around where they part."""
     head = max(0, equal_head(recorded, asked) - _AROUND)
     tail = equal_head(recorded[:head:-1], asked[:head:-1])
-    before, now = (
-        lines[head : len(lines) - max(0, tail - _AROUND)][:_LONGEST] for lines in (recorded, asked)
-    )
+    rest = max(0, tail - _AROUND)
+    before, now = (lines[head : len(lines) - rest][:_LONGEST] for lines in (recorded, asked))
     # A matcher takes quadratic time for lines that stand there often, unless it takes them for junk.
     matcher = SequenceMatcher(None, before, now, autojunk=len(before) + len(now) > _SHORT)
     shown = 0

@@ -63,9 +63,8 @@ async def open_cassette(
         TypeError, ValueError: an argument is not what it should be.
     """
     await trio.lowlevel.checkpoint()
-    cassette = Cassette(path, **options)
-    yield cassette
-    cassette.write()
+    with use_cassette(path, **options) as cassette:
+        yield cassette
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""The file of a fleet's tasks: a JSON object in each line, all of them read before anything starts."""
+"""What `triocept fleet` is given, looked at before anything starts: the file of tasks, a JSON object in each line, and
+what runs its workers, as `--engine` says it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,16 @@ import click
 import msgspec
 
 from .._canonical.content import Json
+from ..fleets import Engine, InProcess, Processes, RayEngine
 from ..fleets.store.keys import key_of
 
-__all__ = ["TaskLine", "read_tasks"]
+__all__ = ["ENGINES", "SLOTS", "TaskLine", "engine_of", "read_tasks"]
 
 MOST_ERRORS = 10
 """Bad lines that are told of at once."""
+ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"
+SLOTS = 32
+"""Of a worker, unless said otherwise."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -72,3 +78,41 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
             f"it is the same as line {first}; an `id` tells them apart, or --group-size runs it several times"
         )
     return task
+
+
+def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
+    """What `--engine`, `--workers` and `--slots-per-worker` mean.
+
+    Raises:
+        click.UsageError: they are none, or contradict each other, or Ray is not installed.
+    """
+    kind, _, rest = text.partition(":")
+    match kind:
+        case "in-process":
+            if workers not in (None, 1):
+                raise click.UsageError("--engine in-process has one worker; processes:N has several")
+            return InProcess(_one_of(_count(rest, text), slots, "--slots-per-worker", text) or SLOTS)
+        case "processes":
+            count = _one_of(_count(rest, text), workers, "--workers", text)
+            return Processes(count, slots_per_worker=slots or SLOTS)
+        case "ray":
+            try:
+                return RayEngine(rest or None, workers=workers, slots_per_worker=slots or SLOTS)
+            except ImportError as exc:
+                raise click.UsageError(f"--engine {text}: {exc}") from exc
+        case _:
+            raise click.UsageError(f"--engine {text}: there is no such engine; there are {ENGINES}")
+
+
+def _count(rest: str, text: str) -> int | None:
+    if not rest:
+        return None
+    if not rest.isdecimal() or int(rest) < 1:
+        raise click.UsageError(f"--engine {text}: {rest!r} is no number from 1 on")
+    return int(rest)
+
+
+def _one_of(here: int | None, there: int | None, option: str, text: str) -> int | None:
+    if None not in (here, there) and here != there:
+        raise click.UsageError(f"--engine {text} and {option} {there} contradict each other")
+    return here or there
