@@ -68,11 +68,7 @@ def _raise_in_context(body: BaseException, errors: list[BaseException]) -> NoRet
 def explain(error: BaseException) -> None:
     """Give it a note, if it is one that has to do with that; one, however often it comes by."""
     for each in leaves(error):
-        is_one = any(words in str(each) for words in _OF_ASYNCIO)
-        if (
-            is_one
-            and isinstance(each, (RuntimeError, TypeError))
-            and _HINT not in getattr(each, "__notes__", ())
-        ):
+        text = str(each) if isinstance(each, (RuntimeError, TypeError)) else ""
+        if any(words in text for words in _OF_ASYNCIO) and _HINT not in getattr(each, "__notes__", ()):
             with suppress(TypeError):  # somebody's own `__notes__`, which is no list
                 each.add_note(_HINT)
