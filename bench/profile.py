@@ -25,7 +25,7 @@ import triocept
 from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
 from triocept._rollout import answer, calls, exchange_core, rollout_core
-from triocept._server import delivery, documents, http11, inbox, intake
+from triocept._server import delivery, documents, http11, intake
 from triocept._trace import trace
 from triocept.dialects import Dialect
 from triocept.dialects.openai_chat import OPENAI_CHAT
@@ -42,8 +42,8 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "the kernel: recv and send": [(BareSocket, "take"), (BareSocket, "send_now")],
     "HTTP: head, body, framing": [
         (http11.HTTP11, "_read"),
-        (inbox.Inbox, "take"),
-        (http11._Cycle, "write"),
+        (http11.Inbox, "take"),
+        (http11.HTTP11, "write"),
     ],
     "the key": [(intake, "authenticate"), (intake, "redacted")],
     "JSON: decode": [(documents, "decode_json")],

@@ -41,7 +41,9 @@ class BareSocket:
         Cancellation: nothing is lost.
         """
         while True:
-            await self.wait()
+            if (number := self._trios.fileno()) < 0:
+                raise trio.ClosedResourceError
+            await trio.lowlevel.wait_readable(number)
             if (data := self.take(most)) is not None:
                 return data
 
@@ -51,7 +53,9 @@ class BareSocket:
         Raises:
             trio.ClosedResourceError: it was closed here.
         """
-        await trio.lowlevel.wait_readable(self._number())
+        if (number := self._trios.fileno()) < 0:
+            raise trio.ClosedResourceError
+        await trio.lowlevel.wait_readable(number)
 
     def take(self, most: int) -> bytes | None:
         """What is there now: None is nothing, no bytes are a hang-up.
@@ -59,8 +63,10 @@ class BareSocket:
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.
         """
+        if (number := self._trios.fileno()) < 0:
+            raise trio.ClosedResourceError
         try:
-            return os.read(self._number(), most)
+            return os.read(number, most)
         except BlockingIOError:
             return None
         except OSError as exc:
@@ -72,8 +78,7 @@ class BareSocket:
         Raises:
             trio.BrokenResourceError: the connection has broken.
         """
-        number = self._trios.fileno()
-        if number < 0:
+        if (number := self._trios.fileno()) < 0:
             return 0
         try:
             return os.write(number, data)
@@ -81,9 +86,3 @@ class BareSocket:
             return 0
         except OSError as exc:
             raise trio.BrokenResourceError from exc
-
-    def _number(self) -> int:
-        number = self._trios.fileno()
-        if number < 0:
-            raise trio.ClosedResourceError
-        return number

@@ -28,7 +28,7 @@ from tests.server.watching import watched
 from triocept import Endpoint, Exchange, Refusal, Response, Rollout, run_endpoint, serve_endpoint
 from triocept._limits import EndpointLimits
 from triocept._server import front, http2, http2_frames
-from triocept._server.wire import Outbox
+from triocept._server.base_connection import Outbox
 
 INITIAL_WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 Headers = list[tuple[str, str]]

@@ -21,9 +21,9 @@ from tests.server.watching import resident, watched
 from triocept import EndpointLimits, serve_endpoint
 from triocept._bare_socket import BareSocket
 from triocept._server import admission, connection
+from triocept._server.base_connection import Wire
 from triocept._server.front import Front, HTTPCycle
 from triocept._server.routes import Routes
-from triocept._server.wire import Wire
 from triocept.dialects import DIALECTS
 
 pytestmark = pytest.mark.usefixtures("every_way")

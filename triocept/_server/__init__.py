@@ -2,10 +2,10 @@
 
 * `listen`: the one socket, bound once and held. `serve`: a server with all that belongs to it: start, run, end.
 * `admission`: who is let in, for how long without a key, in turns, and what may wait.
-* `base_connection`: what every protocol needs of the connection that it is spoken on. `wire`: its bytes, and
-  what it has still to send, to a client that may have stopped reading.
+* `base_connection`: what every protocol needs of the connection that it is spoken on: its bytes, and what it
+  has still to send, to a client that may have stopped reading.
 * `connection`: hypercorn's TCPServer, one fault domain each; speaks what its client speaks.
-* `http11`: model calls over HTTP/1.1, without hypercorn: HTTP/1.1's own way. `inbox`: what their clients have sent.
+* `http11`: model calls over HTTP/1.1, without hypercorn: HTTP/1.1's own way.
 * `raw`: raw bytes as an answer, past whoever speaks HTTP/1.1.
 * `http1`: hypercorn's own HTTP/1.1, for all else.
 * `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.

@@ -31,13 +31,12 @@ from hypercorn.utils import parse_socket_addr
 
 from .._bare_socket import BareSocket
 from .._rollout.answer import ClientGone
-from .base_connection import BaseConnection
+from .base_connection import MAX_RECEIVE, BaseConnection, acquire
 from .http1 import HTTP1, HTTP1Connection, HungUp
 from .http2 import HTTP2
 from .raw import end_raw, send_raw
 from .transport import STATE_KEY
 from .websocket_connection import WebSocket
-from .wire import MAX_RECEIVE, acquire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

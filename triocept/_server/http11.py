@@ -6,8 +6,10 @@ Rules:
    (RFC 9112) and a Content-Length. Anything else (another route, an upgrade, HTTP/2, chunks, a fold, a second Host)
    goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is answered there is
    answered as if this module were not there.
-2. A connection has two tasks for as long as it lives, and none for a request: one reads, the other answers. The one
-   that reads sees the hang-up, whatever the other does, and is its timer.
+2. A connection has three tasks for as long as it lives, and none for a request: one reads, one answers, and one waits
+   for the end of both. The one that reads sees the hang-up, whatever the others do, and is the connection's timer: it
+   waits for a deadline anyway, and a scope for each wait would cost a call three times as much. The one that answers
+   is woken through the frames of its own calls, and not through all that the connection has been opened by.
 3. The key is checked, and the declared size, before the body is read.
 4. A response and its head go out in one send.
 5. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
@@ -19,24 +21,23 @@ httptools would parse a head no faster than one regular expression, and would ac
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from math import inf
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import trio
 
 from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
-from .base_connection import BaseConnection
-from .inbox import Inbox
+from .base_connection import MAX_RECEIVE, BaseConnection, http_date
 from .intake import LINGER
 from .raw import end_raw, send_raw
 from .routes import Route, Routes
 from .transport import BodyTooLarge, Head, Reply, Transport
 
-__all__ = ["HTTP11", "Intake"]
+__all__ = ["HTTP11", "Inbox", "Intake"]
 
 Intake: TypeAlias = Callable[[Route, Head, Transport], Awaitable[None]]
 """Answers one model call."""
@@ -44,12 +45,22 @@ Intake: TypeAlias = Callable[[Route, Head, Transport], Awaitable[None]]
 _HEAD = re.compile(
     rb"POST (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)++)\r\n"
 )
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
+_START = b"POST /"
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_MAX_HEAD = 64 * 1024
+"""Bytes; a longer head is hypercorn's, which has a cap of its own."""
+_CONTROLS = 0x20
+"""What is not above it begins no head: h11 refuses it at once."""
+_READ_AHEAD = 256 * 1024
+"""Bytes that may be read and not taken: the body of the request that is being read, or requests behind one that
+waits, which are read for the sake of the hang-up."""
 
 
 @final
 class HTTP11:
-    """The own way of one connection.
+    """The own way of one connection; to `intake` it is the `Transport` of each of its calls.
 
     Args:
         connection: what it is spoken on; it has not been read from.
@@ -62,35 +73,51 @@ class HTTP11:
         self._routes = routes
         self._intake = intake
         self._inbox = Inbox(connection)
+        self._outbox = connection.outbox
         self._most_lines = connection.limits.head_lines + 2  # with the first line, and the blank one
+        self._is_hypercorns = False
+        """Whether something was found that is hypercorn's."""
 
     async def run(self) -> bool:
         """Serve model calls. Whether what is in the connection's `ahead` then is hypercorn's; else it has ended."""
-        inbox = self._inbox
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(inbox.read)
-            found = await self._serve()
-            nursery.cancel_scope.cancel()
-        return found
+            nursery.start_soon(self._inbox.read)
+            nursery.start_soon(self._serve, nursery.cancel_scope)
+        return self._is_hypercorns
 
-    async def _serve(self) -> bool:
-        """Whether something that is hypercorn's was found."""
+    @trio.lowlevel.enable_ki_protection
+    async def _serve(self, scope: trio.CancelScope) -> None:
+        """Answer one call after the other; one that is not answered to its end takes the connection along."""
+        connection, inbox = self._connection, self._inbox
         while True:
-            self._connection.idle = not self._inbox.data
-            self._connection.hold(len(self._inbox.data))
-            raw = await self._inbox.take_head()
-            self._connection.idle = False
-            if raw is None:
-                return bool(self._inbox.data)
-            call = self._read(raw)
+            connection.idle = not inbox.data
+            if connection.keyless:
+                connection.hold(len(inbox.data))
+            raw = await inbox.take_head()
+            connection.idle = False
+            call = self._read(raw) if raw is not None else None
             if call is None:
-                self._inbox.put_back(raw)
-                return True
-            if not await call.run(self._intake):
-                return False
+                inbox.data[:0] = raw or b""
+                self._is_hypercorns = bool(inbox.data)
+                break
+            try:
+                await self._intake(*call, self)
+                if self._ended and self._unread:
+                    await self._linger()
+                if self._stalls:
+                    await self._stall()
+            except ClientGone:  # while it was told of an error
+                pass
+            finally:
+                inbox.on_gone, inbox.due, inbox.at_due = None, inf, None
+                if not self._ended:
+                    await connection.abort()
+            if not self._ended or self._closes or inbox.gone:
+                break
+        scope.cancel()
 
-    def _read(self, raw: bytes) -> _Cycle | None:
-        """The call that begins with this head; None: it is none, or it is not beyond doubt."""
+    def _read(self, raw: bytes) -> tuple[Route, Head] | None:
+        """Begin the call that has this head; None: it is none, or it is not beyond doubt."""
         match = _HEAD.fullmatch(raw) if raw.count(b"\n") <= self._most_lines else None
         if match is None:
             return None
@@ -108,31 +135,13 @@ class HTTP11:
         if (
             len(headers) != len(lines) - 1
             or "host" not in headers
-            or not _is_length(length)
+            or not _LENGTH.fullmatch(length)
             or closes not in ("", "keep-alive", "close")
             or not _HYPERCORNS.isdisjoint(headers)
         ):
             return None
-        head = Head("POST", path, query, headers)
-        return _Cycle(self, route, head, int(length), closes=closes == "close")
-
-
-def _is_length(text: str) -> bool:
-    return 0 < len(text) < 16 and text.isascii() and text.isdigit()
-
-
-@final
-class _Cycle:
-    """One request and its response; a `Transport` for `intake`."""
-
-    def __init__(self, way: HTTP11, route: Route, head: Head, length: int, *, closes: bool) -> None:
-        self._connection = way._connection
-        self._inbox = way._inbox
-        self._outbox = way._connection.outbox
-        self._route = route
-        self._head = head
-        self._unread = length
-        self._closes = closes
+        self._unread = int(length)
+        self._closes = closes == "close"
         self._start: tuple[int, Mapping[str, str]] | None = None
         """The head of the response, which waits for the first piece of the body."""
         self._chunked = False
@@ -140,25 +149,11 @@ class _Cycle:
         """Whether the end of the response was written."""
         self._stalls = False
         """Whether nothing more is to be said, though it has not."""
-
-    async def run(self, intake: Intake) -> bool:
-        """Answer. Whether the connection goes on: a call that is not answered to its end takes it along."""
-        try:
-            with suppress(ClientGone):  # while it was told of an error
-                await intake(self._route, self._head, self)
-                if self._ended and self._unread:
-                    await self._linger()
-                if self._stalls:
-                    await self._stall()
-        finally:
-            self._inbox.on_gone(None)
-            self._inbox.call_at(inf)
-            if not self._ended:
-                await self._connection.abort()
-        return self._ended and not self._closes and not self._inbox.gone
+        return route, Head("POST", path, query, headers)
 
     def admit(self) -> None:
-        self._connection.admit()
+        if self._connection.keyless:
+            self._connection.admit()
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         if self._unread > cap:
@@ -179,22 +174,36 @@ class _Cycle:
         return b"".join(pieces)
 
     def on_gone(self, callback: Callable[[], None]) -> None:
-        self._inbox.on_gone(callback)
+        self._inbox.on_gone = callback
+        if self._inbox.gone:
+            callback()
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self._start = status, headers
 
     def write(self, data: bytes, *, last: bool = False) -> bool:
+        head = b""
         if self._start is not None:
             (status, headers), self._start = self._start, None
             self._chunked = not last
-            data = self._head_of(status, headers, len(data)) + self._framed(data, last=last)
-        else:
-            data = self._framed(data, last=last)
+            self._closes = self._closes or bool(self._unread) or self._connection.ending
+            lines = [f"HTTP/1.1 {status} \r\n"]
+            lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+            lines.append(
+                "transfer-encoding: chunked\r\n" if self._chunked else f"content-length: {len(data)}\r\n"
+            )
+            if self._closes:
+                lines.append("connection: close\r\n")
+            lines.append(f"date: {http_date(int(time.time()))}\r\n\r\n")
+            head = "".join(lines).encode("latin-1", "replace")
+        if self._chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
         if last:  # from here on a hang-up means nothing
             self._ended = True
-            self._inbox.on_gone(None)
-        return self._outbox.write(data)
+            self._inbox.on_gone = None
+            if self._chunked:
+                data += b"0\r\n\r\n"
+        return self._outbox.write(head + data)
 
     def respond(self, reply: Reply) -> bool:
         self.start(reply.status, reply.headers)
@@ -204,9 +213,12 @@ class _Cycle:
     def full(self) -> bool:
         return self._outbox.full
 
-    async def wait(self, news: Condition, until: float) -> None:
-        self._inbox.call_at(until, news.notify_all)
-        await news.wait()
+    def wait(self, news: Condition, until: float) -> Coroutine[Any, Any, None]:
+        inbox = self._inbox
+        inbox.due, inbox.at_due = until, news.notify_all
+        if until < inbox.timer.deadline:  # else it wakes too early, and waits again: that is cheaper
+            inbox.timer.deadline = until
+        return news.wait()
 
     async def flush(self) -> None:
         if self._outbox.full:
@@ -219,7 +231,7 @@ class _Cycle:
         await self._send(send_raw(self._connection, raw, begins=begins, ends=ends))
         if not ends:
             return
-        self._inbox.on_gone(None)
+        self._inbox.on_gone = None
         self._stalls = raw.end == "stall"
         if not self._stalls:
             await end_raw(self._connection, raw.end)
@@ -252,25 +264,116 @@ class _Cycle:
         while not self._inbox.gone:
             await self._inbox.arrival()
 
-    def _head_of(self, status: int, headers: Mapping[str, str], length: int) -> bytes:
-        self._closes = self._closes or bool(self._unread) or self._connection.ending
-        head = [f"HTTP/1.1 {status} \r\n"]
-        head += [f"{name}: {value}\r\n" for name, value in headers.items()]
-        head.append("transfer-encoding: chunked\r\n" if self._chunked else f"content-length: {length}\r\n")
-        if self._closes:
-            head.append("connection: close\r\n")
-        head.append(f"date: {self._connection.date()}\r\n\r\n")
-        return "".join(head).encode("latin-1", "replace")
-
-    def _framed(self, data: bytes, *, last: bool) -> bytes:
-        if not self._chunked:
-            return data
-        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-        return chunk + b"0\r\n\r\n" if last else chunk
-
     async def _linger(self) -> None:
         with trio.move_on_after(LINGER):
             while self._unread and not self._inbox.gone:
                 self._unread -= len(self._inbox.take(self._unread))
                 if self._unread:
                     await self._inbox.arrival()
+
+
+@final
+class Inbox:
+    """What the client has sent and nobody has taken, and whether it is still there."""
+
+    def __init__(self, connection: BaseConnection) -> None:
+        self.data = connection.ahead
+        self.gone = False
+        self.on_gone: Callable[[], None] | None = None
+        """Called when the client hangs up. None: nobody wants to know."""
+        self.due = inf
+        self.at_due: Callable[[], None] | None = None
+        """Called at that time, by trio's clock, once."""
+        self.timer = trio.CancelScope()
+        """Who sets `due` to an earlier time than its deadline sets that, too."""
+        self._connection = connection
+        self._arrival = Condition()
+        self._room = Condition()
+
+    @trio.lowlevel.enable_ki_protection
+    async def read(self) -> None:
+        """Read until the client hangs up. Cancellation: nothing is lost."""
+        connection = self._connection
+        try:
+            while not self.gone:
+                with trio.CancelScope(deadline=self.due) as self.timer:
+                    while not self.gone:
+                        while len(self.data) > _READ_AHEAD:
+                            await self._room.wait()
+                        if connection.keyless:
+                            piece = await connection.receive_in_turn(len(self.data))
+                        else:
+                            piece = await connection.wire.receive(MAX_RECEIVE)
+                        self.data += piece
+                        if piece:
+                            del piece  # nothing holds it while the next is awaited
+                            self._arrival.notify_all()
+                        else:
+                            self.hang_up()
+                if self.at_due is not None and self.due <= trio.current_time():
+                    self.at_due()
+                    self.due, self.at_due = inf, None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """The client is gone."""
+        self.gone = True
+        self._arrival.notify_all()
+        if self.on_gone is not None:
+            self.on_gone()
+
+    async def arrival(self) -> None:
+        """Until more has come, or the client is gone."""
+        self._room.notify_all()
+        await self._arrival.wait()
+
+    async def take_head(self) -> bytes | None:
+        """The bytes up to a blank line; None where there is none, or none that could be ours."""
+        data, size, begun = self.data, 0, False
+        lines = counted = 0
+        while True:
+            while len(data) == size and not self.gone:
+                self._room.notify_all()
+                await self._arrival.wait()
+            seen = max(0, size - 3)
+            end = data.find(b"\r\n\r\n", seen)
+            ours = data.startswith(_START[: len(data)]) and (end if end >= 0 else len(data)) <= _MAX_HEAD
+            blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
+            if blank is not None and blank.start() != end + 1:
+                return None
+            if not ours:
+                lines, counted = lines + data.count(b"\n", counted), len(data)
+                if blank is not None or not self._may_wait(lines):
+                    return None
+            if end >= 0:
+                if begun:
+                    self._connection.end_head()
+                return self.take(end + 4)
+            if self.gone:
+                return None
+            size, begun = len(data), True  # though it may be less than is looked at again
+            self._connection.begin_head()
+            self._connection.hold(size)
+
+    def _may_wait(self, lines: int) -> bool:
+        """Whether the head of a stranger, though hypercorn's, may wait here for its end, where that costs a tenth: it
+        is no longer than hypercorn allows, which would not refuse it for its beginning either."""
+        data, limits = self.data, self._connection.limits
+        return (
+            self._connection.keyless
+            and len(data) <= min(limits.head_bytes, _READ_AHEAD)
+            and data[0] > _CONTROLS
+            and lines <= limits.head_lines
+        )
+
+    def take(self, most: int) -> bytes:
+        """As much as there is, of so many bytes."""
+        if most >= len(self.data):
+            taken = bytes(self.data)
+            self.data.clear()
+            return taken
+        with memoryview(self.data) as view:
+            taken = bytes(view[:most])
+        del self.data[:most]
+        return taken

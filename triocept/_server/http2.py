@@ -40,7 +40,7 @@ import trio
 
 from .._failures import split_cancelled
 from .._rollout.answer import Condition
-from .base_connection import BaseConnection
+from .base_connection import MAX_RECEIVE, BaseConnection
 from .http2_frames import Frames
 from .http2_stream import Malformed, Stream, read_head
 from .notices import shown
@@ -187,7 +187,7 @@ class HTTP2:
 
     async def _receive_piece(self) -> bytes:
         if not self.h2.keyless:
-            return await self._wire.receive()
+            return await self._wire.receive(MAX_RECEIVE)
         return await self.connection.receive_in_turn(self.h2.begun, max(KEYLESS_PIECE, self.h2.wanted))
 
     def _take(self, data: bytes) -> None:
@@ -424,7 +424,7 @@ class HTTP2:
             await self._flushed()
             try:
                 await self._send_eof()
-                while await self._wire.receive():
+                while await self._wire.receive(MAX_RECEIVE):
                     pass
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await trio.lowlevel.checkpoint()

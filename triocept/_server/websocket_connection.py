@@ -31,11 +31,10 @@ from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from .._rollout.answer import ClientGone
 from .._trace.raw import RawEnd
-from .base_connection import BaseConnection
+from .base_connection import MAX_RECEIVE, BaseConnection, acquire
 from .notices import shown
 from .raw import end_raw
 from .transport import Head, Reply
-from .wire import acquire
 
 __all__ = ["Kind", "Received", "WebSocket", "wants_websocket"]
 
@@ -162,7 +161,7 @@ class WebSocket:
 
     async def _read(self) -> bool:
         try:
-            data = await self._wire.receive()
+            data = await self._wire.receive(MAX_RECEIVE)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         if data:
@@ -267,7 +266,7 @@ class WebSocket:
             try:
                 if isinstance(stream, trio.SocketStream):
                     await stream.send_eof()
-                while await self._wire.receive():
+                while await self._wire.receive(MAX_RECEIVE):
                     pass
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await trio.lowlevel.checkpoint()
