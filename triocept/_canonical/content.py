@@ -198,8 +198,8 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(part for part in self.content if isinstance(part, ToolCall))
+        return tuple([part for part in self.content if isinstance(part, ToolCall)])
 
     @property
     def tool_results(self) -> tuple[ToolResult, ...]:
-        return tuple(part for part in self.content if isinstance(part, ToolResult))
+        return tuple([part for part in self.content if isinstance(part, ToolResult)])

@@ -89,7 +89,7 @@ def unwrapped(call: ToolCall) -> ToolCall:
 
 def custom_names(request: Request) -> frozenset[str]:
     """The names of the tools that take free text."""
-    return frozenset(tool.name for tool in request.tools if tool.kind == "custom")
+    return frozenset([tool.name for tool in request.tools if tool.kind == "custom"])
 
 
 def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:

@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -213,11 +213,14 @@ class Fields:
     def items(self, name: str) -> list[tuple[str, Json]]:
         """The items of a list, each with its path; none where the list is missing."""
         value = self._left.pop(name, None)
-        return [] if value is None else list(self._paths(name, value))
+        if value is None:
+            return []
+        path = self.at(name)
+        return [(f"{path}[{number}]", item) for number, item in enumerate(read_list(value, path))]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings."""
-        return tuple(read_text(value, path) for path, value in self.items(name))
+        return tuple([read_text(value, path) for path, value in self.items(name)])
 
     def mapping(self, name: str) -> dict[str, Json] | None:
         """An object, as it is."""
@@ -249,11 +252,6 @@ class Fields:
     def rest(self) -> dict[str, Json] | None:
         """What nobody took, or None."""
         return self._left or None
-
-    def _paths(self, name: str, value: Json) -> Iterator[tuple[str, Json]]:
-        path = self.at(name)
-        for number, item in enumerate(read_list(value, path)):
-            yield f"{path}[{number}]", item
 
 
 def merged(document: Json, extra: Json) -> Json:
@@ -304,7 +302,7 @@ def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part
     if value is None:
         return ()
     if isinstance(value, list):
-        return tuple(parse_part(item, f"{path}[{number}]") for number, item in enumerate(value))
+        return tuple([parse_part(item, f"{path}[{number}]") for number, item in enumerate(value)])
     text = read_text(value, path)
     return (Text(text),) if text else ()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import is_
 
 import msgspec
 
@@ -42,19 +43,18 @@ class Pairing:
 
     def pair(self, message: Message) -> Message:
         """The message, whose calls and results have ids; the very one, if they all had."""
-        paired = tuple(self._pair(part) for part in message.content)
-        if all(new is old for new, old in zip(paired, message.content, strict=True)):
+        paired: list[Part] = []
+        for part in message.content:
+            match part:
+                case ToolCall():
+                    paired.append(self.call(part))
+                case ToolResult():
+                    paired.append(self.result(part))
+                case _:
+                    paired.append(part)
+        if all(map(is_, paired, message.content)):
             return message
-        return msgspec.structs.replace(message, content=paired)
-
-    def _pair(self, part: Part) -> Part:
-        match part:
-            case ToolCall():
-                return self.call(part)
-            case ToolResult():
-                return self.result(part)
-            case _:
-                return part
+        return msgspec.structs.replace(message, content=tuple(paired))
 
     def call(self, call: ToolCall) -> ToolCall:
         """The call, with an id."""

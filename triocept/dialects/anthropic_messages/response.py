@@ -60,29 +60,29 @@ def parse_response(document: Json) -> Response:
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
-    refusal = any(isinstance(part, RefusalText) for part in response.content)
+    content: list[Json] = []
+    calls = refusal = False
+    for part in response.content:
+        match part:
+            case Reasoning():
+                content += render_reasoning(part, same_dialect=same_dialect, signed_only=False)
+            case ToolCall():
+                calls = True
+                content.append(render_call(part, same_dialect=same_dialect))
+            case _:
+                refusal = refusal or isinstance(part, RefusalText)
+                block = render_block(part, same_dialect=same_dialect, blank=True)
+                if block is not None:
+                    content.append(block)
     usage = response.usage or estimate_usage(request, response)
     document: dict[str, Json] = {
         "id": response.id or fresh_id("msg_"),
         "type": "message",
         "role": "assistant",
         "model": response.model or request.model,
-        "content": [
-            block for part in response.content for block in _render_part(part, same_dialect=same_dialect)
-        ],
-        "stop_reason": render_finish(response.stop_reason, calls=bool(response.tool_calls), refusal=refusal),
+        "content": content,
+        "stop_reason": render_finish(response.stop_reason, calls=calls, refusal=refusal),
         "stop_sequence": response.stop_sequence,
         "usage": render_usage(usage, same_dialect=same_dialect),
     }
     return merged(document, response.extra) if same_dialect and response.extra else document
-
-
-def _render_part(part: ResponsePart, *, same_dialect: bool) -> list[Json]:
-    match part:
-        case Reasoning():
-            return render_reasoning(part, same_dialect=same_dialect, signed_only=False)
-        case ToolCall():
-            return [render_call(part, same_dialect=same_dialect)]
-        case _:
-            block = render_block(part, same_dialect=same_dialect, blank=True)
-            return [] if block is None else [block]

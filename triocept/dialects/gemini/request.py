@@ -96,7 +96,7 @@ def _aimed(request: Request, target: Target, path: str) -> Request:
 
 def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
     pairing = Pairing(lambda identity: {"functionResponse": {"id": identity}})
-    return tuple(message for content in contents for message in parted(pairing.pair(content)))
+    return tuple([message for content in contents for message in parted(pairing.pair(content))])
 
 
 def render_request(request: Request) -> Json:

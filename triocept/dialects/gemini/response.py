@@ -15,7 +15,7 @@ from __future__ import annotations
 from ..._canonical.content import Json, Reasoning, RefusalText, ToolCall
 from ..._canonical.events import Event, assemble
 from ..._canonical.request import Request
-from ..._canonical.response import Response, ResponsePart
+from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_usage
 from .._documents import is_same_dialect, merged
 from .._failures import error_of
@@ -50,13 +50,23 @@ def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     extra = (response.extra or {}) if same_dialect else {}
-    refusal = any(isinstance(part, RefusalText) for part in response.content)
-    parts = [
-        document for part in response.content for document in _render_part(part, same_dialect=same_dialect)
-    ]
+    parts: list[dict[str, Json]] = []
+    calls = refusal = False
+    for part in response.content:
+        match part:
+            case Reasoning():
+                parts += render_reasoning(part, same_dialect=same_dialect, answer=True)
+            case ToolCall():
+                calls = True
+                parts.append(render_call(with_id(part), same_dialect=same_dialect))
+            case _:
+                refusal = refusal or isinstance(part, RefusalText)
+                said = render_part(part, same_dialect=same_dialect)
+                if said is not None:
+                    parts.append(said)
     candidate = {
         "content": {"parts": parts, "role": "model"},
-        "finishReason": render_finish(response.stop_reason, calls=bool(response.tool_calls), refusal=refusal),
+        "finishReason": render_finish(response.stop_reason, calls=calls, refusal=refusal),
         "index": 0,
     }
     usage = response.usage or estimate_usage(request, response)
@@ -74,14 +84,3 @@ def is_blocked(extra: dict[str, Json], parts: object) -> bool:
     feedback = extra.get("promptFeedback")
     blocked = isinstance(feedback, dict) and feedback.get("blockReason")
     return bool(blocked) and not parts and "candidates" not in extra
-
-
-def _render_part(part: ResponsePart, *, same_dialect: bool) -> list[dict[str, Json]]:
-    match part:
-        case Reasoning():
-            return render_reasoning(part, same_dialect=same_dialect, answer=True)
-        case ToolCall():
-            return [render_call(with_id(part), same_dialect=same_dialect)]
-        case _:
-            document = render_part(part, same_dialect=same_dialect)
-            return [] if document is None else [document]

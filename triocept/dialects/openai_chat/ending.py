@@ -128,10 +128,9 @@ def render_usage(usage: Usage, *, same_dialect: bool) -> Json:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-    inputs = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
-    known = known_of(inputs)
-    if known:
-        document["prompt_tokens_details"] = known
+    if usage.cached_tokens is not None or usage.cache_write_tokens is not None:
+        details = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
+        document["prompt_tokens_details"] = known_of(details)
     if usage.reasoning_tokens is not None:
         document["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return merged(document, usage.extra) if same_dialect and usage.extra else document

@@ -69,13 +69,33 @@ def parse_response(document: Json) -> Response:
 def render_response(response: Response, request: Request) -> Json:
     """The document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
-    calls, refusal = bool(response.tool_calls), any(isinstance(p, RefusalText) for p in response.content)
-    choice: dict[str, Json] = {
-        "index": 0,
-        "message": _render_message(response, request, same_dialect=same_dialect),
-        "logprobs": None,
-        "finish_reason": render_finish(response.stop_reason, calls=calls, refusal=refusal),
+    texts: list[Text] = []
+    thoughts: list[Reasoning] = []
+    refusals: list[str] = []
+    calls: list[Json] = []
+    for part in response.content:
+        match part:
+            case Text():
+                texts.append(part)
+            case Reasoning():
+                thoughts.append(part)
+            case RefusalText(text=text):
+                refusals.append(text)
+            case ToolCall():
+                calls.append(_render_call(part, request, same_dialect=same_dialect))
+    message: dict[str, Json] = {
+        "role": "assistant",
+        "content": "".join([part.text for part in texts]) if texts or not calls else None,
+        "refusal": "".join(refusals) or None,
     }
+    if thoughts:
+        message |= render_reasoning(thoughts, same_dialect=same_dialect)
+    if calls:
+        message["tool_calls"] = calls
+    for part in texts if same_dialect else ():
+        message = merged(message, part.extra) if part.extra else message
+    finish = render_finish(response.stop_reason, calls=bool(calls), refusal=bool(refusals))
+    choice: dict[str, Json] = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     return render_answer(response, request, choice, "chat.completion", "chatcmpl-", same_dialect=same_dialect)
 
 
@@ -152,25 +172,6 @@ def _first_choice(fields: Fields) -> Fields:
     if not choices:
         raise DialectError("there is no choice", path="choices")
     return min(choices, key=lambda choice: choice.integer("index") or 0)
-
-
-def _render_message(response: Response, request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    texts = [part.text for part in response.content if isinstance(part, Text)]
-    refusal = "".join([part.text for part in response.content if isinstance(part, RefusalText)])
-    calls = [_render_call(call, request, same_dialect=same_dialect) for call in response.tool_calls]
-    message: dict[str, Json] = {
-        "role": "assistant",
-        "content": "".join(texts) if texts or not calls else None,
-        "refusal": refusal or None,
-    }
-    reasoning = (part for part in response.content if isinstance(part, Reasoning))
-    message |= render_reasoning(reasoning, same_dialect=same_dialect)
-    if calls:
-        message["tool_calls"] = calls
-    for part in response.content if same_dialect else ():
-        if isinstance(part, Text) and part.extra:
-            message = merged(message, part.extra)
-    return message
 
 
 def _render_call(call: ToolCall, request: Request, *, same_dialect: bool) -> dict[str, Json]:

@@ -44,7 +44,7 @@ def render_response(response: Response, request: Request) -> Json:
     Raises:
         DialectError: it calls a tool.
     """
-    text = "".join(render_part(part) for part in response.content)
+    text = "".join([render_part(part) for part in response.content])
     choice: dict[str, Json] = {
         "text": echo_of(request, response.dialect) + text,
         "index": 0,

@@ -60,7 +60,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
     if not names.are_plain:  # then what an item says depends on the tools
         memory = Memory()
     read = memory.read(NAME, "input", _runs(value), lambda run, _: _parse_run(run, names))
-    return tuple(message for message in read if message is not None)
+    return tuple([message for message in read if message is not None])
 
 
 def render_input(

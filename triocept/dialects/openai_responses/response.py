@@ -134,12 +134,13 @@ def render_response(response: Response, request: Request) -> Json:
         "output": items,
         "usage": render_usage(response.usage or estimate_usage(request, response), same_dialect=same_dialect),
     }
+    kinds = {type(part) for part in parts}
     return ending(
         document,
         request,
         response.stop_reason,
-        calls=bool(response.tool_calls),
-        refusal=any(isinstance(part, RefusalText) for part in response.content),
+        calls=ToolCall in kinds,
+        refusal=RefusalText in kinds,
         extra=response.extra if same_dialect else None,
     )
 

@@ -59,7 +59,8 @@ def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) ->
         request: what the agent sent.
         answers: what was asked and answered before, the newest first; read as far as is needed.
     """
-    wanted = {name for message in request.messages for part in message.content if (name := _reference(part))}
+    opaque = [part for message in request.messages for part in message.content if type(part) is Opaque]
+    wanted = {name for part in opaque if (name := _reference(part))}
     found: dict[str, Json] = {}
     for earlier, answer in answers if wanted else ():
         items = render_response(answer, earlier)["output"]
