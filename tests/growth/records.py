@@ -17,7 +17,7 @@ from tests.upstream.provider import CHAT, MESSAGES
 from triocept import Message, Request, Response, Text, ToolCall, Trace, Turn, read_traces
 from triocept._canonical.tokens import Estimator
 from triocept._process.output import OutputBuffer, redact
-from triocept._rollout.answer import Answer
+from triocept._rollout.answer import Answer, Subscription
 from triocept._rollout.asking import Asking
 from triocept._rollout.calls import retry_key
 from triocept._rollout.outcome import Answered
@@ -234,7 +234,7 @@ def delivered(n: int) -> Work:
     """The increments of an answer, to whoever waits for it."""
 
     async def read(answer: Answer) -> None:
-        subscription = answer.subscribe()
+        subscription = Subscription(answer)
         await subscription.follow(Asking())
         subscription.close()
 

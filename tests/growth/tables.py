@@ -12,7 +12,7 @@ import trio.testing
 
 from tests.growth.measured import Make, Work
 from triocept import EndpointLimits, Limits, Message, Request, Response, Text
-from triocept._rollout.answer import Answer
+from triocept._rollout.answer import Answer, Subscription
 from triocept._rollout.asking import Asking
 from triocept._rollout.budget import Budget
 from triocept._rollout.calls import Arrivals, Calls, Retry, retry_key
@@ -160,8 +160,8 @@ def alike(
             exchanges.append(exchange)
             calls.add(exchange)
             if left:
-                calls.leave(exchange.answer.subscribe(), exchange)
-                exchange.answer._subscriptions.clear()
+                calls.leave(Subscription(exchange.answer), exchange)
+                exchange.answer.subscriptions.clear()
         for exchange in exchanges:
             calls.end(exchange, turn)
 
@@ -190,7 +190,7 @@ def read_by_many(n: int) -> Work:
     """An answer of a few increments, for so many connections."""
 
     async def read(answer: Answer) -> None:
-        subscription = answer.subscribe()
+        subscription = Subscription(answer)
         await subscription.follow(Asking())
         subscription.close()
 

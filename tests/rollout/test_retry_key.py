@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from triocept import Message, Request, Text, Tool, ToolResult
-from triocept._rollout.answer import Answer
+from triocept._rollout.answer import Answer, Subscription
 from triocept._rollout.calls import Calls, Retry, attempt_of, retry_key
 from triocept._rollout.retries import same_request
 from triocept.dialects import dialect
@@ -171,12 +171,12 @@ def test_equal_calls_are_not_all_looked_through_for_each_that_is_asked_again() -
     exchanges: list[Any] = [Looked(request=one, retry_key=like, answer=Answer()) for _ in range(500)]
     for exchange in exchanges:
         calls.add(exchange)
-        calls.leave(exchange.answer.subscribe(), exchange)
-        exchange.answer._subscriptions.clear()
+        calls.leave(Subscription(exchange.answer), exchange)
+        exchange.answer.subscriptions.clear()
     Looked.looks = 0
     for exchange in exchanges:
         assert calls.find(one, like, Retry.FIRST, named=False) is exchange
-        exchange.answer.subscribe()
+        Subscription(exchange.answer)
     assert calls.find(one, like, Retry.FIRST, named=False) is None
     assert calls.find(one, like, Retry.MARKED, named=False) is exchanges[0]
     assert Looked.looks < 5 * len(exchanges)
@@ -188,7 +188,7 @@ def test_a_call_that_was_lost_asked_again_and_lost_again_is_found_again() -> Non
     exchange: Any = Looked(request=one, retry_key=like, answer=Answer())
     calls.add(exchange)
     for _ in range(3):
-        subscription = exchange.answer.subscribe()
+        subscription = Subscription(exchange.answer)
         assert calls.find(one, like, Retry.FIRST, named=False) is None
         subscription.close()
         calls.leave(subscription, exchange)

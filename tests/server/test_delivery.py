@@ -14,7 +14,7 @@ import trio.testing
 from tests.asking import ask_body, connected, raw_request
 from tests.server.test_silence import Heard, request_in
 from triocept import Exchange, Response, Text, ToolCall, serve_endpoint
-from triocept._rollout.answer import Answer, ClientGone
+from triocept._rollout.answer import Answer, ClientGone, Subscription
 from triocept._rollout.outcome import Answered
 from triocept._server import delivery
 from triocept._server.delivery import KEEPALIVE_EVERY, deliver
@@ -74,7 +74,7 @@ async def test_who_hangs_up_before_the_failure_of_an_answer_that_cannot_be_said_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     heard, answer = Blocked(), Answer()
-    subscription = answer.subscribe()
+    subscription = Subscription(answer)
     gone = False
 
     async def reading() -> None:
@@ -107,7 +107,7 @@ async def test_a_connection_that_cannot_be_told_an_answer_takes_nothing_of_it_fr
     """Its increments stay: a retry in another form begins at the beginning."""
     answer, retry = Answer(), Heard()
     async with trio.open_nursery() as nursery:
-        first = answer.subscribe()
+        first = Subscription(answer)
 
         async def cannot_be_told() -> None:
             await deliver(first, request_in(COMPLETIONS, stream=True), dialect(COMPLETIONS), Heard())
@@ -117,9 +117,9 @@ async def test_a_connection_that_cannot_be_told_an_answer_takes_nothing_of_it_fr
         for event in (*BEGINNING, PartStart(1, ToolCall("f", "{}", "c"))):
             await answer.put(event)
         await trio.testing.wait_all_tasks_blocked()
-        assert not answer.attended
+        assert not answer.subscriptions
         assert not answer.delivered
-        nursery.start_soon(deliver, answer.subscribe(), request_in(CHAT, stream=True), dialect(CHAT), retry)
+        nursery.start_soon(deliver, Subscription(answer), request_in(CHAT, stream=True), dialect(CHAT), retry)
         await trio.testing.wait_all_tasks_blocked()
         answer.end(Answered(Response.of("one")))
     assert b'"one"' in retry.body
@@ -133,7 +133,7 @@ async def test_a_no_op_that_a_dialect_cannot_say_is_a_fault_and_nothing_is_writt
         raise ValueError("no no-op")
 
     heard, answer = Heard(), Answer()
-    subscription = answer.subscribe()
+    subscription = Subscription(answer)
     renderer = type(dialect(CHAT).stream_renderer(request_in(CHAT, stream=True)))
     monkeypatch.setattr(renderer, "keepalive", fail)
     async with trio.open_nursery() as nursery:
@@ -162,7 +162,7 @@ async def test_who_has_closed_its_half_is_given_an_answer_that_is_there() -> Non
     """A call that comes too late, say, is told so."""
     heard, answer = HalfClosed(), Answer()
     answer.end(Answered(Response.of("one")))
-    await deliver(answer.subscribe(), request_in(CHAT, stream=False), dialect(CHAT), heard)
+    await deliver(Subscription(answer), request_in(CHAT, stream=False), dialect(CHAT), heard)
     assert b'"one"' in heard.body
 
 

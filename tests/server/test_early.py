@@ -8,7 +8,7 @@ import trio.testing
 
 from tests.server.test_silence import Heard, request_in
 from triocept import Response, Text, ToolCall
-from triocept._rollout.answer import Answer, Relayed
+from triocept._rollout.answer import Answer, Relayed, Subscription
 from triocept._rollout.outcome import Answered
 from triocept._server.delivery import KEEPALIVE_EVERY, deliver
 from triocept.dialects import dialect
@@ -48,7 +48,7 @@ class HalfTaking(Heard):
 
 def connect(nursery: trio.Nursery, answer: Answer, heard: Heard, *, stream: bool = True) -> None:
     """Let a connection read the answer."""
-    nursery.start_soon(deliver, answer.subscribe(), request_in(CHAT, stream=stream), dialect(CHAT), heard)
+    nursery.start_soon(deliver, Subscription(answer), request_in(CHAT, stream=stream), dialect(CHAT), heard)
 
 
 @pytest.mark.parametrize(("connection", "stream"), [(Heard, True), (HalfTaking, True), (Heard, False)])
@@ -108,7 +108,7 @@ async def test_a_connection_that_cannot_say_the_answer_gets_nothing_early_behind
 ) -> None:
     """It is being broken off, which may take a moment; the provider goes on meanwhile."""
     heard, answer = Heard(), Answer()
-    subscription = answer.subscribe()
+    subscription = Subscription(answer)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             deliver, subscription, request_in(COMPLETIONS, stream=True), dialect(COMPLETIONS), heard

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from triocept import Message, Refusal, Request, Response, Text
-from triocept._rollout.answer import Answer, Condition
+from triocept._rollout.answer import Answer, Condition, Subscription
 from triocept._rollout.outcome import Answered, Refused
 from triocept._server.admission import Share
 from triocept._server.delivery import HEAD_AFTER, KEEPALIVE_EVERY, deliver
@@ -85,7 +85,7 @@ async def play(
 ) -> Heard:
     """An answer that comes after `silence` seconds: as events, or whole."""
     heard, answer, request = Heard(), Answer(), request_in(name, stream=stream)
-    subscription = answer.subscribe()
+    subscription = Subscription(answer)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(deliver, subscription, request, dialect(name), heard)
         await trio.sleep(silence)

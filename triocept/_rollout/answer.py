@@ -19,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
 
 import msgspec
@@ -86,10 +87,10 @@ _EVENT = 200
 def weight_of(entry: Entry) -> int:
     """About how many bytes an increment keeps."""
     match entry:
-        case RawPiece(data=data):
-            return _EVENT + len(data)
         case PartDelta():
             return _EVENT + len(entry.text)
+        case RawPiece(data=data):
+            return _EVENT + len(data)
         case PartBlob():
             return _EVENT + len(entry.blob.data)
         case Relayed(data=data):
@@ -174,48 +175,42 @@ class Answer:
         request_id: the id of the call, which the head of its answer has.
     """
 
+    announced: bool = False
+    """Whether some agent was told `response_id` before the first entry: the answer must have it then."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What the head of the answer says beside: a provider's request id, its rate limits; set before the first entry."""
+    began_at: float | None = None
+    """When the first entry was put, by trio's clock; None: none was."""
+    outcome: Outcome | None = None
+    delivered: bool = False
+    """Whether all of it was written to some connection."""
+
     def __init__(self, response_id: str = "", request_id: str = "") -> None:
         self.response_id = response_id
         self.request_id = request_id
-        self.announced = False
-        """Whether some agent was told `response_id` before the first entry: the answer must have it then."""
         self.entries: list[Entry] = []
-        self.headers: Mapping[str, str] = {}
-        """What the head of the answer says beside: a provider's request id, its rate limits; set before the first
-        entry."""
-        self.outcome: Outcome | None = None
-        self.delivered: bool = False
-        """Whether all of it was written to some connection."""
-        self._subscriptions: set[Subscription] = set()
+        self.subscriptions: set[Subscription] = set()
+        """Who reads."""
         self._progress = Condition()
-
-    @property
-    def attended(self) -> bool:
-        """Whether anybody reads."""
-        return bool(self._subscriptions)
-
-    def subscribe(self) -> Subscription:
-        """A place in it for one more connection, at its beginning."""
-        subscription = Subscription(self)
-        self._subscriptions.add(subscription)
-        return subscription
 
     @property
     def is_full(self) -> bool:
         """Whether what is put now waits for a connection."""
-        for subscription in self._subscriptions:
+        for subscription in self.subscriptions:
             if subscription.takes_more:
                 return False
-        return bool(self._subscriptions)
+        return bool(self.subscriptions)
 
     async def put(self, entry: Entry) -> None:
         """Add an increment, and wait until a connection has taken it.
 
         Cancellation: the increment stays; only the wait is cut short.
         """
+        if self.began_at is None:
+            self.began_at = trio.current_time()
         self.entries.append(entry)
-        taken = not self._subscriptions
-        for subscription in self._subscriptions:
+        taken = not self.subscriptions
+        for subscription in self.subscriptions:
             taken = subscription.advance() or taken
         if taken:
             await trio.lowlevel.checkpoint()
@@ -225,18 +220,18 @@ class Answer:
 
     def write_early(self, data: bytes) -> bool:
         """Give the one connection that reads the bytes of the increment that is put next; whether it has them."""
-        if len(self._subscriptions) != 1:
+        if len(self.subscriptions) != 1:
             return False
-        return next(iter(self._subscriptions)).write_early(data)
+        return next(iter(self.subscriptions)).write_early(data)
 
     def prepare(self, outcome: Outcome, last: Entry | None = None) -> None:
         """Have the connections make what `end` will write, for whoever keeps it."""
-        for subscription in self._subscriptions:
+        for subscription in self.subscriptions:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 
     def check_raw(self, raw: RawResponse) -> None:
         """See whether the connections can be sent raw bytes; ValueError, if one cannot."""
-        for subscription in self._subscriptions:
+        for subscription in self.subscriptions:
             subscription.check_raw(raw)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
@@ -244,7 +239,7 @@ class Answer:
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
-        for subscription in self._subscriptions:
+        for subscription in self.subscriptions:
             subscription.advance()
             self.delivered = self.delivered or subscription.delivered
         self._progress.notify_all()
@@ -252,63 +247,55 @@ class Answer:
     async def wait_delivered(self) -> None:
         """Until the answer was written to a connection, or nobody waits for it any more."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.delivered or not self._subscriptions:
+        if self.delivered or not self.subscriptions:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await self._until(lambda: self.delivered)
 
     def _is_taken(self) -> bool:
         count = len(self.entries)
-        return any(subscription.at == count for subscription in self._subscriptions)
+        return any(subscription.at == count for subscription in self.subscriptions)
 
     async def _until(self, done: Callable[[], bool]) -> None:
-        while not done() and self._subscriptions:
+        while not done() and self.subscriptions:
             await self._progress.wait()
 
 
 @final
 class Subscription:
-    """One connection's place in the answer. Its own task runs `follow`; whoever answers, `advance`."""
+    """One connection's place in the answer, at first its beginning. Its own task runs `follow`; whoever answers,
+    `advance`."""
+
+    at: int = 0
+    """How many increments were written."""
+    ended: bool = False
+    """Whether the outcome was, too."""
+    delivered: bool = False
+    """Whether all of it was sent."""
+    fault: Exception | None = None
+    """Set by a connection that could not write the answer, through no fault of its client."""
+    _delivery: Delivery | None = None
+    _full = False
+    """Whether the connection has something to flush."""
+    _early = False
+    """Whether the increment that is put next was written."""
+    _gone = False
+    _error: Exception | None = None
+    """Why the connection cannot say this answer; not told yet."""
+    _failed = False
+    """Whether it was."""
+    _flushing: trio.CancelScope | None = None
 
     def __init__(self, answer: Answer) -> None:
-        self.at: int = 0
-        """How many increments were written."""
-        self.ended: bool = False
-        """Whether the outcome was, too."""
-        self.delivered: bool = False
-        """Whether all of it was sent."""
-        self.fault: Exception | None = None
-        """Set by a connection that could not write the answer, through no fault of its client."""
-        self._answer = answer
-        self._delivery: Delivery | None = None
-        self._full = False  # whether the connection has something to flush
-        self._early = False  # whether the increment that is put next was written
-        self._gone = False
-        self._error: Exception | None = None  # why the connection cannot say this answer; not told yet
-        self._failed = False  # whether it was
+        self.answer = answer
         self._news = Condition()
-        self._flushing: trio.CancelScope | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all of the answer is there."""
-        return self._answer.outcome is not None
+        answer.subscriptions.add(self)
 
     @property
     def takes_more(self) -> bool:
         """Whether something can be written now: it is followed, has sent what it has, and says the answer."""
         stopped = self._full or self._gone or self._failed or self._error is not None
         return self._delivery is not None and not stopped
-
-    @property
-    def request_id(self) -> str:
-        """The id of the call; empty where no exchange has it."""
-        return self._answer.request_id
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What the head of the answer says beside."""
-        return self._answer.headers
 
     async def follow(self, delivery: Delivery) -> None:
         """Give the connection all of the answer, and let it break each silence, until everything is sent.
@@ -318,7 +305,7 @@ class Subscription:
 
         Cancellation: of a flush breaks the connection off, of a wait does nothing.
         """
-        self._delivery, answer = delivery, self._answer
+        self._delivery, answer = delivery, self.answer
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if not self.ended and (answer.outcome is not None or self.at < len(answer.entries)):
@@ -342,7 +329,7 @@ class Subscription:
 
     def advance(self) -> bool:
         """Write what is there, while the connection takes more; then the outcome. Whether all increments are taken."""
-        delivery, answer = self._delivery, self._answer
+        delivery, answer = self._delivery, self.answer
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
         entries, begins = answer.entries, not self.at
@@ -384,7 +371,7 @@ class Subscription:
         delivery = self._delivery
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
-        self._early = self.at == len(self._answer.entries) and delivery.write_early(data)
+        self._early = self.at == len(self.answer.entries) and delivery.write_early(data)
         if delivery.full:
             self._full = True
             self._news.notify_all()
@@ -404,10 +391,10 @@ class Subscription:
         """
         self._delivery = None
         self.fault = self._error = None
-        answer = self._answer
+        answer = self.answer
         answer.delivered |= self.delivered
-        answer._subscriptions.discard(self)
-        if answer.delivered and not answer._subscriptions:
+        answer.subscriptions.discard(self)
+        if answer.delivered and not answer.subscriptions:
             answer.entries.clear()
         answer._progress.notify_all()
 
@@ -444,7 +431,7 @@ class Subscription:
 
     def _announce(self) -> str:
         """The id that the answer will have, for an agent that must be told before it has begun."""
-        answer = self._answer
+        answer = self.answer
         answer.announced = answer.announced or not answer.entries
         return answer.response_id
 

@@ -370,7 +370,7 @@ class _Latest:
                 for one in self._undelivered
                 if one.answer is not None
                 and not one.answer.delivered
-                and one.answer.attended == attended
+                and bool(one.answer.subscriptions) == attended
                 and one.retry_key == retry_key
             ),
         )
@@ -493,7 +493,7 @@ class _Same:
 
     def find(self, *, proven: bool) -> ExchangeCore | None:
         """As `_Alike.find`."""
-        lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.attended)
+        lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
         return _first_of(self.open, _is_useful) if lost is None and proven else lost
 
 

@@ -117,8 +117,6 @@ class ExchangeCore:
     recording: bool = False
     """Whether somebody has begun to record its turn."""
     cause: BaseException | None = None
-    first_event: float | None = None
-    """Seconds from its call to the first increment of its answer; None: there was none."""
     fold: Fold | None = None
     hold_calls: bool = True
     """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
@@ -205,6 +203,11 @@ class ExchangeCore:
         return self._increments.increments() if self._increments is not None else None
 
     @property
+    def first_event(self) -> float | None:
+        """Seconds from its call to the first increment of its answer; None: there was none."""
+        return None if self.answer.began_at is None else self.answer.began_at - self._start
+
+    @property
     def elapsed(self) -> float:
         """Seconds since its call."""
         return trio.current_time() - self._start
@@ -213,7 +216,6 @@ class ExchangeCore:
         """Answer, whole; `document` is a provider's own, in the agent's dialect."""
         if await self._begin_outcome():
             return
-        self._check_unstreamed()
         await self.settle(Answered(self.complete(response), document))
         await self.answer.wait_delivered()
 
@@ -221,7 +223,6 @@ class ExchangeCore:
         """Answer with raw bytes."""
         if await self._begin_outcome():
             return
-        self._check_unstreamed()
         self.answer.check_raw(raw.sent)
         await self.settle(raw)
         await self.answer.wait_delivered()
@@ -229,7 +230,7 @@ class ExchangeCore:
     async def stream_raw(self, head: RawResponse, body: RawBody, said: Response | None) -> None:
         """Answer with raw bytes as they are made; `said` is what they say, where somebody knows."""
         async with pieces_of(body) as pieces:
-            if await self._begin_outcome():
+            if await self._begin_outcome(whole=False):
                 return
             with self.work():
                 async with self.open_raw(head, said) as stream:
@@ -240,10 +241,7 @@ class ExchangeCore:
     @protected_context
     async def open_raw(self, head: RawResponse, said: Response | None) -> AsyncIterator[RawStream]:
         """Answer with raw bytes, piece by piece; closing as of `open_stream`."""
-        if not self._is_over:
-            self.check_open()
-        self._check_unstreamed()
-        self.rollout.records.check_free()
+        self.check_unbegun()
         self.answer.check_raw(head)
         most = self.rollout.addresses.limits.answer_bytes
         stream = self._raw_stream = RawStream(head, most, self._send_raw, self._pause)
@@ -264,7 +262,7 @@ class ExchangeCore:
     async def _send_raw(self, piece: RawPiece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_awaited()
-        await self._put(piece)
+        await self.answer.put(piece)
 
     async def _pause(self, seconds: float) -> None:
         with self.work():
@@ -278,16 +276,8 @@ class ExchangeCore:
         await self.settle(raw)
         await self.answer.wait_delivered()
 
-    def begin_stream(self) -> None:
-        """See `Exchange.open_stream`; `stream.StreamContext` is what calls this, `send` and `leave_stream`."""
-        if self.outcome is not None and not self._is_over:
-            self.check_open()
-        self._check_unstreamed()
-        self.rollout.records.check_free()
-        self.fold = Fold()
-
     async def leave_stream(self, exc: BaseException) -> bool:
-        """The block of a stream was left by this; whether that ends there."""
+        """The block of a stream (`stream.StreamContext`) was left by this; whether that ends there."""
         if isinstance(exc, trio.Cancelled):
             return (
                 False  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper
@@ -308,7 +298,7 @@ class ExchangeCore:
 
     async def refuse(self, refusal: Refusal) -> None:
         """Refuse."""
-        if await self._begin_outcome():
+        if await self._begin_outcome(whole=False):
             return
         await self.settle(Refused(refusal))
         await self.answer.wait_delivered()
@@ -327,10 +317,6 @@ class ExchangeCore:
         if self.outcome is not None:
             raise AlreadySettled(f"{self!r} has its outcome already")
 
-    def _check_unstreamed(self) -> None:
-        if self.fold is not None or self._raw_stream is not None:
-            raise AlreadySettled(f"{self!r} is being answered by a stream")
-
     def _check_awaited(self) -> None:
         """See whether somebody waits for the rest of a stream."""
         if self._is_over:
@@ -344,20 +330,35 @@ class ExchangeCore:
         """Whether the end of its rollout has settled it: it takes no answer, and that is nobody's fault."""
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
-    async def _begin_outcome(self) -> bool:
-        """The checkpoint before an outcome; whether there is nothing left to do."""
+    async def _begin_outcome(self, *, whole: bool = True) -> bool:
+        """The checkpoint before an outcome, `whole` where no stream may have begun; whether there is nothing left to
+        do."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self.rollout.records.check_free()
-        if self._is_over:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return True
-        self.check_open()
+        if self.outcome is not None:
+            if self._is_over:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return True
+            self.check_open()
+        if whole and (self.fold is not None or self._raw_stream is not None):
+            raise self._is_streamed()
         return False
+
+    def check_unbegun(self) -> None:
+        """See whether a stream may begin: it may where the end of its rollout has come first, which takes it in."""
+        if self.outcome is not None and not self._is_over:
+            self.check_open()
+        if self.fold is not None or self._raw_stream is not None:
+            raise self._is_streamed()
+        self.rollout.records.check_free()
+
+    def _is_streamed(self) -> AlreadySettled:
+        return AlreadySettled(f"{self!r} is being answered by a stream")
 
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
         """Nobody reads its answer any more."""
-        if self.settled or self.answer.attended:
+        if self.settled or self.answer.subscriptions:
             return
         if self.rollout.on_hangup == "finish" and self.handed_over:
             return
@@ -428,7 +429,7 @@ class ExchangeCore:
             tokens = self.rollout.estimator.input_tokens(self.request)
             usage = msgspec.structs.replace(_UNTOLD, input_tokens=tokens)
             event = msgspec.structs.replace(event, usage=usage)
-        await self._put(event)
+        await self.answer.put(event)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """One piece of a provider's stream; its bytes go on as they are, unless they have another id than some agent
@@ -445,7 +446,7 @@ class ExchangeCore:
         if self.hold_calls:
             events = tuple([event for event in events if not self._held.hold(event)])
         if data or events:
-            await self._put(Relayed(data, events))
+            await self.answer.put(Relayed(data, events))
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -454,11 +455,6 @@ class ExchangeCore:
         next, which says what is in them."""
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
-
-    async def _put(self, entry: Entry) -> None:
-        if self.first_event is None:
-            self.first_event = trio.current_time() - self._start
-        await self.answer.put(entry)
 
     async def _end_stream(self, end: ResponseEnd, fold: Fold, piece: Relayed | None = None) -> None:
         fold.add(end)
@@ -535,6 +531,7 @@ class ExchangeCore:
             self.rollout.on_settled(self, turn)
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
+        answer = self.answer
         response = outcome.response if isinstance(outcome, Answered | Raw) else None
         if response is None and self.fold is not None:
             response = self.fold.response()
@@ -544,16 +541,16 @@ class ExchangeCore:
             run=self.rollout.trace.run,
             number=number,
             dialect=self.dialect,
-            request=self.recorded_request(),
+            request=self._kept or self.recorded_request(),
             outcome=outcome.kind,
             response=response,
             error=outcome.why,
             conversation=self.claimed,
             attempt=self.attempt,
             started_at=self.started_at,
-            first_event=self.first_event,
+            first_event=None if answer.began_at is None else answer.began_at - self._start,
             duration=trio.current_time() - self._start,
-            attended=self.answer.attended,
+            attended=bool(answer.subscriptions),
             rewritten=(
                 self.sampled is not None
                 and response is not None

@@ -302,11 +302,13 @@ class Rollout(Given):
         return self
 
     async def __anext__(self) -> Exchange:
-        self._core.check_untaken()
-        exchange = await self._core.arrivals.next()
+        core = self._core
+        if core.handler is not None:
+            core.check_untaken()
+        exchange = await core.arrivals.next()
         if exchange is None:
             raise StopAsyncIteration
-        return self._core.shown(exchange)
+        return core.shown(exchange)
 
     async def serve(self, handler: Handler, *, concurrency: int | None = None) -> None:
         """Let `handler` answer every exchange, each in a task of its own, until the rollout is stopped or closed.

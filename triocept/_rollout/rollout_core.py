@@ -34,7 +34,7 @@ from .._trace.turn import Turn
 from .._trace.wire import WireLog
 from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
-from .answer import Answer, ClientGone, Condition
+from .answer import Answer, ClientGone, Condition, Subscription
 from .budget import Budget, Limits
 from .calls import Arrivals, Calls, Deliver, OnRetry, retry_key, retry_of
 from .children import Children
@@ -318,7 +318,7 @@ class RolloutCore:
             )
             self.calls.add(found)
         exchange, answer = (found, found.answer) if isinstance(found, ExchangeCore) else (None, found)
-        subscription = answer.subscribe()
+        subscription = Subscription(answer)
         self.calls.subscriptions.add(subscription)
         try:
             if (
@@ -508,7 +508,7 @@ async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
     """Tell a call that becomes no exchange, one that comes too late say, and record nothing."""
     answer = Answer()
     answer.end(outcome)
-    subscription = answer.subscribe()
+    subscription = Subscription(answer)
     try:
         await deliver(subscription)
     finally:

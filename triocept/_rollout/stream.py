@@ -10,6 +10,7 @@ import trio
 from .._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
 from .._canonical.events import (
     Event,
+    Fold,
     PartDelta,
     PartEnd,
     PartStart,
@@ -156,8 +157,10 @@ class StreamContext(Context[ResponseStream]):
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> ResponseStream:
-        self._exchange.begin_stream()
-        self._stream = ResponseStream(self._exchange)
+        exchange = self._exchange
+        exchange.check_unbegun()
+        exchange.fold = Fold()
+        self._stream = ResponseStream(exchange)
         return self._stream
 
     @trio.lowlevel.enable_ki_protection

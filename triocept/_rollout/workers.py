@@ -154,9 +154,9 @@ class _Workers:
         try:
             if self._fault is not None:
                 await self._settle_by(exchange, self._fault)
-            elif not exchange.settled:
+            elif exchange.outcome is None:
                 returned = await theirs(self._handler, self._rollout.shown(exchange))
-                if not exchange.settled:
+                if exchange.outcome is None:
                     raise Unanswered(_why_unanswered(exchange, returned))
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)

@@ -61,7 +61,9 @@ async def deliver(
         ClientGone: the client has hung up before that.
     """
     delivery = (_Streamed if request.stream else _Whole)(subscription, request, dialect, transport)
-    if not subscription.is_over:  # else all is written at once, and who has closed its half can read it
+    if (
+        subscription.answer.outcome is None
+    ):  # else all is written at once, and who has closed its half can read it
         transport.on_gone(subscription.hang_up)
     try:
         await subscription.follow(delivery)
@@ -229,7 +231,7 @@ class _HTTPDelivery(ABC):
         def take_fault(fault: Exception) -> None:
             subscription.fault = subscription.fault or fault
 
-        return failure_reply(failure, self._dialect, subscription.request_id, take_fault)
+        return failure_reply(failure, self._dialect, subscription.answer.request_id, take_fault)
 
     def _unsayable(self, exc: Exception) -> Failure:
         """A tool call for an agent of text completions, say: its wire has no word for it. Or a fault of ours."""
@@ -251,8 +253,8 @@ class _HTTPDelivery(ABC):
         else:
             headers = {"content-type": "application/json"}
         if name := dialect.request_id_header:
-            headers[name] = subscription.request_id
-        headers.update(subscription.headers)
+            headers[name] = subscription.answer.request_id
+        headers.update(subscription.answer.headers)
         return headers
 
     def _begin(self) -> None:
@@ -342,7 +344,9 @@ class _Streamed(_HTTPDelivery):
                 ended = ended or isinstance(entry, ResponseEnd)
                 yield self._renderer.render(entry)
         if not isinstance(outcome, Answered):
-            failure = identified(failure_of_outcome(outcome), self._dialect, self._subscription.request_id)
+            failure = identified(
+                failure_of_outcome(outcome), self._dialect, self._subscription.answer.request_id
+            )
             yield self._renderer.fail(failure)
         elif not ended:
             yield _streamed(outcome, self._dialect, self._renderer)
@@ -356,7 +360,7 @@ class _Streamed(_HTTPDelivery):
     def _fail(self, failure: Failure) -> bool:
         if not self._begun:
             return self._transport.respond(self._failure_reply(failure))
-        failure = identified(failure, self._dialect, self._subscription.request_id)
+        failure = identified(failure, self._dialect, self._subscription.answer.request_id)
         self.breaks = True
         data = self._prepared.popleft() if self._prepared else self._renderer.fail(failure)
         return self._send(data, last=False)
