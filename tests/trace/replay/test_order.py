@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.trace.replay.recorded import record_of, resulted, said, turn
 from triocept import Response, ToolCall, Turn
 from triocept._trace.replay.order import Happening, Order
+from triocept.traces import CallKind
 
 LAUNCH = Response.of("Agent", ToolCall.of("Agent", prompt="SUBTASK: count the files"))
 TASK = said("user", "SUBTASK: count the files")
@@ -91,8 +92,8 @@ def compacted(ended: Turn, at_once: str, later: str) -> dict[str, set[str]]:
     ("settled", "at_once", "later", "behind"),
     [
         (5.95, NEWS, "on", "x2"),  # what follows a compaction tells what was there before its call
-        (5.95, "on", NEWS, "x6"),  # it ended when that call was on its way
-        (6.5, "on", NEWS, "x6"),
+        (5.95, "on", NEWS, "x9"),  # it ended when that call was on its way; it is told as one that ends later
+        (6.5, "on", NEWS, "x9"),
         (7.5, "on", NEWS, "x9"),  # what follows is made when the summary is there
         (9.5, "on", NEWS, "x9"),
     ],
@@ -105,18 +106,62 @@ def test_what_is_told_behind_a_compaction_decides_too(
     assert found == {behind: {"x1.5"}, "x1.5": {f"{behind}?"}}
 
 
-@pytest.mark.parametrize(("settled", "behind"), [(6.5, "x6"), (7.5, "x9")])
-def test_a_compaction_may_go_on_from_the_call_before_it(settled: float, behind: str) -> None:
+SUMMARY = "<summary>the task is to count files</summary>"
+
+
+@pytest.mark.parametrize("settled", [6.5, 7.5])
+def test_a_compaction_may_go_on_from_the_call_before_it(settled: float) -> None:
     """An agent that asks for its summary behind all that was said: what follows was made when that was there."""
-    summary = "<summary>the task is to count files</summary>"
     ended = turn(1.5, settled, TASK, of="a", answer="there are twelve files in it")
     found = waits(
         *(turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", said("assistant", "Agent"), "2")),
-        turn(6, 7, "go", said("assistant", "Agent"), "2", OK, "summarise", answer=summary),
-        turn(9, 10, f"go on from {summary}"),
-        turn(12, 13, f"go on from {summary}", OK, NEWS),
+        turn(6, 7, "go", said("assistant", "Agent"), "2", OK, "summarise", answer=SUMMARY),
+        turn(9, 10, f"go on from {SUMMARY}"),
+        turn(12, 13, f"go on from {SUMMARY}", OK, NEWS),
     )
-    assert found == {behind: {"x1.5"}, "x1.5": {f"{behind}?"}}
+    assert found == {"x9": {"x1.5"}, "x1.5": {"x9?"}}
+
+
+@pytest.mark.parametrize("kind", ["main", "side"])
+@pytest.mark.parametrize("settled", [5.5, 6.5])
+def test_a_summary_waits_for_the_end_of_a_sub_agent_that_the_call_before_it_launched(
+    settled: float, kind: CallKind
+) -> None:
+    """That call cannot wait for it; and what follows the summary tells it."""
+    found = waits(
+        turn(0, 1, "go"),
+        turn(2, 3, "go", OK, "2", answer=LAUNCH),
+        turn(3.5, settled, TASK, of="a", answer="there are twelve files in it"),
+        turn(6, 7, "go", OK, "2", said("assistant", "Agent"), "summarise", answer=SUMMARY, kind=kind),
+        turn(9, 10, f"go on from {SUMMARY}", NEWS),
+        turn(12, 13, f"go on from {SUMMARY}", NEWS, OK, "3"),
+    )
+    assert found == {"x6": {"x3.5"}, "x3.5": {"x2?"}}
+
+
+def test_an_end_that_is_told_behind_a_summary_that_was_asked_for_aside_is_put_there() -> None:
+    ended = turn(1.5, 6.5, TASK, of="a", answer="there are twelve files in it")
+    found = waits(
+        *(turn(0, 1, "go", answer=LAUNCH), ended, turn(2, 3, "go", said("assistant", "Agent"), "2")),
+        turn(6, 7, "all that was said: …; summarise", answer=SUMMARY, kind="side"),
+        turn(9, 10, f"go on from {SUMMARY}"),
+        turn(12, 13, f"go on from {SUMMARY}", OK, NEWS),
+    )
+    assert found == {"x9": {"x1.5"}, "x1.5": {"x9?"}}
+
+
+@pytest.mark.parametrize(("later", "first"), [(5.02, "b"), (5.5, "a")])
+def test_ends_that_are_near_are_in_the_order_in_which_they_are_told(later: float, first: str) -> None:
+    """Who was recorded first need not be who came to its agent first; half a second later it is."""
+    found = waits(
+        turn(0, 1, "go", answer=LAUNCH),
+        turn(1.5, 5, TASK, of="a", answer="there are twelve files in it"),
+        turn(1.6, later, TASK, of="b", answer="there are forty files in it"),
+        turn(2, 3, "go", said("assistant", "Agent"), "2"),
+        turn(6, 7, "go", said("assistant", "Agent"), "2", OK, "there are forty files in it", NEWS),
+    )
+    assert found["x1.5"] == ({"x2?", "x1.6"} if first == "b" else {"x2?"})
+    assert found["x1.6"] == ({"x2?", "x1.5"} if first == "a" else {"x2?"})
 
 
 def test_a_last_call_right_behind_an_end_that_it_does_not_tell_was_made_before_it() -> None:

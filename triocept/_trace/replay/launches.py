@@ -8,6 +8,7 @@ launched it (Claude Code from 2.1.3xx on: `<task-notification>`, wherever that c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..._canonical.content import Message, Text
 from ..._canonical.memory import same_head
@@ -15,12 +16,23 @@ from ..message_key import arguments_value
 from ..texts import texts_in
 from .record import Recorded
 
-__all__ = ["is_silent", "launch_of", "told_in"]
+__all__ = ["Telling", "is_silent", "launch_of", "told_in"]
 
 _LEAST = 12
 """Characters of a prompt, or an answer, that are no coincidence."""
 _HEAD = 40
 """Characters of what was said that a tool which tells it gives as they are."""
+
+
+class Telling(NamedTuple):
+    """Where a conversation was first told of a sub-agent's end; the earlier one is the lesser."""
+
+    place: int
+    """That of the call."""
+    text: int
+    """Which of its new texts."""
+    at: int
+    """Characters before it in that text."""
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
@@ -45,9 +57,9 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
     return next((each for each in reversed(before) if each.kind == "main"), None)
 
 
-def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> int | None:
-    """Which call of a conversation was the first into which what a sub-agent said at its end had been pushed, by its
-    place there; None: none was, or it said too little to be found.
+def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Telling | None:
+    """Where a conversation first tells what a sub-agent said at its end; None: nowhere, or that was too little to be
+    found.
 
     Args:
         ended: the sub-agent's turns.
@@ -59,8 +71,10 @@ def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> int 
     before: tuple[Message, ...] = ()
     for place, each in enumerate(conversation):
         messages = each.turn.request.messages
-        if each.arrived >= last.settled and any(said in told for told in _told(messages, before)):
-            return place
+        if each.arrived >= last.settled:
+            for number, text in enumerate(_told(messages, before)):
+                if (at := text.find(said)) >= 0:
+                    return Telling(place, number, at)
         before = messages
     return None
 

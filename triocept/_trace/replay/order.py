@@ -9,21 +9,23 @@ two sub-agents and a compaction, 4 of 10 runs failed without them):
 2. The last turn of a sub-agent is answered only when the calls of that conversation have come that had come before;
    and after the last turns of other sub-agents that were before it.
 3. A call that came right behind a sub-agent's end, and tells nothing of it, was made before that: so what calls say of
-   an end decides where it is put. A compaction's call tells no news; what follows it tells those that were there when
-   that call was made, and the others are told by the next one (measured with Claude Code 2.1.332). Where the call
-   right behind an end is the last, and silent, nobody was left to tell it: it was made before that, too.
-4. Nothing else waits, and nothing waits for what can only come later: what would close a circle is left out, and so is
+   an end decides where it is put. A compaction's call tells no news. What follows it tells those that were there when
+   that call was made (measured with Claude Code 2.1.332), or when its answer was; the others are told by the next one.
+   Where the call right behind an end is the last, and silent, nobody was left to tell it: it was made before that, too.
+   An answer that launched a sub-agent cannot wait for its end: the summary behind it does, if what follows tells that.
+4. A summary that is asked for aside, without tools, is a call of the conversation that goes on from it.
+5. Nothing else waits, and nothing waits for what can only come later: what would close a circle is left out, and so is
    a hang-up, which may be the agent's end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from ..relation import Relation
-from .launches import is_silent, launch_of, told_in
+from .launches import Telling, is_silent, launch_of, told_in
 from .record import Record, Recorded, Thread
 
 __all__ = ["Happening", "Order"]
@@ -44,7 +46,8 @@ class Happening(NamedTuple):
 class _SubAgent(NamedTuple):
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
-    """The turns of the conversation that launched it; both in the order in which they came."""
+    """The turns of the conversation that launched it, summaries that it asked for aside among them; as `turns` in the
+    order in which they came."""
     parents: Mapping[str, str | None]
     """For each turn's id, that of the turn it continues."""
     relations: Mapping[str, Relation]
@@ -55,10 +58,15 @@ class _SubAgent(NamedTuple):
         return self.turns[-1]
 
     @property
+    def told(self) -> Telling | None:
+        """Where that conversation tells its end."""
+        return told_in(self.turns, self.family)
+
+    @property
     def heard_by(self) -> Recorded | None:
         """The call of that conversation behind which its end was pushed."""
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
-        told = told_in(self.turns, self.family)
+        told = self.told.place if self.told is not None else None
         if told is None and self._is_untold(seen):
             seen += 1
         place = seen if told is None or told == 0 else self._place_of(told, seen)
@@ -66,13 +74,18 @@ class _SubAgent(NamedTuple):
             place += 1  # what follows has been made of what there was
         return self.family[place] if place >= 0 else None
 
+    def summary_behind(self, turn: Recorded) -> Recorded | None:
+        """The compaction's call that is the next one of that conversation."""
+        place = next(place for place, each in enumerate(self.family) if each is turn) + 1
+        return self.family[place] if self._compacts(place) else None
+
     def _place_of(self, told: int, seen: int) -> int:
         """The place of the last call before the push, by that of the call that tells what it said, and by the clock."""
         if self._goes_on(told - 1) and self._goes_on(told):
             return told - 1
         if self._compacts(told - 1):
             return told - 2
-        return max(seen, told - 2) if self._compacts(told - 2) else seen
+        return told - 1 if self._compacts(told - 2) else seen
 
     def _is_untold(self, seen: int) -> bool:
         """Whether the next call is the last, came right behind the end, and was made without it."""
@@ -119,9 +132,13 @@ class Order:
         if self.launches:
             parents, relations = record.trace.parents, record.trace.relations
             self._find_causes(threads)
+            families = {
+                thread: self._family(threads[thread], parents, relations)
+                for thread in {launch.thread for launch in self.launches.values()}
+            }
             self._find_waits(
                 [
-                    _SubAgent(threads[thread], threads[launch.thread], parents, relations)
+                    _SubAgent(threads[thread], families[launch.thread], parents, relations)
                     for thread, launch in self.launches.items()
                 ]
             )
@@ -137,14 +154,43 @@ class Order:
             before = {Happening(launch.number, settled=True)} if launch is not None else set()
             for each in turns:
                 came, settled = Happening(each.number, settled=False), Happening(each.number, settled=True)
-                self._after[came], self._after[settled] = before, {came}
+                self._after[came], self._after[settled] = set(before), {came}
                 before = {settled}
 
+    def _family(
+        self,
+        turns: Sequence[Recorded],
+        parents: Mapping[str, str | None],
+        relations: Mapping[str, Relation],
+    ) -> list[Recorded]:
+        """The turns of a conversation, and the summaries that it asked for aside."""
+        by_id = {each.turn.id: each for each in self._turns}
+        family = list(turns)
+        for each in turns:
+            relation = relations[each.turn.id]
+            if (
+                relation.kind == "compaction"
+                and relation.turn is not None
+                and by_id[relation.turn] not in family
+            ):
+                aside = by_id[relation.turn]
+                family.append(aside)
+                self._follow(each, aside)
+                if (before := parents[aside.turn.id]) is not None:
+                    self._follow(aside, by_id[before])
+        return sorted(family, key=lambda each: each.arrived)
+
+    def _follow(self, turn: Recorded, before: Recorded) -> None:
+        """A call came after an answer: it tells it."""
+        self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
+
     def _find_waits(self, sub_agents: list[_SubAgent]) -> None:
-        ended = sorted(sub_agents, key=lambda sub: sub.last.settled)
+        ended = _in_order(sub_agents)
         for sub in ended:
             if (heard := sub.heard_by) is not None:
-                self._wait(heard, Happening(sub.last.number, settled=True))
+                end = Happening(sub.last.number, settled=True)
+                if not self._wait(heard, end) and (summary := sub.summary_behind(heard)) is not None:
+                    self._wait(summary, end)
                 self._wait(sub.last, Happening(heard.number, settled=False))
         for first, second in pairwise(ended):
             self._wait(second.last, Happening(first.last.number, settled=True))
@@ -152,14 +198,18 @@ class Order:
             for turn, been in _paces(sub):
                 self._wait(turn, Happening(been.number, settled=True))
 
-    def _wait(self, turn: Recorded, happening: Happening) -> None:
-        """Let a turn wait for this, unless this waits for the turn, or is a hang-up."""
+    def _wait(self, turn: Recorded, happening: Happening) -> bool:
+        """Let a turn wait for this, unless this waits for the turn, or is a hang-up; whether it does."""
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
-            return
-        if happening not in self._after[mine] and not self._follows(happening, mine):
-            self._after[mine].add(happening)
-            self._waits.setdefault(turn.number, []).append(happening)
+            return False
+        if happening in self._after[mine]:
+            return True
+        if self._follows(happening, mine):
+            return False
+        self._after[mine].add(happening)
+        self._waits.setdefault(turn.number, []).append(happening)
+        return True
 
     def _follows(self, one: Happening, other: Happening) -> bool:
         """Whether the one cannot be before the other."""
@@ -172,6 +222,28 @@ class Order:
             seen |= new
             ahead += new
         return False
+
+
+def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
+    """In the order in which they ended: by the clock, but where two ends are so near that their agent may have heard of
+    the later one first, as it tells them."""
+    ordered: list[tuple[_SubAgent, Telling | None]] = []
+    for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):
+        told, place = sub.told, len(ordered)
+        while place and _is_told_before(sub, told, *ordered[place - 1]):
+            place -= 1
+        ordered.insert(place, (sub, told))
+    return [sub for sub, _ in ordered]
+
+
+def _is_told_before(
+    sub: _SubAgent, told: Telling | None, other: _SubAgent, other_told: Telling | None
+) -> bool:
+    """Whether one call tells both ends, this one first, and they are near."""
+    if told is None or other_told is None or sub.family is not other.family:
+        return False
+    is_near = sub.last.settled - other.last.settled < _RIGHT_BEHIND
+    return is_near and told.place == other_told.place and told < other_told
 
 
 def _paces(sub: _SubAgent) -> Iterator[tuple[Recorded, Recorded]]:
