@@ -102,6 +102,25 @@ def test_the_nearest_of_equals_is_the_first_that_the_conversation_has_not_had() 
     assert [live.ask(text, nearest=True) for text in ("u", "v", "v", "w")] == ["x0", "x2", "x2", None]
 
 
+def test_the_nearest_of_what_was_asked_again_is_one_after_the_other() -> None:
+    """A new version of the agent is refused, asks again, and is answered; the last one it gets from then on."""
+    live = Live(
+        turn(0, 1, "a", outcome="refused"),
+        turn(2, 3, "a", outcome="refused"),
+        turn(4, 5, "a"),
+        turn(6, 7, "a", said("assistant", "ok"), "b"),
+    )
+    assert [live.ask("u", nearest=True) for _ in range(4)] == ["x0", "x2", "x4", "x4"]
+    assert live.ask("u", said("assistant", "ok"), "b", nearest=True) == "x6"
+
+
+def test_a_hang_up_gives_the_nearest_turn_back() -> None:
+    live = Live(turn(0, 1, "a"), turn(2, 3, "b"))
+    assert live.ask("u", nearest=True) == "x0"
+    live.matching.give_back(Conversation(id="live"), live.record.turns[0])
+    assert live.ask("u", nearest=True) == "x0"
+
+
 FORKED = (
     turn(0, 1, "go", answer=LAUNCH),
     turn(1.2, 9, TASK, of="a"),

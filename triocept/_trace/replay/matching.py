@@ -8,8 +8,8 @@ Rules:
    last of them from then on: what was refused, and asked again, is so again; and sub-agents of one task, which a record
    may hold for one, get what they all were told. A call that was hung up on is chosen only where there is no other.
 3. The nearest turn is, among those of conversations of one kind, the one that has most of the moves at its beginning in
-   common; of equals, the first that settled of those that this conversation has not had. System prompts do not count:
-   a new version of an agent has another.
+   common; of equals, the first that settled of those that this conversation has not had. The same call again gets what
+   was asked again there, as in 2. System prompts do not count: a new version of an agent has another.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Matching:
         had = self._had.get(live, {})
         for number, before in reversed(had.items()):
             if before == key:
-                return self._record.turns[number]  # the same call again
+                return self._again(live, key, self._record.turns[number])
         found = [
             each for each in self._record.turns if each.kind == conversation.kind and each.number not in had
         ]
@@ -66,6 +66,11 @@ class Matching:
         chosen = own or free or found
         near = closest(key.moves, [each for each in chosen if each.turn.outcome != "abandoned"] or chosen)
         return None if near is None else self._take(live, key, near)
+
+    def _again(self, live: Thread, key: Key, latest: Recorded) -> Recorded:
+        """The turn for a call that got this one before: if that was asked again in the record, it is the next."""
+        asked = [each for each in self._record.asking(latest.key) if each.thread == latest.thread]
+        return self._take(live, key, self._next(live, asked))
 
     def give_back(self, conversation: Conversation, turn: Recorded) -> None:
         """The conversation has not had this turn after all: its agent hung up."""
