@@ -222,6 +222,17 @@ async def test_a_function_with_other_arguments_is_said_at_once() -> None:
             fleet.map(other, [1])  # type: ignore[arg-type]
 
 
+async def test_a_function_that_is_not_async_is_said_at_once() -> None:
+    def other(worker: object, task: int, *, attempt: int) -> int:
+        return 1
+
+    async with open_fleet() as fleet:
+        with pytest.raises(
+            TypeError, match="other gives nothing that can be awaited: it is to be an `async def`"
+        ):
+            fleet.map(other, [1])  # type: ignore[arg-type]
+
+
 @every_engine
 async def test_what_a_worker_opens_is_opened_once_and_given_to_each_call(make: Make) -> None:
     async with open_fleet(make(), worker=work.open_bench) as fleet:

@@ -20,7 +20,16 @@ from typing import TypeVar, final
 
 import trio
 
-from .._checks import check_bool, check_callable, check_count, check_number, check_type, described, takes
+from .._checks import (
+    check_bool,
+    check_callable,
+    check_count,
+    check_number,
+    check_type,
+    described,
+    is_not_async,
+    takes,
+)
 from .._contexts import shown, shown_context
 from .._failures import keeping, keeping_each, raise_all
 from .._rollout.event_loop import check_loop
@@ -417,6 +426,8 @@ def _takes_sample(function: object) -> bool:
     """See whether a map can call it, and whether it is to be told its sample."""
     if not callable(function):
         raise TypeError(f"a map runs a function, not {described(function)}")
+    if is_not_async(function):
+        raise TypeError(f"{_name(function)} gives nothing that can be awaited: it is to be an `async def`")
     try:
         signature = inspect.signature(function)
     except ValueError:  # written in C, perhaps
