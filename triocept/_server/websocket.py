@@ -50,7 +50,7 @@ from .._trace.wire import WireLog
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
-from ..dialects.openai_responses.stream_documents import Documents
+from ..dialects.openai_responses.stream_renderer import Documents
 from ..dialects.openai_responses.threads import is_warm_up
 from ..errors import DialectError, Refusal
 from . import delivery

@@ -51,7 +51,7 @@ class Renderer(StreamRenderer):
         self._usage: Usage | None = None
         self._extra: dict[str, Json] = {}
         self._sequence = PartSequence()
-        self._writer: PartWriter | None = None
+        self._writer: _PartWriter | None = None
         self._parts = False
         self._calls = False
         self._refusal = False
@@ -60,7 +60,12 @@ class Renderer(StreamRenderer):
     def render(self, event: Event) -> bytes:
         match event:
             case PartStart() | PartDelta() | PartBlob() | PartEnd():
-                return b"".join([self._chunk(self._write(each)) for each in self._sequence.add(event)])
+                data = b""
+                for each in self._sequence.add(event):
+                    if parts := self._write(each):
+                        self._parts = True
+                        data += self._item(_HEAD + parts + self._tail)
+                return data
             case ResponseStart():
                 return self._start(event)
             case ResponseEnd():
@@ -95,7 +100,7 @@ class Renderer(StreamRenderer):
                 if isinstance(part, ToolCall):
                     self._calls = True
                     self._characters += len(part.name)
-                self._writer = writer_of(part, same_dialect=self._own)
+                self._writer = _WRITERS[type(part)](part, same_dialect=self._own)
                 return self._writer.start()
             case PartBlob(blob=blob) if self._writer:
                 return self._writer.blob(blob)
@@ -103,12 +108,6 @@ class Renderer(StreamRenderer):
                 return self._writer.end()
             case _:
                 return b""
-
-    def _chunk(self, parts: bytes) -> bytes:
-        if not parts:
-            return b""
-        self._parts = True
-        return self._item(_HEAD + parts + self._tail)
 
     def _end(self, event: ResponseEnd) -> bytes:
         extra = {**self._extra, **(event.extra or {})} if self._own else {}
@@ -130,21 +129,11 @@ class Renderer(StreamRenderer):
         return before + document
 
 
-def writer_of(part: ResponsePart, *, same_dialect: bool) -> PartWriter:
-    """The writer of a part that begins: it gives the wire parts that this is, perhaps none, perhaps many."""
-    match part:
-        case ToolCall():
-            return _CallWriter(part, same_dialect=same_dialect)
-        case Reasoning():
-            return _ThoughtWriter(part, same_dialect=same_dialect)
-        case Text() | RefusalText():
-            return _TextWriter(part, same_dialect=same_dialect)
-        case _:
-            return _OpaqueWriter(part, same_dialect=same_dialect)
+class _PartWriter:
+    """One part, as the wire parts that it is: perhaps none, perhaps many.
 
-
-class PartWriter:
-    """What all have in common: each method gives the wire parts of one chunk, comma-separated; empty: no chunk."""
+    What all have in common: each method gives the wire parts of one chunk, comma-separated; empty: no chunk.
+    """
 
     def __init__(self, part: ResponsePart, *, same_dialect: bool) -> None:
         self._part = part
@@ -169,7 +158,7 @@ class PartWriter:
         return b""
 
 
-class _TextWriter(PartWriter):
+class _TextWriter(_PartWriter):
     """Text with something beside is held: it stands alone on the wire, in one part."""
 
     def start(self) -> bytes:
@@ -191,7 +180,7 @@ class _TextWriter(PartWriter):
         return encode_json(document)
 
 
-class _ThoughtWriter(PartWriter):
+class _ThoughtWriter(_PartWriter):
     """A thought whose signature is known from the start is held: the wire has both in one part."""
 
     def start(self) -> bytes:
@@ -219,7 +208,7 @@ class _ThoughtWriter(PartWriter):
         )
 
 
-class _CallWriter(PartWriter):
+class _CallWriter(_PartWriter):
     def end(self) -> bytes:
         call = self._part
         if not isinstance(call, ToolCall):
@@ -228,9 +217,18 @@ class _CallWriter(PartWriter):
         return encode_json(render_call(with_id(whole), same_dialect=self._own))
 
 
-class _OpaqueWriter(PartWriter):
+class _OpaqueWriter(_PartWriter):
     def start(self) -> bytes:
         document: Json = (
             render_part(self._part, same_dialect=self._own) if isinstance(self._part, Opaque) else None
         )
         return b"" if document is None else encode_json(document)
+
+
+_WRITERS: dict[type[ResponsePart], type[_PartWriter]] = {
+    Text: _TextWriter,
+    RefusalText: _TextWriter,
+    Reasoning: _ThoughtWriter,
+    ToolCall: _CallWriter,
+    Opaque: _OpaqueWriter,
+}

@@ -46,7 +46,6 @@ class Renderer(ChunkRenderer):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "chat.completion.chunk", "chatcmpl-", render_error)
-        self._customs = custom_names(request)
         self._frames: dict[
             int, tuple[bytes, bytes]
         ] = {}  # what stands before and behind a delta of this part
@@ -99,7 +98,7 @@ class Renderer(ChunkRenderer):
                 return b""
 
     def _call(self, index: int, call: ToolCall) -> bytes:
-        self._open_calls[index] = opened = _OpenCall(self._calls, call, self._customs)
+        self._open_calls[index] = opened = _OpenCall(self._calls, call, custom_names(self._request))
         self._calls += 1
         self._characters += len(call.name)
         if opened.held:
@@ -152,7 +151,8 @@ class Renderer(ChunkRenderer):
         if event.stop_sequence is not None:
             choice[MATCHED[0]] = event.stop_sequence
         extra = dict(event.extra or {}) if self._own else {}
-        choice = _with_choice_extra(choice, extra.pop("choices", None))
+        if "choices" in extra:
+            choice = _with_choice_extra(choice, extra.pop("choices"))
         data = self._line({**extra, "choices": [choice]})
         return data + self._tail(event.usage)
 

@@ -24,7 +24,7 @@ from .names import NAME
 from .namespaces import Names
 from .request import parse_request
 from .response import render_response
-from .stream_documents import Documents
+from .stream_renderer import Documents
 
 __all__ = [
     "SIDE_ROUTES",

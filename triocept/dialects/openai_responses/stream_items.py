@@ -36,11 +36,9 @@ class Counter:
 
     def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
         """The event of this kind, with its number."""
-        return WireEvent(kind, encode_json({"type": kind, "sequence_number": self.take(), **fields}))
-
-    def take(self) -> int:
+        data = encode_json({"type": kind, "sequence_number": self.next, **fields})
         self.next += 1
-        return self.next - 1
+        return WireEvent(kind, data)
 
 
 class Item:
@@ -86,7 +84,9 @@ class Item:
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
         """A delta: the hot path of every stream."""
-        return WireEvent(kind, frame + b'%d,"delta":' % self._counter.take() + encode_text(text) + b"}")
+        number = self._counter.next
+        self._counter.next += 1
+        return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
         """`output_item.done`, which makes agents run what it holds; `cut`: a cap may have cut it."""

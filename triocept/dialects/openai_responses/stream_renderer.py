@@ -1,22 +1,191 @@
-"""Streamed answers of Responses, written as server-sent events: each with its name and its data's `type`."""
+"""Streamed answers of Responses, written: as events without a frame (what a websocket sends), and as those of SSE.
+
+Rules:
+
+1. `created` and `in_progress`; items; one of `completed`, `incomplete`, `failed` (or `error` in its place). The
+   response's id and `created_at` are the same in all.
+2. Parts may overlap: `output_index` tells their items apart.
+3. An item is done when the next event shows that nothing goes on with it. So a call that a cap or a failure cuts is
+   never done, for Codex and opencode run what is done whatever the end of the turn.
+4. The terminal event holds the whole output, and the usage with all its numbers, estimated where nobody counted.
+5. A server-sent event has its name, and its data's `type`.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from functools import cached_property
 
-from ..._canonical.events import Event
+from ..._canonical.content import Reasoning, RefusalText, ToolCall
+from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
-from ..._sse import encode_sse
+from ..._canonical.response import ResponsePart, Usage
+from ..._canonical.tokens import estimate_streamed
+from .._arguments import custom_names
+from .._documents import is_same_dialect, merged
 from .._failures import Failure
 from ..streams import StreamRenderer
-from .stream_documents import Documents
-from .stream_items import WireEvent
+from .ending import is_cut, render_usage
+from .error import render_event_error
+from .items import goes_on
+from .names import NAME
+from .namespaces import Names
+from .response import ending, envelope
+from .stream_items import Counter, Item, ItemWriter, WireEvent
+from .writers import document_of, writer_of
 
-__all__ = ["Renderer"]
+__all__ = ["Documents", "Renderer", "WireEvent"]
+
+
+class Documents:
+    """Writes one streamed answer to `request`, event by event."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._counter = Counter()
+        self._own = True
+        self._envelope: dict[str, object] = {}
+        self._start_usage: Usage | None = None
+        self._items: list[Item] = []
+        self._writers: dict[int, ItemWriter] = {}
+        self._waiting: list[Item] = []  # whole but for what may go on with them
+        self._calls = False
+        self._refusal = False
+        self._characters = 0
+
+    @cached_property
+    def _customs(self) -> frozenset[str]:
+        return custom_names(self._request)
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self._request.tools)
+
+    @property
+    def response_id(self) -> str:
+        """The id that the agent was told; empty before the first event."""
+        return str(self._envelope.get("id", ""))
+
+    def render(self, event: Event) -> list[WireEvent]:
+        """The events that `event` adds: perhaps none yet."""
+        match event:
+            case PartDelta(index=index, text=text):
+                writer = self._writers.get(index)
+                if writer is None:
+                    return []
+                self._characters += len(text)
+                return [*self._settle(), *writer.text(text)] if self._waiting else writer.text(text)
+            case PartStart(index=index, part=part):
+                return self._part(index, part)
+            case PartBlob(index=index, blob=blob):
+                writer = self._writers.get(index)
+                return [*self._settle(), *writer.blob(blob)] if writer else []
+            case PartEnd(index=index):
+                return self._part_end(index)
+            case ResponseStart():
+                return self._start(event)
+            case ResponseEnd():
+                return self._end(event)
+
+    def fail(self, failure: Failure) -> list[WireEvent]:
+        """The `error` event. What waits to be done is not done."""
+        document = render_event_error(failure, self._counter.next)
+        return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
+
+    def keepalive(self, response_id: str = "") -> list[WireEvent]:
+        """A no-op; the first event must be `created`, so where there was none it comes before, with this id."""
+        begun = [] if self._envelope else self._open(response_id, "")
+        return [*begun, self._counter.event("keepalive", {})]
+
+    def _start(self, event: ResponseStart) -> list[WireEvent]:
+        self._own = is_same_dialect(event.dialect, NAME)
+        self._start_usage = event.usage
+        if self._envelope:  # a keepalive came first, and its id stays
+            return []
+        if self._own and event.extra:
+            return self._open(event.id, event.model, event.extra)
+        return self._open(event.id, event.model)
+
+    def _open(self, identity: str, model: str, extra: dict[str, object] | None = None) -> list[WireEvent]:
+        document = envelope(self._request, identity, model, int(time.time()))
+        self._envelope = merged(document, extra) if extra else document
+        self._counter.answer = self.response_id
+        return [
+            self._counter.event(kind, {"response": self._envelope})
+            for kind in ("response.created", "response.in_progress")
+        ]
+
+    def _part(self, index: int, part: ResponsePart) -> list[WireEvent]:
+        last = self._items[-1] if self._items else None
+        wanted = "reasoning" if isinstance(part, Reasoning) else "message"
+        joins = (
+            last is not None
+            and goes_on(part, same_dialect=self._own)
+            and last.document.get("type") == wanted
+            and not last.done
+        )
+        events = self._settle(last if joins else None)
+        if joins and last is not None:
+            item = last
+        else:
+            item = Item(self._counter, len(self._items), document_of(part, same_dialect=self._own))
+        writer = writer_of(part, item, self._customs, self._names, same_dialect=self._own)
+        if writer is None:
+            return events
+        if not joins:
+            self._items.append(item)
+        self._note(part)
+        item.open += 1
+        item.writer = self._writers[index] = writer
+        return [*events, *writer.start(first=not joins)]
+
+    def _note(self, part: ResponsePart) -> None:
+        self._refusal = self._refusal or isinstance(part, RefusalText)
+        if isinstance(part, ToolCall):
+            self._calls = True
+            self._characters += len(part.name)
+
+    def _part_end(self, index: int) -> list[WireEvent]:
+        writer = self._writers.pop(index, None)
+        if writer is None:
+            return []
+        events = [*self._settle(), *writer.end()]
+        writer.item.open -= 1
+        if not writer.item.open:
+            self._waiting.append(writer.item)
+        return events
+
+    def _settle(self, but: Item | None = None, *, cut: bool = False) -> list[WireEvent]:
+        """The items that wait are done, `but` for one that goes on."""
+        events = [event for item in self._waiting if item is not but for event in item.end(cut=cut)]
+        self._waiting.clear()
+        return events
+
+    def _end(self, event: ResponseEnd) -> list[WireEvent]:
+        begun = [] if self._envelope else self._open("", "")
+        left = [each for index in sorted(self._writers) for each in self._part_end(index)]
+        done = self._settle(cut=is_cut(event.stop_reason))
+        usage = event.usage or self._start_usage or estimate_streamed(self._request, self._characters)
+        document = {
+            **self._envelope,
+            "output": [item.document for item in self._items],
+            "usage": render_usage(usage, same_dialect=self._own),
+        }
+        document = ending(
+            document,
+            self._request,
+            event.stop_reason,
+            calls=self._calls,
+            refusal=self._refusal,
+            extra=event.extra if self._own else None,
+        )
+        kind = f"response.{document['status']}"
+        return [*begun, *left, *done, self._counter.event(kind, {"response": document})]
 
 
 class Renderer(StreamRenderer):
-    """Writes one streamed answer to `request`."""
+    """Writes one streamed answer to `request`, as server-sent events."""
 
     def __init__(self, request: Request) -> None:
         self._documents = Documents(request)
@@ -37,4 +206,4 @@ class Renderer(StreamRenderer):
 
 
 def _framed(events: Iterable[WireEvent]) -> bytes:
-    return b"".join(encode_sse(event.data, event.type) for event in events)
+    return b"".join([b"event: %b\ndata: %b\n\n" % (event.type.encode(), event.data) for event in events])
