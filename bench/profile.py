@@ -51,7 +51,6 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "whose call, and is it a retry": [
         (rollout_core, "claimed_conversation"),
         (rollout_core, "retry_key"),
-        (rollout_core, "retry_of"),
         (calls.Calls, "find"),
         (calls.Calls, "add"),
         (calls.Calls, "end"),

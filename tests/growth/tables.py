@@ -15,7 +15,7 @@ from triocept import EndpointLimits, Limits, Message, Request, Response, Text
 from triocept._rollout.answer import Answer, Subscription
 from triocept._rollout.asking import Asking
 from triocept._rollout.budget import Budget
-from triocept._rollout.calls import Arrivals, Calls, Retry, retry_key
+from triocept._rollout.calls import RETRY_COUNT, Arrivals, Calls, retry_key
 from triocept._rollout.outcome import Answered
 from triocept._rollout.registry import Registry
 from triocept._server.admission import Admission, Turns
@@ -25,6 +25,7 @@ from triocept.events import PartDelta
 
 __all__ = ["STEADY_TABLES", "TABLES"]
 
+FIRST, MARKED = {RETRY_COUNT: "0"}, {RETRY_COUNT: "1"}
 SHORT = EndpointLimits(keyless_seconds=1, head_seconds=0.5)
 
 
@@ -143,7 +144,7 @@ def asked(number: int, text: str = "go on") -> Request:
 
 
 def alike(
-    n: int, retry: Retry, *, left: bool = False, text: Callable[[int], str] = lambda number: "go on"
+    n: int, retry: dict[str, str], *, left: bool = False, text: Callable[[int], str] = lambda number: "go on"
 ) -> Work:
     """Calls that begin, of which none repeats another; and that end."""
     requests = [asked(number, text(number)) for number in range(n)]
@@ -176,7 +177,7 @@ def come_and_go(n: int) -> Work:
     def work() -> None:
         calls, before = Calls("join"), None
         for number in range(n):
-            assert calls.find(asked(number), like, Retry.MARKED, named=False) is None
+            assert calls.find(asked(number), like, MARKED, named=False) is None
             exchange: Any = Waiting(request=asked(number), retry_key=like, answer=Answer())
             calls.add(exchange)
             if before is not None:
@@ -250,10 +251,10 @@ TABLES: dict[str, Make] = {
     "turns of strangers": taking_turns,
     "rollouts and their keys": registered,
     "exchanges that wait to be taken": arrived,
-    "calls that differ": lambda n: alike(n, Retry.MARKED, text=str),
-    "calls that differ in what nobody looks at first": lambda n: alike(n, Retry.MARKED),
-    "calls whose clients have left": lambda n: alike(n, Retry.FIRST, left=True, text=str),
-    "calls alike whose clients have left": lambda n: alike(n, Retry.FIRST, left=True),
+    "calls that differ": lambda n: alike(n, MARKED, text=str),
+    "calls that differ in what nobody looks at first": lambda n: alike(n, MARKED),
+    "calls whose clients have left": lambda n: alike(n, FIRST, left=True, text=str),
+    "calls alike whose clients have left": lambda n: alike(n, FIRST, left=True),
     "calls alike that come and go": come_and_go,
     "connections that read one answer": read_by_many,
     "calls within a budget": spent,

@@ -9,12 +9,13 @@ import pytest
 
 from triocept import Message, Request, Text, Tool, ToolResult
 from triocept._rollout.answer import Answer, Subscription
-from triocept._rollout.calls import Calls, Retry, attempt_of, retry_key
+from triocept._rollout.calls import Calls, attempt_of, retry_key
 from triocept._rollout.retries import same_request
 from triocept.dialects import dialect
 from triocept.nouns import Opaque, OutputFormat, ToolChoice
 
 COUNT = "x-stainless-retry-count"
+FIRST, MARKED = {COUNT: "0"}, {COUNT: "1"}
 
 
 def request(text: str = "fix it", **more: object) -> Request:
@@ -175,10 +176,10 @@ def test_equal_calls_are_not_all_looked_through_for_each_that_is_asked_again() -
         exchange.answer.subscriptions.clear()
     Looked.looks = 0
     for exchange in exchanges:
-        assert calls.find(one, like, Retry.FIRST, named=False) is exchange
+        assert calls.find(one, like, FIRST, named=False) is exchange
         Subscription(exchange.answer)
-    assert calls.find(one, like, Retry.FIRST, named=False) is None
-    assert calls.find(one, like, Retry.MARKED, named=False) is exchanges[0]
+    assert calls.find(one, like, FIRST, named=False) is None
+    assert calls.find(one, like, MARKED, named=False) is exchanges[0]
     assert Looked.looks < 5 * len(exchanges)
 
 
@@ -189,7 +190,7 @@ def test_a_call_that_was_lost_asked_again_and_lost_again_is_found_again() -> Non
     calls.add(exchange)
     for _ in range(3):
         subscription = Subscription(exchange.answer)
-        assert calls.find(one, like, Retry.FIRST, named=False) is None
+        assert calls.find(one, like, FIRST, named=False) is None
         subscription.close()
         calls.leave(subscription, exchange)
-        assert calls.find(one, like, Retry.FIRST, named=False) is exchange
+        assert calls.find(one, like, FIRST, named=False) is exchange

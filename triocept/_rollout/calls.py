@@ -135,17 +135,22 @@ class Calls:
         return len(self.subscriptions)
 
     def find(
-        self, request: Request, retry_key: Hashable, retry: Retry, *, named: bool
+        self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeCore | Answer | None:
         """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
 
-        `named`: whether the agent has said which conversation it belongs to.
+        Args:
+            request: the call.
+            retry_key: what it has in common with those that it may repeat.
+            headers: its own, names in lower case.
+            named: whether the agent has said which conversation it belongs to.
         """
-        if self.on_retry == "new":
-            return None
-        proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
         latest = self._latest
         ended = retry_key in latest.by_key
+        if self.on_retry == "new" or not (ended or retry_key in self._open):
+            return None
+        retry = retry_of(headers)
+        proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
         if ended and (answer := latest.lost(request, retry_key, attended=False)) is not None:
             return answer
         if retry_key in self._open and (proven or retry_key in self._alike):

@@ -358,7 +358,7 @@ class ExchangeCore:
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
         """Nobody reads its answer any more."""
-        if self.settled or self.answer.subscriptions:
+        if self.outcome is not None or self.answer.subscriptions:
             return
         if self.rollout.on_hangup == "finish" and self.handed_over:
             return
@@ -472,20 +472,21 @@ class ExchangeCore:
         """The event with the ids and the name that nobody bothered to give."""
         match event:
             case ResponseStart():
+                answer = self.answer
                 return msgspec.structs.replace(
-                    event, id=self._response_id(event.id), model=event.model or self.request.model
+                    event,
+                    id=answer.response_id if answer.announced or not event.id else event.id,
+                    model=event.model or self.request.model,
                 )
             case PartStart(part=ToolCall(id="") as call):
                 return PartStart(event.index, msgspec.structs.replace(call, id=call_id(self._facts)))
             case _:
                 return event
 
-    def _response_id(self, given: str) -> str:
-        """The one id of the answer: what the agent was told already, else what is given, else ours."""
-        return self.answer.response_id if self.answer.announced or not given else given
-
     def complete(self, response: Response) -> Response:
-        """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage."""
+        """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage. Its own id is
+        what the agent was told already, else what is given, else ours."""
+        answer = self.answer
         content = [
             msgspec.structs.replace(part, id=call_id(self._facts))
             if type(part) is ToolCall and not part.id
@@ -494,7 +495,7 @@ class ExchangeCore:
         ]
         return msgspec.structs.replace(
             response,
-            id=self._response_id(response.id),
+            id=answer.response_id if answer.announced or not response.id else response.id,
             model=response.model or self.request.model,
             usage=response.usage or self.rollout.estimator.usage(self.request, response),
             stop_reason=response.stopped,

@@ -36,7 +36,7 @@ from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition, Subscription
 from .budget import Budget, Limits
-from .calls import Arrivals, Calls, Deliver, OnRetry, retry_key, retry_of
+from .calls import Arrivals, Calls, Deliver, OnRetry, retry_key
 from .children import Children
 from .collecting import Collector, collector
 from .embedding import Embed
@@ -295,7 +295,7 @@ class RolloutCore:
         try:
             claimed = claimed_conversation(headers, request, raw)
             key = (kind, retry_key(request, claimed))
-            found = self.calls.find(request, key, retry_of(headers), named=bool(claimed and claimed.id))
+            found = self.calls.find(request, key, headers, named=bool(claimed and claimed.id))
         except Exception as exc:
             self.take_fault(exc)
             await _end_call(deliver, Failed(exc))
@@ -321,13 +321,8 @@ class RolloutCore:
         subscription = Subscription(answer)
         self.calls.subscriptions.add(subscription)
         try:
-            if (
-                new
-                and exchange is not None
-                and (self.budget is None or await self._admit(exchange, self.budget))
-                and await self._announce(exchange)
-            ):
-                self.arrivals.put(exchange)
+            if new and exchange is not None:
+                await self._begin(exchange)
             await deliver(subscription)
         except ClientGone:
             pass
@@ -360,10 +355,13 @@ class RolloutCore:
             await self._told(partial(exchange.settle, Refused(refusal)))
         return refusal is None
 
-    async def _announce(self, exchange: ExchangeCore) -> bool:
-        """Record that a call is about to be handed over; whether it still is. No checkpoint where nobody records it."""
+    async def _begin(self, exchange: ExchangeCore) -> None:
+        """Record that a new call is handed over, and do so, if it is within the limits and nothing has ended it. No
+        checkpoint where nobody records it."""
+        if self.budget is not None and not await self._admit(exchange, self.budget):
+            return
         if exchange.outcome is not None:
-            return False
+            return
         try:
             intent = Intent(
                 id=exchange.id,
@@ -379,9 +377,10 @@ class RolloutCore:
         except Exception as exc:
             self.take_fault(exc)
             await self._told(partial(exchange.settle, Failed(exc)))
-            return False
+            return
         self._announced += 1
-        return exchange.outcome is None
+        if exchange.outcome is None:
+            self.arrivals.put(exchange)
 
     def take_fault(self, fault: Exception) -> None:
         """The program, or triocept, went wrong at one of its calls. The agent gets a 500; its owner hears of what."""

@@ -132,20 +132,21 @@ class _Workers:
     async def _work(self) -> None:
         """Handle one exchange after the other."""
         task = trio.lowlevel.current_task()
-        while not self._has_too_many():
+        while True:
             with trio.CancelScope() as scope:  # until an exchange is settled from outside
                 worker = Worker(task, scope)
-                while not scope.cancel_called and not self._has_too_many():
-                    if not self._waiting:
-                        await self._idle.park()
-                        continue
-                    await self._handle(self._waiting.popleft(), worker)
-                    task.context = self._context.copy()  # in force from the next turn of the event loop on
+                while not scope.cancel_called:
                     if self._waiting:
-                        await trio.lowlevel.checkpoint()
-
-    def _has_too_many(self) -> bool:
-        return not self._waiting and (self._closed or len(self._idle) >= _MOST_IDLE)
+                        await self._handle(self._waiting.popleft(), worker)
+                        task.context = (
+                            self._context.copy()
+                        )  # in force from the next turn of the event loop on
+                        if self._waiting:
+                            await trio.lowlevel.checkpoint()
+                    elif self._closed or len(self._idle) >= _MOST_IDLE:
+                        return
+                    else:
+                        await self._idle.park()
 
     async def _handle(self, exchange: ExchangeCore, worker: Worker) -> None:
         """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
