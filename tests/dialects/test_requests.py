@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -15,6 +15,7 @@ from triocept._canonical.content import (
     Part,
     Reasoning,
     RefusalText,
+    Role,
     Text,
     ToolCall,
     ToolResult,
@@ -318,6 +319,31 @@ def test_this_message_is_read_and_written(dialect: str, wire: Json, message: Mes
     request = codec.parse_request(document)
     assert request.messages[1:] == (message,)
     assert codec.render_request(request)["messages"] == [first, wire]
+
+
+def read_of(dialect: str, message: dict[str, Json]) -> tuple[object, ...] | str:
+    """Who says what, or what is wrong with it."""
+    field = "input" if dialect == "openai_responses" else "messages"
+    try:
+        request = DIALECTS[dialect].parse_request(document_of(dialect, **{field: [message]}))
+    except DialectError as exc:
+        return str(exc)
+    return tuple(
+        [(said.role, said.text, [result.text for result in said.tool_results]) for said in request.messages]
+    )
+
+
+ROLES: list[Json] = [*get_args(Role), "function", "nobody", ["user"], None]
+
+
+@pytest.mark.parametrize("content", ["hi", "", None, 7])
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("dialect", [CHAT, ANTHROPIC, "openai_responses", "ollama"])
+def test_a_message_of_a_role_and_a_text_is_read_as_one_with_more_beside(
+    dialect: str, role: Json, content: Json
+) -> None:
+    message = {"role": role, "content": content}
+    assert read_of(dialect, message) == read_of(dialect, {**message, "beside": 1})
 
 
 # Each field of a document is read as these of the request, and written again.

@@ -43,7 +43,10 @@ class Estimator:
 
     def usage(self, request: Request, response: Response) -> Usage:
         """About what this call cost, marked as an estimate."""
-        return _estimated(self.input_tokens(request), _said(response))
+        output = max(1, _said(response) // CHARACTERS_PER_TOKEN)
+        return msgspec.structs.replace(
+            _ESTIMATE, input_tokens=self.input_tokens(request), output_tokens=output
+        )
 
 
 def estimate_input_tokens(request: Request) -> int:
@@ -53,7 +56,10 @@ def estimate_input_tokens(request: Request) -> int:
 
 def estimate_streamed(request: Request, characters: int) -> Usage:
     """About what this call cost, whose answer was streamed and had so many characters; marked as an estimate."""
-    return _estimated(estimate_input_tokens(request), characters)
+    output = max(1, characters // CHARACTERS_PER_TOKEN)
+    return msgspec.structs.replace(
+        _ESTIMATE, input_tokens=estimate_input_tokens(request), output_tokens=output
+    )
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:
@@ -62,12 +68,7 @@ def estimate_usage(request: Request, response: Response) -> Usage:
 
 
 _ESTIMATE = Usage(input_tokens=0, output_tokens=0, estimated=True)
-
-
-def _estimated(input_tokens: int, characters: int) -> Usage:
-    """Made of one that is there: for each call, where the class would look at what people write."""
-    output_tokens = max(1, characters // CHARACTERS_PER_TOKEN)
-    return msgspec.structs.replace(_ESTIMATE, input_tokens=input_tokens, output_tokens=output_tokens)
+"""Others are made of it: for each call, where the class would look at what people write."""
 
 
 class _Counted(Generic[T]):

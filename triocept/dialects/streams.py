@@ -143,21 +143,22 @@ class PartSequence:
     """
 
     def __init__(self) -> None:
-        self._current: int | None = None
+        self.current: int | None = None
+        """The part whose turn it is; None: it is that of the next one to start."""
         self._held: dict[int, list[PartEvent]] = {}
         self._order: deque[int] = deque()
         """Of what is held. (The first key of a dict whose first keys were taken is searched for.)"""
 
     def add(self, event: PartEvent) -> list[PartEvent]:
         """The events whose turn has come."""
-        if self._current is None and isinstance(event, PartStart):
-            self._current = event.index
-        if event.index != self._current:
+        if self.current is None and isinstance(event, PartStart):
+            self.current = event.index
+        if event.index != self.current:
             self._hold(event)
             return []
         if not isinstance(event, PartEnd):
             return [event]
-        self._current = None
+        self.current = None
         return [event, *self._released()] if self._order else [event]
 
     def _hold(self, event: PartEvent) -> None:
@@ -169,10 +170,10 @@ class PartSequence:
 
     def _released(self) -> list[PartEvent]:
         ready: list[PartEvent] = []
-        while self._order and self._current is None:
+        while self._order and self.current is None:
             index = self._order.popleft()
             events = self._held.pop(index)
             if not isinstance(events[-1], PartEnd):
-                self._current = index
+                self.current = index
             ready += events
         return ready

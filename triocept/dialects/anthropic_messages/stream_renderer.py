@@ -49,8 +49,7 @@ class Renderer(StreamRenderer):
         self._own = True
         self._usage = _UNKNOWN
         self._number = 0  # of the next block on the wire
-        self._current: int | None = None  # the part whose turn it is
-        self._writer: _BlockWriter | None = None
+        self._writer: _BlockWriter | None = None  # of the part whose turn it is
         self._sequence = PartSequence()
         self._calls = False
         self._refusal = False
@@ -60,7 +59,7 @@ class Renderer(StreamRenderer):
         match event:
             case PartDelta(index=index, text=text):
                 self._characters += len(text)
-                if self._writer and index == self._current:
+                if self._writer and index == self._sequence.current:
                     return self._writer.text(text)
                 return self._part(event)
             case PartStart() | PartEnd() | PartBlob():
@@ -100,7 +99,7 @@ class Renderer(StreamRenderer):
         )
 
     def _part(self, event: PartEvent) -> bytes:
-        """What `event` adds, and what it has been waited for with."""
+        """What `event` adds, and what has waited for it."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
@@ -109,8 +108,7 @@ class Renderer(StreamRenderer):
         data = b""
         for each in self._sequence.add(event):
             match each:
-                case PartStart(index=index, part=part):
-                    self._current = index
+                case PartStart(part=part):
                     self._writer = _WRITERS[type(part)](self._number, self._own)
                     data += self._writer.start(part)
                 case PartDelta(text=text) if self._writer:
@@ -120,7 +118,7 @@ class Renderer(StreamRenderer):
                 case PartEnd() if self._writer:
                     data += self._writer.end()
                     self._number = self._writer.number
-                    self._current = self._writer = None
+                    self._writer = None
         return data
 
     def _end(self, event: ResponseEnd) -> bytes:
