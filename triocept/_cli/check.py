@@ -43,15 +43,12 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
             continue
         status = max(status, WHOLE if report.complete else GAPS)
         if as_json:
-            click.echo(_json(report))
+            found = {"complete": report.complete, **msgspec.structs.asdict(report)}
+            click.echo(msgspec.json.encode(found))
         elif not quiet:
             _print(report)
         sys.stdout.flush()
     return status
-
-
-def _json(report: Report | StoreReport) -> bytes:
-    return msgspec.json.encode({"complete": report.complete, **msgspec.structs.asdict(report)})
 
 
 def _print(report: Report | StoreReport) -> None:

@@ -26,10 +26,11 @@ _MARKS = {"added": ("+", "green"), "dropped": ("-", "red"), "edited": ("~", "yel
 
 def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
     """All that differs."""
+    tools = "differ" if diff.tools else f"same ({diff.tools.count})"
     page.line(
         (f"turn {before.number} → {after.number}", "bold"),
         f": {len(before.request.messages)} → {counted(len(after.request.messages), 'message', 'messages')}",
-        f", tools {_tools(diff.tools)}, settings {'differ' if diff.settings else 'same'}",
+        f", tools {tools}, settings {'differ' if diff.settings else 'same'}",
     )
     for kind, group in groupby(diff.messages, key=lambda each: each.kind):
         if kind == "same":
@@ -74,10 +75,6 @@ def _edit(edit: Edit, old: str, new: str) -> Iterator[Piece]:
     yield old[max(0, edit.place - _AROUND) : edit.place]
     yield (f"[-{edit.removed}-]" if edit.removed else "", "red")
     yield (f"[+{edit.added}+]" if edit.added else "", "green")
-
-
-def _tools(tools: ToolsDiff) -> str:
-    return "differ" if tools else f"same ({tools.count})"
 
 
 def _tool_lines(tools: ToolsDiff) -> Iterator[tuple[Piece, ...]]:

@@ -170,7 +170,8 @@ async def open_provider_client(
         address: the upstream's. One on this machine is called directly, whatever proxy the environment names: that
             would get the key, and could not reach it.
     """
-    proxied = _behind_proxy() and not address.here
+    # Whether the environment names a proxy: httpx2 knows what is to go through it, and how.
+    proxied = not (address.here or {"http", "https", "all"}.isdisjoint(getproxies()))
     if tls is None and address.secure:  # plain HTTP needs no certificates, which take 20 ms to load
         tls = httpx2.create_ssl_context()
     async with httpx2.AsyncClient(
@@ -185,11 +186,6 @@ async def open_provider_client(
             yield transport
         finally:
             transport.closed = True
-
-
-def _behind_proxy() -> bool:
-    """Whether the environment names a proxy: httpx2 knows what is to go through it, and how."""
-    return not {"http", "https", "all"}.isdisjoint(getproxies())
 
 
 _BY_PROXY = (

@@ -83,7 +83,7 @@ class FixtureSource:
         ]
         if not matching:
             return None
-        answers = _answers(request)
+        answers = sum(message.role == "assistant" for message in request.messages)
         number = self._chosen(matching, answers)
         fixture = self._fixtures[number]
         if number not in self._warned and fixture.match.turnIndex not in (answers, UNSET):
@@ -130,10 +130,6 @@ class FixtureSource:
             ScriptWarning,
             stacklevel=2,
         )
-
-
-def _answers(request: Request) -> int:
-    return sum(message.role == "assistant" for message in request.messages)
 
 
 def _demand(fixture: Fixture) -> str:

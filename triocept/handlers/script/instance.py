@@ -173,7 +173,7 @@ def _given(schema: Json, kinds: list[str], path: str, variant: int) -> Json:
     """One of the values that the schema itself names."""
     named = [schema["const"]] if "const" in schema else schema["enum"]
     named = [value for value in named if "enum" not in schema or value in schema["enum"]]
-    typed = [value for value in named if any(_is_of(value, kind) for kind in kinds)]
+    typed = [value for value in named if any(_TYPES[kind](value) for kind in kinds if kind in _TYPES)]
     fitting = [value for value in typed if admits(schema, value)]
     if not fitting:
         raise NoInstance(f"{path}: none of {named!r} fits: nothing is in the enum that does")
@@ -207,10 +207,6 @@ _TYPES: dict[str, Callable[[Json], bool]] = {
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
 }
-
-
-def _is_of(value: Json, kind: str) -> bool:
-    return kind in _TYPES and _TYPES[kind](value)
 
 
 def _put_together(schemas: list[Json], path: str) -> Json:

@@ -88,16 +88,8 @@ def _types(one: Json, other: Json) -> Json:
     return found
 
 
-def _enums(one: Json, other: Json) -> Json:
-    return [value for value in one if value in other]
-
-
 def _properties(one: Json, other: Json) -> Json:
     return {**one, **other, **{name: _both(one[name], other[name]) for name in one if name in other}}
-
-
-def _required(one: Json, other: Json) -> Json:
-    return [*one, *(name for name in other if name not in one)]
 
 
 def _both(one: Json, other: Json) -> Json:
@@ -106,9 +98,9 @@ def _both(one: Json, other: Json) -> Json:
 
 _JOINS: dict[str, Callable[[Json, Json], Json]] = {
     "type": _types,
-    "enum": _enums,
+    "enum": lambda one, other: [value for value in one if value in other],
     "properties": _properties,
-    "required": _required,
+    "required": lambda one, other: [*one, *(name for name in other if name not in one)],
     "items": _both,
     "additionalProperties": _both,
     "allOf": lambda one, other: [*one, *other],

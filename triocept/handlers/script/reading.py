@@ -158,10 +158,6 @@ def _read_whole(node: Node, form: forms.WholeForm) -> Response:
     return Response(content, usage=_usage(form.usage), **_beside(form, "parts", "usage"))
 
 
-def _read_refuse(node: Node, form: forms.RefuseForm) -> Refusal:
-    return Refusal(form.refuse, **_beside(form, "refuse"))
-
-
 def _read_stream(node: Node, form: forms.StreamForm) -> Stream:
     return Stream(*_parts(node, "stream"), **_beside(form, "stream", "usage"), usage=_usage(form.usage))
 
@@ -181,12 +177,9 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
     if takes is None:
         return made(inner, MAKERS[name])
     if isinstance(takes.value, dict) and form_of(takes, forms.REPLIES) is None:
-        return made(takes, lambda: MAKERS[name](**_arguments(takes)))
+        given = {key: _argument(inner) for key, inner in takes.value.items()}
+        return made(takes, lambda: MAKERS[name](**given))
     return made(takes, lambda: MAKERS[name](_argument(takes)))
-
-
-def _arguments(node: Node) -> dict[str, object]:
-    return {name: _argument(inner) for name, inner in members(node).items()}
 
 
 def _argument(node: Node) -> object:
@@ -199,7 +192,7 @@ _READERS: Mapping[type[forms.Form], Callable[[Node, Any], object]] = {
     forms.ReasoningForm: lambda node, form: Reasoning(form.reasoning),
     forms.RefusalForm: lambda node, form: RefusalText(form.refusal),
     forms.WholeForm: _read_whole,
-    forms.RefuseForm: _read_refuse,
+    forms.RefuseForm: lambda node, form: Refusal(form.refuse, **_beside(form, "refuse")),
     forms.TemplateForm: lambda node, form: Template(form.template),
     forms.AskedForm: lambda node, form: AskedJSON(**form.asked_json),
     forms.StreamForm: _read_stream,

@@ -56,7 +56,10 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
     most, below = _bound(schema, "maximum", "exclusiveMaximum", math.inf, min)
     step = schema.get("multipleOf") or (1 if whole else None)
     if step is not None:
-        return _multiple(_whole_step(step) if whole else step, least, above, most, below, variant)
+        whole_step = Fraction(
+            str(step)
+        ).numerator  # of which a whole number that is a multiple of it is one, too
+        return _multiple(whole_step if whole else step, least, above, most, below, variant)
     for number in (*_candidates(least, most, variant), (least + most) / 2):
         if _is_between(number, least, above, most, below):
             return number
@@ -76,11 +79,6 @@ def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json
 def _candidates(least: float, most: float, variant: int) -> Iterator[float]:
     yield variant
     yield from filter(math.isfinite, (least, least + 1 + variant, most, most - 1 - variant))
-
-
-def _whole_step(step: float) -> int:
-    """What a whole number that is a multiple of `step` is a multiple of."""
-    return Fraction(str(step)).numerator
 
 
 def _multiple(step: float, least: float, above: bool, most: float, below: bool, variant: int) -> Json:

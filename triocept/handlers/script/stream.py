@@ -72,7 +72,7 @@ class Stream:
         )
         self._stop_reason = stop_reason
         self._usage = usage
-        _check_end(stop_reason, usage)
+        given_event(ResponseEnd(stop_reason, None, usage))  # says what is wrong
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer so; raises and is cancelled as `ResponseStream.send`."""
@@ -151,20 +151,17 @@ def _response(answer: str | ResponsePart | Response | Sequence[str | ResponsePar
 def _cut(response: Response, characters: int) -> list[tuple[Event, ...]]:
     """The events of an answer, a group for each piece of text: what stands around it goes with it."""
     groups: list[tuple[Event, ...]] = []
-    before: list[Event] = [_start(response)]
+    start = ResponseStart(response.id, response.model, extra=response.extra, dialect=response.dialect)
+    before: list[Event] = [start]
     for index, part in enumerate(response.content):
         for event in part_events(index, part):
             if not isinstance(event, PartDelta):
                 before.append(event)
                 continue
-            for start in range(0, len(event.text), characters):
-                groups.append((*before, PartDelta(index, event.text[start : start + characters])))
+            for at in range(0, len(event.text), characters):
+                groups.append((*before, PartDelta(index, event.text[at : at + characters])))
                 before = []
     return [*groups[:-1], (*groups[-1], *before)] if groups else [tuple(before)]
-
-
-def _start(response: Response) -> ResponseStart:
-    return ResponseStart(response.id, response.model, extra=response.extra, dialect=response.dialect)
 
 
 def _check(piece: object, number: int) -> None:
@@ -176,7 +173,3 @@ def _check(piece: object, number: int) -> None:
         raise type(exc)(
             f"Stream: piece {number} is no piece of an answer: {described(piece)} ({exc})"
         ) from None
-
-
-def _check_end(stop_reason: StopReason | None, usage: Usage | None) -> None:
-    given_event(ResponseEnd(stop_reason, None, usage))

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import Response, ResponsePart
 from ..._trace.increments import Increments
 
@@ -83,15 +83,11 @@ def _part(part: ResponsePart) -> Json:
         case ToolCall():
             return ["call", part.name, part.arguments, part.kind]
         case Reasoning():
-            return ["reasoning", part.text, [_kind(blob) for blob in part.blobs]]
+            return ["reasoning", part.text, [(blob.dialect, blob.kind) for blob in part.blobs]]
         case Text() | RefusalText():
             return [type(part).__name__, part.text]
         case Opaque():
             return ["opaque", part.dialect, _without_ids(part.raw)]
-
-
-def _kind(blob: Blob) -> list[str]:
-    return [blob.dialect, blob.kind]
 
 
 def _without_ids(raw: Json) -> Json:

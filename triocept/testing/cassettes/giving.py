@@ -36,7 +36,7 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
         StillThere: see there.
     """
     begun, response = trio.current_time(), answer.response
-    if not _is_whole(answer):
+    if answer.failure is not None or answer.hung_up:
         if response is not None:
             core_of(exchange).hold_calls = answer.holds_calls
             async with exchange.open_stream() as stream:
@@ -53,10 +53,6 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
             for piece in pieces_of(answer, response):
                 await trio.sleep_until(begun + piece.at * pace)
                 await stream.send(piece.event)
-
-
-def _is_whole(answer: Answer) -> bool:
-    return answer.failure is None and not answer.hung_up
 
 
 def _without_end(answer: Answer) -> list[Piece]:

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import msgspec
@@ -80,9 +80,6 @@ def _again(before: Recorded, now: Recorded) -> Recorded:
 
 def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
     """The calls; those whose number is 0 get the first that are free."""
-    free = _free({call.number for call in calls})
+    taken = {call.number for call in calls}
+    free = (number for number in count(1) if number not in taken)
     return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]
-
-
-def _free(taken: set[int]) -> Iterator[int]:
-    return (number for number in count(1) if number not in taken)

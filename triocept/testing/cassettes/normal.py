@@ -35,7 +35,7 @@ from ..._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from ..._canonical.request import OutputFormat, Request, Tool, ToolChoice
+from ..._canonical.request import Request, Tool, ToolChoice
 from ..._trace.message_key import NONCE, arguments_value
 
 __all__ = ["key_of", "normal_form", "without_date"]
@@ -62,8 +62,8 @@ def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
         form["tools"] = tools
     if choice := _choice(request.tool_choice):
         form["tool_choice"] = choice
-    if request.output_format is not None:
-        form["output"] = _output(request.output_format)
+    if (output := request.output_format) is not None:
+        form["output"] = "json" if output.schema is None else {"schema": output.schema}
     if sampling and (asked := _sampling(request)):
         form["sampling"] = asked
     return form
@@ -279,10 +279,6 @@ def _choice(choice: ToolChoice | None) -> Json:
     if choice is None or choice.mode == "auto":
         return None
     return {"tool": choice.name or ""} if choice.mode == "tool" else choice.mode
-
-
-def _output(output: OutputFormat) -> Json:
-    return "json" if output.schema is None else {"schema": output.schema}
 
 
 def _sampling(request: Request) -> dict[str, Json]:
