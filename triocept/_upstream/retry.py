@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from ..errors import ContextLengthError, UpstreamError
 
-__all__ = ["retry_pause", "wait_of"]
+__all__ = ["retry_pause", "seconds_until", "wait_of"]
 
 FIRST_PAUSE = 0.5
 """Seconds; doubled each time. As the SDKs of OpenAI and Anthropic do."""
@@ -42,7 +42,7 @@ def wait_of(error: UpstreamError) -> float | None:
     try:
         return max(0.0, float(asked))
     except ValueError:
-        return _until(asked)
+        return seconds_until(asked)
 
 
 def _may_help(error: UpstreamError) -> bool:
@@ -54,7 +54,8 @@ def _may_help(error: UpstreamError) -> bool:
     return error.status in _TRANSIENT
 
 
-def _until(date: str) -> float | None:
+def seconds_until(date: str) -> float | None:
+    """How long it is until a date, as HTTP has it; None: it is none."""
     try:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):

@@ -14,7 +14,7 @@ from ..._canonical.response import Response, ResponsePart, StopReason, Usage
 from ..._document import Node
 from ...errors import Refusal
 from . import fixture_forms as forms
-from .form_reading import made, members, read_form
+from .form_reading import made, read_form
 from .replies import Reply
 from .stream import timed
 
@@ -71,9 +71,7 @@ def _reasoning(form: forms.AnswerForm) -> list[Reasoning]:
 
 def _content(node: Node, form: forms.AnswerForm) -> list[str | ResponsePart]:
     if form.blocks:
-        nodes = members(node)["blocks"].value
-        assert isinstance(nodes, list)
-        return [_block(inner, block) for inner, block in zip(nodes, form.blocks)]
+        return [_block(*each) for each in zip(node.value["blocks"].items(), form.blocks, strict=True)]
     text = [] if form.content is None else [_as_text(form.content)]
     calls = [ToolCall(call.name, _as_text(call.arguments), call.id) for call in form.toolCalls or ()]
     return [*text, *calls]
@@ -105,7 +103,7 @@ def _stop(node: Node, reason: str | None) -> StopReason | None:
         return None
     if reason not in _STOPS:
         known = ", ".join(_STOPS)
-        raise members(node)["finishReason"].error(f"there is no finishReason {reason!r}; there are {known}")
+        raise node.value["finishReason"].error(f"there is no finishReason {reason!r}; there are {known}")
     return _STOPS[reason]
 
 
@@ -120,7 +118,7 @@ def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
     thought = (given.get("completion_tokens_details") or {}).get("reasoning_tokens")
     numbers = [number for number in (sent, written, cached, thought) if number is not None]
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise members(node)["usage"].error("usage is numbers of tokens")
+        raise node.value["usage"].error("usage is numbers of tokens")
     return Usage(
         input_tokens=sent or 0, output_tokens=written or 0, cached_tokens=cached, reasoning_tokens=thought
     )

@@ -12,7 +12,7 @@ from . import fixture_forms as forms
 from .fixture_answers import read_answer, read_error
 from .fixture_match import hides
 from .fixtures import Fixture, Fixtures, ScriptWarning, VectorsLeft
-from .form_reading import members, read_form
+from .form_reading import read_form
 
 __all__ = ["Vectors", "is_fixture_file", "read_fixtures", "read_vectors"]
 
@@ -71,7 +71,7 @@ def read_vectors(document: Node) -> list[Vectors]:
 
 
 def _entries(document: Node) -> list[Node]:
-    inner = members(document)
+    inner = document.value
     if "fixtures" not in inner:
         name = next(name for name in _CONFIGURED if name in inner)
         raise document.error(
@@ -80,8 +80,7 @@ def _entries(document: Node) -> list[Node]:
     known = {name: node for name, node in inner.items() if name not in ("$comment", "$schema")}
     plain = Node(document.file, document.line, document.path, known)
     read_form(plain, forms.FixtureFile)
-    entries = inner["fixtures"].value
-    assert isinstance(entries, list)
+    entries: list[Node] = inner["fixtures"].items()
     return entries
 
 
@@ -91,7 +90,7 @@ def _warn(document: Node, what: str, kind: type[ScriptWarning] = ScriptWarning) 
 
 def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
     entry = read_form(node, forms.EntryForm, forms.NESTED)
-    response, match = members(node)["response"], members(node)["match"]
+    response, match = node.value["response"], node.value["match"]
     if not isinstance(response.value, dict) or not response.value:
         raise response.error("a response is a mapping that says something")
     if media := [name for name in forms.MEDIA if name in response.value]:
@@ -108,7 +107,7 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
 
 
 def _check_options(node: Node, entry: forms.EntryForm) -> None:
-    inner = members(node)
+    inner = node.value
     for name in ("truncateAfterChunks", "disconnectAfterMs"):
         if getattr(entry, name) is not None:
             raise inner[name].error(f"{name!r} has no place here: a Fault in a script cuts streams")
@@ -117,7 +116,7 @@ def _check_options(node: Node, entry: forms.EntryForm) -> None:
 
 
 def _check_match(node: Node, match: forms.MatchForm) -> None:
-    inner = members(node)
+    inner = node.value
     if "inputText" in inner:
         raise inner["inputText"].error("'inputText' is of embeddings, and this answers none")
     if "context" in inner:

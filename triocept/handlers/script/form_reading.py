@@ -12,15 +12,10 @@ from ..._checks import meant
 from ..._document import Node
 from .forms import Form
 
-__all__ = ["check_keys", "form_of", "head_of", "made", "members", "read_form"]
+__all__ = ["check_keys", "form_of", "head_of", "made", "read_form"]
 
 F = TypeVar("F", bound=Form)
 T = TypeVar("T")
-
-
-def members(node: Node) -> dict[str, Node]:
-    assert isinstance(node.value, dict)
-    return node.value
 
 
 def head_of(form: type[Form]) -> str:
@@ -78,7 +73,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
         DialectError: it has one, which is named, with what it should be.
     """
     known = form.__struct_encode_fields__
-    for name, inner in members(node).items():
+    for name, inner in node.value.items():
         if name not in known:
             raise inner.error(f"there is no {name!r} here{meant(name, known)}")
 

@@ -18,7 +18,7 @@ from ..faults import MAKERS, Fault
 from . import forms
 from .asked_json import AskedJSON
 from .conditions import Conditions, Wording
-from .form_reading import form_of, head_of, made, members, read_form
+from .form_reading import form_of, head_of, made, read_form
 from .replies import Reply, check_replies, check_reply
 from .rules import Rule
 from .stream import Stream, paced
@@ -62,7 +62,7 @@ def _read_item(node: Node) -> Reply | Rule:
 
 
 def _read_rule(node: Node) -> Rule:
-    form, value = read_form(node, forms.RuleForm, _NESTED), members(node)
+    form, value = read_form(node, forms.RuleForm, _NESTED), node.value
     said = [name for name in forms.SAYS if name in value]
     if len(said) != 1:
         raise node.error(f"a rule has one of {', '.join(forms.SAYS)}, not {' and '.join(said) or 'none'}")
@@ -72,7 +72,7 @@ def _read_rule(node: Node) -> Rule:
 
 def _read_otherwise(node: Node) -> Rule:
     read_form(node, forms.OtherwiseForm)
-    said = members(node)["otherwise"]
+    said = node.value["otherwise"]
     if isinstance(said.value, dict) and "cycle" in said.value:
         read_form(said, forms.CycleForm)
         return _rule(node, Conditions(), said.value["cycle"], "cycle")
@@ -92,7 +92,7 @@ def _conditions(node: Node, form: forms.WhenForm) -> Conditions:
     if not said:
         raise node.error("this holds of every request: 'otherwise' says so")
     wordings = {
-        name: _pattern(members(node)[name], value) if isinstance(value, forms.PatternForm) else value
+        name: _pattern(node.value[name], value) if isinstance(value, forms.PatternForm) else value
         for name, value in said.items()
     }
     return made(node, lambda: Conditions(**cast(Any, wordings)))
@@ -102,7 +102,7 @@ def _pattern(node: Node, form: forms.PatternForm) -> Wording:
     try:
         return re.compile(form.regex, re.IGNORECASE if form.ignore_case else 0)
     except re.error as exc:
-        raise members(node)["regex"].error(f"not a regular expression: {exc}") from None
+        raise node.value["regex"].error(f"not a regular expression: {exc}") from None
 
 
 # Replies
@@ -139,7 +139,7 @@ def _read_part(node: Node) -> str | ResponsePart:
 def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> DialectError:
     heads = [head_of(form) for form in among]
     if isinstance(node.value, dict) and node.value:
-        name, inner = next(iter(members(node).items()))
+        name, inner = next(iter(node.mapping().items()))
         hint = meant(name, heads, f"a {what} has one of")
         return inner.error(f"not a {what}: there is no {name!r}{hint}")
     return node.error(
@@ -163,15 +163,15 @@ def _read_stream(node: Node, form: forms.StreamForm) -> Stream:
 
 
 def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
-    answer: Any = _read_reply(members(node)["paced"], pauses=False)
+    answer: Any = _read_reply(node.value["paced"], pauses=False)
     if not isinstance(answer, str | list | ToolCall | Reasoning | RefusalText | Response):
-        raise members(node)["paced"].error("only what a model says can be paced")
+        raise node.value["paced"].error("only what a model says can be paced")
     return paced(answer, **_beside(form, "paced"))
 
 
 def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
-    inner = members(node)["fault"]
-    name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(members(inner).items()))
+    inner = node.value["fault"]
+    name, takes = (form.fault, None) if isinstance(form.fault, str) else next(iter(inner.value.items()))
     if name not in MAKERS:
         raise inner.error(f"there is no fault {name!r}{meant(name, MAKERS)}")
     if takes is None:
@@ -202,9 +202,7 @@ _READERS: Mapping[type[forms.Form], Callable[[Node, Any], object]] = {
 
 
 def _parts(node: Node, name: str) -> list[str | ResponsePart]:
-    inner = members(node)[name].value
-    assert isinstance(inner, list)
-    return [_read_part(item) for item in inner]
+    return [_read_part(item) for item in node.value[name].items()]
 
 
 def _beside(form: forms.Form, *names: str) -> dict[str, Any]:

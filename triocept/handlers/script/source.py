@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..._canonical.request import Request
-from .conditions import Conditions
 from .replies import Reply, is_pause
 from .rules import Rule
 from .words import shown
@@ -83,10 +82,6 @@ class Replies:
         self._next = 0
 
     @property
-    def conditions(self) -> Conditions:
-        return self._rule.conditions
-
-    @property
     def remaining(self) -> int:
         return 0 if self._rule.endless else len(self._left())
 
@@ -95,7 +90,7 @@ class Replies:
         return int(self._rule.endless)
 
     def take(self, request: Request) -> Taken | None:
-        if (taken := self._peek()) is None or not self.conditions.holds(request):
+        if (taken := self._peek()) is None or not self._rule.conditions.holds(request):
             return None
         self._next = taken.number + 1
         return taken
@@ -110,11 +105,11 @@ class Replies:
         return [f"{self._called(number)}: {shown(self._rule.replies[number])}" for number in self._left()]
 
     def misses(self, request: Request) -> list[Miss]:
-        why = tuple(self.conditions.failures(request))
+        why = tuple(self._rule.conditions.failures(request))
         if self._peek() is None:
             said = sum(not is_pause(reply) for reply in self._rule.replies)
             why = (*why, f"all that it says ({said}) is said")
-        return [Miss(source=self._place, why=why, is_rule=bool(self.conditions))]
+        return [Miss(source=self._place, why=why, is_rule=bool(self._rule.conditions))]
 
     def _peek(self) -> Taken | None:
         """What comes next, if the request is right."""

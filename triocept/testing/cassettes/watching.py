@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -12,6 +10,7 @@ from ..._canonical.content import Blob, Opaque, Reasoning, RefusalText, Text, To
 from ..._canonical.response import Response, ResponsePart
 from ..._rollout.exchange_core import ExchangeCore
 from ..._rollout.outcome import Abandoned, Answered, Outcome, Refused, outcome_of
+from ..._upstream.retry import seconds_until
 from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
 from .answer import Answer, Failure, FailureKind
 from .keys import KeyFinder
@@ -89,11 +88,13 @@ def _failure(outcome: Refused, keys: KeyFinder) -> Failure:
             code=_code(refusal.code, keys),
         )
     told = refusal.retry_after
+    if told is None and (left := seconds_until(cause.headers.get("retry-after", ""))) is not None:
+        told = float(round(left))
     return Failure(
         kind=_kind(cause),
         status=cause.status if 400 <= cause.status <= 599 else 502,
         message=keys.text(cause.message),
-        retry_after=_seconds(cause.headers.get("retry-after")) if told is None else told,
+        retry_after=told,
         should_retry={"true": True, "false": False}.get(cause.headers.get("x-should-retry", "")),
         code=_code(cause.code, keys),
         dialect=cause.dialect,
@@ -109,15 +110,6 @@ def _kind(error: UpstreamError) -> FailureKind:
     if isinstance(error, UpstreamTruncated):
         return "truncated"
     return "context_length" if isinstance(error, ContextLengthError) else "upstream"
-
-
-def _seconds(date: str | None) -> float | None:
-    """How long it is until a date, as HTTP has it; None: it is none."""
-    try:
-        left = parsedate_to_datetime(date or "") - datetime.now(UTC)
-    except (TypeError, ValueError):
-        return None
-    return float(max(0, round(left.total_seconds())))
 
 
 def _clean(response: Response, keys: KeyFinder) -> Response:
