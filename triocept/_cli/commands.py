@@ -12,7 +12,6 @@ from shutil import which
 import click
 
 from .._rollout.budget import Limits
-from .._rollout.workers import Handler
 from ..agents import AGENTS
 from ..agents import agent as find_agent
 from ..errors import TrioceptError
@@ -27,7 +26,7 @@ from .limits import limit_options
 from .looking import diff, show, stats
 from .replay import ReplayFile, replay_options
 from .run import Run, say_hello
-from .script import Script
+from .script import Answers, Script
 from .serve import Serve
 
 __all__ = ["main"]
@@ -229,18 +228,18 @@ for _command in (fleet, show, diff, stats):
 _NOTICE = "the agent is being ended; again to kill it"
 
 
-def _handler(script: Path | None, forward: Forward | None) -> Handler | Forward | Script:
+def _handler(script: Path | None, forward: Forward | None) -> Answers | Forward | Script:
     """What answers: a script, a real model, or one friendly sentence."""
     if script is not None and forward is not None:
         raise click.UsageError("--script and --upstream: one of them answers, not both")
     if script is not None:
         return Script(script)
-    return forward or say_hello
+    return forward or Answers(say_hello)
 
 
 def _replayed(
-    replay: ReplayFile | None, handler: Handler | Forward | Script
-) -> Handler | Forward | Script | ReplayFile:
+    replay: ReplayFile | None, handler: Answers | Forward | Script
+) -> Answers | Forward | Script | ReplayFile:
     """The same behind a recorded run, if there is one; but for a run that is recorded once."""
     if replay is None or replay.once:
         return replay or handler

@@ -10,6 +10,7 @@ from .._canonical.content import ToolCall
 from .._canonical.request import Request
 from ..handlers import Reply, ScriptedModel
 from .run import Run
+from .script import Answers
 
 __all__ = ["run_demo"]
 
@@ -35,4 +36,6 @@ async def run_demo(record: Path | None) -> int:
     """Run it in a directory of its own; the agent's exit code."""
     with tempfile.TemporaryDirectory(prefix="triocept-demo-") as folder:
         command = (sys.executable, str(AGENT), "Write a greeting to hello.txt, then tell me what it says.")
-        return await Run(command, handler=ScriptedModel(replies()), record=record, cwd=Path(folder)).run()
+        return await Run(
+            command, handler=Answers(ScriptedModel(replies())), record=record, cwd=Path(folder)
+        ).run()

@@ -23,7 +23,6 @@ from ..fleets import Engine, Error, Lost, Result, Store, open_fleet, open_store
 from ..fleets.store.keys import key_of
 from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
-from .script import Script
 
 __all__ = ["FleetRun"]
 
@@ -66,14 +65,11 @@ class FleetRun:
             click.ClickException: nobody answers where the upstream is to be, or it is none.
         """
         handler = self.plan.handler
-        if isinstance(handler, Script):
-            await handler.read(self._say)
-        elif handler is None:
+        if handler is None:
             self._say("no --script and no --upstream: every call is answered with one friendly sentence")
-        elif isinstance(handler, Forward):
-            if handler.warning is not None:
-                self._say(handler.warning)
-            async with handler.open():
+            return
+        async with handler.open(self._say):
+            if isinstance(handler, Forward):
                 await _check_answers(handler.url)
 
     async def _map(self, store: Store) -> int:

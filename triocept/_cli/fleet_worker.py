@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from math import inf
@@ -59,9 +59,13 @@ class Bench:
     def answers(self) -> tuple[Handler, Embed | None]:
         """What answers one rollout: each begins a script anew. What may not be meant in one was said before."""
         if isinstance(self.plan.handler, Script):
-            answers = read_answers(self.plan.handler.path, lambda warning: None)
+            answers = read_answers(self.plan.handler.path, _unsaid)
             return answers.model, answers.embeddings
         return self.upstream or say_hello, None
+
+
+def _unsaid(warning: str) -> None:
+    """It was said before any worker began."""
 
 
 @asynccontextmanager
@@ -70,7 +74,7 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         upstream = None
         if isinstance(plan.handler, Forward):
-            upstream = await stack.enter_async_context(plan.handler.open())
+            upstream = (await stack.enter_async_context(plan.handler.open(_unsaid))).model
         elif plan.handler is not None:
             plan.handler.prepare()
         yield Bench(plan, await stack.enter_async_context(serve_endpoint()), upstream)
@@ -97,11 +101,8 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
 
 
 async def _run(plan: Plan, run: Rollout, launch: Launch, work: Path) -> AgentResult:
-    hidden = plan.handler.variables if plan.handler is not None else ()
-    env: Mapping[str, str | None] = {
-        **{name: None for name in hidden if name not in run.environ()},
-        **(launch.env or {}),
-    }
+    variables = plan.handler.variables if plan.handler is not None else ()
+    env = {**dict.fromkeys([name for name in variables if name not in run.environ()]), **launch.env}
     seconds = plan.limits.seconds
     async with run.open_agent(launch.argv, env=env, cwd=work) as process:
         with trio.move_on_after(inf if seconds is None else seconds + TO_END):

@@ -14,11 +14,11 @@ import click
 import msgspec
 
 from .._canonical.request import Sampling
-from .._rollout.workers import Handler
 from .._upstream import open_upstream
 from .._upstream.address import is_near
 from .._upstream.tokens import PROFILES
 from ..dialects import known_dialects
+from .script import Answers
 
 __all__ = ["Forward", "forward_options"]
 
@@ -67,24 +67,19 @@ class Forward:
         variable = api_key_env or _DIALECTS[name].key_variable
         return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
 
-    @property
-    def warning(self) -> str | None:
-        """A key that is not there, for a provider that is not on this machine."""
-        if self.api_key is not None or is_near(urlsplit(self.url).hostname or ""):
-            return None
-        return f"{self.variables[0]} is not set: {self.url} is asked without a key"
-
     def __repr__(self) -> str:  # it holds a key
         return f"<Forward {self.url}: {self.dialect}>"
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Handler]:
-        """The handler that forwards there.
+    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
+        """What forwards there; a key that is not there is said.
 
         Raises:
             click.ClickException: no such URL, or an option that its dialect does not have.
             UpstreamError: it does not give the tokens that were asked for.
         """
+        if self.api_key is None and not is_near(urlsplit(self.url).hostname or ""):
+            say(f"{self.variables[0]} is not set: {self.url} is asked without a key")
         opened = open_upstream(
             self.url, dialect=self.dialect, model=self.model, api_key=self.api_key, **self.options
         )
@@ -93,7 +88,7 @@ class Forward:
                 upstream = await stack.enter_async_context(opened)
             except ValueError as exc:
                 raise click.ClickException(str(exc)) from exc
-            yield upstream
+            yield Answers(upstream)
 
 
 _FIELDS: dict[str, Any] = {

@@ -66,10 +66,9 @@ class Live:
         if _is_fed():
             self._print("▸", "yellow", "what comes on standard input is not passed on: the agent's is empty")
 
-    def say(self, warning: str | None) -> None:
-        """Something that may go wrong, and is none yet; None: nothing."""
-        if warning is not None:
-            self._print("▸", "yellow", warning)
+    def say(self, warning: str) -> None:
+        """Something that may go wrong, and is none yet."""
+        self._print("▸", "yellow", warning)
 
     def note(self, what: str) -> None:
         """Something to know."""

@@ -16,7 +16,7 @@ from .._trace.reader import read_traces
 from .._trace.trace import Trace
 from ..handlers import Match, Replay, TurnName
 from .forward import Forward
-from .script import Script
+from .script import Answers, Script
 
 __all__ = ["ReplayFile", "replay_options"]
 
@@ -41,11 +41,6 @@ class ReplayFile:
         return self.then.variables if self.then is not None else ()
 
     @property
-    def warning(self) -> str | None:
-        """As of `Forward`."""
-        return self.then.warning if isinstance(self.then, Forward) else None
-
-    @property
     def what(self) -> str:
         """Which file, and how much of it."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
@@ -54,8 +49,8 @@ class ReplayFile:
         return f"{self.path}{until}{missing}"
 
     @asynccontextmanager
-    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Handler]:
-        """The handler that answers as it did.
+    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
+        """What answers as it did.
 
         Raises:
             click.ClickException: the file has no such rollout, or several; or the rollout no such turn.
@@ -63,18 +58,16 @@ class ReplayFile:
         """
         async with AsyncExitStack() as stack:
             then: Handler | None = None
-            if isinstance(self.then, Script):
-                answers = await self.then.read(say)
+            if self.then is not None:
+                answers = await stack.enter_async_context(self.then.open(say))
                 then = answers.model
-                if answers.embeddings is not None:
+                if isinstance(self.then, Script) and answers.embeddings is not None:
                     say(f"{self.then.path} has embeddings: they are not given beside --replay")
-            elif self.then is not None:
-                then = await stack.enter_async_context(self.then.open())
             try:
                 replay = Replay(self._trace, match=self.match, until=self.until, then=then)
             except LookupError as exc:
                 raise click.ClickException(f"--until: {exc}") from exc
-            yield replay
+            yield Answers(replay)
 
     @cached_property
     def _trace(self) -> Trace:

@@ -12,17 +12,15 @@ import trio
 
 from .._endpoint import serve_endpoint
 from .._rollout.budget import Limits
-from .._rollout.embedding import Embed
 from .._rollout.exchange import Exchange
 from .._rollout.rollout import Rollout
-from .._rollout.workers import Handler
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..agents import Launch, agent
 from .forward import Forward
 from .live import Live
 from .replay import ReplayFile
-from .script import Script
+from .script import Answers, Script
 
 __all__ = ["Run", "say_hello"]
 
@@ -42,7 +40,7 @@ class Run:
     """One `triocept run`."""
 
     command: tuple[str, ...]
-    handler: Handler | Forward | Script | ReplayFile
+    handler: Answers | Forward | Script | ReplayFile
     record: Path | None = None
     keep_as: Path | None = None
     """Where what was recorded is put, if the agent ends well."""
@@ -74,35 +72,22 @@ class Run:
 
     async def _run_in(self, folder: Path, live: Live, recorders: list[Recorder]) -> int:
         async with AsyncExitStack() as stack:
-            handler = self.handler
-            hidden: tuple[str, ...] = ()
-            if isinstance(handler, Forward | ReplayFile):
-                live.say(handler.warning)
-            embed: Embed | None = None
-            if isinstance(handler, Forward | Script | ReplayFile):
-                hidden = handler.variables
-            if isinstance(handler, Forward | ReplayFile):
-                opened = handler.open() if isinstance(handler, Forward) else handler.open(live.say)
-                handler = await stack.enter_async_context(opened)
-            elif isinstance(handler, Script):
-                answers = await handler.read(live.say)
-                handler, embed = answers.model, answers.embeddings
+            answers = await stack.enter_async_context(self.handler.open(live.say))
             serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
             endpoint = await stack.enter_async_context(serving)
-            async with endpoint.open_rollout(handler, limits=self.limits, embed=embed) as rollout:
+            opening = endpoint.open_rollout(answers.model, limits=self.limits, embed=answers.embeddings)
+            async with opening as rollout:
                 launch = self._launch(rollout, folder)
                 live.begin(endpoint, rollout, launch.argv)
                 if isinstance(self.handler, ReplayFile):
                     live.note(f"replay   {self.handler.what}")
-                env = {
-                    **{name: None for name in hidden if name not in rollout.environ()},
-                    **(launch.env or {}),
-                }
-                opening = rollout.open_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
-                async with opening as process:
+                hidden = [name for name in self.handler.variables if name not in rollout.environ()]
+                env = {**dict.fromkeys(hidden), **launch.env}
+                starting = rollout.open_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
+                async with starting as process:
                     with trio.move_on_after(self._patience):
                         await process.wait()
-        live.end(rollout, process.result, handler, self.agent)
+        live.end(rollout, process.result, answers.model, self.agent)
         return process.result.returncode
 
     def _keep(self, path: Path, returncode: int, live: Live) -> None:

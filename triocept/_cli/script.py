@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
-from ..handlers import Embeddings, ScriptedModel, ScriptWarning, read_script
+from .._rollout.embedding import Embed
+from .._rollout.workers import Handler
+from ..handlers import ScriptedModel, ScriptWarning, read_script
 from ..handlers.script.file import embeddings_in
 from ..handlers.script.fixtures import VectorsLeft
 
-__all__ = ["Script", "read_answers"]
+__all__ = ["Answers", "Script", "read_answers"]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a script answers with."""
+    """What answers, and is open: that which an option names opens as one."""
 
-    model: ScriptedModel
-    embeddings: Embeddings | None = None
-    """Those in a file of fixtures; None: it has none."""
+    model: Handler
+    embeddings: Embed | None = None
+    """Gives texts the vectors in a file of fixtures; None: it has none."""
+    variables: tuple[str, ...] = ()
+    """As of `Forward`."""
+
+    @asynccontextmanager
+    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
+        """It is open already."""
+        await trio.lowlevel.checkpoint()
+        yield self
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,8 @@ class Script:
     variables: tuple[str, ...] = ()
     """As of `Forward`: a script hides none."""
 
-    async def read(self, say: Callable[[str], None]) -> Answers:
+    @asynccontextmanager
+    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
         """What it answers with. What lies beside it can be imported, as if Python ran it.
 
         Raises:
@@ -44,7 +55,7 @@ class Script:
         """
         await trio.lowlevel.checkpoint()
         self.prepare()
-        return read_answers(self.path, say)
+        yield read_answers(self.path, say)
 
     def prepare(self) -> None:
         """Let what lies beside it be imported."""

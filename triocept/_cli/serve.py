@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -14,16 +13,14 @@ import trio
 
 from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
-from .._rollout.embedding import Embed
 from .._rollout.rollout import Rollout
-from .._rollout.workers import Handler
 from .._screen import say
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder, RecorderGroup
 from ..dialects import known_dialects
 from .forward import Forward
 from .live import Live
-from .script import Script
+from .script import Answers, Script
 from .watch import WatchedScript
 
 __all__ = ["Serve"]
@@ -33,7 +30,7 @@ __all__ = ["Serve"]
 class Serve:
     """One `triocept serve`."""
 
-    handler: Handler | Forward | Script
+    handler: Answers | Forward | Script
     record: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -58,34 +55,19 @@ class Serve:
         async with trio.open_nursery() as nursery:
             watched = WatchedScript(script.path, say if self.quiet else live.say, live.note)
             nursery.start_soon(watched.watch)
-            await self._serve(watched, recorder, live)
+            await self._serve(Answers(watched, watched.embed), recorder, live)
         raise AssertionError
 
-    async def _serve(self, handler: Handler | Forward | Script, recorder: Recorder, live: Live) -> NoReturn:
-        async with self._open(handler, recorder, live) as (endpoint, rollout):
-            _print(described(endpoint, rollout))
+    async def _serve(self, handler: Answers | Forward | Script, recorder: Recorder, live: Live) -> NoReturn:
+        async with AsyncExitStack() as stack:
+            answers = await stack.enter_async_context(handler.open(live.say))
+            serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
+            endpoint = await stack.enter_async_context(serving)
+            opening = endpoint.open_rollout(answers.model, limits=self.limits, embed=answers.embeddings)
+            _print(described(endpoint, await stack.enter_async_context(opening)))
             live.opened()
             await trio.sleep_forever()
         raise AssertionError
-
-    @asynccontextmanager
-    async def _open(
-        self, handler: Handler | Forward | Script, recorder: Recorder, live: Live
-    ) -> AsyncIterator[tuple[Endpoint, Rollout]]:
-        async with AsyncExitStack() as stack:
-            embed: Embed | None = None
-            if isinstance(handler, Forward):
-                live.say(handler.warning)
-                handler = await stack.enter_async_context(handler.open())
-            elif isinstance(handler, Script):
-                answers = await handler.read(live.say)
-                handler, embed = answers.model, answers.embeddings
-            elif isinstance(handler, WatchedScript):
-                embed = handler.embed
-            serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
-            endpoint = await stack.enter_async_context(serving)
-            opening = endpoint.open_rollout(handler, limits=self.limits, embed=embed)
-            yield endpoint, await stack.enter_async_context(opening)
 
 
 def _print(text: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 import trio
@@ -58,7 +58,7 @@ class WatchedScript:
         """Gives texts the vectors that are in the file now; None: there were none when it was first read."""
         return self._embed if self._embeds else None
 
-    def _embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+    def _embed(self, texts: Sequence[str]) -> Any:
         embeddings = self._answers.embeddings
         return [vector_of(text) for text in texts] if embeddings is None else embeddings(texts)
 
