@@ -30,13 +30,7 @@ def protected_context(
     function: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
     """`contextlib.asynccontextmanager`, of a function whose own code no Ctrl-C lands in."""
-    make = asynccontextmanager(function)
-
-    @wraps(function)
-    def open_context(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, bool | None]:
-        return _Protected(make(*args, **kwargs), function.__name__)
-
-    return _shown(open_context, function)
+    return _opening(function, _Protected)
 
 
 def shown_context(
@@ -44,13 +38,7 @@ def shown_context(
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
     """`contextlib.asynccontextmanager`, of a function that users see: `help()` says what a call gives, and a keyword
     with a slip in it is told what was meant. Unprotected: an `Upstream` is a handler, and so the user's."""
-    make = asynccontextmanager(function)
-
-    @wraps(function)
-    def open_context(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, bool | None]:
-        return _Context(make(*args, **kwargs), function.__name__)
-
-    return _shown(open_context, function)
+    return _opening(function, _Context)
 
 
 def shown(
@@ -60,11 +48,18 @@ def shown(
     return _Context(context, name, gives)
 
 
-def _shown(
-    opens: Callable[P, AbstractAsyncContextManager[T, bool | None]], function: Callable[P, AsyncIterator[T]]
+def _opening(
+    function: Callable[P, AsyncIterator[T]], kind: type[_Context[T]]
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """What `opens` a context, with the keywords and the signature of it; contextlib leaves that of the generator."""
-    known: Any = with_known_keywords(opens)
+    """What opens a context of this kind, with its keywords and its signature; contextlib leaves that of the
+    generator."""
+    make = asynccontextmanager(function)
+
+    @wraps(function)
+    def open_context(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, bool | None]:
+        return kind(make(*args, **kwargs), function.__name__)
+
+    known: Any = with_known_keywords(open_context)
     known.__wrapped__ = function
     known.__annotations__ = dict(function.__annotations__)
     gives = str(known.__annotations__["return"]).replace("AsyncIterator", "AbstractAsyncContextManager", 1)

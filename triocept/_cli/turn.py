@@ -116,10 +116,8 @@ def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
         yield "agent", turn.agent
     answered = turn.response.model if turn.response is not None else ""
     named = f", answered as {answered}" if answered not in ("", turn.request.model) else ""
-    yield (
-        "model",
-        f"{turn.request.model}{named} ({turn.dialect}{', streamed' if turn.request.stream else ''})",
-    )
+    how = f"{turn.dialect}{', streamed' if turn.request.stream else ''}"
+    yield "model", f"{turn.request.model}{named} ({how})"
     first = f", first token after {seconds(turn.first_event)} s" if turn.first_event is not None else ""
     at = clock(turn.started_at - begun_at(trace))
     yield "time", f"{at} after the beginning, took {seconds(turn.duration)} s{first}"
@@ -166,7 +164,5 @@ def _settings(request: Request) -> Iterator[tuple[str, str]]:
         if (value := getattr(request, name)) is not None:
             asked[name] = msgspec.to_builtins(value)
     if asked:
-        yield (
-            "settings",
-            "  ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in asked.items()),
-        )
+        words = [f"{name}={msgspec.json.encode(value).decode()}" for name, value in asked.items()]
+        yield "settings", "  ".join(words)

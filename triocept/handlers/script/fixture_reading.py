@@ -39,20 +39,15 @@ def read_fixtures(document: Node) -> Fixtures:
     fixtures = tuple([each for each in found if isinstance(each, Fixture)])
     if vectors := len(found) - len(fixtures):
         what = "1 fixture is" if vectors == 1 else f"{vectors} fixtures are"
-        _warn(
-            document,
-            f"{what} of embeddings: serve_endpoint(embed=read_embeddings(…)) gives those",
-            VectorsLeft,
-        )
+        told = f"{what} of embeddings: serve_endpoint(embed=read_embeddings(…)) gives those"
+        _warn(document, told, VectorsLeft)
     if left_out:
         names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in left_out.items())
         _warn(document, f"left out of what is answered, since it has no place here: {names}")
     for before, fixture in combinations(fixtures, 2):
         if hides(before.match, fixture.match):
-            _warn(
-                document,
-                f"{fixture.place} is never reached: {before.place} matches all that it does, and is first",
-            )
+            why = f"{before.place} matches all that it does, and is first"
+            _warn(document, f"{fixture.place} is never reached: {why}")
     return Fixtures(fixtures)
 
 

@@ -183,13 +183,8 @@ class ModelFactory:
             return
         called = any(model.calls for model in self._models)
         hint = "" if called else f"; {why_no_call}"
-        yield "\n".join(
-            [
-                f"not asked, and recorded (record it anew with --triocept-record=rewrite, or let it be with "
-                f"must_be_used=False{hint}):",
-                *map(str, left),
-            ]
-        )
+        what = "not asked, and recorded (record it anew with --triocept-record=rewrite, or let it be with "
+        yield "\n".join([f"{what}must_be_used=False{hint}):", *map(str, left)])
 
     def is_fault(self, problem: BaseException) -> bool:
         """Whether a handler has raised it."""

@@ -34,11 +34,9 @@ def section_of(models: ModelFactory, shown: BaseException | None) -> str:
         shown: what the report is of: what stands there is not said again.
     """
     several = len(models.models) > 1
-    lines = [
-        line
-        for number, model in enumerate(models.models)
-        for line in _model(model, f"model {number}: " if several else "")
-    ]
+    lines: list[str] = []
+    for number, model in enumerate(models.models):
+        lines += _model(model, f"model {number}: " if several else "")
     if models.cassette is not None:
         lines += _cassette(models.cassette)
     for problem in models.problems if lines else ():
