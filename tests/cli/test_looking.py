@@ -26,6 +26,7 @@ from triocept import (
     Response,
     ScriptedModel,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
     Trace,
@@ -34,6 +35,8 @@ from triocept import (
     serve_endpoint,
 )
 from triocept._cli.stats import Quantiles
+from triocept._trace.trace import TraceWriter
+from triocept.traces import AgentStart
 
 pytestmark = pytest.mark.once
 
@@ -61,6 +64,8 @@ def kept(path: Path, *traces: Trace) -> Path:
     async def write() -> None:
         recorder = JSONLRecorder(path)
         for trace in traces:
+            for agent in trace.agents:
+                await recorder.record_entry(agent)
             for turn in trace:
                 await recorder.record(turn)
             await recorder.seal(trace)
@@ -222,6 +227,56 @@ def test_a_terminal_has_colours_unless_somebody_wants_none(file: Path) -> None:
     assert "\x1b[" in shown("show", file, FORCE_COLOR="1")
 
 
+def test_how_agents_were_started_is_told_and_what_they_call_themselves(tmp_path: Path) -> None:
+    """Many call themselves by the SDK that they are made with."""
+    trace = Trace("r", run="run")
+    writer = TraceWriter(trace)
+    for number in range(5):
+        argv = ("/opt/bin/aider", "--message", "Write it,\nnow.", "--try", str(number // 2 or 0))
+        writer.add(AgentStart(rollout="r", run="run", argv=argv, cwd="/", started_at=0.0))
+    writer.add(AgentStart(rollout="r", run="run", argv=("claude",), cwd="/", started_at=0.0))
+    names = (
+        "OpenAI/Python 2.20.0",
+        "claude-cli/2.1.197 (external, cli)",
+        "opencode/1.18 ai-sdk/4 bun/1",
+        "OpenAI/JS",
+    )
+    for name in names:
+        tell(trace, TASK, "hello", agent=name)
+    file = kept(tmp_path / "t.jsonl", trace)
+    assert shown("show", file).splitlines()[1:6] == [
+        *(f"  $ aider --message 'Write it,\\nnow.' --try {number}" for number in range(3)),
+        "  and 1 command more",
+        "  OpenAI/Python 2.20.0  claude-cli/2.1.197  opencode/1.18  OpenAI/JS  m",
+    ]
+    counts = [line.split("  ")[0] for line in shown("stats", file, "--by", "agent").splitlines()[2:-2]]
+    assert counts == ["OpenAI/JS", "OpenAI/Python 2.20.0", "claude-cli/2.1.197", "opencode/1.18"]
+
+
+def test_the_last_call_of_an_answer_has_the_edge_of_the_line(tmp_path: Path) -> None:
+    """What stands in front of it is cut, so that it is seen."""
+    trace = Trace("r")
+    long = ToolCall.of("bash", command="x" * 70)
+    tell(trace, TASK, Response.of("y" * 70, long, long))
+    file = kept(tmp_path / "t.jsonl", trace)
+    (line,) = shown("show", file, COLUMNS="300").splitlines()[3:]
+    assert line.endswith('" + bash({"command":"' + "x" * 43 + '…) + bash({"command":"' + "x" * 70 + '"})')
+    assert len(shown("show", file, COLUMNS="120").splitlines()[3]) == 120
+
+
+def test_a_tool_that_its_provider_runs_is_told_by_what_it_is(tmp_path: Path) -> None:
+    trace = Trace("r")
+    tell(
+        trace,
+        TASK,
+        "hello",
+        tools=(Tool(name="t"), Tool(name="", kind="server", extra={"type": "web_search"})),
+    )
+    assert "  tools        2: t, web_search\n" in shown(
+        "show", kept(tmp_path / "t.jsonl", trace), "--turn", "0"
+    )
+
+
 EVIL = "\x1b[2Jgone\x07\u202e \u009b31m"
 
 
@@ -267,6 +322,16 @@ def test_messages_that_came_and_went_and_settings_are_told(file: Path) -> None:
     ]
 
 
+def test_what_was_dropped_stands_in_front_of_what_was_added(tmp_path: Path) -> None:
+    trace = Trace("r")
+    tell(trace, said("system: s", "one", "two", "same"), "hello")
+    tell(trace, said("system: s", "other words", "a second", "a third", "same"), "hello")
+    lines = shown("diff", kept(tmp_path / "t.jsonl", trace), "0", "1").splitlines()
+    assert [line[:8] for line in lines[2:-1]] == [
+        f"{mark} {at:>3} us" for mark, at in ("-1", "-2", "+1", "+2", "+3")
+    ]
+
+
 def test_of_a_setting_the_fields_that_differ_are_told_and_of_a_long_text_the_place(tmp_path: Path) -> None:
     trace, same = Trace("r"), "a" * 30
     for number in range(2):
@@ -307,6 +372,33 @@ def test_the_table_has_the_columns_that_there_is_room_for(file: Path) -> None:
         lines = shown("stats", file, COLUMNS=str(columns)).splitlines()
         assert all(len(line) <= columns for line in lines)
         assert not [line for line in lines[1:] if line.endswith("…")], "no figure is cut"
+
+
+@pytest.mark.parametrize("columns", [44, 60, 80, 120])
+def test_however_many_names_there_are_no_figure_is_cut(columns: int, tmp_path: Path) -> None:
+    """By four names of real agents the tokens were cut in two."""
+    trace = Trace("r_0123456789abcdef", run="run")
+    for name in ("GeminiCLI-tui/0.61.0/triocept", "OpenAI/JS 6.26.0"):
+        tell(
+            trace,
+            TASK,
+            counted("hello", tokens=27_100, estimated=True),
+            of="s",
+            agent=name,
+            model="claude-opus-4-8",
+        )
+    file = kept(tmp_path / "t.jsonl", trace)
+    names = ("agent", "kind", "model", "outcome", "dialect", "rollout")
+    for count in (1, 2, 4, 6 if columns > 44 else 5):
+        by = [part for name in names[:count] for part in ("--by", name)]
+        head, *rows = shown("stats", file, *by, COLUMNS=str(columns)).splitlines()[1:]
+        assert all(len(line) <= columns for line in (head, *rows))
+        figures = head.replace("first p", "first-p").split()[count:]
+        assert figures[0] == "calls"
+        assert all(
+            re.fullmatch(r"[\d.,]+k?~?|-", figure) for row in rows for figure in row.split()[-len(figures) :]
+        )
+        assert not [line for line in (head, *rows) if line.endswith("…")]
 
 
 def test_figures_come_as_json_and_what_nobody_said_is_null(file: Path) -> None:

@@ -36,6 +36,7 @@ def tell(
     kind: CallKind = "main",
     parent: str | None = None,
     attempt: int = 1,
+    agent: str | None = None,
     **request: Any,
 ) -> Turn:
     """One more turn: what was asked, and answered; `of` a conversation that the agent names, or none."""
@@ -54,6 +55,7 @@ def tell(
         response=Response.of(answer) if isinstance(answer, str) else answer,
         conversation=named,
         attempt=attempt,
+        agent=agent,
         error=None if outcome == "answered" else TurnError(type="Fault", message="no", status=500),
         started_at=0.0,
         duration=0.0,

@@ -32,11 +32,11 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
         f": {len(before.request.messages)} → {counted(len(after.request.messages), 'message', 'messages')}",
         f", tools {tools}, settings {'differ' if diff.settings else 'same'}",
     )
-    for kind, group in groupby(diff.messages, key=lambda each: each.kind):
+    for kind, group in groupby(diff.messages, key=_group):
         if kind == "same":
             page.line(*_same(list(group)))
         else:
-            for each in group:
+            for each in sorted(group, key=lambda each: each.kind == "added"):
                 page.line(*_changed(each))
     for line in _tool_lines(diff.tools):
         page.line(*line)
@@ -45,6 +45,11 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
             if page.width is not None:
                 old, new = _from_where_they_part(old, new)
             page.line(("~ ", "yellow"), f"{name}: {_json(old)} → {_json(new)}")
+
+
+def _group(each: MessageDiff) -> str:
+    """What is told together: of what was dropped and added, first what was dropped."""
+    return "replaced" if each.kind in ("dropped", "added") else each.kind
 
 
 def _same(group: list[MessageDiff]) -> Iterator[Piece]:

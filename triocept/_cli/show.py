@@ -12,12 +12,26 @@ from .._trace.relation import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .page import Page, Piece, width_of
-from .words import STYLES, agent_name, clock, counted, reason, relation_words, said, short, tokens
+from .words import (
+    STYLES,
+    agent_name,
+    clock,
+    command_line,
+    counted,
+    reason,
+    relation_words,
+    said,
+    short,
+    tokens,
+)
 
 __all__ = ["Overview", "begun_at", "headline"]
 
 _NARROW = 100
 """Columns: on fewer, the times, what was answered and how it ended are left out."""
+
+_COMMANDS = 3
+"""Commands of agents that are told."""
 
 
 @dataclass
@@ -138,6 +152,10 @@ def headline(trace: Trace) -> list[Piece]:
 
 def _facts(trace: Trace) -> Iterable[str]:
     """What else is to be said of a rollout, a line each."""
+    commands = [*dict.fromkeys(map(command_line, trace.agents))]
+    yield from (f"$ {command}" for command in commands[:_COMMANDS])
+    if len(commands) > _COMMANDS:
+        yield f"and {counted(len(commands) - _COMMANDS, 'command', 'commands')} more"
     agents = dict.fromkeys(filter(None, map(agent_name, trace)))
     models = dict.fromkeys(turn.request.model for turn in trace)
     if agents or models:

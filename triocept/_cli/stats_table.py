@@ -29,7 +29,9 @@ COLUMNS: dict[str, Callable[[Group], str]] = {
 }
 LEAST_FIRST = ("first p90", "first p50", "cached", "p90", "max", "p50")
 """What is left out where there is no room for it."""
-LONG, SHORTEST = 24, 8
+LAST = ("err", "out", "in")
+"""Likewise, where names as short as can be have not made it: no figure is cut in two."""
+LONG, SHORTEST = 24, 5
 """Characters of a name that is cut: before a column is left out, and at last."""
 
 
@@ -64,7 +66,12 @@ def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | N
         if _width(table) > width:
             columns.remove(name)
             table = _shortened(_table(by, rows, columns), len(by), width, LONG)
-    return _shortened(table, len(by), width, SHORTEST)
+    table = _shortened(table, len(by), width, SHORTEST)
+    for name in LAST:
+        if _width(table) > width:
+            columns.remove(name)
+            table = _shortened(_table(by, rows, columns), len(by), width, SHORTEST)
+    return table
 
 
 def _table(by: tuple[str, ...], rows: list[tuple[object, ...]], columns: list[str]) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ import msgspec
 from .._canonical.content import Json, Message, Part, Reasoning, ToolCall, ToolResult
 from .._canonical.request import Request
 from .._canonical.response import Usage
+from .._trace.diff import tool_name
 from .._trace.raw import RawResponse
 from .._trace.texts import texts_of
 from .._trace.tokens import Tokens
@@ -128,7 +129,7 @@ def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
         yield "tokens", _usage(turn.response.usage)
     yield from _settings(turn.request)
     tools = turn.request.tools
-    yield "tools", f"{len(tools)}{': ' if tools else ''}{', '.join(tool.name or tool.kind for tool in tools)}"
+    yield "tools", f"{len(tools)}{': ' if tools else ''}{', '.join(map(tool_name, tools))}"
     if turn.tokens is not None:
         yield "token ids", _ids(turn.tokens)
     if turn.notes:

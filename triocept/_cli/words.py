@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from .._canonical.response import Usage
 from .._figures import clock, counted, short
+from .._trace.entries import AgentStart
 from .._trace.relation import Relation
 from .._trace.turn import Turn, TurnError
 
@@ -15,6 +18,7 @@ __all__ = [
     "a_directory",
     "agent_name",
     "clock",
+    "command_line",
     "counted",
     "reason",
     "relation_words",
@@ -29,7 +33,7 @@ STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "aband
 REASON_LENGTH = 2000
 """Characters of a reason: what a provider says may be a page of HTML."""
 _TEXT, _ARGUMENTS = 60, 55
-"""Characters of what is said beside something else, where a line has an edge."""
+"""Characters of what is said in front of something else, where a line has an edge."""
 
 
 def a_directory(path: Path) -> str:
@@ -37,9 +41,19 @@ def a_directory(path: Path) -> str:
     return f"{path}: it is a directory; name the files in it, as {path / '*.jsonl'}"
 
 
+_NAMED = re.compile(r"\S*( v?\d[\d.]*(?=\s|$))?")
+"""A name, and a version behind a space, as the SDKs of OpenAI have it."""
+
+
 def agent_name(turn: Turn) -> str:
-    """What the agent calls itself, without the machine that it runs on: `claude-cli/2.1.197`."""
-    return turn.agent.split(" ", 1)[0] if turn.agent else ""
+    """What the agent calls itself, without the machine that it runs on: `claude-cli/2.1.197`, `OpenAI/JS 6.26.0`."""
+    found = _NAMED.match(turn.agent or "")
+    return found[0] if found is not None else ""
+
+
+def command_line(agent: AgentStart) -> str:
+    """How an agent was started: `claude -p 'fix the bug'`."""
+    return shlex.join([agent.name, *agent.argv[1:]])
 
 
 def tokens(number: int | None, usage: Usage | None) -> str:
@@ -76,7 +90,10 @@ def said(turn: Turn, *, whole: bool) -> str:
         return ""
     calls = response.tool_calls
     texts = [f'"{cut(response.text, None if whole or not calls else _TEXT)}"'] if response.text else []
-    called = [f"{call.name}({cut(call.arguments, None if whole else _ARGUMENTS)})" for call in calls]
+    edges = [None if whole else _ARGUMENTS] * (len(calls) - 1) + [
+        None
+    ]  # what is last has the edge of the line
+    called = [f"{call.name}({cut(call.arguments, edge)})" for call, edge in zip(calls, edges, strict=False)]
     return " + ".join([*texts, *called]) or ('""' if turn.outcome == "answered" else "")
 
 

@@ -25,7 +25,7 @@ from .texts import text_of
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["common_head", "diff_of", "edit_of"]
+__all__ = ["common_head", "diff_of", "edit_of", "tool_name"]
 
 _NESTED = ("sampling", "reasoning", "extra")
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -120,7 +120,7 @@ def common_head(one: str, other: str) -> int:
 
 
 def _tools(old: Sequence[Tool], new: Sequence[Tool]) -> ToolsDiff:
-    olds, news = {_name(tool): tool for tool in old}, {_name(tool): tool for tool in new}
+    olds, news = {tool_name(tool): tool for tool in old}, {tool_name(tool): tool for tool in new}
     both = [name for name in olds if name in news]
     return ToolsDiff(
         added=tuple(name for name in news if name not in olds),
@@ -131,7 +131,7 @@ def _tools(old: Sequence[Tool], new: Sequence[Tool]) -> ToolsDiff:
     )
 
 
-def _name(tool: Tool) -> str:
+def tool_name(tool: Tool) -> str:
     """Its name; of a provider's own that has none, its kind."""
     return tool.name or str((tool.extra or {}).get("type", tool.kind))
 
