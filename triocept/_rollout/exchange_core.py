@@ -249,14 +249,9 @@ class ExchangeCore:
             yield stream
             if self.from_outside or not self.settled:
                 await self._end_raw(Raw(stream.sent(), said, complete=said is not None))
-        except trio.Cancelled:
-            raise  # as in `open_stream`
-        except RolloutClosed:
-            if not self._is_over:
-                raise
         except BaseException as exc:
-            await self._fail_stream(exc)
-            raise
+            if not await self.leave_stream(exc):
+                raise
 
     @trio.lowlevel.enable_ki_protection
     async def _send_raw(self, piece: RawPiece) -> None:
@@ -277,17 +272,11 @@ class ExchangeCore:
         await self.answer.wait_delivered()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """The block of a stream (`stream.StreamContext`) was left by this; whether that ends there."""
-        if isinstance(exc, trio.Cancelled):
-            return (
-                False  # whoever cancelled says what becomes of it: hang-up, closing, or the handler's wrapper
-            )
+        """The block of a stream was left by this, its own end included; whether that ends there."""
         if isinstance(exc, RolloutClosed):
             return self._is_over
-        await self._fail_stream(exc)
-        return False
-
-    async def _fail_stream(self, exc: BaseException) -> None:
+        if isinstance(exc, trio.Cancelled):  # whoever cancelled says what becomes of it
+            return False
         try:
             await self.settle_by(exc)
         except Exception as failure:  # of the recorder: it hides no fault
@@ -295,6 +284,7 @@ class ExchangeCore:
                 both = [exc, failure]
                 raise BaseExceptionGroup("an answer failed, and could not be recorded", both) from None
             raise
+        return False
 
     async def refuse(self, refusal: Refusal) -> None:
         """Refuse."""
