@@ -132,16 +132,15 @@ class _OpenPart(msgspec.Struct, gc=False):
         return extra | lists
 
 
-class Fold:
+class Fold(msgspec.Struct):
     """Takes events one by one; `response()` is what they amount to so far.
 
     Holds what came, and no more: its memory is that of the response.
     """
 
-    def __init__(self) -> None:
-        self._start = ResponseStart()
-        self._end: ResponseEnd | None = None
-        self._parts: dict[int, _OpenPart] = {}
+    _start: ResponseStart = ResponseStart()
+    _end: ResponseEnd | None = None
+    _parts: dict[int, _OpenPart] = {}
 
     @property
     def ended(self) -> bool:
