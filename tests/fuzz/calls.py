@@ -13,8 +13,7 @@ from triocept._canonical.events import ResponseEnd, assemble
 from triocept._canonical.request import Request
 from triocept._rollout.answer import Condition
 from triocept._server.admission import Admission, Share
-from triocept._server.intake import intake
-from triocept._server.routes import Routes
+from triocept._server.intake import Routes, intake
 from triocept._server.transport import Head, Reply
 from triocept.dialects import DIALECTS, Dialect, decode_json
 from triocept.errors import DialectError

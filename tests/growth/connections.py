@@ -17,7 +17,7 @@ from tests.growth.measured import Make, Work
 from triocept import EndpointLimits, Refusal
 from triocept._server.encoding import decoded
 from triocept._server.http1 import _Parser, _Received
-from triocept._server.routes import Routes
+from triocept._server.intake import Routes
 from triocept._sse import encode_sse
 from triocept.dialects import DIALECTS
 

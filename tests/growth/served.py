@@ -17,7 +17,7 @@ from triocept import EndpointLimits
 from triocept._server.admission import Admission, Share
 from triocept._server.connection import Connection
 from triocept._server.http11 import HTTP11
-from triocept._server.routes import Route, Routes
+from triocept._server.intake import Route, Routes
 from triocept._server.serve import _config
 from triocept._server.transport import Head, Reply, Transport
 from triocept._server.websocket_connection import WebSocket

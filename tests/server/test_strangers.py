@@ -23,7 +23,7 @@ from triocept._bare_socket import BareSocket
 from triocept._server import admission, connection
 from triocept._server.base_connection import Wire
 from triocept._server.front import Front, HTTPCycle
-from triocept._server.routes import Routes
+from triocept._server.intake import Routes
 from triocept.dialects import DIALECTS
 
 pytestmark = pytest.mark.usefixtures("every_way")

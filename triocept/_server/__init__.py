@@ -13,10 +13,9 @@
 * `websocket`: Responses, spoken over one.
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
-* `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart.
+* `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart. Before it: which path is whose.
 * `transport`: what a connection is to a model call, whatever it speaks. `tapped`: one whose call is kept.
 * `delivery`: from an outcome to status, headers, JSON or SSE. `failure`: what an agent is told of one.
-* `routes`: which path is whose.
 * `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies, and what very large ones say.
 * `app`: Quart-Trio: every route that is not a model call. `model_views`: what is asked beside it.

@@ -86,6 +86,22 @@ async def write_failure(
 class _HTTPDelivery(ABC):
     """An answer on its way to a client of HTTP; a `Delivery`."""
 
+    breaks = False
+    """Whether its connection is to be broken off: what was sent is no answer."""
+    _begun = False
+    _prepared: deque[bytes] | None = None
+    """What was made of the last increments before they are written; None: nothing was."""
+    _reply: Reply | None = None
+    """Likewise, of an answer that is given whole."""
+    _prepared_for: Outcome | None = None
+    """How the answer was to end then: one that cannot be recorded ends otherwise."""
+    _raw: RawResponse | None = None
+    """Raw bytes that are still to be sent: all of them, or the next part of those that are made on their way."""
+    _raw_begins = _raw_ends = True
+    """Whether that part has the head, and whether it has the end."""
+    _raw_begun = False
+    """Whether some of them were written."""
+
     def __init__(
         self, subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
     ) -> None:
@@ -93,22 +109,7 @@ class _HTTPDelivery(ABC):
         self._request = request
         self._dialect = dialect
         self._transport = transport
-        self._begun = False
-        self.breaks = False
-        """Whether its connection is to be broken off: what was sent is no answer."""
         self.due = trio.current_time() + HEAD_AFTER
-        self._prepared: deque[bytes] | None = None
-        """What was made of the last increments before they are written; None: nothing was."""
-        self._reply: Reply | None = None
-        """Likewise, of an answer that is given whole."""
-        self._prepared_for: Outcome | None = None
-        """How the answer was to end then: one that cannot be recorded ends otherwise."""
-        self._raw: RawResponse | None = None
-        """Raw bytes that are still to be sent: all of them, or the next part of those that are made on their way."""
-        self._raw_begins = self._raw_ends = True
-        """Whether that part has the head, and whether it has the end."""
-        self._raw_begun = False
-        """Whether some of them were written."""
 
     def fail(self, error: Exception) -> bool:
         self._prepared = None

@@ -15,6 +15,8 @@ Rules:
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 import trio
 
@@ -22,11 +24,10 @@ from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._rollout.rollout_core import RolloutCore
-from ..dialects import Dialect, Target
-from ..dialects._documents import decode_json
+from ..dialects import Dialect, Target, decode_json
 from ..errors import DialectError, Refusal
 
-__all__ = ["read_body", "read_json", "LARGE", "read_large"]
+__all__ = ["read_body", "LARGE", "read_large"]
 
 LARGE = 512 * 1024
 """Bytes that are decoded in one go: about half a millisecond. A larger body is asked whether it has many items; what is
@@ -54,24 +55,14 @@ async def read_body(body: bytes, max_items: int) -> Json:
     """
     if len(body) > max_items and await _has_more(body, max_items):
         raise Refusal(413, f"the body has more than {max_items:,} values", should_retry=False)
-    if len(body) <= LARGE:
-        return read_json(body, "the body")
+    if len(body) > LARGE:
+        # What is no object, or not JSON, is looked at again: the error says where, and of the whole.
+        with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            return await _decode_in_pieces(body)
     try:
-        return await _decode_in_pieces(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return read_json(body, "the body")  # no object, or not JSON: the error says where, and of the whole
-
-
-def read_json(data: bytes | str, what: str) -> Json:
-    """Decode a document.
-
-    Raises:
-        DialectError: it is no JSON.
-    """
-    try:
-        return decode_json(data)
+        return decode_json(body)
     except DialectError as exc:
-        raise DialectError(f"{what} is {exc}") from exc
+        raise DialectError(f"the body is {exc}") from exc
 
 
 async def _decode_in_pieces(body: bytes) -> Json:

@@ -34,15 +34,17 @@ from .failure import failure_of, failure_reply
 from .intake import (
     BOTH_LENGTHS,
     LINGER,
+    Route,
+    Routes,
     authenticate,
     intake,
     read_document,
     shows_key,
+    split_rollout,
     text_headers,
 )
 from .mcp import serve_mcp
 from .notices import shown
-from .routes import Route, Routes, split_rollout
 from .transport import STATE_KEY, ASGIConnection, BodyTooLarge, Head, Reply, Transport
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket

@@ -32,9 +32,8 @@ from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
 from .base_connection import MAX_RECEIVE, BaseConnection, http_date
-from .intake import LINGER
+from .intake import LINGER, Route, Routes
 from .raw import end_raw, send_raw
-from .routes import Route, Routes
 from .transport import BodyTooLarge, Head, Reply, Transport
 
 __all__ = ["HTTP11", "Inbox", "Intake"]
@@ -206,7 +205,7 @@ class HTTP11:
         return self._outbox.write(head + data)
 
     def respond(self, reply: Reply) -> bool:
-        self.start(reply.status, reply.headers)
+        self._start = reply.status, reply.headers
         return self.write(reply.body, last=True)
 
     @property

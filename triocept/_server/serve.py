@@ -35,9 +35,9 @@ from .app import make_app
 from .connection import NO_ROOM, Connection
 from .front import Front, fatal_of
 from .http11 import HTTP11
+from .intake import Routes
 from .lifespan import run_lifespan
 from .listen import shutting_down
-from .routes import Routes
 
 __all__ = ["Server"]
 

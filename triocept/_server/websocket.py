@@ -47,7 +47,7 @@ from .._secrets import MARK
 from .._sse import SSEDecoder
 from .._trace.raw import RawEnd, RawResponse
 from .._trace.wire import WireLog
-from ..dialects import Failure, Target
+from ..dialects import Failure, Target, decode_json
 from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
 from ..dialects.openai_responses.stream_renderer import Documents
@@ -55,7 +55,7 @@ from ..dialects.openai_responses.threads import is_warm_up
 from ..errors import DialectError, Refusal
 from . import delivery
 from .admission import Admission, Share
-from .documents import LARGE, read_body, read_json, read_large
+from .documents import LARGE, read_body, read_large
 from .failure import failure_of, failure_of_fault, failure_of_outcome
 from .intake import OVER_LIMITS, redacted, whole_request
 from .notices import shown
@@ -177,7 +177,7 @@ class _Socket:
         try:
             envelope = self._envelope(message)
             if envelope.type == STEER:
-                failed = render_steer_failed(read_json(message.data, "the frame"))
+                failed = render_steer_failed(_read_frame(message.data))
                 await self.send(msgspec.json.encode(failed), None)
             if envelope.type != CREATE:
                 return
@@ -541,10 +541,15 @@ def _envelope_of(data: bytes) -> _Envelope:
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        document = read_json(
-            data, "the frame"
-        )  # says what is wrong, or mends it: a lone surrogate is read as U+FFFD
-        return msgspec.convert(document, _Envelope)
+        # says what is wrong, or mends it: a lone surrogate is read as U+FFFD
+        return msgspec.convert(_read_frame(data), _Envelope)
+
+
+def _read_frame(data: bytes) -> Json:
+    try:
+        return decode_json(data)
+    except DialectError as exc:
+        raise DialectError(f"the frame is {exc}") from exc
 
 
 def _lane_of(envelope: _Envelope) -> str | None:

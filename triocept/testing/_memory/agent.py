@@ -24,8 +24,7 @@ from ..._rollout.rollout import Rollout, core_of_rollout
 from ..._rollout.rollout_core import RolloutCore
 from ..._server.admission import Admission
 from ..._server.delivery import write_failure
-from ..._server.intake import intake
-from ..._server.routes import Routes
+from ..._server.intake import Routes, intake
 from ..._server.transport import GONE, Head
 from ..._upstream.retry import FIRST_PAUSE, retry_pause, wait_of
 from ...dialects import Dialect, Failure, encode_json
