@@ -21,9 +21,15 @@ import msgspec
 from .._canonical.content import Json, Message, Part, ToolCall, ToolResult
 from ._documents import merged
 
-__all__ = ["MADE", "Pairing", "results_first"]
+__all__ = ["MADE", "Pairing", "in_pairs", "results_first"]
 
 MADE = "triocept_call_"
+_IN_PAIRS = frozenset({ToolCall, ToolResult})
+
+
+def in_pairs(message: Message) -> bool:
+    """Whether it has calls or results. Most have none."""
+    return not _IN_PAIRS.isdisjoint(map(type, message.content))
 
 
 class Pairing:
@@ -43,6 +49,8 @@ class Pairing:
 
     def pair(self, message: Message) -> Message:
         """The message, whose calls and results have ids; the very one, if they all had."""
+        if not in_pairs(message):
+            return message
         paired: list[Part] = []
         for part in message.content:
             match part:

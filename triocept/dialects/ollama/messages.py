@@ -32,7 +32,7 @@ from ..._canonical.content import (
 )
 from ...errors import DialectError
 from .._documents import Fields, merged, plain_message, read_text, split_data_url
-from .._pairing import MADE, Pairing, results_first
+from .._pairing import MADE, Pairing, in_pairs, results_first
 from .tools import parse_call, render_call
 
 __all__ = ["message_parts", "paired", "parse_message", "render_messages", "render_parts"]
@@ -74,6 +74,9 @@ def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
     pairing, waiting = Pairing(lambda identity: {"tool_call_id": identity}), deque[ToolCall]()
     found: list[Message] = []
     for message in messages:
+        if not in_pairs(message):
+            found.append(message)
+            continue
         waiting += message.tool_calls
         for result in message.tool_results:  # one at the most
             call = _call_of(result, waiting)

@@ -72,7 +72,8 @@ def _is_list_alone(document: Json) -> bool:
     tools = document.get("tools")
     if isinstance(tools, list) and any(isinstance(tool, dict) and "tools" in tool for tool in tools):
         return False
-    return not any(isinstance(item, dict) and item.get("type") in DECLARING for item in items)
+    kinds = [item.get("type") for item in items if isinstance(item, dict)]
+    return not any(kind in kinds for kind in DECLARING)
 
 
 def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
