@@ -93,28 +93,21 @@ class SSEDecoder:
             data = data[1:]
         events: list[SSE] = []
         for line in data.splitlines(keepends=True):
-            self._count(len(line))
-            if line.endswith((b"\n", b"\r")):
-                self._line(self._joined(line.rstrip(b"\r\n")), events)
-            else:
+            self._size += len(line)
+            if self._size > self._max_event:
+                raise DialectError(f"a server-sent event is larger than {self._max_event} bytes")
+            if not line.endswith((b"\n", b"\r")):
                 self._partial.append(line)
+                continue
+            if self._partial:
+                line = b"".join([*self._partial, line])
+                self._partial.clear()
+            if self._first:
+                self._first = False
+                line = line.removeprefix(_BOM)
+            self._line(line.rstrip(b"\r\n"), events)
         self._after_cr = data.endswith(b"\r")
         return events
-
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._size > self._max_event:
-            raise DialectError(f"a server-sent event is larger than {self._max_event} bytes")
-
-    def _joined(self, line: bytes) -> bytes:
-        if self._partial:
-            self._partial.append(line)
-            line = b"".join(self._partial)
-            self._partial.clear()
-        if self._first:
-            self._first = False
-            line = line.removeprefix(_BOM)
-        return line
 
     def _line(self, line: bytes, events: list[SSE]) -> None:
         if not line:
