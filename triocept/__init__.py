@@ -47,9 +47,8 @@ from ._pool import Pool, serve_pool
 from ._process.output import AgentResult
 from ._rollout.agent import Agent
 from ._rollout.budget import Limits
-from ._rollout.exchange import Exchange
+from ._rollout.exchange import Exchange, ResponseStream
 from ._rollout.rollout import Rollout
-from ._rollout.stream import ResponseStream
 from ._rollout.workers import Handler
 from ._trace.jsonl import JSONLRecorder
 from ._trace.reader import read_traces

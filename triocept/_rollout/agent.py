@@ -111,7 +111,8 @@ class Agent:
                 finally:
                     self._waits.discard(scope)
                 if exchange is not None:
-                    return self._core.shown(exchange)
+                    assert exchange.face is not None
+                    return exchange.face
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 

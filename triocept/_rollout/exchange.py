@@ -1,28 +1,43 @@
-"""One caught model call, live: what a program holds of it."""
+"""One caught model call, live, and an answer that is given to it piece by piece: what a program holds of both."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias, cast, final
 
-from .._canonical.content import Json
-from .._canonical.given import given_response
+import trio
+
+from .._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.events import (
+    Event,
+    Fold,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    Seams,
+    part_events,
+)
+from .._canonical.given import given_event, given_increment, given_response
 from .._canonical.request import Request
-from .._canonical.response import Response, ResponsePart
+from .._canonical.response import Response, ResponsePart, StopReason, Usage
+from .._contexts import Context
 from .._trace.conversation import Conversation
 from .._trace.raw import RawEnd, given_raw, is_made_on_the_way
 from .._trace.turn import Turn
 from ..errors import Refusal
+from .answer import Relayed
 from .exchange_core import ExchangeCore
 from .outcome import Raw
 from .raw_stream import RawBody, RawStream
-from .stream import ResponseStream, StreamContext
 
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Answerable", "Exchange", "core_of", "open_raw"]
+__all__ = ["Answerable", "Exchange", "ResponseStream", "StreamContext", "core_of", "joins", "open_raw"]
 
 Answerable: TypeAlias = Response | str | ResponsePart
 """What an exchange may be answered with: a whole response, or its one part, a `str` being text."""
@@ -247,6 +262,153 @@ class Exchange:
         self._core.annotate(**data)
 
 
+@final
+class ResponseStream:
+    """Where the increments of an answer go. Made by `exchange.open_stream` only.
+
+    Two ways to use it, that mix: send what the answer is made of (text, reasoning, tool calls) and let it number the
+    parts; or send the events of `triocept`'s grammar yourself, as they come from elsewhere.
+    """
+
+    def __init__(self, exchange: ExchangeCore) -> None:
+        self._send = exchange.send
+        self._started = False
+        self._count = 0
+        self._text: int | None = None
+        self._seams = Seams()
+        self.ended: bool = False
+        """Whether the terminal event was sent."""
+
+    async def send(self, item: str | ResponsePart | Event) -> None:
+        """Send one increment.
+
+        Args:
+            item: a `str` goes on with the text that is being written, or begins one; a part (`ToolCall`, `Reasoning`,
+                …) is sent whole; an event is sent as it is.
+
+        Raises:
+            ExchangeAbandoned: the agent has hung up.
+            AlreadySettled: the answer has ended.
+            RolloutClosed: the rollout has ended. The block of `open_stream` ends with it, and takes it in.
+            DialectError: the event breaks the grammar.
+            TypeError, ValueError: that is no increment of an answer. Nothing of it was sent.
+
+        A surrogate pair that is cut in two is joined: its first half waits for the second, or for the end of its part.
+
+        Cancellation: an increment is sent or it is not; what was sent stays sent. Waits while the agent's connection
+        takes no more.
+        """
+        if isinstance(item, str):
+            if self._text is None:
+                if not self._started:
+                    await self._send_event(ResponseStart())
+                self._text = self._count
+                await self._send_event(PartStart(self._count, Text("")))
+            await self._send_event(PartDelta(self._text, item))
+            return
+        try:
+            given = given_increment(item)
+        except (TypeError, ValueError) as exc:
+            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+        match given:
+            case Text() | Reasoning() | ToolCall() | RefusalText() | Opaque():
+                await self._end_text()
+                for event in part_events(self._count, given):
+                    await self._send_event(event)
+            case ResponseEnd():
+                await self._end_text()
+                await self._send_event(given)
+            case _:
+                await self._send_event(given)
+
+    async def end(
+        self,
+        *,
+        stop_reason: StopReason | None = None,
+        stop_sequence: str | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        """End the answer: the turn is recorded, then the agent sees the terminal event.
+
+        Returns when it is written to the agent's connection. A stream that is left without it ends all the same.
+
+        Args:
+            stop_reason: None: by content.
+            stop_sequence: which stop string, if that is the reason.
+            usage: None: an estimate.
+
+        Raises:
+            ExchangeAbandoned, AlreadySettled, RolloutClosed, TypeError, ValueError: as `send`.
+        """
+        end = given_event(ResponseEnd(stop_reason, stop_sequence, usage))
+        await self._end_text()
+        await self._send_event(end)
+
+    async def _relay(self, piece: Relayed) -> None:
+        """Pass on a piece of a provider's stream; errors and cancellation as `send`."""
+        self._started = True
+        self.ended = self.ended or piece.last
+        await self._send(piece)
+
+    async def _end_text(self) -> None:
+        """End the text that is being written, of an answer that has begun afterwards."""
+        if not self._started:
+            await self._send_event(ResponseStart())
+        if self._text is not None:
+            index, self._text = self._text, None
+            await self._send_event(PartEnd(index))
+
+    async def _send_event(self, event: Event) -> None:
+        self._started = True
+        if isinstance(event, PartStart):
+            self._count = max(self._count, event.index + 1)
+        elif isinstance(event, ResponseEnd):
+            self.ended = True
+        if not self._seams and (not isinstance(event, PartDelta) or event.text.isascii()):
+            await self._send(event)
+            return
+        fit = self._seams.take(event)
+        for each in fit:
+            await self._send(each)
+        if not fit:
+            await trio.lowlevel.checkpoint()
+
+
+@final
+class StreamContext(Context[ResponseStream]):
+    """See `Exchange.open_stream`. No Ctrl-C lands in its own code, its body is the user's."""
+
+    _name = "open_stream"
+    _gives = "stream"
+
+    def __init__(self, exchange: ExchangeCore) -> None:
+        self._exchange = exchange
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> ResponseStream:
+        exchange = self._exchange
+        exchange.check_unbegun()
+        exchange.fold = Fold()
+        self._stream = ResponseStream(exchange)
+        return self._stream
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        exchange, stream = self._exchange, self._stream
+        if exc is not None:
+            return await exchange.leave_stream(exc)
+        try:
+            if not stream.ended and (exchange.outcome is None or exchange.from_outside):
+                await stream._end_text()
+                await stream._send_event(ResponseEnd())
+        except BaseException as failure:
+            if not await exchange.leave_stream(failure):
+                raise
+        return False
+
+
 def open_raw(
     exchange: Exchange, status: object, headers: object, end: object, response: object
 ) -> AbstractAsyncContextManager[RawStream]:
@@ -262,3 +424,8 @@ def _said(core: ExchangeCore, response: object) -> Response | None:
 def core_of(exchange: Exchange) -> ExchangeCore:
     """What an exchange is about, for those of us who answer by more than its public ways."""
     return exchange._core
+
+
+def joins(stream: ResponseStream) -> bool:
+    """Whether half of a letter waits for the other one: what is sent next may be two increments."""
+    return bool(stream._seams)

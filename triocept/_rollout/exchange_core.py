@@ -124,7 +124,7 @@ class ExchangeCore:
     """The handler that is at work on it, where there is one."""
     handed_over: bool = False
     face: Exchange | None = None
-    """What its program holds, perhaps weakly, while it is open."""
+    """What its program holds, perhaps weakly, from when it is handed over until it is recorded."""
     budgets: tuple[Budget, ...] = ()
     """What it counts against."""
     tokens: Callable[[], Tokens] | None = None

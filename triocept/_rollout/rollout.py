@@ -308,7 +308,8 @@ class Rollout(Given):
         exchange = await core.arrivals.next()
         if exchange is None:
             raise StopAsyncIteration
-        return core.shown(exchange)
+        assert exchange.face is not None
+        return exchange.face
 
     async def serve(self, handler: Handler, *, concurrency: int | None = None) -> None:
         """Let `handler` answer every exchange, each in a task of its own, until the rollout is stopped or closed.

@@ -222,15 +222,6 @@ class RolloutCore:
         """The key that opens its state."""
         return self.services.state_key
 
-    def shown(self, exchange: ExchangeCore) -> Exchange:
-        """What its program gets of an exchange: the same as long as it is open."""
-        if exchange.face is not None:
-            return exchange.face
-        face = Exchange(exchange, self.public)
-        if exchange.outcome is None:
-            exchange.face = face
-        return face
-
     def on_settled(self, exchange: ExchangeCore, turn: Turn | None) -> None:
         """An exchange has its outcome, and this turn, unless it could not be recorded."""
         exchange.face = None
@@ -380,6 +371,7 @@ class RolloutCore:
             return
         self._announced += 1
         if exchange.outcome is None:
+            exchange.face = Exchange(exchange, self.public)
             self.arrivals.put(exchange)
 
     def take_fault(self, fault: Exception) -> None:

@@ -156,7 +156,8 @@ class _Workers:
             if self._fault is not None:
                 await self._settle_by(exchange, self._fault)
             elif exchange.outcome is None:
-                returned = await theirs(self._handler, self._rollout.shown(exchange))
+                assert exchange.face is not None
+                returned = await theirs(self._handler, exchange.face)
                 if exchange.outcome is None:
                     raise Unanswered(_why_unanswered(exchange, returned))
         except BaseException as exc:

@@ -37,9 +37,8 @@ from .._checks import check_bool, check_count, check_type
 from .._contexts import shown_context
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
-from .._rollout.exchange import Exchange, core_of
+from .._rollout.exchange import Exchange, ResponseStream, StreamContext, core_of, joins
 from .._rollout.exchange_core import ExchangeCore, Home
-from .._rollout.stream import ResponseStream, StreamContext, joins
 from .._secrets import LIVE_KEYS
 from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM

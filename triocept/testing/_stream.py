@@ -7,7 +7,7 @@ from typing import final
 
 from .._canonical.events import Event
 from .._canonical.response import ResponsePart, StopReason, Usage
-from .._rollout.stream import ResponseStream
+from .._rollout.exchange import ResponseStream
 from ._loop import Loop
 
 __all__ = ["SyncStream"]
