@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -21,6 +25,8 @@ from tests.asking import ask
 from tests.exports.sample import sample
 from triocept import Exchange, Refusal, serve_endpoint
 from triocept.exports import OTelRecorder, live
+from triocept.exports._spans import turn_span
+from triocept.traces import Opening
 
 
 async def sent(recorder: OTelRecorder) -> None:
@@ -123,6 +129,78 @@ async def test_a_recorder_that_was_closed_opens_itself_again() -> None:
     exporter._stopped = False
     await sent(recorder)
     assert len(exporter.get_finished_spans()) == 22
+
+
+async def test_what_an_endpoint_closes_goes_on_for_another_one_that_is_at_work() -> None:
+    exporter = InMemorySpanExporter()
+    recorder = OTelRecorder(exporter)
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond("ok")
+
+    with trio.fail_after(20):
+        async with serve_endpoint(recorder=recorder) as other, other.open_rollout(answer, id="long") as long:
+            async with serve_endpoint(recorder=recorder) as endpoint:
+                async with endpoint.open_rollout(answer, id="short") as rollout:
+                    await rollout.ask("a")
+            assert len(exporter.get_finished_spans()) == 2, "they were sent when it closed"
+            await long.ask("b")
+    spans = exporter.get_finished_spans()
+    (root,) = named(spans, "invoke_agent long")
+    assert [span.parent for span in spans if span.attributes["triocept.rollout"] == "long"] == [
+        root.context,
+        None,
+    ]
+
+
+async def test_the_span_of_a_rollout_is_around_all_that_it_has() -> None:
+    """Also around a call that came first and was answered last, and a tool that was called before any of them."""
+    exporter = InMemorySpanExporter()
+    recorder = OTelRecorder(exporter)
+    trace = sample()
+    early = msgspec.structs.replace(trace.services[0], started_at=990.0)
+    await recorder.aopen()
+    await recorder.record_entry(Opening(rollout=trace.rollout, run=trace.run, at=980.0))
+    await recorder.record_service(early)
+    for turn in reversed(trace):
+        await recorder.record(turn)
+    await recorder.seal(trace)
+    await recorder.aclose()
+    spans = exporter.get_finished_spans()
+    (root,) = named(spans, "invoke_agent r")
+    assert {span.context.trace_id for span in spans} == {root.context.trace_id}
+    assert root.start_time == 980 * 10**9
+    assert all(root.start_time <= span.start_time <= span.end_time <= root.end_time for span in spans)
+
+
+async def test_a_rollout_without_a_call_is_a_span() -> None:
+    exporter = InMemorySpanExporter()
+    with trio.fail_after(20):
+        async with serve_endpoint(recorder=OTelRecorder(exporter)) as endpoint:
+            async with endpoint.open_rollout(lambda exchange: exchange.respond("ok")) as rollout:
+                pass
+    (root,) = exporter.get_finished_spans()
+    assert root.name == f"invoke_agent {rollout.id}"
+    assert root.start_time == root.end_time == pytest.approx(time.time_ns(), abs=60 * 10**9)
+
+
+async def test_a_number_that_otlp_has_no_room_for_is_a_text() -> None:
+    """An agent may ask for any seed; its span would be told in a traceback, call by call."""
+    turn = sample()[0]
+    sampling = msgspec.structs.replace(turn.request.sampling, seed=2**63, max_output_tokens=2**63 - 1)
+    request = msgspec.structs.replace(turn.request, sampling=sampling)
+    attributes = turn_span(msgspec.structs.replace(turn, request=request), None).attributes
+    assert attributes["gen_ai.request.seed"] == str(2**63)
+    assert attributes["gen_ai.request.max_tokens"] == 2**63 - 1
+
+
+async def test_a_copy_has_the_exporter_and_what_is_asked_for() -> None:
+    recorder = OTelRecorder(content=True)
+    recorder._provider = TracerProvider()  # an open one holds threads and locks
+    for other in (copy.copy(recorder), pickle.loads(pickle.dumps(recorder))):
+        assert (other._content, other._exporter, other._provider, other._agents) == (True, None, None, {})
+    exporter = InMemorySpanExporter()
+    assert copy.copy(OTelRecorder(exporter))._exporter is exporter
 
 
 async def test_a_refusal_is_a_span_too() -> None:

@@ -48,6 +48,7 @@ __all__ = [
 
 ROOT = ""
 """The key of a rollout's first span."""
+_INT64 = 2**63
 Attribute: TypeAlias = str | bool | int | float | list[str]
 
 _OPERATIONS = {"openai_completions": "text_completion", "gemini": "generate_content"}
@@ -112,7 +113,7 @@ def conversation_key(conversation: Conversation | None) -> str:
 
 
 def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[Turn]) -> SpanData:
-    """The `invoke_agent` around these turns: a sub-agent's, or the rollout's own."""
+    """The `invoke_agent` around these turns: a sub-agent's, or the rollout's own, which is around all that it has."""
     name = "sub-agent" if conversation is not None else trace.rollout
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "invoke_agent",
@@ -124,7 +125,11 @@ def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[
         attributes["gen_ai.provider.name"] = _provider(turns[0])
     if trace.branch is not None:
         attributes["triocept.parent_rollout"] = trace.branch.rollout
+    begun, ended = [turn.started_at for turn in turns], [ended_at(turn) for turn in turns]
     if conversation is None:
+        begun += [call.started_at for call in trace.services]
+        begun += [trace.started_at] if trace.started_at is not None else []
+        ended += [call.started_at + call.duration for call in trace.services]
         attributes["triocept.sealed"] = trace.sealed
         attributes |= {f"triocept.score.{name}": score for name, score in trace.scores.items()}
         if trace.stopped is not None:
@@ -134,8 +139,8 @@ def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[
         parent=None if conversation is None else ROOT,
         name=f"invoke_agent {name}",
         kind="internal",
-        start=min((turn.started_at for turn in turns), default=0.0),
-        end=max(map(ended_at, turns), default=0.0),
+        start=min(begun, default=0.0),
+        end=max([*begun, *ended], default=0.0),
         attributes=attributes,
     )
 
@@ -166,9 +171,14 @@ def turn_span(turn: Turn, conversation: Conversation | None, *, content: bool = 
         kind="client",
         start=turn.started_at,
         end=ended_at(turn),
-        attributes={name: value for name, value in attributes.items() if value is not None},
+        attributes={name: _fitting(value) for name, value in attributes.items() if value is not None},
         error=_said(turn.error),
     )
+
+
+def _fitting(value: Attribute) -> Attribute:
+    """An attribute that OTLP has room for: a seed of more than 64 bits is a text."""
+    return str(value) if isinstance(value, int) and not -_INT64 <= value < _INT64 else value
 
 
 def service_span(call: ServiceCall) -> SpanData:

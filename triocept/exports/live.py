@@ -8,17 +8,22 @@ Rules:
 2. The end is bounded: a collector that does not answer costs a few seconds when the endpoint closes, and its spans.
 3. A call's span is sent when its turn is recorded. Those around it, the agents', have their end when the rollout has
    its.
+4. What an endpoint closes may be at work for another one: then it is flushed, and stays open.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from functools import partial
 from typing import Any, final
 
 import trio
 
 from .._checks import described
+from .._trace.branch import Branch
 from .._trace.conversation import Conversation
+from .._trace.entries import Entry, Opening
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn
@@ -47,6 +52,11 @@ class OTelRecorder:
         content: messages, answers and tools are attributes of each call: all that an agent says then leaves this
             machine, again with every call.
 
+    Closing: an endpoint closes its recorder at its end, after which an exporter that was given is shut down, and takes
+    nothing more: give each endpoint its own, unless they are at work at the same time. Nobody closes one that was given
+    to a rollout alone: await its `aclose`, or what is left is lost where the program ends soon. A copy of it (`pickle`,
+    `copy`) has the exporter, and no open span.
+
     Raises:
         ModuleNotFoundError: the SDK is not installed; the message says what to install.
     """
@@ -61,9 +71,17 @@ class OTelRecorder:
         self._agents: dict[tuple[str, str], dict[str, Any]] = {}
         """By rollout and run: the spans that have no end yet, by their keys."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(OTelRecorder, self._exporter, content=self._content), ()
+
     async def aopen(self) -> None:
         await trio.lowlevel.checkpoint()
         self._tracer()
+
+    async def record_entry(self, entry: Entry) -> None:
+        await trio.lowlevel.checkpoint()
+        if isinstance(entry, Opening):
+            self._root(entry.rollout, entry.run, entry.at, entry.branch)
 
     async def record(self, turn: Turn) -> None:
         await trio.lowlevel.checkpoint()
@@ -73,8 +91,7 @@ class OTelRecorder:
 
     async def record_service(self, call: ServiceCall) -> None:
         await trio.lowlevel.checkpoint()
-        around = self._agents.get((call.rollout, call.run), {}).get(ROOT)
-        self._send(service_span(call), around)
+        self._send(service_span(call), self._root(call.rollout, call.run, call.started_at))
 
     async def seal(self, trace: Trace) -> None:
         await trio.lowlevel.checkpoint()
@@ -87,12 +104,15 @@ class OTelRecorder:
 
     async def aclose(self) -> None:
         """Send what is left, for a few seconds."""
-        provider, self._provider = self._provider, None
         await trio.lowlevel.checkpoint()
+        provider = self._provider
         if provider is None:
             return
+        if not self._agents:
+            self._provider = None
         with trio.move_on_after(PATIENCE) as scope:
-            await trio.to_thread.run_sync(provider.shutdown, abandon_on_cancel=True)
+            send = provider.force_flush if self._agents else provider.shutdown
+            await trio.to_thread.run_sync(send, abandon_on_cancel=True)
         if scope.cancelled_caught:
             log.warning("spans were not sent: the exporter has not taken them in %g s", PATIENCE)
 
@@ -107,14 +127,21 @@ class OTelRecorder:
 
     def _around(self, rollout: str, run: str, conversation: Conversation | None, first: Turn) -> Any:
         """The span of the agent whose call this is."""
-        spans = self._agents.setdefault((rollout, run), {})
-        trace = Trace(rollout, run=run, branch=first.branch)
-        if ROOT not in spans:
-            spans[ROOT] = self._begin(agent_span(trace, None, [first]), None)
+        root = self._root(rollout, run, first.started_at, first.branch)
+        spans = self._agents[rollout, run]
         key = conversation_key(conversation)
         if key not in spans:
-            spans[key] = self._begin(agent_span(trace, conversation, [first]), spans[ROOT])
+            trace = Trace(rollout, run=run, branch=first.branch)
+            spans[key] = self._begin(agent_span(trace, conversation, [first]), root)
         return spans[key]
+
+    def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
+        """The span of a rollout, which begins here if it has not."""
+        spans = self._agents.setdefault((rollout, run), {})
+        if ROOT not in spans:
+            span = agent_span(Trace(rollout, run=run, branch=branch), None, [])
+            spans[ROOT] = self._begin(replace(span, start=start), None)
+        return spans[ROOT]
 
     def _begin(self, span: SpanData, around: Any) -> Any:
         api, empty = _imported("opentelemetry.trace"), _imported("opentelemetry.context").Context()
