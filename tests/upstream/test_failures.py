@@ -614,7 +614,7 @@ async def test_the_total_time_counts_in_the_middle_of_a_stream_too() -> None:
 async def test_a_call_is_tried_again_before_its_first_byte_if_that_may_help(
     failure: bytes, tries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._upstream.retry.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("triocept._upstream.patience.FIRST_PAUSE", 0.001)
     count: list[int] = []
 
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:

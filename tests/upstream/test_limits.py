@@ -8,7 +8,7 @@ import trio.testing
 
 from triocept import UpstreamError
 from triocept._upstream.limiter import Limiter
-from triocept._upstream.retry import retry_pause, wait_of
+from triocept._upstream.patience import retry_pause, wait_of
 from triocept.errors import ContextLengthError
 
 

@@ -8,12 +8,12 @@
 * `headers`: which headers pass, both ways.
 * `transport`: httpx2, and the border at which its errors become ours.
 * `tap`, `pool`, `chunked`: the body of a stream, read beside httpx2.
-* `patience`: how long a provider is waited for.
+* `patience`: how long a provider is waited for, and when it is asked once more.
 * `counting`: how many tokens a prompt has, asked of the provider.
 * `failures`: what a provider's bad answer amounts to.
 * `redaction`: the key, taken out of it.
 * `relay`: a stream, from bytes to pieces that are whole.
-* `limiter`, `retry`: how many at once, and how often.
+* `limiter`: how many at once.
 * `tokens`: ids and log probabilities, for those who train.
 
 Rules:

@@ -1,4 +1,5 @@
-"""How long a provider is waited for: one deadline for the whole call, and one for its silence.
+"""How long a provider is waited for: one deadline for the whole call, and one for its silence. And when it is asked
+once more: before the first byte only, and only if that may help.
 
 Rules:
 
@@ -11,18 +12,28 @@ Rules:
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from math import inf
 from typing import final
 
 import trio
 
-from ..errors import UpstreamError
+from ..errors import ContextLengthError, UpstreamError
 
-__all__ = ["Patience"]
+__all__ = ["Patience", "retry_pause", "seconds_until", "wait_of"]
 
 _PARTS = 50
+FIRST_PAUSE = 0.5
+"""Seconds; doubled each time. As the SDKs of OpenAI and Anthropic do."""
+LONGEST_PAUSE = 60.0
+"""Seconds. A provider that asks for more is not waited for: the agent is told, and decides."""
+
+_TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 529})
+_FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_not_included")
 
 
 @final
@@ -83,3 +94,46 @@ class Patience:
 
     def _silence(self) -> UpstreamError:
         return UpstreamError(f"the provider said nothing of its answer for {self._idle:g} s", status=504)
+
+
+def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
+    """Seconds to wait after so many tries, the last of which failed so; None: no further try, of `most` of them."""
+    if tries > most or not _may_help(error):
+        return None
+    asked = wait_of(error)
+    if asked is not None:
+        return asked if asked <= LONGEST_PAUSE else None
+    pause: float = min(FIRST_PAUSE * 2.0 ** (tries - 1), LONGEST_PAUSE)
+    return pause * random.uniform(0.75, 1)
+
+
+def wait_of(error: UpstreamError) -> float | None:
+    """The seconds that a provider asks to wait, in any of its forms; None where it does not ask."""
+    try:
+        return max(0.0, float(error.headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        pass
+    asked = error.headers.get("retry-after")
+    if asked is None:
+        return None
+    try:
+        return max(0.0, float(asked))
+    except ValueError:
+        return seconds_until(asked)
+
+
+def _may_help(error: UpstreamError) -> bool:
+    told = error.headers.get("x-should-retry")
+    if told in ("true", "false"):
+        return told == "true"
+    if isinstance(error, ContextLengthError) or error.code in _FINAL:
+        return False
+    return error.status in _TRANSIENT
+
+
+def seconds_until(date: str) -> float | None:
+    """How long it is until a date, as HTTP has it; None: it is none."""
+    try:
+        return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -52,10 +52,9 @@ from .failures import MAX_ERROR, Reader
 from .given import check_body, check_headers, check_overrides, check_timeouts, check_tls, key_of
 from .headers import passed_down, secrets_in
 from .limiter import Limiter
-from .patience import Patience
+from .patience import Patience, retry_pause
 from .relay import Pieces, Relay
 from .request import MAX_DOCUMENT, Overrides, ProviderRequest, Requests
-from .retry import retry_pause
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 
 if TYPE_CHECKING:

@@ -3,8 +3,7 @@
 * `fault`: what a fault is, and rules. `base`: a value, and a handler.
 * `refusals`: errors of a provider, by their status.
 * `connections`: a connection that breaks. `bodies`: answers that are none. `streams`: streams that are none.
-* `answers`: answers that are right on the wire, and not what an application counts on. `quirks`: right ones that come
-  in an odd way.
+* `answers`: answers that are right on the wire, and not what an application counts on, or odd in how they come.
 * `told`: an answer as one agent would be told it.
 """
 

@@ -1,7 +1,12 @@
-"""Answers that are right on the wire, and not what an application counts on."""
+"""Answers that are right on the wire: not what an application counts on, or in a way that a careless reader does not
+expect, and that a client should not mind.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, Self
 
 import msgspec
@@ -9,15 +14,22 @@ import msgspec
 from ..._canonical.content import ToolCall
 from ..._canonical.given import given_response
 from ..._canonical.response import Response, StopReason
-from ..._checks import check_choice, check_count, check_type
+from ..._checks import check_choice, check_count, check_number, check_type
 from ..._rollout.exchange import Answerable, Exchange
+from ..._sse import SSE_FRAMES
 from .base import Act, BaseFault
-from .told import DEFAULT, response_of
+from .told import DEFAULT, Telling, check_not_answer, response_of
 
-__all__ = ["DEFAULT_CALL", "OddAnswers"]
+__all__ = ["ACCENTED", "DEFAULT_CALL", "OddAnswers", "Quirks"]
 
 DEFAULT_CALL = ToolCall("search", '{"query":"the quick brown fox","limit":10}')
 _REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refused"}
+ACCENTED = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, naïve café 🦊 日本語."
+"""Text of letters that are two, three and four bytes long."""
+_LATER = re.compile(rb"[\x80-\xbf]")
+"""A byte in the middle of a letter."""
+MOMENT = 0.01
+"""Seconds between pieces that have to come apart."""
 
 
 class OddAnswers(BaseFault):
@@ -78,3 +90,109 @@ def _responding(given: Response) -> Act:
         await exchange.respond(given)
 
     return respond
+
+
+class Quirks(BaseFault):
+    """Answers that come in an odd way."""
+
+    __slots__ = ()
+
+    @classmethod
+    def drip(cls, every: float = 0.02, answer: Answerable = DEFAULT, *, size: int = 64) -> Self:
+        """A whole and right answer that comes slowly.
+
+        Args:
+            every: seconds between two pieces.
+            answer: what is said.
+            size: bytes of a piece.
+
+        Raises:
+            TypeError, ValueError: an argument is not what it should be.
+        """
+        check_not_answer("every", every)
+        check_number("every", every)
+        check_count("size", size, least=1)
+        given = response_of(answer)
+
+        def trickle(telling: Telling) -> list[bytes | float]:
+            data = b"".join(telling.body())
+            return _apart([data[at : at + size] for at in range(0, len(data), size)], every)
+
+        return cls("drip", {"every": every, "size": size, "answer": answer}, _giving(given, trickle))
+
+    @classmethod
+    def split_letters(cls, answer: Answerable = ACCENTED) -> Self:
+        """A whole and right answer, whose pieces end in the middle of its letters: of UTF-8 that is longer than a byte.
+
+        Raises:
+            ValueError: the answer has no such letter.
+        """
+        given = response_of(answer)
+        if str(given.content).isascii():
+            raise ValueError("answer has a letter that is longer than a byte: all of these are ASCII")
+
+        def split(telling: Telling) -> list[bytes | float]:
+            data = b"".join(telling.body())
+            places = [0, *(found.start() for found in _LATER.finditer(data)), len(data)]
+            return _apart([data[at:end] for at, end in pairwise(places)], MOMENT)
+
+        return cls("split_letters", {"answer": answer}, _giving(given, split))
+
+    @classmethod
+    def crlf(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right stream, whose lines end with CR LF. A call that wants the whole is answered."""
+
+        def end_lines(telling: Telling) -> list[bytes]:
+            return [frame.replace(b"\n", b"\r\n") for frame in telling.body()]
+
+        return cls("crlf", {"answer": answer}, _giving(response_of(answer), end_lines))
+
+    @classmethod
+    def comments(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right stream of server-sent events, with a comment before each. One of another kind (a JSON document on
+        each line) has none, and comes as it is; a call that wants the whole is answered."""
+
+        def comment(telling: Telling) -> list[bytes]:
+            takes = telling.dialect.stream_parser().frame_end is SSE_FRAMES
+            takes = takes and telling.streamed and telling.request.framing != "json_array"
+            return [b": a comment\n\n" + frame if takes else frame for frame in telling.body()]
+
+        return cls("comments", {"answer": answer}, _giving(response_of(answer), comment))
+
+    @classmethod
+    def double_end(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right stream, whose last frame comes twice. A call that wants the whole is answered."""
+
+        def repeat(telling: Telling) -> list[bytes]:
+            frames = telling.body()
+            return [*frames, frames[-1]] if telling.streamed else frames
+
+        return cls("double_end", {"answer": answer}, _giving(response_of(answer), repeat))
+
+    @classmethod
+    def other_form(cls, answer: Answerable = DEFAULT) -> Self:
+        """A right answer in the form that was not asked for: a JSON document in the place of a stream, a stream in the
+        place of a document."""
+        given = response_of(answer)
+
+        async def confuse(exchange: Exchange) -> None:
+            telling = Telling(exchange, given)
+            telling.request = msgspec.structs.replace(telling.request, stream=not telling.streamed)
+            await telling.send(telling.body(), said=telling.response)
+
+        return cls("other_form", {"answer": answer}, confuse)
+
+
+def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
+    """Pieces with a pause between two of them."""
+    return [item for piece in pieces for item in (piece, seconds)][:-1]
+
+
+def _giving(given: Response, form: Callable[[Telling], Sequence[bytes | float]]) -> Act:
+    """Gives a body of this form, which is the whole and right answer."""
+
+    async def give(exchange: Exchange) -> None:
+        telling = Telling(exchange, given)
+        await telling.send(form(telling), said=telling.response, complete=True)
+
+    return give

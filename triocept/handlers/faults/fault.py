@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping
 from inspect import getmembers, ismethod
 from typing import final
 
-from .answers import OddAnswers
+from .answers import OddAnswers, Quirks
 from .base import Act
 from .bodies import BrokenBodies
 from .connections import BrokenConnections
-from .quirks import Quirks
 from .refusals import Refusals
 from .streams import BrokenStreams
 

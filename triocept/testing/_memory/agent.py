@@ -26,7 +26,7 @@ from ..._server.admission import Admission
 from ..._server.delivery import write_failure
 from ..._server.intake import Routes, intake
 from ..._server.transport import GONE, Head
-from ..._upstream.retry import FIRST_PAUSE, retry_pause, wait_of
+from ..._upstream.patience import FIRST_PAUSE, retry_pause, wait_of
 from ...dialects import Dialect, Failure, encode_json
 from ...errors import UpstreamError
 from .._rollout import SyncRollout

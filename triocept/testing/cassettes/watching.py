@@ -10,7 +10,7 @@ from ..._canonical.content import Blob, Opaque, Reasoning, RefusalText, Text, To
 from ..._canonical.response import Response, ResponsePart
 from ..._rollout.exchange_core import ExchangeCore
 from ..._rollout.outcome import Abandoned, Answered, Outcome, Refused, outcome_of
-from ..._upstream.retry import seconds_until
+from ..._upstream.patience import seconds_until
 from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
 from .answer import Answer, Failure, FailureKind
 from .keys import KeyFinder
