@@ -8,10 +8,10 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import click
 
-from .._rollout.budget import Limits
 from ..agents import AGENTS
 from ..agents import agent as find_agent
 from ..errors import TrioceptError
@@ -86,16 +86,11 @@ _port_option = click.option("--port", default=0, show_default="a free one", type
 def run(
     script: Path | None,
     forward: Forward | None,
-    record: Path | None,
-    host: str,
-    port: int,
+    replay: ReplayFile | None,
     agent: str | None,
     executable: str | None,
-    quiet: bool,
-    limits: Limits,
-    replay: ReplayFile | None,
-    keep_as: Path | None,
     command: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run COMMAND as an agent whose model is triocept, and show each of its model calls.
 
@@ -109,19 +104,9 @@ def run(
         triocept run --replay trace.jsonl -- claude -p "fix the bug" --allowedTools Bash
     """
     _check_command(command, agent, executable)
-    what = Run(
-        command,
-        handler=_replayed(replay, _handler(script, forward)),
-        record=record,
-        keep_as=keep_as,
-        host=host,
-        port=port,
-        quiet=quiet,
-        limits=limits,
-        agent=agent,
-        executable=executable,
-    )
-    end_with(what.run, script=script, notice=None if quiet else _NOTICE)
+    handler = _replayed(replay, _handler(script, forward))
+    what = Run(command, handler=handler, agent=agent, executable=executable, **options)
+    end_with(what.run, script=script, notice=None if what.quiet else _NOTICE)
 
 
 @main.command()
@@ -137,16 +122,7 @@ def run(
     help="Read the script anew whenever its file changes; refuse what it has no reply for, and go on.",
 )
 @click.option("--quiet", is_flag=True, help="Show no model calls.")
-def serve(
-    script: Path | None,
-    forward: Forward | None,
-    record: Path | None,
-    host: str,
-    port: int,
-    watch: bool,
-    quiet: bool,
-    limits: Limits,
-) -> None:
+def serve(script: Path | None, forward: Forward | None, watch: bool, **options: Any) -> None:
     """Serve an endpoint with one rollout until Ctrl-C, for agents that are started elsewhere.
 
     Its base URLs, its key and the lines that point an agent there are printed on standard output, as a shell reads
@@ -158,9 +134,7 @@ def serve(
     """
     if watch and script is None:
         raise click.UsageError("--watch looks at a script: --script says which")
-    handler = _handler(script, forward)
-    what = Serve(handler, record=record, host=host, port=port, quiet=quiet, limits=limits, watch=watch)
-    end_with(what.run, script=script)
+    end_with(Serve(_handler(script, forward), watch=watch, **options).run, script=script)
 
 
 @main.command()
