@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, Self, TypeAlias
 
 from ..._checks import check_count, described
-from ..._rollout.exchange import Exchange
+from ..._rollout.exchange import Exchange, core_of
 from ...dialects import OVERFLOW
 from ...errors import Refusal
 from .base import Act, BaseFault
@@ -79,15 +79,7 @@ def _refusing(status: int, message: str | None, retry_after: RetryAfter, **more:
         return Refusal(status, words, retry_after=seconds, **{**more, "headers": headers})
 
     async def refuse(exchange: Exchange) -> None:
-        given = refusal()
-        await exchange.refuse(
-            given.status,
-            given.message,
-            retry_after=given.retry_after,
-            should_retry=given.should_retry,
-            code=given.code,
-            headers=given.headers,
-        )
+        await core_of(exchange).refuse(refusal())
 
     refusal()
     return refuse
