@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, final
 import msgspec
 import trio
 
-from .._canonical.content import Json, ToolCall
+from .._canonical.content import Json, Text, ToolCall
 from .._canonical.events import Event, Fold, HeldCalls, PartStart, ResponseEnd, ResponseStart
 from .._canonical.given import fit_notes
 from .._canonical.request import Request
@@ -406,13 +406,13 @@ class ExchangeCore:
         if isinstance(event, ResponseEnd):
             await self._end_stream(event, fold)
             return
-        kind = type(event)
-        if kind is ResponseStart or kind is PartStart:
+        may_call = isinstance(event, PartStart) and not isinstance(event.part, Text)
+        if may_call or isinstance(event, ResponseStart):
             event = self._complete_event(event)
         fold.add(event)
         if self._increments is not None:
             self._increments.add(event, trio.current_time() - self._start)
-        if self.hold_calls and (self._held or kind is PartStart) and self._held.hold(event):
+        if self.hold_calls and (self._held or may_call) and self._held.hold(event):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         if isinstance(event, ResponseStart) and event.usage is None:
