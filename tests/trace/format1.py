@@ -7,29 +7,29 @@ from pathlib import Path
 import msgspec
 
 from triocept import Turn
-from triocept._trace.table import MessageTable, ranges
+from triocept._trace.numbering import Numbering
 
 __all__ = ["record1"]
 
 
 def record1(file: Path, *turns: Turn, seal: bool = True) -> None:
     """Append these turns, and a seal for each of their rollouts."""
-    tables: dict[str, MessageTable] = {}
+    tables: dict[str, Numbering] = {}
     counts: dict[str, int] = {}
     branches: dict[str, object] = {}
     with file.open("ab") as out:
         for turn in turns:
-            table = tables.setdefault(turn.rollout, MessageTable())
-            first = len(table.messages)
-            numbers = table.add(turn.request.messages)
+            table = tables.setdefault(turn.rollout, Numbering())
+            first = len(table.blobs)
+            conversation = table.of(turn.request.messages)
             bare = msgspec.structs.replace(turn, request=msgspec.structs.replace(turn.request, messages=()))
             line = {
                 "type": "turn",
                 "version": 1,
                 "turn": bare,
-                "conversation": ranges(numbers),
+                "conversation": conversation.ranges,
                 "first": first,
-                "new": table.messages[first:],
+                "new": [said.message for said in table.blobs[first:]],
             }
             out.write(msgspec.json.encode(line) + b"\n")
             counts[turn.rollout] = counts.get(turn.rollout, 0) + 1

@@ -1,7 +1,7 @@
 """Messages kept once.
 
-An agent sends its whole conversation again with every call. Here equal messages become one object, and a
-conversation becomes a few ranges of numbers: what a turn costs is what is new in it.
+An agent sends its whole conversation again with every call. Here equal messages become one object: what a turn costs is
+what is new in it.
 
 Rules:
 
@@ -40,80 +40,53 @@ _HASHED = 64 * 1024
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+class _Known(msgspec.Struct, eq=False, gc=False):
+    """A message, as it came, and as it is kept."""
+
+    given: Message
+    kept: Message
+
+
 class MessageTable:
-    """The distinct messages of one rollout, numbered in the order of their arrival."""
+    """The distinct messages of one rollout."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self._kept_form: Callable[[Message], Message] | None = None
-        self._given_form: dict[int, Message] = {}
-        """By number, where that is not how it is kept."""
-        self._alike: dict[Hashable, list[int]] = {}
-        self._latest: list[int] = []
+        self._alike: dict[Hashable, list[_Known]] = {}
         self._given: tuple[Message, ...] = ()
-        """The conversation of which `_latest` has the numbers, as it came."""
+        """The conversation that came last, as it came."""
         self._kept: tuple[Message, ...] = ()
         """The same, as it is kept."""
 
-    def add(self, messages: tuple[Message, ...]) -> list[int]:
-        """The numbers of these messages; what is new gets a number."""
-        known, latest = self.messages, self._latest
-        if len(messages) >= len(latest) and all(map(is_, self._given, messages)):  # nearly always
-            new = [self._find(message) for message in messages[len(latest) :]]
-            self._latest = [*latest, *new]
-            added = [known[number] for number in new]
-            shared = self._kept is self._given and all(map(is_, added, messages[len(latest) :]))
-            self._kept = messages if shared else (*self._kept, *added)
-        else:
-            self._latest, self._kept = self._changed(messages)
-        self._given = messages
-        return self._latest
-
     def intern(
-        self, messages: tuple[Message, ...], kept: Callable[[Message], Message] | None = None
+        self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
     ) -> tuple[Message, ...]:
         """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them.
 
         Args:
             messages: a conversation.
-            kept: makes of a message that is new what is kept of it; None: it is kept as it is.
+            kept_form: makes of a message that is new what is kept of it; None: it is kept as it is.
         """
-        self._kept_form = kept
-        self.add(messages)
-        return self._kept
-
-    def _changed(self, messages: tuple[Message, ...]) -> tuple[list[int], tuple[Message, ...]]:
-        """The numbers, and the kept messages, of a conversation that is not the latest one, grown."""
-        known, latest = self.messages, self._latest
         head = same_head(messages, self._given)
         ours = head if self._kept is self._given else same_head(messages, self._kept)
         head = max(head, ours)
-        numbers = [
-            number if known[number] is message or self._is(number, message) else self._find(message)
-            for number, message in zip(latest[head:], messages[head:], strict=False)
+        kept = [
+            old if new is was or new is old else self._find(new, kept_form)
+            for new, was, old in zip(messages[head:], self._given[head:], self._kept[head:], strict=False)
         ]
-        numbers += [self._find(message) for message in messages[len(latest) :]]
-        kept = [known[number] for number in numbers]
+        kept += [self._find(message, kept_form) for message in messages[head + len(kept) :]]
         shared = ours == head and all(map(is_, kept, messages[head:]))
-        return [*latest[:head], *numbers], messages if shared else (*self._kept[:head], *kept)
+        self._given, self._kept = messages, messages if shared else (*self._kept[:head], *kept)
+        return self._kept
 
-    def _find(self, message: Message) -> int:
+    def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
+        """What is kept of it."""
         alike = self._alike.setdefault(_glance(message), [])
-        for number in alike:
-            if self._is(number, message):
-                return number
-        kept = message if self._kept_form is None else self._kept_form(message)
-        if kept is not message:
-            self._given_form[len(self.messages)] = message
-        alike.append(len(self.messages))
-        self.messages.append(kept)
-        return alike[-1]
-
-    def _is(self, number: int, message: Message) -> bool:
-        given = self._given_form
-        return equal_messages(
-            given.get(number, self.messages[number]) if given else self.messages[number], message
-        )
+        for known in alike:
+            if equal_messages(known.given, message):
+                return known.kept
+        kept = message if kept_form is None else kept_form(message)
+        alike.append(_Known(message, kept))
+        return kept
 
 
 def equal_messages(one: Message, other: Message) -> bool:
@@ -134,7 +107,9 @@ def _glance(message: Message) -> Hashable:
     What differs and looks alike is compared one by one: none of it may come by the thousand.
     """
     parts = [
-        _text_glance(part.text) if type(part) is Text and part.extra is None else _part_glance(part)
+        part.text
+        if type(part) is Text and part.extra is None and len(part.text) <= _SHORT
+        else _part_glance(part)
         for part in message.content
     ]
     glance = (message.role, message.name, *parts)
@@ -170,14 +145,3 @@ def _json_glance(value: Json) -> Hashable:
 
 def _text_glance(text: str | bytes) -> Hashable:
     return text if len(text) <= _SHORT else (len(text), text[:_SHORT], text[-_SHORT:], hash(text[:_HASHED]))
-
-
-def ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    """Numbers as half-open ranges: `[0, 1, 2, 7]` is `[(0, 3), (7, 8)]`."""
-    found: list[tuple[int, int]] = []
-    for number in numbers:
-        if found and found[-1][1] == number:
-            found[-1] = (found[-1][0], number + 1)
-        else:
-            found.append((number, number + 1))
-    return found
