@@ -26,6 +26,8 @@ class BareSocket:
         trios: plain TCP, connected.
     """
 
+    __slots__ = ("_trios",)
+
     usable = os.name == "posix"
     """Whether there is such a thing: on Windows a socket is no file."""
 

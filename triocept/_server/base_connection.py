@@ -140,6 +140,8 @@ class BaseConnection(ABC):
 class Wire:
     """What `stream` carries. At most one task receives, and one sends."""
 
+    __slots__ = ("receive", "socket")
+
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
         self.socket = BareSocket(stream.socket) if plain else None
@@ -210,6 +212,8 @@ class Outbox:
         wire: its bytes.
         seconds: in which the client has to take something of what is sent.
     """
+
+    __slots__ = ("_on_its_way", "_rest", "_seconds", "_stream", "_wire")
 
     def __init__(
         self,

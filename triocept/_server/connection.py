@@ -17,7 +17,7 @@ the same in 0.17.3 and 0.18.0.
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -117,7 +117,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             self._tell_why(exc)
             return
         try:
-            with self._work:
+            with self._work if secure else nullcontext():
                 await self._speak(alpn, secure)
             if self._work.cancelled_caught:
                 await self._say_too_late()

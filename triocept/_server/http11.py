@@ -67,6 +67,22 @@ class HTTP11:
         intake: what answers them.
     """
 
+    __slots__ = (
+        "_chunked",
+        "_closes",
+        "_connection",
+        "_ended",
+        "_inbox",
+        "_intake",
+        "_is_hypercorns",
+        "_most_lines",
+        "_outbox",
+        "_routes",
+        "_stalls",
+        "_start",
+        "_unread",
+    )
+
     def __init__(self, connection: BaseConnection, routes: Routes, intake: Intake) -> None:
         self._connection = connection
         self._routes = routes
@@ -274,6 +290,8 @@ class HTTP11:
 @final
 class Inbox:
     """What the client has sent and nobody has taken, and whether it is still there."""
+
+    __slots__ = ("_arrival", "_connection", "_room", "at_due", "data", "due", "gone", "on_gone", "timer")
 
     def __init__(self, connection: BaseConnection) -> None:
         self.data = connection.ahead

@@ -97,14 +97,13 @@ class Server:
         self._ssl_context = ssl_context
         self._grace = grace
         self._registry = registry
-        self._own_http1 = own_http1
         self._max_body = max_body
         self._admission = admission = Admission(limits)
         quart: Any = make_app(
             registry, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
         )
         self._quart = quart
-        self._front = Front(
+        self._front = front = Front(
             quart,
             Routes(dialects.values()),
             registry,
@@ -113,9 +112,11 @@ class Server:
             websocket=websocket,
             on_fatal=self.on_fatal,
         )
+        self._http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if own_http1 else None
         self._turned_away = 0
         self._http2 = http2
         self._config = _config()
+        self._app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
@@ -242,17 +243,14 @@ class Server:
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
         if self._ssl_context is not None:
             stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
-        front = self._front
-        app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
-        http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if self._own_http1 else None
         return Connection(
-            app,
+            self._app,
             self._config,
             self._context,
             stream,
             admission=self._admission,
-            http11=http11,
-            front=front,
+            http11=self._http11,
+            front=self._front,
             max_body=self._max_body,
             http2=self._http2,
         )
