@@ -122,7 +122,7 @@ class _HTTPDelivery(ABC):
         return self._raw is not None or self._transport.full
 
     def wait(self, news: Condition) -> Coroutine[Any, Any, None]:
-        return self._transport.wait(news, self.due)
+        return self._transport.wait(news, self.due)  # and not awaited here: see `HTTP11`, rule 2
 
     async def flush(self) -> None:
         raw, self._raw = self._raw, None

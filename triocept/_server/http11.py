@@ -233,7 +233,7 @@ class HTTP11:
         inbox.due, inbox.at_due = until, news.notify_all
         if until < inbox.timer.deadline:  # else it wakes too early, and waits again: that is cheaper
             inbox.timer.deadline = until
-        return news.wait()
+        return news.wait()  # and not awaited here: what wakes the task would go through this, too
 
     async def flush(self) -> None:
         if self._outbox.full:
