@@ -105,21 +105,21 @@ class Renderer(StreamRenderer):
                 self._calls = True
                 self._characters += len(event.part.name)
             self._refusal = self._refusal or isinstance(event.part, RefusalText)
-        data = b""
+        pieces: list[bytes] = []  # thousands, where thousands have waited
         for each in self._sequence.add(event):
             match each:
                 case PartStart(part=part):
                     self._writer = _WRITERS[type(part)](self._number, self._own)
-                    data += self._writer.start(part)
+                    pieces.append(self._writer.start(part))
                 case PartDelta(text=text) if self._writer:
-                    data += self._writer.text(text)
+                    pieces.append(self._writer.text(text))
                 case PartBlob(blob=blob) if self._writer:
-                    data += self._writer.blob(blob)
+                    pieces.append(self._writer.blob(blob))
                 case PartEnd() if self._writer:
-                    data += self._writer.end()
+                    pieces.append(self._writer.end())
                     self._number = self._writer.number
                     self._writer = None
-        return data
+        return b"".join(pieces)
 
     def _end(self, event: ResponseEnd) -> bytes:
         delta: dict[str, Json] = {
