@@ -4,8 +4,8 @@ Rules:
 
 1. What is claimed is in the taker's books before anything can be raised, and leaves them acknowledged or given back.
 2. Nobody waits for a lock, and nobody asks for one over and over: a look at the directory's time costs a microsecond,
-   and the directory is read when that has changed. What somebody else has is tried again now and then, for a process
-   that is killed changes no time.
+   and the directory is read when that has changed, and now and then. What somebody else has is tried again more often,
+   for a process that is killed changes no time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import trio
 
 from ._checks import check_bool, check_type
 from ._contexts import protected_context
-from ._trace.directory import Claim, sealed_files
+from ._trace.directory import Claim, family, sealed_files
 from ._trace.reader import read_traces
 from ._trace.trace import Trace
 
@@ -34,6 +34,8 @@ INTERVAL = 0.1
 """Seconds between two looks at the directory's time."""
 AGAIN = 1.0
 """Seconds after which what others have is tried again."""
+ALL = 30.0
+"""Seconds after which the directory is read though its time is the same: that is of another machine's clock, maybe."""
 _COARSE = 1_000_000_000
 """Nanoseconds: a directory that has changed so short a time ago may have changed since, and have the same time."""
 
@@ -56,7 +58,7 @@ class TraceTaker:
         """The directory's time, when it was read last; None: it has to be read again."""
         self._others = False
         """Whether somebody else has a file that is there."""
-        self._again_at = 0.0
+        self._looked_at = -ALL
         self._closed = False
 
     def __repr__(self) -> str:
@@ -118,22 +120,26 @@ class TraceTaker:
             claim.give_back()
             raise
         del self._claims[id(claim)]
-        if trace is not None and trace.sealed:
+        if trace is not None and all(each.sealed for each in family(trace)):
             self._claims[id(trace)] = (trace, claim)
             return trace
-        log.warning("%s is not whole, and was put aside: %s", path, claim.put_aside())
+        try:
+            log.warning("%s is not whole, and was put aside: %s", path, claim.put_aside())
+        except OSError:
+            claim.give_back()
+            raise
         return None
 
     def _is_due(self) -> bool:
         """Whether the directory may have something new."""
         if self._seen is None or os.stat(self.directory).st_mtime_ns != self._seen:
             return True
-        return self._wait and self._others and trio.current_time() >= self._again_at
+        return self._wait and trio.current_time() >= self._looked_at + (AGAIN if self._others else ALL)
 
     def _look(self) -> None:
         found = os.stat(self.directory).st_mtime_ns
         self._seen = found if not self._wait or time.time_ns() - found > _COARSE else None
-        self._others, self._again_at = False, trio.current_time() + AGAIN
+        self._others, self._looked_at = False, trio.current_time()
         own = {claim.path for _, claim in self._claims.values()}
         self._ready.extend(path for path in sealed_files(self.directory) if path not in own)
 
@@ -156,7 +162,7 @@ async def take_traces(directory: str | os.PathLike[str], *, wait: bool = True) -
     Any number of takers, in one program or in many, may share a directory: no two have a trace at once. What a taker
     has not acknowledged when its block ends is given back, and so is what it had when its process was killed (within
     two seconds: the lock on a file goes with the process, and with those that it has forked). A trace comes with those
-    of its children.
+    of its children. One in which something is missing, or in one of these, is put aside, in `damaged`, with a warning.
 
     Args:
         directory: it has to be there. On a network file system locks have to work.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import gc
 import os
 import pickle
@@ -17,7 +18,7 @@ import trio
 import trio.lowlevel
 
 from triocept import Endpoint, Exchange, Rollout, read_traces, serve_endpoint
-from triocept.traces import DirectoryRecorder, JSONLRecorder, Trace, check, take_traces
+from triocept.traces import DirectoryRecorder, Entry, JSONLRecorder, Trace, check, take_traces
 
 from .directories import names
 
@@ -105,6 +106,25 @@ async def test_children_are_in_the_file_of_their_parent_and_are_taken_with_it(tm
     assert found.sealed
 
 
+async def test_a_family_of_which_a_child_misses_something_is_put_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its parent alone is sealed."""
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=DirectoryRecorder(tmp_path)) as endpoint:
+            async with endpoint.open_rollout(answer, id="parent") as parent:
+                async with parent.open_child(answer, id="child") as child:
+                    await child.ask("hello")
+                await parent.ask("hello")
+        (path,) = tmp_path.glob("*.jsonl")
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(line for line in lines if not (b'"turn"' in line and b'"child"' in line)))
+        assert [trace.sealed for trace in read_traces(path, on_damage=print)] == [True, False]
+        assert await taken(tmp_path) == []
+    assert names(tmp_path / "damaged") == ["parent"]
+    assert "is not whole" in caplog.text
+
+
 async def test_a_child_whose_parent_is_recorded_elsewhere_has_a_file_of_its_own(tmp_path: Path) -> None:
     with trio.fail_after(10):
         async with serve_endpoint(recorder=JSONLRecorder(tmp_path / "all.txt")) as endpoint:
@@ -132,6 +152,35 @@ async def test_a_score_after_the_end_is_in_the_file_as_long_as_nobody_has_taken_
     assert trace.scores == {"reward": 0.5, "late": 2, "after the endpoint": 3}
     assert "too late" not in rollout.trace.scores
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+async def test_a_late_score_is_written_with_links_and_without(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With them the file is there to be taken all the time: a program that is killed meanwhile does not lose it."""
+
+    def no_link(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    seen: list[list[str]] = []
+    recorded = JSONLRecorder.record_entry
+
+    async def record_entry(recorder: JSONLRecorder, entry: Entry) -> None:
+        seen.append(files(tmp_path))
+        await recorded(recorder, entry)
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=DirectoryRecorder(tmp_path)) as endpoint:
+            rollout = await one_run(endpoint, "one")
+            if not links:
+                monkeypatch.setattr(os, "link", no_link)
+            monkeypatch.setattr(JSONLRecorder, "record_entry", record_entry)
+            await rollout.score("late", 2)
+    name = f"one.{rollout.trace.run}.jsonl"
+    assert seen == [[name, f"{name}.open"] if links else [f"{name}.open"]]
+    assert files(tmp_path) == [name]
+    assert [trace.scores for trace in await taken(tmp_path)] == [{"reward": 0.5, "late": 2}]
 
 
 async def test_it_forgets_a_rollout_whose_trace_nobody_has_any_more(tmp_path: Path) -> None:

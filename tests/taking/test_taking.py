@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -131,8 +132,9 @@ async def test_what_another_has_done_with_while_we_were_opening_it_is_not_ours(
     lock = fcntl.flock
 
     def lock_late(fd: int, how: int) -> None:
-        (tmp_path / "taken").mkdir()
-        path.rename(tmp_path / "taken" / path.name)
+        if how & fcntl.LOCK_EX:
+            (tmp_path / "taken").mkdir()
+            path.rename(tmp_path / "taken" / path.name)
         lock(fd, how)
 
     with monkeypatch.context() as patch:
@@ -193,7 +195,7 @@ async def test_what_is_given_wrongly_is_said_before_the_body_runs(tmp_path: Path
             raise AssertionError("that is no path")
 
 
-async def test_a_taker_that_waits_reads_the_directory_no_more_than_it_changes(
+async def test_a_taker_that_waits_reads_the_directory_when_it_changes_and_hardly_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.abc.Clock
 ) -> None:
     old = 1_000_000_000_000_000_000
@@ -208,9 +210,65 @@ async def test_a_taker_that_waits_reads_the_directory_no_more_than_it_changes(
 
     monkeypatch.setattr(TraceTaker, "_look", look)
     async with take_traces(tmp_path) as taker:
-        with trio.move_on_after(60):
+        with trio.move_on_after(65):
             await anext(taker)
-    assert looks == 1
+    assert looks == 3, "half a minute is time enough"
+
+
+async def test_what_comes_and_does_not_change_the_time_of_the_directory_is_seen_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where that is another machine's clock, which is coarse, and behind ours."""
+    monkeypatch.setattr("triocept._taking.ALL", 0.5)
+    old = 1_000_000_000_000_000_000
+    os.utime(tmp_path, ns=(old, old))
+    with trio.fail_after(10):
+        async with take_traces(tmp_path) as taker:
+            with trio.move_on_after(0.2):
+                await anext(taker)
+            await put(tmp_path, "one")
+            os.utime(tmp_path, ns=(old, old))
+            assert (await anext(taker)).run == "one"
+
+
+async def test_one_that_cannot_be_put_aside_is_given_back(tmp_path: Path) -> None:
+    await put(tmp_path, "cut", sealed=False)
+    (tmp_path / "damaged").touch()
+    async with take_traces(tmp_path, wait=False) as taker:
+        with pytest.raises(FileExistsError):
+            await anext(taker)
+        claim = Claim.of(tmp_path / "cut.run.jsonl")
+        assert claim is not None
+        claim.give_back()
+
+
+async def test_what_is_given_back_is_free_though_a_process_was_forked_meanwhile(tmp_path: Path) -> None:
+    """One that loads data for the trainer, say, and lives on: it has the lock too."""
+    await put(tmp_path, "one")
+    async with take_traces(tmp_path, wait=False) as taker:
+        await anext(taker)
+        held = os.dup(next(iter(taker._claims.values()))[1]._fd or 0)
+    try:
+        async with take_traces(tmp_path, wait=False) as taker:
+            assert [trace.run for trace in await all_of(taker)] == ["one"]
+    finally:
+        os.close(held)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+async def test_all_is_given_back_whatever_becomes_of_the_time_of_the_directory(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = await fill(tmp_path, 2)
+
+    def fail(path: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    async with take_traces(tmp_path, wait=False) as taker:
+        await all_of(taker)
+        monkeypatch.setattr(os, "utime", fail)
+    async with take_traces(tmp_path, wait=False) as taker:
+        assert [trace.run for trace in await all_of(taker)] == given
 
 
 async def test_tasks_that_share_a_taker_get_different_traces(tmp_path: Path) -> None:

@@ -14,20 +14,24 @@ Rules:
 1. A file gets its name by a rename: nobody sees half of one.
 2. Whoever takes a file holds its lock (flock), which the kernel takes from a process that ends in whatever way. So
    what is not done with is given back, with no time limit that would have to be guessed.
-3. A lock counts only while the path leads to the locked file: another one may have been done with it meanwhile.
+3. It is given whole or not at all: what a child is missing, the family is.
+4. A lock counts only while the path leads to the locked file: another one may have been done with it meanwhile.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 from urllib.parse import quote
 
-__all__ = ["OPEN", "SEALED", "Claim", "file_name", "sealed_files"]
+if TYPE_CHECKING:
+    from .trace import Trace
+
+__all__ = ["OPEN", "SEALED", "Claim", "family", "file_name", "sealed_files"]
 
 SEALED = ".jsonl"
 OPEN = SEALED + ".open"
@@ -39,6 +43,13 @@ _LONGEST = 120
 def file_name(rollout: str, run: str) -> str:
     """The name of a rollout's file, without its ending: no other rollout has it."""
     return f"{quote(rollout, safe='')[:_LONGEST]}.{run}"
+
+
+def family(trace: Trace) -> Iterator[Trace]:
+    """All that is in the file of a trace: it, its children, and theirs."""
+    yield trace
+    for child in trace.children:
+        yield from family(child)
 
 
 def sealed_files(directory: Path) -> list[Path]:
@@ -111,24 +122,17 @@ class Claim:
         """
         return self._move(_DAMAGED)
 
-    def rename(self, target: Path) -> None:
-        """Give it another name, under which it is claimed, too."""
-        os.rename(self.path, target)
-        self.path = target
-
     def give_back(self) -> None:
         """Somebody else may have it; and hears of it by the time of the directory."""
         self._close()
-        try:
+        with suppress(OSError):  # they look again anyway
             os.utime(self.path.parent)
-        except OSError as exc:  # they look again anyway
-            if exc.errno not in (errno.ENOENT, errno.EPERM, errno.EACCES, errno.EROFS):
-                raise
 
     def _move(self, folder: str) -> Path:
         target = self.path.parent / folder / self.path.name
         target.parent.mkdir(exist_ok=True)
-        self.rename(target)
+        os.rename(self.path, target)
+        self.path = target
         self._close()
         return target
 
@@ -144,4 +148,6 @@ class Claim:
     def _close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep it
             os.close(fd)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
 from .._checks import check_bool
-from .directory import OPEN, SEALED, Claim, file_name
+from .directory import OPEN, SEALED, Claim, family, file_name
 from .entries import Entry, Score
 from .jsonl import JSONLRecorder
 from .service import ServiceCall
@@ -89,7 +90,7 @@ class DirectoryRecorder:
 
     def _end(self, file: _File, trace: Trace) -> None:
         """Nothing of the rollout and its children is to come, but for scores."""
-        for each in _family(trace):
+        for each in family(trace):
             key = (each.rollout, each.run)
             if self._files.pop(key, None) is not None:
                 self._ended[key] = (file, weakref.ref(each, partial(self._forget, key)))
@@ -139,16 +140,24 @@ class _File:
                 f"there: give it its scores before its block ends"
             )
         try:
-            claim.rename(self._open)
-            try:
+            with self._under_its_first_name():
                 await self.recorder.record_entry(score)
-            finally:
-                claim.rename(self._sealed)
         finally:
             claim.give_back()
 
-
-def _family(trace: Trace) -> Iterator[Trace]:
-    yield trace
-    for child in trace.children:
-        yield from _family(child)
+    @contextmanager
+    def _under_its_first_name(self) -> Iterator[None]:
+        """Its recorder knows it by that. It keeps the other one, too: else a program that is killed here loses it."""
+        try:
+            os.link(self._sealed, self._open)
+        except OSError:  # a file system without links
+            os.rename(self._sealed, self._open)
+            try:
+                yield
+            finally:
+                os.rename(self._open, self._sealed)
+        else:
+            try:
+                yield
+            finally:
+                os.unlink(self._open)
