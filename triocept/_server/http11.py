@@ -144,7 +144,7 @@ class HTTP11:
         headers: dict[str, str] = {}
         for line in lines[:-1]:
             name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip(" \t")
+            headers[name.lower()] = value.strip()  # of spaces and tabs: the grammar lets nothing else pass
         length = headers.get("content-length", "")
         closes = headers.get("connection", "").lower()
         if (

@@ -26,7 +26,7 @@ from .._rollout.registry import Registry
 from .._rollout.rollout_core import RolloutCore
 from .._trace.conversation import CallKind
 from .._trace.wire import WireLog
-from ..dialects import Dialect, Target
+from ..dialects import Dialect, Target, decode_json
 from ..errors import DialectError, Refusal
 from .admission import Admission, Share
 from .delivery import deliver, write_failure
@@ -315,6 +315,11 @@ async def read_document(
     if encoding := head.headers.get("content-encoding"):
         body = await decoded(body, encoding, min(max_body, limits.decoded_bytes))
         share.add(len(body))
+    if len(body) <= min(LARGE, limits.document_items):  # as most
+        try:
+            return decode_json(body)
+        except DialectError:
+            pass  # `read_body` says what is wrong, and with what
     return await read_body(body, limits.document_items)
 
 
