@@ -16,6 +16,7 @@ from copy import copy
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from .._canonical.request import Request, Tool
 from . import chain
@@ -158,16 +159,7 @@ class RunLines:
 
     def agent(self, start: AgentStart) -> None:
         """An agent is about to be started."""
-        self._add(
-            AgentLine(
-                **self._place(),
-                argv=start.argv,
-                cwd=start.cwd,
-                home=start.home,
-                config=start.config,
-                started_at=start.started_at,
-            )
-        )
+        self._add(AgentLine(**self._place() | asdict(start)))
 
     def intent(self, intent: Intent) -> None:
         """A call is about to be handed over."""
@@ -178,7 +170,7 @@ class RunLines:
         if self._intents.pop(turn.id, None) is None:
             self._intend(turn.id, turn.request, turn.started_at, turn.agent)
             del self._intents[turn.id]
-        record = msgspec.structs.replace(turn, **AT_INTENT)
+        record = replace(turn, **AT_INTENT)
         self._add(TurnLine(**self._place(), call=turn.id, turn=record))
         self._last.turns += 1
 
@@ -189,7 +181,7 @@ class RunLines:
 
     def score(self, score: Score) -> None:
         """What somebody makes of the rollout; behind its seal, with another one."""
-        self._add(ScoreLine(**self._place(), name=score.name, value=score.value, at=score.at))
+        self._add(ScoreLine(**self._place() | asdict(score)))
         if self.sealed:
             self._add_seal(score.at)
 
@@ -209,17 +201,7 @@ class RunLines:
         self._tools_by_id, self._tools_by_digest = {}, {}
 
     def _open(self) -> None:
-        opening = self.opening
-        self._add(
-            OpenLine(
-                **self._place(),
-                at=opening.at,
-                versions=opening.versions,
-                metadata=opening.metadata,
-                branch=opening.branch,
-                elsewhere=self._elsewhere,
-            )
-        )
+        self._add(OpenLine(**self._place() | asdict(self.opening), elsewhere=self._elsewhere))
 
     def _in_all_files(self) -> Elsewhere:
         """What is in this one, and in those before it."""
@@ -236,7 +218,7 @@ class RunLines:
         conversation = self._numbering.of(request.messages)
         self._add_messages()
         tools = self._add_tools(request.tools) if request.tools else None
-        bare = _value_bytes(msgspec.structs.replace(request, messages=(), tools=()))
+        bare = _value_bytes(replace(request, messages=(), tools=()))
         of_tools = b"" if tools is None else self._tools[tools][1]
         last = self._last
         self._intents[call] = last.intents
@@ -283,27 +265,15 @@ class RunLines:
             number = len(self._tools)
             self._tools.append((tools, digest))
             self._tools_by_id[id(tools)] = self._tools_by_digest[digest] = number
-            self._add(
-                BlobLine(
-                    **self._place(),
-                    kind="tools",
-                    number=number,
-                    digest=digest.hex(),
-                    value=msgspec.Raw(value),
-                )
-            )
+            place, raw = self._place(), msgspec.Raw(value)
+            self._add(BlobLine(**place, kind="tools", number=number, digest=digest.hex(), value=raw))
             self._last.tools += 1
         return number
 
     def _place(self) -> dict[str, Any]:
         """What every line begins with."""
-        last, opening = self._last, self.opening
-        return {
-            "rollout": opening.rollout,
-            "run": opening.run,
-            "seq": last.seq,
-            "prev": last.chain.hex(),
-        }
+        opening, last = self.opening, self._last
+        return {"rollout": opening.rollout, "run": opening.run, "seq": last.seq, "prev": last.chain.hex()}
 
     def _add(self, line: Line) -> None:
         """One more line of the block."""
