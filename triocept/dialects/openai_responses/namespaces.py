@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from ..._canonical.content import Json
 from ..._canonical.request import Tool
 
-__all__ = ["Names", "is_namespaced", "namespace_name", "namespace_of"]
+__all__ = ["NO_NAMES", "Names", "is_namespaced", "namespace_name", "namespace_of"]
 
 
 class Names:
@@ -31,11 +31,8 @@ class Names:
                 own_name = (tool.extra or {}).get("name") or tool.name
                 self._wire[tool.name] = (namespace_name(tool), own_name)
         self._known = {wire: name for name, wire in self._wire.items()}
-
-    @property
-    def are_plain(self) -> bool:
+        self.are_plain: bool = all(name == wire for name, (_, wire) in self._wire.items())
         """Whether each tool is called here as it is on the wire."""
-        return all(name == wire for name, (_, wire) in self._wire.items())
 
     def known(self, name: str, namespace: Json) -> str:
         """The name of the tool that the wire calls so."""
@@ -45,6 +42,10 @@ class Names:
         """The fields `namespace` and `name` of a call of this tool; none where it is in no namespace."""
         found = self._wire.get(name)
         return {"namespace": found[0], "name": found[1]} if found else {}
+
+
+NO_NAMES = Names(())
+"""Those of a request without tools."""
 
 
 def namespace_of(tool: Tool) -> dict[str, Json] | None:

@@ -29,7 +29,7 @@ from ..openai_chat.sampling import parse_sampling, render_sampling, render_user
 from .formats import parse_format, render_format
 from .messages import parse_input, parse_instructions, render_input
 from .names import NAME
-from .namespaces import Names
+from .namespaces import NO_NAMES, Names
 from .tools import DECLARING, parse_choice, parse_tools, render_choice, render_tools
 
 __all__ = ["NOT_POSTED", "as_it_came", "parse_request", "render_request"]
@@ -52,7 +52,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
         return _parse(document, memory)[0]
 
     def read(items: list[Json]) -> tuple[Message, ...]:
-        return parse_input(items, Names(()), memory)
+        return parse_input(items, NO_NAMES, memory)
 
     return memory.request(document, "input", lambda whole: _parse(whole, memory), read, NAME)
 

@@ -32,7 +32,7 @@ from .formats import render_format
 from .items import parse_item, render_answer
 from .messages import render_instructions
 from .names import NAME, asks_as_codex
-from .namespaces import Names
+from .namespaces import NO_NAMES, Names
 from .tools import render_choice, render_tools
 
 __all__ = [
@@ -86,10 +86,11 @@ def parse_response(document: Json) -> Response:
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
-    names = Names(())
     has_output = isinstance(fields.peek("output"), list) and bool(fields.peek("output"))
     content = tuple(
-        part for path, item in fields.items("output") for part in parse_item(item, path, names, answer=True)
+        part
+        for path, item in fields.items("output")
+        for part in parse_item(item, path, NO_NAMES, answer=True)
     )
     if fields.peek("status") is None and has_output:  # OpenAI's schema does not require it
         ended = "completed" if fields.peek("incomplete_details") is None else "incomplete"

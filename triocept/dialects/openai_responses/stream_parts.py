@@ -15,13 +15,11 @@ from ..._canonical.response import ResponsePart
 from .._documents import Fields, encode_json
 from .items import parse_item
 from .names import NAME
-from .namespaces import Names
+from .namespaces import NO_NAMES
 from .parts import parse_output_text
 from .reasoning import ENCRYPTED
 
 __all__ = ["Parts"]
-
-_NO_NAMES = Names(())
 
 
 class _Item:
@@ -133,7 +131,7 @@ class Parts:
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
         """Take the whole item: the parts that no event told of, and the rest of the one that is open."""
-        parts = parse_item(raw, path, _NO_NAMES, answer=True)
+        parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:
                 self._end_part(item, events)
@@ -167,7 +165,7 @@ class Parts:
             self._by_id.setdefault(item.id, item)
         self.any = True
         if item.kind in ("function_call", "custom_tool_call"):
-            (call,) = parse_item(raw, path, _NO_NAMES, answer=True)
+            (call,) = parse_item(raw, path, NO_NAMES, answer=True)
             if isinstance(call, ToolCall):
                 text = call.arguments if raw.get("arguments") or raw.get("input") else ""
                 self._begin(item, msgspec.structs.replace(call, arguments=""), ("", 0), events)

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from functools import cached_property
 
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
-from .._arguments import custom_names
 from .._documents import is_same_dialect, merged
 from .._failures import Failure
 from ..streams import StreamRenderer
@@ -30,10 +28,8 @@ from .ending import is_cut, render_usage
 from .error import render_event_error
 from .items import goes_on
 from .names import NAME
-from .namespaces import Names
 from .response import ending, envelope
-from .stream_items import Counter, Item, ItemWriter, WireEvent
-from .writers import document_of, writer_of
+from .writers import Counter, Item, ItemWriter, WireEvent, document_of, writer_of
 
 __all__ = ["Documents", "Renderer", "WireEvent"]
 
@@ -53,14 +49,6 @@ class Documents:
         self._calls = False
         self._refusal = False
         self._characters = 0
-
-    @cached_property
-    def _customs(self) -> frozenset[str]:
-        return custom_names(self._request)
-
-    @cached_property
-    def _names(self) -> Names:
-        return Names(self._request.tools)
 
     @property
     def response_id(self) -> str:
@@ -130,21 +118,18 @@ class Documents:
             item = last
         else:
             item = Item(self._counter, len(self._items), document_of(part, same_dialect=self._own))
-        writer = writer_of(part, item, self._customs, self._names, same_dialect=self._own)
+        writer = writer_of(part, item, self._request, same_dialect=self._own)
         if writer is None:
             return events
         if not joins:
             self._items.append(item)
-        self._note(part)
-        item.open += 1
-        item.writer = self._writers[index] = writer
-        return [*events, *writer.start(first=not joins)]
-
-    def _note(self, part: ResponsePart) -> None:
         self._refusal = self._refusal or isinstance(part, RefusalText)
         if isinstance(part, ToolCall):
             self._calls = True
             self._characters += len(part.name)
+        item.open += 1
+        item.writer = self._writers[index] = writer
+        return [*events, *writer.start(first=not joins)]
 
     def _part_end(self, index: int) -> list[WireEvent]:
         writer = self._writers.pop(index, None)

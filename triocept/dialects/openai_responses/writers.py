@@ -1,11 +1,13 @@
-"""One part of a streamed answer, as the events of its item.
+"""The items of a streamed answer, the events of their begin and end, and what writes one part of it to them.
 
 Rules:
 
-1. Every event has its place in its item: `content_index` or `summary_index`.
-2. A summary's part begins with its first character; an item without any is only its begin and its end.
-3. A call that must change its kind (the agent takes free text, or JSON) is held back until it is whole.
-4. A call's last events are those of its item: an agent runs what is done, so whether it is done is decided later.
+1. Every event has its place (`output_index`, `item_id`) and its number; in its item, `content_index` or
+   `summary_index`.
+2. `output_item.done` makes agents run what the item holds: one that a cap may have cut is not done.
+3. A summary's part begins with its first character; an item without any is only its begin and its end.
+4. A call that must change its kind (the agent takes free text, or JSON) is held back until it is whole.
+5. A call's last events are those of its item: an agent runs what is done, so whether it is done is decided later.
 """
 
 from __future__ import annotations
@@ -13,34 +15,151 @@ from __future__ import annotations
 import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
-from .._arguments import FittedCall
-from .._documents import decode_json
+from .._arguments import FittedCall, custom_names
+from .._documents import decode_json, encode_json, encode_text
 from .calls import render_call
-from .items import item_of
+from .items import complete, item_of, place
 from .names import NAME
 from .namespaces import Names
 from .parts import output_text
-from .reasoning import reasoning_text, text_field
+from .reasoning import ENCRYPTED, encrypted_of, reasoning_text, text_field
 from .response import is_whole
-from .stream_items import Item, ItemWriter, WireEvent
 
-__all__ = ["document_of", "writer_of"]
+__all__ = ["Counter", "Item", "ItemWriter", "WireEvent", "document_of", "writer_of"]
 
 ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
 
-def writer_of(
-    part: ResponsePart, item: Item, customs: frozenset[str], names: Names, *, same_dialect: bool
-) -> ItemWriter | None:
-    """The writer of a part to its item; None for what has no place on the wire."""
+class WireEvent(msgspec.Struct, frozen=True):
+    """One event as the wire has it, before it is framed."""
+
+    type: str
+    data: bytes
+    """The JSON document."""
+
+
+class Counter:
+    """Numbers the events of one answer."""
+
+    def __init__(self) -> None:
+        self.next: int = 0
+        self.answer = ""
+        """The answer's id."""
+
+    def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
+        """The event of this kind, with its number."""
+        data = encode_json({"type": kind, "sequence_number": self.next, **fields})
+        self.next += 1
+        return WireEvent(kind, data)
+
+
+class Item:
+    """One item of the output that is being written; several parts may write to it."""
+
+    def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
+        self.document: dict[str, Json] = document
+        """As it will be at the end."""
+        self.open = 0
+        """How many parts are writing to it."""
+        self.done: bool = False
+        """Whether it has ended."""
+        self.blobs: tuple[Blob, ...] = ()
+        self.writer: ItemWriter | None = None
+        """The last one that wrote to it."""
+        self._counter = counter
+        self._number = number
+        self._places: dict[str, Json] = {"output_index": number}
+
+    def begin(self, fields: dict[str, Json]) -> list[WireEvent]:
+        """`output_item.added`: the item, with what is still empty."""
+        self.document = complete(self.document, place(self._counter.answer, self._number))
+        if isinstance(identity := self.document.get("id"), str):
+            self._places = {"item_id": identity, "output_index": self._number}
+        item = {**self.document, **fields}
+        if "status" in item:
+            item["status"] = "in_progress"
+        return [
+            self._counter.event("response.output_item.added", {"output_index": self._number, "item": item})
+        ]
+
+    def event(self, kind: str, **fields: Json) -> WireEvent:
+        """An event with this item's place."""
+        return self._counter.event(kind, {**self._places, **fields})
+
+    def delta_frame(self, kind: str, **fields: Json) -> bytes:
+        """What stands before the number of a delta of this kind."""
+        return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
+
+    def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
+        """A delta: the hot path of every stream."""
+        number = self._counter.next
+        self._counter.next += 1
+        return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
+
+    def end(self, *, cut: bool) -> list[WireEvent]:
+        """`output_item.done`, which makes agents run what it holds; `cut`: a cap may have cut it."""
+        self.done = True
+        if cut and self.writer is not None and not self.writer.is_whole():
+            self.document["status"] = "incomplete"
+            return []
+        done = self.writer.finish() if self.writer else []
+        encrypted = encrypted_of(self.blobs, packed=True) if self.blobs else None
+        if encrypted is not None:
+            self.document[ENCRYPTED] = encrypted
+        fields = {"output_index": self._number, "item": self.document}
+        return [*done, self._counter.event("response.output_item.done", fields)]
+
+
+class ItemWriter:
+    """What all have in common: a delta stands behind a constant piece."""
+
+    kind = ""
+
+    def __init__(self, item: Item, *, same_dialect: bool) -> None:
+        self.item = item
+        self.texts: list[str] = []
+        self._own = same_dialect
+        self._frame = b""
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        """The part begins; `first`: and so does its item."""
+        raise NotImplementedError
+
+    def text(self, text: str) -> list[WireEvent]:
+        """More of it."""
+        if not text:
+            return []
+        self.texts.append(text)
+        return [self.item.delta(self.kind, self._frame, text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        """An opaque piece of it."""
+        return []
+
+    def end(self) -> list[WireEvent]:
+        """It is whole."""
+        return []
+
+    def finish(self) -> list[WireEvent]:
+        """Its item is whole."""
+        return []
+
+    def is_whole(self) -> bool:
+        """Whether it is more than the beginning of something."""
+        return True
+
+
+def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect: bool) -> ItemWriter | None:
+    """The writer of a part to its item, in an answer to `request`; None for what has no place on the wire."""
     match part:
         case Text() | RefusalText():
             return _TextWriter(item, part, same_dialect=same_dialect)
         case Reasoning():
             return _ReasoningWriter(item, part, same_dialect=same_dialect)
         case ToolCall():
-            return _CallWriter(item, part, customs, names, same_dialect=same_dialect)
+            return _CallWriter(item, part, request, same_dialect=same_dialect)
         case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
             return _OpaqueWriter(item, same_dialect=same_dialect)
     return None
@@ -184,12 +303,10 @@ class _OpaqueWriter(ItemWriter):
 class _CallWriter(ItemWriter):
     """Writes one call."""
 
-    def __init__(
-        self, item: Item, call: ToolCall, customs: frozenset[str], names: Names, *, same_dialect: bool
-    ) -> None:
+    def __init__(self, item: Item, call: ToolCall, request: Request, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
-        self._fitted = FittedCall(call, customs)
-        self._names = names
+        self._fitted = FittedCall(call, custom_names(request))
+        self._names = Names(request.tools)
 
     def start(self, *, first: bool) -> list[WireEvent]:
         return [] if self._fitted.held else [*self._begin(), *self.text(self._call.arguments)]
