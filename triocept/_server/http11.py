@@ -108,11 +108,10 @@ class HTTP11:
             connection.idle = not inbox.data
             if connection.keyless:
                 connection.hold(len(inbox.data))
-            raw = await inbox.take_head()
+            size = await inbox.find_head()
             connection.idle = False
-            call = self._read(raw) if raw is not None else None
+            call = self._read(inbox.data, size) if size else None
             if call is None:
-                inbox.data[:0] = raw or b""
                 self._is_hypercorns = bool(inbox.data)
                 break
             try:
@@ -131,9 +130,9 @@ class HTTP11:
                 break
         scope.cancel()
 
-    def _read(self, raw: bytes) -> tuple[Route, Head] | None:
-        """Begin the call that has this head; None: it is none, or it is not beyond doubt."""
-        match = _HEAD.fullmatch(raw) if raw.count(b"\n") <= self._most_lines else None
+    def _read(self, data: bytearray, size: int) -> tuple[Route, Head] | None:
+        """Begin the call whose head has so many bytes, and take that; None: it is none, or it is not beyond doubt."""
+        match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
         path, _, query = match[1].decode().partition("?")
@@ -155,6 +154,7 @@ class HTTP11:
             or not _HYPERCORNS.isdisjoint(headers)
         ):
             return None
+        del data[:size]
         self._unread = int(length)
         self._closes = closes == "close"
         self._start: tuple[int, Mapping[str, str]] | None = None
@@ -345,8 +345,8 @@ class Inbox:
         self._room.notify_all()
         await self._arrival.wait()
 
-    async def take_head(self) -> bytes | None:
-        """The bytes up to a blank line; None where there is none, or none that could be ours."""
+    async def find_head(self) -> int:
+        """How many bytes there are up to a blank line, with it; 0 where there is none, or none that could be ours."""
         data, size, begun = self.data, 0, False
         lines = counted = 0
         while True:
@@ -358,17 +358,17 @@ class Inbox:
             ours = data.startswith(_START[: len(data)]) and (end if end >= 0 else len(data)) <= _MAX_HEAD
             blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
             if blank is not None and blank.start() != end + 1:
-                return None
+                return 0
             if not ours:
                 lines, counted = lines + data.count(b"\n", counted), len(data)
                 if blank is not None or not self._may_wait(lines):
-                    return None
+                    return 0
             if end >= 0:
                 if begun:
                     self._connection.end_head()
-                return self.take(end + 4)
+                return end + 4
             if self.gone:
-                return None
+                return 0
             size, begun = len(data), True  # though it may be less than is looked at again
             self._connection.begin_head()
             self._connection.hold(size)
