@@ -11,7 +11,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -24,12 +25,12 @@ from .._rollout.exchange import Exchange, core_of
 from .._rollout.outcome import Raw
 from .._trace.message_key import arguments_value
 from .._trace.raw import RawResponse
-from .._trace.replay.pieces import Piece, pieces_of
+from .._trace.replay.pieces import Piece, Timed, pieces_of
 from .._trace.replay.roots import in_json
 from .._trace.turn import Turn, TurnError
 from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
 
-__all__ = ["give_again", "moved"]
+__all__ = ["HANG_UP", "give_again", "moved", "play"]
 
 HANG_UP = 10.0
 """Seconds that an agent may wait longer than it did for an answer that it hung up on."""
@@ -56,22 +57,46 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
         await core_of(exchange).respond_raw(_raw_again(turn, turn.raw, pace))
         return
     response = turn.response and moved(turn.response, translate, keeps_id=turn.dialect == exchange.dialect)
-    if turn.outcome != "answered":
-        if response is not None and (response.content or (turn.response and turn.response.id)):
-            async with exchange.open_stream() as stream:
-                for piece in _broken_off(list(pieces_of(turn, response))):
-                    await trio.sleep_until(begun + piece.at * pace)
-                    await stream.send(piece.event)
-                await _end_badly(turn, begun, pace)
-        await _end_badly(turn, begun, pace)
-    elif response is None or (turn.increments is None and (turn.first_event is None or not pace)):
-        await trio.sleep_until(begun + turn.duration * pace)
+    if turn.outcome == "answered":
+        await play(exchange, turn, response, pace)
+        return
+    if response is not None and not (response.content or (turn.response and turn.response.id)):
+        response = None
+    await play(exchange, turn, response, pace, partial(_end_badly, turn, begun, pace))
+
+
+async def play(
+    exchange: Exchange,
+    told: Timed,
+    response: Response | None,
+    pace: float,
+    end_badly: Callable[[], Awaitable[NoReturn]] | None = None,
+) -> None:
+    """Give an exchange an answer in its recorded pieces, or whole where it was.
+
+    Args:
+        exchange: it.
+        told: when what of it came.
+        response: the answer, or what there is of one that broke; None: nothing.
+        pace: by how much its times are multiplied; 0: everything at once.
+        end_badly: raises what it broke with, at its time; None: it did not.
+    """
+    begun = trio.current_time()
+    if end_badly is not None and response is None:
+        await end_badly()
+    elif response is None or (
+        end_badly is None and told.increments is None and (told.first_event is None or not pace)
+    ):
+        await trio.sleep_until(begun + told.duration * pace)
         await exchange.respond(response or "")
     else:
+        pieces = list(pieces_of(told, response))
         async with exchange.open_stream() as stream:
-            for piece in pieces_of(turn, response):
+            for piece in pieces if end_badly is None else _broken_off(pieces):
                 await trio.sleep_until(begun + piece.at * pace)
                 await stream.send(piece.event)
+            if end_badly is not None:
+                await end_badly()
 
 
 def _broken_off(pieces: list[Piece]) -> list[Piece]:

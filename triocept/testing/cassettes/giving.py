@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NoReturn
 
 import trio
 
-from ..._canonical.events import PartEnd
 from ..._rollout.exchange import Exchange, core_of
-from ..._trace.replay.pieces import Piece, pieces_of
 from ...errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
+from ...handlers.replay_answer import HANG_UP, play
 from .answer import Answer, Failure
 
 __all__ = ["StillThere", "give"]
 
-HANG_UP = 10.0
-"""Seconds that an agent may wait longer than it did for an answer that it hung up on."""
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 
@@ -35,32 +33,11 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
         Refusal, UpstreamError: that was its outcome.
         StillThere: see there.
     """
-    begun, response = trio.current_time(), answer.response
+    end_badly = None
     if answer.failure is not None or answer.hung_up:
-        if response is not None:
-            core_of(exchange).hold_calls = answer.holds_calls
-            async with exchange.open_stream() as stream:
-                for piece in _without_end(answer):
-                    await trio.sleep_until(begun + piece.at * pace)
-                    await stream.send(piece.event)
-                await _end_badly(answer, begun, pace)
-        await _end_badly(answer, begun, pace)
-    elif response is None or (answer.increments is None and (answer.first_event is None or not pace)):
-        await trio.sleep_until(begun + answer.duration * pace)
-        await exchange.respond(response or "")
-    else:
-        async with exchange.open_stream() as stream:
-            for piece in pieces_of(answer, response):
-                await trio.sleep_until(begun + piece.at * pace)
-                await stream.send(piece.event)
-
-
-def _without_end(answer: Answer) -> list[Piece]:
-    """The pieces of an answer that broke: neither it nor its last part has an end."""
-    assert answer.response is not None
-    last = len(answer.response.content) - 1
-    pieces = list(pieces_of(answer, answer.response))[:-1]
-    return [piece for piece in pieces if piece.event != PartEnd(last)]
+        core_of(exchange).hold_calls = answer.holds_calls
+        end_badly = partial(_end_badly, answer, trio.current_time(), pace)
+    await play(exchange, answer, answer.response, pace, end_badly)
 
 
 async def _end_badly(answer: Answer, begun: float, pace: float) -> NoReturn:
