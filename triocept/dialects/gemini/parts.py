@@ -34,6 +34,8 @@ _STANDARD = str.maketrans("-_", "+/")
 
 def parse_part(value: Json, path: str) -> Part:
     """One part."""
+    if type(value) is dict and len(value) == 1 and type(text := value.get("text")) is str:
+        return Text(text)  # as most
     fields = ProtoFields(value, path)
     for name, reader in _READERS.items():
         if fields.peek(name) is not None:
