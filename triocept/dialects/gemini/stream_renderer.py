@@ -60,12 +60,9 @@ class Renderer(StreamRenderer):
     def render(self, event: Event) -> bytes:
         match event:
             case PartStart() | PartDelta() | PartBlob() | PartEnd():
-                data = b""
-                for each in self._sequence.add(event):
-                    if parts := self._write(each):
-                        self._parts = True
-                        data += self._item(_HEAD + parts + self._tail)
-                return data
+                found = [parts for each in self._sequence.add(event) if (parts := self._write(each))]
+                self._parts = self._parts or bool(found)
+                return b"".join([self._item(_HEAD + parts + self._tail) for parts in found])
             case ResponseStart():
                 return self._start(event)
             case ResponseEnd():
