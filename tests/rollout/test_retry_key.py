@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from triocept import Message, Request, Text, Tool, ToolResult
@@ -40,6 +41,9 @@ def test_what_a_call_says_to_the_model_makes_it_another() -> None:
 def test_calls_with_other_last_words_are_not_even_alike() -> None:
     assert retry_key(request(), None) == retry_key(request(continued_from="resp_1"), None)
     assert retry_key(request(), None) != retry_key(request("mend it"), None)
+    one, other = (Message("tool", (ToolResult(id=call),)) for call in ("a", "b"))
+    told = [msgspec.structs.replace(request(), messages=(each,)) for each in (one, other)]
+    assert retry_key(told[0], None) != retry_key(told[1], None)
 
 
 @pytest.mark.parametrize(
@@ -194,3 +198,24 @@ def test_a_call_that_was_lost_asked_again_and_lost_again_is_found_again() -> Non
         subscription.close()
         calls.leave(subscription, exchange)
         assert calls.find(one, like, FIRST, named=False) is exchange
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another"])
+def test_a_call_that_was_lost_and_has_ended_is_found_among_those_that_run_by_none_that_comes_later(
+    others: int,
+) -> None:
+    one, other, calls = request(), request(extra={"seed": 1}), Calls("join")
+    like = retry_key(one, None)
+    turn: Any = SimpleNamespace(request=one)
+    beside: list[Any] = [
+        Looked(request=other, retry_key=like, answer=Answer(), outcome=None) for _ in range(others)
+    ]
+    exchange: Any = Looked(request=one, retry_key=like, answer=Answer(), outcome=None)
+    for each in (*beside, exchange):
+        calls.add(each)
+        calls.leave(Subscription(each.answer), each)
+        each.answer.subscriptions.clear()
+    assert calls.find(one, like, FIRST, named=False) is exchange
+    calls.end(exchange, turn)
+    calls.add(Looked(request=other, retry_key=like, answer=Answer(), outcome=None))  # type: ignore[arg-type]
+    assert calls.find(one, like, FIRST, named=False) is None

@@ -186,6 +186,48 @@ async def test_a_stream_that_breaks_the_grammar_is_refused_where_it_is_sent() ->
             assert (await ask(rollout, stream=True)).status_code == 200
 
 
+async def test_a_stream_whose_block_is_cancelled_leaves_the_exchange_to_whoever_cancelled_it() -> None:
+    async def too_slow(exchange: Exchange) -> None:
+        with trio.move_on_after(0.01):
+            async with exchange.open_stream():
+                await trio.sleep_forever()
+        await exchange.refuse(503, "too slow")
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(too_slow) as rollout:
+            assert (await ask(rollout, stream=True)).status_code == 503
+    assert [turn.outcome for turn in rollout.trace] == ["refused"]
+
+
+async def test_a_stream_that_has_not_ended_when_its_rollout_does_ends_with_its_block_without_a_word() -> None:
+    went_on = False
+
+    async def stop(exchange: Exchange) -> None:
+        nonlocal went_on
+        async with exchange.open_stream():
+            await exchange.rollout.stop("enough")
+        went_on = True
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(stop) as rollout:
+            assert (await ask(rollout, stream=True)).status_code == 404
+    assert went_on
+    assert rollout.faults == ()
+
+
+async def test_a_stream_says_whether_its_end_was_sent() -> None:
+    async def twice(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send("done")
+            assert not out.ended
+            await out.end()
+            assert out.ended
+
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(twice) as rollout:
+            assert (await ask(rollout, stream=True)).status_code == 200
+
+
 async def test_a_refusal_before_the_first_increment_has_its_http_status() -> None:
     async def refuse(exchange: Exchange) -> None:
         async with exchange.open_stream():
