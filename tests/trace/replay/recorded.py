@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._trace.replay.record import Record
 from triocept._trace.trace import TraceWriter
@@ -53,9 +55,17 @@ def turn(
     )
 
 
-def record_of(turns: Sequence[Turn], **options: bool) -> Record:
-    """A record of these turns, in the order in which they settled."""
-    trace = Trace("r")
+def record_of(
+    turns: Sequence[Turn], *, clock: tuple[float, float] = (float("inf"), 0), **options: bool
+) -> Record:
+    """A record of these turns, in the order in which they settled.
+
+    Args:
+        turns: they.
+        clock: when it was set while they were recorded, and by how much.
+    """
+    trace, (when, by) = Trace("r"), clock
     for each in sorted(turns, key=lambda turn: turn.started_at + turn.duration):
-        TraceWriter(trace).append(each)
+        started_at = each.started_at + (by if each.started_at >= when else 0)
+        TraceWriter(trace).append(msgspec.structs.replace(each, started_at=started_at))
     return Record(trace, **options)

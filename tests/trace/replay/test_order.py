@@ -15,9 +15,9 @@ LAUNCH = Response.of("Agent", ToolCall.of("Agent", prompt="SUBTASK: count the fi
 TASK = said("user", "SUBTASK: count the files")
 
 
-def waits(*turns: Turn) -> dict[str, set[str]]:
+def waits(*turns: Turn, clock: tuple[float, float] = (float("inf"), 0)) -> dict[str, set[str]]:
     """By a turn's id, what it waits for: `x1` to have settled, `x1?` to have come."""
-    record = record_of(turns)
+    record = record_of(turns, clock=clock)
     order = Order(record)
     name = {each.number: each.turn.id for each in record.turns}
     return {
@@ -25,6 +25,21 @@ def waits(*turns: Turn) -> dict[str, set[str]]:
         for each in record.turns
         if order.before(each.number)
     }
+
+
+@pytest.mark.parametrize("by", [-3600, 3600])
+@pytest.mark.parametrize("when", [0.5, 1.2, 1.7, 8])
+def test_an_order_is_the_same_though_the_clock_was_set_meanwhile(when: float, by: float) -> None:
+    run = (
+        *(turn(0, 1, "go", answer=LAUNCH), turn(1.5, 2.5, TASK, of="a"), turn(1.6, 4.5, TASK, of="b")),
+        *(
+            turn(2, 3, "go", "2"),
+            turn(2.6, 8.5, TASK, "more", of="a"),
+            turn(6, 7, "go", "3"),
+            turn(9, 10, "go", "4"),
+        ),
+    )
+    assert waits(*run, clock=(when, by)) == waits(*run)
 
 
 def test_without_sub_agents_nothing_waits() -> None:
