@@ -200,6 +200,21 @@ def test_nothing_waits_for_a_sub_agent_that_it_has_itself_begun() -> None:
     assert found == {"x1.5": {"x0?"}}
 
 
+def test_nothing_waits_for_one_of_the_same_task_that_it_has_begun_and_the_record_holds_for_the_other() -> (
+    None
+):
+    """The first was refused, so that its agent began another: two conversations that nobody names are one."""
+    found = waits(
+        *(turn(0, 1, "go", answer=LAUNCH), turn(1.5, 2, TASK, of="a", outcome="refused")),
+        *(
+            turn(3, 4, "go", "failed", answer=LAUNCH),
+            turn(4.5, 5, TASK, of="a"),
+            turn(6, 7, "go", "failed", "result"),
+        ),
+    )
+    assert found.get("x3", set()) <= {"x1.5"}
+
+
 def test_nothing_waits_for_a_hang_up() -> None:
     """The agent ended when its main conversation did, and its sub-agent with it."""
     found = waits(
