@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,6 +184,10 @@ def test_a_last_call_right_behind_an_end_that_it_does_not_tell_was_made_before_i
     """Nothing is told of that end: there was no further call to tell it."""
     run = (turn(0, 1, "go", answer=LAUNCH), ENDED, turn(2, 3, "go", "2"))
     assert waits(*run, turn(6, 7, "go", "2", OK, "3")) == {"x6": {"x1.5"}, "x1.5": {"x6?"}}
+    slow = msgspec.structs.replace(
+        ENDED, started_at=2.2, duration=3.75
+    )  # its first call came after the one that ran on
+    assert waits(run[0], slow, run[2], turn(6, 7, "go", "2", OK, "3")) == {"x6": {"x1.5"}, "x1.5": {"x6?"}}
     later = waits(*run, turn(6.5, 7, "go", "2", OK, "3"))
     assert later == {"x2": {"x1.5"}, "x1.5": {"x2?"}}, "so long behind it is another matter"
 

@@ -44,6 +44,8 @@ class Happening(NamedTuple):
 
 
 class _SubAgent(NamedTuple):
+    launch: Recorded
+    """The turn that began it."""
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
     """The turns of the conversation that launched it, summaries that it asked for aside among them; as `turns` in the
@@ -89,7 +91,7 @@ class _SubAgent(NamedTuple):
 
     def _is_untold(self, seen: int) -> bool:
         """Whether the next call is the last, came right behind the end, and was made without it."""
-        if seen + 2 != len(self.family) or self.family[seen].arrived < self.turns[0].arrived:
+        if seen + 2 != len(self.family) or self.family[seen] is self.launch:
             return False  # an agent that waits for its end makes no call meanwhile
         call = self.family[seen + 1]
         return call.arrived - self.last.settled < _RIGHT_BEHIND and is_silent(self.turns, call)
@@ -138,7 +140,7 @@ class Order:
             }
             self._find_waits(
                 [
-                    _SubAgent(threads[thread], families[launch.thread], parents, relations)
+                    _SubAgent(launch, threads[thread], families[launch.thread], parents, relations)
                     for thread, launch in self.launches.items()
                 ]
             )
