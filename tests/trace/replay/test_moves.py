@@ -144,6 +144,11 @@ def test_directories_are_masked_in_texts_and_arguments() -> None:
         ("8f14e45f-ceea-467f-a0e6-7a0f5a0d9a3b", "00000000-ceea-467f-a0e6-7a0f5a0d9a3c"),
         ("task a81c3f0 ended", "task 0b1c2d3e4f ended"),
         ("call_abc123", "call_XYZ"),
+        (
+            "429, request id: req_945afa83086248a1",
+            "429, request id: req_1",
+        ),  # Codex, of a sub-agent that failed
+        ("rollout r_2d8d64c7fa7a120b has ended", "rollout r_590e9db1e9f20c11 has ended"),
         ("<tokens>12</tokens><ms>3.5</ms>", "<tokens>9</tokens><ms>100</ms>"),
     ],
 )

@@ -20,7 +20,8 @@ _PATTERNS = {
     rf"|\b{_MONTH} +\d{{1,2}},? +(?:{_CLOCK}|\d{{4}})\b",  # as `ls -l` has it
     "time": rf"\b{_CLOCK}\b",
     "duration": r"\b\d+(?:\.\d+)? ?(?:ms|s|secs?|seconds?|minutes?)\b",
-    "id": r"\b(?:call|toolu|fc|fco|ctc|msg|ses|prt|rs|resp|run|task)_[A-Za-z0-9_]+\b"
+    "id": r"\b(?:call|toolu|fc|fco|ctc|msg|ses|prt|rs|resp|req|run|task)_[A-Za-z0-9_]+\b"
+    r"|\b[a-z]{1,8}_[0-9a-f]{12,}\b"  # as triocept's own, which errors tell
     r"|\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,}\b",
     "number": r"(?<=>)\d+(?:\.\d+)?(?=</)",  # alone in a tag: tokens, milliseconds
 }
