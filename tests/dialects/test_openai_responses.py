@@ -943,6 +943,7 @@ def test_an_item_that_is_referred_to_is_put_in_the_place_of_its_name() -> None:
     output = {"type": "function_call_output", "call_id": "c1", "output": "out"}
     unknown = {"type": "item_reference", "id": "msg_never"}
     request = parsed(USER, *names, call(), output, unknown)
+    assert RESPONSES.referenced is not None
     whole = RESPONSES.referenced(request, iter([(parsed(), Response.of("other")), (earlier, answer)]))
     assert message_key(whole.messages[1]) == message_key(Message("assistant", answer.content))
     assert whole.messages[-1] == request.messages[-1], "what nobody wrote stays as it is"

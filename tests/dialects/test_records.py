@@ -43,7 +43,7 @@ WRONG_TYPES: dict[str, Any] = {
     "streamed": None,
     "as_it_came": True,
     "continued": None,
-    "referenced": None,
+    "referenced": 3,
     "key_headers": None,
     "is_client": 3,
     "render_models": None,

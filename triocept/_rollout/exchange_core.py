@@ -488,7 +488,7 @@ class ExchangeCore:
             id=answer.response_id if answer.announced or not response.id else response.id,
             model=response.model or self.request.model,
             usage=response.usage or self.rollout.estimator.usage(self.request, response),
-            stop_reason=response.stopped,
+            stop_reason=response.stop_reason or response.stopped,
             content=tuple(content),
         )
 

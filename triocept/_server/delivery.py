@@ -246,8 +246,9 @@ class _HTTPDelivery(ABC):
         """The headers of an answer: what its body is, the id of its call, and what a provider said."""
         dialect, subscription = self._dialect, self._subscription
         if self._request.stream:
+            kind = dialect.stream_types[0] if dialect.answer_type is None else None
             headers = {
-                "content-type": dialect.stream_type(self._request),
+                "content-type": kind or dialect.stream_type(self._request),
                 "cache-control": "no-cache",
                 "x-accel-buffering": "no",  # nginx and its kin hold events back without it
             }

@@ -329,7 +329,8 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutCore) -> R
     Raises:
         Refusal: 400, there is no such response.
     """
-    request = dialect.referenced(request, _answers(rollout, request.dialect))
+    if dialect.referenced is not None:
+        request = dialect.referenced(request, _answers(rollout, request.dialect))
     if request.previous_response is None:
         return request
     turn = rollout.trace.answer(request.previous_response)

@@ -141,7 +141,9 @@ class Redactor:
         """A message, as it is recorded."""
         if self._redaction is None and message.extra is None and message.name is None:
             for part in message.content:
-                if type(part) is not Text or part.extra is not None or _holds_a_key(part.text):
+                if type(part) is not Text or part.extra is not None or _OWN_TEXT in part.text:
+                    break
+                if LIVE_KEYS.texts and any(map(part.text.__contains__, LIVE_KEYS.texts)):
                     break
             else:
                 return message  # as most: a long text is not written as JSON to be looked at
@@ -343,10 +345,6 @@ def _without_keys(text: str) -> str:
     for key in LIVE_KEYS.texts:
         text = text.replace(key, MARK)
     return _OWN_KEY.sub(MARK, text) if _OWN_TEXT in text else text
-
-
-def _holds_a_key(text: str) -> bool:
-    return _OWN_TEXT in text or (LIVE_KEYS.texts != () and any(map(text.__contains__, LIVE_KEYS.texts)))
 
 
 def _may_hold_a_key(data: bytes) -> bool:

@@ -133,7 +133,6 @@ _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "streamed": ("response",),
     "as_it_came": ("document", "request"),
     "continued": ("request", "earlier", "answer"),
-    "referenced": ("request", "answers"),
     "key_headers": ("api_key",),
     "render_models": ("names",),
 }
@@ -143,6 +142,7 @@ _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "read_path": ("path", "query"),
     "write_path": ("request",),
     "answer_type": ("request",),
+    "referenced": ("request", "answers"),
     "is_client": ("path", "headers"),
     "count_tokens": ("model", "document"),
     "environment": ("base_url", "api_key", "model"),

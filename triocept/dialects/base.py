@@ -90,10 +90,6 @@ def _no_earlier(request: Request, earlier: Request, answer: Response) -> Request
     raise DialectError("a request cannot go on from an earlier response here")
 
 
-def _nothing_referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
-    return request
-
-
 def _as_given(response: Response) -> Response:
     return response
 
@@ -197,7 +193,7 @@ class Dialect:
     """Of `(request, earlier, answer)`: the request with the conversation that its `previous_response` names: that
     of an earlier one, and its answer. Without this function it is a 400; only a dialect that sets
     `previous_response` needs one."""
-    referenced: Callable[[Request, Iterable[tuple[Request, Response]]], Request] = _nothing_referenced
+    referenced: Callable[[Request, Iterable[tuple[Request, Response]]], Request] | None = None
     """Of `(request, answers)`: the request with the things themselves in the place of what it merely names of
     earlier answers in this dialect, which are given with what they answered, the newest first. Without this
     function: as it is."""
