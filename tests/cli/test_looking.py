@@ -251,6 +251,8 @@ def test_how_agents_were_started_is_told_and_what_they_call_themselves(tmp_path:
     ]
     counts = [line.split("  ")[0] for line in shown("stats", file, "--by", "agent").splitlines()[2:-2]]
     assert counts == ["OpenAI/JS", "OpenAI/Python 2.20.0", "claude-cli/2.1.197", "opencode/1.18"]
+    (row,) = shown("stats", file, "--by", "command").splitlines()[2:-1]
+    assert row.startswith("aider, claude      4")
 
 
 def test_the_last_call_of_an_answer_has_the_edge_of_the_line(tmp_path: Path) -> None:

@@ -16,13 +16,16 @@ from .words import agent_name
 
 __all__ = ["KEYS", "Group", "Quantiles", "Stats"]
 
-KEYS: dict[str, Callable[[Turn, Conversation], str]] = {
-    "kind": lambda turn, conversation: conversation.kind.replace("_", "-"),
-    "model": lambda turn, conversation: models_of(turn)[0],
-    "agent": lambda turn, conversation: agent_name(turn) or "-",
-    "outcome": lambda turn, conversation: turn.outcome,
-    "dialect": lambda turn, conversation: turn.dialect,
-    "rollout": lambda turn, conversation: turn.rollout,
+KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
+    "kind": lambda turn, conversation, trace: conversation.kind.replace("_", "-"),
+    "model": lambda turn, conversation, trace: models_of(turn)[0],
+    "command": lambda turn, conversation, trace: (
+        ", ".join(dict.fromkeys(agent.name for agent in trace.agents)) or "-"
+    ),
+    "agent": lambda turn, conversation, trace: agent_name(turn) or "-",
+    "outcome": lambda turn, conversation, trace: turn.outcome,
+    "dialect": lambda turn, conversation, trace: turn.dialect,
+    "rollout": lambda turn, conversation, trace: turn.rollout,
 }
 """What calls are told apart by."""
 PERCENTS = (50, 90, 99)
@@ -139,7 +142,7 @@ class Stats:
         self.sealed += trace.sealed
         conversations = trace.conversations
         for turn in trace:
-            key = tuple(KEYS[name](turn, conversations[turn.id]) for name in self.by)
+            key = tuple(KEYS[name](turn, conversations[turn.id], trace) for name in self.by)
             self.groups.setdefault(key, Group()).add(turn)
             self.total.add(turn)
 

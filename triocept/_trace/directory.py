@@ -3,7 +3,8 @@
 =============================  ======================================================================
 path                           what it is
 =============================  ======================================================================
-`<rollout>.<run>.jsonl.open`   the rollout runs; or its program was killed, and it never ends
+`<rollout>.<run>.jsonl.open`   the rollout runs; or its program was killed, and it never ends (where it
+                               has the other name, too: it was killed while it added a late score)
 `<rollout>.<run>.jsonl`        it has ended: a sealed trace, to be taken
 `taken/<rollout>.<run>.jsonl`  somebody has taken it, and said that it is done with
 `damaged/…`                    it ought to be sealed, and is not: something is missing in it
