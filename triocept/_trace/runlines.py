@@ -224,7 +224,10 @@ class RunLines:
         self._intents[call] = last.intents
         self._add(
             IntentLine(
-                **self._place(),
+                rollout=self.opening.rollout,
+                run=self.opening.run,
+                seq=last.seq,
+                prev=last.chain.hex(),
                 call=call,
                 number=last.intents,
                 at=at,
@@ -242,15 +245,23 @@ class RunLines:
         blobs, last = self._numbering.blobs, self._last
         while (number := last.messages) < len(blobs):
             said = blobs[number]
-            more: dict[str, Any]
-            if said.number == number:
-                # None: it was made for a line that could not be written.
-                more = {"value": msgspec.Raw(said.value or _value_bytes(said.message))}
-                said.value = None
-            else:
-                more = {"same": said.number}
-            place = self._place()
-            self._add(BlobLine(**place, kind="message", number=number, digest=said.digest.hex(), **more))
+            is_first = said.number == number
+            # No value: it was made for a line that could not be written.
+            value = said.value or _value_bytes(said.message) if is_first else b""
+            said.value = None
+            self._add(
+                BlobLine(
+                    rollout=self.opening.rollout,
+                    run=self.opening.run,
+                    seq=last.seq,
+                    prev=last.chain.hex(),
+                    kind="message",
+                    number=number,
+                    digest=said.digest.hex(),
+                    value=msgspec.Raw(value) if is_first else msgspec.UNSET,
+                    same=msgspec.UNSET if is_first else said.number,
+                )
+            )
             last.messages += 1
 
     def _add_tools(self, tools: Sequence[Tool]) -> int:
@@ -271,7 +282,7 @@ class RunLines:
         return number
 
     def _place(self) -> dict[str, Any]:
-        """What every line begins with."""
+        """What every line begins with; the two that come most often say it themselves, which takes half the time."""
         opening, last = self.opening, self._last
         return {"rollout": opening.rollout, "run": opening.run, "seq": last.seq, "prev": last.chain.hex()}
 
