@@ -54,15 +54,12 @@ class _SubAgent(NamedTuple):
     """For each turn's id, that of the turn it continues."""
     relations: Mapping[str, Relation]
     """For each turn's id, how it stands to those before it."""
+    told: Telling | None
+    """Where that conversation tells its end."""
 
     @property
     def last(self) -> Recorded:
         return self.turns[-1]
-
-    @property
-    def told(self) -> Telling | None:
-        """Where that conversation tells its end."""
-        return told_in(self.turns, self.family)
 
     @property
     def heard_by(self) -> Recorded | None:
@@ -138,12 +135,12 @@ class Order:
                 thread: self._family(threads[thread], parents, relations)
                 for thread in {launch.thread for launch in self.launches.values()}
             }
-            self._find_waits(
-                [
-                    _SubAgent(launch, threads[thread], families[launch.thread], parents, relations)
-                    for thread, launch in self.launches.items()
-                ]
-            )
+            sub_agents: list[_SubAgent] = []
+            for thread, launch in self.launches.items():
+                turns, family = threads[thread], families[launch.thread]
+                told = told_in(turns, family)
+                sub_agents.append(_SubAgent(launch, turns, family, parents, relations, told))
+            self._find_waits(sub_agents)
 
     def before(self, number: int) -> tuple[Happening, ...]:
         """What has to have happened before the answer of this turn is given."""
