@@ -31,10 +31,8 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
     posix.write(pipe, b"+")
     _set_mark(mark)
     environment = _environment()
-    for number in (
-        _signal.SIGPIPE,
-        _signal.SIGXFSZ,
-    ):  # ignored by the interpreter: an agent would inherit that
+    # Ignored by the interpreter: an agent would inherit that.
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
     # Blocked in what Ray starts, and inherited: nobody could interrupt such an agent.
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})

@@ -101,9 +101,8 @@ class Children:
             child.records.writer.end("cancelled")  # its body may take its time to hear of it
             errors.extend(await run_each(child.close))
 
-        async with (
-            trio.open_nursery() as nursery
-        ):  # side by side: each may wait for an agent that does not read
+        # Side by side: each may wait for an agent that does not read.
+        async with trio.open_nursery() as nursery:
             for child in children:
                 nursery.start_soon(close, child)
         raise_all(errors)

@@ -65,10 +65,8 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
     """The SDK's own HTTP client, that goes through no proxy to this machine: it would have the key, and could not come
     back to here."""
     there = urlsplit(base_url)
-    names = (
-        "DefaultHttpx2Client",
-        "DefaultHttpxClient",
-    )  # openai 3, of which the other may be the older httpx's
+    # In openai 3 the other may be one of the older httpx, and no names of it.
+    names = ("DefaultHttpx2Client", "DefaultHttpxClient")
     if not sync:
         names = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
     make = next(getattr(sdk, name) for name in names if hasattr(sdk, name))

@@ -84,9 +84,8 @@ class Registry(Generic[R]):
 
     def authenticate(self, key: str | None, rollout_id: str | None) -> R | None:
         """The rollout that this key opens, or None; `rollout_id` is that of the path, where it has one."""
-        digest = (
-            sha256(key.encode("utf-8", "surrogatepass")).digest() if key else b""
-        )  # in place: of each call
+        # In place: of each call.
+        digest = sha256(key.encode("utf-8", "surrogatepass")).digest() if key else b""
         rollout = self._by_digest.get(digest)
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 

@@ -138,9 +138,8 @@ class _Workers:
                 while not scope.cancel_called:
                     if self._waiting:
                         await self._handle(self._waiting.popleft(), worker)
-                        task.context = (
-                            self._context.copy()
-                        )  # in force from the next turn of the event loop on
+                        # In force from the next turn of the event loop on.
+                        task.context = self._context.copy()
                         if self._waiting:
                             await trio.lowlevel.checkpoint()
                     elif self._closed or len(self._idle) >= _MOST_IDLE:

@@ -360,9 +360,8 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             return
         await acquire(self.send_lock)
         try:
-            await (
-                trio.lowlevel.checkpoint_if_cancelled()
-            )  # hypercorn's last words in a cancelled task are nobody's
+            # Hypercorn's last words in a cancelled task are nobody's.
+            await trio.lowlevel.checkpoint_if_cancelled()
             self.outbox.write(bytes(data))
             await self.outbox.flush()
         except trio.Cancelled:

@@ -61,9 +61,8 @@ async def deliver(
         ClientGone: the client has hung up before that.
     """
     delivery = (_Streamed if request.stream else _Whole)(subscription, request, dialect, transport)
-    if (
-        subscription.answer.outcome is None
-    ):  # else all is written at once, and who has closed its half can read it
+    # Else all is written at once, and who has closed its half can read it.
+    if subscription.answer.outcome is None:
         transport.on_gone(subscription.hang_up)
     try:
         await subscription.follow(delivery)

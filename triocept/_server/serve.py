@@ -321,8 +321,7 @@ def _config() -> Config:
     config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
     config.accesslog = None
     config.include_server_header = False
-    config.keep_alive_timeout = float(
-        "inf"
-    )  # 5 s by default: an agent's next POST would meet a closed connection
+    # 5 s by default: an agent's next POST would meet a closed connection.
+    config.keep_alive_timeout = float("inf")
     config.keep_alive_max_requests = 10**9
     return config

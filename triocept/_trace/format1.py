@@ -120,9 +120,8 @@ def _parent_of(child: _Run, named: Mapping[tuple[str, str], Sequence[_Run]]) -> 
     if (branch := child.trace.branch) is None:
         return None
     runs = named.get((branch.rollout, branch.run), ())
-    at = bisect_right(
-        runs, float(child.begun), key=lambda run: run.ended
-    )  # the next began when one had ended
+    # The next began when one had ended.
+    at = bisect_right(runs, float(child.begun), key=lambda run: run.ended)
     return runs[at] if at < len(runs) else None
 
 

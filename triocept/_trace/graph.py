@@ -128,9 +128,8 @@ class _Nodes:
     def end_of(self, messages: tuple[Message, ...]) -> int:
         """The node in which a conversation ends."""
         path = self._recent.go_on(messages).known
-        while (
-            path and messages[len(path) - 1].role == "assistant"
-        ):  # more of the model may stand behind it now
+        # More of the model may stand behind it now.
+        while path and messages[len(path) - 1].role == "assistant":
             path.pop()
         at = len(path)
         node = path[-1] if path else ROOT

@@ -154,9 +154,8 @@ class Order:
             for each in turns:
                 came, settled = Happening(each.number, settled=False), Happening(each.number, settled=True)
                 if launch is not None and each is not turns[0] and each.key == turns[0].key:
-                    again = launch_of(
-                        each, self._turns
-                    )  # another one of the same task, that the record holds for one
+                    # Another one of the same task, that the record holds for one.
+                    again = launch_of(each, self._turns)
                     before = before | {Happening(again.number, settled=True)} if again is not None else before
                 self._after[came], self._after[settled] = set(before), {came}
                 before = {settled}

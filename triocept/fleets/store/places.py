@@ -83,9 +83,8 @@ def _read_file(path: Path, places: list[TracePlace]) -> dict[tuple[str, str], Tr
     with open(path, "rb") as file:
         damages: list[DialectError] = []
         traces = _read(file, path, places, 0, damages.append)
-        if damages or any(
-            trace.gaps for trace in traces
-        ):  # told with their lines, which takes a look at all before
+        # Told with their lines, which takes a look at all before.
+        if damages or any(trace.gaps for trace in traces):
             traces = _read(file, path, places, _lines_before(file, places), _warn)
     return {(trace.rollout, trace.run): trace for trace in traces}
 
