@@ -65,7 +65,7 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
     """The SDK's own HTTP client, that goes through no proxy to this machine: it would have the key, and could not come
     back to here."""
     there = urlsplit(base_url)
-    # In openai 3 the other may be one of the older httpx, and no names of it.
+    # openai 3 has the first, and its second may be the older httpx's.
     names = ("DefaultHttpx2Client", "DefaultHttpxClient")
     if not sync:
         names = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
