@@ -10,15 +10,20 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["LIVE_KEYS", "MARK", "SECRET", "LiveKeys"]
+__all__ = ["LIVE_KEYS", "MARK", "OWN_TEXT", "SECRET", "LiveKeys", "without_keys"]
 
 MARK = "[redacted]"
 SECRET = 8
 """Characters. What is shorter is no secret: NIST SP 800-63B, 5.1.1.1, wants so many of a secret that people choose."""
+
+OWN_TEXT = "sk-triocept-"
+"""How every key of triocept's own begins."""
+_OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 
 
 class LiveKeys:
@@ -54,3 +59,10 @@ class LiveKeys:
 
 LIVE_KEYS = LiveKeys()
 """Those of this program."""
+
+
+def without_keys(text: str) -> str:
+    """A text without the keys that are in use, and without every key of triocept's own."""
+    for key in LIVE_KEYS.texts:
+        text = text.replace(key, MARK)
+    return _OWN_KEY.sub(MARK, text) if OWN_TEXT in text else text

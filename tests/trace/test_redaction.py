@@ -114,6 +114,43 @@ async def test_the_rollouts_own_key_in_an_agents_words_is_not_recorded(tmp_path:
     assert file.read_bytes().count(MARK.encode()) == 2
 
 
+async def test_a_key_is_no_name_of_a_session_a_score_or_a_directory(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    conversations: list[str] = []
+
+    async def answer(exchange: Exchange) -> None:
+        conversations.append(exchange.conversation.id)
+        await exchange.respond("hello")
+
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+            async with endpoint.open_rollout(answer, state=1) as rollout:
+                key = rollout.state_key or ""
+                for named in (
+                    {"x-session-id": key, "x-parent-session-id": f"of {key}"},
+                    {"x-claude-code-session-id": "s", "x-claude-code-agent-id": key},
+                ):
+                    async with httpx2.AsyncClient() as client:
+                        reply = await client.post(
+                            url_of(rollout), json=ask_body(), headers=bearer(rollout) | named
+                        )
+                    assert reply.status_code == 200
+                directory = tmp_path / key
+                directory.mkdir()
+                await rollout.run_agent(["true"], cwd=directory, env={"HOME": f"/{key}"})
+                await rollout.score(key, 1)
+    assert conversations == [MARK, f"s/{MARK}"]
+    assert key.encode() not in file.read_bytes()
+    (trace,) = read_traces(file)
+    assert trace == rollout.trace
+    assert [(turn.conversation.id, turn.conversation.parent) for turn in trace if turn.conversation] == [
+        (MARK, f"of {MARK}"),
+        (f"s/{MARK}", "s"),
+    ]
+    assert dict(trace.scores) == {MARK: 1.0}
+    assert (trace.agents[0].cwd, trace.agents[0].home) == (str(tmp_path / MARK), f"/{MARK}")
+
+
 async def test_a_providers_key_is_out_while_its_upstream_is_open() -> None:
     redactor = Redactor()
     message = Message("user", (Text(f"the key is {KEY}"),))

@@ -26,6 +26,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .._secrets import without_keys
 
 __all__ = ["CallKind", "Conversation", "claimed_conversation", "is_router", "is_side_call"]
 
@@ -55,6 +56,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
     """What the agent itself says; None where it says nothing, an empty id where it says only of what kind the call is.
+    No key is a name: where it uses one, that is `[redacted]`.
 
     Args:
         headers: of the call, names in lower case.
@@ -65,10 +67,14 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
     if session is None:
         of_copilot = headers.get(_COPILOT) == _COPILOT_SUB_AGENT
         return Conversation(id="", kind="sub_agent") if of_copilot else None
+    session = without_keys(session)
     side = is_side_call(request, raw)
     if agent := headers.get(_CLAUDE_AGENT):
-        return Conversation(id=f"{session}/{agent}", parent=session, kind="side" if side else "sub_agent")
+        return Conversation(
+            id=f"{session}/{without_keys(agent)}", parent=session, kind="side" if side else "sub_agent"
+        )
     parent = headers.get(_PARENT) or _codex_parent(request)
+    parent = parent and without_keys(parent)
     return Conversation(id=session, parent=parent, kind="side" if side else "sub_agent" if parent else "main")
 
 

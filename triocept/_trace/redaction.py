@@ -8,7 +8,8 @@ Rules:
    redacted, the trace in memory and every recorder's alike.
 3. Only texts are touched: what was said, arguments and results of tools, what a dialect has beside them, metadata,
    notes, what an agent calls itself. Roles, ids, the directories of an agent and the shape of things stay: names of
-   members, numbers, words that are one of a few (a stop reason, an effort).
+   members and of scores, numbers, words that are one of a few (a stop reason, an effort). But no key stays in any of
+   them: an agent may use its key as the name of its session.
 4. Arguments are looked at as they were written, and as what they mean: JSON may say each letter in other ways.
 5. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
    request was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
@@ -33,9 +34,9 @@ from .._canonical.content import Message, Text
 from .._canonical.request import Request, Tool
 from .._canonical.response import Response
 from .._checks import described
-from .._secrets import LIVE_KEYS, MARK
+from .._secrets import LIVE_KEYS, MARK, OWN_TEXT, without_keys
 from .._unicode import mended_text
-from .entries import AgentStart, Entry, Intent, Opening
+from .entries import AgentStart, Entry, Intent, Opening, Score
 from .raw import RawResponse
 from .service import ServiceCall
 from .tokens import Tokens
@@ -46,9 +47,7 @@ __all__ = ["Redaction", "Redactor"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_OWN_TEXT = "sk-triocept-"
-_OWN = _OWN_TEXT.encode()
-_OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
+_OWN = OWN_TEXT.encode()
 _NO_TEXT = frozenset(
     [
         *("part", "role", "id", "kind", "dialect", "media_type", "type", "outcome", "rollout", "run"),
@@ -141,7 +140,7 @@ class Redactor:
         """A message, as it is recorded."""
         if self._redaction is None and message.extra is None and message.name is None:
             for part in message.content:
-                if type(part) is not Text or part.extra is not None or _OWN_TEXT in part.text:
+                if type(part) is not Text or part.extra is not None or OWN_TEXT in part.text:
                     break
                 if LIVE_KEYS.texts and any(map(part.text.__contains__, LIVE_KEYS.texts)):
                     break
@@ -227,7 +226,18 @@ class Redactor:
             return entry if agent == entry.agent else msgspec.structs.replace(entry, agent=agent)
         if isinstance(entry, AgentStart):
             argv = tuple([self._text(each) for each in entry.argv])
-            return entry if argv == entry.argv else msgspec.structs.replace(entry, argv=argv)
+            home, config = entry.home, entry.config
+            found = msgspec.structs.replace(
+                entry,
+                argv=argv,
+                cwd=without_keys(entry.cwd),
+                home=home and without_keys(home),
+                config=config and without_keys(config),
+            )
+            return entry if found == entry else found
+        if isinstance(entry, Score):
+            name = without_keys(entry.name)
+            return entry if name == entry.name else msgspec.structs.replace(entry, name=name)
         return entry
 
     def _wire(self, wire: WireView) -> WireView:
@@ -237,9 +247,7 @@ class Redactor:
         if self._redaction is not None or self._failed:
             body = answer = b""
         elif _may_hold_a_key(body) or _may_hold_a_key(answer):
-            body, answer = (
-                _without_keys(each.decode("latin-1")).encode("latin-1") for each in (body, answer)
-            )
+            body, answer = (without_keys(each.decode("latin-1")).encode("latin-1") for each in (body, answer))
         return msgspec.structs.replace(
             wire,
             url=self._text(wire.url),
@@ -255,7 +263,7 @@ class Redactor:
         hidden = self._redaction is not None or self._failed
         pieces = () if hidden else raw.body
         if _may_hold_a_key(whole) and not hidden:
-            pieces = (_without_keys(whole.decode("latin-1")).encode("latin-1"),)
+            pieces = (without_keys(whole.decode("latin-1")).encode("latin-1"),)
         headers = {name: self._text(value) for name, value in raw.headers.items()}
         if pieces is raw.body and headers == raw.headers:
             return raw
@@ -292,9 +300,7 @@ class Redactor:
             case str():
                 return self._text(value)
             case dict():
-                return {
-                    _without_keys(name): self._member(name, inner, given) for name, inner in value.items()
-                }
+                return {without_keys(name): self._member(name, inner, given) for name, inner in value.items()}
             case list():
                 return [self._walk(inner, given=given) for inner in value]
             case tuple():
@@ -305,7 +311,7 @@ class Redactor:
     def _member(self, name: str, value: Any, given: bool) -> Any:
         if isinstance(value, str):
             if name in _NO_TEXT and not given:
-                return _without_keys(value)
+                return without_keys(value)
             return self._arguments(value) if name == "arguments" else self._text(value)
         return self._walk(value, given=given or name in _GIVEN)
 
@@ -330,7 +336,7 @@ class Redactor:
         return self._text(text)
 
     def _text(self, text: str) -> str:
-        text = _without_keys(text)
+        text = without_keys(text)
         if self._redaction is None:
             return text
         if self._failed:
@@ -339,12 +345,6 @@ class Redactor:
         text = self._redaction.text(text)
         self._failed = False
         return text
-
-
-def _without_keys(text: str) -> str:
-    for key in LIVE_KEYS.texts:
-        text = text.replace(key, MARK)
-    return _OWN_KEY.sub(MARK, text) if _OWN_TEXT in text else text
 
 
 def _may_hold_a_key(data: bytes) -> bool:
