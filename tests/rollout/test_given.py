@@ -32,6 +32,7 @@ from triocept import (
     read_traces,
     serve_endpoint,
     serve_pool,
+    testing,
 )
 from triocept.errors import Unanswered
 from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
@@ -530,3 +531,18 @@ def test_a_code_that_is_no_text_is_a_type_error(code: Any) -> None:
         Refusal(429, "no", code=code)
     with pytest.raises(TypeError, match="a code is a str"):
         UpstreamError("no", code=code)
+
+
+async def test_a_note_is_what_its_line_says_whatever_becomes_of_it_later(tmp_path: Path) -> None:
+    steps: list[Any] = [("a", float("inf"))]
+
+    async def answer(exchange: Exchange) -> None:
+        exchange.annotate(steps=steps)
+        await exchange.respond("hello")
+        steps.append(("b", 0.0))
+
+    with trio.fail_after(10):
+        async with testing.open_rollout(answer, recorder=JSONLRecorder(tmp_path / "t.jsonl")) as rollout:
+            await rollout.ask(Request(dialect="openai_chat", model="m", messages=(Message("user", "hi"),)))
+    assert rollout.trace[0].notes == {"steps": [["a", None]]}
+    assert read_traces(tmp_path / "t.jsonl") == [rollout.trace]

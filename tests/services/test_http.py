@@ -573,6 +573,27 @@ async def test_service_calls_are_in_the_file_before_their_caller_sees_them(tmp_p
     assert not short.sealed  # one is missing
 
 
+async def test_a_service_call_in_memory_says_what_its_line_says(tmp_path: Path) -> None:
+    async def pair(x: int) -> Any:
+        return x, {"deep": (x, float("nan"))}
+
+    async def user(messages: Any, rollout: Any) -> str:
+        return "more"
+
+    async def stop(messages: Any, rollout: Any) -> None: ...
+
+    path = tmp_path / "traces.jsonl"
+    given: dict[str, Any] = {"tools": [pair], "user": user, "stop": stop, "state": (1, 2)}
+    async with opened(recorder=JSONLRecorder(path), **given) as (rollout, client):
+        await client.post("/tools/pair", json={"arguments": {"x": 1}})
+        for name in ("user", "stop"):
+            await client.post(f"/{name}", json=ask_body())
+        await client.get("/state", headers={"authorization": f"Bearer {rollout.state_key}"})
+    assert [call.result for call in rollout.trace.services[::3]] == [[1, {"deep": [1, None]}], [1, 2]]
+    (trace,) = read_traces(path)
+    assert trace == rollout.trace
+
+
 async def test_what_a_recorder_raises_fails_the_call_and_reaches_the_owner() -> None:
     class Full:
         async def record(self, turn: Turn) -> None: ...

@@ -5,7 +5,8 @@ Rules:
 1. What is no answer is a `TypeError` (a `ValueError` for a word that there is not), before anything is settled or sent.
    The nouns themselves check nothing: most of them are made by parsers, many to a call.
 2. Surrogates are mended here, so that the turn, the wire and the file say the same; see `_unicode`.
-3. The check of what is fit costs a look at each text and number, and copies nothing.
+3. The check of what is fit costs a look at each text and number, and copies nothing; but what a program puts beside an
+   answer (notes, metadata, results of tools) is read back, so that a record in memory and its file say the same.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
     "given_part",
     "given_response",
     "no_number_at",
+    "read_back",
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -52,6 +54,7 @@ _MOST_TOKENS = 2**63 - 1
 _STOP_REASONS = frozenset(get_args(StopReason))
 _PARTS = ", ".join(kind.__name__ for kind in _TEXTS)
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 def given_response(answer: object) -> Response:
@@ -159,12 +162,12 @@ def _fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """As `fit`, of the arguments of `exchange.annotate`; its error says which of them it is."""
+    """As `read_back`, of the arguments of `exchange.annotate`; its error says which of them it is."""
     try:
-        fitting: dict[str, Json] = fit_json(notes)
+        copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise unsayable("annotate", notes, _encode) or exc from None
-    return fitting
+    return copy
 
 
 def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
@@ -182,7 +185,7 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
     for member in given:
         check_str(f"a name in {name}", member)
     try:
-        copy: dict[str, Json] = msgspec.json.decode(_encode(fit_json(given)))
+        copy: dict[str, Json] = read_back(given)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise unsayable(name, given, _encode) or exc from None
     if (path := no_number_at(given)) is not None:
@@ -213,6 +216,16 @@ def fit_json(value: Json) -> Json:
         value = mended(value)
         _encode(value)  # a surrogate may stand before what JSON cannot say
     return value
+
+
+def read_back(value: Json) -> Json:
+    """A copy of a JSON value, as a file gives it back: a tuple is a list there, and a number that is none is null.
+    Errors as of `fit_json`."""
+    try:
+        data = _encode(value)
+    except UnicodeEncodeError:
+        data = _encode(mended(value))
+    return _decode(data)
 
 
 def _fit_around(response: Response) -> Response:

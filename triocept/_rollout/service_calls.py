@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Protocol
 
-import msgspec
 import trio
 
 from .._canonical.content import Json
+from .._canonical.given import read_back
 from .._contexts import theirs
 from .._failures import split_cancelled
 from .._trace.service import ServiceCall, ServiceKind
@@ -159,7 +159,7 @@ class ServiceCalls:
                     number=number,
                     kind=call.kind,
                     name=call.name,
-                    arguments=msgspec.to_builtins(call.arguments),
+                    arguments=read_back(call.arguments),
                     outcome=call.outcome,
                     result=call.result,
                     error=call.error,

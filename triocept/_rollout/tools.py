@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._canonical.given import fit_json
+from .._canonical.given import read_back
 from .._canonical.request import Tool
 from .._checks import check_number, check_str, described
 from ..errors import Refusal
@@ -149,7 +149,7 @@ def json_of(value: Any, what: str) -> Json:
         Refusal: 500, it is not JSON.
     """
     try:
-        return fit_json(msgspec.to_builtins(value, str_keys=True))
+        return read_back(msgspec.to_builtins(value, str_keys=True))
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise Refusal(500, f"{what} is not JSON: {exc}", should_retry=False) from exc
 
