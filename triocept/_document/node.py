@@ -30,10 +30,10 @@ class Node:
     __slots__ = ("file", "line", "path", "value")
 
     def __init__(self, file: str, line: int, path: str, value: Any) -> None:
-        self.file = file
-        self.line = line
-        self.path = path
-        self.value = value
+        self.file: str = file
+        self.line: int = line
+        self.path: str = path
+        self.value: Any = value
 
     @property
     def place(self) -> str:

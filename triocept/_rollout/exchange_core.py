@@ -166,7 +166,7 @@ class ExchangeCore:
         self.retry_key = retry_key
         self._wire = wire
         self._notes: dict[str, Json] = {}
-        self.started_at = time.time()
+        self.started_at: float = time.time()
         self._start = trio.current_time()
         self._increments: IncrementLog | None = IncrementLog() if rollout.record_increments else None
         self._facts = rollout.addresses.dialects.get(self.dialect)

@@ -58,7 +58,7 @@ __all__ = ["Fleet", "open_fleet"]
 Task = TypeVar("Task")
 T = TypeVar("T")
 
-log = logging.getLogger("triocept.fleet")
+log: logging.Logger = logging.getLogger("triocept.fleet")
 
 FRESH = 10.0
 """Seconds: a worker that dies sooner, or cannot be started, again and again, is not replaced for ever."""

@@ -182,7 +182,7 @@ class Mapping(Generic[Task, T]):
         self._tells_sample = tells_sample
         self._store = store
         self._telling = telling
-        self.skipped = 0
+        self.skipped: int = 0
         self._begun: Begun[Task] | None = None
         """The task that was pulled last."""
         self._task_store: TaskStore | None = None

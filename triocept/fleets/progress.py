@@ -61,7 +61,7 @@ class Progress:
     def __init__(self) -> None:
         self.tallies: dict[int, Tally] = {}
         """Of maps that run."""
-        self.workers = 0
+        self.workers: int = 0
         self._said: list[str] = []
 
     def add(self, event: FleetEvent) -> None:

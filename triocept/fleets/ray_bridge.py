@@ -28,7 +28,7 @@ from .site import Site, open_site
 
 __all__ = ["Bridge", "variables_of_ray"]
 
-log = logging.getLogger("triocept.fleet")
+log: logging.Logger = logging.getLogger("triocept.fleet")
 
 
 @final

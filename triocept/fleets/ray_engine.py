@@ -72,7 +72,7 @@ class RayEngine(Engine):
         self._packing = Pickled()
         self._address = address
         self._wanted = workers
-        self.workers = workers or 1
+        self.workers: int = workers or 1
         self.slots_per_worker = slots_per_worker
         self._num_cpus = num_cpus
         self._resources = dict(resources or {})

@@ -15,7 +15,7 @@ class Waited:
     """A future, for the trio loop in which this is made."""
 
     def __init__(self, future: Future[Any]) -> None:
-        self.over = trio.Event()
+        self.over: trio.Event = trio.Event()
         """Set when it is done; also by who knows that it never will be."""
         self._token = trio.lowlevel.current_trio_token()
         self._future = future

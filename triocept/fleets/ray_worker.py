@@ -27,7 +27,7 @@ from .ray_waiting import Waited
 
 __all__ = ["open_actor"]
 
-log = logging.getLogger("triocept.fleet")
+log: logging.Logger = logging.getLogger("triocept.fleet")
 
 START_TIMEOUT = 300.0
 """Seconds; a node that an autoscaler has to get takes minutes."""

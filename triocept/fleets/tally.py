@@ -68,11 +68,11 @@ class Tally:
         """By `OutcomeName`."""
         self.kinds: Counter[str] = Counter()
         """Errors by their class."""
-        self.last_failure = ""
-        self.again = 0
+        self.last_failure: str = ""
+        self.again: int = 0
         """How often one was tried again, whyever."""
-        self.tokens = 0
-        self.skipped = 0
+        self.tokens: int = 0
+        self.skipped: int = 0
         """How many outcomes were there from an earlier run."""
         self.unfinished: int | None = None
         """None: it goes on."""

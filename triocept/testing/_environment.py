@@ -37,7 +37,7 @@ class Target:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.is_one_of_several = False
+        self.is_one_of_several: bool = False
         """Whether another one was open at the same time."""
         self._led = False
         self._left_for: Target | None = None

@@ -32,7 +32,7 @@ class Job(Generic[T]):
     """
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()
         """Around the work, in the loop."""
         self.begun: bool = False
         """Whether the loop knows of it."""

@@ -28,7 +28,7 @@ __all__ = ["Done", "DoneFile", "DoneLine", "ErrorLine", "OutcomeWord", "TracePla
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
 """`stopped`: the sample's group was."""
 
-log = logging.getLogger("triocept.fleet")
+log: logging.Logger = logging.getLogger("triocept.fleet")
 
 
 class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -181,6 +181,8 @@ class DoneFile:
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self.path = path
         self._fsync = fsync
+        self.index: dict[tuple[str, int], Done]
+        self.end: int
         self.index, self.end = index_of(path)
         self._fd: int | None = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o644

@@ -26,6 +26,7 @@ from .layout import (
     DONE,
     TRACES,
     Lock,
+    RunFile,
     differing,
     is_store,
     make,
@@ -245,22 +246,23 @@ class _Core:
     def __init__(
         self, directory: Path, settings: dict[str, Json], *, retry_errors: bool, fsync: bool
     ) -> None:
-        self.directory = directory = directory.absolute()
+        directory = directory.absolute()
+        self.directory: Path = directory
         self.retry_errors = retry_errors
         self.fsync = fsync
-        self.at_work = False
+        self.at_work: bool = False
         make(directory)
         self._lock: Lock | None = Lock(directory)
         try:
             if not is_store(directory):
                 write_run(directory, new_run(settings))
-            self.run = read_run(directory)
+            self.run: RunFile = read_run(directory)
             if how := differing(self.run.settings, settings):
                 raise StoreError(
                     f"it is of another run: {how}; this one takes a directory of its own", path=str(directory)
                 )
             probe(directory)
-            self.done = DoneFile(directory / DONE, fsync=fsync)
+            self.done: DoneFile = DoneFile(directory / DONE, fsync=fsync)
         except BaseException:
             self._lock.release()
             raise

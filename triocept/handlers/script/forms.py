@@ -39,13 +39,9 @@ __all__ = [
 ]
 
 
-def _ref(name: str) -> Any:
-    return Annotated[Any, Meta(extra_json_schema={"$ref": f"#/$defs/{name}"})]
-
-
-Reply: TypeAlias = _ref("Reply")  # type: ignore[valid-type]
-Step: TypeAlias = _ref("Step")  # type: ignore[valid-type]
-Part: TypeAlias = _ref("Part")  # type: ignore[valid-type]
+Reply: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Reply"})]
+Step: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Step"})]
+Part: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Part"})]
 """They are read apart: a text, a list or one of several mappings, which msgspec takes for no union."""
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]

@@ -38,18 +38,18 @@ class MemoryTransport(Transport):
         self._begun = trio.current_time()
         self._head: tuple[int, Mapping[str, str]] | None = None
         self._on_gone: Callable[[], None] | None = None
-        self.news = Condition()
+        self.news: Condition = Condition()
         """Notified of whatever comes."""
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.pieces: list[Piece] = []
-        self.whole = False
+        self.whole: bool = False
         """Whether the answer has ended as it should."""
-        self.broken = False
+        self.broken: bool = False
         """Whether it was broken off."""
-        self.gone = False
+        self.gone: bool = False
         """Whether the client has hung up."""
-        self.stalls = False
+        self.stalls: bool = False
         """Whether nothing more comes, and no end either."""
         self._left = math.inf
         """Bytes of a raw body that its client still reads."""
