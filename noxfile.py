@@ -110,10 +110,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
-    """mypy --strict, of the package and of a user's program."""
+    """mypy --strict, of the package and of a user's program; pyright, of every type that the package shows."""
     install(session, "types")
     session.run("mypy")
     session.run("mypy", "tests/typing")
+    with session.chdir(session.create_tmp()):  # where no `triocept` folder is
+        session.run("pyright", "--verifytypes", "triocept", "--ignoreexternal")
 
 
 @nox.session(python=list(PYTHONS))
