@@ -546,3 +546,43 @@ async def test_a_note_is_what_its_line_says_whatever_becomes_of_it_later(tmp_pat
             await rollout.ask(Request(dialect="openai_chat", model="m", messages=(Message("user", "hi"),)))
     assert rollout.trace[0].notes == {"steps": [["a", None]]}
     assert read_traces(tmp_path / "t.jsonl") == [rollout.trace]
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_what_a_program_changes_in_the_document_changes_no_record_and_no_later_call(
+    tmp_path: Path, dialect: str
+) -> None:
+    seen: list[str] = []
+
+    async def answer(exchange: Exchange) -> None:
+        seen.append(json.dumps(exchange.raw) + repr(exchange.request))
+        _spoil(exchange.raw)
+        assert "SPOILED" in json.dumps(exchange.raw), "it is the program's"
+        await exchange.respond("hello")
+
+    body = document(dialect, "hi") | TOOLS.get(dialect, {}) | {"from_the_future": {"a": [1]}}
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=JSONLRecorder(tmp_path / "t.jsonl")) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout, httpx2.AsyncClient() as client:
+                for _ in range(2):
+                    url = f"{endpoint.url}{PATHS[dialect]}"
+                    assert (await client.post(url, json=body, headers=bearer(rollout))).status_code == 200
+    assert "SPOILED" not in "".join(seen)
+    assert "SPOILED" not in (tmp_path / "t.jsonl").read_text() + repr([*rollout.trace])
+    assert read_traces(tmp_path / "t.jsonl") == [rollout.trace]
+
+
+TOOLS: dict[str, dict[str, Any]] = {
+    "openai_chat": {
+        "tools": [{"type": "function", "function": {"name": "t", "parameters": {"type": "object"}}}]
+    },
+    "anthropic_messages": {"tools": [{"name": "t", "input_schema": {"type": "object"}}]},
+    "openai_responses": {"tools": [{"type": "function", "name": "t", "parameters": {"type": "object"}}]},
+}
+
+
+def _spoil(value: Any) -> None:
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _spoil(inner)
+        value.update(SPOILED=1) if isinstance(value, dict) else value.append("SPOILED")

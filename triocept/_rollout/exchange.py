@@ -21,7 +21,7 @@ from .._canonical.events import (
     Seams,
     part_events,
 )
-from .._canonical.given import given_event, given_increment, given_response
+from .._canonical.given import given_event, given_increment, given_response, read_back
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, StopReason, Usage
 from .._contexts import Context
@@ -51,6 +51,9 @@ class Exchange:
     or abandoned (the agent hung up).
     """
 
+    _raw: Json = None
+    """A copy of the document, once it was asked for: messages and tools of later calls may share parts of it."""
+
     def __init__(self, core: ExchangeCore, rollout: Rollout) -> None:
         self._core = core
         self._rollout = rollout
@@ -75,8 +78,11 @@ class Exchange:
 
     @property
     def raw(self) -> Json:
-        """The agent's document, decoded, as it came."""
-        return self._core.raw
+        """The agent's document, decoded, as it came. It is yours: what you change in it is in no record, and in no
+        other call."""
+        if self._raw is None:
+            self._raw = read_back(self._core.raw)
+        return self._raw
 
     @property
     def headers(self) -> Mapping[str, str]:

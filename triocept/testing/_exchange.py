@@ -62,7 +62,8 @@ class SyncExchange:
 
     @property
     def raw(self) -> Json:
-        """The agent's document, decoded, as it came."""
+        """The agent's document, decoded, as it came. It is yours: what you change in it is in no record, and in no
+        other call."""
         return self._exchange.raw
 
     @property
