@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -521,9 +521,10 @@ def _left_over() -> tuple[Counter[str], set[str], set[str]]:
         except OSError:  # that of the listing
             pass
     threads = {thread.name for thread in threading.enumerate() if not thread.name.startswith("Trio")}
-    children = {
-        child for file in Path("/proc/self/task").glob("*/children") for child in file.read_text().split()
-    }
+    children: set[str] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # a thread of trio's cache has just ended
+            children.update(file.read_text().split())
     return links, threads, children
 
 
