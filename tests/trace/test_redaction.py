@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from triocept import (
     Tool,
     ToolCall,
     ToolResult,
+    Usage,
     open_upstream,
     read_traces,
     serve_endpoint,
@@ -32,7 +34,18 @@ from triocept._trace.redaction import Redactor
 from triocept._trace.table import MessageTable
 from triocept._trace.tokens import packed_floats, packed_ids
 from triocept.handlers import Replay
-from triocept.nouns import Opaque, OutputFormat, Reasoning, ReasoningAsk, Sampling, ToolChoice
+from triocept.nouns import (
+    Blob,
+    Media,
+    Opaque,
+    OutputFormat,
+    Part,
+    Reasoning,
+    ReasoningAsk,
+    RefusalText,
+    Sampling,
+    ToolChoice,
+)
 from triocept.traces import Redaction, Tokens, Turn
 
 CARD = "4111111111111111"
@@ -492,3 +505,74 @@ def test_of_two_keys_the_longer_one_is_taken_out_whole() -> None:
     with LIVE_KEYS.holding("provider-key"), LIVE_KEYS.holding("provider-key-of-the-second"):
         assert Redactor().text("a provider-key-of-the-second, provider-key") == f"a {MARK}, {MARK}"
     assert not LIVE_KEYS.texts
+
+
+def turn_with(response: Response) -> Turn:
+    return Turn(
+        id="x",
+        rollout="r",
+        number=0,
+        dialect="openai_chat",
+        request=Request(dialect="openai_chat", model="m", messages=()),
+        outcome="answered",
+        response=response,
+        started_at=1.0,
+        duration=1.0,
+    )
+
+
+OF_A_KEY: list[Part] = [
+    Text(KEY),
+    Text("a", extra={"x": KEY}),
+    RefusalText(KEY),
+    Reasoning(KEY),
+    Reasoning("a", (Blob("anthropic_messages", "signature", KEY),)),
+    ToolCall(KEY, "{}", "c"),
+    ToolCall("f", KEY, "c"),
+    ToolCall("f", "{}", KEY),
+    ToolResult(id=KEY),
+    ToolResult(id="c", name=KEY),
+    ToolResult(id="c", content=(Text("a"), Text(KEY))),
+    ToolResult(id="c", content=(Opaque("gemini", {"a": [KEY]}),)),
+    ToolResult(id="c", content=(Media(kind="image", url=KEY),)),
+    Media(kind="image", data=KEY),
+    Media(kind="file", media_type=KEY),
+    Media(kind="file", name=KEY),
+    Opaque("gemini", {"a": {"b": KEY}}),
+]
+
+
+@pytest.mark.parametrize("part", OF_A_KEY, ids=repr)
+def test_a_key_is_found_wherever_a_part_has_text(part: Part) -> None:
+    with LIVE_KEYS.holding(KEY):
+        kept = Redactor().message(Message("user", (Text("before"), part)))
+    assert KEY.encode() not in msgspec.json.encode(kept)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        Response((), model=KEY),
+        Response((), id=KEY),
+        Response((), stop_sequence=KEY),
+        Response((), extra={"a": KEY}),
+        Response((Text("a"), Reasoning(KEY))),
+        Response((), usage=Usage(input_tokens=1, output_tokens=1, extra={"a": KEY})),
+    ],
+    ids=repr,
+)
+def test_a_key_is_found_wherever_an_answer_has_text(response: Response) -> None:
+    with LIVE_KEYS.holding(KEY):
+        kept = Redactor().turn(turn_with(response))
+    assert KEY.encode() not in msgspec.json.encode(kept)
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="how large a text is, CPython says")
+def test_a_text_that_is_looked_at_is_kept_once_also_with_letters_beyond_ascii() -> None:
+    text = "naïve " * 1000
+    size = sys.getsizeof(text)
+    said = Message("tool", (Text(text), ToolResult(id="c", content=(Text(text),)), ToolCall("f", text)))
+    assert Redactor().message(said) is said
+    recorded = turn_with(Response((Text(text),)))
+    assert Redactor().turn(recorded) is recorded
+    assert sys.getsizeof(text) == size, "written as JSON, it would keep its bytes"

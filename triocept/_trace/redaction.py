@@ -30,7 +30,16 @@ from typing import Any, TypeVar, final
 
 import msgspec
 
-from .._canonical.content import Message, Text
+from .._canonical.content import (
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from .._canonical.request import Request, Tool
 from .._canonical.response import Response
 from .._checks import described
@@ -138,14 +147,9 @@ class Redactor:
 
     def message(self, message: Message) -> Message:
         """A message, as it is recorded."""
-        if self._redaction is None and message.extra is None and message.name is None:
-            for part in message.content:
-                if type(part) is not Text or part.extra is not None or OWN_TEXT in part.text:
-                    break
-                if LIVE_KEYS.texts and any(map(part.text.__contains__, LIVE_KEYS.texts)):
-                    break
-            else:
-                return message  # as most: a long text is not written as JSON to be looked at
+        plain = self._redaction is None and message.extra is None and message.name is None
+        if plain and _are_keyless(message.content):
+            return message  # as most
         found = self._clean(message)
         if found is not message:
             self._messages[id(found)] = found, message
@@ -169,7 +173,9 @@ class Redactor:
 
     def turn(self, turn: Turn) -> Turn:
         """A turn, as it is recorded; its request is so already."""
-        response = turn.response and self._clean(turn.response)
+        response = turn.response
+        if response is not None and not (self._redaction is None and _is_keyless(response)):
+            response = self._clean(response)
         if response is turn.response and not (
             turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw
         ):
@@ -345,6 +351,47 @@ class Redactor:
         text = self._redaction.text(text)
         self._failed = False
         return text
+
+
+def _is_keyless(response: Response) -> bool:
+    """Whether an answer holds nothing but texts, and no key in them."""
+    if response.extra is not None or (response.usage is not None and response.usage.extra is not None):
+        return False
+    names = response.id, response.model, response.stop_sequence
+    return _are_keyless(response.content) and not any(_holds_a_key(name) for name in names if name)
+
+
+def _are_keyless(parts: Iterable[Part]) -> bool:
+    """Whether parts hold nothing but texts, and no key in them.
+
+    They are not written as JSON to be looked at: a text with letters beyond ASCII keeps its bytes for good then, which
+    is all of it once more.
+    """
+    for part in parts:
+        if isinstance(part, Opaque) or part.extra is not None:
+            return False
+        texts: tuple[str | None, ...]
+        match part:
+            case Text(text=text) | RefusalText(text=text):
+                texts = (text,)
+            case ToolCall():
+                texts = part.name, part.arguments, part.id
+            case ToolResult():
+                if not _are_keyless(part.content):
+                    return False
+                texts = part.id, part.name
+            case Reasoning():
+                texts = part.text, *[blob.data for blob in part.blobs]
+            case _:
+                texts = part.url, part.data, part.media_type, part.name
+        for each in texts:
+            if each and _holds_a_key(each):
+                return False
+    return True
+
+
+def _holds_a_key(text: str) -> bool:
+    return OWN_TEXT in text or (LIVE_KEYS.texts != () and any(map(text.__contains__, LIVE_KEYS.texts)))
 
 
 def _may_hold_a_key(data: bytes) -> bool:

@@ -40,18 +40,14 @@ _HASHED = 64 * 1024
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class _Known(msgspec.Struct, eq=False, gc=False):
-    """A message, as it came, and as it is kept."""
-
-    given: Message
-    kept: Message
-
-
 class MessageTable:
     """The distinct messages of one rollout."""
 
     def __init__(self) -> None:
-        self._alike: dict[Hashable, list[_Known]] = {}
+        self._alike: dict[int, tuple[Message, ...]] = {}
+        """What is kept, by the hash of its glance: the glance itself is half as large as a message of a few lines."""
+        self._given_form: dict[int, Message] = {}
+        """By the `id` of what is kept, where it came otherwise."""
         self._given: tuple[Message, ...] = ()
         """The conversation that came last, as it came."""
         self._kept: tuple[Message, ...] = ()
@@ -80,12 +76,15 @@ class MessageTable:
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
         """What is kept of it."""
-        alike = self._alike.setdefault(_glance(message), [])
+        look = hash(_glance(message))
+        alike = self._alike.get(look, ())
         for known in alike:
-            if equal_messages(known.given, message):
-                return known.kept
+            if equal_messages(self._given_form.get(id(known), known), message):
+                return known
         kept = message if kept_form is None else kept_form(message)
-        alike.append(_Known(message, kept))
+        if kept is not message:
+            self._given_form[id(kept)] = message
+        self._alike[look] = (*alike, kept)
         return kept
 
 
