@@ -25,7 +25,7 @@ import triocept
 from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
 from triocept._rollout import answer, calls, exchange_core, rollout_core
-from triocept._server import delivery, documents, http11, intake
+from triocept._server import base_connection, delivery, documents, http11, intake
 from triocept._trace import trace
 from triocept.dialects import Dialect
 from triocept.dialects.openai_chat import OPENAI_CHAT
@@ -39,7 +39,7 @@ __all__ = ["LAYERS", "Profile", "profile"]
 ROLLOUTS = 32
 
 LAYERS: dict[str, list[tuple[Any, str]]] = {
-    "the kernel: recv and send": [(BareSocket, "take"), (BareSocket, "send_now")],
+    "the kernel: recv and send": [(BareSocket, "take"), (base_connection.Outbox, "write")],
     "HTTP: head, body, framing": [
         (http11.HTTP11, "_read"),
         (http11.Inbox, "take"),

@@ -1,7 +1,7 @@
-"""A socket of trio's, with nothing between it and the kernel.
+"""A socket of trio's that is read with nothing between it and the kernel.
 
 trio's own `recv` asks the kernel for bytes before it waits for them, which for a peer that is thinking is a system call
-(and an exception) for nothing, and `SocketStream` passes through four layers to send.
+(and an exception) for nothing.
 
 Rule: the socket is trio's, which alone opens and closes it, and its number is asked for at each call and never kept:
 once it is closed the kernel gives the number to the next connection, whose bytes are none of ours. A reader may have
@@ -20,7 +20,7 @@ __all__ = ["BareSocket"]
 
 @final
 class BareSocket:
-    """At most one task receives, and one sends.
+    """At most one task receives.
 
     Args:
         trios: plain TCP, connected.
@@ -71,20 +71,5 @@ class BareSocket:
             return os.read(number, most)
         except BlockingIOError:
             return None
-        except OSError as exc:
-            raise trio.BrokenResourceError from exc
-
-    def send_now(self, data: bytes) -> int:
-        """Send what the socket takes now; how many bytes that was: 0 where trio has closed it.
-
-        Raises:
-            trio.BrokenResourceError: the connection has broken.
-        """
-        if (number := self._trios.fileno()) < 0:
-            return 0
-        try:
-            return os.write(number, data)
-        except BlockingIOError:
-            return 0
         except OSError as exc:
             raise trio.BrokenResourceError from exc

@@ -39,9 +39,6 @@ class Connection:
         self.ended = False
         self.aborted = False
 
-    def admit(self) -> None:
-        """Nothing."""
-
     async def receive_body(self, cap: int, share: Share) -> bytes:
         share.add(len(self._body))
         await trio.lowlevel.checkpoint()

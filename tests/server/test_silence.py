@@ -59,9 +59,6 @@ class Heard:
     def on_gone(self, callback: Callable[[], None]) -> None:
         """It never is."""
 
-    def admit(self) -> None:
-        raise AssertionError
-
     async def abort(self) -> None:
         self.aborted = True
 

@@ -18,7 +18,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
 
@@ -150,8 +150,9 @@ class Delivery(Protocol):
     def fail(self, error: Exception) -> bool:
         """What its client is told, and the program, when it cannot say this answer. Whether all is sent."""
 
-    async def wait(self, news: Condition) -> None:
-        """Until there is news, or it is `due`.
+    @property
+    def wait(self) -> Callable[[Condition, float], Awaitable[None]]:
+        """Until there is news, or it is so late by trio's clock.
 
         Cancellation: immediate.
         """
@@ -322,7 +323,7 @@ class Subscription:
             elif self._gone:
                 raise ClientGone
             elif delivery.due > trio.current_time():
-                await delivery.wait(self._news)
+                await delivery.wait(self._news, delivery.due)
             else:
                 self._break_silence(delivery)
         self.delivered = True

@@ -56,7 +56,7 @@ class Asking:
         """It can be told everything."""
         return True
 
-    async def wait(self, news: Condition) -> None:
+    async def wait(self, news: Condition, until: float) -> None:
         await news.wait()
 
     async def flush(self) -> None:

@@ -7,6 +7,7 @@ else (TLS) is left to the stream.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
@@ -50,7 +51,7 @@ class BaseConnection(ABC):
         self.stream = stream
         self.limits = admission.limits
         self.wire = Wire(stream)
-        self.outbox = Outbox(stream, self.wire, admission.limits.reader_seconds)
+        self.outbox = Outbox(stream, self.wire.plain, admission.limits.reader_seconds)
         """What it has still to send; whoever has the connection writes to it, and flushes it."""
         self.ahead = bytearray()
         """What was received, and is still to be read."""
@@ -138,14 +139,15 @@ class BaseConnection(ABC):
 
 @final
 class Wire:
-    """What `stream` carries. At most one task receives, and one sends."""
+    """What is received by `stream`. At most one task receives."""
 
-    __slots__ = ("receive", "socket")
+    __slots__ = ("plain", "receive", "socket")
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
-        self.socket = BareSocket(stream.socket) if plain else None
+        self.plain: trio.socket.SocketType | None = stream.socket if plain else None
         """None: nothing can be received or sent without the stream."""
+        self.socket = None if self.plain is None else BareSocket(self.plain)
         self.receive: Callable[[int], Awaitable[bytes]] = (
             partial(_receive, stream) if self.socket is None else self.socket.receive
         )
@@ -188,14 +190,6 @@ class Wire:
             if taken is not None:
                 return taken
 
-    def send_now(self, data: bytes) -> int:
-        """Send what the socket takes now; how many bytes that was.
-
-        Raises:
-            trio.BrokenResourceError: the connection has broken.
-        """
-        return 0 if self.socket is None else self.socket.send_now(data)
-
 
 async def _receive(stream: trio.abc.ReceiveStream, most: int) -> bytes:
     return bytes(await stream.receive_some(most))
@@ -209,20 +203,21 @@ class Outbox:
 
     Args:
         stream: the connection.
-        wire: its bytes.
+        plain: its socket, where nothing stands between; it is closed by the stream alone, and so its number is asked
+            for at each call (see `BareSocket`).
         seconds: in which the client has to take something of what is sent.
     """
 
-    __slots__ = ("_on_its_way", "_rest", "_seconds", "_stream", "_wire")
+    __slots__ = ("_on_its_way", "_plain", "_rest", "_seconds", "_stream")
 
     def __init__(
         self,
         stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
-        wire: Wire,
+        plain: trio.socket.SocketType | None,
         seconds: float,
     ) -> None:
         self._stream = stream
-        self._wire = wire
+        self._plain = plain
         self._seconds = seconds
         self._rest = bytearray()
         self._on_its_way = 0
@@ -237,14 +232,15 @@ class Outbox:
         """Whether something is still to be sent."""
         return bool(self._on_its_way or self._rest)
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes | bytearray) -> bool:
         """Send it, or keep what is to be sent later. Whether all is sent; a connection that has broken is seen by
         `flush`."""
-        sent, socket = 0, self._wire.socket
-        if socket is not None and not self._on_its_way and not self._rest:
+        sent = 0
+        if self._plain is not None and not self._on_its_way and not self._rest:
+            number = self._plain.fileno()  # below 0: it was closed
             try:
-                sent = socket.send_now(data)
-            except trio.BrokenResourceError:
+                sent = os.write(number, data) if number >= 0 else 0
+            except OSError:  # it takes nothing now, or has broken
                 sent = 0
             if sent == len(data):
                 return True
@@ -268,9 +264,11 @@ class Outbox:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._rest:
-            data, self._rest = bytes(self._rest), bytearray()
-            self._on_its_way = len(data)
-            sent = self._wire.send_now(data)
+            data, self._rest = self._rest, bytearray()
+            if self.write(data):
+                continue
+            data, self._rest = self._rest, bytearray()
+            self._on_its_way, sent = len(data), 0
             while sent < len(data):
                 with trio.fail_after(self._seconds):
                     await self._stream.send_all(memoryview(data)[sent : sent + _PIECE])

@@ -16,6 +16,7 @@ the same in 0.17.3 and 0.18.0.
 
 from __future__ import annotations
 
+import os
 import ssl
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -167,8 +168,8 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         """Say it to a client that speaks plain HTTP where TLS is spoken."""
         cause = exc.__cause__
         if isinstance(cause, ssl.SSLError) and cause.reason == "HTTP_REQUEST" and BareSocket.usable:
-            with suppress(trio.BrokenResourceError):
-                BareSocket(self._socket).send_now(_SPEAK_TLS)
+            with suppress(OSError):  # it has left
+                os.write(self._socket.fileno(), _SPEAK_TLS)
 
     def _open_protocol(
         self, task_group: TaskGroup, alpn: str, secure: bool, client: Any, server: Any
@@ -391,7 +392,6 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             self._work.cancel()
         else:
             if late:
-                with suppress(trio.BrokenResourceError):
-                    self.wire.send_now(_TOO_LATE)
+                self.outbox.write(_TOO_LATE)
             self._socket.close()
         self._drop()  # now: its tasks end later

@@ -21,17 +21,16 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from math import inf
-from typing import Any
 
 import msgspec
 import trio
 
 from .._canonical.events import ResponseEnd, events_of
 from .._canonical.request import Request
-from .._rollout.answer import ClientGone, Condition, Entry, RawPiece, Relayed, Subscription
+from .._rollout.answer import ClientGone, Entry, RawPiece, Relayed, Subscription
 from .._rollout.outcome import Answered, Outcome, Raw, Refused
 from .._trace.raw import RawResponse
 from ..dialects import Dialect, Failure, StreamRenderer
@@ -108,6 +107,7 @@ class _HTTPDelivery(ABC):
         self._request = request
         self._dialect = dialect
         self._transport = transport
+        self.wait = transport.wait  # itself: what wakes the task would go through another one, too
         self.due = trio.current_time() + HEAD_AFTER
 
     def fail(self, error: Exception) -> bool:
@@ -119,9 +119,6 @@ class _HTTPDelivery(ABC):
     @property
     def full(self) -> bool:
         return self._raw is not None or self._transport.full
-
-    def wait(self, news: Condition) -> Coroutine[Any, Any, None]:
-        return self._transport.wait(news, self.due)  # and not awaited here: see `HTTP11`, rule 2
 
     async def flush(self) -> None:
         raw, self._raw = self._raw, None

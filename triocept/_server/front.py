@@ -321,6 +321,7 @@ class HTTPCycle:
         self._connection.admit()
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
+        self.admit()
         length = dict(self._headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > cap:
             raise BodyTooLarge

@@ -166,11 +166,9 @@ class HTTP11:
         """Whether nothing more is to be said, though it has not."""
         return route, Head("POST", path, query, headers)
 
-    def admit(self) -> None:
+    async def receive_body(self, cap: int, share: Share) -> bytes:
         if self._connection.keyless:
             self._connection.admit()
-
-    async def receive_body(self, cap: int, share: Share) -> bytes:
         if self._unread > cap:
             raise BodyTooLarge
         piece = self._inbox.take(self._unread)

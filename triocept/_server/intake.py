@@ -141,7 +141,6 @@ async def intake(
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
         rollout = authenticate(head, registry, route.rollout_id, (route.dialect,))
-        transport.admit()
         if rollout.record_wire:
             shown_headers = redacted(head.headers, rollout, route.dialect)
             wire = WireLog(head.method, shown_url(head, rollout.api_key, REDACTED), shown_headers)

@@ -37,9 +37,6 @@ class TappedTransport(Transport):
         self._transport = transport
         self.wire = wire
 
-    def admit(self) -> None:
-        self._transport.admit()
-
     async def receive_body(self, cap: int, share: Share) -> bytes:
         self.wire.body = await self._transport.receive_body(cap, share)
         return self.wire.body

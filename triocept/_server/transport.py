@@ -53,12 +53,9 @@ class BodySource(Protocol):
 class Transport(Protocol):
     """A connection, as one model call sees it. What is written is sent at once as far as that can be, and kept else."""
 
-    def admit(self) -> None:
-        """The client has shown a key that opens something here."""
-
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        """The whole body, weighed by `share` while it waits; `BodyTooLarge` as soon as it is known to be over `cap`
-        bytes, `ClientGone` if it is cut."""
+        """The whole body, of a client that has shown a key: a stranger's is read by nobody. Weighed by `share` while it
+        waits; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it is cut."""
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call this when the client hangs up before the end of the answer is on its way."""

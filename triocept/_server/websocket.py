@@ -463,8 +463,8 @@ class _Response:
         self._unsent.append(self._socket.failed(failure_of_fault(error)))
         return False
 
-    async def wait(self, news: Condition) -> None:
-        with trio.CancelScope(deadline=self.due):
+    async def wait(self, news: Condition, until: float) -> None:
+        with trio.CancelScope(deadline=until):
             await news.wait()
 
     async def flush(self) -> None:

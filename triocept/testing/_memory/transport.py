@@ -71,9 +71,6 @@ class MemoryTransport(Transport):
 
     # The server's
 
-    def admit(self) -> None:
-        """Nobody is kept out here."""
-
     async def receive_body(self, cap: int, share: Share) -> bytes:
         await trio.lowlevel.checkpoint()
         if self.gone:
