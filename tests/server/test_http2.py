@@ -452,16 +452,16 @@ async def test_an_end_without_a_byte_waits_for_a_window_that_was_made_smaller_th
 
 
 async def test_who_waits_for_the_connections_window_is_not_overdue_while_others_have_their_turn() -> None:
-    """Twelve answers, and a window that opens for one of them at a time."""
-    with trio.fail_after(20):
+    """Thirty answers, and a window that opens for one of them at a time."""
+    with trio.fail_after(30):
         async with serve_endpoint(http2=True, limits=EndpointLimits(reader_seconds=1)) as endpoint:
             async with endpoint.open_rollout(say_much) as rollout, opened(endpoint, window=2**30) as client:
-                numbers = [await client.ask(rollout) for _ in range(12)]
-                while len(client.ended | set(client.reset)) < 12:
+                numbers = [await client.ask(rollout) for _ in range(30)]
+                while len(client.ended | set(client.reset)) < 30:
                     client.h2.increment_flow_control_window(5_000)
                     await client.flush()
                     await client.see()
-                    await trio.sleep(0.1)
+                    await trio.sleep(0.05)
     assert (client.ended, client.reset) == (set(numbers), {})
 
 
