@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -48,9 +49,10 @@ def add_model_views(
         return json_response(next(value for value in listed.values() if isinstance(value, list))[0])
 
 
-def side_views(dialect: Dialect) -> dict[str, SideRoute]:
-    """What a dialect answers beside model calls, by a name for each."""
-    return {f"{dialect.name} {number}": route for number, route in enumerate(dialect.side_routes)}
+@lru_cache(maxsize=64)
+def side_views(dialect: Dialect) -> tuple[tuple[str, SideRoute], ...]:
+    """What a dialect answers beside model calls, and a name for each; asked for by every endpoint."""
+    return tuple([(f"{dialect.name} {number}", route) for number, route in enumerate(dialect.side_routes)])
 
 
 def add_side_views(
@@ -62,7 +64,7 @@ def add_side_views(
     """Give `add` a function for each of `side_views`, under its name; the other arguments are those of
     `add_service_views`."""
     for dialect in dialects.values():
-        for name, route in side_views(dialect).items():
+        for name, route in side_views(dialect):
             add(name, _side_view(route, rollout_of, read_document))
 
 
