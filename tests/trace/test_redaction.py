@@ -209,6 +209,35 @@ def test_an_equal_message_is_looked_at_once_and_kept_once() -> None:
     assert asked == ["a secret", "b"]
 
 
+def test_what_stands_beside_a_conversation_is_looked_at_once_and_anew_for_another_key() -> None:
+    asked: list[str] = []
+
+    def without(text: str) -> str:
+        asked.append(text)
+        return text.replace("secret", "…")
+
+    redactor, request = Redactor(Redaction(function=without)), request_of("secret")
+    first = redactor.request(request, ())
+    texts = len(asked)
+    assert texts
+    assert redactor.request(msgspec.structs.replace(request, messages=request.messages[:1]), ()) == first
+    assert len(asked) == texts
+    redactor, request = Redactor(), request_of(KEY)
+    for holding in (False, True, False):
+        with LIVE_KEYS.holding(KEY if holding else None):
+            assert (redactor.request(request, request.messages) is request) is not holding
+            assert (KEY in repr(redactor.request(request, ()))) is not holding
+
+
+def test_what_is_equal_but_another_thing_in_json_stays_what_it_is() -> None:
+    redactor = Redactor(Redaction([CARD]))
+    for number in (1, True, 1.0):
+        request = Request(dialect="openai_chat", model="m", messages=(), user=CARD, extra={"n": number})
+        kept = redactor.request(request, ()).extra
+        assert kept is not None
+        assert type(kept["n"]) is type(number)
+
+
 def test_token_ids_that_would_spell_it_are_left_out_and_the_gap_is_named() -> None:
     tokens = Tokens(
         prompt=packed_ids([1, 2]),

@@ -13,7 +13,9 @@ Rules:
 4. Arguments are looked at as they were written, and as what they mean: JSON may say each letter in other ways.
 5. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
    request was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
-6. A message is looked at once, when it is new.
+6. A message is looked at once, when it is new. What a request says beside its messages is looked at where it is not
+   the same objects as in the last one: an agent says it again with every call, and dialects read it once (see
+   `memory`).
 7. Of how a call went over the wire (`record_wire`), and of raw bytes that were sent, no body is kept where a program
    wants something out.
 8. Nothing is decoded but JSON's escapes: a key within base64, hex or the like stays. To look for each key in each
@@ -26,6 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
+from operator import is_
 from typing import Any, TypeVar, final
 
 import msgspec
@@ -40,7 +43,7 @@ from .._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from .._canonical.request import Request, Tool
+from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import described
 from .._secrets import LIVE_KEYS, MARK, OWN_TEXT, without_keys
@@ -134,8 +137,10 @@ class Redactor:
 
     def __init__(self, redaction: Redaction | None = None) -> None:
         self._redaction = redaction
-        self._tools: tuple[tuple[Tool, ...], tuple[Tool, ...]] = ((), ())
-        """A list of tools, and as it is recorded."""
+        self._looked: tuple[object, ...] = (self,)
+        """The fields of the last request but for its messages, and what they were looked through for; none yet."""
+        self._rest: Request | None = None
+        """The same, as it is recorded; None: as it was given."""
         self._failed = False
         """What the program wants out could not be told: no text is recorded any more."""
         self._messages: dict[int, tuple[Message, Message]] = {}
@@ -147,8 +152,7 @@ class Redactor:
 
     def message(self, message: Message) -> Message:
         """A message, as it is recorded."""
-        plain = self._redaction is None and message.extra is None and message.name is None
-        if plain and _are_keyless(message.content):
+        if self._redaction is None and _is_keyless(message):
             return message  # as most
         found = self._clean(message)
         if found is not message:
@@ -157,17 +161,17 @@ class Redactor:
 
     def request(self, request: Request, messages: tuple[Message, ...]) -> Request:
         """A request, as it is recorded, with these messages."""
-        if request.tools is not self._tools[0]:
-            cleaned = tuple([self._clean(tool) for tool in request.tools])
-            self._tools = (request.tools, cleaned if cleaned != request.tools else request.tools)
-        tools = self._tools[1]
-        bare = msgspec.structs.replace(request, messages=(), tools=())
-        clean = self._clean(bare)
-        if clean is bare and tools is request.tools:
+        rest = msgspec.structs.replace(request, messages=())
+        looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
+        same = all(map(is_, looked, self._looked))  # equal is not enough: 1 is True, and another text in JSON
+        if not same:
+            clean = self._clean(rest)
+            self._looked, self._rest = looked, None if clean is rest else clean
+        if self._rest is None:
             if messages is request.messages:
                 return request
             return msgspec.structs.replace(request, messages=messages)
-        found = msgspec.structs.replace(clean, messages=messages, tools=tools)
+        found = msgspec.structs.replace(self._rest, messages=messages)
         self._requests[id(found)] = found
         return found
 
@@ -353,45 +357,42 @@ class Redactor:
         return text
 
 
-def _is_keyless(response: Response) -> bool:
-    """Whether an answer holds nothing but texts, and no key in them."""
-    if response.extra is not None or (response.usage is not None and response.usage.extra is not None):
-        return False
-    names = response.id, response.model, response.stop_sequence
-    return _are_keyless(response.content) and not any(_holds_a_key(name) for name in names if name)
-
-
-def _are_keyless(parts: Iterable[Part]) -> bool:
-    """Whether parts hold nothing but texts, and no key in them.
+def _is_keyless(noun: Message | Response) -> bool:
+    """Whether it holds nothing but texts, and no key in them.
 
     They are not written as JSON to be looked at: a text with letters beyond ASCII keeps its bytes for good then, which
     is all of it once more.
     """
+    if noun.extra is not None:
+        return False
+    texts: list[str | None]
+    if isinstance(noun, Message):
+        texts = [noun.name]
+    elif noun.usage is not None and noun.usage.extra is not None:
+        return False
+    else:
+        texts = [noun.id, noun.model, noun.stop_sequence]
+    parts: list[Part] = [*noun.content]
     for part in parts:
         if isinstance(part, Opaque) or part.extra is not None:
             return False
-        texts: tuple[str | None, ...]
         match part:
             case Text(text=text) | RefusalText(text=text):
-                texts = (text,)
+                texts.append(text)
             case ToolCall():
-                texts = part.name, part.arguments, part.id
+                texts += part.name, part.arguments, part.id
             case ToolResult():
-                if not _are_keyless(part.content):
-                    return False
-                texts = part.id, part.name
+                texts += part.id, part.name
+                parts += part.content  # looked at behind all others
             case Reasoning():
-                texts = part.text, *[blob.data for blob in part.blobs]
+                texts += part.text, *[blob.data for blob in part.blobs]
             case _:
-                texts = part.url, part.data, part.media_type, part.name
-        for each in texts:
-            if each and _holds_a_key(each):
+                texts += part.url, part.data, part.media_type, part.name
+    for key in (OWN_TEXT, *LIVE_KEYS.texts):
+        for text in texts:
+            if text and key in text:
                 return False
     return True
-
-
-def _holds_a_key(text: str) -> bool:
-    return OWN_TEXT in text or (LIVE_KEYS.texts != () and any(map(text.__contains__, LIVE_KEYS.texts)))
 
 
 def _may_hold_a_key(data: bytes) -> bool:
