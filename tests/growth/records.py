@@ -15,6 +15,7 @@ from tests.growth.documents import SHAPES, thought
 from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, MESSAGES
 from triocept import Message, Request, Response, Text, ToolCall, Trace, Turn, read_traces
+from triocept._canonical.memory import MessageTable
 from triocept._canonical.tokens import Estimator
 from triocept._process.output import OutputBuffer, redact
 from triocept._rollout.answer import Answer, Subscription
@@ -30,7 +31,6 @@ from triocept._trace.diff import diff_of
 from triocept._trace.found_lines import lines_between
 from triocept._trace.jsonl import JSONLRecorder
 from triocept._trace.search import Wanted
-from triocept._trace.table import MessageTable
 from triocept._trace.trace import TraceWriter
 from triocept._trace.turn import UPSTREAM
 from triocept._tunnel.program import Words

@@ -6,7 +6,7 @@ A conversation is edited at random between two calls: grown, cut, changed in its
 from __future__ import annotations
 
 from copy import deepcopy
-from operator import is_
+from operator import is_, is_not
 from typing import Any
 
 import msgspec
@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triocept import Message, Text, ToolCall
-from triocept._canonical.memory import Memory, equal_head, same_head
+from triocept._canonical.memory import Memory, MessageTable, common_head
 from triocept._canonical.tokens import Estimator, _Counted, estimate_input_tokens
-from triocept._trace.table import MessageTable
 from triocept.dialects import dialect
 
 MESSAGES = dialect("anthropic_messages")
@@ -95,12 +94,12 @@ def _message(number: int) -> Message:
 
 @given(numbers, numbers)
 def test_the_head_is_what_is_the_same_from_the_first_item_on(one: list[int], other: list[int]) -> None:
-    head = equal_head(one, other)
+    head = common_head(one, other)
     assert one[:head] == other[:head]
     assert head in (len(one), len(other)) or one[head] != other[head]
     objects = [object() for _ in range(4)]
     these, those = [objects[each] for each in one], [objects[each] for each in other]
-    assert same_head(these, those) == head
+    assert common_head(these, those, is_not) == head
 
 
 def test_a_mark_that_moves_has_only_the_end_counted_anew() -> None:

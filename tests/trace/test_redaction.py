@@ -29,9 +29,9 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
+from triocept._canonical.memory import MessageTable
 from triocept._secrets import LIVE_KEYS, MARK
 from triocept._trace.redaction import Redactor
-from triocept._trace.table import MessageTable
 from triocept._trace.tokens import packed_floats, packed_ids
 from triocept.handlers import Replay
 from triocept.nouns import (

@@ -28,8 +28,8 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
+from triocept._canonical.memory import MessageTable
 from triocept._trace.message_key import message_key
-from triocept._trace.table import MessageTable
 from triocept._trace.trace import TraceWriter
 from triocept.nouns import Blob, Media, Opaque, Part, Reasoning, RefusalText
 from triocept.traces import RecorderGroup

@@ -8,12 +8,13 @@ OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the ce
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_not
 from typing import Generic, TypeVar
 
 import msgspec
 
 from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Text, ToolCall, ToolResult
-from .memory import same_head
+from .memory import common_head
 from .request import Request, Tool
 from .response import Response, Usage
 
@@ -84,7 +85,7 @@ class _Counted(Generic[T]):
             return self._sum
         known = len(self._items)
         if items[:known] != self._items:  # the same objects are equal at once, which is faster still
-            known = same_head(items, self._items)
+            known = common_head(items, self._items, is_not)
         gone = self._items[known:]
         if len(gone) > known:  # less work than to take off what is gone
             known, gone, self._sum = 0, (), 0

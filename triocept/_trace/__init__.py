@@ -1,7 +1,6 @@
 """What is kept of a rollout: its turns, the message graph over them, and the file.
 
 * `turn`: the frozen record of one settled exchange.
-* `table`: messages kept once, though every turn repeats the conversation.
 * `service`: the frozen record of one call of a host service. `branch`: where a child rollout begins.
 * `trace`: the turns of one rollout, and the questions one asks of them.
 * `message_key`, `graph`: which turn continues which, derived from the messages. `recent`: what a conversation has in

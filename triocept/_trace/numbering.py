@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from .._canonical.content import Message
-from .._canonical.memory import equal_head
+from .._canonical.memory import common_head, equal_messages
 from . import chain
-from .table import equal_messages
 
 __all__ = ["Conversation", "Numbering", "Recent", "Said"]
 
@@ -84,7 +83,7 @@ class Recent:
         for known in reversed(self._kept):
             theirs = known.told
             if most < len(theirs) and most < len(told) and theirs[most] == told[most]:  # else it says no more
-                head = equal_head(told, theirs)
+                head = common_head(told, theirs)
                 if head == len(theirs):
                     self._kept.remove(known)
                     return known

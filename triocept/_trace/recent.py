@@ -11,10 +11,12 @@ Messages that are equal are the same here. Who has to tell `true` from `1` in wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import is_not
 from typing import Generic, TypeVar
 
 from .._canonical.content import Message
-from .._canonical.memory import same_head
+from .._canonical.memory import common_head
 
 __all__ = ["Recent", "Told"]
 
@@ -43,7 +45,7 @@ class Recent(Generic[T]):
 
     def tell_apart(self) -> None:
         """From now on, equal is not enough."""
-        self._head = same_head
+        self._head = partial(common_head, differ=is_not)
 
     def go_on(self, messages: tuple[Message, ...]) -> Told[T]:
         """The conversation with these messages; known is only what it has in common with one that was told."""
@@ -74,5 +76,5 @@ def _equal_head(messages: tuple[Message, ...], told: tuple[Message, ...]) -> int
     common = min(len(messages), len(told))
     for end in (common, common - _CHANGED):
         if end > 0 and messages[end - 1] == told[end - 1] and messages[:end] == told[:end]:
-            return end + same_head(messages[end:], told[end:])
-    return same_head(messages, told)
+            return end + common_head(messages[end:], told[end:], is_not)
+    return common_head(messages, told, is_not)

@@ -377,8 +377,8 @@ def _is_keyless(noun: Message | Response) -> bool:
         if isinstance(part, Opaque) or part.extra is not None:
             return False
         match part:
-            case Text(text=text) | RefusalText(text=text):
-                texts.append(text)
+            case Text() | RefusalText():
+                texts.append(part.text)
             case ToolCall():
                 texts += part.name, part.arguments, part.id
             case ToolResult():

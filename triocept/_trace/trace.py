@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 from .._canonical.content import Json
+from .._canonical.memory import MessageTable
 from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.response import Usage
@@ -25,7 +26,6 @@ from .redaction import Redactor
 from .relation import Relation, TurnBranch
 from .search import Wanted
 from .service import ServiceCall
-from .table import MessageTable
 from .turn import OutcomeKind, Turn
 
 __all__ = ["Trace", "TraceWriter", "snapshot"]

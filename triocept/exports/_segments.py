@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from operator import is_not
 
 from .._canonical.content import Message, ToolCall
-from .._canonical.memory import same_head
+from .._canonical.memory import common_head
 from .._trace.conversation import Conversation
 from .._trace.message_key import joined, message_key
 from .._trace.relation import Relation
@@ -92,7 +93,7 @@ def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
         (answer_of(before.response),) if before.response is not None and before.outcome == "answered" else ()
     )
     known = (*before.request.messages, *answer)
-    at = same_head(messages, known)
+    at = common_head(messages, known, is_not)
     while at and messages[at - 1].role == "assistant":  # more of the model may stand behind it now
         at -= 1
     old, new = _runs(known[at:]), _runs(messages[at:])

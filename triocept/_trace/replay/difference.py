@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..._canonical.memory import equal_head
+from ..._canonical.memory import common_head
 from .matching import common
 from .moves import Move
 from .record import Key
@@ -41,7 +41,7 @@ def _of_tools(recorded: Sequence[str], live: Sequence[str]) -> Iterator[str]:
 
 def _edited(before: Move, now: Move) -> Iterator[str]:
     """Two texts, from a little before where they part."""
-    at = equal_head(before.value, now.value)
+    at = common_head(before.value, now.value)
     start = max(0, at - _CONTEXT)
     for sign, move in (("-", before), ("+", now)):
         shown = ("…" if start else "") + move.value[start : start + 4 * _WIDTH]

@@ -8,10 +8,11 @@ launched it (Claude Code from 2.1.3xx on: `<task-notification>`, wherever that c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import is_not
 from typing import NamedTuple
 
 from ..._canonical.content import Message, Text
-from ..._canonical.memory import same_head
+from ..._canonical.memory import common_head
 from ..message_key import arguments_value
 from ..texts import texts_in
 from .record import Recorded
@@ -95,7 +96,7 @@ def _said_at_end(ended: Sequence[Recorded]) -> str:
 
 def _told(messages: Sequence[Message], before: Sequence[Message]) -> Iterator[str]:
     """What the agent and its user say in a call, and did not say in the one before it."""
-    for message in messages[same_head(messages, before) :]:
+    for message in messages[common_head(messages, before, is_not) :]:
         if message.role != "assistant":
             yield from (part.text for part in message.content if isinstance(part, Text))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from ..._canonical.content import Json
-from ..._canonical.memory import equal_head
+from ..._canonical.memory import common_head
 from ...errors import ReplayMiss
 from .document import Recorded
 from .yaml_writer import write_yaml
@@ -90,8 +90,8 @@ def _common(recorded: Sequence[str], asked: Sequence[str]) -> float:
 
 def _difference(recorded: list[str], asked: list[str]) -> Iterator[str]:
     """As of `diff -u`, long lines around where they part."""
-    head = max(0, equal_head(recorded, asked) - _AROUND)
-    tail = equal_head(recorded[:head:-1], asked[:head:-1])
+    head = max(0, common_head(recorded, asked) - _AROUND)
+    tail = common_head(recorded[:head:-1], asked[:head:-1])
     rest = max(0, tail - _AROUND)
     before, now = (lines[head : len(lines) - rest][:_LONGEST] for lines in (recorded, asked))
     # A matcher takes quadratic time for lines that stand there often, unless it takes them for junk.
@@ -117,7 +117,7 @@ def _hunk(
             yield from (f"  {_cut(line, 0)}" for line in recorded[before:end])
             continue
         old, new = recorded[before:end], asked[now:until]
-        heads = [equal_head(one, other) for one, other in zip(old, new, strict=False)]
+        heads = [common_head(one, other) for one, other in zip(old, new, strict=False)]
         heads += [0] * (max(len(old), len(new)) - len(heads))
         yield from (f"- {_cut(line, head)}" for line, head in zip(old, heads, strict=False))
         yield from (f"+ {_cut(line, head)}" for line, head in zip(new, heads, strict=False))
