@@ -22,7 +22,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
-from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
@@ -45,10 +44,8 @@ __all__ = [
     "Calls",
     "Deliver",
     "OnRetry",
-    "Retry",
     "attempt_of",
     "retry_key",
-    "retry_of",
 ]
 
 OnRetry: TypeAlias = Literal["join", "new"]
@@ -65,37 +62,18 @@ GIVEN_UP = 30.0
 """Seconds after which that is sure. A program that plays its agent itself, in the thread that was to take the exchange,
 would wait for its SDK's own limit: ten minutes, three times (openai 3.57)."""
 RETRY_COUNT = "x-stainless-retry-count"
-"""How often the SDKs of OpenAI and Anthropic have tried before."""
+"""How often the SDKs of OpenAI and Anthropic have tried before: the mark of a retry, or of the first try. Codex,
+opencode, gemini-cli and the AI SDK say nothing."""
 _CLAUDE = "x-claude-code-session-id"
+"""Claude Code is built on one of these SDKs, and has a retry loop of its own, where the count is always 0."""
 
 log = logging.getLogger("triocept.rollout")
-
-
-class Retry(Enum):
-    """What a call's headers say of whether it is a retry.
-
-    The SDKs of OpenAI and Anthropic count; Claude Code, which is built on one, has a retry loop of its own, where the
-    count is always 0; Codex, opencode, gemini-cli and the AI SDK say nothing.
-    """
-
-    MARKED = "marked"
-    FIRST = "first"
-    UNKNOWN = "unknown"
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
     """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
-
-
-def retry_of(headers: Mapping[str, str]) -> Retry:
-    """What these headers (names in lower case) say of it."""
-    if RETRY_COUNT not in headers:
-        return Retry.UNKNOWN
-    if attempt_of(headers) > 1:
-        return Retry.MARKED
-    return Retry.FIRST if _CLAUDE not in headers else Retry.UNKNOWN
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
@@ -149,8 +127,9 @@ class Calls:
         ended = retry_key in latest.by_key
         if self.on_retry == "new" or not (ended or retry_key in self._open):
             return None
-        retry = retry_of(headers)
-        proven = retry is Retry.MARKED or (retry is Retry.UNKNOWN and named)
+        counted = RETRY_COUNT in headers
+        marked = counted and attempt_of(headers) > 1
+        proven = marked or (named and (not counted or _CLAUDE in headers))
         if ended and (answer := latest.lost(request, retry_key, attended=False)) is not None:
             return answer
         if retry_key in self._open and (proven or retry_key in self._alike):
@@ -159,7 +138,7 @@ class Calls:
                 return other
         if ended and proven and (answer := latest.lost(request, retry_key, attended=True)) is not None:
             return answer
-        return latest.newest(request, retry_key) if retry is Retry.MARKED else None
+        return latest.newest(request, retry_key) if ended and marked else None
 
     def add(self, exchange: ExchangeCore) -> None:
         """It begins."""
@@ -368,21 +347,19 @@ class _Latest:
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
         """The oldest answer to the same that no connection has got: one that nobody waits for, or that is being given
         to somebody."""
-        return _first(
-            request,
-            (
-                one
-                for one in self._undelivered
-                if one.answer is not None
-                and not one.answer.delivered
-                and bool(one.answer.subscriptions) == attended
-                and one.retry_key == retry_key
-            ),
-        )
+        same = [
+            one
+            for one in self._undelivered
+            if one.answer is not None
+            and not one.answer.delivered
+            and bool(one.answer.subscriptions) == attended
+            and one.retry_key == retry_key
+        ]
+        return _first(request, same) if same else None
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
-        """That of the newest exchange that said the same, if it has one."""
-        return _first(request, reversed(self.by_key.get(retry_key, ())))
+        """That of the newest exchange that said the same, if it has one; there are some of this key."""
+        return _first(request, reversed(self.by_key[retry_key]))
 
     def _first_to_go(self, newest: _Ended) -> _Ended:
         for one in self._kept:
@@ -401,13 +378,9 @@ class _Latest:
 
 
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
-    """The answer of the first of them that said the same; what a call says is read once there is one to compare."""
-    said: bytes | None = None
-    for one in known:
-        said = meaning(request) if said is None else said
-        if one.says(said):
-            return one.answer
-    return None
+    """The answer of the first of them that said the same."""
+    said = meaning(request)
+    return next((one.answer for one in known if one.says(said)), None)
 
 
 class _Alike:
