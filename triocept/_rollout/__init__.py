@@ -12,8 +12,9 @@
 * `workers`: a handler at work on a rollout's exchanges.
 * `budget`: what a rollout may spend: `Limits`.
 * `registry`: which key belongs to which rollout. `addresses`: where a rollout can be reached.
-* `calls`: exchanges that nobody has taken yet, those that run, and those that have ended; the connections that wait.
-* `retries`: whether a call says the same as another.
+* `calls`: exchanges that nobody has taken yet, those that run, and those that have ended; the connections that wait;
+  what an agent says of a call: whose it is, and whether it is a retry.
+* `retries`: whether a call says the same as another, and which of those that run.
 * `event_loop`: that it is trio's. `collecting`: who gets the rollouts that a piece of a program opens.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: what a rollout offers its agent beside the model. `embedding`, `moderation`,

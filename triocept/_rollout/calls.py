@@ -1,5 +1,5 @@
-"""The calls of one rollout: the exchanges that nobody has taken yet, those that run, those that were answered last, and
-the connections that wait for them.
+"""The calls of one rollout: what their agent says of them, the exchanges that nobody has taken yet, those that run,
+those that were answered last, and the connections that wait for them.
 
 The rule of retries, for calls that say the same to the model (see `retries`) in the same conversation:
 
@@ -13,8 +13,18 @@ The rule of retries, for calls that say the same to the model (see `retries`) in
 3. Any other is an exchange of its own: a repetition is no retry, and what was refused, failed or abandoned is asked
    anew.
 
-There may be thousands that are alike, of agents that sample: what one says is read once, and no sooner than somebody
-asks; and no look goes over all of them.
+What an agent says of a call in its headers and fields, as it was measured with real versions; everyone else's
+conversations are told apart by the messages, in the trace:
+
+=============  =============================  ==============================
+agent          conversation                   sub-agent
+=============  =============================  ==============================
+Claude Code    `x-claude-code-session-id`     `x-claude-code-agent-id`
+Codex          `thread-id`, else `session-id` `x-codex-parent-thread-id`
+opencode       `x-session-id`                 `x-parent-session-id`
+Copilot CLI    says nothing                   `x-interaction-type`
+gemini-cli     says nothing                   says nothing
+=============  =============================  ==============================
 """
 
 from __future__ import annotations
@@ -27,13 +37,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 import trio
 
-from .._canonical.content import Text, ToolResult
+from .._canonical.content import Json, Text, ToolResult
 from .._canonical.request import Request
-from .._trace.conversation import Conversation
+from .._secrets import without_keys
+from .._trace.conversation import Conversation, is_side_call
 from .._trace.turn import Turn
 from .answer import Answer, Condition, Subscription
 from .outcome import Answered
-from .retries import meaning
+from .retries import Alike, meaning
 
 if TYPE_CHECKING:
     from .exchange_core import ExchangeCore
@@ -45,6 +56,7 @@ __all__ = [
     "Deliver",
     "OnRetry",
     "attempt_of",
+    "claimed_conversation",
     "retry_key",
 ]
 
@@ -66,6 +78,11 @@ RETRY_COUNT = "x-stainless-retry-count"
 opencode, gemini-cli and the AI SDK say nothing."""
 _CLAUDE = "x-claude-code-session-id"
 """Claude Code is built on one of these SDKs, and has a retry loop of its own, where the count is always 0."""
+_SESSIONS = (_CLAUDE, "thread-id", "session-id", "x-session-id")
+_CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
+_CODEX_PARENT = "x-codex-parent-thread-id"
+"""In `client_metadata` of the document: a websocket has the headers of its first call (0.169)."""
+_COPILOT, _COPILOT_SUB_AGENT = "x-interaction-type", "conversation-subagent"
 
 log = logging.getLogger("triocept.rollout")
 
@@ -74,6 +91,36 @@ def attempt_of(headers: Mapping[str, str]) -> int:
     """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
+
+
+def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
+    """What the agent itself says; None where it says nothing, an empty id where it says only of what kind the call is.
+    No key is a name: where it uses one, that is `[redacted]`.
+
+    Args:
+        headers: of the call, names in lower case.
+        request: the call.
+        raw: its document.
+    """
+    session = next(filter(None, map(headers.get, _SESSIONS)), None)
+    if session is None:
+        of_copilot = headers.get(_COPILOT) == _COPILOT_SUB_AGENT
+        return Conversation(id="", kind="sub_agent") if of_copilot else None
+    session = without_keys(session)
+    side = is_side_call(request, raw)
+    if agent := headers.get(_CLAUDE_AGENT):
+        return Conversation(
+            id=f"{session}/{without_keys(agent)}", parent=session, kind="side" if side else "sub_agent"
+        )
+    parent = headers.get(_PARENT) or _codex_parent(request)
+    parent = parent and without_keys(parent)
+    return Conversation(id=session, parent=parent, kind="side" if side else "sub_agent" if parent else "main")
+
+
+def _codex_parent(request: Request) -> str | None:
+    said = (request.extra or {}).get("client_metadata")
+    parent = said.get(_CODEX_PARENT) if isinstance(said, dict) else None
+    return parent if isinstance(parent, str) and parent else None
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
@@ -97,7 +144,7 @@ class Calls:
         """Those of the connections that wait."""
         self._open: dict[Hashable, dict[ExchangeCore, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
-        self._alike: dict[Hashable, _Alike] = {}
+        self._alike: dict[Hashable, Alike] = {}
         """What some of these say, of the keys of which somebody had to know."""
         self._latest = _Latest()
         self._left = Condition()
@@ -168,9 +215,9 @@ class Calls:
             self._alike_of(exchange.retry_key).lose(exchange)
         self._left.notify_all()
 
-    def _alike_of(self, retry_key: Hashable) -> _Alike:
+    def _alike_of(self, retry_key: Hashable) -> Alike:
         if (alike := self._alike.get(retry_key)) is None:
-            alike = self._alike[retry_key] = _Alike(self._open[retry_key])
+            alike = self._alike[retry_key] = Alike(self._open[retry_key])
         return alike
 
     async def see_out(self, seconds: float) -> None:
@@ -381,110 +428,3 @@ def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
     """The answer of the first of them that said the same."""
     said = meaning(request)
     return next((one.answer for one in known if one.says(said)), None)
-
-
-class _Alike:
-    """What the exchanges of one retry key say that are not recorded yet.
-
-    Args:
-        exchanges: those that there are.
-    """
-
-    def __init__(self, exchanges: Iterable[ExchangeCore]) -> None:
-        self._lost: dict[ExchangeCore, None] = {}
-        """Those of them that some connection has left."""
-        self._unread: dict[ExchangeCore, None] = dict.fromkeys(exchanges)
-        self._unread_lost: dict[ExchangeCore, None] = {}
-        self._meanings: dict[ExchangeCore, bytes] = {}
-        self._saying: dict[bytes, _Same] = {}
-        """By what they say, those that were read."""
-
-    def add(self, exchange: ExchangeCore) -> None:
-        self._unread[exchange] = None
-
-    def lose(self, exchange: ExchangeCore) -> None:
-        """A connection has left it."""
-        self._lost[exchange] = None
-        if exchange in self._unread:
-            del self._unread[exchange]
-            self._unread_lost[exchange] = None
-        elif (same := self._same(exchange)) is not None:
-            same.lose(exchange)
-
-    def discard(self, exchange: ExchangeCore) -> None:
-        if exchange in self._unread:  # as nearly all: it is nowhere else
-            del self._unread[exchange]
-            return
-        for some in (self._lost, self._unread_lost):
-            some.pop(exchange, None)
-        if (same := self._same(exchange)) is not None:
-            same.discard(exchange)
-            if not same.open:
-                del self._saying[self._meanings[exchange]]
-        self._meanings.pop(exchange, None)
-
-    def find(self, request: Request, *, proven: bool) -> ExchangeCore | None:
-        """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
-        if not (proven or self._lost):
-            return None
-        self._read(self._unread_lost)
-        if proven:
-            self._read(self._unread)
-        same = self._saying.get(meaning(request))
-        return same.find(proven=proven) if same is not None else None
-
-    def _same(self, exchange: ExchangeCore) -> _Same | None:
-        """It among those that say the same; None: it is unread, or nobody can have anything of them any more."""
-        read = self._meanings.get(exchange)
-        return self._saying.get(read) if read is not None else None
-
-    def _read(self, unread: dict[ExchangeCore, None]) -> None:
-        for exchange in unread:
-            read = self._meanings[exchange] = meaning(exchange.request)
-            self._saying.setdefault(read, _Same()).add(exchange, left=exchange in self._lost)
-        unread.clear()
-
-
-class _Same:
-    """Exchanges that say the same: the first is found at once, though thousands are open."""
-
-    __slots__ = ("left", "open")
-
-    def __init__(self) -> None:
-        self.open: OrderedDict[ExchangeCore, None] = OrderedDict()
-        """But for those of which nobody can have anything any more."""
-        self.left: OrderedDict[ExchangeCore, None] = OrderedDict()
-        """Those of them that a connection has left, but for those that another one reads now."""
-
-    def add(self, exchange: ExchangeCore, *, left: bool) -> None:
-        self.open[exchange] = None
-        if left:
-            self.lose(exchange)
-
-    def lose(self, exchange: ExchangeCore) -> None:
-        """A connection has left it."""
-        self.left[exchange] = None
-
-    def discard(self, exchange: ExchangeCore) -> None:
-        self.open.pop(exchange, None)
-        self.left.pop(exchange, None)
-
-    def find(self, *, proven: bool) -> ExchangeCore | None:
-        """As `_Alike.find`."""
-        lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
-        return _first_of(self.open, _is_useful) if lost is None and proven else lost
-
-
-def _is_useful(exchange: ExchangeCore) -> bool:
-    return not exchange.settled or isinstance(exchange.outcome, Answered)
-
-
-def _first_of(
-    exchanges: OrderedDict[ExchangeCore, None], is_one: Callable[[ExchangeCore], bool]
-) -> ExchangeCore | None:
-    """The first that is one; what is before it is none any more, and goes."""
-    while exchanges:
-        if is_one(first := next(iter(exchanges))):
-            return first
-        del exchanges[first]
-    return None

@@ -1,21 +1,31 @@
-"""Whether a call repeats another.
+"""Whether a call repeats another, and which of those that run it is.
 
 Real agents re-send a call whose answer they did not get: on a new connection, some in another form (Claude Code
 replays a stream without `stream`, Codex orders keys anew). Two calls are the same if they say the same to the model:
 everything counts but how the answer is to be delivered (`stream`, `include_usage`), how the conversation was told
 (whole, or from an earlier response on), who asks (`user`, client metadata), and cache marks.
+
+There may be thousands that are alike, of agents that sample: what one says is read once, and no sooner than somebody
+asks; and no look goes over all of them.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .outcome import Answered
 
-__all__ = ["meaning", "same_request"]
+if TYPE_CHECKING:
+    from .exchange_core import ExchangeCore
+
+__all__ = ["Alike", "meaning", "same_request"]
 
 _CACHE_MARK = frozenset({"cache_control"})
 _OF_CALL = _CACHE_MARK | {"client_metadata", "metadata", "stream_options", "prompt_cache_key"}
@@ -94,3 +104,110 @@ def _without(thing: dict[str, Json], names: frozenset[str]) -> dict[str, Json]:
     extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
     rest = {name: value for name, value in thing.items() if name != "extra"}
     return rest | {"extra": extra} if extra else rest
+
+
+class Alike:
+    """What the exchanges of one retry key say that are not recorded yet.
+
+    Args:
+        exchanges: those that there are.
+    """
+
+    def __init__(self, exchanges: Iterable[ExchangeCore]) -> None:
+        self._lost: dict[ExchangeCore, None] = {}
+        """Those of them that some connection has left."""
+        self._unread: dict[ExchangeCore, None] = dict.fromkeys(exchanges)
+        self._unread_lost: dict[ExchangeCore, None] = {}
+        self._meanings: dict[ExchangeCore, bytes] = {}
+        self._saying: dict[bytes, _Same] = {}
+        """By what they say, those that were read."""
+
+    def add(self, exchange: ExchangeCore) -> None:
+        self._unread[exchange] = None
+
+    def lose(self, exchange: ExchangeCore) -> None:
+        """A connection has left it."""
+        self._lost[exchange] = None
+        if exchange in self._unread:
+            del self._unread[exchange]
+            self._unread_lost[exchange] = None
+        elif (same := self._same(exchange)) is not None:
+            same.lose(exchange)
+
+    def discard(self, exchange: ExchangeCore) -> None:
+        if exchange in self._unread:  # as nearly all: it is nowhere else
+            del self._unread[exchange]
+            return
+        for some in (self._lost, self._unread_lost):
+            some.pop(exchange, None)
+        if (same := self._same(exchange)) is not None:
+            same.discard(exchange)
+            if not same.open:
+                del self._saying[self._meanings[exchange]]
+        self._meanings.pop(exchange, None)
+
+    def find(self, request: Request, *, proven: bool) -> ExchangeCore | None:
+        """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
+        if not (proven or self._lost):
+            return None
+        self._read(self._unread_lost)
+        if proven:
+            self._read(self._unread)
+        same = self._saying.get(meaning(request))
+        return same.find(proven=proven) if same is not None else None
+
+    def _same(self, exchange: ExchangeCore) -> _Same | None:
+        """It among those that say the same; None: it is unread, or nobody can have anything of them any more."""
+        read = self._meanings.get(exchange)
+        return self._saying.get(read) if read is not None else None
+
+    def _read(self, unread: dict[ExchangeCore, None]) -> None:
+        for exchange in unread:
+            read = self._meanings[exchange] = meaning(exchange.request)
+            self._saying.setdefault(read, _Same()).add(exchange, left=exchange in self._lost)
+        unread.clear()
+
+
+class _Same:
+    """Exchanges that say the same: the first is found at once, though thousands are open."""
+
+    __slots__ = ("left", "open")
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[ExchangeCore, None] = OrderedDict()
+        """But for those of which nobody can have anything any more."""
+        self.left: OrderedDict[ExchangeCore, None] = OrderedDict()
+        """Those of them that a connection has left, but for those that another one reads now."""
+
+    def add(self, exchange: ExchangeCore, *, left: bool) -> None:
+        self.open[exchange] = None
+        if left:
+            self.lose(exchange)
+
+    def lose(self, exchange: ExchangeCore) -> None:
+        """A connection has left it."""
+        self.left[exchange] = None
+
+    def discard(self, exchange: ExchangeCore) -> None:
+        self.open.pop(exchange, None)
+        self.left.pop(exchange, None)
+
+    def find(self, *, proven: bool) -> ExchangeCore | None:
+        """As `Alike.find`."""
+        lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
+        return _first_of(self.open, _is_useful) if lost is None and proven else lost
+
+
+def _is_useful(exchange: ExchangeCore) -> bool:
+    return not exchange.settled or isinstance(exchange.outcome, Answered)
+
+
+def _first_of(
+    exchanges: OrderedDict[ExchangeCore, None], is_one: Callable[[ExchangeCore], bool]
+) -> ExchangeCore | None:
+    """The first that is one; what is before it is none any more, and goes."""
+    while exchanges:
+        if is_one(first := next(iter(exchanges))):
+            return first
+        del exchanges[first]
+    return None

@@ -25,7 +25,7 @@ from .._failures import raise_all, run_each
 from .._limits import EndpointLimits
 from .._process.watcher import Watcher
 from .._trace.branch import Branch
-from .._trace.conversation import CallKind, claimed_conversation
+from .._trace.conversation import CallKind
 from .._trace.entries import Intent, Opening
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.redaction import Redaction
@@ -36,7 +36,7 @@ from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition, Subscription
 from .budget import Budget, Limits
-from .calls import Arrivals, Calls, Deliver, OnRetry, retry_key
+from .calls import Arrivals, Calls, Deliver, OnRetry, claimed_conversation, retry_key
 from .children import Children
 from .collecting import Collector, collector
 from .embedding import Embed

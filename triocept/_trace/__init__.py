@@ -5,7 +5,7 @@
 * `trace`: the turns of one rollout, and the questions one asks of them.
 * `message_key`, `graph`: which turn continues which, derived from the messages. `recent`: what a conversation has in
   common with those told last.
-* `conversation`: whose call it is, as the agent says: the main conversation's, a sub-agent's, a side call.
+* `conversation`: whose call it is: the main conversation's, a sub-agent's, a side call.
 * `conversations`: the same for all turns, by the messages where the agent says nothing.
 * `relation`: how a turn stands to those before it, by name; `relations`: found for all turns. `compaction`: whose
   summary a conversation goes on from. `launches`: which tool call started a sub-agent.
