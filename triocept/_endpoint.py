@@ -355,7 +355,7 @@ async def serve_endpoint(
                 async with trio.open_nursery() as nursery:
                     with keeping(errors):
                         await nursery.start(server.run, nursery)
-                        with server.body_scope:
+                        with server.body.scope:
                             if tunnel is not None:
                                 how = tunnel, tunnel_health, registry, on_lost_url
                                 endpoint._supervisor = _make_supervisor(endpoint, *how)
@@ -480,7 +480,7 @@ async def _supervise(
         if not started:
             raise
         if error is not None:
-            server.on_fatal(error)
+            server.body.on_fatal(error)
         if cancelled is not None:
             raise cancelled from None
 
@@ -530,12 +530,14 @@ def _is_elsewhere(address: str) -> bool:
 
 def _keep_end_of(server: Server | None, errors: list[BaseException]) -> None:
     """What ended the server, before all that the body met because of it."""
-    if server is not None and server.fatal is not None:
-        errors.insert(0, server.fatal)
-    elif server is not None and server.crash is not None:
-        crash = EndpointCrashed(f"the server died: {server.crash!r}")
-        crash.__cause__ = server.crash
-        errors[:] = [crash, *without(server.crash, errors)]
+    if server is None:
+        return
+    if server.body.fatal is not None:
+        errors.insert(0, server.body.fatal)
+    elif (cause := server.body.crash) is not None:
+        crash = EndpointCrashed(f"the server died: {cause!r}")
+        crash.__cause__ = cause
+        errors[:] = [crash, *without(cause, errors)]
 
 
 async def _close_listener(listener: trio.SocketListener) -> None:

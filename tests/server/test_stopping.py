@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import trio
 import trio.testing
 
 from tests.asking import connected, echo, raw_request, read_to_end
-from triocept import Endpoint, Exchange, run_endpoint
+from triocept import Endpoint, Exchange, run_endpoint, serve_endpoint
 
 pytestmark = [
     pytest.mark.usefixtures("every_way"),
@@ -54,3 +56,21 @@ async def test_an_old_url_is_told_that_the_endpoint_stops_and_not_that_its_key_i
     head, _, body = behind.partition(b"HTTP/1.1 503 ")[2].partition(b"\r\n\r\n")
     assert b"x-should-retry: false" in head.lower()
     assert b"shutting down" in body
+
+
+async def test_an_endpoint_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
+    """Hundreds in a row, as tests have them, would else be looked through again and again."""
+    with trio.fail_after(20):
+        for _ in range(2):  # what is kept from the first one on
+            async with serve_endpoint():
+                pass
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                async with serve_endpoint():
+                    pass
+            garbage = gc.collect()
+        finally:
+            gc.enable()
+    assert garbage < 10, "less than one thing an endpoint"

@@ -90,7 +90,7 @@ class Routes:
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
         self.dialects = tuple(dialects)
-        self._by_name = {dialect.name: dialect for dialect in self.dialects}
+        self._match = partial(_match, self.dialects)
         self._match_again = lru_cache(maxsize=4096)(self._match)
 
     def match(self, path: str, query: str) -> Route | None:
@@ -99,15 +99,17 @@ class Routes:
             return self._match_again(path, query)
         return self._match(path, query)
 
-    def _match(self, path: str, query: str) -> Route | None:
-        rollout_id, rest = split_rollout(path)
-        if rest == "/model":
-            asking = self._by_name.get(asked_dialect(query))
-            return Route(asking, Target(), rollout_id, "tool") if asking is not None else None
-        for dialect in self.dialects:
-            if (target := dialect.match(rest, query)) is not None:
-                return Route(dialect, target, rollout_id)
-        return None
+
+def _match(dialects: Sequence[Dialect], path: str, query: str) -> Route | None:
+    rollout_id, rest = split_rollout(path)
+    if rest == "/model":
+        asked = asked_dialect(query)
+        asking = next((dialect for dialect in dialects if dialect.name == asked), None)
+        return Route(asking, Target(), rollout_id, "tool") if asking is not None else None
+    for dialect in dialects:
+        if (target := dialect.match(rest, query)) is not None:
+            return Route(dialect, target, rollout_id)
+    return None
 
 
 def asked_dialect(query: str) -> str:

@@ -54,6 +54,35 @@ _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @final
+class Body:
+    """The body that needs a server, and why it was cancelled, if it was.
+
+    All in the server that may end it holds this, and not the server: that is freed with the last who holds it then, and
+    leaves nothing to the garbage collector.
+    """
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.fatal: BaseException | None = None
+        """What must end the program landed in the server: a `KeyboardInterrupt`, say."""
+        self.crash: BaseException | None = None
+        """What the server died of."""
+
+    def on_fatal(self, exc: BaseException) -> None:
+        """Something that must end the program landed in the server: end the body, then raise it there."""
+        self.fatal = self.fatal or exc
+        self.scope.cancel()
+
+    def on_crash(self, error: BaseException) -> None:
+        """There is no server any more."""
+        if (fatal := fatal_of(error)) is not None:
+            self.on_fatal(fatal)
+            return
+        self.crash = error
+        self.scope.cancel()
+
+
+@final
 class Server:
     """One listener, all its connections, and the two applications that answer them: model calls, and everything else.
 
@@ -86,11 +115,7 @@ class Server:
         http2: bool,
         websocket: bool,
     ) -> None:
-        self.body_scope = trio.CancelScope()
-        """Around the body that needs the server: cancelled when there is no server any more."""
-        self.fatal: BaseException | None = None
-        """A `KeyboardInterrupt` that landed in the server."""
-        self.crash: BaseException | None = None
+        self.body = Body()
         self.stopped = trio.Event()
         self._shutdown = trio.Event()
         self._listener = listener
@@ -110,7 +135,7 @@ class Server:
             admission=admission,
             max_body=max_body,
             websocket=websocket,
-            on_fatal=self.on_fatal,
+            on_fatal=self.body.on_fatal,
         )
         self._http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if own_http1 else None
         self._turned_away = 0
@@ -121,11 +146,6 @@ class Server:
         self._connections: set[Connection] = set()
         self._gone = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
-
-    def on_fatal(self, exc: BaseException) -> None:
-        """Something that must end the program landed in the server: end the body, then raise it there."""
-        self.fatal = self.fatal or exc
-        self.body_scope.cancel()
 
     def kill(self) -> None:
         """End now, without grace."""
@@ -167,14 +187,14 @@ class Server:
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
             if error is not None:
-                self._crashed(error)
+                self.body.on_crash(error)
                 if not started:
                     raise
             if cancelled is not None:
                 raise cancelled from None
         finally:
             if started and cancelled is None and not self._shutdown.is_set():
-                self._crashed(self.crash or RuntimeError("the server ended without being asked to"))
+                self.body.on_crash(self.body.crash or RuntimeError("the server ended without being asked to"))
             await self._release()
             self.stopped.set()
 
@@ -274,7 +294,7 @@ class Server:
 
     def _connection_failed(self, error: BaseException) -> None:
         if (fatal := fatal_of(error)) is not None:
-            self.on_fatal(fatal)
+            self.body.on_fatal(fatal)
             return
         gone, fault = (
             error.split(_GONE)
@@ -307,13 +327,6 @@ class Server:
         """Close what a start or a crash left open."""
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._listener)
-
-    def _crashed(self, error: BaseException) -> None:
-        if (fatal := fatal_of(error)) is not None:
-            self.on_fatal(fatal)
-            return
-        self.crash = error
-        self.body_scope.cancel()
 
 
 def _config() -> Config:
