@@ -401,6 +401,7 @@ async def test_invariant_10_what_a_dialect_does_not_understand_it_keeps() -> Non
 
 async def test_invariant_11_keys_never_appear(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.WARNING, "httpx2")  # the agent's own line says its address
     seen: list[str] = []
 
     async def look(exchange: Exchange) -> None:
@@ -419,6 +420,12 @@ async def test_invariant_11_keys_never_appear(tmp_path: Path, caplog: pytest.Log
                     bad = await client.post(
                         url_of(rollout), content=b"{", headers={"x-api-key": rollout.api_key}
                     )
+                    for model, named in (("m", rollout.api_key), (rollout.api_key, "r")):
+                        body = {"model": model, "input": "a", "previous_response_id": named}
+                        await client.post(
+                            url_of(rollout, "openai_responses"), json=body, headers=bearer(rollout)
+                        )
+                    await client.post(f"{endpoint.url}/{rollout.api_key}", json={})
                 seen += [repr(rollout.config("openai_chat")), repr(endpoint), wrong.text, bad.text]
                 seen += [str(rollout.trace), repr(rollout.trace.turns)]
     everything = "\n".join(seen) + caplog.text + file.read_text()

@@ -31,6 +31,7 @@ from triocept import (
 )
 from triocept._canonical.memory import MessageTable
 from triocept._secrets import LIVE_KEYS, MARK
+from triocept._trace.raw import RawResponse
 from triocept._trace.redaction import Redactor
 from triocept._trace.tokens import packed_floats, packed_ids
 from triocept.handlers import Replay
@@ -556,6 +557,8 @@ OF_A_KEY: list[Part] = [
     RefusalText(KEY),
     Reasoning(KEY),
     Reasoning("a", (Blob("anthropic_messages", "signature", KEY),)),
+    Reasoning("a", (Blob("anthropic_messages", KEY, "a"),)),
+    Reasoning("a", (Blob(KEY, "signature", "a"),)),
     ToolCall(KEY, "{}", "c"),
     ToolCall("f", KEY, "c"),
     ToolCall("f", "{}", KEY),
@@ -584,6 +587,7 @@ def test_a_key_is_found_wherever_a_part_has_text(part: Part) -> None:
         Response((), model=KEY),
         Response((), id=KEY),
         Response((), stop_sequence=KEY),
+        Response((), dialect=KEY),
         Response((), extra={"a": KEY}),
         Response((Text("a"), Reasoning(KEY))),
         Response((), usage=Usage(input_tokens=1, output_tokens=1, extra={"a": KEY})),
@@ -594,6 +598,80 @@ def test_a_key_is_found_wherever_an_answer_has_text(response: Response) -> None:
     with LIVE_KEYS.holding(KEY):
         kept = Redactor().turn(turn_with(response))
     assert KEY.encode() not in msgspec.json.encode(kept)
+
+
+def numbered(text: str, times: int = 1) -> str:
+    """A text in JSON's way of each letter as its number, in JSON in JSON …"""
+    return "".join([rf"{BACKSLASH * 2 ** (times - 1)}u{ord(letter):04x}" for letter in text])
+
+
+BACKSLASH = "\\"
+SLASHED = "ab/cd+ef/0123456789=="
+
+
+@pytest.mark.parametrize("key", [OWN, KEY, QUOTED, SLASHED])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda key: msgspec.json.encode({"a": 'x"y', "b": key}).decode(),
+        lambda key: msgspec.json.encode([msgspec.json.encode([key, "\\"]).decode()]).decode(),
+        lambda key: f'{{"b": "{key[:3]}{numbered(key[3])}{key[4:]}"}}' if '"' not in key else key,
+        lambda key: f'["{numbered(key)}", "\\""]' if '"' not in key else key,
+        lambda key: f'["[{BACKSLASH}"{numbered(key, 2)}{BACKSLASH}"]"]' if '"' not in key else key,
+        lambda key: f'["{key}"]'.replace("/", r"\/") if '"' not in key else key,
+        lambda key: f'["{key}"]'.replace("/", r"\u002f").replace('"', '"', 1) if '"' not in key else key,
+    ],
+    ids=[
+        "JSON",
+        "JSON in JSON",
+        "a letter",
+        "each letter",
+        "each letter twice",
+        "slashes",
+        "numbered slashes",
+    ],
+)
+def test_a_key_is_found_behind_jsons_escapes_and_what_was_json_stays_so(
+    write: Callable[[str], str], key: str
+) -> None:
+    written = write(key)
+    parts: tuple[Part, ...] = (
+        ToolCall("t", written),
+        Text(written),
+        ToolResult(id="c", content=(Text(written),)),
+    )
+    with LIVE_KEYS.holding(KEY), LIVE_KEYS.holding(QUOTED), LIVE_KEYS.holding(SLASHED):
+        for message in (Message("user", (part,)) for part in parts):
+            for given in (message, msgspec.structs.replace(message, extra={"a": written})):
+                kept = msgspec.json.encode(Redactor().message(given)).decode()
+                assert MARK in kept
+                assert "0123456789" not in kept
+                assert numbered("123") not in kept
+        (call,) = Redactor().message(Message("user", (parts[0],))).tool_calls
+    if written != key:
+        assert MARK in repr(call.parsed())
+
+
+def test_what_hides_no_key_behind_escapes_is_the_very_same_object() -> None:
+    with LIVE_KEYS.holding(QUOTED):
+        for text in (r'{"a": "\u003cb\u003e \u00e9 \u001b[0m \"\/\\"}', "\\" * 200_000, r"\u0073" * 50_000):
+            for message in (
+                Message("user", (Text(text),)),
+                Message("user", (Text(text),), extra={"a": "\x1b"}),
+            ):
+                assert Redactor().message(message) is message, "and in no time"
+
+
+def test_raw_bytes_that_hide_no_key_stay_in_their_pieces() -> None:
+    raw = RawResponse(status=200, body=(rb'{"a": "\u003c', 0.1, b'b"}'))
+    turn = msgspec.structs.replace(turn_with(Response(())), raw=raw)
+    assert Redactor().turn(turn) is turn
+    hidden = msgspec.structs.replace(
+        turn, raw=RawResponse(status=200, body=(b'{"a": "', numbered(OWN).encode()))
+    )
+    kept = Redactor().turn(hidden).raw
+    assert kept is not None
+    assert kept.body == (f'{{"a": "{MARK}'.encode(),)
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="how large a text is, CPython says")

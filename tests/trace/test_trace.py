@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from operator import is_
 from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 
 from tests.asking import ask
@@ -28,7 +30,8 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
-from triocept._canonical.memory import MessageTable
+from triocept._canonical import memory
+from triocept._canonical.memory import MessageTable, equal_messages
 from triocept._trace.message_key import message_key
 from triocept._trace.trace import TraceWriter
 from triocept.nouns import Blob, Media, Opaque, Part, Reasoning, RefusalText
@@ -200,6 +203,38 @@ def test_equal_messages_are_one_object() -> None:
     assert second[0] is first[0]
     assert [message.text for message in second] == ["a", "b", "x", "c"]
     assert table.intern(()) == ()
+
+
+LONG = "a" * 100_000
+LIKE_EACH_OTHER: list[Callable[[int], Part]] = [
+    lambda number: Media(kind="file", data="eA==", name=f"{number}.txt"),
+    lambda number: Media(kind="file", data="eA==", media_type=f"of/{number}"),
+    lambda number: ToolResult(id="", name=f"tool {number}"),
+    lambda number: Reasoning("", (Blob("gemini", f"kind {number}", "a"),)),
+    lambda number: Opaque(f"dialect {number}", {}),
+    lambda number: Text(f"{LONG}{number:8}{LONG[:99]}"),
+    lambda number: Text("a", {"b": f"{LONG}{number:8}{LONG[:99]}"}),
+]
+
+
+@pytest.mark.parametrize("make", LIKE_EACH_OTHER, ids=lambda make: type(make(0)).__name__)
+def test_messages_that_look_alike_are_not_each_compared_with_all(
+    make: Callable[[int], Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bool] = []
+
+    def equal(one: Message, other: Message) -> bool:
+        compared.append(equal_messages(one, other))
+        return compared[-1]
+
+    monkeypatch.setattr(memory, "equal_messages", equal)
+    table = MessageTable()
+    first = tuple([Message("user", (make(number),)) for number in range(100)])
+    assert all(map(is_, table.intern(first), first))
+    again = [Message("user", (make(number),)) for number in reversed(range(100))]
+    kept = table.intern((*again, *again), lambda message: pytest.fail("it is known"))
+    assert all(map(is_, kept, [*first[::-1], *first[::-1]]))
+    assert len(compared) < 300 * 10
 
 
 def test_a_message_of_any_part_is_kept_once() -> None:

@@ -11,6 +11,8 @@ Rules of the table:
 2. The newest conversation is compared first: what is the same object is passed over, then message by message. What
    differs from it is looked for among those that look like it at a glance.
 3. No megabyte is hashed: a message that is new costs about as little as one that is known.
+4. What looks alike at a glance is compared one by one, but not by the dozen: further ones are known by all that they
+   say. So whatever an agent sends, its call takes time in proportion to that.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ T = TypeVar("T")
 _SHORT = 64
 _HASHED = 64 * 1024
 """Characters."""
+_CROWD = 8
+"""Messages that look alike at a glance."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +171,25 @@ class MessageTable:
         """What is kept of it."""
         look = hash(_glance(message))
         alike = self._alike.get(look, ())
-        for known in alike:
-            if equal_messages(self._given_form.get(id(known), known), message):
-                return known
+        found = self._equal(message, alike)
+        if found is None and len(alike) >= _CROWD:
+            look = hash((look, _as_json(message)))
+            alike = self._alike.get(look, ())
+            found = self._equal(message, alike)
+        if found is not None:
+            return found
         kept = message if kept_form is None else kept_form(message)
         if kept is not message:
             self._given_form[id(kept)] = message
         self._alike[look] = (*alike, kept)
         return kept
+
+    def _equal(self, message: Message, alike: tuple[Message, ...]) -> Message | None:
+        """The one of these that is equal to it."""
+        for known in alike:
+            if equal_messages(self._given_form.get(id(known), known), message):
+                return known
+        return None
 
 
 def common_head(
@@ -219,7 +234,7 @@ def _is_plain(message: Message) -> bool:
 def _glance(message: Message) -> Hashable:
     """Equal for equal messages, cheap, and of nearly all others it differs.
 
-    What differs and looks alike is compared one by one: none of it may come by the thousand.
+    What differs and looks alike is compared one by one, as long as it is little.
     """
     parts = [
         part.text

@@ -36,6 +36,7 @@ from .._trace.raw import RawResponse
 from ..dialects import Dialect, Failure, StreamRenderer
 from ..errors import DialectError
 from .failure import TakeFault, failure_of_fault, failure_of_outcome, failure_reply, identified
+from .notices import shown
 from .tapped import TappedTransport
 from .transport import Reply, Transport
 
@@ -235,7 +236,7 @@ class _HTTPDelivery(ABC):
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc
             return failure_of_fault(exc)
-        log.error("an answer cannot be said in %s: %s", self._dialect.name, exc)
+        log.error("an answer cannot be said in %s: %s", self._dialect.name, shown(str(exc)))
         return Failure(status=500, message=str(exc), should_retry=False)
 
     def _head(self) -> dict[str, str]:

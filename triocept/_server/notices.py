@@ -8,6 +8,8 @@ from typing import final
 
 import trio
 
+from .._secrets import without_keys
+
 __all__ = ["Notices", "shown"]
 
 EVERY = 60.0
@@ -37,7 +39,9 @@ class Notices:
 
 
 def shown(text: str, most: int = 300) -> str:
-    """What a client sent, for a log line: in one line, without what would steer a terminal, and not too long."""
+    """What a client sent, for a log line: without keys, in one line, without what would steer a terminal, and not too
+    long."""
+    text = without_keys(text)
     if len(text) > most:
         text = f"{text[:most]}…"
     if text.isprintable():

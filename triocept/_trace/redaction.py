@@ -46,7 +46,7 @@ from .._canonical.content import (
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import described
-from .._secrets import LIVE_KEYS, MARK, OWN_TEXT, without_keys
+from .._secrets import LIVE_KEYS, MARK, may_hold_a_key, without_keys
 from .._unicode import mended_text
 from .entries import AgentStart, Entry, Intent, Opening, Score
 from .raw import RawResponse
@@ -59,7 +59,6 @@ __all__ = ["Redaction", "Redactor"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_OWN = OWN_TEXT.encode()
 _NO_TEXT = frozenset(
     [
         *("part", "role", "id", "kind", "dialect", "media_type", "type", "outcome", "rollout", "run"),
@@ -256,7 +255,7 @@ class Redactor:
         body, answer = wire.body, wire.answer
         if self._redaction is not None or self._failed:
             body = answer = b""
-        elif _may_hold_a_key(body) or _may_hold_a_key(answer):
+        elif may_hold_a_key(body) or may_hold_a_key(answer):
             body, answer = (without_keys(each.decode("latin-1")).encode("latin-1") for each in (body, answer))
         return msgspec.structs.replace(
             wire,
@@ -272,8 +271,9 @@ class Redactor:
         whole = b"".join([piece for _, piece in raw.pieces])
         hidden = self._redaction is not None or self._failed
         pieces = () if hidden else raw.body
-        if _may_hold_a_key(whole) and not hidden:
-            pieces = (without_keys(whole.decode("latin-1")).encode("latin-1"),)
+        if may_hold_a_key(whole) and not hidden:
+            clean = without_keys(whole.decode("latin-1")).encode("latin-1")
+            pieces = (clean,) if clean != whole else pieces
         headers = {name: self._text(value) for name, value in raw.headers.items()}
         if pieces is raw.body and headers == raw.headers:
             return raw
@@ -292,7 +292,7 @@ class Redactor:
 
     def _clean(self, noun: T) -> T:
         """A noun without what is to be out of it; the very one, where that is nothing."""
-        if self._redaction is None and not _may_hold_a_key(_encode(noun)):
+        if self._redaction is None and not may_hold_a_key(_encode(noun)):
             return noun
         plain = msgspec.to_builtins(noun)
         clean = self._walk(plain)
@@ -300,7 +300,7 @@ class Redactor:
 
     def _clean_json(self, value: Any) -> Any:
         """The JSON of a program, likewise."""
-        if self._redaction is None and not _may_hold_a_key(_encode(value)):
+        if self._redaction is None and not may_hold_a_key(_encode(value)):
             return value
         clean = self._walk(value, given=True)
         return value if clean == value else clean
@@ -371,7 +371,7 @@ def _is_keyless(noun: Message | Response) -> bool:
     elif noun.usage is not None and noun.usage.extra is not None:
         return False
     else:
-        texts = [noun.id, noun.model, noun.stop_sequence]
+        texts = [noun.id, noun.model, noun.stop_sequence, noun.dialect]
     parts: list[Part] = [*noun.content]
     for part in parts:
         if isinstance(part, Opaque) or part.extra is not None:
@@ -385,15 +385,9 @@ def _is_keyless(noun: Message | Response) -> bool:
                 texts += part.id, part.name
                 parts += part.content  # looked at behind all others
             case Reasoning():
-                texts += part.text, *[blob.data for blob in part.blobs]
+                texts.append(part.text)
+                for blob in part.blobs:
+                    texts += blob.dialect, blob.kind, blob.data
             case _:
                 texts += part.url, part.data, part.media_type, part.name
-    for key in (OWN_TEXT, *LIVE_KEYS.texts):
-        for text in texts:
-            if text and key in text:
-                return False
-    return True
-
-
-def _may_hold_a_key(data: bytes) -> bool:
-    return _OWN in data or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))
+    return not any(text and without_keys(text) != text for text in texts)
