@@ -90,7 +90,7 @@ def _record(request: Request, estimator: Estimator, writer: TraceWriter) -> None
         started_at=0.0,
         duration=0.0,
     )
-    writer.append(turn)
+    writer.add(turn)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "the turn: build and record": [
         (exchange_core.ExchangeCore, "_turn"),
         (trace.TraceWriter, "intern"),
-        (trace.TraceWriter, "append"),
+        (trace.TraceWriter, "add"),
     ],
     "the dialect: write the answer, JSON": [(delivery._HTTPDelivery, "_whole_reply")],
 }  # fmt: skip

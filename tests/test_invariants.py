@@ -231,7 +231,7 @@ async def test_invariant_7_leaving_a_rollout_revokes_refuses_and_seals() -> None
             await exchange.respond("too late")  # no fault of whoever does, and nothing is done
             assert [turn.outcome for turn in rollout.trace] == ["refused"]
             with pytest.raises(RuntimeError, match="sealed"):
-                TraceWriter(rollout.trace).append(rollout.trace[0])
+                TraceWriter(rollout.trace).add(rollout.trace[0])
 
 
 def ask_in_a_thread(rollout: triocept.Rollout) -> httpx2.Response:

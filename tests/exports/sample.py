@@ -103,7 +103,7 @@ def trace_of(*turns: Turn, rollout: str = "r", run: str = "run_1", sealed: bool 
     trace = Trace(rollout, run=run)
     writer = TraceWriter(trace)
     for each in turns:
-        writer.append(each)
+        writer.add(each)
     if sealed:
         writer.seal()
     return trace
@@ -141,7 +141,7 @@ def sample() -> Trace:
         started_at=1001.6,
         duration=0.1,
     )
-    writer.append_service(call)
+    writer.add(call)
     writer.seal()
     writer.add(Score(rollout="r", run="run_1", name="reward", value=0.5, at=2000.0))
     return trace
@@ -173,6 +173,6 @@ def child(parent: str = "r") -> Trace:
     """A child rollout of the sample."""
     trace = Trace("c", run="run_2", branch=Branch(rollout=parent, run="run_1", turns=1, service="svc_1"))
     writer = TraceWriter(trace)
-    writer.append(turn(0, (SUBTASK,), Response.of("yes"), None, rollout="c"))
+    writer.add(turn(0, (SUBTASK,), Response.of("yes"), None, rollout="c"))
     writer.seal()
     return trace

@@ -46,7 +46,7 @@ async def write(path: Path, results: int) -> Path:
             duration=0.5,
         )
         await recorder.record(turn)
-        TraceWriter(trace).append(turn)
+        TraceWriter(trace).add(turn)
         TraceWriter(trace).seal()
         await recorder.seal(trace)
         place = place_of(trace, recorder)

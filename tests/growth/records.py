@@ -100,7 +100,7 @@ def again(shape: str, n: int) -> Work:
 def many(n: int, messages: Callable[[int], list[Message]]) -> Trace:
     trace = Trace("r", run="r")
     for number in range(n):
-        TraceWriter(trace).append(turn(number, messages(number)))
+        TraceWriter(trace).add(turn(number, messages(number)))
     return trace
 
 
@@ -123,7 +123,7 @@ def derived(calls: Callable[[int], tuple[list[Message], Response]], n: int) -> W
     for number in range(n):
         messages, answer = calls(number)
         kept = TraceWriter(trace).intern(request_of(messages)).messages
-        TraceWriter(trace).append(turn(number, list(kept), answer))
+        TraceWriter(trace).add(turn(number, list(kept), answer))
     turns = list(trace)
 
     def work() -> None:
@@ -257,7 +257,7 @@ class Rollout:
         messages: list[Message] = []
         for number in range(n):
             answer = said(number)
-            TraceWriter(self.trace).append(
+            TraceWriter(self.trace).add(
                 turn(number, list(messages[-2:]), answer, notes={UPSTREAM: {"url": "here"}})
             )
             messages += [Message("user", (Text("go on"),)), Message("assistant", answer.content)]

@@ -21,7 +21,7 @@ async def put(directory: Path, name: str, *, sealed: bool = True) -> None:
     turn = msgspec.structs.replace(made(0, Given([1], [2], answer=name)), run=name)
     await recorder.record(turn)
     writer = TraceWriter(trace)
-    writer.append(turn)
+    writer.add(turn)
     writer.seal()
     if sealed:
         await recorder.seal(trace)

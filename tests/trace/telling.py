@@ -60,5 +60,5 @@ def tell(
         started_at=0.0,
         duration=0.0,
     )
-    TraceWriter(trace).append(turn)
+    TraceWriter(trace).add(turn)
     return turn

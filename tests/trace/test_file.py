@@ -162,7 +162,7 @@ BIG = """
         for number in range(int(sys.argv[3])):
             each = turn(number, f"{number} " + "x" * 2_000_000, rollout=name)
             await recorder.record(each)
-            TraceWriter(trace).append(each)
+            TraceWriter(trace).add(each)
             print(number, flush=True)
         await recorder.seal(trace)
 
@@ -632,7 +632,7 @@ APPENDER = """
             size = 1 << number % 18
             each = turn(number, name, *(["x" * size] * (number % 3)), f"{number}", rollout=name)
             await recorder.record(each)
-            TraceWriter(trace).append(each)
+            TraceWriter(trace).add(each)
         signal.setitimer(signal.ITIMER_REAL, 0)
         await recorder.seal(trace)
         print(len(trace), flush=True)

@@ -98,7 +98,7 @@ def run_with_room(file: Path, which: int, room: int, monkeypatch: pytest.MonkeyP
         trace = Trace("r", run="n")
         for entry in CALLS:
             if isinstance(entry, Turn):
-                TraceWriter(trace).append(entry)
+                TraceWriter(trace).add(entry)
         await recorder.seal(trace)
 
     run(main)

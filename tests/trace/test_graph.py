@@ -37,7 +37,7 @@ def make_turn(
         started_at=0.0,
         duration=0.0,
     )
-    TraceWriter(trace).append(turn)
+    TraceWriter(trace).add(turn)
     return turn
 
 

@@ -26,7 +26,7 @@ def tell(trace: Trace, text: str) -> str:
         started_at=0.0,
         duration=0.0,
     )
-    TraceWriter(trace).append(turn)
+    TraceWriter(trace).add(turn)
     return turn.id
 
 

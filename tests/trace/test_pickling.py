@@ -188,9 +188,9 @@ def trace() -> Trace:
     writer.stop("enough")
     child = TraceWriter(Trace("r", branch=BRANCH))
     writer.add_child(child.trace)
-    child.append(TURN)
-    child.append(msgspec.structs.replace(TURN, id="y", number=1))
-    child.append_service(CALL)
+    child.add(TURN)
+    child.add(msgspec.structs.replace(TURN, id="y", number=1))
+    child.add(CALL)
     child.seal()
     return parent
 
@@ -258,7 +258,7 @@ def test_a_trace_is_equal_to_its_copy_and_as_sealed(way: Callable[[Any], Any]) -
     assert child.sealed
     assert child.parents == parent.children[0].parents
     with pytest.raises(RuntimeError, match="sealed"):
-        TraceWriter(child).append(TURN)
+        TraceWriter(child).add(TURN)
 
 
 def test_traces_are_equal_by_what_they_hold() -> None:

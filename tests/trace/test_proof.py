@@ -113,7 +113,7 @@ def played(rollout: str = "r", run: str = "n", turns: int = 3) -> list[Entry | T
                 )
             )
         done.append(one)
-        writer.append(one)
+        writer.add(one)
     call = ServiceCall(
         id="s",
         rollout=rollout,
@@ -125,7 +125,7 @@ def played(rollout: str = "r", run: str = "n", turns: int = 3) -> list[Entry | T
         started_at=2.0,
         duration=0.5,
     )
-    writer.append_service(call)
+    writer.add(call)
     writer.end("body")
     return [*done, call, trace, Score(rollout=rollout, run=run, name="reward", value=0.5, at=3.0)]
 
@@ -350,7 +350,7 @@ def test_what_a_turn_says_of_its_tokens_is_a_gap_of_the_report(tmp_path: Path) -
     file = tmp_path / "t.jsonl"
     one = msgspec.structs.replace(turn(0, "a"), tokens=Tokens(engine="vllm", gaps=("ids_missing",)))
     trace = Trace("r")
-    TraceWriter(trace).append(one)
+    TraceWriter(trace).add(one)
     write(file, [one, trace])
     assert [(gap.name, gap.message, gap.call) for gap in check(file).gaps] == [
         ("token_gap", "ids_missing", "x0")

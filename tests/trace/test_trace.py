@@ -63,7 +63,7 @@ def record(file: Path, *turns: Turn, seal: bool = True) -> None:
         for each in turns:
             await recorder.record(each)
             trace = Trace(each.rollout, run=each.run)
-            TraceWriter(traces.setdefault((each.rollout, each.run), trace)).append(each)
+            TraceWriter(traces.setdefault((each.rollout, each.run), trace)).add(each)
         for trace in traces.values():
             if seal:
                 await recorder.seal(trace)
@@ -177,7 +177,7 @@ def test_the_graph_follows_what_agents_send_back_not_byte_for_byte() -> None:
 def test_threads_are_the_conversations_that_branch() -> None:
     trace = Trace("r")
     for each in (turn(0, "a"), turn(1, "a", "ok", "b"), turn(2, "title?"), turn(3, "a", "ok", "c")):
-        TraceWriter(trace).append(each)
+        TraceWriter(trace).add(each)
     assert trace.parents == {"x0": None, "x1": "x0", "x2": None, "x3": "x0"}
     assert [[each.id for each in thread] for thread in trace.threads] == [["x0", "x1"], ["x2"], ["x0", "x3"]]
 
@@ -189,10 +189,10 @@ def test_a_text_that_comes_back_in_the_pieces_in_which_it_was_streamed_is_the_sa
 
     trace, user = Trace("r"), Message("user", (Text("a"),))
     pieces = [Message("assistant", (Text(text),)) for text in ("o", "k", "")]
-    TraceWriter(trace).append(said(user))
-    TraceWriter(trace).append(said(user, *pieces))  # to be gone on with: it answers "ok" once more
-    TraceWriter(trace).append(said(user, *pieces, pieces[0], pieces[1], user))
-    TraceWriter(trace).append(said(user, *pieces, user))
+    TraceWriter(trace).add(said(user))
+    TraceWriter(trace).add(said(user, *pieces))  # to be gone on with: it answers "ok" once more
+    TraceWriter(trace).add(said(user, *pieces, pieces[0], pieces[1], user))
+    TraceWriter(trace).add(said(user, *pieces, user))
     assert trace.parents == {"x0": None, "x1": "x0", "x2": "x1", "x3": "x0"}
 
 

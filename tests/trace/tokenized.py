@@ -81,5 +81,5 @@ def trace_of(turns: Iterable[Turn | Given]) -> Trace:
     trace = Trace("r")
     writer = TraceWriter(trace)
     for number, turn in enumerate(turns):
-        writer.append(made(number, turn) if isinstance(turn, Given) else turn)
+        writer.add(made(number, turn) if isinstance(turn, Given) else turn)
     return trace

@@ -107,7 +107,7 @@ class RecordWriter:
         """
         if self.recorder is None:
             turn = self._redactor.turn(make_turn(len(self._trace)))
-            self.writer.append(turn)
+            self.writer.add(turn)
             return turn
         self.check_free()
         with trio.CancelScope(shield=True):
@@ -115,7 +115,7 @@ class RecordWriter:
             try:
                 turn = self._redactor.turn(make_turn(len(self._trace)))
                 await self._write(turn, self.recorder)
-                self.writer.append(turn)
+                self.writer.add(turn)
             finally:
                 self._lock.release()
         return turn
@@ -133,7 +133,7 @@ class RecordWriter:
             await self._tell(recorder.record, turn)
         except BaseException as exc:
             error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
-            self.writer.append(msgspec.structs.replace(turn, outcome="failed", error=error))
+            self.writer.add(msgspec.structs.replace(turn, outcome="failed", error=error))
             raise
 
     @trio.lowlevel.enable_ki_protection
@@ -164,7 +164,7 @@ class RecordWriter:
                 call = self._redactor.service(make_call(len(self._trace.services)))
                 if isinstance(recorder, ServiceRecorder):
                     await self._tell(recorder.record_service, call)
-                self.writer.append_service(call)
+                self.writer.add(call)
 
     async def seal(self) -> None:
         """The end; the second time it does nothing (a child may be closed by its parent, too)."""

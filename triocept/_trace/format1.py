@@ -166,7 +166,7 @@ class _Run:
             text = f"message {exc} of turn {turn.number} of rollout {turn.rollout} is not in the file"
             raise Unfit(text) from None
         request = msgspec.structs.replace(turn.request, messages=messages)
-        self.writer.append(msgspec.structs.replace(turn, request=request))
+        self.writer.add(msgspec.structs.replace(turn, request=request))
         self._last_turn = turn.number
 
     def add_call(self, call: ServiceCall) -> None:
@@ -176,7 +176,7 @@ class _Run:
                 f"service call {call.number} of rollout {call.rollout} stands behind call {self._last_call}"
             )
             raise Unfit(text)
-        self.writer.append_service(call)
+        self.writer.add(call)
         self._last_call = call.number
 
     def seal(self, line: SealLine1, place: int) -> None:

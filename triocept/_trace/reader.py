@@ -260,7 +260,7 @@ class _Run:
             case TurnLine():
                 self._add_turn(line)
             case ServiceLine():
-                self.writer.append_service(line.call)
+                self.writer.add(line.call)
             case ScoreLine():
                 self.writer.add(score_of(line))
             case SealLine():
@@ -312,7 +312,7 @@ class _Run:
             raise Unfit(
                 f"the request of turn {line.turn.number} of rollout {line.rollout} is not in the file"
             )
-        self.writer.append(
+        self.writer.add(
             Turn(
                 **{name: getattr(line.turn, name) for name in _RECORD},
                 id=line.call,

@@ -322,18 +322,6 @@ class TraceWriter:
         """Whose call this is, that may not have settled yet."""
         return self.trace._derived.conversation_of(turn)
 
-    def append(self, turn: Turn) -> None:
-        """RuntimeError: it is sealed."""
-        if self.trace._sealed:
-            self._check_open()
-        self.trace._turns.append(turn)
-        self.trace._pending.pop(turn.id, None)
-
-    def append_service(self, call: ServiceCall) -> None:
-        """RuntimeError: it is sealed."""
-        self._check_open()
-        self.trace._services.append(call)
-
     def add_child(self, trace: Trace) -> None:
         """A rollout within this one has begun."""
         self.trace._children.append(trace)
@@ -343,17 +331,29 @@ class TraceWriter:
         self.trace._opening = opening
         self.trace.branch = opening.branch
 
-    def add(self, entry: Entry) -> None:
-        """What is recorded beside turns and service calls."""
-        match entry:
-            case Intent():  # of each call
-                self.trace._pending[entry.id] = entry
+    def add(self, recorded: Turn | ServiceCall | Entry) -> None:
+        """A turn, a service call, or what is recorded beside them.
+
+        Raises:
+            RuntimeError: it is sealed, and this is a turn or a service call.
+        """
+        trace = self.trace
+        if trace._sealed and isinstance(recorded, Turn | ServiceCall):
+            raise RuntimeError(f"the trace of rollout {trace.rollout} is sealed")
+        match recorded:
+            case Turn():
+                trace._turns.append(recorded)
+                trace._pending.pop(recorded.id, None)
+            case Intent():
+                trace._pending[recorded.id] = recorded
+            case ServiceCall():
+                trace._services.append(recorded)
             case Opening():
-                self.open(entry)
+                self.open(recorded)
             case AgentStart():
-                self.trace._agents.append(entry)
+                trace._agents.append(recorded)
             case Score():
-                self.trace._scores[entry.name] = entry.value
+                trace._scores[recorded.name] = recorded.value
 
     def stop(self, reason: str | None) -> None:
         """Say why the rollout was stopped."""
@@ -381,10 +381,6 @@ class TraceWriter:
     def miss(self, gap: Gap) -> None:
         """Something of it is not in its file."""
         self.trace._gaps.append(gap)
-
-    def _check_open(self) -> None:
-        if self.trace._sealed:
-            raise RuntimeError(f"the trace of rollout {self.trace.rollout} is sealed")
 
 
 def snapshot(trace: Trace) -> Trace:

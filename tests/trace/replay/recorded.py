@@ -67,5 +67,5 @@ def record_of(
     trace, (when, by) = Trace("r"), clock
     for each in sorted(turns, key=lambda turn: turn.started_at + turn.duration):
         started_at = each.started_at + (by if each.started_at >= when else 0)
-        TraceWriter(trace).append(msgspec.structs.replace(each, started_at=started_at))
+        TraceWriter(trace).add(msgspec.structs.replace(each, started_at=started_at))
     return Record(trace, **options)
