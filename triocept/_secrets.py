@@ -31,6 +31,8 @@ _NUMBERED = re.compile(r"(?<!\\)\\++u00((?!22|5[Cc])[2-7][0-9A-Fa-f])")
 row of backslashes only the first is a beginning, and none is given back."""
 _HIDDEN = re.compile(rb"\\u00[2-7]")
 _OWN = OWN_TEXT.encode()
+_SIGNS = (OWN_TEXT, r"\u00")
+"""How triocept's own keys begin, and letters that are written as their numbers."""
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\++(?:u005[Cc])?"}
 """What JSON writes with a backslash, or may."""
 
@@ -46,6 +48,8 @@ class LiveKeys:
         """The same as JSON has them, without quotes. They are printable ASCII."""
         self.escaped: tuple[re.Pattern[str], ...] = ()
         """Those that JSON may write otherwise, in whatever way: few keys have such a character."""
+        self.signs: tuple[str, ...] = _SIGNS
+        """A text in which none of these stands holds no key: nearly all of them are told so at once."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
@@ -67,6 +71,7 @@ class LiveKeys:
         self.texts = tuple(sorted(self._held, key=len, reverse=True))
         self.bytes = tuple([key.replace("\\", r"\\").replace('"', r"\"").encode() for key in self.texts])
         self.escaped = tuple([_escaped(key) for key in self.texts if _SPECIAL.keys() & set(key)])
+        self.signs = (*_SIGNS, *self.texts, *(["\\"] if self.escaped else []))
 
 
 LIVE_KEYS = LiveKeys()
