@@ -452,6 +452,35 @@ async def test_who_has_no_key_gets_no_socket() -> None:
     assert json.loads(refusal.body or "")["error"]["code"] == "invalid_api_key"
 
 
+async def test_after_a_handlers_fault_every_further_call_of_the_socket_is_told_at_once() -> None:
+    async def handle(exchange: Exchange) -> None:
+        if exchange.request.messages[-1].text == "wait":
+            begun.set()
+            await trio.sleep_forever()
+        raise KeyError("boom")
+
+    async def wait(agent: Agent) -> None:
+        errors.append((await agent.ask("wait"))[-1])
+
+    errors, begun = list[Frame](), trio.Event()
+    with trio.fail_after(10):
+        async with serve_endpoint() as endpoint, trio.open_nursery() as agents:
+            with pytest.raises(KeyError, match="boom"):
+                async with endpoint.open_rollout(handle) as rollout:
+                    with trio.CancelScope(shield=True):
+                        async with dialled(rollout) as one, dialled(rollout) as other:
+                            agents.start_soon(wait, other)
+                            await begun.wait()
+                            errors.append((await one.ask("fail"))[-1])
+                            while len(errors) < 2:
+                                await trio.lowlevel.checkpoint()
+                            errors.append((await one.ask("later"))[-1])
+                            errors.append((await other.ask("and later"))[-1])
+    told = [(frame["type"], frame["status"], frame["error"]["message"]) for frame in errors]
+    assert told == [("error", 500, "the program that answers failed (KeyError)")] * 4
+    assert [turn.outcome for turn in rollout.trace] == ["failed", *["refused"] * 3]
+
+
 async def test_an_endpoint_without_websockets_answers_426_which_sends_codex_to_post() -> None:
     with trio.fail_after(10):
         async with serve_endpoint(websocket=False) as endpoint, endpoint.open_rollout(parrot) as rollout:

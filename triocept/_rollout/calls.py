@@ -244,6 +244,10 @@ class Arrivals:
         """No exchange comes any more; those that wait are still to be taken."""
         self._take: Callable[[ExchangeCore], None] | None = None
         self._lot = trio.lowlevel.ParkingLot()
+        self._services: set[object] = set()
+        """Those that take whatever comes."""
+        self.fault: BaseException | None = None
+        """Why nobody takes any: whoever did so last has failed. None: it has not, or somebody takes them again."""
         self._asked = False
         """Somebody takes exchanges, or has taken one."""
         self._first = trio.Event()
@@ -281,6 +285,7 @@ class Arrivals:
         """
         self._asked = True
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._take_again()
         if self._waiting or self._closed or self._last:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while not self._closed:
@@ -292,6 +297,28 @@ class Arrivals:
                 break
             await self._lot.park()
         return None
+
+    def enter(self, service: object) -> None:
+        """Somebody takes whatever comes, until it leaves."""
+        self._services.add(service)
+        self._take_again()
+
+    def leave(self, service: object, fault: BaseException | None = None) -> tuple[ExchangeCore, ...]:
+        """It takes no more, perhaps because of a fault; what nobody is there to take because of that."""
+        self._services.discard(service)
+        if fault is None or self._services or self._closed:
+            return ()
+        self.fault = fault
+        return tuple(self._waiting)
+
+    def fail(self, fault: BaseException) -> None:
+        """No exchange comes any more, and none is to be taken, because of this: the first one counts."""
+        self.fault = self.fault or fault
+        self.close()
+
+    def _take_again(self) -> None:
+        if not self._closed:
+            self.fault = None
 
     @property
     def taken_at_once(self) -> bool:

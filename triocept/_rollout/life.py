@@ -22,7 +22,7 @@ from .workers import Handler, run_workers
 
 if TYPE_CHECKING:
     from .rollout import Rollout
-    from .rollout_core import RolloutCore
+    from .rollout_core import RolloutCore, Step
 
 __all__ = ["open_rollout"]
 
@@ -52,8 +52,21 @@ async def open_rollout(
         if not any(error is known for known in rollout.faults):
             rollout.faults.append(error)
         errors.append(error)
-        if not rollout.outlives(error):
-            body.cancel()
+        if rollout.outlives(error):
+            return
+        body.cancel()
+        if handler is None and rollout.fail is not None:  # it is the body that answers
+            settle(rollout.fail_open(error))
+
+    def settle(steps: Sequence[Step]) -> None:
+        if steps:
+            nursery.start_soon(settle_each, steps)
+
+    @trio.lowlevel.enable_ki_protection
+    async def settle_each(steps: Sequence[Step]) -> None:
+        with trio.CancelScope(shield=True):
+            for error in await run_each(*steps):
+                fail(error)
 
     @trio.lowlevel.enable_ki_protection
     async def serve(handler: Handler) -> None:
@@ -64,6 +77,7 @@ async def open_rollout(
                 cancelled, error = split_cancelled(exc)
                 if error is not None:
                     fail(error)
+                    settle(rollout.fail_open(error))
                 if cancelled is not None:
                     raise cancelled from None
 

@@ -46,6 +46,7 @@ __all__ = [
     "Refused",
     "judge",
     "outcome_of",
+    "refused_after",
     "words_of_fault",
 ]
 
@@ -129,6 +130,12 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 def words_of_fault(error: BaseException) -> str:
     """What whoever asked is told of a fault: no more of it than its kind."""
     return f"the program that answers failed ({type(error).__name__})"
+
+
+def refused_after(fault: BaseException) -> Refused:
+    """What those calls get that nobody answers because of a fault: the status of the one in which it came up, and no
+    invitation to try again. A new one for each, for a traceback grows with every raise."""
+    return Refused(Refusal(500, words_of_fault(fault), should_retry=False))
 
 
 def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:

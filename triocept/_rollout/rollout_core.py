@@ -6,11 +6,11 @@ import logging
 import platform
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
 from secrets import token_hex, token_urlsafe
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 import trio
 
@@ -45,7 +45,7 @@ from .exchange_core import ExchangeCore
 from .handler import Handler, told_model
 from .moderation import Moderate
 from .options import OnFault, OnHangup, RolloutOptions
-from .outcome import Failed, Outcome, Refused
+from .outcome import Failed, Outcome, Refused, refused_after
 from .record_writer import RecordWriter
 from .registry import Registry
 from .services import Services
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = ["RolloutCore"]
 
 T = TypeVar("T")
+Step: TypeAlias = Callable[[], Awaitable[None]]
 
 log = logging.getLogger("triocept.rollout")
 
@@ -349,6 +350,9 @@ class RolloutCore:
     async def _begin(self, exchange: ExchangeCore) -> None:
         """Record that a new call is handed over, and do so, if it is within the limits and nothing has ended it. No
         checkpoint where nobody records it."""
+        if self.arrivals.fault is not None:
+            await self._refuse_untaken(exchange, self.arrivals.fault)
+            return
         if self.budget is not None and not await self._admit(exchange, self.budget):
             return
         if exchange.outcome is not None:
@@ -370,9 +374,18 @@ class RolloutCore:
             await self._told(partial(exchange.settle, Failed(exc)))
             return
         self._announced += 1
-        if exchange.outcome is None:
-            exchange.face = Exchange(exchange, self.public)
-            self.arrivals.put(exchange)
+        if exchange.settled:
+            return
+        if self.arrivals.fault is not None:  # it has come up meanwhile
+            await self._refuse_untaken(exchange, self.arrivals.fault)
+            return
+        exchange.face = Exchange(exchange, self.public)
+        self.arrivals.put(exchange)
+
+    async def _refuse_untaken(self, exchange: ExchangeCore, fault: BaseException) -> None:
+        """Whoever would take it has failed, and nobody may ever do so: it is told that now, and not when the body has
+        ended, which may wait for its agent."""
+        await self._told(partial(exchange.settle, refused_after(fault)))
 
     def take_fault(self, fault: Exception) -> None:
         """The program, or triocept, went wrong at one of its calls. The agent gets a 500; its owner hears of what."""
@@ -431,7 +444,7 @@ class RolloutCore:
         with trio.CancelScope(shield=True):
             raise_all(await run_each(*self.refuse_open(refusal)))
 
-    def refuse_open(self, refusal: Refusal) -> list[Callable[[], Awaitable[None]]]:
+    def refuse_open(self, refusal: Refusal) -> list[Step]:
         """Fix the end of this rollout, of its children, and of what is open in them; what is to be recorded then."""
         outcome = Refused(self._begin_end(refusal))
         self._finishes = False
@@ -444,6 +457,18 @@ class RolloutCore:
             for exchange in waiting
         ]
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
+
+    def fail_open(self, fault: BaseException, besides: ExchangeCore | None = None) -> list[Step]:
+        """Whoever answers has failed, and the body is cancelled, which may wait for its agent all the same: no call is
+        answered any more. What is open is refused, but for the one with an outcome of its own to come; what is to be
+        recorded then."""
+        self.arrivals.fail(fault)
+        return _refuse_because(fault, [exchange for exchange in self.calls.open if exchange is not besides])
+
+    def fail_taken(self, fault: BaseException, taken: Iterable[ExchangeCore], service: object) -> list[Step]:
+        """A service has failed, and whoever has called it is told: nobody answers what it had taken. Nor what has come
+        since, unless another one does; until somebody takes calls again. What is to be recorded then."""
+        return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
     def check_recorder_is_free(self) -> None:
         """See that it is not the recorder that asks, of this rollout or a child."""
@@ -493,6 +518,15 @@ class RolloutCore:
                 self.records.seal,
             )
         raise_all(errors)
+
+
+def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeCore]) -> list[Step]:
+    """Fix the end of these, that have none; what is to be recorded then."""
+    return [
+        partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(refused_after(fault)))
+        for exchange in exchanges
+        if not exchange.recording
+    ]
 
 
 async def _end_call(deliver: Deliver, outcome: Outcome) -> None:

@@ -7,8 +7,11 @@ Rules:
    `outcome`.
 2. A handler that returns without an outcome has failed: `Unanswered`.
 3. An exchange that is settled from outside, by a hang-up or its rollout's end, cancels its handler, and nothing else.
-4. A handler that has failed is not called again. Where its rollout stays open (`on_fault="stay"`), all that still comes
-   has the outcome of the exchange in which it failed.
+4. A handler that has failed is not called again, from the moment of its fault on. Where its rollout stays open
+   (`on_fault="stay"`), all that still comes has the outcome of the exchange in which it failed.
+5. Where it does not, nobody waits for an answer that will not come, however long the body takes to unwind: what is open
+   is refused at once with the same status, be another handler at work on it (which is cancelled) or nobody yet; and so
+   is what still comes. Of a `serve` whose caller goes on, only until somebody takes calls again.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._contexts import theirs
-from .._failures import split_cancelled
+from .._failures import run_each, split_cancelled
 from ..errors import Unanswered
 from .exchange import Exchange
 from .exchange_core import ExchangeCore, Worker
@@ -31,7 +34,8 @@ from .handler import Handler
 from .outcome import judge
 
 if TYPE_CHECKING:
-    from .rollout_core import RolloutCore
+    from .calls import Arrivals
+    from .rollout_core import RolloutCore, Step
 
 __all__ = ["Handler", "run_workers"]
 
@@ -45,7 +49,7 @@ async def run_workers(
     handler: Handler,
     concurrency: int | None,
     on_error: Callable[[BaseException], None],
-    outlives: Callable[[BaseException], bool] = lambda error: False,
+    outlives: Callable[[BaseException], bool] | None = None,
 ) -> None:
     """Hand every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed with what this
     service does not outlive.
@@ -53,6 +57,14 @@ async def run_workers(
     What a handler raises is not raised here: `on_error` gets it the moment it is raised, before its agent can see that.
     An agent in the same program that fails in turn must not be taken for the cause, and nobody who is cancelled because
     of it can lose it.
+
+    Args:
+        rollout: whose exchanges.
+        handler: what gets them.
+        concurrency: how many at once; None: as many as come.
+        on_error: gets what goes wrong.
+        outlives: whether the rollout stays open though this went wrong; None: it is not the rollout that fails, but
+            this service alone.
     """
     before, rollout.handler = rollout.handler, handler
     try:
@@ -66,23 +78,31 @@ async def _serve(
     handler: Handler,
     concurrency: int | None,
     on_error: Callable[[BaseException], None],
-    outlives: Callable[[BaseException], bool],
+    outlives: Callable[[BaseException], bool] | None,
 ) -> None:
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
         workers = _Workers(nursery, rollout, handler, on_error, outlives, limit)
-        arrivals = rollout.arrivals
-        if limit is None and not arrivals.taken_at_once:
-            await arrivals.hand_all_to(workers.take)
-        else:
-            while True:
-                if limit is not None:
-                    await limit.acquire()
-                exchange = await arrivals.next()
-                if exchange is None:
-                    break
-                workers.take(exchange)
-        workers.close()
+        try:
+            await _take(rollout.arrivals, workers.take, limit)
+        finally:
+            workers.close()
+
+
+async def _take(
+    arrivals: Arrivals, take: Callable[[ExchangeCore], None], limit: trio.Semaphore | None
+) -> None:
+    """Give `take` what comes, to the end."""
+    if limit is None and not arrivals.taken_at_once:
+        await arrivals.hand_all_to(take)
+        return
+    while True:
+        if limit is not None:
+            await limit.acquire()
+        exchange = await arrivals.next()
+        if exchange is None:
+            return
+        take(exchange)
 
 
 class _Workers:
@@ -99,7 +119,7 @@ class _Workers:
         rollout: RolloutCore,
         handler: Handler,
         on_error: Callable[[BaseException], None],
-        outlives: Callable[[BaseException], bool],
+        outlives: Callable[[BaseException], bool] | None,
         limit: trio.Semaphore | None,
     ) -> None:
         self._nursery = nursery
@@ -109,14 +129,20 @@ class _Workers:
         self._outlives = outlives
         self._fault: BaseException | None = None
         """What the handler has failed with."""
+        self._refusals: list[Step] | None = None
+        """What is to be done for those that are refused because of it; None: the rollout stays open."""
         self._limit = limit
         self._context = copy_context()
+        self._taken: set[ExchangeCore] = set()
+        """Those that wait here, and those that are being handled."""
         self._waiting: deque[ExchangeCore] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
+        rollout.arrivals.enter(self)
 
     def take(self, exchange: ExchangeCore) -> None:
         """Handle this exchange."""
+        self._taken.add(exchange)
         self._waiting.append(exchange)
         if self._idle:
             self._idle.unpark()
@@ -127,6 +153,7 @@ class _Workers:
         """No exchange comes any more: who has none ends."""
         self._closed = True
         self._idle.unpark_all()
+        self._rollout.arrivals.leave(self)
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
@@ -152,7 +179,7 @@ class _Workers:
         exchange.worker = worker
         self._rollout.at_work.add(exchange)
         try:
-            if self._fault is not None:
+            if exchange.outcome is None and self._fault is not None:
                 await self._settle_by(exchange, self._fault)
             elif exchange.outcome is None:
                 assert exchange.face is not None
@@ -168,6 +195,7 @@ class _Workers:
         finally:
             cancelled = error = None  # they hold this frame, and with it the exchange
             exchange.worker = None
+            self._taken.discard(exchange)
             self._rollout.at_work.discard(exchange)
             self._rollout.rested.notify_all()
             if self._limit is not None:
@@ -179,6 +207,7 @@ class _Workers:
         if fault is not None:
             self._on_error(fault)
             _note(fault, exchange)
+            self._fail(fault, exchange)
         try:
             if outcome := fault or answer:
                 await exchange.settle_by(outcome)
@@ -187,19 +216,36 @@ class _Workers:
             if failure is not None:  # of the recorder
                 fault = failure
                 self._on_error(failure)
+                self._fail(failure, exchange)
             if cancelled is not None:
                 raise cancelled from None
         finally:
             if fault is not None:
-                self._take_fault(fault)
+                await self._end_by_fault()
         if answer is not None:
             answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
 
-    def _take_fault(self, fault: BaseException) -> None:
-        if self._outlives(fault):
-            self._fault = self._fault or fault
-        else:  # what has still come is the rollout's end's to answer, and not by another exchange's error
-            self._nursery.cancel_scope.cancel()
+    def _fail(self, fault: BaseException, exchange: ExchangeCore) -> None:
+        """The handler is not called any more; fix what becomes of all but the exchange in which it failed."""
+        self._fault = self._fault or fault
+        rollout, outlives = self._rollout, self._outlives
+        if self._refusals is not None or (outlives is not None and outlives(fault)):
+            return
+        if outlives is None:
+            others = [other for other in self._taken if other is not exchange]
+            self._refusals = rollout.fail_taken(fault, others, self)
+        else:
+            self._refusals = rollout.fail_open(fault, exchange)
+
+    async def _end_by_fault(self) -> None:
+        """Tell the agents, unless the rollout stays open; the handlers are cancelled that are at work."""
+        if self._refusals is None:
+            return
+        self._nursery.cancel_scope.cancel()
+        steps, self._refusals = self._refusals, []
+        with trio.CancelScope(shield=True):
+            for error in await run_each(*steps):
+                self._on_error(error)
 
 
 _IN_HANDLER = "in the handler of rollout "
