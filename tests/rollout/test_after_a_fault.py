@@ -20,7 +20,7 @@ import trio.testing
 
 from tests.asking import PATHS, ask, ask_body, bearer, connected, document, raw_request, read_to_end, url_of
 from tests.unserved import opened, outcome
-from triocept import Endpoint, Exchange, Refusal, Rollout, Trace, Turn, serve_endpoint
+from triocept import Endpoint, Exchange, Limits, Refusal, Rollout, Trace, Turn, serve_endpoint
 from triocept._failures import leaves
 from triocept.traces import Entry, Intent
 
@@ -457,9 +457,14 @@ class Announced(Slow):
 
 
 @pytest.mark.parametrize("form", ["handler", "serve"])
-async def test_what_is_being_recorded_before_it_is_handed_over_is_handed_to_nobody(form: str) -> None:
+@pytest.mark.parametrize("answers", [False, True])
+async def test_what_is_being_recorded_before_it_is_handed_over_is_handed_to_nobody(
+    form: str, answers: bool
+) -> None:
     async def handle(exchange: Exchange) -> None:
         asked.append(exchange.request.messages[-1].text)
+        if answers:
+            await exchange.respond("ok")
         begun.set()
         await go.wait()
         failed.set()
@@ -487,7 +492,18 @@ async def test_what_is_being_recorded_before_it_is_handed_over_is_handed_to_nobo
                         recorder.go.set()
     assert [type(error) for error in leaves(caught.value)] == [KeyError]
     assert asked == ["fail"]
-    assert said == ["500", "500"]
+    assert said == ["answered" if answers else "500", "500"]
+
+
+async def test_what_comes_after_a_fault_counts_for_no_limit_and_is_announced_to_no_recorder() -> None:
+    recorder = Announced()
+    recorder.go.set()
+    with pytest.raises(KeyError, match="boom"):
+        async with opened(fails, recorder=recorder, limits=Limits(turns=1)) as rollout:
+            with SHIELD():
+                assert [await outcome(rollout, text) for text in ASKED] == ["500"] * 3
+    assert recorder.calls == 1
+    assert rollout.stopped is None
 
 
 async def test_a_recorder_that_fails_as_well_is_told_and_keeps_nobody_waiting() -> None:

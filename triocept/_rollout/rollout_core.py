@@ -350,8 +350,8 @@ class RolloutCore:
     async def _begin(self, exchange: ExchangeCore) -> None:
         """Record that a new call is handed over, and do so, if it is within the limits and nothing has ended it. No
         checkpoint where nobody records it."""
-        if self.arrivals.fault is not None:
-            await self._refuse_untaken(exchange, self.arrivals.fault)
+        if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to nobody
+            await self._refuse_untaken(exchange, fault)
             return
         if self.budget is not None and not await self._admit(exchange, self.budget):
             return
@@ -376,8 +376,8 @@ class RolloutCore:
         self._announced += 1
         if exchange.settled:
             return
-        if self.arrivals.fault is not None:  # it has come up meanwhile
-            await self._refuse_untaken(exchange, self.arrivals.fault)
+        if (fault := self.arrivals.fault) is not None:  # it has come up meanwhile
+            await self._refuse_untaken(exchange, fault)
             return
         exchange.face = Exchange(exchange, self.public)
         self.arrivals.put(exchange)
