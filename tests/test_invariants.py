@@ -321,6 +321,26 @@ async def test_invariant_8_nothing_raised_in_a_handler_vanishes(
     assert [turn.outcome for turn in opened[0].trace] == ["failed"]
 
 
+@pytest.mark.parametrize("place", ["task", "thread"])
+async def test_invariant_8_no_agent_waits_for_an_answer_that_will_not_come(place: str) -> None:
+    async def fail(exchange: Exchange) -> None:
+        raise ValueError("boom")
+
+    replies = []
+    with trio.fail_after(15):
+        async with serve_endpoint() as endpoint:
+            with pytest.raises(ValueError, match="boom"):
+                async with endpoint.open_rollout(fail) as rollout:
+                    with trio.CancelScope(shield=True):  # it ends when its agent has, and not before
+                        for _ in range(2):
+                            if place == "task":
+                                replies.append(await ask(rollout))
+                            else:
+                                replies.append(await trio.to_thread.run_sync(ask_in_a_thread, rollout))
+    assert [(reply.status_code, reply.headers["x-should-retry"]) for reply in replies] == [(500, "false")] * 2
+    assert [turn.outcome for turn in rollout.trace] == ["failed", "refused"]
+
+
 async def test_invariant_8_a_refusal_or_an_upstream_error_is_an_answer() -> None:
     answers = [
         triocept.Refusal(429, "slow down", retry_after=2),

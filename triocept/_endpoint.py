@@ -165,7 +165,8 @@ class Endpoint:
                 turn says `abandoned`), or let it `finish` and keep the answer for the agent's retry.
             on_retry: whether an agent's re-send of a call that still runs, or whose answer it did not get, shares the
                 answer of the first (`join`, no second turn; the default), or is always an exchange of its own (`new`).
-            on_fault: what an error of the handler does to the rollout: `cancel` its body at once, which is the default;
+            on_fault: what an error of the handler does to the rollout: `cancel` its body at once, which is the default
+                (until that has ended, which may take its time, all that waits and all further calls get a 500, too);
                 or it can `stay` open until the body has ended, which raises the error then (`rollout.faults` has it
                 before). Until then all further calls get what the first got, a 500, and the handler is not called.
             concurrency: how many exchanges the handler gets at once; None: as many as come.

@@ -22,6 +22,7 @@ from tests.asking import PATHS, ask, ask_body, bearer, connected, document, raw_
 from tests.unserved import opened, outcome
 from triocept import Endpoint, Exchange, Limits, Refusal, Rollout, Trace, Turn, serve_endpoint
 from triocept._failures import leaves
+from triocept._rollout.rollout import report_fault
 from triocept.traces import Entry, Intent
 
 every_way = pytest.mark.usefixtures("every_way")
@@ -670,6 +671,32 @@ async def test_a_loop_ends_with_its_rollouts_fault_and_leaves_nobody_waiting(
                         replies.append(reply_of(await ask(rollout, "later")))
     assert replies == [REFUSED] * 3
     assert [turn.outcome for turn in rollout.trace] == ["refused"] * 3
+
+
+async def test_a_service_ends_with_its_rollouts_fault_and_leaves_nobody_waiting() -> None:
+    handler, said, ended = Working(respond), list[str](), trio.Event()
+
+    async def serve() -> None:
+        with SHIELD():
+            await rollout.serve(handler)
+        ended.set()
+
+    async def call() -> None:
+        said.append(await outcome(rollout, "work"))
+
+    with pytest.raises(OSError, match="the recorder's, say"):
+        async with opened() as rollout, trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            with SHIELD():
+                async with trio.open_nursery() as calls:
+                    calls.start_soon(call)
+                    await handler.begun.wait()
+                    assert report_fault(rollout, OSError("the recorder's, say"))
+                said.append(await outcome(rollout, "later"))
+                handler.go.set()
+                await ended.wait()
+    assert said == ["500", "500"]
+    assert [turn.outcome for turn in rollout.trace] == ["refused", "refused"]
 
 
 async def test_a_handler_answers_on_after_a_fault_that_is_not_its_own() -> None:

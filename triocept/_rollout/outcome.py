@@ -3,8 +3,8 @@
 Raw bytes are an answer where somebody knows what they say, and else a refusal.
 
 An exchange is settled by whoever answers it, or from outside: by its agent's hang-up, or by its end: of its rollout
-(`stop`, or its block was left), of its rollout's parent, of its endpoint. What whoever answers does next, and what that
-is:
+(`stop`, or its block was left), of its rollout's parent, of its endpoint. A fault of another handler of its rollout is
+as its end, for whoever is at work on it. What whoever answers does next, and what that is:
 
 =============================  ====================  =============================  =============================
 it does next                   settled by itself     by a hang-up                   by the end

@@ -322,7 +322,8 @@ class Rollout(Given):
 
         Raises:
             TypeError: that is no handler.
-            Exception: what a handler raised, bare (several at once: a group). The agent has got a 500 by then.
+            Exception: what a handler raised, bare (several at once: a group). The agent has got a 500 by then, and so
+                does whatever else waits or comes, until somebody takes calls again.
 
         Cancellation: cancels the handlers; what they had not settled stays open until the rollout ends, which
         refuses it.

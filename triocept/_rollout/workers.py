@@ -6,7 +6,8 @@ Rules:
    the agent gets its error, and so before anything can be cancelled because of it. What is no fault is said in
    `outcome`.
 2. A handler that returns without an outcome has failed: `Unanswered`.
-3. An exchange that is settled from outside, by a hang-up or its rollout's end, cancels its handler, and nothing else.
+3. An exchange that is settled from outside, by a hang-up, its rollout's end or another's fault, cancels its handler,
+   and nothing else.
 4. A handler that has failed is not called again, from the moment of its fault on. Where its rollout stays open
    (`on_fault="stay"`), all that still comes has the outcome of the exchange in which it failed.
 5. Where it does not, nobody waits for an answer that will not come, however long the body takes to unwind: what is open
