@@ -29,7 +29,8 @@ _OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 _NUMBERED = re.compile(r"(?<!\\)\\++u00((?!22|5[Cc])[2-7][0-9A-Fa-f])")
 """A printable letter as its number; no quote and no backslash, whose text would not be JSON without it. Linear: of a
 row of backslashes only the first is a beginning, and none is given back."""
-_HIDDEN = re.compile(rb"\\u00[2-7]")
+_HIDES = re.compile(r"\\u00[2-7]").search
+_HIDES_BYTES = re.compile(rb"\\u00[2-7]").search
 _OWN = OWN_TEXT.encode()
 _SIGNS = (OWN_TEXT, r"\u00")
 """How triocept's own keys begin, and letters that are written as their numbers."""
@@ -81,7 +82,7 @@ LIVE_KEYS = LiveKeys()
 def without_keys(text: str) -> str:
     """A text without the keys that are in use, and without every key of triocept's own."""
     text = _without_written(text)
-    if r"\u00" in text:
+    if r"\u00" in text and _HIDES(text):  # nearly all numbered letters are beyond ASCII
         meant = _NUMBERED.sub(lambda found: chr(int(found[1], 16)), text)
         clean = _without_written(meant)
         if clean != meant:
@@ -95,7 +96,7 @@ def may_hold_a_key(data: bytes) -> bool:
         _OWN in data
         or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))
         or (LIVE_KEYS.escaped != () and b"\\" in data)
-        or (b"\\u00" in data and _HIDDEN.search(data) is not None)
+        or (b"\\u00" in data and _HIDES_BYTES(data) is not None)
     )
 
 
