@@ -34,8 +34,9 @@ _HIDES_BYTES = re.compile(rb"\\u00[2-7]").search
 _OWN = OWN_TEXT.encode()
 _SIGNS = (OWN_TEXT, r"\u00")
 """How triocept's own keys begin, and letters that are written as their numbers."""
-_SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\++(?:u005[Cc])?"}
-"""What JSON writes with a backslash, or may."""
+_SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
+"""What JSON writes with a backslash, or may. A backslash may be none: it goes with those of a numbered letter behind
+it."""
 
 
 class LiveKeys:

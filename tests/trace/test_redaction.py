@@ -666,6 +666,31 @@ def test_what_hides_no_key_behind_escapes_is_the_very_same_object() -> None:
                 assert Redactor().message(message) is message, "and in no time"
 
 
+def test_a_backslash_of_a_key_may_stand_before_a_numbered_letter() -> None:
+    written = QUOTED.replace("\\0", r"\\\u0030").replace('"', r"\"")
+    assert msgspec.json.decode(f'"{written}"') == QUOTED
+    with LIVE_KEYS.holding(QUOTED):
+        for text in (written, f'{{"a": "{written}"}}'):
+            (call,) = Redactor().message(Message("assistant", (ToolCall("t", text),))).tool_calls
+            assert "123456789" not in call.arguments
+
+
+async def test_what_a_handler_has_put_into_a_call_is_looked_at_in_the_next_one(tmp_path: Path) -> None:
+    async def answer(exchange: Exchange) -> None:
+        assert exchange.request.extra is not None
+        exchange.request.extra["of"] = exchange.rollout.api_key
+        await exchange.respond("ok")
+
+    file = tmp_path / "t.jsonl"
+    with trio.fail_after(10):
+        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                for _ in range(3):
+                    await ask(rollout, more=1)
+    assert len(rollout.trace) == 3
+    assert rollout.api_key.encode() not in file.read_bytes()
+
+
 def test_raw_bytes_that_hide_no_key_stay_in_their_pieces() -> None:
     raw = RawResponse(status=200, body=(rb'{"a": "\u003c', 0.1, b'b"}'))
     turn = msgspec.structs.replace(turn_with(Response(())), raw=raw)

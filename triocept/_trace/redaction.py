@@ -138,6 +138,8 @@ class Redactor:
         self._redaction = redaction
         self._looked: tuple[object, ...] = (self,)
         """The fields of the last request but for its messages, and what they were looked through for; none yet."""
+        self._said = b""
+        """Of these what a handler may have changed since then: it has the objects that the next request has, too."""
         self._rest: Request | None = None
         """The same, as it is recorded; None: as it was given."""
         self._failed = False
@@ -163,9 +165,10 @@ class Redactor:
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
         same = all(map(is_, looked, self._looked))  # equal is not enough: 1 is True, and another text in JSON
-        if not same:
+        said = _encode((rest.extra, rest.tool_choice, rest.output_format))  # a few words; its tools are many
+        if not same or said != self._said:
             clean = self._clean(rest)
-            self._looked, self._rest = looked, None if clean is rest else clean
+            self._looked, self._said, self._rest = looked, said, None if clean is rest else clean
         if self._rest is None:
             if messages is request.messages:
                 return request
