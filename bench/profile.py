@@ -46,7 +46,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (http11.HTTP11, "write"),
     ],
     "the key": [(intake, "authenticate"), (intake, "redacted")],
-    "JSON: decode": [(intake, "decode_json"), (documents, "decode_json")],
+    "JSON: decode": [(intake, "_decode"), (documents, "decode_json")],
     "the dialect: read the request": [(OPENAI_CHAT, "parse_request"), (intake, "whole_request")],
     "whose call, and is it a retry": [
         (rollout_core, "claimed_conversation"),

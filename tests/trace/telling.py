@@ -7,6 +7,7 @@ from typing import Any, get_args
 from triocept import Message, Request, Response, Text, Tool, Trace, Turn
 from triocept._canonical.content import Role
 from triocept._trace.conversation import CallKind, Conversation
+from triocept._trace.redaction import Redactor
 from triocept._trace.trace import TraceWriter
 from triocept.traces import OutcomeKind, TurnError
 
@@ -24,6 +25,10 @@ def said(*texts: str) -> tuple[Message, ...]:
             role, rest = "user", text
         found.append(Message(role if colon else "user", (Text(rest if colon else text),)))  # type: ignore[arg-type]
     return tuple(found)
+
+
+AS_RECORDED = Redactor().request
+"""A request as a rollout records it, its messages shared with those of earlier ones."""
 
 
 def tell(
@@ -50,7 +55,7 @@ def tell(
         run=trace.run,
         number=len(trace),
         dialect="openai_chat",
-        request=TraceWriter(trace).intern(asked),
+        request=AS_RECORDED(asked),
         outcome=outcome,
         response=Response.of(answer) if isinstance(answer, str) else answer,
         conversation=named,

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.trace.telling import said
+from tests.trace.telling import AS_RECORDED, said
 from tests.trace.test_proof import names, put, read, run, write
 from triocept import JSONLRecorder, Request, Tool, Trace, Turn
 from triocept._trace.trace import TraceWriter
 from triocept.traces import Entry, Intent, check
 
 TRACE = Trace("r", run="n")
-INTERN = TraceWriter(TRACE).intern
 
 
 def request(*texts: str) -> Request:
-    return INTERN(
+    return AS_RECORDED(
         Request(dialect="openai_chat", model="m", messages=said(*texts), tools=(Tool(name=texts[-1]),))
     )
 

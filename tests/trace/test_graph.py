@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trace.telling import AS_RECORDED
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._trace import graph
 from triocept._trace.derived import Derived
@@ -31,7 +32,7 @@ def make_turn(
         rollout="r",
         number=len(trace),
         dialect="openai_chat",
-        request=TraceWriter(trace).intern(request),
+        request=AS_RECORDED(request),
         outcome=outcome,
         response=Response.of(answer) if isinstance(answer, str) else answer,
         started_at=0.0,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.trace.telling import AS_RECORDED
 from triocept import Message, Request, Response, Text, Trace, Turn
 from triocept._trace import conversations
 from triocept._trace.conversations import _is_grown
@@ -20,7 +21,7 @@ def tell(trace: Trace, text: str) -> str:
         rollout="r",
         number=len(trace),
         dialect="openai_chat",
-        request=TraceWriter(trace).intern(Request(dialect="openai_chat", model="m", messages=said)),
+        request=AS_RECORDED(Request(dialect="openai_chat", model="m", messages=said)),
         outcome="answered",
         response=Response.of("a thought"),
         started_at=0.0,

@@ -30,7 +30,6 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
-from triocept._canonical.memory import MessageTable
 from triocept._secrets import LIVE_KEYS, MARK
 from triocept._trace.raw import RawResponse
 from triocept._trace.redaction import Redactor
@@ -191,7 +190,7 @@ async def test_a_key_that_goes_in_a_header_of_its_own_is_out_too(name: str) -> N
 def test_what_says_nothing_secret_is_the_very_same_object() -> None:
     for redactor in (Redactor(), Redactor(Redaction(["nothing like it"]))):
         request = request_of("plain")
-        assert redactor.request(request, request.messages) is request
+        assert redactor.request(request) is request
         assert all(redactor.message(message) is message for message in request.messages)
 
 
@@ -202,13 +201,13 @@ def test_an_equal_message_is_looked_at_once_and_kept_once() -> None:
         asked.append(text)
         return text.replace("secret", "…")
 
-    table, redactor = MessageTable(), Redactor(Redaction(function=without))
+    redactor = Redactor(Redaction(function=without))
     first = (Message("user", (Text("a secret"),)), Message("user", (Text("b"),)))
     for _ in range(3):
         copies = tuple(Message(each.role, each.content) for each in first)
-        kept = table.intern(copies, redactor.message)
-        assert [message.text for message in kept] == ["a …", "b"]
-    assert asked == ["a secret", "b"]
+        kept = redactor.request(Request(dialect="d", model="m", messages=copies))
+        assert [message.text for message in kept.messages] == ["a …", "b"]
+    assert sorted(asked) == ["a secret", "b", "m"]
 
 
 def test_what_stands_beside_a_conversation_is_looked_at_once_and_anew_for_another_key() -> None:
@@ -219,23 +218,24 @@ def test_what_stands_beside_a_conversation_is_looked_at_once_and_anew_for_anothe
         return text.replace("secret", "…")
 
     redactor, request = Redactor(Redaction(function=without)), request_of("secret")
-    first = redactor.request(request, ())
+    first = redactor.request(request)
     texts = len(asked)
     assert texts
-    assert redactor.request(msgspec.structs.replace(request, messages=request.messages[:1]), ()) == first
+    shorter = msgspec.structs.replace(request, messages=request.messages[:1])
+    assert redactor.request(shorter) == msgspec.structs.replace(first, messages=first.messages[:1])
     assert len(asked) == texts
-    redactor, request = Redactor(), request_of(KEY)
+    redactor, request = Redactor(), msgspec.structs.replace(request_of(KEY), messages=())
     for holding in (False, True, False):
         with LIVE_KEYS.holding(KEY if holding else None):
-            assert (redactor.request(request, request.messages) is request) is not holding
-            assert (KEY in repr(redactor.request(request, ()))) is not holding
+            assert (redactor.request(request) is request) is not holding
+            assert (KEY in repr(redactor.request(request))) is not holding
 
 
 def test_what_is_equal_but_another_thing_in_json_stays_what_it_is() -> None:
     redactor = Redactor(Redaction([CARD]))
     for number in (1, True, 1.0):
         request = Request(dialect="openai_chat", model="m", messages=(), user=CARD, extra={"n": number})
-        kept = redactor.request(request, ()).extra
+        kept = redactor.request(request).extra
         assert kept is not None
         assert type(kept["n"]) is type(number)
 
@@ -250,14 +250,14 @@ def test_token_ids_that_would_spell_it_are_left_out_and_the_gap_is_named() -> No
     redactor = Redactor(Redaction([CARD]))
 
     def turn(asked: str, said: str) -> Turn:
-        messages = (redactor.message(Message("user", (Text(asked),))),)
+        messages = (Message("user", (Text(asked),)),)
         return redactor.turn(
             Turn(
                 id="x",
                 rollout="r",
                 number=0,
                 dialect="openai_chat",
-                request=Request(dialect="openai_chat", model="m", messages=messages),
+                request=redactor.request(Request(dialect="openai_chat", model="m", messages=messages)),
                 outcome="answered",
                 response=Response.of(said),
                 started_at=0.0,
@@ -477,7 +477,7 @@ def test_the_ids_of_a_prompt_whose_tools_were_redacted_are_left_out() -> None:
                 rollout="r",
                 number=0,
                 dialect="openai_chat",
-                request=redactor.request(request, request.messages),
+                request=redactor.request(request),
                 outcome="answered",
                 response=Response.of("ok"),
                 started_at=0.0,

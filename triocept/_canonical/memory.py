@@ -139,8 +139,8 @@ class MessageTable:
     def __init__(self) -> None:
         self._alike: dict[int, tuple[Message, ...]] = {}
         """What is kept, by the hash of its glance: the glance itself is half as large as a message of a few lines."""
-        self._given_form: dict[int, Message] = {}
-        """By the `id` of what is kept, where it came otherwise."""
+        self.given_form: dict[int, Message] = {}
+        """As they came, messages that are kept otherwise; by the `id` of what is kept."""
         self._given: tuple[Message, ...] = ()
         """The conversation that came last, as it came."""
         self._kept: tuple[Message, ...] = ()
@@ -180,14 +180,14 @@ class MessageTable:
             return found
         kept = message if kept_form is None else kept_form(message)
         if kept is not message:
-            self._given_form[id(kept)] = message
+            self.given_form[id(kept)] = message
         self._alike[look] = (*alike, kept)
         return kept
 
     def _equal(self, message: Message, alike: tuple[Message, ...]) -> Message | None:
         """The one of these that is equal to it."""
         for known in alike:
-            if equal_messages(self._given_form.get(id(known), known), message):
+            if equal_messages(self.given_form.get(id(known), known), message):
                 return known
         return None
 

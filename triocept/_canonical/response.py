@@ -80,12 +80,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def stopped(self) -> StopReason:
         """`stop_reason`, or what the content implies."""
-        if self.stop_reason:
-            return self.stop_reason
-        for part in self.content:
-            if isinstance(part, ToolCall):
-                return "tool_use"
-        return "end"
+        return self.stop_reason or settled_stop(None, calls=bool(self.tool_calls))
 
 
 def said_in(response: Response) -> list[Json]:

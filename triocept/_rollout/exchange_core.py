@@ -26,7 +26,7 @@ from .._canonical.content import Json, Text, ToolCall
 from .._canonical.events import Event, Fold, HeldCalls, PartStart, ResponseEnd, ResponseStart
 from .._canonical.given import fit_notes
 from .._canonical.request import Request
-from .._canonical.response import Response, Usage, said_in
+from .._canonical.response import Response, Usage, said_in, settled_stop
 from .._canonical.tokens import Estimator
 from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
@@ -476,19 +476,19 @@ class ExchangeCore:
     def complete(self, response: Response) -> Response:
         """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage. Its own id is
         what the agent was told already, else what is given, else ours."""
-        answer = self.answer
-        content = [
-            msgspec.structs.replace(part, id=call_id(self._facts))
-            if type(part) is ToolCall and not part.id
-            else part
-            for part in response.content
-        ]
+        answer, calls, content = self.answer, False, []
+        for part in response.content:
+            if type(part) is ToolCall:
+                calls = True
+                if not part.id:
+                    part = msgspec.structs.replace(part, id=call_id(self._facts))
+            content.append(part)
         return msgspec.structs.replace(
             response,
             id=answer.response_id if answer.announced or not response.id else response.id,
             model=response.model or self.request.model,
             usage=response.usage or self.rollout.estimator.usage(self.request, response),
-            stop_reason=response.stop_reason or response.stopped,
+            stop_reason=response.stop_reason or settled_stop(None, calls=calls),
             content=tuple(content),
         )
 
@@ -568,5 +568,5 @@ class ExchangeCore:
     def recorded_request(self) -> Request:
         """Its call as it is recorded: redacted, its messages shared with those of other calls; made once."""
         if self._kept is None:
-            self._kept = self.rollout.records.writer.intern(self.request)
+            self._kept = self.rollout.records.redactor.request(self.request)
         return self._kept

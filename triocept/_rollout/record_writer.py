@@ -52,8 +52,8 @@ class RecordWriter:
         parent: RecordWriter | None = None,
     ) -> None:
         self._trace = trace
-        self._redactor = Redactor(redaction)
-        self.writer: TraceWriter = TraceWriter(trace, self._redactor)
+        self.redactor: Redactor = Redactor(redaction)
+        self.writer: TraceWriter = TraceWriter(trace)
         """What is written of the trace beside its turns, by whoever has this."""
         self.recorder = recorder
         self._takes_entries = isinstance(recorder, EntryRecorder)
@@ -66,11 +66,11 @@ class RecordWriter:
     def as_given(self, turn: Turn) -> Turn:
         """A turn of the trace, with the messages and the answer as they were before anything was taken out of them: for
         whatever goes to the agent, or to a model."""
-        return self._redactor.as_given(turn)
+        return self.redactor.as_given(turn)
 
     def stop(self, reason: str) -> None:
         """Say why the rollout was stopped."""
-        self.writer.stop(self._redactor.text(reason))
+        self.writer.stop(self.redactor.text(reason))
 
     async def open(self, opening: Opening) -> None:
         """Open the recorder, and tell it how the rollout begins; what it raises leaves bare."""
@@ -106,14 +106,14 @@ class RecordWriter:
             Exception: what the recorder raised; the trace has the turn as a failed one.
         """
         if self.recorder is None:
-            turn = self._redactor.turn(make_turn(len(self._trace)))
+            turn = self.redactor.turn(make_turn(len(self._trace)))
             self.writer.add(turn)
             return turn
         self.check_free()
         with trio.CancelScope(shield=True):
             await self._begin()
             try:
-                turn = self._redactor.turn(make_turn(len(self._trace)))
+                turn = self.redactor.turn(make_turn(len(self._trace)))
                 await self._write(turn, self.recorder)
                 self.writer.add(turn)
             finally:
@@ -143,7 +143,7 @@ class RecordWriter:
         Raises:
             Exception: what the recorder raised; the trace does not have it.
         """
-        entry = self._redactor.entry(entry)
+        entry = self.redactor.entry(entry)
         if self._takes_entries:
             self.check_free()
             with trio.CancelScope(shield=True):
@@ -161,7 +161,7 @@ class RecordWriter:
         self.check_free()
         with trio.CancelScope(shield=True):
             async with self._lock:
-                call = self._redactor.service(make_call(len(self._trace.services)))
+                call = self.redactor.service(make_call(len(self._trace.services)))
                 if isinstance(recorder, ServiceRecorder):
                     await self._tell(recorder.record_service, call)
                 self.writer.add(call)

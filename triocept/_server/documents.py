@@ -176,5 +176,5 @@ async def _count(request: Request, rollout: RolloutCore) -> None:
         head = msgspec.structs.replace(request, messages=request.messages[:end])
         rollout.estimator.input_tokens(head)
         await trio.lowlevel.checkpoint()
-        rollout.records.writer.intern(head)
+        rollout.records.redactor.request(head)
         await trio.lowlevel.checkpoint()

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from urllib.parse import parse_qs
 
+import msgspec
+
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
@@ -26,7 +28,7 @@ from .._rollout.registry import Registry
 from .._rollout.rollout_core import RolloutCore
 from .._trace.conversation import CallKind
 from .._trace.wire import WireLog
-from ..dialects import Dialect, Target, decode_json
+from ..dialects import Dialect, Target
 from ..errors import DialectError, Refusal
 from .admission import Admission, Share
 from .delivery import deliver, write_failure
@@ -70,6 +72,7 @@ _LONGEST_KEPT = 128
 """Characters of a path; real ones have some 50."""
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
 """Those of Claude Code and of the Gemini SDKs."""
+_decode = msgspec.json.Decoder().decode
 _PREFIX = re.compile(r"^/rollout/(?P<id>[^/]+)(?P<rest>/.*)?$")
 
 
@@ -318,9 +321,9 @@ async def read_document(
         share.add(len(body))
     if len(body) <= min(LARGE, limits.document_items):  # as most
         try:
-            return decode_json(body)
-        except DialectError:
-            pass  # `read_body` says what is wrong, and with what
+            return _decode(body)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            pass  # `read_body` mends it, or says what is wrong, and with what
     return await read_body(body, limits.document_items)
 
 

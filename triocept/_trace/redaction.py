@@ -43,6 +43,7 @@ from .._canonical.content import (
     ToolCall,
     ToolResult,
 )
+from .._canonical.memory import MessageTable
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._checks import described
@@ -144,8 +145,7 @@ class Redactor:
         """The same, as it is recorded; None: as it was given."""
         self._failed = False
         """What the program wants out could not be told: no text is recorded any more."""
-        self._messages: dict[int, tuple[Message, Message]] = {}
-        """Messages that are not as they were given, and as they were; by the `id` of what is kept."""
+        self._table = MessageTable()
         self._requests: dict[int, Request] = {}
         """Requests that say less than was asked beside their messages, by `id`."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
@@ -155,13 +155,11 @@ class Redactor:
         """A message, as it is recorded."""
         if self._redaction is None and _is_keyless(message):
             return message  # as most
-        found = self._clean(message)
-        if found is not message:
-            self._messages[id(found)] = found, message
-        return found
+        return self._clean(message)
 
-    def request(self, request: Request, messages: tuple[Message, ...]) -> Request:
-        """A request, as it is recorded, with these messages."""
+    def request(self, request: Request) -> Request:
+        """A request, as it is recorded, its messages shared with those of earlier ones."""
+        messages = self._table.intern(request.messages, self.message)
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
         same = all(map(is_, looked, self._looked))  # equal is not enough: 1 is True, and another text in JSON
@@ -214,11 +212,11 @@ class Redactor:
 
     def as_given(self, turn: Turn) -> Turn:
         """A recorded turn with messages, answer and notes as they were given; the very one, where it has them."""
-        known = self._messages
+        known = self._table.given_form
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
         request = turn.request
         if known and any(id(message) in known for message in request.messages):
-            messages = tuple([known.get(id(each), (each, each))[1] for each in request.messages])
+            messages = tuple([known.get(id(each), each) for each in request.messages])
             request = msgspec.structs.replace(request, messages=messages)
         if response is turn.response and notes is turn.notes and request is turn.request:
             return turn
@@ -288,7 +286,9 @@ class Redactor:
                 tokens, completion=b"", probabilities=b"", routed_experts=b"", gaps=(*tokens.gaps, "redacted")
             )
         request = turn.request
-        asked = id(request) in self._requests or any(id(each) in self._messages for each in request.messages)
+        asked = id(request) in self._requests or any(
+            id(each) in self._table.given_form for each in request.messages
+        )
         if tokens.prompt and asked:
             tokens = msgspec.structs.replace(tokens, prompt=b"", gaps=(*tokens.gaps, "prompt_redacted"))
         return tokens

@@ -10,9 +10,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 from .._canonical.content import Json
-from .._canonical.memory import MessageTable
 from .._canonical.price import Price
-from .._canonical.request import Request
 from .._canonical.response import Usage
 from .._checks import check_choice
 from .branch import Branch
@@ -22,7 +20,6 @@ from .derived import Derived
 from .diff import diff_of
 from .difference import TurnDiff
 from .entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
-from .redaction import Redactor
 from .relation import Relation, TurnBranch
 from .search import Wanted
 from .service import ServiceCall
@@ -57,7 +54,6 @@ class Trace:
         self._turns: list[Turn] = []
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
-        self._table = MessageTable()
         self._derived = Derived(self._turns)
         self._sealed = False
         self._sealed_at: float | None = None
@@ -309,14 +305,8 @@ class Trace:
 class TraceWriter:
     """Writes a trace: whoever has it, and nobody else."""
 
-    def __init__(self, trace: Trace, redactor: Redactor | None = None) -> None:
+    def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.redactor: Redactor = redactor or Redactor()
-
-    def intern(self, request: Request) -> Request:
-        """The request as it is recorded, its messages shared with those of earlier turns."""
-        messages = self.trace._table.intern(request.messages, self.redactor.message)
-        return self.redactor.request(request, messages)
 
     def conversation_of(self, turn: Turn) -> Conversation:
         """Whose call this is, that may not have settled yet."""
