@@ -32,7 +32,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -55,6 +55,7 @@ __all__ = [
     "Calls",
     "Deliver",
     "OnRetry",
+    "Service",
     "attempt_of",
     "claimed_conversation",
     "retry_key",
@@ -233,21 +234,40 @@ class Calls:
             await self._left.wait()
 
 
+class Service(Protocol):
+    """Takes exchanges as they come."""
+
+    def take(self, exchange: ExchangeCore) -> None:
+        """This one is its own from now on, unless it puts it back."""
+
+
 class Arrivals:
-    """A queue without an end of its own: what waits in it are connections, each with one exchange."""
+    """A queue without an end of its own: what waits in it are connections, each with one exchange.
+
+    They are taken by services, which take whatever comes until they leave, and by loops, which ask for one at a time.
+    Once a service has failed, and none is left, nobody may ever take any again: what waits and what comes is refused
+    then, until somebody does.
+    """
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[ExchangeCore, None] = OrderedDict()
         """In order; of a dict the first is not found at once where many before it were taken."""
+        self.coming = 0
+        """Exchanges within the limits that are being recorded before they are put here."""
         self._closed = False
         self._last = False
-        """No exchange comes any more; those that wait are still to be taken."""
+        """No exchange comes any more but these; they and those that wait are still to be taken."""
+        self._service: Service | None = None
+        """The one that gets each the moment it comes."""
         self._take: Callable[[ExchangeCore], None] | None = None
+        """Its method."""
         self._lot = trio.lowlevel.ParkingLot()
-        self._services: set[object] = set()
+        self._services: set[Service] = set()
         """Those that take whatever comes."""
         self.fault: BaseException | None = None
-        """Why nobody takes any: whoever did so last has failed. None: it has not, or somebody takes them again."""
+        """Why nobody takes any. None: nobody has failed, or somebody takes them all the same."""
+        self._failed: BaseException | None = None
+        """What a service has failed with since somebody last began to take them."""
         self._asked = False
         """Somebody takes exchanges, or has taken one."""
         self._first = trio.Event()
@@ -264,51 +284,75 @@ class Arrivals:
             self._lot.unpark()
             if not self._asked:
                 self._first.set()
+        if self._last:  # perhaps the last one: whoever gets none ends
+            self._lot.unpark_all()
 
     def put_back(self, exchange: ExchangeCore) -> None:
         """It was taken, and did not reach whoever asked: the next one gets it, before all others."""
-        if not (exchange.settled or self._closed):
-            exchange.handed_over = False
-            self._waiting[exchange] = None
-            self._waiting.move_to_end(exchange, last=False)
-            self._lot.unpark()
+        if exchange.settled or self._closed:
+            return
+        if self._take is not None:
+            self._take(exchange)
+            return
+        exchange.handed_over = False
+        self._waiting[exchange] = None
+        self._waiting.move_to_end(exchange, last=False)
+        self._lot.unpark()
 
     def discard(self, exchange: ExchangeCore) -> None:
         """It has its outcome, and is not to be taken any more."""
         self._waiting.pop(exchange, None)
+        if self._last:
+            self._lot.unpark_all()
 
     @trio.lowlevel.enable_ki_protection
-    async def next(self) -> ExchangeCore | None:
+    async def next(self, service: Service | None = None) -> ExchangeCore | None:
         """The next exchange; None where there will be no more.
+
+        Args:
+            service: the one that asks, which has entered; None: a loop does.
 
         Cancellation: nothing is taken.
         """
         self._asked = True
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._take_again()
-        if self._waiting or self._closed or self._last:
+        if service is None:
+            self._take_again()
+        if self._waiting or self._is_over:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while not self._closed:
             if self._waiting:
                 exchange, _ = self._waiting.popitem(last=False)
                 exchange.handed_over = True
                 return exchange
-            if self._last:
+            if self._is_over:
                 break
             await self._lot.park()
         return None
 
-    def enter(self, service: object) -> None:
+    @property
+    def _is_over(self) -> bool:
+        """Whether no exchange comes any more. One that is being recorded does, though a limit is reached meanwhile:
+        whoever takes them waits for it, for nobody else may."""
+        return self._closed or (self._last and not self.coming)
+
+    def enter(self, service: Service) -> None:
         """Somebody takes whatever comes, until it leaves."""
         self._services.add(service)
         self._take_again()
 
-    def leave(self, service: object, fault: BaseException | None = None) -> tuple[ExchangeCore, ...]:
-        """It takes no more, perhaps because of a fault; what nobody is there to take because of that."""
+    def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeCore, ...]:
+        """It takes no more, perhaps because of a fault; what nobody is there to take because of one."""
         self._services.discard(service)
-        if fault is None or self._services or self._closed:
+        if self._service is service:
+            self._service = self._take = None
+        if fault is not None:
+            self._failed = fault
+        if self._failed is None or self._services or self._closed:
             return ()
-        self.fault = fault
+        self.fault = (
+            self._failed
+        )  # also where it is another's: two in one nursery, say, which cancels this one
         return tuple(self._waiting)
 
     def fail(self, fault: BaseException) -> None:
@@ -318,29 +362,30 @@ class Arrivals:
 
     def _take_again(self) -> None:
         if not self._closed:
-            self.fault = None
+            self.fault = self._failed = None
 
     @property
     def taken_at_once(self) -> bool:
         """Whether `hand_all_to` is at work."""
-        return self._take is not None
+        return self._service is not None
 
-    async def hand_all_to(self, take: Callable[[ExchangeCore], None]) -> None:
-        """Give every exchange to `take`, those that wait first, then each the moment it comes; until the end."""
+    async def hand_all_to(self, service: Service) -> None:
+        """Give it every exchange, those that wait first, then each the moment it comes; until the end."""
         self._asked = True
         for exchange in tuple(self._waiting):
-            self.discard(exchange)
+            self._waiting.pop(exchange, None)
             exchange.handed_over = True
-            take(exchange)
-        self._take = take
+            service.take(exchange)
+        self._service, self._take = service, service.take
         try:
-            while not (self._closed or self._last):
+            while not self._is_over:
                 await self._lot.park()
         finally:
-            self._take = None
+            if self._service is service:  # it has not left before
+                self._service = self._take = None
 
     def finish(self) -> None:
-        """No exchange comes any more; those that wait are still to be taken."""
+        """No exchange comes any more but those on their way; they, and those that wait, are still to be taken."""
         self._last = True
         self._lot.unpark_all()
 

@@ -87,6 +87,20 @@ async def open_rollout(
         if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
             await serve(_nobody)
 
+    within = trio.CancelScope()
+
+    @trio.lowlevel.enable_ki_protection
+    async def watch_parents() -> None:
+        """A child's body stands in its parent's, and is cancelled with that: where it is the body that answers, it is
+        as if the parent's fault were its own."""
+        with within:
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                if not within.cancel_called and (fault := rollout.fault_above()) is not None:
+                    settle(rollout.fail_open(fault))
+                raise
+
     timer = trio.CancelScope()
 
     @trio.lowlevel.enable_ki_protection
@@ -102,6 +116,8 @@ async def open_rollout(
                 nursery.start_soon(serve, handler)
             else:
                 nursery.start_soon(watch)
+                if rollout.parent is not None:
+                    nursery.start_soon(watch_parents)
             rollout.fail = rollout.report = fail
             if rollout.budget is not None and (seconds := rollout.budget.limits.seconds) is not None:
                 nursery.start_soon(time_out, seconds)
@@ -109,6 +125,7 @@ async def open_rollout(
                 yield rollout.public
             rollout.fail = None
             rollout.records.writer.end(_ending(errors))
+            within.cancel()
             timer.cancel()
             errors += await run_each(rollout.services.calls.close)
             service.cancel()

@@ -36,7 +36,7 @@ from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition, Subscription
 from .budget import Budget, Limits
-from .calls import Arrivals, Calls, Deliver, OnRetry, claimed_conversation, retry_key
+from .calls import Arrivals, Calls, Deliver, OnRetry, Service, claimed_conversation, retry_key
 from .children import Children
 from .collecting import Collector, collector
 from .embedding import Embed
@@ -148,6 +148,7 @@ class RolloutCore:
         self.model: str = model
         self.on_hangup: OnHangup = on_hangup
         self.on_fault: OnFault = on_fault
+        self.parent: RolloutCore | None = parent
         self.faults: list[BaseException] = []
         """What went wrong so far, each once."""
         self.record_increments: bool = keeps
@@ -235,6 +236,16 @@ class RolloutCore:
     def outlives(self, error: BaseException) -> bool:
         """Whether it stays open though this went wrong. What ends programs, a Ctrl-C say, ends it all the same."""
         return self.on_fault == "stay" and isinstance(error, Exception)
+
+    def fault_above(self) -> BaseException | None:
+        """Why the body of a rollout that it is part of may have been cancelled; None: nobody has failed there."""
+        parent = self.parent
+        if parent is None:
+            return None
+        fault = parent.arrivals.fault or next(
+            (one for one in parent.faults if not parent.outlives(one)), None
+        )
+        return fault or parent.fault_above()
 
     def hold(self, reach: Reach) -> None:
         """See that there is such a reach, and keep in mind that its public URL was given away, if it is."""
@@ -358,17 +369,21 @@ class RolloutCore:
         if exchange.outcome is not None:
             return
         try:
-            intent = Intent(
-                id=exchange.id,
-                rollout=self.id,
-                run=self.trace.run,
-                number=self._announced,
-                at=exchange.started_at,
-                dialect=exchange.dialect,
-                request=exchange.recorded_request(),
-                agent=exchange.agent,
-            )
-            await self.records.record_entry(intent)
+            self.arrivals.coming += 1
+            try:
+                intent = Intent(
+                    id=exchange.id,
+                    rollout=self.id,
+                    run=self.trace.run,
+                    number=self._announced,
+                    at=exchange.started_at,
+                    dialect=exchange.dialect,
+                    request=exchange.recorded_request(),
+                    agent=exchange.agent,
+                )
+                await self.records.record_entry(intent)
+            finally:
+                self.arrivals.coming -= 1
         except Exception as exc:
             self.take_fault(exc)
             await self._told(partial(exchange.settle, Failed(exc)))
@@ -381,6 +396,13 @@ class RolloutCore:
             return
         exchange.face = Exchange(exchange, self.public)
         self.arrivals.put(exchange)
+
+    async def give_back(self, exchange: ExchangeCore) -> None:
+        """A service that is cancelled had taken it, and its handler was not called yet: another may take it."""
+        if (fault := self.arrivals.fault) is not None:
+            await self._refuse_untaken(exchange, fault)
+        else:
+            self.arrivals.put_back(exchange)
 
     async def _refuse_untaken(self, exchange: ExchangeCore, fault: BaseException) -> None:
         """Whoever would take it has failed, and nobody may ever do so: it is told that now, and not when the body has
@@ -465,10 +487,19 @@ class RolloutCore:
         self.arrivals.fail(fault)
         return _refuse_because(fault, [exchange for exchange in self.calls.open if exchange is not besides])
 
-    def fail_taken(self, fault: BaseException, taken: Iterable[ExchangeCore], service: object) -> list[Step]:
+    def fail_taken(self, fault: BaseException, taken: Iterable[ExchangeCore], service: Service) -> list[Step]:
         """A service has failed, and whoever has called it is told: nobody answers what it had taken. Nor what has come
         since, unless another one does; until somebody takes calls again. What is to be recorded then."""
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
+
+    def leave(self, service: Service, taken: Iterable[ExchangeCore]) -> list[Step]:
+        """A service takes no more. If another has failed, and nobody is left who takes calls, nobody answers those that
+        this one had taken, either; what is to be recorded then."""
+        waiting = self.arrivals.leave(service)
+        fault = self.arrivals.fault
+        if fault is None or self.fail is None:  # its body has ended: its own end refuses them
+            return []
+        return _refuse_because(fault, [*taken, *waiting])
 
     def check_recorder_is_free(self) -> None:
         """See that it is not the recorder that asks, of this rollout or a child."""

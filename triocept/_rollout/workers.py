@@ -84,26 +84,27 @@ async def _serve(
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
         workers = _Workers(nursery, rollout, handler, on_error, outlives, limit)
+        ended = False
         try:
-            await _take(rollout.arrivals, workers.take, limit)
+            with workers.taking:
+                await _take(rollout.arrivals, workers, limit)
+                ended = True
         finally:
-            workers.close()
+            await workers.close(ended=ended)
 
 
-async def _take(
-    arrivals: Arrivals, take: Callable[[ExchangeCore], None], limit: trio.Semaphore | None
-) -> None:
-    """Give `take` what comes, to the end."""
+async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | None) -> None:
+    """Give them what comes, to the end."""
     if limit is None and not arrivals.taken_at_once:
-        await arrivals.hand_all_to(take)
+        await arrivals.hand_all_to(workers)
         return
     while True:
         if limit is not None:
             await limit.acquire()
-        exchange = await arrivals.next()
+        exchange = await arrivals.next(workers)
         if exchange is None:
             return
-        take(exchange)
+        workers.take(exchange)
 
 
 class _Workers:
@@ -131,11 +132,14 @@ class _Workers:
         self._fault: BaseException | None = None
         """What the handler has failed with."""
         self._refusals: list[Step] | None = None
-        """What is to be done for those that are refused because of it; None: the rollout stays open."""
+        """What is to be done for those that are refused because of it; None: it has not failed, or the rollout stays
+        open."""
         self._limit = limit
         self._context = copy_context()
+        self.taking: trio.CancelScope = trio.CancelScope()
+        """Around what takes exchanges."""
         self._taken: set[ExchangeCore] = set()
-        """Those that wait here, and those that are being handled."""
+        """Those that wait here, those that are being handled, and those whose handlers were cancelled."""
         self._waiting: deque[ExchangeCore] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
@@ -143,6 +147,9 @@ class _Workers:
 
     def take(self, exchange: ExchangeCore) -> None:
         """Handle this exchange."""
+        if self._refusals is not None:  # the fault was faster than the task that takes
+            self._rollout.arrivals.put_back(exchange)
+            return
         self._taken.add(exchange)
         self._waiting.append(exchange)
         if self._idle:
@@ -150,11 +157,20 @@ class _Workers:
         else:
             self._context.run(self._nursery.start_soon, self._work)
 
-    def close(self) -> None:
-        """No exchange comes any more: who has none ends."""
+    async def close(self, *, ended: bool) -> None:
+        """No exchange comes any more: who has none ends. Shielded.
+
+        Args:
+            ended: whether the rollout has, so that those that were taken are still answered; else the service has
+                failed, or was cancelled.
+        """
         self._closed = True
         self._idle.unpark_all()
-        self._rollout.arrivals.leave(self)
+        steps = self._rollout.leave(self, () if ended else self._taken)
+        if steps:
+            with trio.CancelScope(shield=True):
+                for error in await run_each(*steps):
+                    self._on_error(error)
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
@@ -183,6 +199,12 @@ class _Workers:
             if exchange.outcome is None and self._fault is not None:
                 await self._settle_by(exchange, self._fault)
             elif exchange.outcome is None:
+                try:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                except trio.Cancelled:  # of the service: the handler has not heard of it, and another may
+                    self._taken.discard(exchange)
+                    await self._rollout.give_back(exchange)
+                    raise
                 assert exchange.face is not None
                 returned = await theirs(self._handler, exchange.face)
                 if exchange.outcome is None:
@@ -196,7 +218,8 @@ class _Workers:
         finally:
             cancelled = error = None  # they hold this frame, and with it the exchange
             exchange.worker = None
-            self._taken.discard(exchange)
+            if exchange.outcome is not None:
+                self._taken.discard(exchange)
             self._rollout.at_work.discard(exchange)
             self._rollout.rested.notify_all()
             if self._limit is not None:
@@ -233,6 +256,7 @@ class _Workers:
         if self._refusals is not None or (outlives is not None and outlives(fault)):
             return
         if outlives is None:
+            self.taking.cancel()  # at once: what comes while the fault is being recorded is another's
             others = [other for other in self._taken if other is not exchange]
             self._refusals = rollout.fail_taken(fault, others, self)
         else:
