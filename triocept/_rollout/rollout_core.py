@@ -389,13 +389,12 @@ class RolloutCore:
             await self._told(partial(exchange.settle, Failed(exc)))
             return
         self._announced += 1
-        if exchange.settled:
-            return
-        if (fault := self.arrivals.fault) is not None:  # it has come up meanwhile
-            await self._refuse_untaken(exchange, fault)
-            return
-        exchange.face = Exchange(exchange, self.public)
-        self.arrivals.put(exchange)
+        if exchange.outcome is None:
+            if (fault := self.arrivals.fault) is not None:  # it has come up meanwhile
+                await self._refuse_untaken(exchange, fault)
+            else:
+                exchange.face = Exchange(exchange, self.public)
+                self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeCore) -> None:
         """A service that is cancelled had taken it, and its handler was not called yet: another may take it."""
