@@ -19,6 +19,7 @@ from triocept._rollout.answer import Subscription
 from triocept._rollout.asking import Asking, request_of
 from triocept._rollout.outcome import Answered
 from triocept._rollout.rollout import core_of_rollout, report_fault
+from triocept.testing import open_rollout
 from triocept.traces import Entry, Intent
 
 SHIELD = partial(trio.fail_after, 3, shield=True)
@@ -56,19 +57,18 @@ class Held:
 
 
 class Asked:
-    """A handler that says what it is asked; it fails at "fail" and at "slow", and waits at "wait"."""
+    """A handler that says what it is asked; it waits at "wait", and fails at "fail" and at "slow"."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.waits, self.go = trio.Event(), trio.Event()
+        self.go = trio.Event()
 
     async def __call__(self, exchange: Exchange) -> None:
         text = exchange.request.messages[-1].text
         self.texts.append(text)
-        if text == "wait":
-            self.waits.set()
+        if "wait" in text.split():
             await self.go.wait()
-        if text in ("fail", "slow"):
+        if text in ("fail", "slow", "wait and fail"):
             raise KeyError("boom")
         await exchange.respond("ok")
 
@@ -280,12 +280,57 @@ async def test_what_such_a_service_was_at_work_on_is_refused_too() -> None:
     assert [type(error) for error in leaves(caught.value)] == [KeyError]
 
 
+@pytest.mark.parametrize("limits", [None, Limits(turns=1)])
+async def test_what_a_service_beside_a_handler_was_at_work_on_is_refused_if_a_fault_cancels_the_service(
+    limits: Limits | None,
+) -> None:
+    """The handler goes on, and has not got that call. The limit: the service has ended, but for that call."""
+    with pytest.raises(KeyError, match="boom"):
+        async with (
+            open_rollout(Asked(), concurrency=1, limits=limits) as rollout,
+            trio.open_nursery() as services,
+        ):
+            services.start_soon(rollout.serve, Asked())
+            await blocked()
+            with SHIELD():
+                async with trio.open_nursery() as nursery:
+                    calls = Calls(nursery)
+                    await calls.start(rollout, "wait")
+                    if limits is not None:
+                        await calls.start(rollout, "too many")
+                    assert report_fault(rollout, KeyError("boom"))
+    assert calls.said == {"wait": "500"} | ({"too many": "404"} if limits else {})
+
+
+@pytest.mark.parametrize("limits", [None, Limits(turns=2)])
+async def test_what_a_service_was_at_work_on_is_refused_though_a_limit_has_ended_it_before_another_failed(
+    limits: Limits | None,
+) -> None:
+    failing, at_work = Asked(), Asked()
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
+        async with opened(None, limits, within=5) as rollout, trio.open_nursery() as services:
+            services.start_soon(partial(rollout.serve, at_work, concurrency=1))
+            with SHIELD():
+                async with trio.open_nursery() as nursery:
+                    calls = Calls(nursery)
+                    await calls.start(rollout, "wait")
+                    services.start_soon(rollout.serve, failing)
+                    await blocked()
+                    await calls.start(rollout, "wait and fail")
+                    if limits is not None:
+                        await calls.start(rollout, "too many")
+                    failing.go.set()
+    assert [type(error) for error in leaves(caught.value)] == [KeyError]
+    assert calls.said == {"wait": "500", "wait and fail": "500"} | ({"too many": "404"} if limits else {})
+    assert (at_work.texts, failing.texts) == (["wait"], ["wait and fail"])
+
+
 # A child whose body answers, and is cancelled with its parent's
 
 
 @pytest.mark.parametrize("generations", [1, 2])
 @pytest.mark.parametrize("take", TAKERS)
-@pytest.mark.parametrize("form", ["handler", "serve", "a function"])
+@pytest.mark.parametrize("form", ["handler", "serve", "two serve", "a function"])
 async def test_a_child_whose_body_answered_refuses_once_its_parents_fault_has_cancelled_that(
     form: str, take: Taker, generations: int
 ) -> None:
@@ -296,9 +341,9 @@ async def test_a_child_whose_body_answered_refuses_once_its_parents_fault_has_ca
             trio.open_nursery() as services,
             AsyncExitStack() as stack,
         ):
-            if form == "serve":
+            for _ in range({"serve": 1, "two serve": 2}.get(form, 0)):
                 services.start_soon(parent.serve, Asked())
-                await blocked()
+            await blocked()
             child = parent
             for _ in range(generations):
                 child = await stack.enter_async_context(child.open_child())

@@ -266,7 +266,7 @@ class Arrivals:
         """Those that take whatever comes."""
         self.fault: BaseException | None = None
         """Why nobody takes any. None: nobody has failed, or somebody takes them all the same."""
-        self._failed: BaseException | None = None
+        self.failed: BaseException | None = None
         """What a service has failed with since somebody last began to take them."""
         self._asked = False
         """Somebody takes exchanges, or has taken one."""
@@ -347,11 +347,11 @@ class Arrivals:
         if self._service is service:
             self._service = self._take = None
         if fault is not None:
-            self._failed = fault
-        if self._failed is None or self._services or self._closed:
+            self.failed = fault
+        if self.failed is None or self._services or self._closed:
             return ()
         self.fault = (
-            self._failed
+            self.failed
         )  # also where it is another's: two in one nursery, say, which cancels this one
         return tuple(self._waiting)
 
@@ -362,7 +362,7 @@ class Arrivals:
 
     def _take_again(self) -> None:
         if not self._closed:
-            self.fault = self._failed = None
+            self.fault = self.failed = None
 
     @property
     def taken_at_once(self) -> bool:

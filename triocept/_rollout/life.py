@@ -97,7 +97,7 @@ async def open_rollout(
             try:
                 await trio.sleep_forever()
             except trio.Cancelled:
-                if not within.cancel_called and (fault := rollout.fault_above()) is not None:
+                if not within.cancel_called and (fault := rollout.fault_within()) is not None:
                     settle(rollout.fail_open(fault))
                 raise
 

@@ -237,15 +237,11 @@ class RolloutCore:
         """Whether it stays open though this went wrong. What ends programs, a Ctrl-C say, ends it all the same."""
         return self.on_fault == "stay" and isinstance(error, Exception)
 
-    def fault_above(self) -> BaseException | None:
-        """Why the body of a rollout that it is part of may have been cancelled; None: nobody has failed there."""
-        parent = self.parent
-        if parent is None:
-            return None
-        fault = parent.arrivals.fault or next(
-            (one for one in parent.faults if not parent.outlives(one)), None
-        )
-        return fault or parent.fault_above()
+    def fault_within(self) -> BaseException | None:
+        """What may have cancelled its body, or that of a rollout that it is part of; None: nobody has failed there."""
+        arrivals, parent = self.arrivals, self.parent
+        own = next((fault for fault in self.faults if not self.outlives(fault)), None)
+        return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
 
     def hold(self, reach: Reach) -> None:
         """See that there is such a reach, and keep in mind that its public URL was given away, if it is."""
@@ -398,10 +394,18 @@ class RolloutCore:
 
     async def give_back(self, exchange: ExchangeCore) -> None:
         """A service that is cancelled had taken it, and its handler was not called yet: another may take it."""
+        if exchange.outcome is not None:
+            return
         if (fault := self.arrivals.fault) is not None:
             await self._refuse_untaken(exchange, fault)
         else:
             self.arrivals.put_back(exchange)
+
+    async def let_go(self, exchange: ExchangeCore) -> None:
+        """The handler at work on it was cancelled. If that may be because of a fault, nobody answers it any more; else
+        its program may, until the end."""
+        if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
+            await self._told(partial(exchange.settle, exchange.fix_from_outside(refused_after(fault))))
 
     async def _refuse_untaken(self, exchange: ExchangeCore, fault: BaseException) -> None:
         """Whoever would take it has failed, and nobody may ever do so: it is told that now, and not when the body has
@@ -491,14 +495,11 @@ class RolloutCore:
         since, unless another one does; until somebody takes calls again. What is to be recorded then."""
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
-    def leave(self, service: Service, taken: Iterable[ExchangeCore]) -> list[Step]:
-        """A service takes no more. If another has failed, and nobody is left who takes calls, nobody answers those that
-        this one had taken, either; what is to be recorded then."""
-        waiting = self.arrivals.leave(service)
-        fault = self.arrivals.fault
-        if fault is None or self.fail is None:  # its body has ended: its own end refuses them
-            return []
-        return _refuse_because(fault, [*taken, *waiting])
+    def leave(self, service: Service) -> list[Step]:
+        """A service takes no more, which has not failed. What waits is refused if another has, and nobody is left who
+        takes calls; what is to be recorded then."""
+        waiting, fault = self.arrivals.leave(service), self.arrivals.fault
+        return [] if fault is None else _refuse_because(fault, waiting)
 
     def check_recorder_is_free(self) -> None:
         """See that it is not the recorder that asks, of this rollout or a child."""

@@ -84,13 +84,11 @@ async def _serve(
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     async with trio.open_nursery() as nursery:
         workers = _Workers(nursery, rollout, handler, on_error, outlives, limit)
-        ended = False
         try:
             with workers.taking:
                 await _take(rollout.arrivals, workers, limit)
-                ended = True
         finally:
-            await workers.close(ended=ended)
+            await workers.close()
 
 
 async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | None) -> None:
@@ -139,7 +137,7 @@ class _Workers:
         self.taking: trio.CancelScope = trio.CancelScope()
         """Around what takes exchanges."""
         self._taken: set[ExchangeCore] = set()
-        """Those that wait here, those that are being handled, and those whose handlers were cancelled."""
+        """Those that wait here, and those that are being handled."""
         self._waiting: deque[ExchangeCore] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
@@ -157,17 +155,11 @@ class _Workers:
         else:
             self._context.run(self._nursery.start_soon, self._work)
 
-    async def close(self, *, ended: bool) -> None:
-        """No exchange comes any more: who has none ends. Shielded.
-
-        Args:
-            ended: whether the rollout has, so that those that were taken are still answered; else the service has
-                failed, or was cancelled.
-        """
+    async def close(self) -> None:
+        """No exchange comes any more: who has none ends. Shielded."""
         self._closed = True
         self._idle.unpark_all()
-        steps = self._rollout.leave(self, () if ended else self._taken)
-        if steps:
+        if steps := self._rollout.leave(self):
             with trio.CancelScope(shield=True):
                 for error in await run_each(*steps):
                     self._on_error(error)
@@ -181,6 +173,11 @@ class _Workers:
                 worker = Worker(task, scope)
                 while not scope.cancel_called:
                     if self._waiting:
+                        try:
+                            await trio.lowlevel.checkpoint_if_cancelled()
+                        except trio.Cancelled:
+                            await self._give_back()
+                            raise
                         await self._handle(self._waiting.popleft(), worker)
                         # In force from the next turn of the event loop on.
                         task.context = self._context.copy()
@@ -191,6 +188,13 @@ class _Workers:
                     else:
                         await self._idle.park()
 
+    async def _give_back(self) -> None:
+        """The service is cancelled: no handler has heard of those that wait here, and that of another may."""
+        while self._waiting:
+            exchange = self._waiting.popleft()
+            self._taken.discard(exchange)
+            await self._rollout.give_back(exchange)
+
     async def _handle(self, exchange: ExchangeCore, worker: Worker) -> None:
         """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
         exchange.worker = worker
@@ -199,12 +203,6 @@ class _Workers:
             if exchange.outcome is None and self._fault is not None:
                 await self._settle_by(exchange, self._fault)
             elif exchange.outcome is None:
-                try:
-                    await trio.lowlevel.checkpoint_if_cancelled()
-                except trio.Cancelled:  # of the service: the handler has not heard of it, and another may
-                    self._taken.discard(exchange)
-                    await self._rollout.give_back(exchange)
-                    raise
                 assert exchange.face is not None
                 returned = await theirs(self._handler, exchange.face)
                 if exchange.outcome is None:
@@ -214,12 +212,12 @@ class _Workers:
             if error is not None:
                 await self._settle_by(exchange, error)
             if cancelled is not None:
+                await self._rollout.let_go(exchange)
                 raise cancelled from None
         finally:
             cancelled = error = None  # they hold this frame, and with it the exchange
             exchange.worker = None
-            if exchange.outcome is not None:
-                self._taken.discard(exchange)
+            self._taken.discard(exchange)
             self._rollout.at_work.discard(exchange)
             self._rollout.rested.notify_all()
             if self._limit is not None:
