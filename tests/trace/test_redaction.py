@@ -465,6 +465,27 @@ def test_arguments_are_redacted_as_what_they_mean_however_their_letters_are_writ
     assert len(recorded('"' + r"\"" * 200_000)) == 400_001, "and in no time"
 
 
+@pytest.mark.parametrize("levels", [2, 400])
+def test_what_is_nested_deep_is_redacted_as_all_else_and_ends_no_rollout(levels: int) -> None:
+    def nested(text: str) -> bytes:
+        return (
+            b'{"a": [' * levels
+            + msgspec.json.encode([text, 1, {text: None}, {"role": text}])
+            + b"]}" * levels
+        )
+
+    document = msgspec.json.decode(nested(CARD))
+    message = Message("user", (Text("hello"), Opaque("openai_chat", document)))
+    (_, part) = Redactor(Redaction([CARD])).message(message).content
+    assert isinstance(part, Opaque)
+    expected = nested(MARK).replace(f'{{"{MARK}"'.encode(), f'{{"{CARD}"'.encode())  # names stay
+    expected = expected.replace(f'"role":"{MARK}"'.encode(), f'"role":"{CARD}"'.encode())
+    assert msgspec.json.encode(part.raw) == expected.replace(b" ", b"")
+    plain = msgspec.json.decode(nested("nothing"))
+    message = Message("user", (Opaque("openai_chat", plain),))
+    assert Redactor(Redaction([CARD])).message(message) is message
+
+
 def test_the_ids_of_a_prompt_whose_tools_were_redacted_are_left_out() -> None:
     redactor = Redactor(Redaction([CARD]))
     asked = request_of("plain")

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
-from operator import is_
+from operator import eq, is_
 from typing import Any, TypeVar, final
 
 import msgspec
@@ -298,35 +298,42 @@ class Redactor:
         if self._redaction is None and not may_hold_a_key(_encode(noun)):
             return noun
         plain = msgspec.to_builtins(noun)
-        clean = self._walk(plain)
-        return noun if clean == plain else msgspec.convert(clean, type(noun))
+        clean = self._cleaned(plain)
+        return noun if clean is plain else msgspec.convert(clean, type(noun))
 
     def _clean_json(self, value: Any) -> Any:
         """The JSON of a program, likewise."""
         if self._redaction is None and not may_hold_a_key(_encode(value)):
             return value
-        clean = self._walk(value, given=True)
-        return value if clean == value else clean
+        return self._cleaned(value, given=True)
 
-    def _walk(self, value: Any, *, given: bool = False) -> Any:
-        match value:
-            case str():
-                return self._text(value)
-            case dict():
-                return {without_keys(name): self._member(name, inner, given) for name, inner in value.items()}
-            case list():
-                return [self._walk(inner, given=given) for inner in value]
-            case tuple():
-                return tuple([self._walk(inner, given=given) for inner in value])
-            case _:
-                return value
+    def _cleaned(self, value: Any, *, given: bool = False) -> Any:
+        """JSON, likewise. No recursion: a document that an agent sends may be nested some thousand deep."""
+        same, whole = True, [value]
+        todo: list[tuple[Any, Any, str, bool]] = [(whole, 0, "", given)]
+        """Where it stands, in what of ours; as which member; and whether all in it is text."""
+        while todo:
+            into, at, name, given = todo.pop()
+            match into[at]:
+                case str() as text:
+                    into[at] = clean = self._member(name, text, given)
+                    same = same and clean == text
+                case dict() as members:
+                    given = given or name in _GIVEN
+                    names = {each: without_keys(each) for each in members}
+                    into[at] = copy = {names[each]: inner for each, inner in members.items()}
+                    same = same and all(map(eq, names, names.values()))
+                    todo += [(copy, names[each], each, given) for each in reversed(names)]
+                case list() | tuple() as items:
+                    into[at] = [*items]
+                    within = given or name in _GIVEN
+                    todo += [(into[at], number, "", within) for number in reversed(range(len(items)))]
+        return value if same else whole[0]
 
-    def _member(self, name: str, value: Any, given: bool) -> Any:
-        if isinstance(value, str):
-            if name in _NO_TEXT and not given:
-                return without_keys(value)
-            return self._arguments(value) if name == "arguments" else self._text(value)
-        return self._walk(value, given=given or name in _GIVEN)
+    def _member(self, name: str, text: str, given: bool) -> str:
+        if name in _NO_TEXT and not given:
+            return without_keys(text)
+        return self._arguments(text) if name == "arguments" else self._text(text)
 
     def _arguments(self, text: str) -> str:
         """Arguments of a call: JSON, or what is to be; a letter of its strings may be written as its number."""
