@@ -350,9 +350,8 @@ class Arrivals:
             self.failed = fault
         if self.failed is None or self._services or self._closed:
             return ()
-        self.fault = (
-            self.failed
-        )  # also where it is another's: two in one nursery, say, which cancels this one
+        # Also where it is another's: two in one nursery, say, which cancels this one.
+        self.fault = self.failed
         return tuple(self._waiting)
 
     def fail(self, fault: BaseException) -> None:

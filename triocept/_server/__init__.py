@@ -13,9 +13,11 @@
 * `websocket`: Responses, spoken over one.
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
-* `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart. Before it: which path is whose.
+* `intake`: ONE function from a request to its answer; knows neither ASGI nor Quart. Before it: which paths are model
+  calls, in which headers a key may stand, and whose it is.
 * `transport`: what a connection is to a model call, whatever it speaks. `tapped`: one whose call is kept.
-* `delivery`: from an outcome to status, headers, JSON or SSE. `failure`: what an agent is told of one.
+* `delivery`: from an outcome to status, headers, JSON or SSE; what fills a silence until then. `failure`: what an agent
+  is told of one, with which status.
 * `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies, and what very large ones say.
 * `app`: Quart-Trio: every route that is not a model call. `model_views`: what is asked beside it.

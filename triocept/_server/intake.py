@@ -57,10 +57,11 @@ __all__ = [
 
 log = logging.getLogger("triocept.endpoint")
 
-KEY_HEADERS = frozenset(
-    {"authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie"}
-)
-"""Headers that may hold a key. The first four are read on every route, whatever the protocol; `api-key` is Azure's."""
+KEY_NAMES = ("x-api-key", "x-goog-api-key", "api-key")
+"""Headers that hold a key, on every route and whatever the protocol, beside `Authorization`: Anthropic's, Google's,
+Azure's. Those of one dialect alone are the dialect's own to say."""
+KEY_HEADERS = frozenset({"authorization", *KEY_NAMES, "proxy-authorization", "cookie"})
+"""Headers that may hold a key: no program sees what is in them."""
 REDACTED = "[redacted]"
 OVER_LIMITS = frozenset({408, 413, 431, 503})
 """Statuses that a client can have as often as it likes: one line a minute of each in the log."""
@@ -258,10 +259,10 @@ def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: It
 def _why_not(head: Head, key: str | None, rollout_id: str | None, names: Sequence[str]) -> str:
     where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
     if not key:
-        own = "".join(f"'{name}', " for name in names)
+        *first, last = [f"'{name}'" for name in (*names, *KEY_NAMES)]
         return (
             f"no API key{_seen(head)}: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
-            f"{own}'x-api-key', 'x-goog-api-key' or 'api-key'"
+            f"{', '.join(first)} or {last}"
         )
     return f"this API key does not open {where} here: it is wrong, or its rollout has ended"
 
@@ -271,7 +272,7 @@ def _key(head: Head, dialects: Iterable[Dialect] = ()) -> str | None:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     headers = head.headers
-    other = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key")
+    other = next(filter(None, map(headers.get, KEY_NAMES)), None)
     if not other:
         other = next((key for dialect in dialects if (key := _own_key(dialect, headers))), other)
     if other or token or scheme.lower() == "bearer":

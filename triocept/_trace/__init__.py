@@ -18,10 +18,10 @@
 * `replay`: which recorded turn answers a live call, and when.
 * `directory`: a file for each rollout, and who has it. `directory_recorder` writes them.
 * `redaction`: what is taken out before anything is recorded.
-* `recorder`: where turns go beside the trace.
+* `recorder`: what may be given the turns beside the trace; `jsonl` is the one that writes the file.
 * `entries`: what is recorded beside turns: how a rollout began, its agents, the calls it took, its scores, and gaps.
 * `lines`: the file's form. `chain`: what holds the lines of a rollout together. `linefile`: whole lines, appended by
-  several programs. `jsonl` writes the file: `runlines` the lines of one rollout, `numbering` its messages as numbers.
+  several programs. `jsonl` writes it: `runlines` the lines of one rollout, `numbering` its messages as numbers.
 * `found_lines`: the lines in a file, whole or damaged. `reader` makes traces of them, `proof` sees whether those of a
   rollout are all there, `check` those of a file. `format1`: files as they were before.
 
