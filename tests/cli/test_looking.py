@@ -494,6 +494,19 @@ def test_of_a_damaged_file_all_that_can_be_read_is_shown(file: Path, how: str, c
         assert f"{file}:{place}: " in done.stderr
 
 
+def test_a_file_whose_end_is_there_is_not_said_to_have_none(file: Path, tmp_path: Path) -> None:
+    """One byte of it is another: what is the matter is said, and nothing that is not."""
+    file.write_bytes(file.read_bytes().replace(b"A helper.", b"A helped.", 1))
+    head, *lines = shown("show", file).splitlines()
+    assert head.startswith("r_1  sealed, with gaps  7 turns")
+    (gaps,) = (line.strip() for line in lines if "gaps" in line)
+    assert gaps == "gaps: line_changed (triocept check tells more)"
+    exported = looked("export", "--to", "jsonl", file, "-o", tmp_path / "out")
+    assert exported.stderr.splitlines()[0] == "▸ rollout r_1 is sealed, with gaps: line_changed"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    assert shown("show", file).startswith("r_1  not sealed: turns may be missing  7 turns")
+
+
 OTHERS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "holds no rollout: it is empty"),
     "a log": (b"INFO hello\n" * 100, "no file of triocept"),

@@ -19,7 +19,7 @@ from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
 from ..fleets.store.layout import is_store
 from .files import traces_of
-from .words import a_directory, counted
+from .words import a_directory, counted, flaw
 
 __all__ = ["Export"]
 
@@ -97,8 +97,8 @@ class Export:
             if self.rollouts and trace.rollout not in self.rollouts:
                 self._others.add(trace.rollout)
                 continue
-            if not trace.sealed:
-                say(f"▸ rollout {trace.rollout} is not sealed: turns of it may be missing")
+            if what := flaw(trace):
+                say(f"▸ rollout {trace.rollout} is {what}")
             self._seen[trace.rollout] = self._seen.get(trace.rollout, 0) + len(trace)
             yield trace
         self._check_found()

@@ -17,6 +17,7 @@ from .._trace.trace import Trace
 from ..handlers import Match, Replay, TurnName
 from .forward import Forward
 from .script import Answers, Script
+from .words import flaw
 
 __all__ = ["ReplayFile", "replay_options"]
 
@@ -45,7 +46,7 @@ class ReplayFile:
         """Which file, and how much of it."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
         until = "" if turn is None else f", until turn {turn}"
-        missing = "" if self._trace.sealed else "; it is not sealed: turns of it may be missing"
+        missing = f"; it is {what}" if (what := flaw(self._trace)) else ""
         return f"{self.path}{until}{missing}"
 
     @asynccontextmanager

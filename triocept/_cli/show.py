@@ -18,6 +18,7 @@ from .words import (
     clock,
     command_line,
     counted,
+    gap_names,
     reason,
     relation_words,
     said,
@@ -143,11 +144,21 @@ def headline(trace: Trace) -> list[Piece]:
     written = short(usage.output_tokens) if usage is not None else "-"
     return [
         (trace.rollout, "bold"),
-        ("  sealed", "green") if trace.sealed else ("  not sealed: turns may be missing", "bold red"),
+        _end_of(trace),
         f"  {counted(len(trace), 'turn', 'turns')}, {counted(talks, 'conversation', 'conversations')}",
         (f"  {read} in {written} out", "cyan"),
         f"  {clock(end - begun_at(trace))}",
     ]
+
+
+def _end_of(trace: Trace) -> Piece:
+    """Whether it has one, and is whole; the names of its gaps stand in a line of their own."""
+    if trace.sealed:
+        return "  sealed", "green"
+    return (
+        f"  {'not sealed: turns may be missing' if trace.digest is None else 'sealed, with gaps'}",
+        "bold red",
+    )
 
 
 def _facts(trace: Trace) -> Iterable[str]:
@@ -176,7 +187,7 @@ def _facts(trace: Trace) -> Iterable[str]:
     if trace.ended == "raised":
         yield "the program's part of it ended with an error"
     if trace.gaps:
-        yield f"gaps: {', '.join(dict.fromkeys(gap.name for gap in trace.gaps))} (triocept check tells more)"
+        yield f"gaps: {gap_names(trace)} (triocept check tells more)"
     if trace.pending:
         yield f"{counted(len(trace.pending), 'call has', 'calls have')} no turn: lost, or still at work"
 

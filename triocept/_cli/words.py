@@ -11,6 +11,7 @@ from .._canonical.response import Usage
 from .._figures import clock, counted, short
 from .._trace.entries import AgentStart
 from .._trace.relation import Relation
+from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "clock",
     "command_line",
     "counted",
+    "flaw",
+    "gap_names",
     "reason",
     "relation_words",
     "said",
@@ -54,6 +57,22 @@ def agent_name(turn: Turn) -> str:
 def command_line(agent: AgentStart) -> str:
     """How an agent was started: `claude -p 'fix the bug'`."""
     return shlex.join([agent.name, *agent.argv[1:]])
+
+
+def flaw(trace: Trace) -> str:
+    """What keeps a trace of a file from being proved whole, in words that follow `it is`; empty: nothing does."""
+    if trace.sealed:
+        return ""
+    if trace.digest is None:
+        return "not sealed: turns of it may be missing"
+    return (
+        f"sealed, with gaps: {gap_names(trace)}"  # its end is there, and something before it is not as it was
+    )
+
+
+def gap_names(trace: Trace) -> str:
+    """Each once: `lines_missing, count_wrong`."""
+    return ", ".join(dict.fromkeys(gap.name for gap in trace.gaps))
 
 
 def tokens(number: int | None, usage: Usage | None) -> str:
