@@ -135,6 +135,30 @@ async def test_without_a_key_a_connection_lives_for_a_while_and_with_one_it_may_
             assert b" 200 " in await answer_on(keyed, rollout)
 
 
+@pytest.mark.not_over_http2("a client without a body; see test_http2")
+@pytest.mark.parametrize(
+    "asked",
+    ["GET /health", "GET /v1/models", "GET /tools", "GET /nothing", "GET /state", "GET /v1/chat/completions"],
+)
+async def test_who_has_shown_a_key_may_idle_whatever_it_asked_for_and_however_that_was_answered(
+    asked: str,
+) -> None:
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint(limits=EndpointLimits(keyless_seconds=0.3)) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+            connected(endpoint.port) as keyed,
+            connected(endpoint.port) as stranger,
+        ):
+            head = f"{asked} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer "
+            for client, key in ((keyed, rollout.api_key), (stranger, "wrong")):
+                await client.send_all(f"{head}{key}\r\n\r\n".encode())
+                assert (await client.receive_some()).startswith(b"HTTP/1.1 ")
+            assert not (await read_to_end(stranger)).startswith(b"HTTP")
+            await trio.sleep(0.3)
+            assert b" 200 " in await answer_on(keyed, rollout)
+
+
 @pytest.mark.not_over_http2("GOAWAY, in test_http2")
 async def test_a_head_that_is_too_long_is_told_431() -> None:
     with trio.fail_after(20):

@@ -23,7 +23,7 @@ from .._rollout.rollout_core import RolloutCore
 from ..dialects import Dialect, Failure
 from ..errors import DialectError, Refusal
 from .failure import failure_of, failure_reply
-from .front import ADMIT, READ_DOCUMENT, ROLLOUT_KEY, head_of
+from .front import READ_DOCUMENT, ROLLOUT_KEY, head_of
 from .intake import authenticate, authenticate_state
 from .model_views import View, add_model_views, add_side_views, client_dialect, json_response, side_views
 from .not_served import refusal_of_unserved
@@ -66,9 +66,7 @@ def make_app(
 
     def _rollout() -> RolloutCore:
         scope: Any = request.scope
-        rollout = authenticate(head_of(scope), registry, scope[ROLLOUT_KEY], dialects.values())
-        scope[ADMIT]()
-        return rollout
+        return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY], dialects.values())
 
     def _refusal_of_key() -> Refusal | None:
         try:
@@ -79,9 +77,7 @@ def make_app(
 
     def _rollout_of_state() -> RolloutCore:
         scope: Any = request.scope
-        rollout = authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
-        scope[ADMIT]()
-        return rollout
+        return authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
 
     async def document(optional: bool = False) -> Json:
         scope: Any = request.scope

@@ -49,7 +49,7 @@ from .transport import STATE_KEY, ASGIConnection, BodyTooLarge, Head, Reply, Tra
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 
-__all__ = ["ADMIT", "READ_DOCUMENT", "ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
+__all__ = ["READ_DOCUMENT", "ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
 
 Message: TypeAlias = dict[str, Any]
 Scope: TypeAlias = dict[str, Any]
@@ -57,8 +57,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-ADMIT = "triocept.admit"
-"""What Quart calls where the request has shown a key that opens something."""
 READ_DOCUMENT = "triocept.read_document"
 """What Quart calls for the JSON in the body; with True, None is what an empty one gives."""
 ROLLOUT_KEY = "triocept.rollout_id"
@@ -160,7 +158,9 @@ class Front:
         return rollout
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
-        head = head_of(scope)
+        head, connection = head_of(scope), scope["state"][STATE_KEY]
+        if connection.keyless and self.shows_key(head):  # whatever it asks for, and however that is answered
+            connection.admit()
         route = self.routes.match(head.path, head.query)
         if route is not None:
             async with trio.open_nursery() as nursery:
@@ -182,7 +182,6 @@ class Front:
                 **scope,
                 "path": path or "/",  # of a target such as `?`, which is none
                 ROLLOUT_KEY: rollout_id,
-                ADMIT: cycle.admit,
                 READ_DOCUMENT: partial(self._read_document, head, cycle),
             }
             await self._quart(scope, cycle.receive_without_body, cycle.forward)
@@ -204,7 +203,6 @@ class Front:
 
         try:
             rollout = authenticate(head, self._registry, rollout_id)
-            cycle.admit()
             await serve_mcp(rollout, scope, body, share.release, cycle.receive, cycle.forward, self._max_body)
         except ClientGone:
             return
@@ -317,11 +315,8 @@ class HTTPCycle:
         """Whether the client waits to be asked for its body."""
         return dict(self._headers).get(b"expect", b"").lower() == b"100-continue"
 
-    def admit(self) -> None:
-        self._connection.admit()
-
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        self.admit()
+        self._connection.admit()
         length = dict(self._headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > cap:
             raise BodyTooLarge

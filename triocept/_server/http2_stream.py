@@ -347,6 +347,11 @@ class Stream:
         """See `BaseConnection`."""
         await self._http2.connection.wait_ending()
 
+    @property
+    def keyless(self) -> bool:
+        """Whether the client has not shown a key yet."""
+        return self._http2.connection.keyless
+
     def admit(self) -> None:
         """The client has shown a key that opens something here."""
         self._http2.connection.admit()

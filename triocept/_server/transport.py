@@ -113,6 +113,10 @@ class ASGIConnection(Protocol):
     """Whether nothing can be sent any more."""
 
     @property
+    def keyless(self) -> bool:
+        """Whether its client has not shown a key of this endpoint yet."""
+
+    @property
     def awaits_body(self) -> bool:
         """Whether something of the request's body is still to come, as far as it knows."""
 
