@@ -486,6 +486,45 @@ def test_what_is_nested_deep_is_redacted_as_all_else_and_ends_no_rollout(levels:
     assert Redactor(Redaction([CARD])).message(message) is message
 
 
+@pytest.mark.parametrize("where", ["messages", "beside them"])
+async def test_a_retry_gets_the_answer_of_a_call_of_which_something_was_taken_out(where: str) -> None:
+    answers = 0
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal answers
+        answers += 1
+        await exchange.respond(f"{answers}: {CARD}")
+
+    body = ask_body(CARD) if where == "messages" else {**ask_body("hi"), "metadata": {"card": CARD}}
+    with trio.fail_after(20):
+        async with (
+            serve_endpoint() as endpoint,
+            endpoint.open_rollout(answer, redact=Redaction([CARD])) as rollout,
+        ):
+            async with httpx2.AsyncClient() as client:
+                replies = [
+                    await client.post(
+                        url_of(rollout),
+                        json=body,
+                        headers={**bearer(rollout), "x-stainless-retry-count": str(tried)},
+                    )
+                    for tried in range(2)
+                ]
+    assert [reply.json()["choices"][0]["message"]["content"] for reply in replies] == [f"1: {CARD}"] * 2
+    assert len(rollout.trace) == 1
+    assert CARD.encode() not in msgspec.json.encode(msgspec.to_builtins(rollout.trace[0].request))
+
+
+def test_a_request_is_given_back_as_it_was_asked_with_all_that_it_says_beside_its_messages() -> None:
+    redactor = Redactor(Redaction([CARD]))
+    asked = request_of(CARD)
+    recorded = redactor.request(asked)
+    assert CARD.encode() not in msgspec.json.encode(recorded)
+    assert redactor.request_as_given(recorded) == asked
+    plain = redactor.request(request_of("plain"))
+    assert redactor.request_as_given(plain) is plain
+
+
 def test_the_ids_of_a_prompt_whose_tools_were_redacted_are_left_out() -> None:
     redactor = Redactor(Redaction([CARD]))
     asked = request_of("plain")

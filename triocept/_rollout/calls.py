@@ -136,11 +136,21 @@ def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
     return request.dialect, request.model, claimed and claimed.id, len(messages), tuple(said)
 
 
-class Calls:
-    """What waits in one rollout, and what was answered last."""
+def _same(request: Request) -> Request:
+    return request
 
-    def __init__(self, on_retry: OnRetry) -> None:
+
+class Calls:
+    """What waits in one rollout, and what was answered last.
+
+    Args:
+        on_retry: what becomes of a call that repeats another.
+        as_given: gives what was asked, for the request of a turn, which may say less.
+    """
+
+    def __init__(self, on_retry: OnRetry, as_given: Callable[[Request], Request] = _same) -> None:
         self.on_retry: OnRetry = on_retry
+        self._as_given = as_given
         self.subscriptions: set[Subscription] = set()
         """Those of the connections that wait."""
         self._open: dict[Hashable, dict[ExchangeCore, None]] = {}
@@ -207,7 +217,7 @@ class Calls:
         if self.on_retry == "join":
             answered = turn is not None and isinstance(exchange.answer.outcome, Answered)
             request = turn.request if turn is not None else exchange.request
-            self._latest.add(_Ended(key, request, exchange.answer if answered else None))
+            self._latest.add(_Ended(key, request, self._as_given, exchange.answer if answered else None))
 
     def leave(self, subscription: Subscription, exchange: ExchangeCore | None) -> None:
         """The wait is over; that for `exchange`, if it was for one that had not ended."""
@@ -421,6 +431,8 @@ class _Ended(msgspec.Struct, eq=False):
 
     retry_key: Hashable
     request: Request
+    """As it is recorded, which costs nothing: something may have been taken out of it."""
+    as_given: Callable[[Request], Request]
     answer: Answer | None
     """None: it was not answered."""
     meaning: bytes | None = None
@@ -434,7 +446,7 @@ class _Ended(msgspec.Struct, eq=False):
     def says(self, wanted: bytes) -> bool:
         """Whether it was asked what has this meaning; read once, and no sooner than somebody asks."""
         if self.meaning is None:
-            self.meaning = meaning(self.request)
+            self.meaning = meaning(self.as_given(self.request))
         return self.meaning == wanted
 
 

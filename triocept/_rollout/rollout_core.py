@@ -192,7 +192,7 @@ class RolloutCore:
         self.ending: Refusal | None = None
         self._finishes = False
         """It ends by a limit: what is on its way is finished."""
-        self.calls: Calls = Calls(on_retry)
+        self.calls: Calls = Calls(on_retry, self.records.redactor.request_as_given)
         self.services: Services = Services(
             _given(options.get("tools"), ()),
             user=options.get("user"),

@@ -146,8 +146,8 @@ class Redactor:
         self._failed = False
         """What the program wants out could not be told: no text is recorded any more."""
         self._table = MessageTable()
-        self._requests: dict[int, Request] = {}
-        """Requests that say less than was asked beside their messages, by `id`."""
+        self._requests: dict[int, tuple[Request, Request]] = {}
+        """Requests that say less than was asked beside their messages, by `id`; each with what was, but for these."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
         """Answers and notes as they were given, by turn, where the record has them otherwise."""
 
@@ -172,7 +172,7 @@ class Redactor:
                 return request
             return msgspec.structs.replace(request, messages=messages)
         found = msgspec.structs.replace(self._rest, messages=messages)
-        self._requests[id(found)] = found
+        self._requests[id(found)] = found, rest
         return found
 
     def turn(self, turn: Turn) -> Turn:
@@ -211,16 +211,22 @@ class Redactor:
         )
 
     def as_given(self, turn: Turn) -> Turn:
-        """A recorded turn with messages, answer and notes as they were given; the very one, where it has them."""
-        known = self._table.given_form
+        """A recorded turn with request, answer and notes as they were given; the very one, where it has them."""
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
-        request = turn.request
-        if known and any(id(message) in known for message in request.messages):
-            messages = tuple([known.get(id(each), each) for each in request.messages])
-            request = msgspec.structs.replace(request, messages=messages)
+        request = self.request_as_given(turn.request)
         if response is turn.response and notes is turn.notes and request is turn.request:
             return turn
         return msgspec.structs.replace(turn, request=request, response=response, notes=notes)
+
+    def request_as_given(self, request: Request) -> Request:
+        """A recorded request as it was asked; the very one, where it is that."""
+        known, messages = self._table.given_form, request.messages
+        _, rest = self._requests.get(id(request), (request, request))
+        if known and any(id(message) in known for message in messages):
+            messages = tuple([known.get(id(each), each) for each in messages])
+        if rest is request and messages is request.messages:
+            return request
+        return msgspec.structs.replace(rest, messages=messages)
 
     def service(self, call: ServiceCall) -> ServiceCall:
         """A service call, as it is recorded."""
