@@ -38,7 +38,7 @@ def test_each_gap_is_a_line_with_its_place_and_the_status_is_1(file: Path) -> No
     assert done.stdout.splitlines() == [
         f"{file}:4: no_seal of rollout r: no seal stands behind it",
         f"{file}:5: unreadable_line: it was cut off",
-        f"{file}: 2 gaps: 1 rollout, 0 turns, 4 lines",
+        f"{file}: 2 gaps; what can be read: 1 rollout, 0 turns, 4 lines",
     ]
     assert (triocept("check", "--quiet", file).stdout, triocept("check", "--quiet", file).returncode) == (
         "",
@@ -75,17 +75,19 @@ def test_what_is_no_trace_file_is_told_in_words_and_the_others_are_looked_at(
     said = done.stdout.splitlines()
     assert said[-1].startswith(f"{file}: whole")
     assert said[-2] == f"{empty}: empty"
-    assert f"{tmp_path}/other\\x1b[2J.csv: not a trace file" in said
+    assert f"{tmp_path}/other\\x1b[2J.csv: not a trace file: it does not begin as one of ours" in said
     assert "\x1b" not in done.stdout
 
 
-def test_of_what_is_no_trace_file_the_first_lines_are_told(tmp_path: Path) -> None:
+def test_what_is_no_trace_file_is_said_in_one_line(tmp_path: Path) -> None:
     other = tmp_path / "x"
     other.write_bytes(b"a,b\n" * 99)
     said = triocept("check", other).stdout.splitlines()
-    assert said[0] == f"{other}:1: unreadable_line: it does not begin as one of ours"
-    assert said[-2:] == [f"{other}: and 89 gaps more", f"{other}: not a trace file"]
-    assert len(said) == 12
+    assert said == [f"{other}: not a trace file: it does not begin as one of ours"]
+    other.write_bytes(b'{"type":"turn","version":99}\n')
+    said = triocept("check", other).stdout.splitlines()
+    assert said[0] == f"{other}:1: newer_version: version 99: a later triocept has written it"
+    assert said[1:] == [f"{other}: 1 gap; what can be read: 0 rollouts, 0 turns, 0 lines"]
 
 
 def test_an_old_file_says_what_it_cannot_prove(tmp_path: Path) -> None:

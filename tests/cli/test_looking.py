@@ -119,10 +119,10 @@ def file(tmp_path: Path) -> Path:
 def test_a_rollout_is_shown_by_conversation_a_line_for_each_turn(file: Path) -> None:
     lines = [" ".join(line.split()) for line in shown("show", file).splitlines()]
     assert lines == [
-        "r_1 sealed 7 turns, 3 conversations 198.1k~ in 21 out 0.00s",
+        "r_1 sealed 7 turns, 3 conversations 198.1k~ in 21~ out 0.00s",
         "m n",
         "main",
-        f'0 0.00s 12.1k~ 7 tool_use "A helper." + Agent({{"prompt":"{COUNT}"}})',
+        f'0 0.00s 12.1k~ 7~ tool_use "A helper." + Agent({{"prompt":"{COUNT}"}})',
         "2 0.00s - - failed 500 no",
         '3 0.00s 185.0k 7 end ↻ retry of 2 "Well."',
         f'4 0.00s - - end ↰ from 0 summarises: "{SUMMARY}"',
@@ -507,6 +507,10 @@ def test_a_file_whose_end_is_there_is_not_said_to_have_none(file: Path, tmp_path
     assert shown("show", file).startswith("r_1  not sealed: turns may be missing  7 turns")
 
 
+def test_a_rollout_without_a_call_has_no_tokens_and_no_time(tmp_path: Path) -> None:
+    assert shown("show", kept(tmp_path / "t", Trace("r"))) == "r  sealed  no turns\n"
+
+
 OTHERS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "holds no rollout: it is empty"),
     "a log": (b"INFO hello\n" * 100, "no file of triocept"),
@@ -533,14 +537,14 @@ def test_a_file_that_is_none_of_ours_is_said_to_be_so(
 def test_what_is_no_file_is_said_to_be_so(tmp_path: Path) -> None:
     directory = f"it is a directory; name the files in it, as {tmp_path}/*.jsonl"
     for path, words in ((tmp_path, directory), (tmp_path / "x", "No such file or directory")):
-        for command in ("show", "stats"):
-            done = looked(command, path)
-            assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {path}: {words}\n")
+        for command in (("show",), ("stats",), ("show", "--turn", "0")):
+            done = looked(*command, path)
+            assert (done.returncode, done.stdout, done.stderr) == (2, "", f"Error: {path}: {words}\n")
 
 
 def test_of_several_files_those_that_can_be_read_are_counted(file: Path, tmp_path: Path) -> None:
     done = looked("stats", tmp_path / "x", file)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "No such file" in done.stderr
     assert "1 rollout," in done.stdout
 
@@ -549,7 +553,7 @@ def test_of_several_files_each_rollout_is_shown(file: Path, tmp_path: Path) -> N
     done = looked("show", file, tmp_path / "x", file)
     once = shown("show", file)
     assert done.stdout == f"{once}\n{once}"
-    assert (done.returncode, done.stderr) == (1, f"Error: {tmp_path / 'x'}: No such file or directory\n")
+    assert (done.returncode, done.stderr) == (2, f"Error: {tmp_path / 'x'}: No such file or directory\n")
     assert "--turn is about one file" in looked("show", file, file, "--turn", "0").stderr
 
 

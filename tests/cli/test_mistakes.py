@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -114,6 +115,19 @@ def test_a_reply_that_fails_shows_its_own_lines_alone(tmp_path: Path) -> None:
     assert f'File "{script}", line 2, in answer' in told
     assert "no_such_thing" in told
     assert "trio" not in told.replace("triocept.Request", "").replace(str(script), "")
+
+
+def test_how_the_agent_ended_is_said_though_the_script_has_failed(tmp_path: Path) -> None:
+    """The command then ends with 1: the agent's own status is what it made of a fault that is not its."""
+    script = written(tmp_path, "def answer(request):\n    1 / 0\nreplies = ['one', answer]\n")
+    agent = f"import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)){AGENT}"
+    agent = agent.replace("for text in", "sys.excepthook = lambda *_: os._exit(3)\nfor text in")
+    done = triocept("run", "--script", script, "--", sys.executable, "-c", agent, "0", "a", "b")
+    assert done.returncode == 1
+    ended, _, told = done.stderr.partition("Error: the script")
+    assert "▸ agent ended with 3 after " in ended
+    assert "ZeroDivisionError" in told
+    assert re.search(r" m \d+~ in \d+~ out ", ended)  # an estimate has one mark everywhere
 
 
 @pytest.mark.parametrize(

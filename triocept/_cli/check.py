@@ -14,15 +14,16 @@ from .._trace.check import Report, check
 from ..errors import StoreError
 from ..fleets.store.checking import StoreReport, check_store
 from ..fleets.store.layout import is_store
+from .files import UNREAD
 from .words import a_directory, counted
 
 __all__ = ["WHOLE", "check_files"]
 
-WHOLE, GAPS, UNREAD = 0, 1, 2
-"""Exit statuses."""
+WHOLE, GAPS = 0, 1
+"""Exit statuses, beside `UNREAD`."""
 
 _TOLD = 10
-"""Gaps that are told one by one of a file of something else: it may have as many as lines."""
+"""Gaps that are told one by one of a file of which nothing can be read: it may have as many as lines."""
 
 
 def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
@@ -52,6 +53,9 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
 
 
 def _print(report: Report | StoreReport) -> None:
+    if _is_something_else(report):  # what is wrong with each of its lines helps nobody
+        click.echo(visible(f"{report.path}: not a trace file: {report.gaps[0].message}"))
+        return
     shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_TOLD]
     for gap in shown:
         click.echo(visible(str(gap)))
@@ -60,13 +64,20 @@ def _print(report: Report | StoreReport) -> None:
     click.echo(f"{visible(report.path)}: {_verdict(report)}")
 
 
+def _is_something_else(report: Report | StoreReport) -> bool:
+    """Whether no line of it is one of ours, of whatever version."""
+    found = {gap.name for gap in report.gaps}
+    return isinstance(report, Report) and not report.lines and found == {"unreadable_line"}
+
+
 def _verdict(report: Report | StoreReport) -> str:
     there = ", ".join(_counts(report))
     if report.complete:
         return f"whole: {there}"
-    if not report.lines and isinstance(report, Report):
-        return "not a trace file" if any(gap.name != "empty" for gap in report.gaps) else "empty"
-    return f"{counted(len(report.gaps) + report.more, 'gap', 'gaps')}: {there}"
+    if isinstance(report, Report) and all(gap.name == "empty" for gap in report.gaps):
+        return "empty"
+    # what is there is told apart from the gaps: they are not what is counted
+    return f"{counted(len(report.gaps) + report.more, 'gap', 'gaps')}; what can be read: {there}"
 
 
 def _counts(report: Report | StoreReport) -> Iterator[str]:

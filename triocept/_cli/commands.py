@@ -14,12 +14,12 @@ import click
 
 from ..agents import AGENTS
 from ..agents import agent as find_agent
-from ..errors import TrioceptError
+from ..errors import StoreError, TrioceptError
 from ..exports import FORMATS
 from .check import check_files
 from .demo import run_demo
 from .ending import describe_error, end_with
-from .export import Export
+from .export import Export, Unreadable
 from .fleet_command import fleet
 from .forward import Forward, forward_options
 from .limits import limit_options
@@ -95,7 +95,7 @@ def run(
     """Run COMMAND as an agent whose model is triocept, and show each of its model calls.
 
     The agent gets the endpoint and a key by the usual environment variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, …).
-    Ends with the agent's own exit code.
+    Ends with the agent's own exit code, or with 1 if an error of the script, or of triocept, ended it.
 
     \b
         triocept run --script replies.py -- claude -p "fix the bug" --allowedTools Bash
@@ -176,7 +176,9 @@ def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, files: tu
     try:
         Export(files, to, out, rollouts=rollouts, replace=force).run()
     except (TrioceptError, OSError) as exc:
-        raise click.ClickException(describe_error(exc).removeprefix("Error: ")) from exc
+        given = isinstance(exc, StoreError) or (isinstance(exc, OSError) and exc.filename in map(str, files))
+        kind = Unreadable if given else click.ClickException
+        raise kind(describe_error(exc).removeprefix("Error: ")) from exc
 
 
 @main.command()

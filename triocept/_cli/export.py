@@ -18,15 +18,21 @@ from .._trace.trace import Trace
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
 from ..fleets.store.layout import is_store
-from .files import traces_of
+from .files import UNREAD, traces_of
 from .words import a_directory, counted, flaw
 
-__all__ = ["Export"]
+__all__ = ["Export", "Unreadable"]
 
 MOST = 10
 """Rollouts, or damages, that are named."""
 
 STANDARD_OUTPUT = Path("-")
+
+
+class Unreadable(click.ClickException):
+    """A file that was named cannot be read, or is not there."""
+
+    exit_code = UNREAD
 
 
 @dataclass
@@ -51,7 +57,7 @@ class Export:
             TrioceptError, OSError, click.ClickException: it cannot be done.
         """
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
-            raise click.ClickException(a_directory(folder))
+            raise Unreadable(a_directory(folder))
         losses = self._write()
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
             say(f"▸ {line}")

@@ -18,7 +18,10 @@ from ..fleets.store.layout import is_store
 from ..fleets.store.reading import named_runs, trace_files
 from .words import a_directory, counted
 
-__all__ = ["File", "NoSuchRollout", "NotThere", "traces_of"]
+__all__ = ["UNREAD", "File", "NoSuchRollout", "NotAFile", "NotThere", "traces_of"]
+
+UNREAD = 2
+"""The exit status where a file that was named cannot be read, or is not there: as of a wrong command line."""
 
 _TOLD = 10
 """Lines that cannot be read, and rollouts to choose from, that are told one by one."""
@@ -26,6 +29,10 @@ _TOLD = 10
 
 class NotThere(TrioceptError):
     """A file does not hold what was asked for."""
+
+
+class NotAFile(NotThere):
+    """A directory was given for a file."""
 
 
 class NoSuchRollout(NotThere):
@@ -64,7 +71,7 @@ class File:
 
     def _traces(self) -> Iterator[Trace]:
         if self._path.is_dir() and not is_store(self._path):
-            raise NotThere(a_directory(self._path))
+            raise NotAFile(a_directory(self._path))
         return traces_of(self._path, self._tell, self._leave_out)
 
     def _leave_out(self, trace: Trace) -> bool:

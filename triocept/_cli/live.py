@@ -106,9 +106,13 @@ class Live:
     async def aclose(self) -> None:
         pass
 
-    def end(self, rollout: Rollout, result: AgentResult, handler: object, agent: str | None) -> None:
+    def ended(self, result: AgentResult) -> None:
+        """The agent has, whatever else has happened."""
         what = f"agent ended with {result.returncode} after {result.duration:.1f} s"
         self._print("▸", "green" if result.returncode == 0 else "red", what)
+
+    def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
+        """Nothing went wrong with the run: what else is to be said of it."""
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self._print("▸", "yellow", _unheard(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
@@ -186,7 +190,7 @@ def _tokens(turn: Turn) -> str:
     if usage is None:
         return "- tokens"
     about = "~" if usage.estimated else ""
-    return f"{about}{usage.input_tokens:,} in {about}{usage.output_tokens:,} out"
+    return f"{usage.input_tokens:,}{about} in {usage.output_tokens:,}{about} out"
 
 
 def _said(turn: Turn) -> list[str]:

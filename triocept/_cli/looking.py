@@ -3,8 +3,8 @@
 Rules:
 
 1. A reader that has gone (`head`, a pager) ends them without a word, as Ctrl-C does: by the signal, as any program.
-2. What is wrong with a file is said in words, on standard error, with the line. Then the status is 1; what could be
-   read was shown.
+2. What is wrong with a file is said in words, on standard error, with the line. Then the status is 1, or 2 where a
+   file cannot be opened, as that of `check`; what could be read was shown.
 3. No more is in memory than what the rollouts hold that are open at one place of the file.
 """
 
@@ -23,10 +23,10 @@ import msgspec
 
 from .._screen import say
 from .._trace.trace import Trace
-from ..errors import TrioceptError
+from ..errors import StoreError, TrioceptError
 from .diff import show_diff
 from .ending import describe_error
-from .files import File, NoSuchRollout
+from .files import UNREAD, File, NoSuchRollout, NotAFile
 from .page import Page
 from .show import Overview
 from .stats import KEYS, Stats
@@ -59,7 +59,7 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
     if which is not None and len(files) > 1:
         raise click.UsageError("--turn is about one file: say which")
 
-    def look_at_all(page: Page) -> bool:
+    def look_at_all(page: Page) -> int:
         numbers = count()
 
         def take(trace: Trace) -> None:
@@ -71,16 +71,16 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
         if looked.attempts:
             page.line()
             page.line(_left_out(looked.attempts))
-        return looked.well
+        return looked.status
 
-    def look_at_one(page: Page) -> bool:
+    def look_at_one(page: Page) -> int:
         found = File(files[0], rollout)
         trace, turn = found.turn(which or "")
         if as_json:
             page.text(msgspec.json.encode(turn).decode())
         else:
             show_turn(page, trace, turn, only_new=new)
-        return not found.damages
+        return _status(found)
 
     _look(look_at_all if which is None else look_at_one)
 
@@ -97,12 +97,12 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
         triocept diff traces.jsonl 6 7
     """
 
-    def look(page: Page) -> bool:
+    def look(page: Page) -> int:
         found = File(file, rollout)
         trace = found.one()
         one, other = found.turn_of(trace, before), found.turn_of(trace, after)
         show_diff(page, trace.diff(one, other), one, other)
-        return not found.damages
+        return _status(found)
 
     _look(look)
 
@@ -128,7 +128,7 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
         triocept stats --by agent --by outcome --json *.jsonl
     """
 
-    def look(page: Page) -> bool:
+    def look(page: Page) -> int:
         sums = Stats(by)
         looked = _through(files, rollout, sums.add)
         sums.attempts = looked.attempts
@@ -138,7 +138,7 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
             show_stats(page, sums)
             if looked.attempts:
                 page.line(_left_out(looked.attempts))
-        return looked.well
+        return looked.status
 
     _look(look)
 
@@ -149,8 +149,8 @@ def _left_out(attempts: int) -> str:
 
 @dataclass
 class _Looked:
-    well: bool = True
-    """Nothing was not as it should be, and was told."""
+    status: int = 0
+    """That to end with: the worst of all files."""
     attempts: int = 0
     """Rollouts that were left out of stores."""
 
@@ -174,25 +174,38 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
             if isinstance(exc, OSError) and exc.filename is None:  # of standard output
                 raise
             say(describe_error(exc))
-            looked.well = False
-        looked.well = looked.well and not found.damages
+            looked.status = max(looked.status, _status_of(exc))
+        looked.status = max(looked.status, _status(found))
         looked.attempts += found.attempts
     return looked
 
 
-def _look(work: Callable[[Page], bool]) -> NoReturn:
-    """Do it, and end the program: with 0, or with 1 where something was not as it should be."""
+def _status(file: File) -> int:
+    """Of a file that was read: 1, where a line of it could not be."""
+    return 1 if file.damages else 0
+
+
+def _status_of(error: OSError | TrioceptError) -> int:
+    """Of a file that was not read to its end, or does not hold what was asked for."""
+    unread = isinstance(error, NotAFile | StoreError) or (
+        isinstance(error, OSError) and error.filename is not None
+    )
+    return UNREAD if unread else 1
+
+
+def _look(work: Callable[[Page], int]) -> NoReturn:
+    """Do it, and end the program: with 0, or with another status where something was not as it should be."""
     for name in ("SIGPIPE", "SIGINT"):
         if name in signal.Signals.__members__ and signal.getsignal(signal.Signals[name]) is not None:
             signal.signal(signal.Signals[name], signal.SIG_DFL)
     try:
-        well = work(Page())
+        status = work(Page())
         sys.stdout.flush()
     except OSError as exc:
         where = "standard output: " if exc.filename is None else ""  # a full disk, say
         say(describe_error(exc).replace("Error: ", f"Error: {where}", 1))
-        well = False
+        status = _status_of(exc)
     except TrioceptError as exc:
         say(describe_error(exc))
-        well = False
-    sys.exit(0 if well else 1)
+        status = _status_of(exc)
+    sys.exit(status)

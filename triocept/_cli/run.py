@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 import trio
 
 from .._endpoint import serve_endpoint
+from .._process.output import AgentResult
+from .._rollout.agent import Agent
 from .._rollout.budget import Limits
 from .._rollout.exchange import Exchange
 from .._rollout.rollout import Rollout
@@ -55,7 +57,11 @@ class Run:
     """The known agent's command, where it is not the usual one."""
 
     async def run(self) -> int:
-        """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it)."""
+        """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it).
+
+        Raises:
+            Exception: what ends the command with another: a handler's fault, say, whatever its agent made of it.
+        """
         live = Live(quiet=self.quiet, record=self.record)
         if self.keep_as is not None and self.record is not None:
             self.record.unlink(missing_ok=True)  # of a run that did not end well
@@ -84,11 +90,21 @@ class Run:
                 hidden = [name for name in self.handler.variables if name not in rollout.environ()]
                 env = {**dict.fromkeys(hidden), **launch.env}
                 starting = rollout.open_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
-                async with starting as process:
-                    with trio.move_on_after(self._patience):
-                        await process.wait()
-        live.end(rollout, process.result, answers.model, self.agent)
-        return process.result.returncode
+                result = await self._wait(starting, live)
+        live.end(rollout, answers.model, self.agent)
+        return result.returncode
+
+    async def _wait(self, starting: AbstractAsyncContextManager[Agent], live: Live) -> AgentResult:
+        """Wait for the agent's end, and say how it was: also where a handler has failed meanwhile."""
+        process: Agent | None = None
+        try:
+            async with starting as process:
+                with trio.move_on_after(self._patience):
+                    await process.wait()
+        finally:
+            if process is not None:
+                live.ended(process.result)
+        return process.result
 
     def _keep(self, path: Path, returncode: int, live: Live) -> None:
         """Put what was recorded where it is replayed from, unless it is that of a run that failed."""

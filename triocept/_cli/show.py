@@ -22,7 +22,6 @@ from .words import (
     reason,
     relation_words,
     said,
-    short,
     tokens,
 )
 
@@ -103,7 +102,7 @@ class Overview:
     def _row(self, turn: Turn, before: str | None, width: int | None) -> Iterable[Piece]:
         usage = turn.response.usage if turn.response is not None else None
         read = tokens(usage.input_tokens if usage is not None else None, usage)
-        written = short(usage.output_tokens) if usage is not None else "-"
+        written = tokens(usage.output_tokens if usage is not None else None, usage)
         yield (f"{turn.number:>{self._digits + 3}} ", "bold")
         if width is None or width >= _NARROW:
             yield (f"{clock(turn.started_at - self._begun):>8} ", "dim")
@@ -141,10 +140,12 @@ def headline(trace: Trace) -> list[Piece]:
     talks = len({(each.id, each.kind) for each in trace.conversations.values()})
     end = max((turn.started_at + turn.duration for turn in trace), default=begun_at(trace))
     read = tokens(usage.input_tokens if usage is not None else None, usage)
-    written = short(usage.output_tokens) if usage is not None else "-"
+    written = tokens(usage.output_tokens if usage is not None else None, usage)
+    named: list[Piece] = [(trace.rollout, "bold"), _end_of(trace)]
+    if not len(trace):  # it has no tokens and no time
+        return [*named, "  no turns"]
     return [
-        (trace.rollout, "bold"),
-        _end_of(trace),
+        *named,
         f"  {counted(len(trace), 'turn', 'turns')}, {counted(talks, 'conversation', 'conversations')}",
         (f"  {read} in {written} out", "cyan"),
         f"  {clock(end - begun_at(trace))}",
