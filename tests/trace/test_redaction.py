@@ -495,7 +495,8 @@ async def test_a_retry_gets_the_answer_of_a_call_of_which_something_was_taken_ou
         answers += 1
         await exchange.respond(f"{answers}: {CARD}")
 
-    body = ask_body(CARD) if where == "messages" else {**ask_body("hi"), "metadata": {"card": CARD}}
+    tool = {"type": "function", "function": {"name": "pay", "description": f"with {CARD}"}}
+    body = ask_body(CARD) if where == "messages" else ask_body("hi", tools=[tool])
     with trio.fail_after(20):
         async with (
             serve_endpoint() as endpoint,
