@@ -79,7 +79,7 @@ def check_replayed(again: Trace, trace: Trace) -> None:
 MADE_UP = re.compile(
     r"(?:recorded|replayed\d?|forked)\b|\btoolu_\w+|\bcall_\w+|\bses_\w+|\b[0-9a-f]{8}-[0-9a-f]{4}-[-0-9a-f]{22}\b"
     r"|\b[0-9a-f]{16,}\b|(?<=<duration_ms>)\d+"
-    r"|\b\d{4}-\d\d-\d\d(?:T[\d:.+]+)?\b|\b[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d \d{4}\b"
+    r"|\b\d{4}-\d\d-\d\d(?:T[\d:.+]+Z?)?\b|\b[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d \d{4}\b"
 )
 """What is another in each run, and says nothing: its folder, ids, how long a sub-agent took, the date."""
 SETTINGS = {"dialect", "user", "extra.prompt_cache_key", "extra.client_metadata", "extra.store"}
