@@ -18,6 +18,7 @@ from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept._canonical.tokens import Estimator
 from triocept._rollout.calls import retry_key
+from triocept._trace.redaction import Redactor
 from triocept._trace.trace import Trace, TraceWriter
 from triocept._trace.turn import Turn
 from triocept.dialects import dialect
@@ -48,7 +49,7 @@ def _conversation(*, marked: bool) -> dict[str, float]:
     document = msgspec.json.decode(make_body(4 * 1024))
     said = document["messages"][:2]
     memory, estimator, trace = Memory(), Estimator(), Trace("bench")
-    writer = TraceWriter(trace)
+    redactor, writer = Redactor(), TraceWriter(trace)
     times: dict[str, list[float]] = {"read": [], "record": [], "place": []}
     for number in range(LATE + AROUND):
         said += make_turn(number)
@@ -57,7 +58,7 @@ def _conversation(*, marked: bool) -> dict[str, float]:
         start = time.process_time()
         request = dialect(CHAT).parse_request(wire, memory=memory)
         read = time.process_time()
-        _record(request, estimator, writer)
+        _record(request, estimator, redactor, writer)
         recorded = time.process_time()
         trace.conversations  # noqa: B018
         placed = time.process_time()
@@ -76,7 +77,7 @@ def _marked(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": [text]}
 
 
-def _record(request: Request, estimator: Estimator, writer: TraceWriter) -> None:
+def _record(request: Request, estimator: Estimator, redactor: Redactor, writer: TraceWriter) -> None:
     retry_key(request, None)
     estimator.usage(request, _ANSWER)
     turn = Turn(
@@ -84,7 +85,7 @@ def _record(request: Request, estimator: Estimator, writer: TraceWriter) -> None
         rollout="bench",
         number=len(writer.trace),
         dialect=CHAT,
-        request=writer.intern(request),
+        request=redactor.request(request),
         outcome="answered",
         response=_ANSWER,
         started_at=0.0,

@@ -26,7 +26,7 @@ from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
 from triocept._rollout import answer, calls, exchange_core, rollout_core
 from triocept._server import base_connection, delivery, documents, http11, intake
-from triocept._trace import trace
+from triocept._trace import redaction, trace
 from triocept.dialects import Dialect
 from triocept.dialects.openai_chat import OPENAI_CHAT
 
@@ -66,7 +66,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "tokens: estimate": [(tokens.Estimator, "usage")],
     "the turn: build and record": [
         (exchange_core.ExchangeCore, "_turn"),
-        (trace.TraceWriter, "intern"),
+        (redaction.Redactor, "request"),
         (trace.TraceWriter, "add"),
     ],
     "the dialect: write the answer, JSON": [(delivery._HTTPDelivery, "_whole_reply")],

@@ -30,6 +30,7 @@ from triocept._trace.derived import Derived
 from triocept._trace.diff import diff_of
 from triocept._trace.found_lines import lines_between
 from triocept._trace.jsonl import JSONLRecorder
+from triocept._trace.redaction import Redactor
 from triocept._trace.search import Wanted
 from triocept._trace.trace import TraceWriter
 from triocept._trace.turn import UPSTREAM
@@ -119,10 +120,10 @@ def placed(messages: Callable[[int], list[Message]], n: int) -> Work:
 
 def derived(calls: Callable[[int], tuple[list[Message], Response]], n: int) -> Work:
     """Turns: how they stand to each other, and what is found in them."""
-    trace = Trace("r", run="r")
+    trace, redactor = Trace("r", run="r"), Redactor()
     for number in range(n):
         messages, answer = calls(number)
-        kept = TraceWriter(trace).intern(request_of(messages)).messages
+        kept = redactor.request(request_of(messages)).messages
         TraceWriter(trace).add(turn(number, list(kept), answer))
     turns = list(trace)
 
