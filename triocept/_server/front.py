@@ -316,7 +316,6 @@ class HTTPCycle:
         return dict(self._headers).get(b"expect", b"").lower() == b"100-continue"
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        self._connection.admit()
         length = dict(self._headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > cap:
             raise BodyTooLarge
