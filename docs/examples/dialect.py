@@ -134,10 +134,11 @@ class Parser(StreamParser):  # one for each stream of a provider
             events.append(ResponseEnd(stop_reason=document["end"]))
         return events
 
-    def close(self):
+    def close(self):  # the last line may have no end of its own
+        events = [event for line in self.lines.close() for event in self.read(line)]
         if not self.ended:
             raise UpstreamTruncated("the bird fell silent before its end")
-        return []
+        return events
 
 
 CHIRP = Dialect(
