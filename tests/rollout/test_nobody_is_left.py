@@ -262,6 +262,27 @@ async def test_where_one_fails_and_its_nursery_cancels_the_others_nobody_waits(o
     assert [type(error) for error in leaves(caught.value)] == [KeyError]
 
 
+async def test_nor_where_the_other_has_begun_while_the_fault_was_being_recorded() -> None:
+    """It is cancelled because of that all the same: whoever called the first hears of it once it is recorded."""
+    recorder = Held()
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
+        async with opened(recorder=recorder, within=5) as rollout, trio.open_nursery() as services:
+            services.start_soon(rollout.serve, Asked())
+            await blocked()
+            with SHIELD():
+                async with trio.open_nursery() as nursery:
+                    calls = Calls(nursery)
+                    await calls.start(rollout, "slow")
+                    services.start_soon(rollout.serve, Asked())
+                    await blocked()
+                    await calls.start(rollout, "wait")
+                    recorder.go.set()
+                    await blocked()
+                    await calls.start(rollout, "later")
+    assert calls.said == {"slow": "500", "wait": "500", "later": "500"}
+    assert [type(error) for error in leaves(caught.value)] == [KeyError]
+
+
 async def test_what_such_a_service_was_at_work_on_is_refused_too() -> None:
     other = Asked()
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below

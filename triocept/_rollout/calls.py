@@ -278,6 +278,8 @@ class Arrivals:
         """Why nobody takes any. None: nobody has failed, or somebody takes them all the same."""
         self.failed: BaseException | None = None
         """What a service has failed with since somebody last began to take them."""
+        self._failing: set[Service] = set()
+        """Those that have failed, and whose callers have not heard of it yet."""
         self._asked = False
         """Somebody takes exchanges, or has taken one."""
         self._first = trio.Event()
@@ -358,11 +360,16 @@ class Arrivals:
             self._service = self._take = None
         if fault is not None:
             self.failed = fault
+            self._failing.add(service)
         if self.failed is None or self._services or self._closed:
             return ()
         # Also where it is another's: two in one nursery, say, which cancels this one.
         self.fault = self.failed
         return tuple(self._waiting)
+
+    def tell(self, service: Service) -> None:
+        """Its caller hears now of what it has failed with, if it has."""
+        self._failing.discard(service)
 
     def fail(self, fault: BaseException) -> None:
         """No exchange comes any more, and none is to be taken, because of this: the first one counts."""
@@ -370,8 +377,11 @@ class Arrivals:
         self.close()
 
     def _take_again(self) -> None:
-        if not self._closed:
-            self.fault = self.failed = None
+        if self._closed:
+            return
+        self.fault = None
+        if not self._failing:  # else it may yet be the reason why this one is cancelled
+            self.failed = None
 
     @property
     def taken_at_once(self) -> bool:

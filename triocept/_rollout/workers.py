@@ -82,13 +82,18 @@ async def _serve(
     outlives: Callable[[BaseException], bool] | None,
 ) -> None:
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
-    async with trio.open_nursery() as nursery:
-        workers = _Workers(nursery, rollout, handler, on_error, outlives, limit)
-        try:
-            with workers.taking:
-                await _take(rollout.arrivals, workers, limit)
-        finally:
-            await workers.close()
+    workers: _Workers | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            workers = _Workers(nursery, rollout, handler, on_error, outlives, limit)
+            try:
+                with workers.taking:
+                    await _take(rollout.arrivals, workers, limit)
+            finally:
+                await workers.close()
+    finally:
+        if workers is not None:
+            rollout.arrivals.tell(workers)
 
 
 async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | None) -> None:
