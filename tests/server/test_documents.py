@@ -64,7 +64,7 @@ def test_what_stands_in_a_string_is_no_value_wherever_it_is_cut(value: object, m
         (b'{"a": [1, 2, ' + b" " * LARGE, "truncated"),
         (b'{"a": [1, 2, nope]}' + b" " * LARGE, "byte 17"),
         (b"[" * LARGE, "nested too deeply"),
-        (b'{"a": "\xff"}' + b" " * LARGE, "utf-8"),
+        (b'{"a": "\xff"}' + b" " * LARGE, "(?i:utf-8)"),  # as each version of msgspec writes it
     ],
 )
 async def test_a_large_body_that_is_no_json_is_an_error_with_its_place(body: bytes, says: str) -> None:
