@@ -98,8 +98,11 @@ LIBRARIES = {
 
 NEWER = {
     "claude_code_newer": Source("npm", "@anthropic-ai/claude-code", "claude", "2.1.332", node="24.21.0"),
+    "codex_newer": Source("npm", "@openai/codex", "codex", "0.171.0", node="24.21.0"),
+    "qwen_code_newer": Source("npm", "@qwen-code/qwen-code", "qwen", "0.24.4", node="24.21.0"),
 }
-"""Versions that do what those above do not: this one runs its sub-agents beside the main conversation."""
+"""The versions that npm gives with a newer Node. They do what the versions above do not: Claude Code runs its
+sub-agents beside the main conversation, qwen-code names its home relative to the working directory."""
 
 _CALLS = {
     "claude_code": ToolCall.of("Bash", command=COMMAND, description="write the proof"),

@@ -27,6 +27,7 @@ from triocept import (
     Usage,
     serve_endpoint,
 )
+from triocept.handlers import Replay
 from triocept.nouns import Media, Reasoning
 
 pytestmark = pytest.mark.parametrize("kind", ["sync", "aio"])
@@ -144,9 +145,13 @@ async def test_a_chat_keeps_its_history_whole_and_streamed(kind: str) -> None:
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
             await play(rollout, kind, scenario)
-    texts = [message.text for message in rollout.trace[-1].request.messages if message.text]
-    assert texts == ["1", "one", "2", "tw", "o", "3"]
-    assert len(rollout.trace.threads) == 1
+        texts = [message.text for message in rollout.trace[-1].request.messages if message.text]
+        assert texts == ["1", "one", "2", "tw", "o", "3"]
+        assert len(rollout.trace.threads) == 1
+        replay = Replay(rollout.trace)  # which gives "two" whole
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(replay) as again:
+            await play(again, kind, scenario)
+    assert [turn.response.text for turn in again.trace] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

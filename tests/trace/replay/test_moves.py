@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -99,6 +100,32 @@ def test_what_comes_behind_changes_nothing_before(messages: list[Message], more:
 )
 def test_what_the_agent_or_the_model_said_otherwise_is_another_move(one: Message, other: Message) -> None:
     assert moves(one) != moves(other)
+
+
+@given(WORDS, st.data())
+def test_what_the_model_said_may_come_back_in_pieces(words: str, data: st.DataObject) -> None:
+    """As Google's SDK sends a streamed answer back, each piece a message of its own."""
+    cuts = data.draw(st.lists(st.integers(0, len(words)), max_size=3).map(sorted))
+    pieces = [words[at:end] for at, end in pairwise([0, *cuts, len(words)])]
+    whole, after = said("assistant", words), said("user", "Sure?")
+    assert moves(*(said("assistant", piece) for piece in pieces), after) == moves(whole, after)
+    assert moves(Message("assistant", tuple(map(Text, pieces))), after) == moves(whole, after)
+
+
+def test_a_directory_is_masked_in_what_the_model_said_in_pieces() -> None:
+    pieces = [said("assistant", "I read /home/a"), said("assistant", "nn/x.")]
+    assert moves(*pieces, roots={"home": "/home/ann"}) == moves(said("assistant", "I read <root>/x."))
+
+
+def test_an_answer_of_spaces_alone_is_none() -> None:
+    with_it = moves(said("user", "a"), said("assistant", " "), said("user", "b"))
+    assert with_it == moves(said("user", "a"), said("user", "b"))
+
+
+def test_a_result_that_failed_is_another_result() -> None:
+    failed = Message("tool", (ToolResult(id="c1", content=(Text("r"),), is_error=True),))
+    assert moves(failed, results=True) != moves(resulted("r"), results=True)
+    assert moves(failed) == moves(resulted("r"))
 
 
 def test_what_a_tool_gave_counts_only_where_it_is_asked_for() -> None:

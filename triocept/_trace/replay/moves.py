@@ -5,7 +5,8 @@ Two calls of two runs of one agent, in one dialect or in two, have the same move
 Rules (each was needed by a real agent; see `message_key` for those that hold within one run, too):
 
 1. Roles: developer is system. The results of tools are of the role `tool`, wherever the dialect packs them.
-2. Neighbours of one role are one: their texts are joined, and empty ones dropped, and what the model thought.
+2. Neighbours of one role are one: their texts are joined, and empty ones dropped, and what the model thought. Texts of
+   the model are joined without anything between them: Google's SDK sends each increment back as a message of its own.
 3. Calls have no ids: their order says which result is whose. Their arguments are JSON values.
 4. Directories of the run are masked everywhere, what else differs from run to run in what the agent and its user say:
    the model's words are those of the record, to the letter.
@@ -15,7 +16,9 @@ Rules (each was needed by a real agent; see `message_key` for those that hold wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from hashlib import blake2b
+from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -65,17 +68,19 @@ class Normal:
 
     def __init__(self, mask: Callable[[str], str], *, results: bool = False) -> None:
         self._mask = mask
+        self._words = cache(lambda text: mask(text).strip())
         self._results = results
         self._known: dict[int, tuple[Message, Moves]] = {}
         """By a message's `id`; the object is kept, so that it stays its own."""
 
     def moves(self, request: Request) -> Moves:
         """All moves up to this call."""
-        return tuple(_joined(move for message in request.messages for move in self._of(message)))
+        each = (move for message in request.messages for move in self._of(message))
+        return tuple(_joined(self._answers(each)))
 
     def result(self, result: ToolResult) -> str:
-        """What a tool gave, without what differs from run to run."""
-        return steady(self._mask(result.text))
+        """What a tool gave, without what differs from run to run, and whether it failed."""
+        return ("failed: " if result.is_error else "") + steady(self._mask(result.text))
 
     def _of(self, message: Message) -> Moves:
         known = self._known.get(id(message))
@@ -88,7 +93,7 @@ class Normal:
     def _move(self, role: str, part: Part) -> Move | None:
         match part:
             case Text(text=text):
-                said = "" if text.startswith(NONCE) else self._said(role, text)
+                said = "" if text.startswith(NONCE) else text if role == "assistant" else self._said(text)
                 return Move(role, "text", said) if said else None
             case RefusalText(text=text):
                 return Move(role, "refusal", self._mask(text))
@@ -104,23 +109,27 @@ class Normal:
             case Reasoning():
                 return None
 
-    def _said(self, role: str, text: str) -> str:
-        masked = self._mask(text)
-        return (masked if role == "assistant" else steady(masked)).strip()
+    def _said(self, text: str) -> str:
+        return steady(self._mask(text)).strip()
+
+    def _answers(self, moves: Iterable[Move]) -> Iterator[Move]:
+        """Join texts of the model. They are masked here, for a piece may end within a directory's name."""
+        for is_answer, group in groupby(
+            moves, key=lambda move: (move.role, move.kind) == ("assistant", "text")
+        ):
+            if not is_answer:
+                yield from group
+            elif words := self._words("".join(move.value for move in group)):
+                yield Move("assistant", "text", words)
 
 
 def _joined(moves: Iterable[Move]) -> Iterator[Move]:
-    """The same, with texts of one role one."""
-    last: Move | None = None
-    for move in moves:
-        if last is not None and last.kind == move.kind == "text" and last.role == move.role:
-            last = Move(last.role, "text", last.value + "\n" + move.value)
-            continue
-        if last is not None:
-            yield last
-        last = move
-    if last is not None:
-        yield last
+    """Join texts of one role."""
+    for (role, kind), group in groupby(moves, key=lambda move: (move.role, move.kind)):
+        if kind == "text":
+            yield Move(role, kind, "\n".join(move.value for move in group))
+        else:
+            yield from group
 
 
 def _text(value: Json) -> str:
