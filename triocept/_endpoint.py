@@ -243,6 +243,7 @@ async def serve_endpoint(
     own_http1: bool = True,
     http2: bool = False,
     websocket: bool = True,
+    keep_alive: bool = True,
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
 
@@ -280,6 +281,8 @@ async def serve_endpoint(
         http2: whether HTTP/2 is spoken beside HTTP/1.1. No known agent needs it.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
+        keep_alive: whether a connection carries several calls. False closes it after each answer: for clients that
+            outlive their event loop, and would use a connection of a loop that has ended.
 
     Closing: rollouts that are still open end, their agents get a 503; idle connections are closed at once, others
     after `grace` at the latest. The port is free again.
@@ -302,7 +305,7 @@ async def serve_endpoint(
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
     _check_functions(embed, moderate)
-    switches = {"own_http1": own_http1, "http2": http2, "websocket": websocket}
+    switches = {"own_http1": own_http1, "http2": http2, "websocket": websocket, "keep_alive": keep_alive}
     kept = {"record_increments": record_increments, "record_wire": record_wire}
     for name, value in {**switches, **kept}.items():
         check_bool(name, value)
@@ -351,6 +354,7 @@ async def serve_endpoint(
                 own_http1=own_http1,
                 http2=http2,
                 websocket=websocket,
+                keep_alive=keep_alive,
             )
             with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
@@ -419,6 +423,8 @@ class EndpointOptions(TypedDict, total=False):
     """Whether HTTP/2 is spoken, too: False, unless said otherwise."""
     websocket: bool
     """Whether Responses is spoken over websockets, too: True, unless said otherwise."""
+    keep_alive: bool
+    """Whether a connection carries several calls: True, unless said otherwise (False for `testing.serve`)."""
 
 
 async def run_endpoint(
@@ -429,7 +435,8 @@ async def run_endpoint(
     `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
-    dialects, embed, moderate, record_increments, record_wire, own_http1, http2, websocket; see `serve_endpoint`.
+    dialects, embed, moderate, record_increments, record_wire, own_http1, http2, websocket, keep_alive; see
+    `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:

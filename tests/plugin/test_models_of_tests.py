@@ -377,3 +377,23 @@ class TestClass:
 """)
     result.assert_outcomes(failed=3)
     assert result.stdout.str().count("triocept_model was not called, so there was no model") == 2
+
+
+def test_an_async_client_that_outlives_the_loop_of_a_test_reaches_the_next_model(run: Run) -> None:
+    result = run("""
+import asyncio, httpx2
+CLIENT = httpx2.AsyncClient()  # as openai-agents keeps one
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(triocept_model, number):
+    model = triocept_model("hello")
+    head = {"authorization": f"Bearer {model.api_key}"}
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    url = model.base_url("openai_chat") + "/chat/completions"
+
+    async def ask():
+        return await CLIENT.post(url, json=body, headers=head)
+
+    assert asyncio.run(ask()).status_code == 200
+""")
+    result.assert_outcomes(passed=4)

@@ -66,7 +66,7 @@ class BaseConnection(ABC):
         self.keyless = True
         """Whether it has not shown a key of this endpoint yet."""
         self.ending = False
-        """Whether the server stops, and this connection ends with its response."""
+        """Whether this connection ends with its next response: the server stops, or keeps no connection alive."""
         self._admission = admission
 
     def date(self) -> str:

@@ -98,6 +98,7 @@ class Server:
         own_http1: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
         http2: whether HTTP/2 is spoken on plain TCP.
         websocket: whether Responses is spoken over websockets.
+        keep_alive: whether a connection carries several requests.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Server:
         own_http1: bool,
         http2: bool,
         websocket: bool,
+        keep_alive: bool,
     ) -> None:
         self.body = Body()
         self.stopped = trio.Event()
@@ -140,7 +142,8 @@ class Server:
         self._http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if own_http1 else None
         self._turned_away = 0
         self._http2 = http2
-        self._config = _config()
+        self._keep_alive = keep_alive
+        self._config = _config(keep_alive=keep_alive)
         self._app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
@@ -263,7 +266,7 @@ class Server:
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
         if self._ssl_context is not None:
             stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
-        return Connection(
+        connection = Connection(
             self._app,
             self._config,
             self._context,
@@ -274,6 +277,8 @@ class Server:
             max_body=self._max_body,
             http2=self._http2,
         )
+        connection.ending = not self._keep_alive
+        return connection
 
     @trio.lowlevel.enable_ki_protection
     async def _serve_connection(self, connection: Connection) -> None:
@@ -329,12 +334,12 @@ class Server:
             await trio.aclose_forcefully(self._listener)
 
 
-def _config() -> Config:
+def _config(*, keep_alive: bool) -> Config:
     config = Config()
     config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
     config.accesslog = None
     config.include_server_header = False
     # 5 s by default: an agent's next POST would meet a closed connection.
     config.keep_alive_timeout = float("inf")
-    config.keep_alive_max_requests = 10**9
+    config.keep_alive_max_requests = 10**9 if keep_alive else 0
     return config

@@ -134,7 +134,8 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     asyncio, or trio in a thread of theirs.
 
     Args:
-        options: as of `serve_endpoint`.
+        options: as of `serve_endpoint`; but `keep_alive` is False unless given: an async client that outlives its event
+            loop (one of the whole process, say) would use a connection of the loop of an earlier test.
 
     Closing: as of `serve_endpoint`; rollouts that are still open are closed. In a process that was forked off
     meanwhile nothing is done: the endpoint is the parent's.
@@ -147,6 +148,7 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     Ctrl-C: ends it, as any exception of the body does.
     """
     check_keywords("serve", options, EndpointOptions.__annotations__)
+    options.setdefault("keep_alive", False)
     import_module("triocept._server.serve")  # for half a second: a loop that did it would be blocked
     loop = Loop("triocept-endpoint")
     with loop.running(serve_endpoint(**with_threads(options))) as endpoint:
