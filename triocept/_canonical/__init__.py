@@ -9,6 +9,7 @@
 * `price`: what tokens cost, as the program says.
 * `tokens`: an honest guess of token counts, where nobody counted.
 * `vectors`: an embedding of a text, made of its words. `verdict`: what a moderation says of one.
+* `text_file`: the text of a text file that is sent inline.
 * `memory`: what stands where it stood in the last call: it is not read again, and it is kept once.
 
 Rules:

@@ -18,8 +18,10 @@ Rules:
    `memory`).
 7. Of how a call went over the wire (`record_wire`), and of raw bytes that were sent, no body is kept where a program
    wants something out.
-8. Nothing is decoded but JSON's escapes: a key within base64, hex or the like stays. To look for each key in each
-   alignment of each encoding would cost every call, and be no promise all the same.
+8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is redacted as its text: one dialect sends it
+   as plain text, which triocept itself encodes. Nothing else is decoded but JSON's escapes: a key within base64, hex or
+   the like stays. To look for each key in each alignment of each encoding would cost every call, and be no promise all
+   the same.
 9. What goes back to the agent or a model is as it was given, also where it is taken out of the record (`as_given`).
 """
 
@@ -46,6 +48,7 @@ from .._canonical.content import (
 from .._canonical.memory import MessageTable
 from .._canonical.request import Request
 from .._canonical.response import Response
+from .._canonical.text_file import text_as_data, text_in_file
 from .._checks import described
 from .._secrets import LIVE_KEYS, MARK, may_hold_a_key, without_keys
 from .._unicode import mended_text
@@ -69,6 +72,7 @@ _NO_TEXT = frozenset(
 """Members that say what something is, and not what was said."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
 """Members whose JSON is a program's own, or its tools': whatever a member of it is called, it is text."""
+_IS_TEXT_FILE = b'"media_type":"text/'
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
 """A string in JSON; one without an end goes to the end."""
 _encode = msgspec.json.Encoder().encode
@@ -301,8 +305,10 @@ class Redactor:
 
     def _clean(self, noun: T) -> T:
         """A noun without what is to be out of it; the very one, where that is nothing."""
-        if self._redaction is None and not may_hold_a_key(_encode(noun)):
-            return noun
+        if self._redaction is None:
+            encoded = _encode(noun)
+            if not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded:
+                return noun
         plain = msgspec.to_builtins(noun)
         clean = self._cleaned(plain)
         return noun if clean is plain else msgspec.convert(clean, type(noun))
@@ -329,6 +335,10 @@ class Redactor:
                     names = {each: without_keys(each) for each in members}
                     into[at] = copy = {names[each]: inner for each, inner in members.items()}
                     same = same and all(map(eq, names, names.values()))
+                    if not given and (text := _text_in(members)) is not None:
+                        if (clean := self._text(text)) != text:
+                            copy["data"], same = text_as_data(clean), False
+                        del names["data"]
                     todo += [(copy, names[each], each, given) for each in reversed(names)]
                 case list() | tuple() as items:
                     into[at] = [*items]
@@ -373,6 +383,13 @@ class Redactor:
         return text
 
 
+def _text_in(members: dict[str, Any]) -> str | None:
+    """Return the text of the text file that is sent inline in these members of a `Media`; None for anything else."""
+    if members.get("part") != "Media":
+        return None
+    return text_in_file(members.get("kind"), members.get("media_type"), members.get("data"))
+
+
 def _is_keyless(noun: Message | Response) -> bool:
     """Whether it holds nothing but texts, and no key in them.
 
@@ -406,6 +423,7 @@ def _is_keyless(noun: Message | Response) -> bool:
                     texts += blob.dialect, blob.kind, blob.data
             case _:
                 texts += part.url, part.data, part.media_type, part.name
+                texts.append(text_in_file(part.kind, part.media_type, part.data))
     for sign in LIVE_KEYS.signs:
         for text in texts:
             if text and sign in text and without_keys(text) != text:

@@ -9,11 +9,10 @@ Rules:
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 
 from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
+from ..._canonical.text_file import text_as_data, text_in_file
 from .._documents import Fields, as_content, in_result, media_type_of, merged
 from .._documents import parse_content as content_of
 from .._ids import legal_id
@@ -96,10 +95,7 @@ def _parse_source(fields: Fields, kind: str) -> Part | None:
     elif source_type == "url":
         url = source.need_text("url")
     elif source_type == "text" and kind == "file":
-        data, media_type = (
-            base64.b64encode(source.need_text("data").encode("utf-8", "replace")).decode(),
-            _TEXT,
-        )
+        data, media_type = text_as_data(source.need_text("data")), _TEXT
         source.take("media_type")
     else:
         return None
@@ -138,18 +134,10 @@ def _render_media(media: Media) -> dict[str, Json]:
 def _source(media: Media) -> dict[str, Json]:
     if media.url is not None:
         return {"type": "url", "url": media.url}
-    kind, data = media_type_of(media), media.data or ""
-    text = _plain(data) if media.kind == "file" and kind.startswith("text/") else None
+    text = text_in_file(media.kind, media.media_type, media.data)
     if text is not None:
         return {"type": "text", "media_type": _TEXT, "data": text}
-    return {"type": "base64", "media_type": kind, "data": data}
-
-
-def _plain(data: str) -> str | None:
-    try:
-        return base64.b64decode(data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None
+    return {"type": "base64", "media_type": media_type_of(media), "data": media.data or ""}
 
 
 _READERS: dict[str, Callable[[Fields], Part | None]] = {

@@ -1,0 +1,29 @@
+"""The text of a text file that is sent inline, and its base64."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+
+__all__ = ["text_as_data", "text_in_file"]
+
+
+def text_in_file(kind: object, media_type: object, data: object) -> str | None:
+    """Return the text in the inline data of a `Media`; None if it is no text file, or not in UTF-8.
+
+    Args:
+        kind, media_type, data: the members of the `Media`.
+    """
+    if kind != "file" or not isinstance(media_type, str) or not media_type.startswith("text/"):
+        return None
+    if not isinstance(data, str):
+        return None
+    try:
+        return b64decode(data, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+
+
+def text_as_data(text: str) -> str:
+    """Return the text as the inline data of a `Media`."""
+    return b64encode(text.encode("utf-8", "replace")).decode()
