@@ -10,7 +10,6 @@ from typing import Any
 import httpx2
 import trio
 
-from tests.over_http2 import OverHTTP2
 from triocept import Exchange, Rollout
 
 CHAT = "/v1/chat/completions"
@@ -78,28 +77,10 @@ def raw_request(rollout: Rollout, body: bytes, *, path: str | None = None, more:
     return head.encode() + body
 
 
-over_http2 = False
-"""Whether `connected` speaks HTTP/2; see the fixture `every_way`."""
-
-
 @asynccontextmanager
 async def connected(port: int, host: str = "127.0.0.1") -> AsyncIterator[trio.SocketStream]:
-    stream = await trio.open_tcp_stream(host, port)
-    async with stream:
-        if not over_http2:
-            yield stream
-            return
-        translated: Any = OverHTTP2(stream)
-        error: BaseException | None = None  # raised outside the nursery, which would wrap it
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(translated.pump)
-            try:
-                yield translated
-            except BaseException as exc:
-                error = exc
-            nursery.cancel_scope.cancel()
-        if error is not None:
-            raise error
+    async with await trio.open_tcp_stream(host, port) as stream:
+        yield stream
 
 
 async def read_to_end(stream: trio.SocketStream) -> bytes:

@@ -13,12 +13,10 @@ import signal
 from collections.abc import Iterator
 
 import httpcore2
-import httpx2
 import hypothesis
 import pytest
 
-from tests import asking
-from triocept import serve_endpoint
+from tests.ways import WAYS, way
 
 
 def pytest_configure() -> None:
@@ -67,27 +65,8 @@ def nothing_is_left_open() -> Iterator[None]:
     gc.collect()
 
 
-WAYS = ("own HTTP/1.1", "through ASGI", "HTTP/2")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that uses `every_way` runs over all of them, or without HTTP/2 where it is marked."""
-    if "every_way" in metafunc.fixturenames:
-        marked = metafunc.definition.get_closest_marker("not_over_http2")
-        metafunc.parametrize("every_way", WAYS[:2] if marked else WAYS, indirect=True)
-
-
-@pytest.fixture
-def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What holds must hold of every way to a rollout: model calls go straight to it, or through hypercorn and ASGI, or
-    by HTTP/2; in this test one of them. Over HTTP/2 speak the clients of httpx2, and what `connected` gives."""
-    way: str = request.param
-    defaults = serve_endpoint.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
-    monkeypatch.setitem(defaults, "own_http1", way == "own HTTP/1.1")
-    if way == "HTTP/2":
-        monkeypatch.setitem(defaults, "http2", True)
-        monkeypatch.setattr(asking, "over_http2", True)
-        for client in (httpx2.AsyncClient, httpx2.Client):
-            monkeypatch.setitem(client.__init__.__kwdefaults__, "http1", False)
-            monkeypatch.setitem(client.__init__.__kwdefaults__, "http2", True)
-    return way
+@pytest.fixture(params=WAYS)
+def every_way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test over each way of a model call through the server; its value names the way."""
+    with way(request.param):
+        yield request.param

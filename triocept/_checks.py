@@ -42,8 +42,11 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_RENAMED = {"fast": "own_http1"}
-"""Keywords of earlier releases, and what they are called now."""
+_REMOVED = {
+    "fast": "model calls always take the fast way where they can",
+    "http2": "the endpoint speaks HTTP/1.1, also to a reverse proxy that offers HTTP/2 to its clients",
+}
+"""Keywords of earlier releases, and what holds without them."""
 
 
 def described(value: object) -> str:
@@ -84,7 +87,8 @@ def check_choice(name: str, value: object, choices: object) -> None:
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
     """See whether a function knows all the keywords that it was given."""
     for name in given.keys() - known:
-        hint = meant(_RENAMED.get(name, name), known, "it takes")
+        gone = _REMOVED.get(name)
+        hint = f": it was removed; {gone}" if gone is not None else meant(name, known, "it takes")
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 

@@ -240,8 +240,6 @@ async def serve_endpoint(
     moderate: Moderate | None = None,
     record_increments: bool = False,
     record_wire: bool = False,
-    own_http1: bool = True,
-    http2: bool = False,
     websocket: bool = True,
     keep_alive: bool = True,
 ) -> AsyncIterator[Endpoint]:
@@ -266,9 +264,6 @@ async def serve_endpoint(
         on_lost_url: what becomes of a rollout whose agent was given a public URL (`reach="public"`) that will not
             come back, because the tunnel has another one now or has been down for `tunnel_health.patience`. `raise`
             cancels its body with `TunnelError`; `move` lets it live on, and what it says from then on is the new URL.
-        own_http1: model calls on HTTP/1.1 go straight to their rollout. False takes them through hypercorn and ASGI,
-            as HTTP/2 and every other route: slower, and otherwise the same, but to a client that closes its half
-            while the end of its answer is written.
         limits: what the endpoint puts up with: connections, seconds, bytes; each has a default.
         dialects: spoken beside those of the package, and beside those that installed packages bring (the entry points
             `triocept.dialects`; one that cannot be loaded is a warning in the log). `triocept.dialects` says how to
@@ -278,7 +273,6 @@ async def serve_endpoint(
             made of the words: equal texts have equal ones, and those that share words are near.
         moderate: says what is found in texts, likewise; None: nothing is.
         record_increments, record_wire: as of `open_rollout`, in every rollout that does not say it itself.
-        http2: whether HTTP/2 is spoken beside HTTP/1.1. No known agent needs it.
         websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
             Codex to POST at once.
         keep_alive: whether a connection carries several calls. False closes it after each answer: for clients that
@@ -305,12 +299,16 @@ async def serve_endpoint(
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
     _check_functions(embed, moderate)
-    switches = {"own_http1": own_http1, "http2": http2, "websocket": websocket, "keep_alive": keep_alive}
-    kept = {"record_increments": record_increments, "record_wire": record_wire}
-    for name, value in {**switches, **kept}.items():
+    switches = {
+        "record_increments": record_increments,
+        "record_wire": record_wire,
+        "websocket": websocket,
+        "keep_alive": keep_alive,
+    }
+    for name, value in switches.items():
         check_bool(name, value)
     check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
-    ssl_context = _ssl_context(tls, http2=http2)
+    ssl_context = _ssl_context(tls)
     spoken = known_dialects(dialects)
     make_core = partial(
         RolloutCore,
@@ -351,8 +349,6 @@ async def serve_endpoint(
                 limits=limits,
                 grace=grace,
                 max_body=max_body,
-                own_http1=own_http1,
-                http2=http2,
                 websocket=websocket,
                 keep_alive=keep_alive,
             )
@@ -417,10 +413,6 @@ class EndpointOptions(TypedDict, total=False):
     """Whether turns keep in which pieces their answers came, and when: False, unless said otherwise."""
     record_wire: bool
     """Whether turns keep how they went over the wire: False, unless said otherwise."""
-    own_http1: bool
-    """Whether model calls on HTTP/1.1 go straight to their rollout: True, unless said otherwise."""
-    http2: bool
-    """Whether HTTP/2 is spoken, too: False, unless said otherwise."""
     websocket: bool
     """Whether Responses is spoken over websockets, too: True, unless said otherwise."""
     keep_alive: bool
@@ -435,8 +427,7 @@ async def run_endpoint(
     `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
-    dialects, embed, moderate, record_increments, record_wire, own_http1, http2, websocket, keep_alive; see
-    `serve_endpoint`.
+    dialects, embed, moderate, record_increments, record_wire, websocket, keep_alive; see `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:
@@ -554,7 +545,7 @@ async def _close_listener(listener: trio.SocketListener) -> None:
         await trio.aclose_forcefully(listener)
 
 
-def _ssl_context(tls: TLS | None, *, http2: bool) -> ssl.SSLContext | None:
+def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
     if tls is None or isinstance(tls, ssl.SSLContext):
         return tls
     pair: object = tls
@@ -569,5 +560,5 @@ def _ssl_context(tls: TLS | None, *, http2: bool) -> ssl.SSLContext | None:
         raise ValueError(
             f"tls: no certificate and its key, as PEM, are in {tls[0]} and {tls[1]}: {exc}"
         ) from exc
-    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
+    context.set_alpn_protocols(["http/1.1"])
     return context

@@ -277,7 +277,6 @@ async def test_a_key_is_found_and_hidden_within_whatever_its_header_says(name: s
 
 
 async def test_a_key_in_a_header_of_its_own_is_one_for_whatever_asks_whether_there_is_one() -> None:
-    """HTTP/2 does, of a connection that has shown none so far."""
     with trio.fail_after(30):
         async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(shout) as rollout:
             for key, shown in ((rollout.api_key, True), ("another", False)):

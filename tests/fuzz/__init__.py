@@ -1,7 +1,7 @@
 """Inputs made by a machine, against everything that comes over a wire.
 
 * `kind`: what a kind of inputs is, and what a violation is.
-* `http1`, `http2`, `websocket`, `tls`: bytes over real sockets. `bodies`, `upstream`: in memory.
+* `http1`, `websocket`, `tls`: bytes over real sockets. `bodies`, `upstream`: in memory.
 * `tapped`: what the tap of a provider's connection reads.
 * `stage`: an endpoint under a clock that jumps, its plain clients, and the look at what is left.
 * `requests`: HTTP/1.1 requests by a grammar. `wire`: answers, read. `sdk_types`: documents, from the SDKs' own types.

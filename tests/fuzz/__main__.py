@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz --seed N --inputs N --only http1,http2,websocket,tls,bodies,upstream`."""
+"""`python -m tests.fuzz --seed N --inputs N --only http1,websocket,tls,bodies,upstream`."""
 
 from __future__ import annotations
 

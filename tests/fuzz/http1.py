@@ -16,6 +16,8 @@ from typing import Any
 
 import trio
 
+from tests.ways import WAYS
+
 from .kind import Check, Input, Kind, Unfit, as_bytes, expect
 from .mutate import cut_up, mutated
 from .races import check_race, generate_race
@@ -56,7 +58,7 @@ class Seen:
 
 @asynccontextmanager
 async def open_check() -> AsyncIterator[Check]:
-    async with open_stages({"own_http1": True}, {"own_http1": False}) as stages:
+    async with open_stages({"way": WAYS[0]}, {"way": WAYS[1]}) as stages:
         tried = 0
 
         async def check(value: Input) -> None:
@@ -81,7 +83,7 @@ async def _check(value: Input, stages: list[Stage], *, honest: bool) -> None:
     if end not in ENDINGS:
         raise Unfit
     ways: dict[str, Seen] = {}
-    for stage, name in zip(stages, ("own HTTP/1.1", "through ASGI"), strict=True):
+    for stage, name in zip(stages, WAYS, strict=True):
         ways[f"{name}, in one segment"] = await _try(stage, [text], end, honest=honest)
         ways[f"{name}, cut"] = await _try(stage, segments, end, honest=False)
     first, *others = ways

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .bodies import BODIES
 from .http1 import HTTP1
-from .http2 import HTTP2
 from .kind import Kind
 from .tls import TLS
 from .upstream import UPSTREAM
@@ -12,6 +11,6 @@ from .websocket import WEBSOCKET
 
 __all__ = ["KINDS", "SHARES"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (HTTP1, HTTP2, WEBSOCKET, TLS, BODIES, UPSTREAM)}
-SHARES = {"http1": 2, "http2": 2, "websocket": 2, "tls": 1, "bodies": 33, "upstream": 60}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (HTTP1, WEBSOCKET, TLS, BODIES, UPSTREAM)}
+SHARES = {"http1": 3, "websocket": 3, "tls": 1, "bodies": 33, "upstream": 60}
 """Of all inputs: those that need no socket are cheap."""

@@ -15,6 +15,7 @@ from typing import Any, Self
 import trio
 import trio.testing
 
+from tests.ways import OWN, way
 from triocept import Endpoint, Exchange, Refusal, Rollout, serve_endpoint
 
 from .kind import Check, Input, expect
@@ -209,7 +210,7 @@ async def open_stages(*options: Options, begin: Callable[[Stage], object] = id) 
     """An endpoint for each of these; at the end, the look at what all inputs have left.
 
     Args:
-        options: of `serve_endpoint`.
+        options: of `serve_endpoint`, and the `way` of its model calls.
         begin: gets each stage before anybody speaks to it.
     """
     with same_process(), watched_log() as log:
@@ -245,7 +246,9 @@ async def open_one(
 
 
 async def _open_stage(stack: AsyncExitStack, log: LogWatch, options: Options) -> Stage:
-    endpoint = await stack.enter_async_context(serve_endpoint(**options))
+    options = {**options}
+    with way(options.pop("way", OWN)):
+        endpoint = await stack.enter_async_context(serve_endpoint(**options))
     stage = Stage(endpoint, log)
     stage.rollout = await stack.enter_async_context(
         endpoint.open_rollout(stage.handle, id="fuzz", on_retry="new")

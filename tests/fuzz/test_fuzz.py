@@ -56,7 +56,7 @@ def test_the_shortest_part_that_still_fails_is_found() -> None:
     assert done.value.value == {"a": "x", "b": [7]}
 
 
-@pytest.mark.parametrize("kind", ["http1", "http2", "websocket", "tls"])
+@pytest.mark.parametrize("kind", ["http1", "websocket", "tls"])
 def test_a_check_that_fails_leaves_no_socket_open(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = Stage.begin
 

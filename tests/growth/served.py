@@ -1,12 +1,11 @@
-"""What comes over a whole connection, in all sizes: the three protocols, from the socket's bytes to the application."""
+"""What comes over a whole connection, in all sizes: HTTP/1.1 from the socket's bytes to the application."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import hpack
 import trio
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
@@ -28,11 +27,6 @@ __all__ = ["SERVED", "STEADY_SERVED", "Client", "served"]
 ROUTES = Routes(DIALECTS.values())
 CALL = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n"
 OTHER = b"POST /other HTTP/1.1\r\nhost: a\r\n"
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
-END_STREAM, END_HEADERS = 1, 4
-WINDOW_SIZE = 4
-"""The setting INITIAL_WINDOW_SIZE."""
 
 
 class Client(trio.abc.Stream):
@@ -157,14 +151,13 @@ def served(
         stream: Any = client
         connection = Connection(
             wrap_app(front, 1 << 40, "asgi"),
-            _config(),
+            _config(keep_alive=True),
             WorkerContext(None),
             stream,
             admission=admission,
             http11=partial(HTTP11, routes=ROUTES, intake=partial(front.intake, admission=admission)),
             front=front,
             max_body=1 << 40,
-            http2=True,
         )
         admission.enter(connection)
         await connection.run()
@@ -218,147 +211,9 @@ def over_http1(name: str, start: bytes) -> dict[str, Make]:
     }
 
 
-# HTTP/2
-
-
-def frame(kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0) -> bytes:
-    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
-
-
-def block(*more: tuple[str, str], huffman: bool = True) -> bytes:
-    """The head of a request, that no table is needed for."""
-    pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/other")]
-    encoder = hpack.Encoder()
-    encoder.header_table_size = 0
-    return encoder.encode([*pseudo, *more], huffman=huffman)
-
-
-def literal(value: bytes) -> bytes:
-    """A header `a`, its value in Huffman's code already (to write that takes hpack longer than to read it)."""
-    length = bytearray(hpack.hpack.encode_integer(len(value), 7))
-    length[0] |= 0x80
-    return b"\x00\x01a%b%b" % (length, value)
-
-
-BLOCK = block()
-BBBB = b"\x8e\x38\xe3"
-"""Four times `b`."""
-
-
-def head(stream: int, data: bytes = BLOCK, flags: int = END_STREAM) -> bytes:
-    """Its frames: as many as it needs."""
-    pieces = bytes_of(data, 16_000)
-    kinds = [HEADERS, *[CONTINUATION] * (len(pieces) - 1)]
-    ends = [flags, *[0] * (len(pieces) - 1)]
-    ends[-1] |= END_HEADERS
-    return b"".join(map(frame, kinds, [stream] * len(pieces), pieces, ends))
-
-
-def settings(**values: int) -> bytes:
-    codes = {"window": WINDOW_SIZE}
-    return frame(
-        SETTINGS, payload=b"".join([codes[k].to_bytes(2) + v.to_bytes(4) for k, v in values.items()])
-    )
-
-
-def window(stream: int, count: int) -> bytes:
-    return frame(WINDOW_UPDATE, stream, count.to_bytes(4))
-
-
-START = PREFACE + settings()
-SHUT = PREFACE + settings(window=0)
-"""A client that takes nothing until it says so."""
-
-
-def numbers(n: int) -> range:
-    """The streams of n requests."""
-    return range(1, 2 * n, 2)
-
-
-def over_http2(frames: Iterable[bytes], answers: int = 0, **how: Any) -> Work:
-    """Frames, in one segment."""
-    return served([START + b"".join(frames)], answers, **how)
-
-
-def one_by_one(frames: Iterable[bytes], answers: int = 0, start: bytes = START, **how: Any) -> Work:
-    """Frames, in a segment each."""
-    return served([start, *frames], answers, **how)
-
-
-def flood(*frames: bytes) -> dict[str, Make]:
-    """So many of them, with a request on its way that nobody answers."""
-    return {
-        "": lambda n: over_http2([head(1), *frames * n], holds=True),
-        ", one by one": lambda n: one_by_one([head(1), *frames * n], holds=True),
-    }
-
-
-FLOODS: dict[str, Callable[[], dict[str, Make]]] = {
-    "SETTINGS": lambda: flood(settings(window=1 << 16)),
-    "PINGs": lambda: flood(frame(PING, payload=bytes(8))),
-    "PRIORITYs": lambda: flood(frame(PRIORITY, 1, bytes(5))),
-    "WINDOW_UPDATEs": lambda: flood(window(0, 1)),
-    "frames that nobody knows": lambda: flood(frame(0x77, 1, b"x")),
-}
-
-HTTP2: dict[str, Make] = {
-    "requests": lambda n: over_http2([head(k) for k in numbers(n)], n),
-    "requests, one after the other": lambda n: served(
-        [START + head(1), *[head(k) for k in numbers(n)[1:]]], n, one_by_one=True
-    ),
-    "requests at once": lambda n: over_http2([head(k) for k in numbers(min(4 * n, 1000))], holds=True),
-    "requests without a key at once": lambda n: over_http2(
-        [head(k) for k in numbers(min(4 * n, 1000))], holds=True, key=False
-    ),
-    "requests that are reset": lambda n: over_http2(
-        [head(k) + frame(RST_STREAM, k, bytes(4)) for k in numbers(n)], holds=True
-    ),
-    "headers": lambda n: over_http2([head(1, block(*[(f"a{k}", "b") for k in range(n)]))], 1),
-    "cookies": lambda n: over_http2([head(1, block(*[("cookie", f"{k}") for k in range(n)]))], 1),
-    "a long header": lambda n: over_http2([head(1, BLOCK + literal(BBBB * 5 * n))], 1),
-    "a long header, plain": lambda n: over_http2([head(1, block(("a", "b" * 100 * n), huffman=False))], 1),
-    "headers out of the table": lambda n: over_http2([head(1, BLOCK + b"\x90" * n)], 1),
-    "CONTINUATIONs": lambda n: over_http2(
-        [frame(HEADERS, 1, BLOCK, END_STREAM), *[frame(CONTINUATION, 1)] * n]
-    ),
-    "a head in single bytes": lambda n: served(
-        [START, *bytes_of(head(1, block(("a", "b" * n), huffman=False)))], 1
-    ),
-    "DATA of a body": lambda n: over_http2(
-        [head(1, flags=0), *[frame(DATA, 1, b"x")] * n, frame(DATA, 1, flags=END_STREAM)], 1
-    ),
-    "DATA of a body in single bytes": lambda n: served(
-        [START, *bytes_of(head(1, flags=0) + frame(DATA, 1, b"x") * n + frame(DATA, 1, flags=END_STREAM))], 1
-    ),
-    "DATA of a body without a key": lambda n: over_http2(
-        [head(1, flags=0), *[frame(DATA, 1, b"x")] * n, frame(DATA, 1, flags=END_STREAM)], 1, key=False
-    ),
-    "DATA of many bodies": lambda n: over_http2(
-        [
-            *[head(k, flags=0) for k in numbers(n)],
-            *[frame(DATA, k, b"x") for k in numbers(n)] * 3,
-            *[frame(DATA, k, flags=END_STREAM) for k in numbers(n)],
-        ],
-        n,
-    ),
-    "empty DATA": lambda n: over_http2([head(1, flags=0), *[frame(DATA, 1)] * n], holds=True),
-    "an answer through a small window": lambda n: one_by_one([head(1), *[window(1, 1)] * n], 1, SHUT, size=n),
-    "answers that wait for their windows": lambda n: one_by_one(
-        [*[head(k) for k in numbers(n)], *[window(k, 1) for k in numbers(n)]], n, SHUT
-    ),
-    "answers that wait for their windows and are reset": lambda n: one_by_one(
-        [*[head(k) for k in numbers(n)], *[frame(RST_STREAM, k, bytes(4)) for k in numbers(n)]], 0, SHUT
-    ),
-    "answers that wait for the connection's window": lambda n: one_by_one(
-        [b"".join([head(k) for k in numbers(min(n, 1000))]), *[window(0, 2)] * n], size=1 << 12
-    ),
-    **{f"a flood of {name}{how}": make for name, of in FLOODS.items() for how, make in of().items()},
-}
-
 SERVED: dict[str, Make] = {
     **over_http1("a model call", CALL),
     **over_http1("another request", OTHER),
-    **{f"HTTP/2: {name}": make for name, make in HTTP2.items()},
 }
 
 STEADY_SERVED: dict[str, Make] = {

@@ -11,12 +11,16 @@ import trio
 
 from tests.asking import PATHS, STREAM_PATHS, document, raw_request
 from tests.handlers.test_faults_on_the_wire import BOTH, BROKEN, RIGHT
+from tests.ways import OWN
 from triocept import Exchange, Rollout, serve_endpoint
 from triocept.handlers import Fault
 from triocept.traces import RawResponse
 
 WAYS = pytest.mark.parametrize(
-    ("name", "own"), [*((name, True) for name in PATHS), ("openai_chat", False)], ids=str
+    ("name", "every_way"),
+    [*((name, OWN) for name in PATHS), ("openai_chat", "through ASGI")],
+    indirect=["every_way"],
+    ids=str,
 )
 OTHERS = [
     Fault.other_form(),
@@ -94,10 +98,11 @@ def check(raw: RawResponse, data: bytes, ended: str) -> None:
 @pytest.mark.once
 @BOTH
 @WAYS
-async def test_what_is_recorded_of_a_fault_is_what_came(name: str, stream: bool, own: bool) -> None:
+@pytest.mark.usefixtures("every_way")
+async def test_what_is_recorded_of_a_fault_is_what_came(name: str, stream: bool) -> None:
     seen = 0
     with trio.fail_after(60):
-        async with serve_endpoint(own_http1=own) as endpoint:
+        async with serve_endpoint() as endpoint:
             for fault in FAULTS:
                 async with endpoint.open_rollout(fault) as rollout:
                     data, ended = await wire_of(rollout, endpoint.port, name, stream=stream)
@@ -111,13 +116,14 @@ async def test_what_is_recorded_of_a_fault_is_what_came(name: str, stream: bool,
 @pytest.mark.once
 @BOTH
 @WAYS
+@pytest.mark.usefixtures("every_way")
 async def test_what_is_recorded_of_bytes_that_are_made_on_their_way_is_what_came(
-    name: str, stream: bool, own: bool
+    name: str, stream: bool
 ) -> None:
     """The bytes of every fault, from a generator."""
 
     with trio.fail_after(60):
-        async with serve_endpoint(own_http1=own) as endpoint:
+        async with serve_endpoint() as endpoint:
             for fault in FAULTS:
                 async with endpoint.open_rollout(fault) as rollout:
                     await wire_of(rollout, endpoint.port, name, stream=stream)

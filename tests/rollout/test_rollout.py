@@ -400,7 +400,7 @@ async def test_a_call_is_let_go_of_the_moment_it_has_ended(stream: bool) -> None
         assert exchanges[-1]() is None, f"what answered {text!r} is still there"
 
     with trio.fail_after(60):
-        async with serve_endpoint(own_http1=True) as endpoint, endpoint.open_rollout(answer) as rollout:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
             async with connected(endpoint.port) as connection:
                 await call(connection, "first")
                 gc.collect()

@@ -58,7 +58,6 @@ async def test_where_there_is_no_room_the_connection_goes_that_has_idled_longest
                     assert b" 200 " in await answer_on(keyed, rollout)
 
 
-@pytest.mark.not_over_http2("it is told before it has said what it speaks")
 async def test_where_all_have_a_key_a_new_connection_is_told_503() -> None:
     with trio.fail_after(20):
         async with (
@@ -89,7 +88,6 @@ async def test_so_many_connections_without_a_key_are_open_at_once_where_nobody_s
                 assert await first.receive_some() == b""
 
 
-@pytest.mark.not_over_http2("GOAWAY, in test_http2")
 @pytest.mark.parametrize("start", [b"P", b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: ", b"GET /he"])
 async def test_a_head_that_takes_too_long_is_told_408(start: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with trio.fail_after(20):
@@ -101,7 +99,6 @@ async def test_a_head_that_takes_too_long_is_told_408(start: bytes, caplog: pyte
     assert not caplog.records[0].exc_info
 
 
-@pytest.mark.not_over_http2("408; GOAWAY is in test_http2")
 @pytest.mark.parametrize("first", [1, 3, 4, 40])
 async def test_a_head_that_came_in_two_is_late_no_more_once_it_is_whole(first: int) -> None:
     with trio.fail_after(20):
@@ -135,7 +132,6 @@ async def test_without_a_key_a_connection_lives_for_a_while_and_with_one_it_may_
             assert b" 200 " in await answer_on(keyed, rollout)
 
 
-@pytest.mark.not_over_http2("a client without a body; see test_http2")
 @pytest.mark.parametrize(
     "asked",
     ["GET /health", "GET /v1/models", "GET /tools", "GET /nothing", "GET /state", "GET /v1/chat/completions"],
@@ -159,7 +155,6 @@ async def test_who_has_shown_a_key_may_idle_whatever_it_asked_for_and_however_th
             assert b" 200 " in await answer_on(keyed, rollout)
 
 
-@pytest.mark.not_over_http2("GOAWAY, in test_http2")
 async def test_a_head_that_is_too_long_is_told_431() -> None:
     with trio.fail_after(20):
         async with serve_endpoint(limits=EndpointLimits(head_bytes=100_000)) as endpoint:
@@ -222,12 +217,13 @@ async def test_a_client_that_reads_nothing_is_broken_off_and_its_exchange_abando
 
 PROGRAM = """
 import resource, sys, trio, triocept
+from triocept._server.serve import OWN_HTTP1
+OWN_HTTP1.set(sys.argv[2] == "own HTTP/1.1")
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
 async def main():
     limits = triocept.EndpointLimits(connections=int(sys.argv[1]) or None)
-    own_http1, http2 = sys.argv[2] == "own HTTP/1.1", sys.argv[2] == "HTTP/2"
-    async with triocept.serve_endpoint(limits=limits, own_http1=own_http1, http2=http2) as endpoint:
+    async with triocept.serve_endpoint(limits=limits) as endpoint:
         async with endpoint.open_rollout(lambda exchange: exchange.respond("hi")) as rollout:
             print(endpoint.port, rollout.api_key, rollout.id, flush=True)
             await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)

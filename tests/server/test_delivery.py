@@ -69,7 +69,6 @@ class Blocked(Heard):
         await trio.sleep_forever()
 
 
-@pytest.mark.not_over_http2("it has no connection but its own")
 async def test_who_hangs_up_before_the_failure_of_an_answer_that_cannot_be_said_is_not_waited_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -100,7 +99,6 @@ async def test_who_hangs_up_before_the_failure_of_an_answer_that_cannot_be_said_
             subscription.close()
 
 
-@pytest.mark.not_over_http2("it has no connection but its own")
 async def test_a_connection_that_cannot_be_told_an_answer_takes_nothing_of_it_from_others(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -125,7 +123,6 @@ async def test_a_connection_that_cannot_be_told_an_answer_takes_nothing_of_it_fr
     assert b'"one"' in retry.body
 
 
-@pytest.mark.not_over_http2("it has no connection but its own")
 async def test_a_no_op_that_a_dialect_cannot_say_is_a_fault_and_nothing_is_written_behind_it(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +154,6 @@ class HalfClosed(Heard):
         callback()
 
 
-@pytest.mark.not_over_http2("it has no connection but its own")
 async def test_who_has_closed_its_half_is_given_an_answer_that_is_there() -> None:
     """A call that comes too late, say, is told so."""
     heard, answer = HalfClosed(), Answer()
@@ -166,7 +162,6 @@ async def test_who_has_closed_its_half_is_given_an_answer_that_is_there() -> Non
     assert b'"one"' in heard.body
 
 
-@pytest.mark.not_over_http2("it has no connection but its own")
 async def test_a_websocket_that_nobody_reads_keeps_an_answer_once_and_not_once_for_each_event_that_says_it_all() -> (
     None
 ):

@@ -14,8 +14,6 @@ from triocept._server.delivery import KEEPALIVE_EVERY, deliver
 from triocept.dialects import dialect
 from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
-pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
-
 CHAT, COMPLETIONS = "openai_chat", "openai_completions"
 START = Relayed(b"start;", (ResponseStart("i", "m"), PartStart(0, Text(""))))
 END = Relayed(b"end;", (PartEnd(0), ResponseEnd(stop_reason="end")))

@@ -119,7 +119,6 @@ async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner
     assert [str(error) for error in heard] == ["gears"]
 
 
-@pytest.mark.not_over_http2("a websocket")
 @pytest.mark.parametrize("place", ["parsing", "retry_key", "rendering"])
 async def test_a_fault_on_a_websocket_is_an_error_frame(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def agent(rollout: Rollout) -> Frame:

@@ -8,8 +8,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import h2.config
-import h2.connection
 import pytest
 import trio
 import trio.testing
@@ -40,18 +38,7 @@ H2C_NOT_ASCII = (
 )
 
 
-def h2_request(path: bytes) -> bytes:
-    """An HTTP/2 connection by prior knowledge, and one request on it."""
-    connection = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
-    connection.initiate_connection()
-    headers = [(b":method", b"GET"), (b":path", path), (b":scheme", b"http"), (b":authority", b"a")]
-    connection.send_headers(1, headers, end_stream=True)
-    return connection.data_to_send()
-
-
 HOSTILE = {
-    "http/2 with a path that is not ASCII": h2_request(b"/\xc3\xa9"),
-    "http/2 with an empty path": h2_request(b""),
     "a websocket with another request behind it": WEBSOCKET_AND_MORE[:-20]
     + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "a websocket with bytes behind it": WEBSOCKET_AND_MORE,
@@ -123,7 +110,6 @@ async def test_a_hostile_connection_harms_no_other(data: bytes) -> None:
     assert replies[0].json()["choices"][0]["message"]["content"] == "still here"
 
 
-@pytest.mark.not_over_http2("no request of HTTP/2 asks for the end of its connection")
 async def test_finding_2_a_connection_closes_when_asked_and_goes_idle_when_not() -> None:
     with trio.fail_after(10):
         async with serve_endpoint(grace=30) as endpoint:
@@ -206,7 +192,8 @@ async def test_finding_3_nor_cancellation() -> None:
 
 
 INTERRUPTED = """
-    import os, signal, sys, httpx2, trio, triocept
+    import os, signal, sys, trio, triocept
+    from triocept._server.serve import OWN_HTTP1
 
     where, way = sys.argv[1:]
 
@@ -219,8 +206,8 @@ INTERRUPTED = """
         await exchange.respond("x")
 
     async def main():
-        http2 = way == "HTTP/2"
-        async with triocept.serve_endpoint(own_http1=way == "own HTTP/1.1", http2=http2) as endpoint:
+        OWN_HTTP1.set(way == "own HTTP/1.1")
+        async with triocept.serve_endpoint() as endpoint:
             async with endpoint.open_rollout(answer) as rollout:
                 if where == "server":
                     from triocept._server import intake
@@ -240,8 +227,7 @@ INTERRUPTED = """
                     app.authenticate = authenticate
                 if where == "body":
                     interrupt()
-                http = httpx2.AsyncClient(http1=not http2, http2=http2)
-                async with rollout.client("openai_chat", max_retries=0, http_client=http) as client:
+                async with rollout.client("openai_chat", max_retries=0) as client:
                     if where == "quart":
                         await client.models.list()
                     else:

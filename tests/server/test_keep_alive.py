@@ -11,7 +11,7 @@ import trio
 from tests.asking import CHAT, ask_body, bearer, connected, echo, raw_request, read_to_end
 from triocept import Rollout, serve_endpoint
 
-pytestmark = pytest.mark.not_over_http2("connections of HTTP/1.1")
+pytestmark = pytest.mark.usefixtures("every_way")
 
 
 def call(rollout: Rollout) -> bytes:

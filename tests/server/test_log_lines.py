@@ -13,54 +13,37 @@ import pytest
 import trio
 import trio.testing
 import trustme
-from hyperframe.frame import HeadersFrame, SettingsFrame
 
 from tests.asking import connected, echo, raw_request, read_answer, read_to_end
-from tests.over_http2 import in_frames
 from triocept import EndpointLimits, Rollout, serve_endpoint
 from triocept._server.connection import Connection
 from triocept._server.notices import Notices
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HALF_HEADS = {
     "nothing": b"",
     "a model call": b"POST /v1/messages HTTP/1.1\r\nHo",
     "another route": b"GET /health HTTP/1.1\r\nHo",
-}
-HALF_HEADS_OF_HTTP2 = {
-    "half a preface": PREFACE[:-4],
-    "half a head": PREFACE + SettingsFrame().serialize() + HeadersFrame(1, data=b"\x83").serialize(),
+    "the preface of HTTP/2": b"PRI * HTTP/2.0\r",
 }
 ways = pytest.mark.parametrize("way", ["reset", "close", "the endpoint ends"])
 
 
-@pytest.mark.not_over_http2("its own is below")
 @pytest.mark.parametrize("start", HALF_HEADS)
 @ways
 async def test_half_a_head_leaves_no_traceback(
     start: str, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await leave(HALF_HEADS[start], way, http2=False)
+    await leave(HALF_HEADS[start], way)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.not_over_http2("it is HTTP/2 already")
-@pytest.mark.parametrize("start", HALF_HEADS_OF_HTTP2)
-@ways
-async def test_half_a_head_of_http2_leaves_no_traceback(
-    start: str, way: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    await leave(HALF_HEADS_OF_HTTP2[start], way, http2=True)
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-async def leave(start: bytes, way: str, *, http2: bool) -> None:
+async def leave(start: bytes, way: str) -> None:
     """Begin five connections, and leave them; or the endpoint leaves first."""
     with trio.fail_after(20):
         async with AsyncExitStack() as streams:
-            async with serve_endpoint(grace=0.1, http2=http2) as endpoint:
+            async with serve_endpoint(grace=0.1) as endpoint:
                 for _ in range(5):
                     stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
                     await streams.enter_async_context(stream)
@@ -193,7 +176,6 @@ async def test_a_hundred_refusals_are_a_line_and_not_a_hundred(caplog: pytest.Lo
     assert len(caplog.records) == 1
 
 
-@pytest.mark.not_over_http2("no protocol has been agreed on")
 async def test_tls_that_is_half_begun_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
@@ -208,7 +190,6 @@ async def test_tls_that_is_half_begun_leaves_no_traceback(caplog: pytest.LogCapt
     assert not [record for record in caplog.records if record.exc_info]
 
 
-@pytest.mark.not_over_http2("no protocol has been agreed on")
 async def test_plain_http_on_a_tls_port_is_told_so() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
@@ -255,21 +236,14 @@ OVER_LIMITS: dict[str, tuple[Callable[[Rollout], bytes], int]] = {
 
 
 @pytest.mark.parametrize("what", OVER_LIMITS)
-async def test_what_is_over_a_limit_is_one_line_a_minute(
-    what: str, every_way: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_is_over_a_limit_is_one_line_a_minute(what: str, caplog: pytest.LogCaptureFixture) -> None:
     make, status = OVER_LIMITS[what]
-    ends = status in (408, 431)  # over HTTP/2 with GOAWAY
+    ends = status in (408, 431)
     limits = EndpointLimits(head_bytes=2_000, head_lines=50, head_seconds=0.3, waiting_bytes=1_000)
     with trio.fail_after(30):
         async with serve_endpoint(limits=limits, max_body=2_000) as endpoint:
             async with endpoint.open_rollout(echo) as rollout:
                 for _ in range(3):
-                    if ends and every_way == "HTTP/2":
-                        async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                            await stream.send_all(in_frames(make(rollout)))
-                            await read_to_end(stream)
-                        continue
                     async with connected(endpoint.port) as stream:
                         await stream.send_all(make(rollout))
                         said = await (read_to_end if ends else read_answer)(stream)
@@ -277,7 +251,6 @@ async def test_what_is_over_a_limit_is_one_line_a_minute(
     assert len(caplog.records) == 1
 
 
-@pytest.mark.not_over_http2("h2 refuses such a path itself")
 @pytest.mark.parametrize("target", [b"?", b"?a=b", b"x", b"*", b"http://a", b"//"])
 async def test_a_target_that_is_no_path_is_answered_and_leaves_no_traceback(
     target: bytes, caplog: pytest.LogCaptureFixture

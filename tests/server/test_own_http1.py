@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from contextlib import AsyncExitStack
 
 import h11
 import httpx2
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.asking import ask_body, bearer, connected, echo, raw_request, url_of
+from tests.ways import WAYS, way
 from triocept import Exchange, Rollout, serve_endpoint
 
 pytestmark = pytest.mark.usefixtures("every_way")
@@ -217,7 +219,12 @@ async def answer_to(port: int, data: bytes) -> tuple[object, ...]:
 
 
 async def assert_same_both_ways(examples: list[list[tuple[float, int, bytes]]]) -> None:
-    async with serve_endpoint(own_http1=True) as one, serve_endpoint(own_http1=False) as other:
+    async with AsyncExitStack() as stack:
+        endpoints = []
+        for name in WAYS:
+            with way(name):
+                endpoints.append(await stack.enter_async_context(serve_endpoint()))
+        one, other = endpoints
         async with one.open_rollout(echo, id="r") as a, other.open_rollout(echo, id="r") as b:
             for changes in examples:
                 answers = []
@@ -233,7 +240,6 @@ async def assert_same_both_ways(examples: list[list[tuple[float, int, bytes]]]) 
 )  # an empty line before the body, which is cut
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(edits(), min_size=8, max_size=8))
-@pytest.mark.not_over_http2("the grammar of HTTP/1.1")
 def test_a_head_of_any_kind_is_answered_the_same_both_ways(
     monkeypatch: pytest.MonkeyPatch, examples: list[list[tuple[float, int, bytes]]]
 ) -> None:

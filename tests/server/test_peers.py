@@ -220,7 +220,6 @@ async def test_input_tokens_are_counted_and_a_compaction_is_refused_for_good() -
     assert len(rollout.trace) == 0
 
 
-@pytest.mark.not_over_http2("a websocket")
 async def test_steering_is_told_that_it_failed_and_the_socket_goes_on() -> None:
     with trio.fail_after(10):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:

@@ -21,8 +21,6 @@ import trio.lowlevel
 from tests.asking import connected
 from triocept import serve_endpoint
 
-pytestmark = pytest.mark.not_over_http2("it is of the port, and of no request")
-
 ENDPOINTS = 2_000
 """The ancestor's way meets a taken port once in a hundred times beside the grabber: by luck alone, two thousand would
 all be well once in 10^8 runs."""

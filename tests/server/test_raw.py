@@ -35,7 +35,6 @@ from triocept.errors import AlreadySettled
 from triocept.exports.har import har_log
 from triocept.traces import Redaction
 
-WAYS = pytest.mark.parametrize("own", [True, False], ids=["own", "hypercorn"])
 JSON = {"content-type": "application/json"}
 
 
@@ -77,7 +76,7 @@ def without_date(data: bytes) -> bytes:
     return b"\r\n".join(line for line in data.split(b"\r\n") if not line.lower().startswith(b"date:"))
 
 
-@WAYS
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize(
     ("given", "more", "wire", "ended"),
     [
@@ -123,9 +122,9 @@ def without_date(data: bytes) -> bytes:
     ],
 )
 async def test_the_bytes_are_those_that_were_given_and_end_as_was_asked(
-    own: bool, given: tuple[Any, ...], more: dict[str, Any], wire: bytes, ended: str
+    given: tuple[Any, ...], more: dict[str, Any], wire: bytes, ended: str
 ) -> None:
-    async with asked(raw(*given, **more), own_http1=own) as (stream, rollout):
+    async with asked(raw(*given, **more)) as (stream, rollout):
         data, how = await read(stream)
     assert without_date(data) == wire
     assert how == ended
@@ -136,9 +135,9 @@ async def test_the_bytes_are_those_that_were_given_and_end_as_was_asked(
     assert turn.raw.status == given[0]
 
 
-@WAYS
-async def test_a_whole_one_is_framed_and_its_connection_goes_on(own: bool) -> None:
-    async with asked(raw(502, {"content-type": "text/html"}, b"<html>"), own_http1=own) as (stream, rollout):
+@pytest.mark.usefixtures("every_way")
+async def test_a_whole_one_is_framed_and_its_connection_goes_on() -> None:
+    async with asked(raw(502, {"content-type": "text/html"}, b"<html>")) as (stream, rollout):
         for number in range(2):
             if number:
                 await post(stream, rollout)
@@ -149,9 +148,9 @@ async def test_a_whole_one_is_framed_and_its_connection_goes_on(own: bool) -> No
             assert b"content-length: 6\r\n" in data
 
 
-@WAYS
-async def test_pieces_come_one_by_one_with_their_pauses(own: bool) -> None:
-    async with asked(raw(200, JSON, [b"a", 0.1, b"b", 0.1]), own_http1=own) as (stream, _):
+@pytest.mark.usefixtures("every_way")
+async def test_pieces_come_one_by_one_with_their_pauses() -> None:
+    async with asked(raw(200, JSON, [b"a", 0.1, b"b", 0.1])) as (stream, _):
         data, times = b"", []
         while b"0\r\n\r\n" not in data:
             data += await stream.receive_some()
@@ -160,15 +159,15 @@ async def test_pieces_come_one_by_one_with_their_pauses(own: bool) -> None:
     assert times[-1] - times[0] > 0.15
 
 
-@WAYS
-async def test_one_that_stalls_is_given_and_ends_with_the_hang_up(own: bool) -> None:
+@pytest.mark.usefixtures("every_way")
+async def test_one_that_stalls_is_given_and_ends_with_the_hang_up() -> None:
     returned = trio.Event()
 
     async def handler(exchange: Exchange) -> None:
         await exchange.respond_raw(200, {"content-length": "9"}, b"abc", end="stall")
         returned.set()
 
-    async with asked(handler, own_http1=own) as (stream, rollout):
+    async with asked(handler) as (stream, rollout):
         data = b""
         while not data.endswith(b"abc"):
             data += await stream.receive_some()
@@ -179,9 +178,8 @@ async def test_one_that_stalls_is_given_and_ends_with_the_hang_up(own: bool) -> 
         assert waited.cancelled_caught
 
 
-@pytest.mark.parametrize("options", [{}, {"own_http1": False}, {"http2": True}])
-async def test_a_stall_delays_no_end(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "over_http2", "http2" in options)
+@pytest.mark.usefixtures("every_way")
+async def test_a_stall_delays_no_end() -> None:
     got: list[bytes] = []
 
     async def client(port: int, request: bytes) -> None:
@@ -192,7 +190,7 @@ async def test_a_stall_delays_no_end(options: dict[str, Any], monkeypatch: pytes
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:  # the client outlives the endpoint
             async with (
-                serve_endpoint(grace=5, **options) as endpoint,
+                serve_endpoint(grace=5) as endpoint,
                 endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout,
             ):
                 request = raw_request(rollout, msgspec.json.encode(ask_body()))
@@ -342,9 +340,9 @@ async def test_an_argument_that_cannot_be_is_named_and_the_exchange_can_still_be
     assert rollout.trace[0].outcome == "answered"
 
 
-@WAYS
-async def test_the_turn_is_in_the_trace_before_a_byte_is_out(own: bool) -> None:
-    async with asked(raw(200, {}, b"abc", end="close"), own_http1=own) as (stream, rollout):
+@pytest.mark.usefixtures("every_way")
+async def test_the_turn_is_in_the_trace_before_a_byte_is_out() -> None:
+    async with asked(raw(200, {}, b"abc", end="close")) as (stream, rollout):
         assert len(rollout.trace) == 0 or rollout.trace[0].raw is not None
         await stream.receive_some()
         assert [turn.raw is not None for turn in rollout.trace] == [True]
@@ -467,73 +465,6 @@ def test_a_trace_with_raw_bytes_is_shown_and_goes_into_an_archive(tmp_path: Path
     (entry,) = har_log([trace])["log"]["entries"]
     assert entry["response"]["status"] == 200
     assert entry["response"]["content"]["text"] == "<halfof>"
-
-
-# Over HTTP/2
-
-
-async def read_stream(stream: trio.SocketStream) -> tuple[bytes, str]:
-    """All that comes of a response, which `OverHTTP2` has translated, and whether its stream has ended."""
-    data = b""
-    while True:
-        if data.endswith((b"0\r\n\r\n", b"</html>")):
-            return data, "ended"
-        with trio.move_on_after(0.2) as waited:
-            try:
-                data += await stream.receive_some()
-            except trio.BrokenResourceError:
-                return data, "reset"
-        if waited.cancelled_caught:
-            return data, "open"
-
-
-@pytest.mark.parametrize(
-    ("given", "more", "body", "ended"),
-    [
-        ((None, {}, b""), {"end": "reset"}, b"", "reset"),
-        ((None, {}, b""), {"end": "close"}, b"", "reset"),
-        ((200, {"transfer-encoding": "chunked"}, [b"ab", b"c"]), {"end": "close"}, b"abc", "reset"),
-        ((200, {}, [b"ab", 0.01, b"c"]), {"end": "close"}, b"abc", "ended"),
-        ((200, {}, [b"ab", b"c"]), {}, b"abc", "ended"),
-        ((502, {"content-type": "text/html"}, b"<html></html>"), {}, b"<html></html>", "ended"),
-        ((200, {}, b"abc"), {"end": "stall"}, b"abc", "open"),
-    ],
-)
-async def test_over_http2_a_stream_ends_or_is_reset_in_the_place_of_a_connection(
-    monkeypatch: pytest.MonkeyPatch, given: tuple[Any, ...], more: dict[str, Any], body: bytes, ended: str
-) -> None:
-    monkeypatch.setattr(asking, "over_http2", True)
-    with trio.fail_after(10):
-        async with (
-            serve_endpoint(http2=True) as endpoint,
-            endpoint.open_rollout(raw(*given, **more)) as rollout,
-            connected(endpoint.port) as stream,
-        ):
-            await stream.send_all(raw_request(rollout, msgspec.json.encode(ask_body())))
-            data, how = await read_stream(stream)
-    assert how == ended
-    assert (given[0] is None) == (data == b"")
-    assert all(bytes([letter]) in data for letter in body)
-
-
-async def test_over_http2_bytes_without_a_head_are_refused_with_a_word(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(asking, "over_http2", True)
-
-    async def handler(exchange: Exchange) -> None:
-        with pytest.raises(ValueError, match="HTTP/2 has no bytes without a head"):
-            await exchange.respond_raw(None, {}, b"garbage", end="close")
-        await exchange.respond("ok")
-
-    with trio.fail_after(10):
-        async with (
-            serve_endpoint(http2=True) as endpoint,
-            endpoint.open_rollout(handler) as rollout,
-            connected(endpoint.port) as stream,
-        ):
-            await stream.send_all(raw_request(rollout, msgspec.json.encode(ask_body())))
-            assert b" 200 " in await stream.receive_some()
 
 
 # Over the websocket of Responses

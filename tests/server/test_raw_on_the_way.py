@@ -14,9 +14,8 @@ import trio_websocket
 from httpx2 import URL
 from trio.testing import MockClock
 
-from tests import asking
 from tests.asking import ask_body, connected, raw_request
-from tests.server.test_raw import JSON, asked, post, raw, read, read_stream
+from tests.server.test_raw import JSON, asked, post, raw, read
 from tests.server.test_websocket import create, dialled
 from triocept import (
     EndpointLimits,
@@ -32,7 +31,6 @@ from triocept.exports.har import har_log
 from triocept.handlers import Replay
 from triocept.testing import open_memory_agent
 
-WAYS = pytest.mark.parametrize("own", [True, False], ids=["own", "hypercorn"])
 SSE = {"content-type": "text/event-stream"}
 
 
@@ -78,7 +76,7 @@ def endless() -> Iterator[bytes]:
         yield b"x" * 1000
 
 
-@WAYS
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize(
     ("status", "headers", "end", "first", "rest", "ended"),
     [
@@ -92,7 +90,6 @@ def endless() -> Iterator[bytes]:
     ],
 )
 async def test_a_piece_is_with_the_agent_before_the_next_is_asked_for(
-    own: bool,
     status: int | None,
     headers: dict[str, str],
     end: str,
@@ -109,7 +106,7 @@ async def test_a_piece_is_with_the_agent_before_the_next_is_asked_for(
         yield b""
         yield b"b"
 
-    async with asked(raw(status, headers, pieces(), end=end), own_http1=own) as (stream, rollout):
+    async with asked(raw(status, headers, pieces(), end=end)) as (stream, rollout):
         data = b""
         while not data.endswith(first):
             data += await stream.receive_some()
@@ -131,21 +128,21 @@ async def test_a_piece_is_with_the_agent_before_the_next_is_asked_for(
     assert (turn.raw.size, turn.raw.end) == (2, end)
 
 
-@WAYS
-async def test_the_head_does_not_wait_for_the_first_piece(own: bool) -> None:
+@pytest.mark.usefixtures("every_way")
+async def test_the_head_does_not_wait_for_the_first_piece() -> None:
     seen = trio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
         await seen.wait()
         yield b"a"
 
-    async with asked(raw(200, JSON, pieces()), own_http1=own) as (stream, _):
+    async with asked(raw(200, JSON, pieces())) as (stream, _):
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
         seen.set()
 
 
-@WAYS
-async def test_an_endless_one_blocks_nobody_and_is_closed_when_its_agent_goes(own: bool) -> None:
+@pytest.mark.usefixtures("every_way")
+async def test_an_endless_one_blocks_nobody_and_is_closed_when_its_agent_goes() -> None:
     made = Maker(*[b"x" * 1000] * 1_000_000)
 
     async def handler(exchange: Exchange) -> None:
@@ -154,7 +151,7 @@ async def test_an_endless_one_blocks_nobody_and_is_closed_when_its_agent_goes(ow
         else:
             await exchange.respond("ok")
 
-    async with asked(handler, own_http1=own) as (stream, rollout):
+    async with asked(handler) as (stream, rollout):
         await stream.receive_some()
         port = URL(rollout.base_url("openai_chat")).port or 0
         async with await trio.open_tcp_stream("127.0.0.1", port) as other:
@@ -175,7 +172,7 @@ async def test_an_endless_one_blocks_nobody_and_is_closed_when_its_agent_goes(ow
 
 
 @KINDS
-@WAYS
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize(
     ("status", "headers", "end"),
     [
@@ -186,11 +183,11 @@ async def test_an_endless_one_blocks_nobody_and_is_closed_when_its_agent_goes(ow
     ],
 )
 async def test_where_it_raises_its_handler_fails_and_nobody_takes_what_was_sent_for_whole(
-    own: bool, kind: str, status: int | None, headers: dict[str, str], end: str
+    kind: str, status: int | None, headers: dict[str, str], end: str
 ) -> None:
     made = Maker(b"ab", then=KeyError("midway"))
     with pytest.raises(KeyError, match="midway"):
-        async with asked(raw(status, headers, made.body(kind), end=end), own_http1=own) as (stream, rollout):
+        async with asked(raw(status, headers, made.body(kind), end=end)) as (stream, rollout):
             assert (await read(stream))[1] == "reset"
             await trio.sleep_forever()
     assert made.closed
@@ -331,8 +328,8 @@ async def test_nothing_else_is_an_answer_meanwhile() -> None:
         assert (await read(stream))[0].endswith(b"ab")
 
 
-@WAYS
-async def test_no_silence_in_it_is_broken(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("every_way")
+async def test_no_silence_in_it_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "HEAD_AFTER", 0.02)
     monkeypatch.setattr(delivery, "KEEPALIVE_EVERY", 0.02)
 
@@ -343,7 +340,7 @@ async def test_no_silence_in_it_is_broken(own: bool, monkeypatch: pytest.MonkeyP
         yield 0.1
         yield b"c"
 
-    async with asked(raw(200, {}, pieces(), end="close"), own_http1=own) as (stream, _):
+    async with asked(raw(200, {}, pieces(), end="close")) as (stream, _):
         assert (await read(stream))[0].endswith(b"\r\n\r\nabc")
 
 
@@ -391,33 +388,6 @@ async def test_a_replay_begins_when_it_began_and_sends_what_was_sent() -> None:
 
 
 # Elsewhere
-
-
-@pytest.mark.parametrize("then", [None, KeyError("midway")])
-async def test_over_http2_pieces_go_out_and_a_failure_resets_the_stream(
-    monkeypatch: pytest.MonkeyPatch, then: BaseException | None
-) -> None:
-    monkeypatch.setattr(asking, "over_http2", True)
-    made = Maker(b"ab", b"c", then=then)
-
-    async def handler(exchange: Exchange) -> None:
-        try:
-            await exchange.respond_raw(200, JSON, made.asynchronous())
-        except KeyError:
-            assert then is not None
-
-    with trio.fail_after(10):
-        async with (
-            serve_endpoint(http2=True) as endpoint,
-            endpoint.open_rollout(handler) as rollout,
-            connected(endpoint.port) as stream,
-        ):
-            await stream.send_all(raw_request(rollout, msgspec.json.encode(ask_body())))
-            data, how = await read_stream(stream)
-    assert how == ("ended" if then is None else "reset")
-    assert b"ab" in data
-    assert made.closed
-    assert rollout.trace[0].outcome == ("refused" if then is None else "failed")
 
 
 async def test_over_a_websocket_each_event_is_a_frame_as_it_is_made() -> None:

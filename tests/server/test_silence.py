@@ -19,8 +19,6 @@ from triocept._server.transport import Reply
 from triocept.dialects import DIALECTS, dialect
 from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
-pytestmark = pytest.mark.not_over_http2("it has no connection but its own")
-
 
 class Heard:
     """A transport that notes what it is given, and when."""

@@ -13,7 +13,6 @@ from triocept import Endpoint, Exchange, run_endpoint, serve_endpoint
 
 pytestmark = [
     pytest.mark.usefixtures("every_way"),
-    pytest.mark.not_over_http2("requests behind one another; test_http2 has the streams beside one another"),
 ]
 
 ASK = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'

@@ -16,7 +16,6 @@ import trio
 import trio.testing
 
 from tests.asking import ask, connected, echo, read_answer, read_to_end
-from tests.over_http2 import in_frames
 from tests.server.watching import resident, watched
 from triocept import EndpointLimits, serve_endpoint
 from triocept._bare_socket import BareSocket
@@ -74,7 +73,6 @@ UPGRADE = (
 )
 
 
-@pytest.mark.not_over_http2("an upgrade of HTTP/1.1")
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/models", "/mcp", "/v1/chat/completions", "/nowhere"])
 @pytest.mark.parametrize("speaks", [True, False])
 async def test_a_websocket_that_is_not_there_is_a_404_in_json(
@@ -107,20 +105,19 @@ FLOODS = {
 @pytest.mark.once
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_a_flood_without_a_key_leaves_memory_where_it_was(
-    flood: str, every_way: str, monkeypatch: pytest.MonkeyPatch
+    flood: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hundred connections at once, twice: held down while they are there, and nothing when they are gone."""
     monkeypatch.setattr(admission, "MOST_HELD", 4 * MIB)
-    data = in_frames(FLOODS[flood]) if every_way == "HTTP/2" else FLOODS[flood]
     limits = EndpointLimits(keyless_seconds=1.0, head_seconds=0.5, reader_seconds=0.5, connections=150)
     with trio.fail_after(240):  # some seconds, where nothing else runs
         async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
             await ask(rollout)
             for _ in range(2):  # until the heap has settled
-                await flood_with(data, endpoint.port)
+                await flood_with(FLOODS[flood], endpoint.port)
             before = resident()
             for _ in range(2):
-                await flood_with(data, endpoint.port)
+                await flood_with(FLOODS[flood], endpoint.port)
                 assert (await ask(rollout)).status_code == 200
             with trio.move_on_after(10):  # until the last of them is gone
                 while resident() - before > 25 * MIB:
@@ -142,7 +139,6 @@ async def flood_with(data: bytes, port: int) -> None:
             nursery.start_soon(one)
 
 
-@pytest.mark.not_over_http2("408; GOAWAY is in test_http2")
 async def test_what_is_held_for_strangers_is_weighed_and_the_first_of_them_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -159,7 +155,6 @@ async def test_what_is_held_for_strangers_is_weighed_and_the_first_of_them_goes(
             assert (await streams[5].receive_some()).startswith(b"HTTP/1.1 401")
 
 
-@pytest.mark.not_over_http2("requests behind one another; the floods have the frames")
 async def test_what_comes_while_an_answer_is_not_read_is_weighed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MOST_HELD", 600_000)
     refused = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" * 1_000
@@ -193,7 +188,6 @@ TRAILERS = (
 )
 
 
-@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 @pytest.mark.parametrize("start", [b"POST /v1/messages", b"GET /health"])
 async def test_a_head_has_so_many_lines_and_no_more(start: bytes) -> None:
     limits = EndpointLimits(head_lines=100)
@@ -206,7 +200,6 @@ async def test_a_head_has_so_many_lines_and_no_more(start: bytes) -> None:
                     assert answer.startswith(b"HTTP/1.1 431") == refused, (count, answer)
 
 
-@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 async def test_a_model_calls_head_has_no_more_lines_though_each_is_another_header() -> None:
     """What HTTP/1.1's own way would take."""
     with trio.fail_after(20):
@@ -218,7 +211,6 @@ async def test_a_model_calls_head_has_no_more_lines_though_each_is_another_heade
                     assert (await stream.receive_some()).startswith(b"HTTP/1.1" + status)
 
 
-@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 async def test_behind_a_head_that_was_refused_no_more_is_read_than_a_few_heads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -230,7 +222,6 @@ async def test_behind_a_head_that_was_refused_no_more_is_read_than_a_few_heads(
                     await stream.send_all(b"GET /health HTTP/1.1\r\n" + b"x" * 1_000_000)
 
 
-@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 async def test_lines_behind_a_body_are_counted_too_and_a_head_that_has_no_end_yet() -> None:
     with trio.fail_after(20):
         async with serve_endpoint() as endpoint:
@@ -240,7 +231,6 @@ async def test_lines_behind_a_body_are_counted_too_and_a_head_that_has_no_end_ye
                     assert b"HTTP/1.1 431" in await read_to_end(stream)
 
 
-@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 async def test_a_refused_head_is_gone_with_its_answer_and_no_garbage_collector_has_to_come() -> None:
     with trio.fail_after(60):
         async with serve_endpoint() as endpoint:
@@ -274,7 +264,6 @@ CROWDS = {
 
 
 @pytest.mark.once
-@pytest.mark.not_over_http2("431; GOAWAY is in test_http2")
 @pytest.mark.parametrize("crowd", CROWDS)
 async def test_a_crowd_of_large_heads_holds_no_more_memory_than_is_promised_and_stalls_nobody(
     crowd: str,
@@ -336,11 +325,10 @@ class Reads(trio.abc.Instrument):
 @pytest.mark.once
 @pytest.mark.parametrize("start", ["POST /v1/chat/completions", "GET /health"])
 async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_time(
-    start: str, every_way: str, monkeypatch: pytest.MonkeyPatch
+    start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = Reads()
     data = f"{start} HTTP/1.1\r\nHost: a\r\nX-A: ".encode() + b"b" * 60_000
-    data = in_frames(data) if every_way == "HTTP/2" else data
     monkeypatch.setattr(BareSocket, "take", lambda socket, most: reads.take(socket, most))
     with trio.fail_after(60), ExitStack() as stack:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
@@ -391,7 +379,7 @@ async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_
 
 
 async def test_a_body_that_waits_for_an_application_is_weighed(
-    every_way: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def take_nothing(self: Front, scope: object, cycle: HTTPCycle) -> None:
         await trio.sleep_forever()
@@ -403,8 +391,7 @@ async def test_a_body_that_waits_for_an_application_is_weighed(
         async with serve_endpoint() as endpoint:
             for size, goes in ((30_000, False), (150_000, True)):
                 async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                    data = head + b"x" * size
-                    await stream.send_all(in_frames(data) if every_way == "HTTP/2" else data)
+                    await stream.send_all(head + b"x" * size)
                     with trio.move_on_after(9 if goes else 0.2):
                         await read_to_end(stream)
                         assert goes

@@ -1,4 +1,4 @@
-"""TLS by certificate and key: HTTP/1.1 and HTTP/2, and the connections that are none."""
+"""TLS by certificate and key: HTTP/1.1, and the connections that are none."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ async def test_an_endpoint_with_a_certificate_speaks_https(
                 assert (await client.get(f"{endpoint.url}/health")).status_code == 200
 
 
-@pytest.mark.not_over_http2("a context of ones own agrees on it itself: see test_http2_offer")
 async def test_a_context_of_ones_own_serves_as_well(authority: trustme.CA) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -66,7 +65,6 @@ async def test_a_context_of_ones_own_serves_as_well(authority: trustme.CA) -> No
                 assert (await client.get(f"{endpoint.url}/health")).json()["status"] == "ok"
 
 
-@pytest.mark.not_over_http2("nothing is served")
 async def test_a_certificate_that_is_not_there_is_an_error_before_anything_is_bound(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         async with serve_endpoint(tls=(str(tmp_path / "none.pem"), str(tmp_path / "none.key"))):
@@ -80,7 +78,6 @@ async def test_a_handshake_that_does_not_come_is_waited_for_as_long_as_a_head(pa
                 assert await stream.receive_some() == b""
 
 
-@pytest.mark.not_over_http2("GOAWAY, in test_http2")
 @pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("start", [b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: ", b"GET /he"])
 async def test_a_head_that_takes_too_long_is_told_408_over_tls_too(

@@ -118,7 +118,6 @@ INTERRUPT_AT_EVERY_STEP = """
 """
 
 
-@pytest.mark.not_over_http2("a cancel takes the same steps, over every way")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_ctrl_c_at_every_step_ends_the_program_and_leaves_nothing(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
@@ -306,7 +305,6 @@ STAGES = """
 """
 
 
-@pytest.mark.not_over_http2("test_findings has each place in the server, over every way")
 @pytest.mark.parametrize("stage", ["body", "handler", "stream", "agent"])
 def test_a_real_ctrl_c_at_each_stage_ends_the_program(stage: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"

@@ -20,7 +20,6 @@ from triocept._server import websocket as websocket_module
 
 pytestmark = [
     pytest.mark.usefixtures("every_way"),
-    pytest.mark.not_over_http2("a websocket is an upgrade of HTTP/1.1; RFC 8441 is not spoken here"),
 ]
 
 Frame = dict[str, Any]

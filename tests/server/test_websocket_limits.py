@@ -27,7 +27,6 @@ from triocept._server.connection import Connection
 
 pytestmark = [
     pytest.mark.usefixtures("every_way"),
-    pytest.mark.not_over_http2("a websocket is an upgrade of HTTP/1.1; RFC 8441 is not spoken here"),
 ]
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10

@@ -12,8 +12,6 @@ import trio.testing
 
 from triocept._bare_socket import BareSocket
 
-pytestmark = pytest.mark.not_over_http2("sockets, and nothing that is spoken on them")
-
 ROUNDS = 60
 
 

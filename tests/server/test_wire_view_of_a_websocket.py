@@ -15,8 +15,6 @@ from triocept import Exchange, JSONLRecorder, ToolCall, Trace, serve_endpoint
 from triocept._server import delivery
 from triocept.exports import har_log
 
-pytestmark = pytest.mark.not_over_http2("a websocket is an upgrade of HTTP/1.1")
-
 Handler = Callable[[Exchange], Awaitable[None]]
 
 

@@ -4,15 +4,12 @@ import asyncio
 import subprocess
 from typing import Any
 
-import pytest
 import trio
 import trio.testing
 
 from triocept._process.watcher import open_watcher
 from triocept._tunnel.asyncio_thread import open_asyncio
 from triocept._tunnel.prime import _Client
-
-pytestmark = pytest.mark.not_over_http2("it has no connection")
 
 
 class Restarted:

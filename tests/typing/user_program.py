@@ -106,7 +106,7 @@ async def own_endpoint(**options: Unpack[EndpointOptions]) -> None:
 
 
 async def pool() -> None:
-    async with triocept.serve_pool(partial(triocept.serve_endpoint, http2=True), per_endpoint=2) as running:
+    async with triocept.serve_pool(partial(triocept.serve_endpoint, grace=5), per_endpoint=2) as running:
         assert_type(running, triocept.Pool)
         async with running.open_rollout(answer, id="a", concurrency=2) as rollout:
             assert_type(rollout, triocept.Rollout)

@@ -84,9 +84,6 @@ async def _leave(world: World, step: Call, seen: Seen, call: Any, leaves: str) -
         await turns(step.turns)
     seen.phase = "leaves"
     seen.left = True
-    if step.way == "http2" and step.how == "reset":
-        await call.reset()
-        return
     call.leave(step.how)
     if (
         step.how == "half" and step.way == "http1" and step.connection

@@ -74,7 +74,6 @@ class _Generator:
         choices: list[tuple[float, Callable[[], None]]] = [
             (60, self.call),
             (8, self.clash),
-            (4, self.held_up),
             (5 if len(self.open) < most else 0, self.open_rollout),
             (2 if self.open else 0, self.open_child),
             (1.5 * rare, self.stop),
@@ -196,7 +195,7 @@ class _Generator:
     def call(self) -> None:
         chance, rollout = self.chance, self.rollout()
         self.calls += 1
-        way = chance.choices(["http1", "http2", "websocket"], [80, 14, 6])[0]
+        way = chance.choices(["http1", "websocket"], [94, 6])[0]
         dialect = RESPONSES if way == "websocket" else chance.choice(DIALECTS)
         plan = self.plan(rollout, dialect)
         leaves = self.leaves(plan)
@@ -295,30 +294,6 @@ class _Generator:
         )
         for _ in range(chance.choice([1, 1, 2])):
             self.call()
-
-    def held_up(self) -> None:
-        """An answer or a refusal over HTTP/2 that is held up by a shut window when its client goes."""
-        chance, rollout = self.chance, self.rollout()
-        self.calls += 1
-        dialect = chance.choice(DIALECTS)
-        self.steps.append(
-            Call(
-                number=self.number(),
-                rollout=rollout.number,
-                dialect=dialect,
-                stream=self.maybe(0.5),
-                way="http2",
-                connection=chance.choice([0, 0, 0, 1, 2, 3]),
-                leaves=chance.choice(["waiting", "streaming"]),
-                turns=chance.choice([QUIET, QUIET, 30]),
-                how=chance.choice(["reset", "reset", "close", "half"]),
-                bad=chance.choice(["", "", "", "key", "json", "path"]),
-                plan=Plan(
-                    does=chance.choice(["respond", "stream", "hold"]), size=chance.choice([90_000, 200_000])
-                ),
-                pause=self.pause(),
-            )
-        )
 
     # The rest
 

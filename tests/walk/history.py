@@ -102,9 +102,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="c
     dialect: str = "openai_chat"
     stream: bool = False
     way: str = "http1"
-    """`http1`, `http2`, `websocket`."""
+    """`http1`, `websocket`."""
     connection: int = 0
-    """Calls of one number and way share a connection, one behind the other (HTTP/2: beside it); 0 is one of its own."""
+    """Calls of one number and way share a connection, one behind the other; 0 is one of its own."""
     prefix: bool = True
     """Whether the path names the rollout."""
     chunked: bool = False

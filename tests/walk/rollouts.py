@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from tests.ways import OWN, way
 from triocept import Endpoint, Limits, Pool, Rollout, RolloutClosed, serve_endpoint, serve_pool
 
 from .answering import Answering
@@ -47,14 +48,14 @@ class Place:
         return self.over or self.crashed
 
     def _open(self) -> AbstractAsyncContextManager[Any]:
-        serve: Any = partial(serve_endpoint, own_http1=self.step.own_http1, http2=True, grace=GRACE)
+        serve: Any = partial(serve_endpoint, grace=GRACE)
         if isinstance(self.step, OpenEndpoint):
             return serve()  # type: ignore[no-any-return]
         return serve_pool([serve, serve], on_lost_endpoint="move" if self.step.moves else "raise")
 
     async def run(self) -> None:
         try:
-            with self.scope:
+            with self.scope, way(OWN if self.step.own_http1 else "through ASGI"):
                 async with self._open() as self.running:
                     self.opened.set()
                     await self.end.wait()

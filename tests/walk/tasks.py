@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import trio
 
-__all__ = ["outlived_streams", "stacks"]
+__all__ = ["stacks"]
 
 
 def stacks() -> str:
@@ -24,17 +23,6 @@ def stacks() -> str:
         if frames:
             places[" > ".join(frames[-7:])] += 1
     return "\n".join(f"  {count} at {place}" for place, count in places.most_common())
-
-
-def outlived_streams() -> list[str]:
-    """The requests of HTTP/2 that are still being answered though their streams are gone."""
-    found = []
-    for task in _tasks():
-        if task.name.endswith(".HTTP2._serve"):
-            stream: Any = task.coro.cr_frame.f_locals["stream"]  # type: ignore[attr-defined]
-            if stream.gone:
-                found.append(f"{stream._head.method} {stream._head.target!r}")
-    return found
 
 
 def _tasks() -> Iterator[trio.lowlevel.Task]:

@@ -11,7 +11,6 @@ import pytest
 from tests.walk.__main__ import EXCHANGES, report, walk
 from tests.walk.generate import history_of
 from tests.walk.history import (
-    QUIET,
     Call,
     History,
     OpenEndpoint,
@@ -44,20 +43,6 @@ ONCE_FAILED: dict[str, tuple[Step, ...]] = {
         OpenEndpoint(number=1, own_http1=False),
         OpenRollout(number=2, endpoint=1),
         *(Visit(rollout=2, path="/mcp", leaves=turns, pause=50) for turns in range(60)),
-    ),
-    "a refusal that a window held up outlived its client where nothing but its stream's end woke it": (
-        PLACE,
-        OpenRollout(number=2, endpoint=1),
-        Call(
-            number=3,
-            rollout=2,
-            way="http2",
-            connection=3,
-            leaves="waiting",
-            turns=QUIET,
-            how="reset",
-            bad="key",
-        ),
     ),
 }
 """What walks have found, and the shortest history of each. A seed is another history when `generate` changes."""

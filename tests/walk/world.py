@@ -50,11 +50,10 @@ from .history import (
     Visit,
 )
 from .http1 import Connection1
-from .http2 import Connection2
 from .ledger import draw_up
 from .recorders import Recorders
 from .rollouts import Home, Place, leaves_of
-from .tasks import outlived_streams, stacks
+from .tasks import stacks
 from .websocket import ConnectionW
 from .wire import turns
 
@@ -62,11 +61,9 @@ __all__ = ["PATIENCE", "Walked", "World", "play"]
 
 PATIENCE = 20.0
 """Seconds after which something that does not move hangs."""
-WINDOWS = {1: 1_000, 2: 65_535, 3: 16}
-"""Bytes of an answer that an HTTP/2 client lets come before it reads, by the number of its connection."""
 
 
-Connection: TypeAlias = Connection1 | Connection2 | ConnectionW
+Connection: TypeAlias = Connection1 | ConnectionW
 
 
 class Walked:
@@ -180,9 +177,6 @@ class World:
             return found
         made: Connection
         match way:
-            case "http2":
-                made = Connection2(port, WINDOWS.get(number, 65_535))
-                self.nursery.start_soon(made.pump)
             case "websocket":
                 made = ConnectionW(port)
             case _:
@@ -342,7 +336,6 @@ class World:
         await self._see_handlers_gone()
         self._let_go()
         await self._within(self._see_clients_out, "the end: clients that are still there")
-        await self._see_streams_gone()
         for home in reversed(tuple(self.rollouts.values())):
             self._leave(home, "returns")
             await turns(1)
@@ -380,15 +373,6 @@ class World:
         for nonce in left:
             plan = self.account.plans[nonce]
             self.account.violate("outlives its client", f"{nonce}: its handler is at work, {plan!r}")
-
-    async def _see_streams_gone(self) -> None:
-        """A stream of HTTP/2 that was reset has taken its request along, though its connection goes on."""
-        await trio.testing.wait_all_tasks_blocked(0.005)
-        deadline = trio.current_time() + 5
-        while (left := outlived_streams()) and trio.current_time() < deadline:
-            await trio.sleep(0.01)
-        for request in left:
-            self.account.violate("outlives its client", f"{request}, over HTTP/2, is still being answered")
 
     def _without_clients(self) -> list[str]:
         """What is being answered though its clients have hung up, and that means something."""

@@ -214,9 +214,8 @@ class Exchange:
         connection is closed, which HTTP/1.1 takes for its end. Returns when the bytes are written, and the connection
         has ended as asked; a `stall` then goes on until the agent hangs up, or the endpoint ends.
 
-        Over HTTP/2 a stream is ended or reset in the place of a connection, and over the websocket of Responses each
-        event of an SSE body is a frame; what they have no word for is refused. When the head has gone out already,
-        after half a minute of silence, what is left of this is the end alone.
+        Over the websocket of Responses each event of an SSE body is a frame; what that has no word for is refused. When
+        the head has gone out already, after half a minute of silence, what is left of this is the end alone.
 
         Args:
             status: 200 to 599; None: no head is sent, and what goes out is the body alone.

@@ -8,7 +8,6 @@
 * `http11`: model calls over HTTP/1.1, without hypercorn: HTTP/1.1's own way.
 * `raw`: raw bytes as an answer, past whoever speaks HTTP/1.1.
 * `http1`: hypercorn's own HTTP/1.1, for all else.
-* `http2`: HTTP/2, where it is asked for. `http2_frames`: its frames. `http2_stream`: one request of it.
 * `websocket_connection`: a websocket's handshake, messages and end.
 * `websocket`: Responses, spoken over one.
 * `front`: the ASGI application: model calls to `intake`, everything else to Quart.

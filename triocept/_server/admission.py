@@ -43,9 +43,6 @@ ANY_SYSTEM = 1_024
 class Guest(Protocol):
     """A connection, as the door sees it."""
 
-    times_itself: bool
-    """Whether it ends by itself after `keyless_seconds`, in a way of its own: HTTP/2 says why."""
-
     def cut(self, *, late: bool = False) -> None:
         """Close it at once; `late`: in the middle of a head, with 408."""
 
@@ -150,9 +147,6 @@ class Admission:
             for guest, begun in tuple(since.items()):
                 if begun + seconds > now:
                     break
-                if guest.times_itself:
-                    since[guest] = since.pop(guest) + seconds  # behind the others
-                    continue
                 self.notices.warn(what, f"{what} %g s: it is closed", seconds)
                 self._cut(guest, late=True)
 

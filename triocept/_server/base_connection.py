@@ -61,8 +61,6 @@ class BaseConnection(ABC):
         """Whether it waits for a request, and nothing is lost by closing it."""
         self.gone = False
         """Whether its client has left, or it was broken off: no further request of it is served."""
-        self.times_itself = False
-        """Whether another protocol has the whole connection, and ends it after `keyless_seconds` itself."""
         self.keyless = True
         """Whether it has not shown a key of this endpoint yet."""
         self.ending = False

@@ -34,7 +34,6 @@ from .._bare_socket import BareSocket
 from .._rollout.answer import ClientGone
 from .base_connection import MAX_RECEIVE, BaseConnection, acquire
 from .http1 import HTTP1, HTTP1Connection, HungUp
-from .http2 import HTTP2
 from .raw import end_raw, send_raw
 from .transport import STATE_KEY
 from .websocket_connection import WebSocket
@@ -68,6 +67,10 @@ def _last_words(status: int, text: str) -> bytes:
 
 _TOO_LATE = _last_words(408, "the head of the request took too long")
 _SPEAK_TLS = _last_words(400, "this port speaks HTTPS: use an https:// URL")
+_NO_HTTP2 = _last_words(
+    505,
+    "HTTP/2 is not spoken here: use HTTP/1.1; a reverse proxy in front of the endpoint can offer HTTP/2 to its clients",
+)
 NO_ROOM = _last_words(503, "no room for a further connection").replace(
     b"\r\n\r\n", b"\r\nretry-after: 1\r\n\r\n", 1
 )
@@ -80,9 +83,8 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
     Args:
         admission: the door that it came through.
         http11: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
-        front: the application, as HTTP/2 and websockets have it.
+        front: the application, as websockets have it.
         max_body: bytes of a body, and of a websocket's message.
-        http2: whether HTTP/2 is spoken on plain TCP to whoever begins with it. (On TLS it has been agreed on.)
     """
 
     def __init__(
@@ -96,11 +98,9 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         http11: Callable[[Connection], HTTP11] | None,
         front: Front,
         max_body: int,
-        http2: bool,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
         BaseConnection.__init__(self, stream, admission)  # hypercorn's own calls nobody's
-        self.offers_http2 = http2
         self._http11 = http11
         self._front = front
         self._max_body = max_body
@@ -108,18 +108,17 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         self._work = trio.CancelScope()
 
     async def run(self) -> None:
-        alpn, secure = "http/1.1", isinstance(self.stream, trio.SSLStream)
+        secure = isinstance(self.stream, trio.SSLStream)
         try:
             if secure:
                 with trio.fail_after(self.limits.head_seconds):
                     await self.stream.do_handshake()
-                alpn = self.stream.selected_alpn_protocol() or alpn
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as exc:
             self._tell_why(exc)
             return
         try:
             with self._work if secure else nullcontext():
-                await self._speak(alpn, secure)
+                await self._speak(secure)
             if self._work.cancelled_caught:
                 await self._say_too_late()
         except OSError:
@@ -128,16 +127,13 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             self._drop()
             await self._close()
 
-    async def _speak(self, alpn: str, secure: bool) -> None:
-        if self._http11 is not None and alpn == "http/1.1" and not await self._http11(self).run():
-            return
-        if alpn == "h2":
-            await self.run_http2()
+    async def _speak(self, secure: bool) -> None:
+        if self._http11 is not None and not await self._http11(self).run():
             return
         ends = self._ends()  # outside of the nursery, which would wrap its OSError
         async with TaskGroup() as task_group:
             self._task_group = task_group
-            self.protocol = self._open_protocol(task_group, alpn, secure, *ends)
+            self.protocol = self._open_protocol(task_group, secure, *ends)
             await self.protocol.initiate()
             await self._read_data()
 
@@ -172,7 +168,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
                 os.write(self._socket.fileno(), _SPEAK_TLS)
 
     def _open_protocol(
-        self, task_group: TaskGroup, alpn: str, secure: bool, client: Any, server: Any
+        self, task_group: TaskGroup, secure: bool, client: Any, server: Any
     ) -> ProtocolWrapper:
         wrapper = ProtocolWrapper(
             self.app,
@@ -184,17 +180,20 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             client,
             server,
             self.protocol_send,
-            alpn,
+            "http/1.1",  # whatever ALPN has agreed on: a client that speaks HTTP/2 then is refused by `HTTP1`
         )
-        if isinstance(wrapper.protocol, H11Protocol):
-            wrapper.protocol = HTTP1(wrapper.protocol, self)
+        assert isinstance(wrapper.protocol, H11Protocol)
+        wrapper.protocol = HTTP1(wrapper.protocol, self)
         return wrapper
 
-    async def run_http2(self, data: bytes = b"") -> None:
-        """Speak HTTP/2 from here on, to its end; `data` was read already."""
-        self.end_head()
-        self.times_itself = True
-        await HTTP2(self, self._front, limits=self.limits, shows_key=self._front.shows_key).run(data)
+    async def refuse_http2(self) -> None:
+        """Answer the preface of HTTP/2 with 505."""
+        self.note(
+            "http/2",
+            "a client that speaks HTTP/2 was refused with 505: the endpoint speaks HTTP/1.1; "
+            "let the client use that, or put a reverse proxy in front that does",
+        )
+        await self._send(_NO_HTTP2)
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:
         """Speak websocket from here on, to its end; `rest` came behind the request that asked for it."""
@@ -238,11 +237,6 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         if message is not None:
             self.queued += len(message.get("body", b""))
         await put(message)
-
-    @property
-    def awaits_body(self) -> bool:
-        """Its requests say so in their heads."""
-        return True
 
     def note_taken(self, count: int) -> None:
         """The application has so many bytes of the body now."""

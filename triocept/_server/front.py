@@ -244,7 +244,7 @@ class HTTPCycle:
         """Whether the body was asked for."""
         self._read = trio.Event()
         """Set once the body was read."""
-        if not (self._connection.awaits_body and (scope["http_version"] == "2" or _has_body(self._headers))):
+        if not _has_body(self._headers):
             self._read.set()
         self._told = False
         """Whether Quart was told that there is no body."""

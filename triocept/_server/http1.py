@@ -2,8 +2,9 @@
 
 * While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further, and so
   sees no hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
-* Websockets and HTTP/2 are hypercorn's no longer: they have the whole connection (`websocket_connection`, `http2`) from
-  the request on that asks for them. An `Upgrade: h2c` is left unheeded, as RFC 9113, 3.1, has it.
+* A websocket has the whole connection (`websocket_connection`) from the request on that asks for it.
+* Nothing reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
+  (RFC 9113, 3.1; Java's HttpClient sends it with each first request).
 * `100 Continue` is sent when somebody wants the body, not before its key was looked at.
 * Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400 in
   place of the answer. Here they are not read.
@@ -46,12 +47,9 @@ class HungUp(Exception):
 class HTTP1Connection(BaseConnection):
     """What it asks of its connection."""
 
-    offers_http2: bool
-    """Whether HTTP/2 is spoken on plain TCP to whoever begins with it."""
-
     @abstractmethod
-    async def run_http2(self, data: bytes = b"") -> None:
-        """Speak HTTP/2 from here on, to its end; `data` was read already."""
+    async def refuse_http2(self) -> None:
+        """Answer the preface of HTTP/2 with 505."""
 
     @abstractmethod
     async def run_websocket(self, head: Head, rest: bytes) -> None:
@@ -119,15 +117,8 @@ class HTTP1(H11Protocol):
             raise HungUp
         if (event.method, event.target, event.http_version) != (b"PRI", b"*", b"2.0"):
             return
-        if not self._connection.offers_http2:
-            self._connection.note(
-                "http/2 unasked",
-                "HTTP/2 is not spoken here: it has to be asked for, by serve_endpoint(http2=True)",
-            )
-            await self._send_error_response(505)
-            await self.send(Closed())
-        else:
-            await self._connection.run_http2(b"PRI * HTTP/2.0\r\n\r\n" + self._take_rest())
+        await self._connection.refuse_http2()
+        await self.send(Closed())
         raise HungUp
 
     async def _send_error_response(self, status_code: int) -> None:

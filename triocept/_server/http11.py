@@ -3,7 +3,7 @@
 Rules:
 
 1. Only what is beyond doubt is served here: a POST to the path of a model call, with a head of strict grammar
-   (RFC 9112) and a Content-Length. Anything else (another route, an upgrade, HTTP/2, chunks, a fold, a second Host)
+   (RFC 9112) and a Content-Length. Anything else (another route, an upgrade, chunks, a fold, a second Host)
    goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is answered there is
    answered as if this module were not there.
 2. A connection has three tasks for as long as it lives, and none for a request: one reads, one answers, and one waits

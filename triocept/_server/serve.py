@@ -16,6 +16,7 @@ import errno
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from ssl import SSLContext
 from typing import Any, final
@@ -39,12 +40,14 @@ from .intake import Routes
 from .lifespan import run_lifespan
 from .listen import shutting_down
 
-__all__ = ["Server"]
+__all__ = ["OWN_HTTP1", "Server"]
 
 log = logging.getLogger("triocept.endpoint")
 
 _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 """What accept(2) says where the process or the system has no more to give."""
+OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
+"""False: a new server sends model calls through hypercorn and ASGI, as all other requests. Only tests set it."""
 _BREATH = 0.1
 """Seconds."""
 _MOST_TURNED_AWAY = 32
@@ -95,8 +98,6 @@ class Server:
         limits: what is put up with.
         grace: seconds that connections have to end by themselves when the server stops.
         max_body: bytes of one body, or one websocket message.
-        own_http1: whether model calls on HTTP/1.1 go straight to `Front.intake`, past hypercorn.
-        http2: whether HTTP/2 is spoken on plain TCP.
         websocket: whether Responses is spoken over websockets.
         keep_alive: whether a connection carries several requests.
     """
@@ -112,8 +113,6 @@ class Server:
         limits: EndpointLimits,
         grace: float,
         max_body: int,
-        own_http1: bool,
-        http2: bool,
         websocket: bool,
         keep_alive: bool,
     ) -> None:
@@ -139,9 +138,8 @@ class Server:
             websocket=websocket,
             on_fatal=self.body.on_fatal,
         )
-        self._http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if own_http1 else None
+        self._http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if OWN_HTTP1.get() else None
         self._turned_away = 0
-        self._http2 = http2
         self._keep_alive = keep_alive
         self._config = _config(keep_alive=keep_alive)
         self._app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
@@ -275,7 +273,6 @@ class Server:
             http11=self._http11,
             front=self._front,
             max_body=self._max_body,
-            http2=self._http2,
         )
         connection.ending = not self._keep_alive
         return connection

@@ -107,7 +107,7 @@ class Transport(Protocol):
 
 
 class ASGIConnection(Protocol):
-    """What a request and its response by ASGI ask of what they came on: a connection, or a stream of HTTP/2."""
+    """What a request and its response by ASGI ask of what they came on: its connection."""
 
     gone: bool
     """Whether nothing can be sent any more."""
@@ -115,10 +115,6 @@ class ASGIConnection(Protocol):
     @property
     def keyless(self) -> bool:
         """Whether its client has not shown a key of this endpoint yet."""
-
-    @property
-    def awaits_body(self) -> bool:
-        """Whether something of the request's body is still to come, as far as it knows."""
 
     def admit(self) -> None:
         """The client has shown a key that opens something here."""

@@ -82,8 +82,7 @@ class BaseFault(metaclass=FaultType):
         """Answer a call so.
 
         Raises:
-            ValueError: the agent's connection has no word for it: HTTP/2 none for bytes without a head, a websocket
-                none for a status.
+            ValueError: the agent's connection has no word for it: a websocket has none for a status.
             AlreadySettled, ExchangeAbandoned: as `exchange.respond`.
 
         Cancellation: as `exchange.respond`.
