@@ -30,3 +30,28 @@ def test_no_web_server_and_no_http_client_are_loaded_before_they_are_used(
         [sys.executable, "-c", said, str(trace)], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+ON_FIRST_USE = ("agents", "exports", "fleets", "handlers", "testing")
+
+
+def test_import_triocept_loads_few_of_its_modules_and_no_codec_of_a_dialect() -> None:
+    program = "import triocept, sys; print(*(name for name in sys.modules if name.startswith('triocept')))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = done.stdout.split()
+    assert len(loaded) <= 200
+    assert not {f"triocept.{name}" for name in ON_FIRST_USE} & {*loaded}
+    assert not [name for name in loaded if name.startswith("triocept.dialects.openai_chat")]
+
+
+def test_every_public_module_is_there_when_it_is_first_asked_for_and_in_completion() -> None:
+    program = (
+        "import triocept\n"
+        f"for name in {ON_FIRST_USE!r}: assert getattr(triocept, name).__all__ and name in dir(triocept)\n"
+        "assert triocept.ScriptedModel is triocept.handlers.ScriptedModel\n"
+        "assert 'openai_chat' in triocept.dialects.DIALECTS"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

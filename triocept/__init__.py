@@ -4,7 +4,8 @@ The house; imports only go down:
 
 * F6 `_cli`, `__main__`: the command line. `exports`: traces in the formats of others. `testing`: the model for programs
   that are not trio's. `fleets`: many rollouts, on many cores. `nouns`, `events`, `traces`, `tunnels`, `services`,
-  `options`: the public names of the floors below that are not here. `_moved`: says of each where it is.
+  `options`: the public names of the floors below that are not here. `_moved`: loads the public modules on first use,
+  and names the module of a name that is not at the top.
 * F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
   `agents`: how known agents are started. `_tail`: the traces in a file, one by one, while it is written too.
 * F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
@@ -24,19 +25,7 @@ The house; imports only go down:
 
 from typing import TYPE_CHECKING
 
-from . import agents as agents
-from . import dialects as dialects
 from . import errors as errors
-from . import events as events
-from . import exports as exports
-from . import fleets as fleets
-from . import handlers as handlers
-from . import nouns as nouns
-from . import options as options
-from . import services as services
-from . import testing as testing
-from . import traces as traces
-from . import tunnels as tunnels
 from ._canonical.content import Message, Text, ToolCall, ToolResult
 from ._canonical.price import Price
 from ._canonical.request import Request, Tool
@@ -65,9 +54,23 @@ from .errors import (
     TunnelError,
     UpstreamError,
 )
-from .handlers import ScriptedModel
 
-if not TYPE_CHECKING:  # a checker would take any name for one that is there
+if TYPE_CHECKING:
+    from . import agents as agents
+    from . import dialects as dialects
+    from . import events as events
+    from . import exports as exports
+    from . import fleets as fleets
+    from . import handlers as handlers
+    from . import nouns as nouns
+    from . import options as options
+    from . import services as services
+    from . import testing as testing
+    from . import traces as traces
+    from . import tunnels as tunnels
+    from .handlers import ScriptedModel as ScriptedModel
+else:
+    from ._moved import __dir__ as __dir__
     from ._moved import __getattr__ as __getattr__
 
 __all__ = [

@@ -62,6 +62,9 @@ What is here to write one with:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from .._canonical.memory import Memory
 from .._canonical.response import settled_stop
 from .._canonical.verdict import Verdict
@@ -101,7 +104,7 @@ from ._lines import LINE_FRAMES, LineDecoder, encode_line
 from ._packed import pack, unpack
 from ._pairing import MADE, Pairing
 from ._portable import portable, refuse_token_ids
-from ._registry import DIALECTS, dialect, known_dialects
+from ._registry import dialect, known_dialects, own_dialects
 from ._tool_names import ToolNames
 from .base import HERE, SDK, Dialect, ParseRequest, Target, bearer
 from .side import (
@@ -118,6 +121,17 @@ from .side import (
     render_models,
 )
 from .streams import Increments, PartEvent, PartSequence, StreamParser, StreamRenderer
+
+if TYPE_CHECKING:
+    DIALECTS: Mapping[str, Dialect]
+    """The dialects of the package, by name; loaded when first asked for."""
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "DIALECTS":
+            return own_dialects()
+        raise AttributeError(f"module 'triocept.dialects' has no attribute {name!r}", name=name)
+
 
 __all__ = [
     "CUSTOM_SCHEMA",

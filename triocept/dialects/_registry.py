@@ -10,28 +10,28 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from .._checks import described
-from .anthropic_messages import ANTHROPIC_MESSAGES
 from .base import Dialect
-from .gemini import GEMINI
-from .ollama import OLLAMA
-from .openai_chat import OPENAI_CHAT
-from .openai_completions import OPENAI_COMPLETIONS
-from .openai_responses import OPENAI_RESPONSES
 
-__all__ = ["DIALECTS", "GROUP", "dialect", "known_dialects"]
+__all__ = ["GROUP", "dialect", "known_dialects", "own_dialects"]
 
 log = logging.getLogger("triocept.dialects")
 
 GROUP = "triocept.dialects"
 """The entry points of packages that bring a dialect: each names a `Dialect`."""
 
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {
-        each.name: each
-        for each in (OPENAI_CHAT, ANTHROPIC_MESSAGES, OPENAI_RESPONSES, GEMINI, OPENAI_COMPLETIONS, OLLAMA)
-    }
-)
-"""The dialects of the package, by name."""
+
+@cache
+def own_dialects() -> Mapping[str, Dialect]:
+    """Load the dialects of the package; return them by name. A hundred modules: not before the first is needed."""
+    from .anthropic_messages import ANTHROPIC_MESSAGES
+    from .gemini import GEMINI
+    from .ollama import OLLAMA
+    from .openai_chat import OPENAI_CHAT
+    from .openai_completions import OPENAI_COMPLETIONS
+    from .openai_responses import OPENAI_RESPONSES
+
+    own = (OPENAI_CHAT, ANTHROPIC_MESSAGES, OPENAI_RESPONSES, GEMINI, OPENAI_COMPLETIONS, OLLAMA)
+    return MappingProxyType({each.name: each for each in own})
 
 
 def dialect(name: str) -> Dialect:
@@ -40,7 +40,8 @@ def dialect(name: str) -> Dialect:
     Raises:
         ValueError: there is none, or an installed package should bring it and does not: it says why.
     """
-    known = DIALECTS if name in DIALECTS else known_dialects()
+    own = own_dialects()
+    known = own if name in own else known_dialects()
     if name not in known:
         broken = _installed().broken.get(name)
         why = f": {broken}" if broken is not None else f"; there are {', '.join(sorted(known))}"
@@ -73,7 +74,7 @@ class _Installed(NamedTuple):
 
 @cache
 def _installed() -> _Installed:
-    found, broken = dict(DIALECTS), dict[str, str]()
+    found, broken = dict(own_dialects()), dict[str, str]()
     for point in entry_points(group=GROUP):
         try:
             _add(found, point.load())
