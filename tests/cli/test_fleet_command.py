@@ -200,7 +200,7 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
         ((), (), "nothing says what to run"),
         ((), ("--", "true"), "does not say where the prompt goes"),
         ((), ("--", "no-such-program", "{prompt}"), "there is no program 'no-such-program' on the PATH"),
-        (("--agent", "kimi-cli"), (), "there is no program 'kimi' on the PATH; --executable says"),
+        (("--agent", "kimi-code"), (), "there is no program 'kimi' on the PATH; --executable says"),
         (("--agent", "codex"), AGENT_COMMAND, "one of them is run, not both"),
         (("--executable", "x"), AGENT_COMMAND, "it belongs to --agent"),
         (("--engine", "threads"), AGENT_COMMAND, "there is no such engine; there are in-process"),

@@ -56,11 +56,6 @@ class Case:
     """Whether the test command runs it."""
 
     @property
-    def keeps_ids(self) -> bool:
-        """Whether it sends a call back by its id: kimi-cli sends Gemini none."""
-        return (self.agent, self.speaks) != ("kimi_cli", "gemini")
-
-    @property
     def name(self) -> str:
         options = [str(value) for value in self.options.values() if value is not True]
         flags = [name for name, value in self.options.items() if value is True]
@@ -87,7 +82,6 @@ SOURCES = {
     "continue_cli": Source("npm", "@continuedev/cli", "cn", "1.5.47"),
     "copilot": Source("npm", "@github/copilot", "copilot", "1.0.102"),
     "kimi_code": Source("npm", "@moonshot-ai/kimi-code", "kimi", "2.1.0", node="24.21.0"),
-    "kimi_cli": Source("pip", "kimi-cli", "kimi", "1.39.0"),
     "mistral_vibe": Source("pip", "mistral-vibe", "vibe", "3.0.2"),
 }
 
@@ -118,7 +112,6 @@ _CALLS = {
     "continue_cli": ToolCall.of("Bash", command=COMMAND),
     "copilot": ToolCall.of("bash", command=COMMAND, description="write the proof"),
     "kimi_code": ToolCall.of("Bash", command=COMMAND),
-    "kimi_cli": ToolCall.of("Shell", command=COMMAND),
     "mistral_vibe": ToolCall.of("bash", command=COMMAND),
 }
 _REPLIES: dict[str, tuple[Reply, ...]] = {
@@ -158,7 +151,6 @@ CASES = (
     *(_case("copilot", dialect, dialect=dialect) for dialect in _THREE),
     _case("copilot", "openai_responses", dialect="openai_responses", websocket=True),
     *(_case("kimi_code", dialect, dialect=dialect) for dialect in _THREE),
-    *(_case("kimi_cli", dialect, dialect=dialect) for dialect in (*_THREE[:2], "gemini")),
     *(_case("mistral_vibe", dialect, dialect=dialect) for dialect in _THREE),
 )
 

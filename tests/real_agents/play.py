@@ -158,8 +158,7 @@ def check_turns(played: Played, *faults: str) -> None:
         assert turn.response is not None
         calls, results = turn.response.tool_calls, after.request.tool_results
         assert len(results) == len(calls)
-        if played.case.keeps_ids:
-            assert [result.id for result in results] == [call.id for call in calls]
+        assert [result.id for result in results] == [call.id for call in calls]
         assert played.trace.parents[after.id] == turn.id
 
 

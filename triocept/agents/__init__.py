@@ -19,7 +19,7 @@ from .codex import codex
 from .continue_cli import continue_cli
 from .copilot import copilot
 from .gemini_cli import gemini_cli
-from .kimi import kimi_cli, kimi_code
+from .kimi import kimi_code
 from .llm import llm
 from .mini_swe_agent import mini_swe_agent
 from .mistral_vibe import mistral_vibe
@@ -40,7 +40,6 @@ __all__ = [
     "copilot",
     "gemini_cli",
     "kilo",
-    "kimi_cli",
     "kimi_code",
     "llm",
     "mini_swe_agent",

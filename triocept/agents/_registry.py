@@ -15,7 +15,7 @@ from .codex import codex
 from .continue_cli import continue_cli
 from .copilot import copilot
 from .gemini_cli import gemini_cli
-from .kimi import kimi_cli, kimi_code
+from .kimi import kimi_code
 from .llm import llm
 from .mini_swe_agent import mini_swe_agent
 from .mistral_vibe import mistral_vibe
@@ -43,7 +43,6 @@ _ALL: dict[str, Prepare] = {
     "copilot": copilot,
     "gemini_cli": gemini_cli,
     "kilo": kilo,
-    "kimi_cli": kimi_cli,
     "kimi_code": kimi_code,
     "llm": llm,
     "mini_swe_agent": mini_swe_agent,
