@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triocept._trace.replay.roots import MASK, mask_of, slug, translation
+from triocept._trace.replay.roots import MASK, mask_of, roots_of, slug, translation
+from triocept.traces import AgentStart
 
 NAMES = st.text(string.ascii_lowercase + ".0", min_size=1, max_size=6).filter(lambda name: name.strip("."))
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
@@ -33,6 +35,18 @@ def test_several_agents_have_their_own() -> None:
     recorded = [{"cwd": "/a"}, {"cwd": "/b", "config": "/b/c"}]
     moved = translation(recorded, [{"cwd": "/1"}, {"cwd": "/2", "config": "/3"}], {})
     assert moved("/a /b /b/c/x") == "/1 /2 /3/x"
+
+
+def test_a_directory_may_be_told_as_it_is_spelt_or_without_dots_and_links(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to("home")
+    (tmp_path / "work").mkdir()
+    home = f"{tmp_path}/work/../link"
+    spelt = roots_of([AgentStart(rollout="r", argv=(), started_at=0, cwd=f"{tmp_path}/work", home=home)])
+    told = f"{home}/.claude {tmp_path}/home/.claude {tmp_path}/work/a"
+    assert mask_of(spelt)(told) == f"{MASK}/.claude {MASK}/.claude {MASK}/a"
+    live = roots_of([AgentStart(rollout="r", argv=(), started_at=0, cwd="/w", home="/h")])
+    assert translation(spelt, live, {})(told) == "/h/.claude /h/.claude /w/a"
 
 
 def test_what_the_program_says_wins() -> None:

@@ -8,10 +8,12 @@ Rules:
 
 1. The longest first: a working directory lies in the home, most often.
 2. A whole name or nothing: `/home/u` is not in `/home/u2`.
+3. A directory is masked as it is spelt and as it is without `..` and symbolic links: agents say both.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
@@ -43,10 +45,12 @@ def slug(path: str) -> str:
 
 def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
     """For each agent its directories, by what they are to it."""
-    return [
-        {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name)) and path.rstrip("/")}
-        for agent in agents
-    ]
+    found: list[dict[str, str]] = []
+    for agent in agents:
+        roots = {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name))}
+        real = {f"real {name}": os.path.realpath(path) for name, path in roots.items() if path}
+        found.append({name: path for name, path in (roots | real).items() if path.strip("/")})
+    return found
 
 
 def in_json(value: Json, change: Callable[[str], str]) -> Json:
@@ -79,8 +83,8 @@ def translation(
     """
     pairs: dict[str, str] = {}
     for before, now in zip(recorded, live, strict=False):
-        for name in _FIELDS:
-            if name in before and name in now:
+        for name in before:
+            if name in now:
                 pairs.setdefault(before[name], now[name])
     pairs |= {before.rstrip("/"): now.rstrip("/") for before, now in more.items()}
     moved = {before: now for before, now in pairs.items() if before != now}

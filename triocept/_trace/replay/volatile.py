@@ -1,7 +1,11 @@
-"""What differs from run to run though nothing has changed: dates, times, durations, ids.
+"""Parts of a text that differ from run to run though the agent and its task have not changed.
 
-Measured with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: each run says the date in one form or another, and
-names its conversations, tasks and items anew.
+1. Dates, times, durations, ids. Measured with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: their prompts contain
+   the date in one form or another, and new names for conversations, tasks and items.
+2. The state of the working directory, which the run itself changes: a git snapshot (Claude Code 2.1.197 and 2.1.332,
+   qwen-code 0.24.4, Continue 1.5.47) and a listing of files (gemini-cli 0.61.0, qwen-code 0.15.10, kimi-cli 1.39.0,
+   kimi-code 2.1.0).
+3. The way from the working directory up to the home (qwen-code: `../../home/.qwen/output-language.md`).
 """
 
 from __future__ import annotations
@@ -13,6 +17,14 @@ __all__ = ["steady"]
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AP]M)?"
 _PATTERNS = {
+    # Claude Code, and qwen-code (`git: ` before each line), up to the last commit; Continue
+    "git": r"(?m:^)(?:git: )?Current branch: [^\n]*\n(?:[^\n]*\n){0,500}?(?:git: )?Recent commits:"
+    r"(?:\n(?:git: )?[0-9a-f]{4,40} [^\n]*)*"
+    r"|(?<=<context name=\"gitStatus\">)[^<]*(?=</context>)",
+    # gemini-cli and qwen-code; kimi-cli and kimi-code
+    "files": r"(?m:^)Showing up to \d+ items[^\n]*\n\n[^\n]*/(?:\n(?:│   |    |├───|└───)[^\n]*)*"
+    r"|(?<=directory listing of current working directory is:\n\n)```\n(?:[^\n]*\n){0,2000}?(?=```)",
+    "up": r"(?<![\w./-])(?:\.\./)++(?:[^\s/]{1,255}/){0,16}?(?=\.[A-Za-z])",
     "uuid": r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
     "date": rf"\b\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?)?\b"
     # `Thu Nov 26 2026`, `Thu Nov 26 20:15:32 UTC 2026`, `Thursday, November 26, 2026`

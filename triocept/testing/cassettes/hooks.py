@@ -100,6 +100,8 @@ def _tool(tool: Tool, change: NormaliseText) -> Tool:
 def steady(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
     """A function for `normalise_text`: dates, times, durations, UUIDs and other ids become `<date>`, `<id>`, and so on.
 
+    So do the git snapshot and the listing of files that some agents put into their prompts: `<git>`, `<files>`.
+
     Args:
         directories: such as `tmp_path`; each, and what a tool makes of it as the name of one file, becomes `<root>`.
     """
