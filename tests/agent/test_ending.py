@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import trio
@@ -305,3 +307,70 @@ trio.run(main)
     assert done.returncode == 0, done.stderr
     assert "its watcher does" in done.stderr
     assert running(tag) == []
+
+
+async def test_what_is_forked_while_a_look_is_under_way_ends_though_its_parent_has_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A look lists the processes, and then reads each: a child that is forked in between is not in the list, and its
+    parent is dead when it is read."""
+    tag, forks = unique_seconds(), tmp_path / "forks"
+    os.mkfifo(forks)
+    look_at, forked = group._look_at, False
+
+    def fork_behind_the_list(pid: int) -> group.ProcessInfo | None:
+        nonlocal forked
+        if not forked and agent.returncode is not None:
+            forked = True
+            forks.write_bytes(b"now\n")
+            while not running(f"sleep\0{tag}") or running(str(forks)):
+                time.sleep(0.001)
+        return look_at(pid)
+
+    with trio.fail_after(20):
+        async with open_agent("sh", "-c", f"(read word < {forks}; sleep {tag} &) & exit 0") as agent:
+            await agent.wait()
+            monkeypatch.setattr(group, "_look_at", fork_behind_the_list)
+    assert forked
+    assert running(tag) == []
+
+
+AN_INTERRUPT_AT_A_START = """
+import os, signal, sys, time, trio
+from triocept._process import command
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
+
+open_launcher = command._open_launcher
+
+async def interrupted(*arguments):
+    process = await open_launcher(*arguments)
+    while not os.path.exists(sys.argv[2]):  # it has become the agent
+        time.sleep(0.001)
+    signal.raise_signal(signal.SIGINT)
+    return process
+
+async def main():
+    async with open_watcher() as watcher:
+        command._open_launcher = interrupted
+        script = f"{sys.argv[1]} sleep {sys.argv[3]} & : > {sys.argv[2]}; sleep {sys.argv[3]}"
+        async with open_process(["sh", "-c", script], env=os.environ, watcher=watcher):
+            await trio.sleep_forever()
+
+try:
+    trio.run(main)
+except KeyboardInterrupt:
+    print("bare", flush=True)
+"""
+
+
+@pytest.mark.parametrize("leaves", ["", "setsid"])
+async def test_a_ctrl_c_while_an_agent_is_being_started_leaves_no_process(
+    leaves: str, tmp_path: Path
+) -> None:
+    tag = unique_seconds()
+    with trio.fail_after(20):
+        async with open_program(AN_INTERRUPT_AT_A_START, leaves, str(tmp_path / "up"), tag) as program:
+            assert await program.line() == "bare"
+            assert await program.process.wait() == 0
+        await until(lambda: not running(tag))

@@ -5,10 +5,13 @@ No text here holds an argument or a value of the environment: they may be keys.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +22,9 @@ from ..errors import AgentFailed
 from . import launch
 
 __all__ = ["check_argv", "check_cwd", "check_env", "check_input", "start_process"]
+
+KILL_TIMEOUT = 1.0
+"""Seconds for the kernel to end a process that got SIGKILL."""
 
 
 def check_argv(
@@ -149,11 +155,16 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
         process = await _open_launcher(writer, argv, mark, options)
         if process is None:
             return None
-        with trio.CancelScope(shield=True):  # it is there now: whoever asked for it gets it, or it has ended
-            said = b"".join([bytes(data) async for data in told])
-            if said == b"+":
-                return process
-            await _forget(process)
+        try:
+            with trio.CancelScope(shield=True):  # the process exists: the caller gets it, or it has ended
+                said = b"".join([bytes(data) async for data in told])
+                if said == b"+":
+                    return process
+                await process.wait()
+        except BaseException:  # Ctrl-C, which no shield stops
+            _kill_nowait(process)
+            raise
+        _close_pipes(process)
     finally:
         told.close()  # not `aclose`, which is a checkpoint
     if not said:  # its interpreter did not come up in the agent's environment
@@ -179,12 +190,21 @@ async def _open_launcher(
         os.close(writer)
 
 
-async def _forget(process: trio.Process) -> None:
-    """Reap what is none, and close its pipes."""
-    await process.wait()
+def _kill_nowait(process: trio.Process) -> None:
+    """Kill a process that is being started, with its group, and reap it. Without a checkpoint, where the next Ctrl-C
+    would arrive."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    _close_pipes(process)
+
+
+def _close_pipes(process: trio.Process) -> None:
     for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            await stream.aclose()
+        if isinstance(stream, trio.lowlevel.FdStream):
+            stream.close()  # not `aclose`, which is a checkpoint
 
 
 def _check_argument(argument: object, place: int) -> str:

@@ -64,6 +64,9 @@ DRAIN_TIMEOUT = 1.0
 """Seconds to read what is left in the pipes when all are dead."""
 LOOK_PAUSE = 0.02
 """Seconds between two looks at what still lives."""
+QUIET = 2
+"""Looks in a row that must find nothing. One look misses a process that is forked after /proc was listed, by a parent
+that has ended when its own entry is read."""
 
 
 @protected_context
@@ -116,7 +119,7 @@ async def open_process(
         async with AsyncExitStack() as stack:
             stdout_tees, stderr_tees = _open_tees(stack, output, stdout_file, stderr_file)
             await watcher.register(token)
-            stack.callback(lambda: agent._leave() if agent is not None else watcher.unregister_nowait(token))
+            stack.push(lambda kind, *_: _leave(agent, kind, watcher, token))
             started = trio.current_time()
             process = await start_process(
                 command,
@@ -186,6 +189,8 @@ class AgentProcess:
         self._reaped = False
         self._blind = False
         """The last look for its processes was in vain."""
+        self._quiet = 0
+        """Looks in a row, each begun after the exit, that found no living process."""
         self._exited, self._drained = trio.Event(), trio.Event()
         self._failure: Exception | None = None
         """What the first of the tasks beside the body raised."""
@@ -332,14 +337,24 @@ class AgentProcess:
             self._kill_group()
         with trio.move_on_after(seconds):
             while True:
+                exited = self._exited.is_set()
                 processes = await self._watcher.processes()
-                lives = ending.send(signum, processes)
+                self._count(exited, ending.send(signum, processes))
                 self._blind = processes is None and self._watcher.sees
-                if self._exited.is_set() and (self._blind or not lives):
+                if self._is_over or (self._blind and self._exited.is_set()):
                     return True
                 await self._pause()
                 self._look_for_exit()
         return False
+
+    def _count(self, exited: bool, living: int) -> None:
+        """Count one more look, which began before or after the exit."""
+        self._quiet = self._quiet + 1 if exited and not living else 0
+
+    @property
+    def _is_over(self) -> bool:
+        """True if no process of the agent lives."""
+        return self._quiet >= QUIET
 
     async def _pause(self) -> None:
         """A moment; or less, when the process ends meanwhile."""
@@ -358,20 +373,23 @@ class AgentProcess:
         """The same without a checkpoint, for who cannot wait."""
         deadline, ending = time.monotonic() + 1.0, Ending([self._agent])
         self._kill_group()
-        while ending.send(signal.SIGKILL, read_processes()) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._is_over:
+            exited = self._exited.is_set() or _read_returncode(self.pid) is not None
+            self._count(exited, ending.send(signal.SIGKILL, read_processes()))
             time.sleep(0.01)
         while self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Nothing of it lives; or nobody can say, and the watcher, which has descriptors of its own, sees to it."""
+        """Unregister the agent if nothing of it lives; else let the watcher, a process of its own, end what does."""
         if self._blind:
             log.warning(
                 "no descriptor is left to look for what agent %r has started: its watcher does", self.argv[0]
             )
-            self._watcher.hand_over_nowait(self._agent.token.decode())
-        else:
+        if self._is_over:
             self._watcher.unregister_nowait(self._agent.token.decode())
+        else:
+            self._watcher.hand_over_nowait(self._agent.token.decode())
 
     def _close(self) -> None:
         if self.returncode is None:  # hangs in the kernel, or nobody had the time to look
@@ -392,6 +410,18 @@ class AgentProcess:
                 failed.__cause__ = stream.error
                 return [failed]
         return []
+
+
+def _leave(
+    agent: AgentProcess | None, raised: type[BaseException] | None, watcher: Watcher, token: str
+) -> None:
+    """Tell the watcher what becomes of an agent whose context ends, or that was not started."""
+    if agent is not None:
+        agent._leave()
+    elif raised is None or issubclass(raised, Exception | trio.Cancelled):
+        watcher.unregister_nowait(token)
+    else:  # Ctrl-C: its group was killed, and what had left that may live
+        watcher.hand_over_nowait(token)
 
 
 def check_output(
