@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trio
-from agent_helpers import ENV, CancelAt, open_agent, running, unique_seconds, until_sleeping
+from agent_helpers import ENV, CancelAt, open_agent, running, unique_seconds, until, until_sleeping
 
 from triocept._process.output import OutputReader
 from triocept._process.process import AgentProcess, open_process
@@ -219,16 +219,19 @@ async def test_a_file_that_cannot_be_written_ends_the_agent_and_is_an_error() ->
     assert running(tag) == []
 
 
-async def test_last_words_that_a_file_cannot_take_are_an_error_though_a_deadline_has_ended_the_agent() -> (
-    None
-):
-    script = "trap 'echo bye; exit' TERM; while :; do sleep 0.01; done"
+async def test_last_words_that_a_file_cannot_take_are_an_error_though_a_deadline_has_ended_the_agent(
+    tmp_path: Path,
+) -> None:
+    up = tmp_path / "up"
+    script = f"trap 'echo bye; exit' TERM; : > {up}; while :; do sleep 0.01; done"
     with (
         trio.fail_after(10),
         pytest.raises(AgentFailed, match=r"stdout .* cannot be written"),
-        trio.move_on_after(0.2),
+        trio.CancelScope() as scope,
     ):
         async with open_agent("sh", "-c", script, stdout_file="/dev/full") as agent:
+            await until(up.exists)
+            scope.deadline = trio.current_time()
             await agent.wait()
 
 
