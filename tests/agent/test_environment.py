@@ -73,7 +73,6 @@ def test_claude_code_waits_half_an_hour_because_all_four_timeouts_are_set() -> N
     [
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
-        "OPENAI_ORG_ID",
         "openai_api_key",
         "ANTHROPIC_CUSTOM_HEADERS",
         "ANTHROPIC_AUTH_TOKEN",
@@ -90,12 +89,24 @@ def test_claude_code_waits_half_an_hour_because_all_four_timeouts_are_set() -> N
         "MISTRAL_API_KEY",
         "OLLAMA_HOST",
         "CODEX_API_SOMETHING",
-        "GEMINI_MODEL",
-        "GOOGLE_GEMINI_SOMETHING",
         "AZURE_API_VERSION",
         "AZURE_AI_SOMETHING",
-        "OPENROUTER_SITE",
         "COPILOT_PROVIDER_TYPE",
+        "OPENAI_API_TYPE",
+        "OPENAI_WEBHOOK_SECRET",
+        "ANTHROPIC_BEDROCK_BASE_URL",
+        "ANTHROPIC_UNIX_SOCKET",
+        "ANTHROPIC_PROFILE",
+        "CLAUDE_CODE_SESSION_ID",
+        "CLAUDE_CODE_CHILD_SESSION",
+        "CLAUDE_CODE_ENTRYPOINT",
+        "CLAUDE_CODE_MESSAGING_TOKEN",
+        "CLAUDE_CODE_SSE_PORT",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "aws_secret_access_key",
+        "SOME_PROVIDER_OF_2031_APIKEY",
         "VLLM_HOST",
         "API_KEY",
         "BASE_URL",
@@ -121,9 +132,13 @@ def test_the_parents_own_providers_never_reach_an_agent(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["HOME", "LANG", "GH_TOKEN", "GITHUB_TOKEN", "AWS_ACCESS_KEY_ID", "CLAUDE_CONFIG_DIR", "TRIOCEPT_AGENT"],
+    [
+        *("HOME", "LANG", "GH_TOKEN", "GITHUB_TOKEN", "CLAUDE_CONFIG_DIR", "TRIOCEPT_AGENT", "AWS_REGION"),
+        *("CLAUDE_CODE_AUTO_COMPACT_WINDOW", "CLAUDE_CODE_MAX_OUTPUT_TOKENS", "CLAUDE_CODE_EFFORT_LEVEL"),
+        *("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", "ANTHROPIC_MODEL", "GEMINI_MODEL", "VLLM_USE_V1"),
+    ],
 )
-def test_what_an_agent_needs_for_its_work_stays(name: str) -> None:
+def test_what_an_agent_needs_for_its_work_stays_settings_too(name: str) -> None:
     assert agent_environment({name: "x"}, ROLLOUT)[name] == "x"
 
 

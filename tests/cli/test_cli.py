@@ -163,6 +163,36 @@ def test_options_behind_the_command_are_the_agents() -> None:
     assert done.stdout == "['--help', '--script', 'x']\n"
 
 
+def test_a_known_agent_gets_its_task_and_the_options_behind_a_second_pair_of_dashes(tmp_path: Path) -> None:
+    program = tmp_path / "claude"
+    program.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    program.chmod(0o755)
+    known = "run", "--agent", "claude-code", "--executable", program
+    done = triocept(*known, "--", "fix", "the - bug", "- and -1", "--", "--model", "opus")
+    assert done.stdout == "-p|fix the - bug - and -1|--dangerously-skip-permissions|--model|opus|", (
+        done.stderr
+    )
+    assert "config   temporary, not your own" in done.stderr
+
+
+def test_an_agent_gets_settings_and_no_keys_but_those_that_it_is_given() -> None:
+    variables = "AWS_SECRET_ACCESS_KEY", "MISTRAL_API_KEY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS", "GIVEN"
+    done = triocept(
+        *("run", "--env", "GIVEN=a=b", "--env", "MISTRAL_API_KEY", "--"),
+        *(sys.executable, "-c", f"import os; print([os.environ.get(name) for name in {variables}])"),
+        env={
+            "AWS_SECRET_ACCESS_KEY": "sk-aws",
+            "MISTRAL_API_KEY": "sk-m",
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9",
+        },
+    )
+    assert done.stdout == "[None, 'sk-m', '9', 'a=b']\n", done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "--env NAME passes one" in line]
+    assert "AWS_SECRET_ACCESS_KEY" in line
+    assert "MISTRAL_API_KEY" not in line
+    assert "sk-" not in done.stderr
+
+
 def test_a_script_that_runs_out_says_so_and_shows_the_request(tmp_path: Path) -> None:
     script = tmp_path / "s.json"
     script.write_text('["one"]')

@@ -350,3 +350,17 @@ def test_a_command_that_is_repeated_after_its_name_is_said() -> None:
     done = triocept("run", "--agent", "claude-code", "--", "claude", "-p", "fix it")
     assert done.returncode == 2
     assert 'triocept run --agent claude-code -- "fix the bug"' in done.stderr
+
+
+def test_an_option_of_a_known_agent_among_the_words_of_its_task_is_said() -> None:
+    done = triocept("run", "--agent", "claude-code", "--", "fix the bug", "--model", "opus")
+    assert done.returncode == 2
+    told = " ".join(done.stderr.split())
+    assert "--model begins like an option of claude-code" in told
+    assert "triocept run --agent claude-code -- 'fix the bug' -- --model" in told
+
+
+def test_a_variable_that_is_not_set_cannot_be_passed_to_an_agent() -> None:
+    done = triocept("run", "--env", "NOT_SET_ANYWHERE", "--", "true")
+    assert done.returncode == 2
+    assert "'NOT_SET_ANYWHERE': NAME=VALUE, or NAME for a variable that is set here" in done.stderr

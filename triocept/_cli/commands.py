@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import sys
 from dataclasses import replace
 from functools import partial
@@ -63,6 +66,20 @@ _record_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Append every turn to this file, one JSON line each, before the agent sees the end of its answer.",
 )
+
+
+def _given_variables(
+    context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for each in given:
+        name, is_given, value = each.partition("=")
+        if not name or (not is_given and name not in os.environ):
+            raise click.BadParameter(f"{each!r}: NAME=VALUE, or NAME for a variable that is set here")
+        variables[name] = value if is_given else os.environ[name]
+    return variables
+
+
 _host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 _port_option = click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
 
@@ -78,9 +95,18 @@ _port_option = click.option("--port", default=0, show_default="a free one", type
 @click.option(
     "--agent",
     type=click.Choice([name.replace("_", "-") for name in AGENTS]),
-    help="A known agent: COMMAND is then what it is to do.",
+    help="A known agent: COMMAND is then what it is to do, and what follows a second -- are options of the agent. It "
+    "gets a home or configuration of its own, not yours, and runs its tools in this directory without asking.",
 )
 @click.option("--executable", help="The command of that agent, where it is not the usual one.")
+@click.option(
+    "--env",
+    multiple=True,
+    callback=_given_variables,
+    metavar="NAME[=VALUE]",
+    help="A variable for the agent, with the value that it has here unless one is given. Keys and endpoints of model "
+    "providers are not passed otherwise. May be given several times.",
+)
 @click.option("--quiet", is_flag=True, help="Show the agent's output only.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
@@ -100,12 +126,15 @@ def run(
     \b
         triocept run --script replies.py -- claude -p "fix the bug" --allowedTools Bash
         triocept run --script replies.py --agent codex -- "fix the bug"
+        triocept run --script replies.py --agent claude-code -- "fix the bug" -- --max-turns 5
         triocept run --upstream http://127.0.0.1:8000/v1 --model qwen -- claude -p "fix the bug" --allowedTools Bash
         triocept run --replay trace.jsonl -- claude -p "fix the bug" --allowedTools Bash
     """
+    command, agent_options = _without_options(command) if agent is not None else (command, ())
     _check_command(command, agent, executable)
     handler = _replayed(replay, _handler(script, forward))
-    what = Run(command, handler=handler, agent=agent, executable=executable, **options)
+    known = {"agent": agent, "executable": executable, "agent_options": agent_options}
+    what = Run(command, handler=handler, **known, **options)
     end_with(what.run, script=script, notice=None if what.quiet else _NOTICE)
 
 
@@ -243,6 +272,22 @@ def _check_command(command: tuple[str, ...], agent: str | None, executable: str 
             f"COMMAND is what the agent is to do: --agent {agent} knows its command, as in: "
             f'triocept run --agent {agent} -- "fix the bug"'
         )
+    if agent is not None and (word := next(filter(_LIKE_AN_OPTION.match, command), None)) is not None:
+        task = command[: command.index(word)] or ("fix the bug",)
+        raise click.UsageError(
+            f"{word} begins like an option of {agent}, and COMMAND is what the agent is to do. Options of the agent "
+            f"follow a second --, as in: triocept run --agent {agent} -- {shlex.join([' '.join(task)])} -- {word}. "
+            "A word of the task goes into its quotes"
+        )
+
+
+_LIKE_AN_OPTION = re.compile(r"-[^\s\d]")
+
+
+def _without_options(command: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a known agent is to do, and the options of the agent behind a second `--`."""
+    end = command.index("--") if "--" in command else len(command)
+    return command[:end], command[end + 1 :]
 
 
 def _check_quotes(command: str, words: list[str]) -> None:

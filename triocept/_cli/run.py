@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import trio
 
 from .._endpoint import serve_endpoint
+from .._process.environment import agent_environment
 from .._process.output import AgentResult
 from .._rollout.agent import Agent
 from .._rollout.budget import Limits
@@ -55,6 +59,10 @@ class Run:
     """A known agent; `command` is then its prompt."""
     executable: str | None = None
     """The known agent's command, where it is not the usual one."""
+    agent_options: tuple[str, ...] = ()
+    """Options of the known agent, behind those of its launch."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the agent gets whatever its environment is otherwise."""
 
     async def run(self) -> int:
         """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it).
@@ -85,10 +93,15 @@ class Run:
             async with opening as rollout:
                 launch = self._launch(rollout, folder)
                 live.begin(endpoint, rollout, launch.argv)
+                if self.agent is not None:
+                    live.note("config   temporary, not your own; the agent runs its tools without asking")
                 if isinstance(self.handler, ReplayFile):
                     live.note(f"replay   {self.handler.what}")
                 hidden = [name for name in self.handler.variables if name not in rollout.environ()]
-                env = {**dict.fromkeys(hidden), **launch.env}
+                env = {**dict.fromkeys(hidden), **launch.env, **self.env}
+                passed = agent_environment(os.environ, rollout.environ(), env)
+                if left_out := sorted(os.environ.keys() - passed.keys()):
+                    live.note(f"environ  without {', '.join(left_out)}; --env NAME passes one")
                 starting = rollout.open_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
                 result = await self._wait(starting, live)
         live.end(rollout, answers.model, self.agent)
@@ -123,4 +136,5 @@ class Run:
         if self.agent is None:
             return Launch(argv=self.command)
         options = {} if self.executable is None else {"executable": self.executable}
-        return agent(self.agent)(rollout, folder, " ".join(self.command), **options)
+        launch = agent(self.agent)(rollout, folder, " ".join(self.command), **options)
+        return msgspec.structs.replace(launch, argv=(*launch.argv, *self.agent_options))

@@ -1,17 +1,16 @@
-"""The environment of an agent: the parent's, without its model providers, and with what it is given in their place.
+"""Environment of an agent: the parent's, without keys and endpoints of model providers, plus the agent's own provider.
 
-What is taken out, by name, in upper or lower case::
+Variables taken out, in upper or lower case:
 
-    begins with    OPENAI_  ANTHROPIC_  CLAUDE_CODE_  CODEX_API_  GEMINI_  GOOGLE_GEMINI_  GOOGLE_GENAI_
-                   AZURE_OPENAI_  AZURE_API_  AZURE_AI_  LITELLM_  OPENROUTER_  COPILOT_  OLLAMA_  VLLM_
-    ends with      _API_KEY  _API_KEYS  _API_TOKEN  _AUTH_TOKEN  _BASE_URL  _API_BASE  _API_HOST  _API_ENDPOINT
-    is             CLAUDECODE  API_KEY  BASE_URL  AWS_BEARER_TOKEN_BEDROCK  HF_TOKEN  HUGGING_FACE_HUB_TOKEN
-                   REPLICATE_TOKEN
+* what chooses a provider (`CHOICES`), or links an agent to the agent that started it (`NESTED`);
+* a variable of a provider (`PROVIDERS`) with a word for a key or an endpoint in its name (`WORDS`):
+  `OPENAI_WEBHOOK_SECRET`, `OLLAMA_HOST`. Settings stay: `CLAUDE_CODE_MAX_OUTPUT_TOKENS`, `ANTHROPIC_MODEL`;
+* any variable that ends like a key or an endpoint of a provider (`SUFFIXES`), and some single ones (`NAMES`).
 
-That is wider than the providers that exist: a key too many is given back by `env=`, a key too few is a leak. What
-an agent needs for its work and what is no provider's (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`) stays.
-So do `GH_TOKEN` and `GITHUB_TOKEN`: git and gh want them. The one agent that takes them for its model's key, GitHub's
-Copilot, is given a provider of its own and told to ask nobody else.
+The list is wider than the providers that exist: `env=` gives back a key too many, a key too few is a leak. AWS keys
+open Amazon's models, so they are taken out too. `GOOGLE_APPLICATION_CREDENTIALS` stays: it names a file that an agent
+may need for its work. So do `GH_TOKEN` and `GITHUB_TOKEN`: git and gh need them. The one agent that uses them as its
+model's key, GitHub's Copilot, is given a provider of its own and told to call no other.
 """
 
 from __future__ import annotations
@@ -23,21 +22,30 @@ from .._checks import check_type
 
 __all__ = ["agent_environment", "is_provider_variable", "keep_from_agents", "secret_values"]
 
-PREFIXES = (
-    *("OPENAI_", "ANTHROPIC_", "CLAUDE_CODE_", "CODEX_API_", "GEMINI_", "GOOGLE_GEMINI_", "GOOGLE_GENAI_"),
-    *("AZURE_OPENAI_", "AZURE_API_", "AZURE_AI_", "LITELLM_", "OPENROUTER_", "COPILOT_", "OLLAMA_", "VLLM_"),
+PROVIDERS = (
+    *("OPENAI_", "ANTHROPIC_", "CLAUDE_CODE_", "CODEX_", "GEMINI_", "GOOGLE_GEMINI_", "GOOGLE_GENAI_"),
+    *("AWS_", "LITELLM_", "OPENROUTER_", "COPILOT_", "OLLAMA_", "VLLM_"),
 )
-SUFFIXES = (
-    *("_API_KEY", "_API_KEYS", "_API_TOKEN", "_AUTH_TOKEN"),
-    *("_BASE_URL", "_API_BASE", "_API_HOST", "_API_ENDPOINT"),
-)
-NAMES = frozenset(
+WORDS = frozenset(
     {
-        "CLAUDECODE",  # Claude Code, started where it is set, behaves as its own sub-process
-        *("API_KEY", "BASE_URL", "AWS_BEARER_TOKEN_BEDROCK"),
-        *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "REPLICATE_TOKEN"),
+        *("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "AUTH", "OAUTH", "CREDENTIALS", "CERT"),
+        *("URL", "URI", "HOST", "PORT", "ENDPOINT", "SOCKET", "PROXY", "HEADERS"),
     }
 )
+CHOICES = (
+    *("OPENAI_API_", "AZURE_OPENAI_", "AZURE_API_", "AZURE_AI_", "CODEX_API_", "COPILOT_PROVIDER_"),
+    *("CLAUDE_CODE_USE_", "GOOGLE_GENAI_USE_", "GEMINI_CLI_USE_", "ANTHROPIC_PROFILE"),
+)
+NESTED = (
+    # Claude Code 2.1.332 sets these for its tools; another Claude Code started there behaves as its sub-process.
+    *("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_EXECPATH"),
+    *("CLAUDE_CODE_CHILD_", "CLAUDE_CODE_SESSION", "CLAUDE_CODE_REMOTE", "CLAUDE_CODE_BRIDGE_"),
+)
+SUFFIXES = (
+    *("_API_KEY", "_API_KEYS", "_APIKEY", "_API_TOKEN", "_AUTH_TOKEN"),
+    *("_BASE_URL", "_API_BASE", "_API_HOST", "_API_ENDPOINT"),
+)
+NAMES = frozenset({"API_KEY", "BASE_URL", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "REPLICATE_TOKEN"})
 SECRET_SUFFIXES = ("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD")
 
 
@@ -80,9 +88,11 @@ def _is_passed_on(name: str) -> bool:
 
 
 def is_provider_variable(name: str) -> bool:
-    """Whether a variable of the parent must not reach an agent."""
+    """Return True if a variable of the parent must not reach an agent."""
     name = name.upper()
-    return name in NAMES or name.startswith(PREFIXES) or name.endswith(SUFFIXES)
+    if name in NAMES or name.startswith(CHOICES + NESTED) or name.endswith(SUFFIXES):
+        return True
+    return name.startswith(PROVIDERS) and not WORDS.isdisjoint(name.split("_"))
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Claude Code (measured: 2.1.197 and 2.1.331)."""
+"""Claude Code (measured: 2.1.197, 2.1.331 and 2.1.332)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codex (measured: 0.169.0)."""
+"""Codex (measured: 0.169.0 and 0.171.0)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ def copilot(
     """`copilot -p`, allowed to run its tools without asking.
 
     The environment is enough. It ends with 1 where `GH_TOKEN` or `GITHUB_TOKEN` is a classic token (`ghp_…`), though it
-    needs none: take that out of its environment.
+    needs none: take that out of its environment. Its sessions are in `directory`: the `copilot --resume=…` that it
+    prints at its end needs the same COPILOT_HOME.
 
     Args:
         rollout: whose calls it makes.
