@@ -122,6 +122,47 @@ def test_what_is_told_behind_a_compaction_decides_too(
     assert found == {behind: {"x1.5"}, "x1.5": {f"{behind}?"}}
 
 
+def notice(name: str) -> str:
+    """As Claude Code 2.1.332 has it."""
+    told = f"<task-id>{name}</task-id>\n<status>completed</status>\n<result>there are twelve files in it</result>"
+    return f"<task-notification>\n{told}\n</task-notification>"
+
+
+OVER = "Task a (type: local_agent) (status: completed) (description: count) Read the output file"
+RUNS = 'Background agent "count" (a) is still running. Do NOT spawn a duplicate.'
+
+
+@pytest.mark.parametrize(
+    ("settled", "at_once", "later", "behind"),
+    [
+        (5.95, OVER, NEWS, "x6"),  # it was on its way when that call was made
+        (6.5, OVER, NEWS, "x6"),
+        (7.5, OVER, notice("a"), "x6"),  # before the answer: what follows it says so
+        (6.5, OVER, "on", "x6"),  # the run ends before it is told
+        (5.95, RUNS, NEWS, "x9"),
+        (5.95, RUNS, "on", "x9"),
+        (6.5, RUNS, notice("a"), "x9"),
+        (5.95, f"{notice('a')}\n{OVER}", "on", "x2"),
+    ],
+)
+def test_what_the_agent_says_of_a_sub_agent_behind_a_compaction_decides(
+    settled: float, at_once: str, later: str, behind: str
+) -> None:
+    ended = turn(1.5, settled, TASK, of="a", answer="there are twelve files in it")
+    assert compacted(ended, at_once, later) == {behind: {"x1.5"}, "x1.5": {f"{behind}?"}}
+
+
+def test_ends_with_the_same_words_are_told_apart_by_their_names() -> None:
+    words = "there are twelve files in it"
+    found = waits(
+        *(turn(0, 1, "go", answer=LAUNCH), turn(1.5, 5, TASK, of="s/a", answer=words)),
+        *(turn(1.6, 5.98, TASK, of="s/b", answer=words), turn(2, 3, "go", "2")),
+        turn(6, 7, "go", "2", OK, notice("a")),
+        turn(9, 10, "go", "2", OK, notice("a"), OK, notice("b")),
+    )
+    assert found == {"x2": {"x1.5"}, "x1.5": {"x2?"}, "x6": {"x1.6"}, "x1.6": {"x6?", "x1.5"}}
+
+
 SUMMARY = "<summary>the task is to count files</summary>"
 
 

@@ -2,11 +2,13 @@
 
 Agents say neither. A sub-agent's first call holds the prompt that its launching call had; and what it has done comes
 back either as the result of that call, which its agent waits for, or is pushed into the conversation of the one that
-launched it (Claude Code from 2.1.3xx on: `<task-notification>`, wherever that conversation is by then).
+launched it (Claude Code from 2.1.3xx on: `<task-notification>`, wherever that conversation is by then). Claude Code
+gives a sub-agent one name in its calls and in these notifications, so two that end with the same words are told apart.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from operator import is_not
 from typing import NamedTuple
@@ -17,10 +19,12 @@ from ..message_key import arguments_value
 from ..texts import texts_in
 from .record import Recorded
 
-__all__ = ["Telling", "is_silent", "launch_of", "told_in"]
+__all__ = ["Telling", "is_silent", "launch_of", "over_in", "told_in"]
 
 _LEAST = 12
 """Characters of a prompt, or an answer, that are no coincidence."""
+_NOTICE = "<task-id>"
+"""What stands before a sub-agent's name in a notification of its end."""
 _HEAD = 40
 """Characters of what was said that a tool which tells it gives as they are."""
 
@@ -59,24 +63,40 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Telling | None:
-    """Where a conversation first tells what a sub-agent said at its end; None: nowhere, or that was too little to be
-    found.
+    """Where a conversation first tells a sub-agent's end: by its name, else by what it said; None: nowhere, or what it
+    said was too little to be found.
 
     Args:
         ended: the sub-agent's turns.
         conversation: the turns of the one that launched it, in the order in which they came.
     """
-    last, said = ended[-1], _said_at_end(ended)
-    if len(said) < _LEAST:
-        return None
+    last, said, notice = ended[-1], _said_at_end(ended), f"{_NOTICE}{_name(ended)}<"
+    is_named = last.conversation.parent is not None
+    found: Telling | None = None
     before: tuple[Message, ...] = ()
     for place, each in enumerate(conversation):
         messages = each.turn.request.messages
         if each.arrived >= last.settled:
             for number, text in enumerate(_told(messages, before)):
-                if (at := text.find(said)) >= 0:
+                if (at := text.find(notice)) >= 0:
                     return Telling(place, number, at)
+                if found is None and len(said) >= _LEAST and not (is_named and _NOTICE in text):
+                    found = Telling(place, number, at) if (at := text.find(said)) >= 0 else None
         before = messages
+    return found
+
+
+def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
+    """Return what a call says of a sub-agent, by its name: True if that it has ended, False if that it has not.
+
+    Claude Code 2.1.332 says so in its first call behind a compaction: `Task a25101af (type: local_agent) (status:
+    completed)`, or `Background agent "count" (a25101af) is still running`.
+    """
+    name = re.escape(_name(ended))
+    pattern = re.compile(rf"\b{name} \(type: [^)\n]*\) \(status: (?!running)|\({name}\) is still (running)")
+    for message in call.turn.request.messages:
+        if message.role != "assistant" and (found := pattern.search(message.text)):
+            return found[1] is None
     return None
 
 
@@ -87,6 +107,11 @@ def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
     head = said.partition("\n")[0][:_HEAD]
     given = (result.text for message in call.turn.request.messages for result in message.tool_results)
     return len(said) >= _LEAST and not any(head in text for text in given)
+
+
+def _name(ended: Sequence[Recorded]) -> str:
+    """The agent's own name of a sub-agent: the last part of its conversation's id."""
+    return ended[-1].conversation.id.rpartition("/")[2]
 
 
 def _said_at_end(ended: Sequence[Recorded]) -> str:

@@ -11,6 +11,8 @@ two sub-agents and a compaction, 4 of 10 runs failed without them):
 3. A call that came right behind a sub-agent's end, and tells nothing of it, was made before that: so what calls say of
    an end decides where it is put. A compaction's call tells no news. What follows it tells those that were there when
    that call was made (measured with Claude Code 2.1.332), or when its answer was; the others are told by the next one.
+   If the agent says behind a compaction that the sub-agent has ended, and tells its end later, it ended after that call
+   was made and before its answer was given.
    Where the call right behind an end is the last, and silent, nobody was left to tell it: it was made before that, too.
    An answer that launched a sub-agent cannot wait for its end: the summary behind it does, if what follows tells that.
 4. A summary that is asked for aside, without tools, is a call of the conversation that goes on from it.
@@ -25,7 +27,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..relation import Relation
-from .launches import Telling, is_silent, launch_of, told_in
+from .launches import Telling, is_silent, launch_of, over_in, told_in
 from .record import Record, Recorded, Thread
 
 __all__ = ["Happening", "Order"]
@@ -64,14 +66,25 @@ class _SubAgent(NamedTuple):
     @property
     def heard_by(self) -> Recorded | None:
         """The call of that conversation behind which its end was pushed."""
+        place = self._heard_at()
+        return self.family[place] if place >= 0 else None
+
+    def _heard_at(self) -> int:
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
         told = self.told.place if self.told is not None else None
+        for place, behind in enumerate(self.family[1:]):
+            if (told is None or told > place + 1) and self._compacts(place):
+                match over_in(self.turns, behind):
+                    case True:
+                        return place
+                    case False:
+                        seen = max(seen, place + 1)
         if told is None and self._is_untold(seen):
             seen += 1
         place = seen if told is None or told == 0 else self._place_of(told, seen)
         if self._compacts(place) and self.family[place].settled < self.last.settled:
             place += 1  # what follows has been made of what there was
-        return self.family[place] if place >= 0 else None
+        return place
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
         """The compaction's call that is the next one of that conversation."""
