@@ -8,7 +8,7 @@ TINY_AGENT = [sys.executable, str(Path(__file__).with_name("tiny_agent.py"))]
 
 
 async def answer(exchange: triocept.Exchange) -> None:
-    print("the agent says:", exchange.request.last.text)
+    print("the agent says:", exchange.request.user_text)
     await exchange.respond("Nice to meet you.")
 
 

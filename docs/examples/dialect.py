@@ -162,7 +162,7 @@ CHIRP = Dialect(
 async def answer(exchange: triocept.Exchange) -> None:
     async with exchange.open_stream() as stream:
         await stream.send("tweet, ")
-        await stream.send(exchange.request.last.text)
+        await stream.send(exchange.request.user_text)
 
 
 async def main() -> None:

@@ -9,7 +9,7 @@ NOTES = [
 
 
 async def answer(exchange: triocept.Exchange) -> None:
-    question = exchange.request.last.text
+    question = exchange.request.user_text
     await exchange.respond(
         "30 days" if "within 30 days" in question else "I do not know"
     )

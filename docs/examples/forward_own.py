@@ -5,10 +5,10 @@ from triocept import Message, Text, UpstreamError
 
 
 async def provider(exchange):  # stands for a real model
-    if exchange.request.last.text.startswith("fail"):
+    if exchange.request.user_text.startswith("fail"):
         await exchange.refuse(529, "overloaded")
     else:
-        await exchange.respond(f"You said: {exchange.request.last.text}")
+        await exchange.respond(f"You said: {exchange.request.user_text}")
 
 
 async def main():
@@ -23,7 +23,7 @@ async def main():
     ):
 
         async def answer(exchange):
-            words = exchange.request.last.text.upper()
+            words = exchange.request.user_text.upper()
             messages = (
                 *exchange.request.messages[:-1],
                 Message("user", (Text(words),)),

@@ -54,7 +54,7 @@ async def test_a_crash_goes_to_the_developers(endpoint):
     team, trace = await ask(endpoint, ScriptedModel(["developers"]), "It crashes.")
     assert team == "developers"
     assert trace[0].request.system == "Name one team."
-    assert trace[0].request.last.text == "It crashes."
+    assert trace[0].request.user_text == "It crashes."
 
 
 async def test_a_wrong_name_is_asked_about_again(endpoint):
@@ -62,7 +62,7 @@ async def test_a_wrong_name_is_asked_about_again(endpoint):
         endpoint, ScriptedModel(["the cook", "accounting"]), "Where is my money?"
     )
     assert team == "accounting"
-    assert trace[1].request.last.text == "Not a team: the cook"
+    assert trace[1].request.user_text == "Not a team: the cook"
 
 
 async def test_a_model_that_is_down_is_not_the_end(endpoint):

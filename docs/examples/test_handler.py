@@ -10,7 +10,7 @@ from triocept.testing import open_exchange, open_memory_agent
 
 async def answer(exchange: Exchange) -> None:
     """It thinks for five minutes, and says no to whoever asks for secrets."""
-    if "secret" in exchange.request.last.text:
+    if "secret" in exchange.request.user_text:
         raise Refusal(403, "no secrets here")
     async with exchange.open_stream() as stream:
         await stream.send("Let me think. ")

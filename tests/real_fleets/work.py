@@ -29,7 +29,7 @@ print(call("two"))
 
 async def answer(exchange: Exchange) -> None:
     assert exchange.request.last is not None
-    await exchange.respond(f"heard {exchange.request.last.text}")
+    await exchange.respond(f"heard {exchange.request.user_text}")
 
 
 async def roll_out(worker: Endpoint, task: tuple[str, int, float], *, attempt: int) -> str:

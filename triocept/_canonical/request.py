@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from .._checks import NamesItself
-from .content import Json, Message, ToolResult
+from .content import Json, Message, Text, ToolResult
 
 __all__ = ["OutputFormat", "ReasoningAsk", "Request", "Sampling", "Tool", "ToolChoice"]
 
@@ -118,8 +118,20 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         return "\n\n".join(texts)
 
     @property
+    def user_text(self) -> str:
+        """The text of the user's newest message that has any; empty if there is none.
+
+        Messages of tool results alone are passed over. `last` may be a system message (Claude Code sends one behind the
+        user's).
+        """
+        for message in reversed(self.messages):
+            if message.role == "user" and any(isinstance(part, Text) for part in message.content):
+                return message.text
+        return ""
+
+    @property
     def last(self) -> Message | None:
-        """The newest message, or None in an empty conversation."""
+        """The newest message, of whatever role; None in an empty conversation."""
         return self.messages[-1] if self.messages else None
 
     @property

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from ..._canonical.request import Request
 from ..._checks import check_callable, check_choice, check_str, check_type, named, takes
-from .words import called_names, offered_names, shown, system_text, user_text
+from .words import called_names, offered_names, shown, system_text
 
 __all__ = ["Conditions", "OutputKind", "Wording", "is_of_model"]
 
@@ -99,8 +99,8 @@ def _is_in(wording: Wording, text: str) -> bool:
 
 
 def _look_at_text(wording: Wording, request: Request) -> str | None:
-    text = user_text(request)
-    if text is None:
+    text = request.user_text
+    if not text:
         return "the user says nothing"
     return None if _is_in(wording, text) else f"the user says {shown(text)}"
 

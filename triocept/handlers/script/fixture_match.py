@@ -11,7 +11,7 @@ from msgspec import UNSET
 from ..._canonical.content import ToolResult
 from ..._canonical.request import Request
 from .fixture_forms import MatchForm
-from .words import offered_names, shown, system_text, user_text
+from .words import offered_names, shown, system_text
 
 __all__ = ["failures", "hides"]
 
@@ -25,7 +25,7 @@ def failures(match: MatchForm, request: Request) -> Iterator[str]:
 
 
 def _has_user_message(request: Request, part: str) -> bool:
-    return part in (user_text(request) or "") if part else user_text(request) is not None
+    return part in request.user_text if part else bool(request.user_text)
 
 
 def _has_system(request: Request, parts: str | list[str]) -> bool:

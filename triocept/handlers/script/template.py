@@ -8,12 +8,12 @@ from typing import final
 
 from ..._canonical.request import Request
 from ..._checks import check_str
-from .words import system_text, user_text
+from .words import system_text
 
 __all__ = ["Template"]
 
 NAMES: dict[str, Callable[[Request], str]] = {
-    "text": lambda request: user_text(request) or "",
+    "text": lambda request: request.user_text,
     "system": system_text,
     "tool_result": lambda request: request.tool_results[-1].text if request.tool_results else "",
     "model": lambda request: request.model,

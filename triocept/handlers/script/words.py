@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from reprlib import Repr
 
-from ..._canonical.content import Text
 from ..._canonical.request import Request, Tool
 
-__all__ = ["called_names", "offered_names", "shown", "system_text", "user_text"]
+__all__ = ["called_names", "offered_names", "shown", "system_text"]
 
 _repr = Repr()
 _repr.maxstring = _repr.maxother = 100
@@ -17,17 +16,6 @@ _repr.maxstring = _repr.maxother = 100
 def shown(value: object) -> str:
     """A value in a line of an error: cut where it is long."""
     return _repr.repr(value)
-
-
-def user_text(request: Request) -> str | None:
-    """The newest text of the user; None: there is none.
-
-    A message without any text is passed over: of tool results alone, or of an image that its text stands before.
-    """
-    for message in reversed(request.messages):
-        if message.role == "user" and any(isinstance(part, Text) for part in message.content):
-            return message.text
-    return None
 
 
 def system_text(request: Request) -> str:
