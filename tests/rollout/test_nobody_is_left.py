@@ -283,6 +283,22 @@ async def test_nor_where_the_other_has_begun_while_the_fault_was_being_recorded(
     assert [type(error) for error in leaves(caught.value)] == [KeyError]
 
 
+async def test_nor_where_the_other_begins_in_a_scope_that_the_fault_has_cancelled_already() -> None:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
+        async with opened(within=5) as rollout, trio.open_nursery() as services:
+            services.start_soon(rollout.serve, Asked())
+            await blocked()
+            with SHIELD():
+                async with trio.open_nursery() as nursery:
+                    calls = Calls(nursery)
+                    await calls.start(rollout, "fail")
+                    services.start_soon(rollout.serve, Asked())
+                    await blocked()
+                    await calls.start(rollout, "later")
+    assert calls.said == {"fail": "500", "later": "500"}
+    assert [type(error) for error in leaves(caught.value)] == [KeyError]
+
+
 async def test_what_such_a_service_was_at_work_on_is_refused_too() -> None:
     other = Asked()
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below

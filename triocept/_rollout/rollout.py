@@ -330,6 +330,8 @@ class Rollout(Given):
         """
         check_handler(handler)
         _check_concurrency(concurrency)
+        # One that begins cancelled would take over from a service that has failed, and answer nothing.
+        await trio.lowlevel.checkpoint_if_cancelled()
         errors: list[BaseException] = []
         try:
             await run_workers(self._core, awaiting(handler), concurrency, errors.append)
