@@ -210,6 +210,20 @@ async def test_a_tool_is_cancelled_when_its_caller_hangs_up_and_not_before() -> 
         assert (hung.outcome, hung.error and hung.error.type) == ("abandoned", "Cancelled")
 
 
+async def test_a_client_that_hangs_up_before_its_answer_leaves_no_error_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with opened() as (rollout, client):
+        for turns in range(30):
+            async with connected(int(str(client.base_url.port))) as stream:
+                body = msgspec.json.encode({"model": "m", "input": "a word"})
+                await stream.send_all(raw_request(rollout, body, path="/rollout/r/v1/embeddings"))
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked(0.005)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_tool_is_cancelled_because_its_rollout_ended_and_its_caller_is_told() -> None:
     tools = Tools()
     with trio.fail_after(30):

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import trio
+from quart.wrappers.base import ClientDisconnectedError
 
 from .._canonical.content import Json
 from .._failures import split_cancelled
@@ -92,8 +93,10 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["type"] == "http":
-                with suppress(ClientGone):  # there is nobody to be told
+                try:
                     await self._http(scope, HTTPCycle(scope, receive, send))
+                except* (ClientGone, ClientDisconnectedError):  # the client has hung up
+                    pass
             else:
                 await self._quart(scope, receive, send)
         except BaseException as exc:
