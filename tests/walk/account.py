@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from triocept import Trace, Turn
 
@@ -36,6 +37,12 @@ class Seen:
     """Whether its endpoint had begun to end, or had crashed."""
     rollout_over: bool = False
     """Whether there was a reason for its rollout to end."""
+
+    def waits_in(self, rollout: int) -> bool:
+        """Whether it has asked, on a connection of its own, and reads what comes."""
+        reads = self.phase.startswith(("waits for the", "reads"))
+        alone = self.step.connection == 0 or self.step.way == "websocket"
+        return self.step.rollout == rollout and self.asked and reads and alone and not self.done
 
     def __str__(self) -> str:
         return f"call {self.step.number} ({self.nonce}, attempt {self.attempt + 1}): {self.phase}"
@@ -79,14 +86,20 @@ class Account:
     records: dict[str, list[Turn]] = field(default_factory=dict)
     """What the recorders have, by run."""
     recorded: set[str] = field(default_factory=set)
-    """The nonces of these."""
+    """The nonces of these, and the ids of their exchanges."""
     seals: dict[str, int] = field(default_factory=dict)
     broken: set[int] = field(default_factory=set)
     """Rollouts whose recorder has failed."""
     cut_lines: int = 0
     crashed: bool = False
     most_at_once: dict[int, int] = field(default_factory=dict)
+    room: dict[int, float] = field(default_factory=dict)
+    """By rollout: how many calls its services take at once, all together."""
     violations: list[str] = field(default_factory=list)
+
+    def add_room(self, rollout: int, concurrency: int | None) -> None:
+        """A service of a rollout begins."""
+        self.room[rollout] = self.room.get(rollout, 0) + (concurrency or inf)
 
     def violate(self, line: str, text: object) -> None:
         """Something does not hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from triocept import Rollout, RolloutClosed
 
 from .account import Seen
 from .history import Call, RunAgent, Visit
+from .services import VISITS
 from .wire import BROKEN, ask_of, nonces_in, turns
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ __all__ = ["make_call", "run_agent", "visit"]
 
 async def make_call(world: World, step: Call) -> None:
     """All attempts at one call."""
-    nonce = world.nonce(step.number)
+    nonce = world.nonce(step)
     for attempt in range(step.retries + 1):
         if step.rollout not in world.rollouts or world.rollouts[step.rollout].rollout is None:
             return
@@ -111,6 +113,10 @@ def _have_it_all(world: World, seen: Seen) -> None:
     seen.phase = "has it all"
 
 
+ACCEPTED = "application/json, text/event-stream"
+"""What MCP wants."""
+
+
 async def visit(world: World, step: Visit) -> None:
     """Ask for something else on a connection that model calls use."""
     home = world.rollouts.get(step.rollout)
@@ -122,7 +128,10 @@ async def visit(world: World, step: Visit) -> None:
         whole = False
         try:
             key = rollout.api_key if step.key else "sk-of-somebody-else"
-            await call.get(step.path, {"authorization": f"Bearer {key}"})
+            path = f"/rollout/{rollout.id}" * step.prefix + step.path.partition("#")[0]
+            document = VISITS[step.path]
+            body = None if document is None else json.dumps(document).encode()
+            await call.visit(path, {"authorization": f"Bearer {key}", "accept": ACCEPTED}, body)
             if step.leaves is not None:
                 await turns(step.leaves)
                 call.leave("reset")
@@ -132,9 +141,10 @@ async def visit(world: World, step: Visit) -> None:
             while data := await call.more():
                 body += data
             whole = True
+            faulty = any(fault.rollout == step.rollout for fault in world.account.faults)
             if nonces_in(body):
                 world.account.violate("whose answer", f"{step!r} was told of {nonces_in(body)}")
-            if status not in (200, 401, 404, 405, 501, 503, 400, 406):
+            if status not in (200, 401, 404, 405, 501, 503, 400, 406) and not (status == 500 and faulty):
                 world.account.violate("status", f"{step!r} was told {status}: {body[:300]!r}")
         finally:
             call.end(broken=not whole)
@@ -156,7 +166,7 @@ with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answe
 
 async def run_agent(world: World, step: RunAgent, rollout: Rollout) -> None:
     """A process that asks once. What it sees is its own business, but for whose answer that is."""
-    nonce = world.nonce(step.number)
+    nonce = world.nonce(step)
     call = Call(number=step.number, rollout=step.rollout, plan=step.plan)
     seen = Seen(call, nonce, 0, phase="runs an agent", left=True)
     world.account.seen.append(seen)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from triocept import Exchange, ExchangeAbandoned, Refusal, ToolCall, UpstreamError
+from triocept._failures import leaves
 from triocept.errors import AlreadySettled
 
 from .account import Raised
-from .history import OpenRollout, Plan
+from .history import SECRET, OpenRollout, Plan
 from .wire import nonce_in, turns
 
 if TYPE_CHECKING:
+    from .rollouts import Home
     from .world import World
 
 __all__ = ["Answering", "Fault"]
@@ -26,18 +28,36 @@ class Fault(Exception):
     """What a handler raises that is no answer."""
 
 
-class Answering:
-    """Whoever answers the calls of one rollout."""
+def _end(exchange: Exchange, nonce: str) -> str:
+    """The end of an answer: it names the call, and the exchange, and says the secret that the call has said."""
+    asked = exchange.request.last
+    secret = f" {SECRET}" if asked is not None and SECRET in asked.text else ""
+    return f"{secret} {nonce} by {exchange.id}!"
 
-    def __init__(self, world: World, step: OpenRollout) -> None:
+
+class Answering:
+    """What answers the calls of one rollout: its handler, a service, or the body of a loop.
+
+    Args:
+        world: the walk.
+        step: the rollout.
+        serves: True if it is not the rollout's handler.
+    """
+
+    def __init__(self, world: World, step: OpenRollout, *, serves: bool = False) -> None:
         self._world = world
         self._step = step
+        self._serves = serves
         self._loops = step.form in ("loop", "tasks")
+        self._failed = False
+        """True once it has raised a fault: it must not be called again."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer, as a handler does."""
         nonce = nonce_in(exchange.request.last.text if exchange.request.last else "")
         plan = self._world.account.plans[nonce]
+        if self._failed:
+            self._world.account.violate("called after its fault", f"{nonce}, of rollout {self._step.number}")
         with self._at_work(exchange, nonce):
             with trio.CancelScope(shield=plan.shielded):
                 await turns(plan.turns)
@@ -71,6 +91,10 @@ class Answering:
         account.most_at_once[number] = max(at_once, account.most_at_once.get(number, 0))
         try:
             yield
+        except BaseException as exc:
+            self._failed = any(isinstance(leaf, Fault | AlreadySettled) for leaf in leaves(exc))
+            self._home.failed = self._home.failed or self._failed
+            raise
         finally:
             del account.working[exchange.id]
 
@@ -81,11 +105,16 @@ class Answering:
     def _hears(self, error: Exception, what: str) -> Exception:
         """Its rollout's owner must hear of this."""
         self._world.account.faults.append(Raised(error, self._step.number, what))
-        self._world.rollouts[self._step.number].over = True
+        self._home.end_by_fault(of_service=self._serves)
         return error
 
+    @property
+    def _home(self) -> Home:
+        return self._world.rollouts[self._step.number]
+
     async def _do(self, exchange: Exchange, plan: Plan, nonce: str) -> None:
-        text = f"{nonce} {'x' * plan.size} {nonce}!"
+        end = _end(exchange, nonce)
+        text = f"{nonce} {'x' * plan.size}{end}"
         match plan.does:
             case "respond":
                 await exchange.respond(text)
@@ -110,8 +139,17 @@ class Answering:
                 await self._fail_in_a_nursery(exchange, nonce)
             case "forward":
                 await exchange.forward(self._world.upstreams[plan.speaks])
+            case "deadline":
+                with trio.move_on_after(0.001):
+                    await self._world.release.wait()
+                await exchange.respond(text)
+            case "deadline in a stream":
+                with trio.move_on_after(0.001):
+                    await self._stream(exchange, plan, nonce, waits=True)
+            case "nested":
+                await self._respond_in_a_nursery(exchange, text)
             case "stop":
-                self._world.rollouts[self._step.number].over = True
+                self._home.over = True
                 await exchange.rollout.stop("its handler has asked for it")
                 await exchange.respond(text)
             case "twice":
@@ -120,9 +158,9 @@ class Answering:
                 with trio.CancelScope() as scope:
                     scope.cancel()
                     await exchange.respond(text)
-                self._world.rollouts[self._step.number].over = True  # it returns without an answer
+                self._home.end_by_fault(of_service=self._serves)  # it returns without an answer
             case "return":
-                self._world.rollouts[self._step.number].over = True
+                self._home.end_by_fault(of_service=self._serves)
             case _:
                 raise AssertionError(plan.does)
 
@@ -131,14 +169,27 @@ class Answering:
             return Refusal(plan.status, f"no {nonce}")
         return UpstreamError(f"the provider has nothing for {nonce}", status=plan.status)
 
-    async def _stream(self, exchange: Exchange, plan: Plan, nonce: str) -> None:
+    async def _respond_in_a_nursery(self, exchange: Exchange, text: str) -> None:
+        """Answer in a child task, beside one that never ends and is cancelled."""
+
+        async def respond() -> None:
+            await exchange.respond(text)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(respond)
+
+    async def _stream(self, exchange: Exchange, plan: Plan, nonce: str, *, waits: bool = False) -> None:
         filler = "x" * plan.size
         length = plan.size // plan.pieces + 1
         pieces = [nonce, " ", *(filler[start : start + length] for start in range(0, plan.size, length))]
-        pieces.append(f" {nonce}!")
+        pieces.append(_end(exchange, nonce))
         async with exchange.open_stream() as stream:
             for number, piece in enumerate(pieces):
                 last = number == len(pieces) - 1
+                if last and waits:
+                    await self._world.release.wait()
                 if last and plan.at_signal:
                     await self._world.signal(nonce).wait()
                 if last and plan.fails:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from .history import (
     QUIET,
@@ -23,16 +26,17 @@ from .history import (
     OpenRollout,
     Plan,
     RunAgent,
+    Serve,
     Step,
     Stop,
     Visit,
 )
+from .services import VISITS
 
 __all__ = ["history_of"]
 
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
-DIALECTS = (CHAT, COMPLETIONS, RESPONSES, "anthropic_messages", "gemini")
-PATHS = ("/v1/models", "/health", "/nowhere", "/v1/messages/count_tokens", "/mcp", "/v1/chat/completions")
+DIALECTS = (CHAT, COMPLETIONS, RESPONSES, "anthropic_messages", "gemini", "ollama")
 
 
 def history_of(seed: int, exchanges: int) -> History:
@@ -50,6 +54,8 @@ class _Generator:
         self.pools: list[int] = []
         self.open: dict[int, OpenRollout] = {}
         self.all: dict[int, OpenRollout] = {}
+        self.asked: dict[int, list[Call]] = {}
+        """By rollout: calls that others may repeat."""
         self.calls = 0
         self.numbers = 0
         self.calm = self.chance.random() < 0.3
@@ -74,6 +80,10 @@ class _Generator:
         choices: list[tuple[float, Callable[[], None]]] = [
             (60, self.call),
             (8, self.clash),
+            (2, self.serve),
+            (2, self.hand_over),
+            (1, self.reach_limit),
+            (2, self.work_together),
             (5 if len(self.open) < most else 0, self.open_rollout),
             (2 if self.open else 0, self.open_child),
             (1.5 * rare, self.stop),
@@ -144,7 +154,7 @@ class _Generator:
 
     # Rollouts
 
-    def open_rollout(self, parent: OpenRollout | None = None) -> None:
+    def open_rollout(self, parent: OpenRollout | None = None, **given: Any) -> OpenRollout:
         chance = self.chance
         rollout = OpenRollout(
             number=self.number(),
@@ -156,12 +166,16 @@ class _Generator:
             concurrency=chance.choice([None, None, None, 1, 2, 5]),
             recorder=chance.choice(_RECORDERS),
             name=chance.choice(["", "", "", "twin"]) if parent is None else "",
-            turns=chance.choice([3, 10]) if self.maybe(0.05) else None,
-            unwinds=chance.choice([0, 0, 0, 3, 20]),
+            on_fault="stay" if self.maybe(0.15) else "cancel",
+            limits=chance.choice(_LIMITS) if self.maybe(0.12) else {},
+            redacts=self.maybe(0.2),
+            unwinds=chance.choice([0, 0, 3, 20, QUIET, QUIET]),
             pause=self.pause(),
         )
+        rollout = msgspec.structs.replace(rollout, **given)
         self.open[rollout.number] = self.all[rollout.number] = rollout
         self.steps.append(rollout)
+        return rollout
 
     def open_child(self) -> None:
         self.open_rollout(self.chance.choice(list(self.open.values())))
@@ -198,27 +212,35 @@ class _Generator:
         way = chance.choices(["http1", "websocket"], [94, 6])[0]
         dialect = RESPONSES if way == "websocket" else chance.choice(DIALECTS)
         plan = self.plan(rollout, dialect)
+        asked = self.asked.setdefault(rollout.number, [])
+        again = chance.choice(asked[-8:]) if asked and way != "websocket" and self.maybe(0.25) else None
+        if again is not None:
+            dialect, plan = again.dialect, again.plan
         leaves = self.leaves(plan)
-        self.steps.append(
-            Call(
-                number=self.number(),
-                rollout=rollout.number,
-                dialect=dialect,
-                stream=way == "websocket" or self.maybe(0.55),
-                way=way,
-                connection=chance.choice([0, 0, 1, 2, 3]) if way != "websocket" else 0,
-                prefix=self.maybe(0.7),
-                chunked=self.maybe(0.1),
-                cut=self.turns() if self.maybe(0.2) else 0,
-                leaves=leaves,
-                turns=self.turns(),
-                how=chance.choice(["close", "close", "reset", "half"]),
-                retries=chance.choice([0, 0, 1, 2]) if leaves else 0,
-                bad=chance.choice(["key", "json", "document", "path"]) if self.maybe(0.02) else "",
-                plan=plan,
-                pause=self.pause(),
-            )
+        call = Call(
+            number=self.number(),
+            rollout=rollout.number,
+            like=again.number if again is not None else 0,
+            secret=again.secret if again is not None else self.maybe(0.3),
+            depth=again.depth if again is not None else chance.choice([1, 400]) if self.maybe(0.05) else 0,
+            dialect=dialect,
+            stream=way == "websocket" or self.maybe(0.55),
+            way=way,
+            connection=chance.choice([0, 0, 1, 2, 3]) if way != "websocket" else 0,
+            prefix=self.maybe(0.7),
+            chunked=self.maybe(0.1),
+            cut=self.turns() if self.maybe(0.2) else 0,
+            leaves=leaves,
+            turns=self.turns(),
+            how=chance.choice(["close", "close", "reset", "half"]),
+            retries=chance.choice([0, 0, 1, 2]) if leaves else 0,
+            bad=chance.choice(["key", "json", "document", "path"]) if self.maybe(0.02) else "",
+            plan=plan,
+            pause=self.pause(),
         )
+        self.steps.append(call)
+        if again is None and not call.bad:
+            asked.append(call)
         if self.ends(rollout, plan) and self.maybe(0.85):
             self.forget(rollout.number)
 
@@ -242,7 +264,7 @@ class _Generator:
         if does == "call" and dialect == COMPLETIONS:
             does = "stream"
         if rollout.form in ("loop", "tasks"):
-            does = "refuse" if does in ("raise Refusal", "raise UpstreamError", "return", "cancel") else does
+            does = "refuse" if does in _NO_LOOP_DOES else does
         fails = ""
         if does == "stream" and self.maybe(0.15):
             fails = chance.choice(["raise Refusal", "raise UpstreamError", "fault"])
@@ -295,6 +317,51 @@ class _Generator:
         for _ in range(chance.choice([1, 1, 2])):
             self.call()
 
+    # Services beside services
+
+    def serve(self, concurrency: int | None = None, *, of: OpenRollout | None = None) -> None:
+        rollout = of or self.rollout()
+        if rollout.form in ("handler", "serve"):
+            self.steps.append(Serve(rollout=rollout.number, concurrency=concurrency, pause=self.pause()))
+
+    def hand_over(self) -> None:
+        """A handler that fails, and a service that begins while that is being recorded."""
+        recorder = self.chance.choice(["awaiting", "slow"])
+        rollout = self.open_rollout(form="serve", recorder=recorder, unwinds=QUIET)
+        self.simple_call(rollout, Plan(does="fault"), pause=self.chance.randrange(6, 30))
+        self.serve(self.chance.choice([None, 1]), of=rollout)
+        for _ in range(3):
+            self.simple_call(rollout, Plan(does="hold"), pause=self.turns())
+        self.forget(rollout.number)
+
+    def reach_limit(self) -> None:
+        """A call that is refused by a limit while the last one within it is being recorded."""
+        rollout = self.open_rollout(recorder="awaiting", limits={"turns": 1})
+        self.simple_call(rollout, Plan(), pause=self.chance.randrange(4))
+        self.simple_call(rollout, Plan(), pause=self.pause())
+        self.forget(rollout.number)
+
+    def work_together(self) -> None:
+        """A handler at work on a call that waits, and another service that fails; perhaps at a limit."""
+        limits = self.chance.choice([{}, {"turns": 2}])
+        rollout = self.open_rollout(
+            form="serve",
+            concurrency=1,
+            recorder=self.chance.choice(["memory", "slow"]),
+            unwinds=QUIET,
+            limits=limits,
+        )
+        self.simple_call(rollout, Plan(does="hold"), pause=QUIET)
+        self.serve(of=rollout)
+        self.simple_call(rollout, Plan(does="fault", turns=30), pause=13)
+        self.simple_call(rollout, Plan(), pause=self.turns())
+        self.forget(rollout.number)
+
+    def simple_call(self, rollout: OpenRollout, plan: Plan, *, pause: int) -> None:
+        """One whose client waits for its answer."""
+        self.calls += 1
+        self.steps.append(Call(number=self.number(), rollout=rollout.number, plan=plan, pause=pause))
+
     # The rest
 
     def visit(self) -> None:
@@ -302,8 +369,9 @@ class _Generator:
         self.steps.append(
             Visit(
                 rollout=rollout.number,
-                path=self.chance.choice(PATHS),
-                key=self.maybe(0.7),
+                path=self.chance.choice(list(VISITS)),
+                key=self.maybe(0.8),
+                prefix=self.maybe(0.7),
                 connection=self.chance.choice([0, 0, 1, 2, 3]),
                 leaves=self.chance.choice([None, 0, 1, 2, 3, 4, 5, 6, 8, 10]),
                 pause=self.pause(),
@@ -343,8 +411,22 @@ _DOES = {
     "twice": 0.4,
     "thread": 0.6,
     "cancel": 0.3,
+    "deadline": 3,
+    "deadline in a stream": 0.4,
+    "nested": 3,
 }
-_LAST = ("fault", "group", "return", "stop", "twice", "cancel")
+_LAST = ("fault", "group", "return", "stop", "twice", "cancel", "deadline in a stream")
+_NO_LOOP_DOES = ("raise Refusal", "raise UpstreamError", "return", "cancel", "deadline in a stream", "nested")
+_LIMITS: tuple[dict[str, float], ...] = (
+    {"turns": 1},
+    {"turns": 3},
+    {"turns": 10},
+    {"input_tokens": 100},
+    {"output_tokens": 100},
+    {"total_tokens": 200},
+    {"cost": 2.0},
+    {"seconds": 0.1},
+)
 _PROVIDER = {
     "answers": 60,
     "refuses": 10,

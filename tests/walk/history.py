@@ -22,8 +22,10 @@ __all__ = [
     "OpenPool",
     "OpenRollout",
     "QUIET",
+    "SECRET",
     "Plan",
     "RunAgent",
+    "Serve",
     "Step",
     "Stop",
     "Visit",
@@ -32,6 +34,8 @@ __all__ = [
 
 QUIET = -1
 """In the place of a number of turns: until every task waits."""
+SECRET = "card-4111-1111"
+"""What is taken out of some records."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     does: str = "respond"
     """`respond`, `stream`, `call`, `refuse`, `raise Refusal`, `raise UpstreamError`, `fault`, `group`, `return`,
-    `hold`, `wait`, `forward`, `stop`, `twice`, `thread`, `cancel`."""
+    `hold`, `wait`, `forward`, `stop`, `twice`, `thread`, `cancel`, `deadline`, `deadline in a stream`, `nested`."""
     turns: int = 0
     """Before it, and between the pieces of a stream."""
     shielded: bool = False
@@ -84,21 +88,38 @@ class OpenRollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Whoever answers: `handler`, `serve`, `loop`, `tasks` (a loop with a task for each)."""
     on_hangup: str = "cancel"
     on_retry: str = "join"
+    on_fault: str = "cancel"
     concurrency: int | None = None
     recorder: str = "memory"
     """`none`, `memory`, `awaiting`, `slow`, `failing`, `jsonl`, `other jsonl`."""
     name: str = ""
     """Its id; none is one of its own."""
-    turns: int | None = None
-    """Its limit."""
+    limits: dict[str, float] = {}
+    """Its limits, by their names."""
+    redacts: bool = False
+    """True if `SECRET` is taken out of its record."""
     unwinds: int = 0
-    """Turns that its body takes to end, shielded."""
+    """Turns that its body takes to end, shielded. `QUIET`: after a fault, until its clients have answers."""
+    pause: int = 0
+
+
+class Serve(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="serve"):
+    """One more service of a rollout begins, beside its handler or its other services."""
+
+    rollout: int
+    concurrency: int | None = None
     pause: int = 0
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="call"):
     number: int
     rollout: int
+    like: int = 0
+    """The number of the call whose very words it repeats, for another client; 0: its words are its own."""
+    secret: bool = False
+    """True if `SECRET` is in its words, and in those of its answer."""
+    depth: int = 0
+    """Levels of a field of its document that its dialect does not know; `SECRET` is in the innermost."""
     dialect: str = "openai_chat"
     stream: bool = False
     way: str = "http1"
@@ -166,11 +187,12 @@ class CutLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="visit"):
-    """Something else is asked of a rollout, or of nobody."""
+    """Something else is asked of a rollout, or of nobody: one of `VISITS`."""
 
     rollout: int
     path: str = "/v1/models"
     key: bool = True
+    prefix: bool = True
     connection: int = 0
     leaves: int | None = None
     """Turns after which its client hangs up; None: it reads its answer."""
@@ -190,6 +212,7 @@ Step: TypeAlias = (
     OpenEndpoint
     | OpenPool
     | OpenRollout
+    | Serve
     | Call
     | Clash
     | Stop

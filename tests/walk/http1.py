@@ -80,13 +80,17 @@ class Call1:
         if not part:
             await stream.send_all(data[middle if cut else 0 :])
 
-    async def get(self, path: str, headers: dict[str, str]) -> None:
-        lines = [f"GET {path} HTTP/1.1", "host: test", *(f"{k}: {v}" for k, v in headers.items())]
+    async def visit(self, path: str, headers: dict[str, str], body: bytes | None) -> None:
+        """Send a POST with a JSON document, or a GET."""
+        method = "GET" if body is None else "POST"
+        lines = [f"{method} {path} HTTP/1.1", "host: test", *(f"{k}: {v}" for k, v in headers.items())]
+        if body is not None:
+            lines += ["content-type: application/json", f"content-length: {len(body)}"]
         async with self.connection.writing:
             self._before, self.connection.last = self.connection.last, self._done
             if self.connection.over:
                 raise Broken("its connection was over")
-            await self.connection.stream.send_all(("\r\n".join(lines) + "\r\n\r\n").encode())
+            await self.connection.stream.send_all(("\r\n".join(lines) + "\r\n\r\n").encode() + (body or b""))
 
     async def head(self) -> int:
         """The status."""

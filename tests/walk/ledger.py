@@ -9,19 +9,24 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter, defaultdict
+from math import inf
 from pathlib import Path
+
+import msgspec
 
 from triocept import DialectError, RolloutClosed, Trace, Turn, UpstreamError, read_traces
 from triocept.errors import EndpointCrashed, Unanswered
 
 from .account import Account, Seen
+from .history import SECRET
 from .recorders import RecorderBroken
 from .rollouts import BodyError
-from .wire import answer_of, nonce_in, nonces_in
+from .wire import answer_of, exchange_in, nonce_in, nonces_in
 
 __all__ = ["draw_up"]
 
 Turns = dict[str, list[Turn]]
+MARK = "[redacted]"
 
 
 def draw_up(account: Account, file: Path) -> None:
@@ -33,6 +38,8 @@ def draw_up(account: Account, file: Path) -> None:
     for seen in account.seen:
         _whose_answer(account, seen)
         _agreement(account, seen, turns)
+    _one_client_each(account)
+    _secrets(account)
     _one_turn_each(account, turns)
     _recorders_have_it(account)
     _numbers(account)
@@ -83,7 +90,8 @@ def _answered(account: Account, seen: Seen, turns: list[Turn]) -> None:
     except (DialectError, UpstreamError, ValueError) as exc:
         account.violate("a whole answer", f"{seen}: {exc!r} in {seen.body[-300:]!r}")
         return
-    if answers and text not in {turn.response.text for turn in answers if turn.response is not None}:
+    texts = {turn.response.text for turn in answers if turn.response is not None}
+    if answers and text not in texts and text.replace(SECRET, MARK) not in texts:
         account.violate("agreement", f"{seen} was told {text[:100]!r}… ({len(text)}), which no turn says")
 
 
@@ -91,14 +99,35 @@ def _refused(account: Account, seen: Seen, turns: list[Turn]) -> None:
     assert seen.status is not None
     told = f"{seen} was told {seen.status} {seen.body[:200]!r}"
     statuses = {turn.error.status for turn in turns if turn.error is not None}
-    if turns and any(turn.outcome in ("refused", "failed") for turn in turns):
-        if seen.status not in statuses and not seen.rollout_over:
-            account.violate("agreement", f"{told}, and its turns say {statuses}")
-    elif seen.step.bad:
+    if seen.step.bad:
         if not 400 <= seen.status < 500 and not seen.rollout_over:
             account.violate("agreement", f"{told}, though its request was bad")
+    elif any(turn.outcome in ("refused", "failed") for turn in turns):
+        if seen.status not in statuses and not seen.rollout_over:
+            account.violate("agreement", f"{told}, and its turns say {statuses}")
     elif not (seen.status in (401, 404, 503) and seen.rollout_over):
         account.violate("agreement", f"{told}, and its turns say {[turn.outcome for turn in turns]}")
+
+
+def _one_client_each(account: Account) -> None:
+    """An answer that somebody has whole goes to no other, unless that one asks again."""
+    firsts = [seen for seen in account.seen if seen.whole and seen.status == 200 and not seen.attempt]
+    for exchange, times in Counter(exchange_in(seen.body) for seen in firsts).items():
+        if exchange and times > 1:
+            account.violate(
+                "one client", f"{times} have the answer of {exchange}, none of which has asked again"
+            )
+
+
+def _secrets(account: Account) -> None:
+    """What is to be taken out of a record is not in it."""
+    for kept in account.kept:
+        if kept.step.redacts:
+            for turn in kept.trace:
+                if SECRET.encode() in msgspec.json.encode(msgspec.to_builtins(turn)):
+                    account.violate(
+                        "redaction", f"turn {turn.number} of rollout {kept.step.number} has the secret"
+                    )
 
 
 def _one_turn_each(account: Account, turns: Turns) -> None:
@@ -189,13 +218,13 @@ def _nothing_else_is_told(account: Account) -> None:
 def _limits(account: Account) -> None:
     """No more at once, and no more in all, than was said."""
     for kept in account.kept:
-        number, most = kept.step.number, kept.step.concurrency
+        number, most = kept.step.number, account.room.get(kept.step.number, inf)
         at_once = account.most_at_once.get(number, 0)
-        if most is not None and kept.step.form in ("handler", "serve") and at_once > most:
+        if kept.step.form in ("handler", "serve") and at_once > most:
             account.violate("concurrency", f"rollout {number}: {at_once} at once, of {most}")
         answered = sum(turn.outcome == "answered" for turn in kept.trace)
-        if kept.step.turns is not None and answered > kept.step.turns:
-            account.violate("limits", f"rollout {number}: {answered} answers, of {kept.step.turns}")
+        if answered > kept.step.limits.get("turns", inf):
+            account.violate("limits", f"rollout {number}: {answered} answers, of {kept.step.limits}")
 
 
 def _file(account: Account, path: Path) -> None:

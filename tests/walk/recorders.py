@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 from triocept import JSONLRecorder, Trace, Turn
-from triocept.traces import Recorder, RecorderGroup
+from triocept.traces import Entry, Intent, Recorder, RecorderGroup
 
 from .account import Account, Raised
 from .wire import nonce_in, turns
@@ -55,13 +55,21 @@ class _Book:
                     account.broken.add(self.numbers.get(turn.run, -1))
                     raise error
         account.records.setdefault(turn.run, []).append(turn)
-        account.recorded.add(nonce)
+        account.recorded |= {nonce, turn.id}
 
     async def seal(self, trace: Trace) -> None:
         self.account.seals[trace.run] = self.account.seals.get(trace.run, 0) + 1
 
     async def aclose(self) -> None:
         pass
+
+
+class _WholeBook(_Book):
+    """One that takes its time for the calls before they are handed over, too."""
+
+    async def record_entry(self, entry: Entry) -> None:
+        if isinstance(entry, Intent):
+            await turns(5)
 
 
 class Recorders:
@@ -71,10 +79,7 @@ class Recorders:
         self.numbers: dict[str, int] = {}
         self.path = folder / "turns.jsonl"
         self._account = account
-        self._books = {
-            temper: _Book(account, temper, self.numbers)
-            for temper in ("memory", "awaiting", "slow", "failing")
-        }
+        self._books = {temper: kind(account, temper, self.numbers) for temper, kind in _KINDS.items()}
         # Two of them on one file, as two programs have them.
         self._files = {name: JSONLRecorder(self.path) for name in ("jsonl", "other jsonl")}
 
@@ -98,6 +103,9 @@ class Recorders:
     async def close(self) -> None:
         for file in self._files.values():
             await file.aclose()
+
+
+_KINDS = {"memory": _Book, "awaiting": _WholeBook, "slow": _WholeBook, "failing": _Book}
 
 
 def _nonce_of(turn: Turn) -> str:

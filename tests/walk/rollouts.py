@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,19 +9,24 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tests.ways import OWN, way
-from triocept import Endpoint, Limits, Pool, Rollout, RolloutClosed, serve_endpoint, serve_pool
+from triocept import Endpoint, Limits, Pool, Price, Rollout, RolloutClosed, serve_endpoint, serve_pool
+from triocept._failures import leaves
+from triocept.traces import Redaction
 
 from .answering import Answering
-from .history import OpenEndpoint, OpenPool, OpenRollout
+from .history import QUIET, SECRET, OpenEndpoint, OpenPool, OpenRollout
+from .services import services_of
 from .wire import turns
 
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["BodyError", "Home", "Place", "leaves_of"]
+__all__ = ["BodyError", "Home", "Place"]
 
 GRACE = 0.2
 """Seconds that an endpoint gives its connections at its end."""
+PRICES = {"*": Price(input=1e4, output=1e4)}
+"""A word costs some cents."""
 
 
 class BodyError(Exception):
@@ -60,7 +64,7 @@ class Place:
                     self.opened.set()
                     await self.end.wait()
         except BaseException as exc:
-            for leaf in leaves_of(exc):
+            for leaf in leaves(exc):
                 if isinstance(leaf, trio.Cancelled):
                     raise
                 self._world.account.violate("a foreign exception", f"{leaf!r} left {self.step!r}")
@@ -82,6 +86,8 @@ class Home:
         self.scope = trio.CancelScope()
         self.over = False
         """Whether there was a reason for it to end."""
+        self.failed = False
+        """Whether one of its handlers has raised a fault."""
         self.closed = False
         self.nursery: trio.Nursery | None = None
         """Of its body: for agents."""
@@ -98,10 +104,14 @@ class Home:
     @property
     def has_reason(self) -> bool:
         """Whether anything has happened that ends it."""
-        limit = self.rollout is not None and self.rollout.stopped is not None and self.step.turns is not None
+        limit = self.rollout is not None and self.rollout.stopped is not None and bool(self.step.limits)
         parent = self.parent is not None and self.parent.has_reason
         broken = self.step.number in self._world.account.broken
         return self.over or limit or broken or self.closed or self.place.shaky or parent
+
+    def end_by_fault(self, *, of_service: bool = False) -> None:
+        """Take note of a fault, which ends it unless it stays open: one of a service ends its body."""
+        self.over = self.over or of_service or self.step.on_fault != "stay"
 
     async def run(self) -> None:
         """Its whole life. What leaves its block stands in the account."""
@@ -115,11 +125,11 @@ class Home:
                     self._begin(rollout)
                     await self._body(rollout)
         except BaseException as exc:
-            leaves = list(leaves_of(exc))
-            if any(isinstance(leaf, trio.Cancelled) for leaf in leaves):
+            raised = list(leaves(exc))
+            if any(isinstance(leaf, trio.Cancelled) for leaf in raised):
                 raise
             if not (self.place.shaky and isinstance(exc, trio.ClosedResourceError)):
-                told += leaves
+                told += raised
         finally:
             self.closed = True
             self.rollout = self.nursery = None
@@ -128,13 +138,17 @@ class Home:
     def _open(self) -> AbstractAsyncContextManager[Rollout] | None:
         step, place = self.step, self.place
         handler = Answering(self._world, step) if step.form == "handler" else None
-        limits = Limits(turns=step.turns) if step.turns is not None else None
+        given: dict[str, Any] = dict(step.limits)
+        limits = Limits(**given, prices=PRICES if "cost" in given else {}) if given else None
         options: dict[str, Any] = {
             "on_hangup": step.on_hangup,
             "on_retry": step.on_retry,
+            "on_fault": step.on_fault,
             "concurrency": step.concurrency,
             "recorder": self._world.recorders[step.recorder],
             "limits": limits,
+            "redact": Redaction([SECRET]) if step.redacts else None,
+            **services_of(self._world, step),
         }
         if self.step.parent is not None:
             parent = self.parent
@@ -151,30 +165,38 @@ class Home:
 
     def _begin(self, rollout: Rollout) -> None:
         self.rollout = rollout
+        if self.step.form == "handler":
+            self._world.account.add_room(self.step.number, self.step.concurrency)
         self._world.begin(self, rollout)
         self.opened.set()
 
     async def _body(self, rollout: Rollout) -> None:
         try:
             async with trio.open_nursery() as self.nursery:
-                if self.step.form == "handler":
-                    await self.end.wait()
-                else:
+                if self.step.form != "handler":
                     self.nursery.start_soon(self._answer, rollout)
-                    await self.end.wait()
+                await self.end.wait()
                 self.nursery.cancel_scope.cancel()
             if self.how == "raises":
                 raise BodyError(f"the body of {self.step.number}")
         finally:
-            if self.step.unwinds:
-                with trio.CancelScope(shield=True):
+            self.nursery = None
+            with trio.CancelScope(shield=True):
+                if self.step.unwinds != QUIET:
                     await turns(self.step.unwinds)
+                elif self.failed and self.step.form in ("handler", "serve"):
+                    await self._world.see_clients_out(self)
+
+    async def serve(self, rollout: Rollout, concurrency: int | None) -> None:
+        """Answer, beside whatever else does."""
+        self._world.account.add_room(self.step.number, concurrency)
+        await rollout.serve(Answering(self._world, self.step, serves=True), concurrency=concurrency)
 
     async def _answer(self, rollout: Rollout) -> None:
-        answering = Answering(self._world, self.step)
+        answering = Answering(self._world, self.step, serves=True)
         match self.step.form:
             case "serve":
-                await rollout.serve(answering, concurrency=self.step.concurrency)
+                await self.serve(rollout, self.step.concurrency)
             case "loop":
                 async for exchange in rollout:
                     await answering.in_a_loop(exchange)
@@ -184,12 +206,3 @@ class Home:
                     async for exchange in rollout:
                         nursery.start_soon(answering.in_a_loop, exchange)
                         del exchange
-
-
-def leaves_of(exc: BaseException) -> Iterator[BaseException]:
-    """An exception, or all that are in a group."""
-    if isinstance(exc, BaseExceptionGroup):
-        for each in exc.exceptions:
-            yield from leaves_of(each)
-    else:
-        yield exc

@@ -18,10 +18,22 @@ from tests.asking import PATHS, STREAM_PATHS, document
 from triocept.dialects import DIALECTS
 from triocept.events import assemble
 
-from .history import QUIET, Call
+from .history import QUIET, SECRET, Call
 
-__all__ = ["BROKEN", "Broken", "answer_of", "ask_of", "dial", "hang_up", "nonce_in", "nonces_in", "turns"]
+__all__ = [
+    "BROKEN",
+    "Broken",
+    "answer_of",
+    "ask_of",
+    "dial",
+    "exchange_in",
+    "hang_up",
+    "nonce_in",
+    "nonces_in",
+    "turns",
+]
 
+_EXCHANGE = re.compile(rb" by (x_[0-9a-f]{16})!")
 NONCE = re.compile(r"n\d+x\d+z")
 KEY = {"anthropic_messages": "x-api-key", "gemini": "x-goog-api-key"}
 
@@ -51,6 +63,12 @@ def nonces_in(data: bytes) -> set[str]:
     return set(NONCE.findall(data.decode("utf-8", "replace")))
 
 
+def exchange_in(data: bytes) -> str:
+    """The id of the exchange that an answer names."""
+    found = _EXCHANGE.search(data)
+    return found[1].decode() if found else ""
+
+
 def ask_of(
     step: Call, nonce: str, rollout_id: str, key: str, attempt: int
 ) -> tuple[str, dict[str, str], bytes]:
@@ -58,8 +76,12 @@ def ask_of(
     path = (STREAM_PATHS if step.stream else PATHS)[step.dialect]
     if step.prefix:
         path = f"/rollout/{rollout_id}{path}"
-    asked: Any = document(step.dialect, f"say {nonce}", stream=step.stream)
+    secret = f" {SECRET}" if step.secret else ""
+    asked: Any = document(step.dialect, f"say {nonce}{secret}", stream=step.stream)
     body = json.dumps(asked).encode()
+    if step.depth:  # more than `json` writes
+        innermost = json.dumps(SECRET).encode()
+        body = body[:-1] + b', "deep": ' + b'{"a": [' * step.depth + innermost + b"]}" * step.depth + b"}"
     match step.bad:
         case "key":
             key = f"sk-triocept-{nonce}"

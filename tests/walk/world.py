@@ -29,6 +29,7 @@ import trio.testing
 
 from tests.upstream.provider import serve_provider
 from triocept import Endpoint, Exchange, Pool, Rollout, Upstream, open_upstream
+from triocept._failures import leaves
 from triocept._server.serve import Server
 
 from .account import Account, Kept, Seen
@@ -45,6 +46,7 @@ from .history import (
     OpenPool,
     OpenRollout,
     RunAgent,
+    Serve,
     Step,
     Stop,
     Visit,
@@ -52,10 +54,10 @@ from .history import (
 from .http1 import Connection1
 from .ledger import draw_up
 from .recorders import Recorders
-from .rollouts import Home, Place, leaves_of
+from .rollouts import Home, Place
 from .tasks import stacks
 from .websocket import ConnectionW
-from .wire import turns
+from .wire import exchange_in, turns
 
 __all__ = ["PATIENCE", "Walked", "World", "play"]
 
@@ -146,7 +148,9 @@ class World:
 
     # What steps ask of it
 
-    def nonce(self, number: int) -> str:
+    def nonce(self, step: Call | RunAgent) -> str:
+        """The word of a call: its own, or that of the call that it repeats."""
+        number = step.like if isinstance(step, Call) and step.like else step.number
         return f"n{self.history.seed}x{number}z"
 
     def signal(self, nonce: str) -> trio.Event:
@@ -190,7 +194,7 @@ class World:
         """Whether the turn of a call is recorded now."""
         home = self.rollouts[seen.step.rollout]
         if home.step.recorder != "none":
-            return seen.nonce in self.account.recorded
+            return (exchange_in(seen.body) or seen.nonce) in self.account.recorded
         traces = [kept.trace for kept in self.account.kept if kept.step.number == home.step.number]
         return any(
             seen.nonce in turn.request.last.text
@@ -224,7 +228,7 @@ class World:
 
     def _plan(self, step: Step) -> None:
         if isinstance(step, Call | RunAgent):
-            self.account.plans[self.nonce(step.number)] = step.plan
+            self.account.plans.setdefault(self.nonce(step), step.plan)
 
     async def _within(self, do: Callable[[], Any], what: str) -> None:
         """Wait for something that must not take long."""
@@ -256,6 +260,8 @@ class World:
                 self.nursery.start_soon(home.run)
                 with trio.move_on_after(3):  # a pool may have no endpoint for a second
                     await home.opened.wait()
+            case Serve() if step.rollout in self.rollouts:
+                self._serve(self.rollouts[step.rollout], step)
             case Call() if step.rollout in self.rollouts:
                 self.nursery.start_soon(self._count, partial(make_call, self, step))
             case Visit() if step.rollout in self.rollouts:
@@ -263,7 +269,8 @@ class World:
             case RunAgent() if step.rollout in self.rollouts:
                 home = self.rollouts[step.rollout]
                 if home.nursery is not None and home.rollout is not None and not home.end.is_set():
-                    home.nursery.start_soon(run_agent, self, step, home.rollout)
+                    with suppress(RuntimeError):
+                        home.nursery.start_soon(run_agent, self, step, home.rollout)
             case Clash():
                 await self._clash(step)
             case Stop() if step.rollout in self.rollouts:
@@ -290,7 +297,7 @@ class World:
                 self._no_call = trio.Event()
 
     async def _clash(self, step: Clash) -> None:
-        nonce = self.nonce(step.call)
+        nonce = f"n{self.history.seed}x{step.call}z"
         events = [self.signal(nonce), self.leaves(nonce)]
         if step.client_first:
             events.reverse()
@@ -305,7 +312,12 @@ class World:
         try:
             await home.rollout.stop(f"enough of {home.step.number}")
         except Exception as exc:  # of a recorder: whoever stops is told
-            self.account.told.setdefault(home.step.number, []).extend(leaves_of(exc))
+            self.account.told.setdefault(home.step.number, []).extend(leaves(exc))
+
+    def _serve(self, home: Home, step: Serve) -> None:
+        if home.nursery is not None and home.rollout is not None and not home.end.is_set():
+            with suppress(RuntimeError):  # it is closed, and its body has not noticed yet
+                home.nursery.start_soon(home.serve, home.rollout, step.concurrency)
 
     def _leave(self, home: Home, how: str) -> None:
         home.over = True
@@ -388,6 +400,18 @@ class World:
     async def _see_clients_out(self) -> None:
         while self._calls:
             await self._no_call.wait()
+
+    async def see_clients_out(self, home: Home) -> None:
+        """Those that wait for an answer of a rollout whose handler has failed have one, though its body goes on."""
+        deadline = trio.current_time() + 5
+        while waiting := [seen for seen in self.account.seen if seen.waits_in(home.step.number)]:
+            if trio.current_time() > deadline:
+                for seen in waiting:
+                    self.account.violate(
+                        "left waiting", f"{seen}, in rollout {home.step.number}, which has failed"
+                    )
+                break
+            await trio.sleep(0.005)
 
     async def _see_rollouts_closed(self) -> None:
         while not all(home.closed for home in self.rollouts.values()):
