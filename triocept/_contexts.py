@@ -78,12 +78,21 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
     if not TYPE_CHECKING:  # Python's own text would name this class, which nobody has heard of
 
         def __enter__(self) -> NoReturn:
-            """What `with`, `await` and `async for` are told."""
+            """Raise a TypeError that shows the `async with`: for `with`, `await` and `async for`."""
+            raise TypeError(self._how_to_enter())
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Raise an AttributeError that shows the `async with`: for `serve_endpoint().port`."""
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(f"cannot read .{name} yet: {self._how_to_enter()}", name=name)
+
+        def _how_to_enter(self) -> str:
             call = f"{self._name}(…)"
             text = f"{call} is an async context manager: `async with {call} as {self._gives}`"
             if self._name in ("serve_endpoint", "open_rollout", "open_upstream"):
                 text += "; for code that is not async there is `triocept.testing`"
-            raise TypeError(text)
+            return text
 
         def __exit__(self, *error: object) -> None: ...
 

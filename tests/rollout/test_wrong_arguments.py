@@ -41,6 +41,7 @@ from triocept import (
 )
 from triocept.dialects import DIALECTS
 from triocept.errors import Unanswered
+from triocept.fleets import open_fleet
 from triocept.handlers import fallback, limits, route
 from triocept.handlers.script import NotAReply
 from triocept.nouns import Price, Sampling
@@ -578,6 +579,23 @@ async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
     upstream: Any = open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat")
     with pytest.raises(TypeError, match=r"`async with open_upstream\(…\) as upstream`; "), upstream:
         pytest.fail("it began")
+
+
+async def test_an_attribute_of_a_context_that_is_not_entered_yet_is_an_error_that_shows_the_async_with() -> (
+    None
+):
+    opened: list[tuple[Any, str, str]] = [
+        (serve_endpoint(), "port", "serve_endpoint"),
+        (open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat"), "fetch", "open_upstream"),
+        (open_fleet(), "map", "open_fleet"),
+    ]
+    async with serve_endpoint() as endpoint:
+        opened.append((endpoint.open_rollout(echo), "trace", "open_rollout"))
+        for context, attribute, name in opened:
+            text = rf"^cannot read \.{attribute} yet: {name}\(…\) is .*: `async with {name}\(…\) as \w+`"
+            with pytest.raises(AttributeError, match=text):
+                getattr(context, attribute)
+            assert not hasattr(context, "__len__")
 
 
 async def test_what_a_number_may_be_is_no_more_than_its_argument_says() -> None:
