@@ -120,11 +120,13 @@ class TraceTaker:
             claim.give_back()
             raise
         del self._claims[id(claim)]
-        if trace is not None and all(each.sealed for each in family(trace)):
+        traces = [*family(trace)] if trace is not None else []
+        if trace is not None and all(each.sealed for each in traces):
             self._claims[id(trace)] = (trace, claim)
             return trace
+        gap = next((gap for each in traces for gap in each.gaps), "no line of a rollout is in it")
         try:
-            log.warning("%s is not whole, and was put aside: %s", path, claim.put_aside())
+            log.warning("%s is not whole, and was moved to %s: %s", path, claim.put_aside(), gap)
         except OSError:
             claim.give_back()
             raise

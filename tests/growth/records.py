@@ -25,6 +25,7 @@ from triocept._rollout.outcome import Answered
 from triocept._rollout.retries import same_request
 from triocept._screen import visible
 from triocept._trace.branch import Branch
+from triocept._trace.check import check
 from triocept._trace.conversations import Conversations
 from triocept._trace.derived import Derived
 from triocept._trace.diff import diff_of
@@ -194,6 +195,31 @@ def written(n: int) -> Work:
     return in_folder(write)
 
 
+def checked(look: Callable[[Path], object], n: int) -> Work:
+    """A file of one conversation that is long from the first, and grows by a message with each of its calls."""
+
+    async def write(path: Path) -> None:
+        recorder = JSONLRecorder(path)
+        trace, told = Trace("r", run="r"), [Message("user", (Text("a"),))] * (10 * n)
+        for number in range(10 * n):
+            told.append(Message("user", (Text(f"question {number}"),)))
+            await recorder.record(turn(number, told))
+            TraceWriter(trace).add_later(partial(turn, number, told))
+        await recorder.seal(trace)
+        await recorder.aclose()
+
+    with tempfile.TemporaryDirectory() as folder:
+        trio.run(write, Path(folder) / "t.jsonl")
+        data = (Path(folder) / "t.jsonl").read_bytes()
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "t.jsonl").write_bytes(data)
+            look(Path(folder) / "t.jsonl")
+
+    return work
+
+
 def branched(n: int) -> Work:
     """A file of children, written and read."""
     traces = [
@@ -319,6 +345,8 @@ RECORDS: dict[str, Make] = {
     "a diff of messages alike": partial(diffed, alike("b", "c"), alike("d", "e")),
     "an edit of a long message": partial(diffed, long("b"), long("c")),
     "turns, into a file and out of it": written,
+    "turns of one conversation, checked": partial(checked, check),
+    "turns of one conversation, out of a file": partial(checked, read_traces),
     "children in a file": branched,
     "a line that was cut often": damaged,
     "lines without an end": run_together,

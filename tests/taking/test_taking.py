@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.trace.later import write_as_later
 from triocept import DialectError, Trace
 from triocept._trace.directory import Claim
 from triocept.traces import TraceTaker, take_traces
@@ -40,6 +41,19 @@ async def test_what_is_acknowledged_is_given_to_nobody_any_more(tmp_path: Path) 
             assert await all_of(taker) == []
     assert names(tmp_path) == []
     assert names(tmp_path / "taken") == given
+
+
+async def test_a_trace_that_this_version_cannot_read_is_put_aside_and_the_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        write_as_later(patched, b'"dialect":', b'"dialect":0,"later":')
+        await fill(tmp_path, 1)
+    with trio.fail_after(10):
+        async with take_traces(tmp_path, wait=False) as taker:
+            assert await all_of(taker) == []
+    assert names(tmp_path / "damaged") == ["t000"]
+    assert "request_unreadable of rollout r" in caplog.text
 
 
 async def test_no_two_takers_have_a_trace_at_once(tmp_path: Path) -> None:

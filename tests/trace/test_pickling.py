@@ -265,7 +265,7 @@ def test_traces_are_equal_by_what_they_hold() -> None:
     one, other = trace(), trace()
     assert one == other
     assert one != "a trace"
-    other.children[0]._turns.pop()
+    other.children[0]._turns._turns.pop()
     assert one != other
     assert Trace("r") != Trace("q")
     assert Trace("r") != Trace("r", branch=BRANCH)

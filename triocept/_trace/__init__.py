@@ -2,7 +2,7 @@
 
 * `turn`: the frozen record of one settled exchange.
 * `service`: the frozen record of one call of a host service. `branch`: where a child rollout begins.
-* `trace`: the turns of one rollout, and the questions one asks of them.
+* `trace`: the turns of one rollout, and the questions one asks of them. `turns`: the list of them.
 * `message_key`, `graph`: which turn continues which, derived from the messages. `recent`: what a conversation has in
   common with those told last.
 * `conversation`: whose call it is: the main conversation's, a sub-agent's, a side call.
@@ -23,7 +23,8 @@
 * `lines`: the file's form. `chain`: what holds the lines of a rollout together. `linefile`: whole lines, appended by
   several programs. `jsonl` writes it: `runlines` the lines of one rollout, `numbering` its messages as numbers.
 * `found_lines`: the lines in a file, whole or damaged. `reader` makes traces of them, `proof` sees whether those of a
-  rollout are all there, `check` those of a file. `format1`: files as they were before.
+  rollout are all there, `check` those of a file. `ranges`: what the two make of the messages of a call. `format1`:
+  files as they were before.
 
 Knows the canonical nouns only: no dialect, no trio, no HTTP.
 """

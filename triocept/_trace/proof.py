@@ -10,26 +10,33 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from .._canonical.content import Message
+from .._canonical.request import Request, Tool
 from . import chain
 from .entries import Gap
+from .format1 import Unfit
+from .found_lines import BROKEN
 from .lines import (
     BlobLine,
     IntentLine,
     Line,
     OpenLine,
-    Ranges,
     SealLine,
     ServiceLine,
     TurnLine,
 )
-from .numbering import Recent
+from .ranges import RecentRanges
 
-__all__ = ["NAMES", "Proof", "numbers_in"]
+__all__ = ["NAMES", "Proof"]
+
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_tools = msgspec.json.Decoder(tuple[Tool, ...]).decode
+_decode_request = msgspec.json.Decoder(Request).decode
 
 NAMES = {
     "empty": "no line stands in the file",
@@ -45,7 +52,9 @@ NAMES = {
     "seal_changed": "the seal is not as it was written",
     "value_changed": "a message, or a list of tools, is not what its digest says",
     "request_changed": "the request is not what its digest says",
-    "value_missing": "a message, or a list of tools, that a call holds is not there",
+    "value_missing": "a message, or a list of tools, that a call holds is not there, or cannot be read",
+    "value_unreadable": "this version of triocept cannot read a message, or a list of tools",
+    "request_unreadable": "this version of triocept cannot read the request of a call",
     "count_wrong": "the seal counts more than is there",
     "no_seal": "the rollout's end is not there: its program was killed, or is at work",
     "no_turn": "a call was handed over, and nothing tells what became of it",
@@ -79,10 +88,13 @@ class Proof:
         """No gap has been told."""
         self.digest: str | None = None
         """That of its last seal, where nothing came behind it."""
-        self._recent = Recent()
+        self.value: Message | tuple[Tool, ...] | Request | Unfit | None = None
+        """The value, or the request without messages and tools, in the line that was taken last; or why there is none.
+        """
         self._messages: dict[int, bytes] = {}
         """Digests, by number."""
         self._tools: dict[int, bytes] = {}
+        self._conversations = RecentRanges(self._link)
         self.waiting: dict[str, int] = {}
         """The lines of the intents that have no turn yet, by call."""
         self._counts = {"intents": 0, "turns": 0, "services": 0}
@@ -115,7 +127,7 @@ class Proof:
 
     def rest(self) -> None:
         """A seal has come: forget what only a call could need."""
-        self._messages, self._tools, self._recent = {}, {}, Recent()
+        self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
         """The file has no more of it."""
@@ -205,29 +217,41 @@ class Proof:
             return
         if digest != line.digest:  # who has written the line has done it wrong, or the chain anew
             self._gap("value_changed", number, f"{line.kind} {line.number} is not what its digest says")
+        self.value = None
+        if isinstance(line.value, msgspec.Raw):
+            decode: Callable[..., Any] = _decode_message if line.kind == "message" else _decode_tools
+            try:
+                self.value = decode(line.value)
+            except BROKEN as exc:
+                self.value = Unfit(
+                    f"{line.kind} {line.number} of rollout {self.rollout} cannot be read: {exc}"
+                )
+                self._gap("value_unreadable", number, str(self.value))
+                return
         values[line.number] = bytes.fromhex(digest)
 
     def _intent(self, line: IntentLine, number: int) -> None:
         self._counts["intents"] += 1
         self.waiting[line.call] = number
-        digest = self._request_digest(line)
-        if digest is None:
-            self._gap("value_missing", number, "a part of its request is not in the file", line.call)
-        elif digest != line.digest:
-            self._gap("request_changed", number, "its request is not what its digest says", line.call)
-
-    def _request_digest(self, line: IntentLine) -> str | None:
-        """As the line should have it; None where something is missing."""
         try:
-            told = [number for number in numbers_in(line.messages) if self._messages[number]]
-            conversation = self._recent.take(told)
-            for number in told[len(conversation.told) :]:
-                conversation.append(number, self._messages[number])
-            self._recent.keep(conversation, told)
+            self.value = _decode_request(line.request)
+        except BROKEN as exc:
+            self.value = Unfit(f"the request of call {line.call} cannot be read: {exc}")
+            self._gap("request_unreadable", number, str(self.value), line.call)
+        try:
+            messages = self._conversations.values(line.messages)[-1:]
             tools = self._tools[line.tools] if line.tools is not None else b""
         except KeyError:
-            return None
-        return chain.digest_of(b"".join([conversation.digests[-1], tools, bytes(line.request)])).hex()
+            self._gap(
+                "value_missing", number, "a part of its request is not in the file, or unreadable", line.call
+            )
+            return
+        if chain.digest_of(b"".join([*messages, tools, bytes(line.request)])).hex() != line.digest:
+            self._gap("request_changed", number, "its request is not what its digest says", line.call)
+
+    def _link(self, before: list[bytes], number: int) -> bytes:
+        """Return the digest of a conversation up to this message, given those of its beginnings."""
+        return chain.link(before[-1] if before else b"", self._messages[number])
 
     def _turn(self, line: TurnLine, number: int) -> None:
         self._counts["turns"] += 1
@@ -245,12 +269,6 @@ class Proof:
         for what, count in told.items():
             if count > self._counts[what]:
                 self._gap("count_wrong", number, f"{count} {what}, and {self._counts[what]} are there")
-
-
-def numbers_in(ranges: Ranges) -> Iterator[int]:
-    """All numbers of these half-open ranges, one after the other: a damaged range may be as long as it likes."""
-    for start, stop in ranges:
-        yield from range(start, stop)
 
 
 def _bytes(digits: str) -> bytes:

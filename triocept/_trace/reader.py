@@ -13,6 +13,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from math import inf
 from typing import Any, BinaryIO, TypeAlias, TypeVar
 
@@ -21,9 +22,10 @@ import msgspec
 from .._canonical.content import Message
 from .._canonical.request import Request, Tool
 from ..errors import DialectError
+from .branch import Branch
 from .entries import AgentStart, Intent, Opening, Score
 from .format1 import File1, Line1, Unfit
-from .found_lines import BROKEN, Found, Piece, Unreadable, found_lines, lines_in
+from .found_lines import Found, Piece, Unreadable, found_lines, lines_in
 from .lines import (
     AgentLine,
     BlobLine,
@@ -35,7 +37,8 @@ from .lines import (
     ServiceLine,
     TurnLine,
 )
-from .proof import Proof, numbers_in
+from .proof import Proof
+from .ranges import RecentRanges
 from .trace import Trace, TraceWriter
 from .turn import Turn, TurnRecord
 
@@ -46,10 +49,6 @@ Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)
 MOST_WARNINGS = 100
 """Of one file. What is no trace file has as many lines as it likes."""
-
-_message = msgspec.json.Decoder(Message)
-_tools = msgspec.json.Decoder(tuple[Tool, ...])
-_request = msgspec.json.Decoder(Request)
 
 
 def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = None) -> list[Trace]:
@@ -237,7 +236,9 @@ class _Run:
         """Its first line."""
         self._messages: dict[int, Message] = {}
         self._tools: dict[int, tuple[Tool, ...]] = {}
-        self._intents: dict[str, Intent] = {}
+        self._conversations = RecentRanges[Message](lambda before, number: self._messages[number])
+        self._intents: dict[str, partial[Intent]] = {}
+        """Those that have no turn yet, by call; each is made on first use, as turns are."""
 
     def add(self, line: Line, data: memoryview, number: int) -> None:
         """One more line of it.
@@ -250,6 +251,7 @@ class _Run:
         match line:
             case OpenLine():
                 self._messages, self._tools = {}, {}
+                self._conversations = RecentRanges(lambda before, number: self._messages[number])
                 self.writer.open(_entry(Opening, line))
             case AgentLine():
                 self.writer.add(_entry(AgentStart, line))
@@ -271,6 +273,8 @@ class _Run:
         """The trace; sealed, if nothing of it is missing."""
         proof = self.proof
         proof.end()
+        for intent in self._intents.values():
+            self.writer.add(intent())
         if proof.digest is not None:
             self.writer.prove(proof.digest)
         if proof.whole:
@@ -278,33 +282,28 @@ class _Run:
         return self.trace
 
     def _add_blob(self, line: BlobLine) -> None:
-        try:
-            if not isinstance(line.value, msgspec.Raw):
-                if isinstance(line.same, int) and line.same in self._messages:
-                    self._messages[line.number] = self._messages[line.same]
-            elif line.kind == "message":
-                self._messages[line.number] = _message.decode(line.value)
-            else:
-                self._tools[line.number] = _tools.decode(line.value)
-        except BROKEN as exc:
-            raise Unfit(
-                f"{line.kind} {line.number} of rollout {line.rollout} cannot be read: {exc}"
-            ) from None
+        match self.proof.value:
+            case Unfit() as unfit:
+                raise unfit
+            case Message() as message:
+                self._messages[line.number] = message
+            case tuple() as tools:
+                self._tools[line.number] = tools
+            case _ if isinstance(line.same, int) and line.same in self._messages:
+                self._messages[line.number] = self._messages[line.same]
 
     def _add_intent(self, line: IntentLine) -> None:
+        bare = self.proof.value
+        if isinstance(bare, Unfit):
+            raise bare
+        assert isinstance(bare, Request)
         try:
-            bare = _request.decode(line.request)
-            messages = tuple([self._messages[number] for number in numbers_in(line.messages)])
+            messages = self._conversations.values(line.messages)
             tools = self._tools[line.tools] if line.tools is not None else ()
         except KeyError as exc:
             what = f"message or list of tools {exc} of call {line.call} of rollout {line.rollout}"
             raise Unfit(f"{what} is not in the file") from None
-        except BROKEN as exc:
-            raise Unfit(f"the request of call {line.call} cannot be read: {exc}") from None
-        request = msgspec.structs.replace(bare, messages=messages, tools=tools)
-        intent = _entry(Intent, line, id=line.call, dialect=bare.dialect, request=request)
-        self._intents[line.call] = intent
-        self.writer.add(intent)
+        self._intents[line.call] = partial(_intent, line, bare, messages, len(messages), tools)
 
     def _add_turn(self, line: TurnLine) -> None:
         intent = self._intents.pop(line.call, None)
@@ -312,18 +311,30 @@ class _Run:
             raise Unfit(
                 f"the request of turn {line.turn.number} of rollout {line.rollout} is not in the file"
             )
-        self.writer.add(
-            Turn(
-                **{name: getattr(line.turn, name) for name in _RECORD},
-                id=line.call,
-                rollout=line.rollout,
-                run=line.run,
-                branch=self.trace.branch,
-                dialect=intent.dialect,
-                request=intent.request,
-                agent=intent.agent,
-            )
-        )
+        self.writer.add_later(partial(_turn, line, intent, self.trace.branch))
+
+
+def _intent(
+    line: IntentLine, bare: Request, messages: list[Message], count: int, tools: tuple[Tool, ...]
+) -> Intent:
+    """Return the intent of a line with the first `count` of these messages."""
+    request = msgspec.structs.replace(bare, messages=tuple(messages[:count]), tools=tools)
+    return _entry(Intent, line, id=line.call, dialect=bare.dialect, request=request)
+
+
+def _turn(line: TurnLine, make_intent: Callable[[], Intent], branch: Branch | None) -> Turn:
+    """Return the turn of a line."""
+    intent = make_intent()
+    return Turn(
+        **{name: getattr(line.turn, name) for name in _RECORD},
+        id=line.call,
+        rollout=line.rollout,
+        run=line.run,
+        branch=branch,
+        dialect=intent.dialect,
+        request=intent.request,
+        agent=intent.agent,
+    )
 
 
 _RECORD = TurnRecord.__struct_fields__

@@ -335,8 +335,8 @@ class Redactor:
                     names = {each: without_keys(each) for each in members}
                     into[at] = copy = {names[each]: inner for each, inner in members.items()}
                     same = same and all(map(eq, names, names.values()))
-                    if not given and (text := _text_in(members)) is not None:
-                        if (clean := self._text(text)) != text:
+                    if not given and (said := _text_in(members)) is not None:
+                        if (clean := self._text(said)) != said:
                             copy["data"], same = text_as_data(clean), False
                         del names["data"]
                     todo += [(copy, names[each], each, given) for each in reversed(names)]

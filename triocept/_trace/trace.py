@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from types import MappingProxyType
 from typing import Any, final
@@ -24,6 +24,7 @@ from .relation import Relation, TurnBranch
 from .search import Wanted
 from .service import ServiceCall
 from .turn import OutcomeKind, Turn
+from .turns import Turns
 
 __all__ = ["Trace", "TraceWriter", "snapshot"]
 
@@ -51,7 +52,7 @@ class Trace:
         """Which rollout of this id: no other one has it, in any program. Empty in files of older versions."""
         self.branch = branch
         """Of a child rollout: where it leaves its parent; None for a rollout of its own."""
-        self._turns: list[Turn] = []
+        self._turns = Turns()
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
         self._derived = Derived(self._turns)
@@ -250,7 +251,7 @@ class Trace:
         return None
 
     def __iter__(self) -> Iterator[Turn]:
-        return iter(tuple(self._turns))
+        return map(self._turns.__getitem__, range(len(self._turns)))
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -277,7 +278,7 @@ class Trace:
 
     def _content(self) -> tuple[Any, ...]:
         return (
-            *(self.rollout, self.run, self.branch, self._turns, self._services, self._children),
+            *(self.rollout, self.run, self.branch, self.turns, self._services, self._children),
             *(self._opening, self._agents, self._scores),
         )
 
@@ -345,6 +346,10 @@ class TraceWriter:
             case Score():
                 trace._scores[recorded.name] = recorded.value
 
+    def add_later(self, make: Callable[[], Turn]) -> None:
+        """Add a turn that is made on first use."""
+        self.trace._turns.append(make)
+
     def stop(self, reason: str | None) -> None:
         """Say why the rollout was stopped."""
         self.trace._stopped = reason
@@ -394,7 +399,8 @@ def _restored(
 ) -> Trace:
     """A trace out of what it held."""
     trace = Trace(rollout, run=run, branch=branch, opening=opening)
-    trace._turns += turns
+    for turn in turns:
+        trace._turns.append(turn)
     trace._services += services
     trace._children += children
     trace._agents += agents

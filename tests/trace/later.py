@@ -1,0 +1,17 @@
+"""A triocept of later: it writes lines of this version, with something in them that this one does not know."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+__all__ = ["write_as_later"]
+
+
+def write_as_later(monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes) -> None:
+    """Let recorders write `later` for `known` in messages, tools and requests; digests and chains are over that."""
+    encode = msgspec.json.Encoder().encode
+    for module in ("numbering", "runlines"):
+        monkeypatch.setattr(
+            f"triocept._trace.{module}._value_bytes", lambda value: encode(value).replace(known, later)
+        )

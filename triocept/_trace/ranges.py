@@ -1,0 +1,83 @@
+"""The messages of the intents that are read from a file: what is made of each costs what is new in its conversation.
+
+An intent names its messages as half-open ranges of numbers, and most intents go on from one of the latest. So the few
+conversations that came last are kept with what was made of their messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from .._canonical.memory import common_head
+from .lines import Ranges
+
+__all__ = ["RecentRanges"]
+
+T = TypeVar("T")
+
+_KEPT = 16
+"""Conversations: more than any agent has at work at one time."""
+_CHANGED = 4
+"""Messages at its end that an agent writes anew while it goes on with a conversation."""
+
+
+class _Conversation(Generic[T]):
+    def __init__(self, ranges: Ranges, ends: list[int], values: list[T]) -> None:
+        self.ranges = ranges
+        self.ends = ends
+        """How many messages there are up to the end of each range."""
+        self.values = values
+        """What was made of each message."""
+
+
+class RecentRanges(Generic[T]):
+    """The conversations that came last, and what was made of their messages.
+
+    Args:
+        make: makes the value of one more message, given the values before it and its number. It raises KeyError where
+            there is no message of this number.
+    """
+
+    def __init__(self, make: Callable[[list[T], int], T]) -> None:
+        self._make = make
+        self._kept: list[_Conversation[T]] = []
+        """The latest first."""
+
+    def values(self, ranges: Ranges) -> list[T]:
+        """Return the values of these messages. The list may grow afterwards, and is not changed otherwise.
+
+        Raises:
+            KeyError: there is no message of one of these numbers. Those before it are kept: a damaged range may be as
+                long as it likes.
+        """
+        known, same, head = self._best(ranges)
+        if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may go on
+            self._kept = [each for each in self._kept if each is not known]
+        if head < len(known.values):
+            known = _Conversation(known.ranges[:same], known.ends[:same], known.values[:head])
+        else:
+            del known.ranges[same:], known.ends[same:]
+        self._kept = [known, *self._kept[: _KEPT - 1]]
+        for start, stop in ranges[same:]:
+            before = known.ends[-1] if known.ends else 0
+            try:
+                for number in range(start + len(known.values) - before, stop):
+                    known.values.append(self._make(known.values, number))
+            finally:
+                known.ends.append(len(known.values))
+                known.ranges.append((start, start + len(known.values) - before))
+        return known.values
+
+    def _best(self, ranges: Ranges) -> tuple[_Conversation[T], int, int]:
+        """Return the conversation that begins most like these ranges, and how many ranges and messages are the same."""
+        best, same, most = _Conversation[T]([], [], []), 0, 0
+        for known in self._kept:
+            whole = common_head(ranges, known.ranges)
+            head = known.ends[whole - 1] if whole else 0
+            if whole < min(len(ranges), len(known.ranges)):
+                (start, stop), (other, end) = ranges[whole], known.ranges[whole]
+                head += max(0, min(stop, end) - start) if start == other else 0
+            if head > most:
+                best, same, most = known, whole, head
+        return best, same, most
