@@ -11,12 +11,14 @@ import pytest
 APPLICATION = '''
 import json, os, urllib.request
 
+BODY = None
+
 def ask(text, timeout=20):
     """What the model says; an error of its wire is an error here, with what it said."""
     head = {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"}
     body = {"model": "gpt-5", "messages": [{"role": "user", "content": text}]}
     url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
-    request = urllib.request.Request(url, json.dumps(body).encode(), head)
+    request = urllib.request.Request(url, json.dumps(body if BODY is None else BODY).encode(), head)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return json.load(answer)["choices"][0]["message"]["content"]

@@ -148,6 +148,73 @@ def test_next(triocept_model):
     result.stdout.no_fnmatch_line("*entries are hidden*")
 
 
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        (
+            "os.environ['OPENAI_API_KEY'] = 'wrong'",
+            "POST */chat/completions: 401 this API key does not open*",
+        ),
+        ("os.environ['OPENAI_BASE_URL'] += '/v1'", "POST /v1/v1/chat/completions: 404 *once too often*"),
+        ("application.BODY = []", "POST */chat/completions: 400 *"),
+    ],
+)
+def test_calls_that_were_refused_are_no_calls_that_never_came(run: Run, test: str, words: str) -> None:
+    result = run(f"""
+import application
+def test_it(triocept_model):
+    triocept_model("one")
+    {test}
+    assert greet() == "one"
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [f"E *what came was refused before it became a call, the last one so: {words}"]
+    )
+    result.stdout.no_fnmatch_line("*was the client built before*")
+
+
+def test_a_blocker_of_the_network_is_the_reason_that_no_call_came(run: Run) -> None:
+    result = run("""
+import socket
+def blocked(self, address):
+    raise RuntimeError(f"Network is disabled for host {address[0]!r}")
+
+def test_it(triocept_model, monkeypatch):
+    triocept_model("one")
+    monkeypatch.setattr(socket.socket, "connect", blocked)
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *blocks connections to the endpoint (RuntimeError: Network is disabled*--allowed-hosts=127.0.0.1*"
+        ]
+    )
+
+
+def test_a_blocker_of_all_sockets_is_an_error_that_says_how_to_allow_the_endpoint(run: Run) -> None:
+    result = run("""
+import socket
+class SocketBlockedError(RuntimeError):
+    pass
+
+def blocked(*args, **kwargs):
+    raise SocketBlockedError("A test tried to use socket.getaddrinfo.")
+
+@pytest.fixture(scope="session", autouse=True)
+def disable_socket():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", blocked)
+        yield
+
+def test_it(triocept_model):
+    triocept_model("one")
+""")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*blocks the sockets of triocept_endpoint*--allow-hosts=127.0.0.1"])
+    result.stdout.no_fnmatch_line("*open_listener*")
+
+
 def test_a_call_that_waits_for_the_very_thread_it_is_made_in_does_so_for_half_a_minute(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,3 +424,22 @@ def test_it(triocept_model):
         "model 0: 1 call",
         "model 1: 1 call",
     ]
+
+
+def test_arguments_that_are_refused_are_not_said_to_be_no_call_of_the_fixture(run: Run) -> None:
+    result = run("""
+def test_it(triocept_model):
+    triocept_model({"choices": []})
+""")
+    result.assert_outcomes(failed=1)
+    assert sections(result) == []
+
+
+def test_a_mistake_in_a_call_of_ours_is_told_without_a_guess_at_the_client(run: Run) -> None:
+    result = run("""
+def test_it(triocept_model):
+    triocept_model("one").client("openai")
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *ValueError: *'openai'*"])
+    result.stdout.no_fnmatch_line("*no call came at all*")

@@ -30,6 +30,9 @@ class Registered(Protocol):
     def api_key(self) -> str: ...
     @property
     def state_key(self) -> str | None: ...
+
+    last_refusal: str | None
+
     async def endpoint_stops(self) -> None:
         """It ends with its endpoint."""
 
@@ -93,6 +96,11 @@ class Registry(Generic[R]):
         """The rollout whose state this key opens, or None; it is never the key that opens the rollout."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
+
+    def note_refusal(self, rollout_id: str | None, text: str) -> None:
+        """Keep why a request was refused whose path names this rollout, with or without its key."""
+        if rollout_id is not None and (rollout := self._by_id.get(rollout_id)) is not None:
+            rollout.last_refusal = text
 
     async def close(self) -> None:
         """The endpoint stops: every rollout that is still open ends, and what waits in it is refused."""

@@ -467,6 +467,11 @@ def unanswered(rollout: Rollout) -> list[Request]:
     return gone + [call.recorded_request() for call in rollout._core.calls.open if not call.settled]
 
 
+def last_refusal(rollout: Rollout) -> str | None:
+    """Return the latest request to this rollout that was refused before it became a call, and why."""
+    return rollout._core.last_refusal
+
+
 def rested(rollout: Rollout) -> bool:
     """Whether no handler is at work on what it has answered."""
     return not any(exchange.settled for exchange in rollout._core.at_work)

@@ -149,6 +149,8 @@ class RolloutCore:
         self.on_hangup: OnHangup = on_hangup
         self.on_fault: OnFault = on_fault
         self.parent: RolloutCore | None = parent
+        self.last_refusal: str | None = None
+        """The latest request to it that was refused before it became a call, and why."""
         self.faults: list[BaseException] = []
         """What went wrong so far, each once."""
         self.record_increments: bool = keeps

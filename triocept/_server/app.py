@@ -87,6 +87,13 @@ def make_app(
     add_side_views(app.view_functions.__setitem__, _rollout, document, dialects)
     add_service_views(view, _rollout, _rollout_of_state, document, dialects)
 
+    def failed(failure: Failure, exc: HTTPException | None = None) -> Response:
+        scope: Any = request.scope
+        said = f"{shown(request.method)} {shown(request.path)}: {failure.status} {shown(failure.message)}"
+        notices.warn(f"refused {failure.status}", "%s", said)
+        registry.note_refusal(scope[ROLLOUT_KEY], said)
+        return _failed(client_dialect(dialects), failure, exc)
+
     @app.after_request
     async def identify(response: Response) -> Response:
         if (name := client_dialect(dialects).request_id_header) and name not in response.headers:
@@ -97,7 +104,7 @@ def make_app(
     @app.errorhandler(DialectError)
     @app.errorhandler(BodyTooLarge)
     async def refused(exc: Exception) -> Response:
-        return _failed(notices, client_dialect(dialects), failure_of(exc, max_body))
+        return failed(failure_of(exc, max_body))
 
     @app.errorhandler(ClientGone)
     async def gone(exc: ClientGone) -> Response:
@@ -107,7 +114,7 @@ def make_app(
     async def http_error(exc: HTTPException) -> Response:
         if exc.code in (404, 405) and (unserved := refusal_of_unserved(request.path, dialects.values())):
             return await refused(_refusal_of_key() or unserved)
-        return _failed(notices, client_dialect(dialects), _failure_of_http(exc, max_body), exc)
+        return failed(_failure_of_http(exc, max_body), exc)
 
     return app
 
@@ -172,17 +179,7 @@ def _why_not_here(path: str) -> str:
     return ""
 
 
-def _failed(
-    notices: Notices, dialect: Dialect, failure: Failure, exc: HTTPException | None = None
-) -> Response:
-    notices.warn(
-        f"refused {failure.status}",
-        "%s %s: %s %s",
-        shown(request.method),
-        shown(request.path),
-        failure.status,
-        shown(failure.message),
-    )
+def _failed(dialect: Dialect, failure: Failure, exc: HTTPException | None) -> Response:
     if failure.status == 404 and failure.code is None and exc is not None:
         failure = msgspec.structs.replace(failure, code=dialect.no_route)
     reply = failure_reply(failure, dialect)

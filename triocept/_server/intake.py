@@ -165,11 +165,12 @@ async def intake(
         raise
     except (Refusal, DialectError, BodyTooLarge) as exc:
         failure = failure_of(exc, max_body)
-        said = "%s %s: %s %s", head.method, shown(head.path), failure.status, shown(failure.message)
+        said = f"{head.method} {shown(head.path)}: {failure.status} {shown(failure.message)}"
+        registry.note_refusal(rollout.id if rollout is not None else route.rollout_id, said)
         if rollout is None or failure.status in OVER_LIMITS:
-            admission.notices.warn(f"refused {failure.status}", *said)
+            admission.notices.warn(f"refused {failure.status}", "%s", said)
         else:
-            log.warning(*said)
+            log.warning("%s", said)
         await write_failure(failure, route.dialect, transport, _take_fault_of(rollout))
         return
     except Exception as exc:

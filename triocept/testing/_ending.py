@@ -22,7 +22,7 @@ from .._trace.trace import Trace, snapshot
 from ..handlers.script.source import described_request
 from ._environment import Target
 from ._held import Held
-from ._leaving import explain, is_among, leave
+from ._leaving import explain, is_among, is_mistake, leave
 from ._loop import Loop
 
 __all__ = ["Life", "Script", "living"]
@@ -168,7 +168,8 @@ def living(
     held = Held(loop, life.opened(context))
     opened = False
     try:
-        life.target = Target(f"rollout {held.open().id}")
+        rollout = held.open()
+        life.target = Target(f"rollout {rollout.id}", rollout)
         opened = True
         yield life
     except BaseException as exc:
@@ -196,7 +197,7 @@ def _close(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | No
     errors = [error for error in faults if not is_among(error, [*life.told, body])]
     if errors:
         return errors
-    complaints = [] if known else life.complaints()
+    complaints = [] if known or is_mistake(body) else life.complaints()
     if body is None:
         return [AssertionError(complaint) for complaint in complaints]
     for complaint in complaints:

@@ -11,12 +11,15 @@ Rules:
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import final
+from urllib.parse import urlsplit
 
 from .._process.environment import agent_environment
+from .._rollout.rollout import Rollout, last_refusal
 
 __all__ = ["Target", "environment", "pointed"]
 
@@ -33,10 +36,12 @@ class Target:
 
     Args:
         name: what a message calls it, where there are several.
+        rollout: the model's own.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, rollout: Rollout) -> None:
         self.name = name
+        self._rollout = rollout
         self.is_one_of_several: bool = False
         """Whether another one was open at the same time."""
         self._led = False
@@ -66,6 +71,13 @@ class Target:
 
     def why_no_call(self) -> str:
         """What may be the reason why none came."""
+        if refused := last_refusal(self._rollout):
+            return f"what came was refused before it became a call, the last one so: {refused}"
+        if blocked := self._blocked():
+            return (
+                f"no call came at all: something blocks connections to the endpoint ({blocked}). Allow this machine: "
+                "--allowed-hosts=127.0.0.1 of pytest-recording, --allow-hosts=127.0.0.1 of pytest-socket"
+            )
         if not self._led:
             why = "the environment leads here where `model.environ()` is put there"
         elif self._left_for is not None:
@@ -74,6 +86,20 @@ class Target:
             why = "was the client built before the model, or with a base_url of its own? It reads the "
             why += "environment when it is made"
         return f"no call came at all: {why}; `model.client(dialect)` makes one that leads here"
+
+    def _blocked(self) -> str:
+        """Return what a network blocker raises for a connection to the endpoint; nothing if none does."""
+        place = urlsplit(self._rollout.environ()["TRIOCEPT_URL"])
+        try:
+            family = socket.AF_INET6 if ":" in (place.hostname or "") else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.settimeout(1)
+                probe.connect((place.hostname, place.port))
+        except OSError:  # the endpoint has ended, say
+            return ""
+        except Exception as exc:  # noqa: BLE001  # blockers raise errors of their own
+            return f"{type(exc).__name__}: {exc}"
+        return ""
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from traceback import walk_tb
 from typing import NoReturn
 
 from .._failures import leaves, raise_all
 
-__all__ = ["explain", "is_among", "leave"]
+__all__ = ["explain", "is_among", "is_mistake", "leave"]
 
 _OF_ASYNCIO = (
     "no running event loop",
@@ -53,6 +54,14 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
 def is_among(error: BaseException, known: Iterable[BaseException | None]) -> bool:
     """Whether it is one of them."""
     return any(error is one for one in known)
+
+
+def is_mistake(error: BaseException | None) -> bool:
+    """Return True if triocept's own check of an argument raised it: replies that are left are no news then."""
+    if not isinstance(error, (AttributeError, TypeError, ValueError)) or error.__traceback__ is None:
+        return False
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "triocept"
 
 
 def _raise_in_context(body: BaseException, errors: list[BaseException]) -> NoReturn:

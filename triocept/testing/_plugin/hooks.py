@@ -82,7 +82,7 @@ class Hooks:
                 models.check()  # what is wrong in it is told here, and not at the teardown once more
             if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
                 report.sections.append(("triocept", text))
-            elif report.when == "call" and not models.models and _asks_for_models(item):
+            elif report.when == "call" and not models.asked_for and _asks_for_models(item):
                 report.sections.append(("triocept", _NOT_CALLED))
         if models is not None and report.when == "call":  # with subtests there are several
             models.passed = report.passed and not models.failed
@@ -115,9 +115,11 @@ class Hooks:
         __tracebackhide__ = True
         try:
             return (yield)
-        except BaseException:
+        except BaseException as exc:
             if fixturedef.argname == "triocept_endpoint":
                 fixturedef.finish(request)
+                if "A test tried to use socket" in str(exc):  # pytest-socket, as an error or as a warning
+                    raise pytest.fail.Exception(_BLOCKED, pytrace=False) from None
             raise
 
 
@@ -149,6 +151,11 @@ def _asks_for_models(item: pytest.Item) -> bool:
         code is not None and "triocept_model" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     )
 
+
+_BLOCKED = (
+    "pytest-socket blocks the sockets of triocept_endpoint, which is a server on this machine: allow that with "
+    "--disable-socket --allow-hosts=127.0.0.1"
+)
 
 _TOO_WIDE = (
     "triocept_model is of one test: what lives longer takes triocept_endpoint, and opens a model in it:\n\n"

@@ -14,6 +14,7 @@ from ...handlers.script import Reply, Rule
 from .._endpoint import SyncEndpoint
 from .._environment import environment
 from .._exchange import AnyHandler
+from .._leaving import is_mistake
 from .._model import be_the_model
 from .._rollout import SyncRollout, news_of, target_of
 
@@ -57,6 +58,8 @@ class ModelFactory:
         self._closers: list[Callable[[], object]] = []
         self._problems: list[BaseException] = []
         self._ended = False
+        self.asked_for = False
+        """Whether the test has asked for a model, with whatever arguments."""
         self._of_cassette: SyncRollout | None = None
         if cassette is not None:  # from the first line of the test on, whether or not it asks for a model
             own = options.environ, options.must_be_used, RolloutOptions()
@@ -108,6 +111,7 @@ class ModelFactory:
             RuntimeError: the test has ended.
         """
         self._check_running()
+        self.asked_for = True
         own = self._options
         environ = own.environ if environ is None else environ
         must_be_used = own.must_be_used if must_be_used is None else must_be_used
@@ -156,17 +160,20 @@ class ModelFactory:
             else:
                 self._monkeypatch.setenv(name, value)
 
-    def check(self) -> list[BaseException]:
+    def check(self, own: BaseException | None = None) -> list[BaseException]:
         """What is wrong with the models so far that was not found before: what handlers raised; if that is nothing,
         replies that are left over, calls without an answer, and recorded ones that nobody asked for, as
-        `AssertionError`."""
+        `AssertionError`; but for a test that failed by a mistake in a call of ours (`own`) the handlers' errors alone.
+        """
         found: list[BaseException] = []
         for model in self._models:
             try:
                 found += news_of(model)  # one that is a group is one
             except BaseException as exc:
                 found.append(exc)
-        if not found and not self._problems:
+        if is_mistake(own):
+            found = [each for each in found if self.is_fault(each)]
+        elif not found and not self._problems:
             found += map(AssertionError, self._left_in_cassette())
         for each in found:
             each.__traceback__ = _from_the_handler_on(each.__traceback__)

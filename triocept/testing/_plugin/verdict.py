@@ -29,7 +29,7 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
         models: those of the test.
         own: what the test itself has raised.
     """
-    found = models.check()
+    found = models.check(own)
     faults = [each for each in found if models.is_fault(each)]
     fault = _as_one(faults)
     if own is None or (isinstance(own, pytest.skip.Exception) and fault is not None):
