@@ -133,8 +133,9 @@ def run(
     command, agent_options = _without_options(command) if agent is not None else (command, ())
     _check_command(command, agent, executable)
     handler = _replayed(replay, _handler(script, forward))
-    known = {"agent": agent, "executable": executable, "agent_options": agent_options}
-    what = Run(command, handler=handler, **known, **options)
+    what = Run(
+        command, handler=handler, agent=agent, executable=executable, agent_options=agent_options, **options
+    )
     end_with(what.run, script=script, notice=None if what.quiet else _NOTICE)
 
 
