@@ -3,7 +3,8 @@
 trio raises `KeyboardInterrupt` wherever the program is at that moment, unless that code is protected. A context that
 has started something, and is interrupted before it can end it, waits for it for ever. Protected, it gets the interrupt
 at one of its checkpoints, as it gets a cancellation. Its body is not: that is the user's. Nor is what they gave us to
-call (a handler, a recorder, a tool): protection reaches down the stack, so each such call goes through `theirs`.
+call (a handler, a recorder, a tool): protection reaches down the stack, so each such call goes through `theirs`. Our
+own recorders are protected: an interrupt within a line would leave a file that looks damaged.
 Only a context that a pool is given to open endpoints with stays protected: half entered, nobody could leave it.
 """
 
@@ -20,10 +21,12 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from ._checks import with_known_keywords
 
-__all__ = ["Context", "protected_context", "shown", "shown_context", "theirs"]
+__all__ = ["Context", "protected_context", "protected_methods", "shown", "shown_context", "theirs"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_PROTECTED = "__triocept_protected__"
+"""The attribute of a method that `protected_methods` has protected."""
 
 
 def protected_context(
@@ -126,7 +129,22 @@ class _Protected(_Context[T]):
     __aexit__ = enable_ki_protection(_Context.__aexit__)
 
 
+def protected_methods(kind: type[T]) -> type[T]:
+    """Let no Ctrl-C land in the async methods of a class, also where a user's code calls them."""
+    for method in vars(kind).values():
+        if inspect.iscoroutinefunction(method):
+            enable_ki_protection(method)
+            setattr(method, _PROTECTED, True)
+    return kind
+
+
+def theirs(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+    """Call a user's function with KeyboardInterrupt enabled; one of `protected_methods` stays protected."""
+    if getattr(function, _PROTECTED, None) is True:
+        return function(*args, **kwargs)
+    return _interruptible(function, *args, **kwargs)
+
+
 @disable_ki_protection
-async def theirs(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call the user's own code, and await it: a Ctrl-C ends that wherever it is."""
+async def _interruptible(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     return await function(*args, **kwargs)

@@ -1,5 +1,6 @@
 """What is kept of a rollout, and what keeps it."""
 
+from ._rollout.recorder_group import RecorderGroup
 from ._tail import TraceStream, iter_traces
 from ._taking import TraceTaker, take_traces
 from ._trace.branch import Branch
@@ -12,7 +13,7 @@ from ._trace.increments import Increments
 from ._trace.jsonl import JSONLRecorder
 from ._trace.raw import RawEnd, RawResponse
 from ._trace.reader import read_traces
-from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, RecorderGroup, ServiceRecorder
+from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder
 from ._trace.redaction import Redaction
 from ._trace.relation import Relation, RelationKind, TurnBranch
 from ._trace.service import ServiceCall, ServiceKind

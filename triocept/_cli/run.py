@@ -19,9 +19,10 @@ from .._process.output import AgentResult
 from .._rollout.agent import Agent
 from .._rollout.budget import Limits
 from .._rollout.exchange import Exchange
+from .._rollout.recorder_group import RecorderGroup
 from .._rollout.rollout import Rollout
 from .._trace.jsonl import JSONLRecorder
-from .._trace.recorder import Recorder, RecorderGroup
+from .._trace.recorder import Recorder
 from ..agents import Launch, agent
 from .forward import Forward
 from .live import Live

@@ -7,7 +7,7 @@
 * `rollout`: one agent run, as a program holds it. `rollout_core`: what becomes of it. `life`: how it runs and ends.
 * `options`: what it may be given.
 * `children`: rollouts in rollouts. `asking`: the model calls of the program's own tools.
-* `record_writer`: what a rollout writes down: its trace, and its recorder.
+* `record_writer`: what a rollout writes down: its trace, and its recorder. `recorder_group`: several recorders as one.
 * `handler`: what a handler is, and what is none.
 * `workers`: a handler at work on a rollout's exchanges.
 * `budget`: what a rollout may spend: `Limits`.

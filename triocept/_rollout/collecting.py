@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from .._canonical.content import Json
-from .._trace.recorder import Recorder, RecorderGroup
+from .._trace.recorder import Recorder
 from .._trace.trace import Trace
+from .recorder_group import RecorderGroup
 
 __all__ = ["Collector", "collect_traces", "collector"]
 

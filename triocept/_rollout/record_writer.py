@@ -19,9 +19,11 @@ from typing import TypeVar, cast
 import msgspec
 import trio
 
-from .._contexts import theirs
+from .._contexts import protected_methods, theirs
+from .._trace.directory_recorder import DirectoryRecorder
 from .._trace.entries import Entry, Opening
-from .._trace.recorder import EntryRecorder, Recorder, ServiceRecorder, check_recorder, open_recorder
+from .._trace.jsonl import JSONLRecorder
+from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder, check_recorder
 from .._trace.redaction import Redaction, Redactor
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace, TraceWriter
@@ -31,6 +33,8 @@ __all__ = ["RecordWriter", "recording"]
 
 
 T = TypeVar("T")
+for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` knows no trio
+    protected_methods(kind)
 
 
 class RecordWriter:
@@ -74,7 +78,7 @@ class RecordWriter:
 
     async def open(self, opening: Opening) -> None:
         """Open the recorder, and tell it how the rollout begins; what it raises leaves bare."""
-        await theirs(open_recorder, self.recorder)
+        await _open(self.recorder)
         await self.record_entry(opening)
 
     def check_free(self) -> None:
@@ -168,9 +172,12 @@ class RecordWriter:
 
     async def seal(self) -> None:
         """The end; the second time it does nothing (a child may be closed by its parent, too)."""
-        async with self._lock:
+        await self._begin()
+        try:
             first = not self._trace.sealed
             self.writer.seal()
+        finally:
+            self._lock.release()
         if first and self.recorder is not None:
             await self._tell(self.recorder.seal, self._trace)
 
@@ -201,6 +208,11 @@ def _says_the_same(one: Exception, other: Exception) -> bool:
     return type(one) is type(other) and str(one) == str(other)
 
 
+async def _open(recorder: object) -> None:
+    if isinstance(recorder, OpenedRecorder):
+        await theirs(recorder.aopen)
+
+
 @asynccontextmanager
 async def recording(recorder: Recorder) -> AsyncIterator[None]:
     """Open the recorder of an endpoint, or a pool, and close it at the end: shielded, as all that it is asked.
@@ -210,7 +222,7 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
     """
     check_recorder(recorder)
     try:
-        await theirs(open_recorder, recorder)
+        await _open(recorder)
         yield
     finally:
         with trio.CancelScope(shield=True):

@@ -86,6 +86,7 @@ class DirectoryRecorder:
                 file.release()
         finally:
             if is_root:
+                await file.recorder.aclose()
                 self._end(file, trace)
 
     def _end(self, file: _File, trace: Trace) -> None:

@@ -90,16 +90,16 @@ class LineFile:
         if self._pid != _process:  # a fork has the offset of the other program, too
             self.close()
         if self._fd is None:
-            fd = os.open(self.path, _FLAGS, 0o644)
             try:
-                found = self._checked(fd)
-                if not (self.opening and self._is_ours(found, fd)):
-                    self._begin(found, fd)
-            except OSError as exc:
-                os.close(fd)
-                exc.filename = str(self.path)
+                self._fd, self._pid = os.open(self.path, _FLAGS, 0o644), _process
+                found = self._checked(self._fd)
+                if not (self.opening and self._is_ours(found, self._fd)):
+                    self._begin(found, self._fd)
+            except BaseException as exc:
+                self.close()
+                if isinstance(exc, OSError):
+                    exc.filename = str(self.path)
                 raise
-            self._fd, self._pid = fd, _process
         return self._fd
 
     def look(self) -> int:

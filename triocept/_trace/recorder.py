@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 from .._checks import described, is_not_async
@@ -17,10 +15,8 @@ __all__ = [
     "EntryRecorder",
     "OpenedRecorder",
     "Recorder",
-    "RecorderGroup",
     "ServiceRecorder",
     "check_recorder",
-    "open_recorder",
 ]
 
 
@@ -97,63 +93,3 @@ def _problem(recorder: object) -> str | None:
         if is_not_async(method):
             return f"`{name}` of {kind} is not async"
     return None
-
-
-async def open_recorder(recorder: object) -> None:
-    """Open it, if it wants to be."""
-    if isinstance(recorder, OpenedRecorder):
-        await recorder.aopen()
-
-
-class RecorderGroup:
-    """Several recorders as one: each gets every turn, in order.
-
-    What one raises keeps the turn from the next ones, but not the seal, and not the end; several that fail there are
-    told as a group.
-    """
-
-    def __init__(self, recorders: Iterable[Recorder]) -> None:
-        given: object = recorders
-        if not isinstance(given, Iterable):
-            raise TypeError(f"RecorderGroup takes a list of recorders, not {described(given)}")
-        self._recorders = tuple(recorders)
-        for recorder in self._recorders:
-            check_recorder(recorder)
-
-    async def aopen(self) -> None:
-        for recorder in self._recorders:
-            await open_recorder(recorder)
-
-    async def record(self, turn: Turn) -> None:
-        for recorder in self._recorders:
-            await recorder.record(turn)
-
-    async def record_service(self, call: ServiceCall) -> None:
-        for recorder in self._recorders:
-            if isinstance(recorder, ServiceRecorder):
-                await recorder.record_service(call)
-
-    async def record_entry(self, entry: Entry) -> None:
-        for recorder in self._recorders:
-            if isinstance(recorder, EntryRecorder):
-                await recorder.record_entry(entry)
-
-    async def seal(self, trace: Trace) -> None:
-        await _ask_each([partial(recorder.seal, trace) for recorder in self._recorders])
-
-    async def aclose(self) -> None:
-        await _ask_each([recorder.aclose for recorder in self._recorders])
-
-
-async def _ask_each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Take each step, though one fails. One error leaves bare, several as a group."""
-    errors: list[BaseException] = []
-    for step in steps:
-        try:
-            await step()
-        except BaseException as exc:
-            errors.append(exc)
-    if len(errors) > 1:
-        raise BaseExceptionGroup("several recorders of a RecorderGroup failed", errors)
-    if errors:
-        raise errors[0]

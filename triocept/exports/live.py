@@ -21,6 +21,7 @@ from typing import Any, final
 import trio
 
 from .._checks import described
+from .._contexts import protected_methods
 from .._trace.branch import Branch
 from .._trace.conversation import Conversation
 from .._trace.entries import Entry, Opening
@@ -38,6 +39,7 @@ PATIENCE = 5.0
 """Seconds for what is left to send when the endpoint closes."""
 
 
+@protected_methods
 @final
 class OTelRecorder:
     """A recorder that sends spans of generative AI's conventions: `serve_endpoint(recorder=OTelRecorder())`.
@@ -79,22 +81,18 @@ class OTelRecorder:
         self._tracer()
 
     async def record_entry(self, entry: Entry) -> None:
-        await trio.lowlevel.checkpoint()
         if isinstance(entry, Opening):
             self._root(entry.rollout, entry.run, entry.at, entry.branch)
 
     async def record(self, turn: Turn) -> None:
-        await trio.lowlevel.checkpoint()
         span = turn_span(turn, turn.conversation, content=self._content)
         around = self._around(turn.rollout, turn.run, turn.conversation, turn)
         self._send(span, around)
 
     async def record_service(self, call: ServiceCall) -> None:
-        await trio.lowlevel.checkpoint()
         self._send(service_span(call), self._root(call.rollout, call.run, call.started_at))
 
     async def seal(self, trace: Trace) -> None:
-        await trio.lowlevel.checkpoint()
         spans = self._agents.pop((trace.rollout, trace.run), {})
         whole = agent_span(trace, None, list(trace))
         for key, span in reversed(spans.items()):

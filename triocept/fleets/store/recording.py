@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from ..._canonical.content import Json
+from ..._contexts import protected_methods
 from ..._trace.entries import Entry
 from ..._trace.jsonl import JSONLRecorder, place_of
 from ..._trace.service import ServiceCall
@@ -84,6 +85,7 @@ def _file_name(worker: str) -> str:
     return f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"
 
 
+@protected_methods
 @final
 class CallRecorder:
     """The recorder of the worker's process, for the rollouts of one call."""

@@ -1,0 +1,68 @@
+"""Several recorders as one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+from .._checks import described
+from .._contexts import protected_methods, theirs
+from .._failures import run_each
+from .._trace.entries import Entry
+from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder, check_recorder
+from .._trace.service import ServiceCall
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+
+__all__ = ["RecorderGroup"]
+
+
+@protected_methods
+class RecorderGroup:
+    """Several recorders as one: each gets every turn, in order.
+
+    What one raises keeps the turn from the next ones, but not the seal, and not the end; several that fail there are
+    told as a group.
+    """
+
+    def __init__(self, recorders: Iterable[Recorder]) -> None:
+        given: object = recorders
+        if not isinstance(given, Iterable):
+            raise TypeError(f"RecorderGroup takes a list of recorders, not {described(given)}")
+        self._recorders = tuple(recorders)
+        for recorder in self._recorders:
+            check_recorder(recorder)
+
+    async def aopen(self) -> None:
+        for recorder in self._recorders:
+            if isinstance(recorder, OpenedRecorder):
+                await theirs(recorder.aopen)
+
+    async def record(self, turn: Turn) -> None:
+        for recorder in self._recorders:
+            await theirs(recorder.record, turn)
+
+    async def record_service(self, call: ServiceCall) -> None:
+        for recorder in self._recorders:
+            if isinstance(recorder, ServiceRecorder):
+                await theirs(recorder.record_service, call)
+
+    async def record_entry(self, entry: Entry) -> None:
+        for recorder in self._recorders:
+            if isinstance(recorder, EntryRecorder):
+                await theirs(recorder.record_entry, entry)
+
+    async def seal(self, trace: Trace) -> None:
+        await _ask_each([partial(theirs, recorder.seal, trace) for recorder in self._recorders])
+
+    async def aclose(self) -> None:
+        await _ask_each([partial(theirs, recorder.aclose) for recorder in self._recorders])
+
+
+async def _ask_each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Take each step, though one fails. One error leaves bare, several as a group."""
+    errors = await run_each(*steps)
+    if len(errors) > 1:
+        raise BaseExceptionGroup("several recorders of a RecorderGroup failed", errors)
+    if errors:
+        raise errors[0]
