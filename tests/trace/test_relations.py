@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.trace.telling import TOOLS, said, tell
-from triocept import Message, Response, Text, ToolCall, ToolResult, Trace, Usage
+from triocept import Message, Response, Text, Tool, ToolCall, ToolResult, Trace, Usage
 from triocept._trace import graph
 from triocept._trace.recent import Recent
 from triocept._trace.trace import TraceWriter
@@ -100,6 +100,72 @@ def test_where_the_summary_was_asked_for_aside_the_conversation_that_was_going_o
     tell(trace, GOES_ON, "done")
     assert relations(trace) == [("begins", None), ("side", "x0"), ("compaction", "x1")]
     assert trace.conversations["x2"] == trace.conversations["x0"]
+
+
+HAND_OVER = Response.of(ToolCall("transfer_to_adder", "{}", "c1"))
+HANDED_OVER = (
+    Message("assistant", HAND_OVER.content),
+    Message("tool", (ToolResult(id="c1", content=(Text('{"assistant": "Adder"}'),)),)),
+)
+QUOTED = said(  # google-adk 2.13
+    "For context: below is a transcript of what another agent did\n[Triage] called tool `transfer_to_adder`",
+    "For context: below is a transcript of what another agent did\n[Triage] `transfer_to_adder` tool returned",
+)
+
+
+@pytest.mark.parametrize("behind", [HANDED_OVER, QUOTED])
+@pytest.mark.parametrize("tools", [TOOLS, ()])
+def test_a_conversation_that_is_handed_over_is_told_anew_under_another_system_prompt(
+    behind: tuple[Message, ...], tools: tuple[Tool, ...]
+) -> None:
+    trace, handed_over = Trace("r"), (*said("system: you add", "task"), *behind)
+    tell(trace, TASK, HAND_OVER)
+    tell(trace, handed_over, "a", tools=tools)
+    tell(trace, (*handed_over, *said("assistant: a", "more")), "b", tools=tools)
+    assert relations(trace) == [("begins", None), ("rewrite", "x0"), ("continues", "x1")]
+    assert {(each.id, each.kind) for each in trace.conversations.values()} == {("x0", "main")}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        said("system: a worker of its own", "task"),
+        said("system: a worker of its own", "task", "you are number two"),
+        said("system: a worker of its own", "another task", "transfer_to_adder"),
+        (*said("system: a worker of its own", "task", "assistant: something else"), HANDED_OVER[1]),
+    ],
+)
+def test_what_has_not_had_the_answer_is_not_handed_over(other: tuple[Message, ...]) -> None:
+    trace = Trace("r")
+    tell(trace, TASK, HAND_OVER)
+    tell(trace, other, "a")
+    assert relations(trace)[1] == ("sub_agent", None)
+
+
+def test_what_is_asked_aside_about_a_conversation_is_not_that_conversation_handed_over() -> None:
+    trace = Trace("r")
+    tell(trace, TASK, "a")
+    tell(trace, said("system: suggest", "task", "assistant: a", "What may be asked next?"), "b", tools=())
+    assert trace.conversations["x1"] != trace.conversations["x0"]
+
+
+CREW = "\nCurrent Task: {}\n\nYou MUST return the actual complete content as the final answer, not a summary.\n\n"
+
+
+def test_a_member_of_a_crew_that_has_no_tools_is_no_side_call() -> None:
+    """CrewAI 1.15; the first one's answer is the second one's context."""
+    trace = Trace("r")
+    tell(trace, said("system: You are Adder.", CREW.format("What is 2+3?")), "It is five.")
+    context = CREW.format("Write it up.") + "This is the context you're working with:\nIt is five."
+    tell(trace, said("system: You are Writer.", context), "It is five, as everybody can see.", tools=())
+    tell(
+        trace,
+        said("system: You write titles.", f"A title for: {CREW.format('What is 2+3?')}"),
+        "2+3",
+        tools=(),
+    )
+    kinds = [each.kind for each in trace.conversations.values()]
+    assert kinds == ["main", "sub_agent", "side"]
 
 
 def launching(*prompts: str) -> Response:

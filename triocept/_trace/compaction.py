@@ -24,17 +24,23 @@ from .._canonical.response import Response
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["Summaries", "asks_for_summary"]
+__all__ = ["Summaries", "asks_for_summary", "gives_summary"]
 
 _KEPT = 16
 """Summaries that are looked for: the agent goes on from one of the latest."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
-_ASKED = re.compile("summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
+_ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
+"""What the question for a summary says. CrewAI asks each member for its whole answer, "not a summary"."""
 
 
 def asks_for_summary(request: Request) -> bool:
     """Whether a call wants nothing but a summary: it offers no tools, and its last message asks for one."""
     return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
+
+
+def gives_summary(response: Response | None) -> bool:
+    """Whether an answer is marked as a summary."""
+    return response is not None and bool(_MARKED.search(response.text))
 
 
 class Summaries:

@@ -52,7 +52,9 @@ def is_side_call(request: Request, raw: Json = None) -> bool:
     """Whether a call looks like none of a conversation: it offers no tools, though the agent has some."""
     if isinstance(raw, dict) and raw.get("generate") is False:
         return True
-    return not request.tools and (request.output_format is not None or len(request.messages) <= 3)
+    if request.tools or request.tool_results:
+        return False
+    return request.output_format is not None or len(request.messages) <= 3
 
 
 def is_router(request: Request) -> bool:

@@ -8,26 +8,33 @@ A call whose agent does not name its conversation belongs to that of
    no title that is asked for behind the task);
 4. else, where no call so far had tools, the call of which it says all, and more in the last message: a program of DSPy
    tells there what its tools gave;
-5. else the one whose summary it goes on from (see `compaction`);
-6. else none: it begins one.
+5. else the one that was handed over: its messages but for the system prompt are those of that conversation's latest
+   call, and behind them stands the answer, as it was (OpenAI Agents) or in words that name each tool it called (ADK);
+6. else the one whose summary it goes on from (see `compaction`);
+7. else none: it begins one.
 
 Two calls that say that they are not of one kind, or not of one family (`prompt_cache_key`), are of no one conversation.
 
-A conversation without tools is a side call's, where other calls of the rollout have tools. Of the rest the first is the
-main one, and the others are sub-agents'. Where no call has tools there is nothing to tell them by: each is a main one.
+A conversation without tools is a side call's, where other calls of the rollout have tools, if it is short and asks for
+an object, gives a summary, or is asked about what the user says in a conversation with tools, as a title is; or if it
+is long and asks for a summary. A member of a crew (CrewAI) has a task of its own. Of the rest the first is the main
+one, and the others are sub-agents'. Where no call has tools there is nothing to tell them by: each is a main one.
 What a call is taken for while it waits can change when more is known: a title that comes first is the first of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias
 
-from .._canonical.content import Json
+from .._canonical.content import Json, Message, Text
 from .._canonical.request import Request
-from .compaction import Summaries, asks_for_summary
+from .._canonical.response import Response
+from .compaction import Summaries, asks_for_summary, gives_summary
 from .conversation import CallKind, Conversation, is_router, is_side_call
 from .graph import Graph
+from .message_key import joined, message_key
 from .relations import Place
 
 if TYPE_CHECKING:
@@ -38,6 +45,12 @@ __all__ = ["Conversations"]
 _FAMILY = "prompt_cache_key"
 _GROWING = 64
 """Conversations without tools that may go on in a longer text: the latest, more than are usually at work at once."""
+_HANDED = 16
+"""Conversations, the latest, that may be handed over."""
+_QUESTIONS = 64
+"""Conversations with tools, the latest, that a title may be asked for."""
+_QUESTION = 8
+"""Texts of the user in a first call that are looked at, the latest."""
 _NEAR = 64
 """Characters on each side of a text's middle that are looked at before the rest."""
 
@@ -53,7 +66,11 @@ class _Unnamed:
         """In which its latest call ends."""
         self.said = _said_kind(turn)
         self.has_tools = False
+        self.answer: Response | None = None
+        """That of its latest call."""
         self._told: str | None = None
+        self._others: set[Hashable] = set()
+        """Conversations of which it is known that it is not asked about them."""
 
     @property
     def told(self) -> str:
@@ -68,21 +85,42 @@ class _Unnamed:
         messages = self.latest.messages
         return bool(messages) and messages[-1].role == "user"
 
-    def add(self, request: Request, node: int) -> None:
+    def add(self, turn: Turn, node: int) -> None:
         """One more call of it."""
-        self.latest, self.node, self._told = request, node, None
-        self.has_tools = self.has_tools or bool(request.tools)
+        self.latest, self.node, self._told = turn.request, node, None
+        self.answer = turn.response
+        self.has_tools = self.has_tools or bool(turn.request.tools)
 
-    def kind(self, *, has_tools: bool, others_have: bool, has_main: bool) -> CallKind:
+    def kind(self, *, has_tools: bool, others_have: bool, has_main: bool, questions: _Questions) -> CallKind:
         """What its calls are; whether it has tools, others of the rollout have, and there is a main one already."""
         if self.said is not None:
             return self.said
-        is_aside = is_side_call(self.first) or asks_for_summary(self.first)
-        if is_router(self.first) or (others_have and not has_tools and is_aside):
+        if is_router(self.first) or (others_have and not has_tools and self._is_aside(questions)):
             return "side"
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
+    def _is_aside(self, questions: _Questions) -> bool:
+        """Whether its first call, without tools, wants no more than a title, a summary or an object."""
+        first = self.first
+        if not is_side_call(first):
+            return asks_for_summary(first)
+        is_known = first.output_format is not None or gives_summary(self.answer)
+        return is_known or any(self._is_about(whose, question) for whose, question in questions.items())
 
+    def _is_about(self, whose: Hashable, question: Iterable[str]) -> bool:
+        """Whether its first call tells what the user says in another conversation, or a part of that."""
+        if whose in self._others:
+            return False
+        mine = "\n".join(message.text for message in self.first.messages)
+        last = self.first.last.text.strip() if self.first.last is not None else ""
+        is_about = any(text in mine or (last and last in text) for text in question)
+        if not is_about:
+            self._others.add(whose)
+        return is_about
+
+
+_Questions: TypeAlias = Mapping[Hashable, tuple[str, ...]]
+"""By conversation: what the user says in its first call."""
 _Found: TypeAlias = Conversation | _Unnamed
 
 
@@ -104,6 +142,8 @@ class Conversations:
         tools."""
         self._going_on: _Unnamed | None = None
         """That of the latest call with tools."""
+        self._questions: dict[Hashable, tuple[str, ...]] = {}
+        """Of the latest conversations with tools."""
         self._count = 0
         self._has_tools = False
         self._has_main = False
@@ -138,12 +178,16 @@ class Conversations:
         if isinstance(found, _Unnamed):
             if found.id == turn.id:
                 self._unnamed.append(found)
-            found.add(turn.request, node)
+            found.add(turn, node)
             if not self._has_tools:
                 self._keep_growing(found)
             self._going_on = found if has_tools else self._going_on
         elif found.kind == "main":
             self._has_main = True
+        if has_tools and (key := _key(found)) not in self._questions:
+            self._questions[key] = _question_of(found.first if isinstance(found, _Unnamed) else turn.request)
+            if len(self._questions) > _QUESTIONS:
+                del self._questions[next(iter(self._questions))]
         self._has_tools = self._has_tools or has_tools
         self._count += 1
 
@@ -179,10 +223,13 @@ class Conversations:
         """The conversations by their ids, as if this one had one more call, with tools or without."""
         who, has_tools = asking or (None, False)
         others_have, has_main = self._has_tools or has_tools, self._has_main
+        questions: _Questions = self._questions
+        if who is not None and has_tools and who.id not in questions:
+            questions = {**questions, who.id: _question_of(who.first)}
         named: dict[str, Conversation] = {}
         for each in unnamed:
             mine = each.has_tools or (each is who and has_tools)
-            kind = each.kind(has_tools=mine, others_have=others_have, has_main=has_main)
+            kind = each.kind(has_tools=mine, others_have=others_have, has_main=has_main, questions=questions)
             named[each.id] = Conversation(id=each.id, kind=kind)
             has_main = has_main or kind == "main"
         return named
@@ -200,7 +247,8 @@ class Conversations:
             asked = self._asked.get(at)
             if isinstance(asked, _Unnamed) and _agree(turn, asked) and not _is_aside(turn, asked):
                 return asked
-        return self._grown(turn, node) or self._summed_up(turn) or _Unnamed(turn, node)
+        found = self._grown(turn, node) or self._handed_over(turn) or self._summed_up(turn)
+        return found or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
         """The conversation whose latest call said the same, but for less in its last message."""
@@ -213,6 +261,25 @@ class Conversations:
         text = last.text
         for each in reversed(self._growing.values()):
             if nodes.before(each.node) == before and _is_grown(text, each.told) and _agree(turn, each):
+                return each
+        return None
+
+    def _handed_over(self, turn: Turn) -> _Unnamed | None:
+        """The conversation that this call goes on with under another system prompt."""
+        request = turn.request
+        if asks_for_summary(request):
+            return None
+        messages = _but_system(request.messages)
+        for each in reversed(self._unnamed[-_HANDED:]):
+            before, answer = _but_system(each.latest.messages), each.answer
+            if (
+                answer is not None
+                and 0 < len(before) < len(messages)
+                and all(map(_is_same, before, messages))
+                and _is_told(answer, messages[len(before) :])
+                and _agree(turn, each)
+                and (request.tools or answer.tool_calls or not each.has_tools)  # else something aside
+            ):
                 return each
         return None
 
@@ -266,6 +333,40 @@ def _family(request: Request) -> Json:
 def _has_tools(turn: Turn) -> bool:
     """Whether it is the agent's, and offers tools."""
     return bool(turn.request.tools) and _said_kind(turn) != "tool"
+
+
+def _question_of(request: Request) -> tuple[str, ...]:
+    """What the user says in a call, without what is empty; of a long history its end."""
+    said = [
+        part.text
+        for message in request.messages
+        if message.role == "user"
+        for part in message.content
+        if isinstance(part, Text) and part.text.strip()
+    ]
+    return tuple(said[-_QUESTION:])
+
+
+def _but_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Without the system prompt at the beginning."""
+    start = 0
+    while start < len(messages) and messages[start].role in ("system", "developer"):
+        start += 1
+    return messages[start:]
+
+
+def _is_same(one: Message, other: Message) -> bool:
+    return one is other or message_key(one) == message_key(other)
+
+
+def _is_told(answer: Response, messages: tuple[Message, ...]) -> bool:
+    """Whether these messages tell an answer: they begin with it, or name each tool that it called."""
+    said = tuple(takewhile(lambda message: message.role == "assistant", messages))
+    if said:
+        return _is_same(joined(said), Message("assistant", tuple(answer.content)))
+    names = [call.name for call in answer.tool_calls]
+    text = "\n".join(message.text for message in messages)
+    return bool(names) and all(name in text for name in names)
 
 
 def _is_grown(new: str, old: str) -> bool:
