@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 from collections.abc import Iterator
 from unittest.mock import ANY
 
+import httpx2
 import pytest
 
 from tests.testing.applications import sync_client
-from triocept import Message, ToolCall
+from triocept import Message, Text, ToolCall
+from triocept.nouns import Media, Reasoning, ToolResult
 from triocept.testing import SyncRollout, be_the_model, containing
 
 SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
@@ -131,6 +134,104 @@ def test_messages_that_are_others_are_shown_beside_those_expected(model: SyncRol
 def test_messages_that_are_others_are_an_error(model: SyncRollout, expected: list[object]) -> None:
     with pytest.raises(AssertionError, match="the messages are not those expected"):
         model.assert_messages(*expected, call=0)
+
+
+LOOKS = {
+    "role": "assistant",
+    "content": "I look.",
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "rm", "arguments": '{"path": "/"}'}}
+    ],
+}
+SHOWS = {
+    "role": "user",
+    "content": [
+        {"type": "text", "text": "see"},
+        {"type": "image_url", "image_url": {"url": "http://x/1.png"}},
+    ],
+}
+CAME = [
+    {"role": "user", "content": "go"},
+    LOOKS,
+    {"role": "tool", "tool_call_id": "c1", "content": "r"},
+    SHOWS,
+]
+RM = ToolCall.of("rm", path="/")
+IMAGE = Media(kind="image", url="http://x/1.png")
+
+
+@pytest.fixture(scope="module")
+def of_parts() -> Iterator[SyncRollout]:
+    """A model that was asked with a tool call beside a text, its result, and an image."""
+    with be_the_model("ok") as model:
+        httpx2.post(
+            f"{model.base_url('openai_chat')}/chat/completions",
+            json={"model": "m", "messages": CAME},
+            headers={"authorization": f"Bearer {model.api_key}"},
+        ).raise_for_status()
+        yield model
+
+
+def test_a_message_is_the_one_with_its_tool_calls_results_and_media(of_parts: SyncRollout) -> None:
+    of_parts.assert_messages(
+        Message("user", "go"),
+        Message("assistant", (Text("I look."), RM)),
+        Message("tool", (ToolResult(id="c1", content=(Text("r"),)),)),
+        Message("user", (Text("see"), IMAGE)),
+    )
+    of_parts.assert_messages("go", "I look.", "r", "see")  # a text says nothing of what stands beside it
+
+
+@pytest.mark.parametrize(
+    ("place", "expected", "shown"),
+    [
+        (1, Message("assistant", (Text("I look."), ToolCall.of("ls"))), "- assistant: 'I look.', ls({})"),
+        (1, Message("assistant", "I look."), "- assistant: 'I look.'"),
+        (1, Message("assistant", (Text("I look."), RM, RM)), "- assistant: *, rm(*), rm(*)"),
+        (1, Message("assistant", (Text("I look."), RM, IMAGE)), "- assistant: *, image 'http://x/1.png'"),
+        (2, Message("tool", (ToolResult(id="c1", content=(Text("other"),)),)), "- tool: result 'other'*"),
+        (2, Message("tool", (ToolResult(id="c9", content=(Text("r"),)),)), "- tool: result 'r' of c9"),
+        (
+            2,
+            Message("tool", (ToolResult(id="c1", content=(Text("r"),), is_error=True),)),
+            "- tool: error 'r'*",
+        ),
+        (3, Message("user", "see"), "- user: 'see'"),
+        (
+            3,
+            Message("user", (Text("see"), Media(kind="image", url="http://x/2.png"))),
+            "- user: 'see', image *2.png'",
+        ),
+    ],
+)
+def test_a_message_with_another_part_or_without_one_is_another(
+    of_parts: SyncRollout, place: int, expected: Message, shown: str
+) -> None:
+    wanted: list[object] = ["go", "I look.", "r", "see"]
+    wanted[place] = expected
+    with pytest.raises(AssertionError) as failed:
+        of_parts.assert_messages(*wanted)
+    lines = [line.strip() for line in str(failed.value).splitlines()]
+    assert fnmatch.filter(lines, shown), lines
+
+
+def test_reasoning_counts_only_where_it_is_expected() -> None:
+    thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    history = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": [thinking, {"type": "text", "text": "Yes."}]},
+        {"role": "user", "content": "why?"},
+    ]
+    with be_the_model("ok") as model:
+        httpx2.post(
+            f"{model.base_url('anthropic_messages')}/v1/messages",
+            json={"model": "m", "max_tokens": 9, "messages": history},
+            headers={"x-api-key": model.api_key},
+        ).raise_for_status()
+    model.assert_messages("go", Message("assistant", "Yes."), "why?")
+    model.assert_messages("go", Message("assistant", (Reasoning("hm"), Text("Yes."))), "why?")
+    with pytest.raises(AssertionError):
+        model.assert_messages("go", Message("assistant", (Reasoning("no"), Text("Yes."))), "why?")
 
 
 def test_a_message_as_providers_write_it_is_told_what_is_meant(model: SyncRollout) -> None:

@@ -12,7 +12,9 @@ from difflib import ndiff
 from types import EllipsisType
 from typing import Any, TypeAlias
 
-from .._canonical.content import Message, ToolCall
+from msgspec.structs import replace
+
+from .._canonical.content import Media, Message, Opaque, Part, Reasoning, Text, ToolCall, ToolResult
 from .._canonical.request import Request
 from .._checks import described
 from ..errors import DialectError
@@ -64,7 +66,7 @@ def _is_message(expected: ExpectedMessage, message: Message) -> bool:
         case ToolCall():
             return any(_same_call(expected, call) for call in message.tool_calls)
         case Message():
-            return _bare(expected) == _bare(message)
+            return _same_message(expected, message)
         case _:  # with an equality of its own
             return bool(expected == _text(message)) or bool(expected == message)
 
@@ -74,9 +76,51 @@ def _text(message: Message) -> str:
     return message.text or "".join(result.text for result in message.tool_results)
 
 
-def _bare(message: Message) -> tuple[Any, ...]:
-    content: Any = message.content
-    return (message.role, content if isinstance(content, str) else message.text or content)
+def _same_message(expected: Message, message: Message) -> bool:
+    """Return True if role and parts are the same; ids, names and reasoning count where they are expected."""
+    wanted, found = _parts(expected), _parts(message)
+    if not any(isinstance(part, Reasoning) for part in wanted):
+        found = [part for part in found if not isinstance(part, Reasoning)]
+    return (
+        expected.role == message.role
+        and expected.name in (None, message.name)
+        and expected.text == message.text
+        and len(wanted) == len(found)
+        and all(map(_same_part, wanted, found))
+    )
+
+
+def _parts(message: Message) -> list[Part]:
+    """Return the parts beside the text, which dialects cut into pieces."""
+    content: object = message.content
+    return (
+        [] if isinstance(content, str) else [part for part in message.content if not isinstance(part, Text)]
+    )
+
+
+def _same_part(expected: Part, part: Part) -> bool:
+    match expected, part:
+        case ToolCall(), ToolCall():
+            return _same_call(expected, part)
+        case ToolResult(), ToolResult():
+            return (
+                expected.id in ("", part.id)
+                and (expected.text, expected.is_error) == (part.text, part.is_error)
+                and [_bare(each) for each in _media(expected)] == [_bare(each) for each in _media(part)]
+            )
+        case Reasoning(), Reasoning():
+            return expected.text == part.text
+        case _:
+            return _bare(expected) == _bare(part)
+
+
+def _media(result: ToolResult) -> list[Media | Opaque]:
+    return [part for part in result.content if not isinstance(part, Text)]
+
+
+def _bare(part: Part) -> Part:
+    """Return the part without what its wire object had beside it."""
+    return part if isinstance(part, Opaque) else replace(part, extra=None)
 
 
 def _same_call(expected: ToolCall, call: ToolCall) -> bool:
@@ -121,9 +165,24 @@ def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> 
 
 
 def _line(message: Message) -> str:
-    said = [repr(_text(message))] if _text(message) or not message.tool_calls else []
-    said += [f"{call.name}({call.arguments})" for call in message.tool_calls]
-    return f"{message.role}: {', '.join(said)}"
+    said = [repr(message.text)] if message.text else []
+    said += map(_shown_part, _parts(message))
+    return f"{message.role}: {', '.join(said) or repr('')}"
+
+
+def _shown_part(part: Part) -> str:
+    match part:
+        case ToolCall():
+            return f"{part.name}({part.arguments})"
+        case ToolResult():
+            media = "".join(f" + {_shown_part(each)}" for each in _media(part))
+            return f"{'error' if part.is_error else 'result'} {part.text!r}{media}{f' of {part.id}' if part.id else ''}"
+        case Media():
+            return f"{part.kind} {part.url or part.name or part.media_type!r}"
+        case Opaque():
+            return f"{part.dialect}: {part.raw}"
+        case _:
+            return f"{type(part).__name__} {part.text!r}"
 
 
 def _expected_line(expected: ExpectedMessage) -> str:

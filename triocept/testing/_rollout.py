@@ -248,8 +248,9 @@ class SyncRollout:
 
         Args:
             expected: for each message its text; a pair of its role and its text; a `ToolCall` that is in it, whatever
-                its id; or a `Message`. A text may be a pattern, which is searched for, or anything with an equality of
-                its own: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of messages.
+                its id; or a `Message`, with the same text, tool calls, results and media (ids, the name and reasoning
+                count where it has them). A text may be a pattern, which is searched for, or anything with an equality
+                of its own: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of messages.
             call: which call; the last, unless said otherwise.
 
         Raises:
