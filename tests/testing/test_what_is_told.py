@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -18,6 +19,7 @@ import trio
 from tests.testing.applications import asked, sync_client
 from triocept import Exchange
 from triocept.testing import SyncExchange, SyncRollout, be_the_model, serve
+from triocept.testing._watch import Watch
 
 
 @contextmanager
@@ -225,6 +227,43 @@ def test_an_async_handler_that_blocks_for_long_is_named_with_its_line(door: Door
     assert len(warned) == 1
     assert warned[0].filename == __file__
     assert warned[0].lineno == blocks.__code__.co_firstlineno + 1
+
+
+def test_code_that_a_library_generates_is_not_named(impatient: None) -> None:
+    """As attrs does for `trio.Task.__init__`: its code has a file name that is none, and globals without a module."""
+    made: dict[str, Any] = {"sleep": time.sleep}
+    exec(compile("def made(): sleep(0.4)", "<attrs generated methods trio._core._run.Task>", "exec"), made)
+
+    async def handler(exchange: Exchange) -> None:
+        made["made"]()
+        await exchange.respond("hello")
+
+    with pytest.warns(RuntimeWarning, match="handler blocked triocept's endpoint"):
+        with be_the_model(handler=handler) as model:
+            assert asks(model) == "hello"
+
+
+@pytest.mark.parametrize(("looks", "named"), [(8, True), (2, False)], ids=["blocked", "stood still"])
+def test_nobody_is_named_where_the_whole_process_stood_still(
+    looks: int, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a loaded machine the thread that looks gets no time either: 2 looks in 2 s are no block of 2 s."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+
+    def look_later(seconds: float) -> bool:
+        clock.now += 2 / looks
+        return clock.now > 2
+
+    watch = Watch(threading.current_thread())
+    monkeypatch.setattr("triocept.testing._watch.time", clock)
+    monkeypatch.setattr(watch, "_ended", SimpleNamespace(wait=look_later))
+    watch.after_io_wait(0)
+    watch._look()
+    watch.before_io_wait(0)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        watch.warn()
+    assert bool(warned) == named
 
 
 def test_where_warnings_are_errors_that_is_one(impatient: None) -> None:
