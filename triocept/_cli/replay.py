@@ -97,7 +97,7 @@ _OPTIONS = (
         "--until",
         metavar="TURN",
         help="The turn from which on --script or --upstream answers: its number in the main conversation, its id, or "
-        "CONVERSATION:NUMBER (main:1).",
+        "CONVERSATION:NUMBER, with the names of `triocept show` (sub-agent 1:0).",
     ),
     click.option(
         "--match",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .._canonical.content import Json
-from .._trace.conversation import Conversation
+from .._trace.conversation import Conversation, names_of
 from .._trace.cost import usage_of_all
 from .._trace.relation import Relation
 from .._trace.trace import Trace
@@ -75,29 +75,23 @@ class Overview:
     def _groups(self) -> list[_Group]:
         """Main conversations, each sub-agent, then what was asked aside; in the order in which they began."""
         conversations = self._trace.conversations
+        names = names_of(conversations.values())
         found: dict[object, _Group] = {}
-        counts: dict[str, int] = {}
         for turn in self._trace:
             mine = conversations[turn.id]
             key = mine.kind if mine.kind in ("side", "tool") else (mine.id, mine.kind)
             if key not in found:
-                counts[mine.kind] = counts.get(mine.kind, 0) + 1
-                title = self._title(mine, self._relations[turn.id], counts[mine.kind])
-                found[key] = _Group(title, mine.kind)
+                name = names.get((mine.id, mine.kind))
+                found[key] = _Group(self._title(mine, name, self._relations[turn.id]), mine.kind)
             found[key].turns.append(turn)
         order = ["main", "sub_agent", "side", "tool"]
         return sorted(found.values(), key=lambda group: order.index(group.kind))
 
-    def _title(self, mine: Conversation, relation: Relation, count: int) -> str:
-        match mine.kind:
-            case "main":
-                return "main" if count == 1 else f"main {count}"
-            case "side":
-                return "side calls"
-            case "tool":
-                return "calls of the program's tools"
-        words = relation_words(relation, self._numbers, None)
-        return f"sub-agent {count}" + (f"  ({words})" if words else "")
+    def _title(self, mine: Conversation, name: str | None, relation: Relation) -> str:
+        if name is None:
+            return "side calls" if mine.kind == "side" else "calls of the program's tools"
+        words = relation_words(relation, self._numbers, None) if mine.kind == "sub_agent" else ""
+        return f"{name}  ({words})" if words else name
 
     def _row(self, turn: Turn, before: str | None, width: int | None) -> Iterable[Piece]:
         usage = turn.response.usage if turn.response is not None else None

@@ -20,6 +20,7 @@ gemini-cli     its router, by its schema
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -27,7 +28,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 
-__all__ = ["CallKind", "Conversation", "is_router", "is_side_call"]
+__all__ = ["CallKind", "Conversation", "is_router", "is_side_call", "names_of"]
 
 CallKind: TypeAlias = Literal["main", "sub_agent", "side", "tool"]
 
@@ -46,6 +47,23 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     kind: CallKind = "main"
     """Of the call: a side call (a title, a router, a warm-up) may bear its main conversation's id; a `tool` of the
     program made it (`POST …/model`, `rollout.ask`), not the agent."""
+
+
+def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind], str]:
+    """Return a short name for each conversation, by its id and kind: `main`, `main 2`, `sub-agent 1`.
+
+    Args:
+        conversations: one for each turn, in order. Side calls and calls of tools have no such name.
+    """
+    names: dict[tuple[str, CallKind], str] = {}
+    counts = {"main": 0, "sub_agent": 0}
+    for each in conversations:
+        if each.kind in counts and (each.id, each.kind) not in names:
+            counts[each.kind] += 1
+            number = counts[each.kind]
+            called = "main" if each.kind == "main" else "sub-agent"
+            names[each.id, each.kind] = called if (called, number) == ("main", 1) else f"{called} {number}"
+    return names
 
 
 def is_side_call(request: Request, raw: Json = None) -> bool:

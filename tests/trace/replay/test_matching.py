@@ -155,12 +155,26 @@ def test_what_follows_a_turn_is_the_rest_of_its_conversation_and_the_sub_agents_
         ("x9", "has no turn 'x9'; there are x0, x2, x4, "),
         (3, "the main conversation of rollout r has no turn 3; it has 0 to 2"),
         (-4, "no turn -4; it has 0 to 2"),
-        (("c", 0), "rollout r has no conversation 'c'; there are main, a, b"),
+        (("c", 0), "rollout r has no conversation 'c'; there are main, sub-agent 1, sub-agent 2"),
     ],
 )
 def test_a_turn_that_is_not_there_is_told_with_what_is(name: TurnName, problem: str) -> None:
     with pytest.raises(LookupError, match=problem):
         find_turn(record_of(FORKED), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("sub-agent 1", "x3.5"),
+        (("sub-agent 2", -1), "x1.2"),
+        (("main", 1), "x2"),
+        (("b", 0), "x3.5"),
+    ],
+)
+def test_a_conversation_goes_by_its_name_in_show_too(name: TurnName, id: str) -> None:  # noqa: A002
+    """`b` is the first sub-agent whose turn was recorded."""
+    assert find_turn(record_of(FORKED), name).turn.id == id
 
 
 def shown(record: Record, *messages: Message | str) -> list[str]:
@@ -182,6 +196,31 @@ def test_a_difference_shows_where_two_calls_part() -> None:
         "- tool result: ",
         "- user text: and then " + "y" * 151 + "…",
     ]
+
+
+def test_a_difference_shows_only_the_moves_that_differ_each_from_where_it_does() -> None:
+    git, skills = "on branch main, " + "z" * 300, "y" * 300
+    record = record_of(
+        [turn(0, 1, said("system", f"{git}clean"), said("user", "go"), said("system", skills), "now")]
+    )
+    assert shown(
+        record, said("system", f"{git}dirty"), said("user", "go"), said("system", skills), "then"
+    ) == [
+        f"- system text, from character {len(git)}: …{'z' * 40}clean",
+        f"+ system text, from character {len(git)}: …{'z' * 40}dirty",
+        "- user text, from character 0: now",
+        "+ user text, from character 0: then",
+    ]
+
+
+def test_a_difference_of_many_moves_says_how_many_more_there_are() -> None:
+    record = record_of([turn(0, 1, "go")])
+    more = [
+        each for number in range(5) for each in (said("assistant", f"{number}"), said("user", f"{number}"))
+    ]
+    lines = shown(record, "go", *more)
+    assert lines[:2] == ["  1 moves the same", "+ assistant text: 0"]
+    assert lines[-1] == "… and 4 more"
 
 
 def test_a_difference_of_tools_is_one_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 
 from ..._canonical.memory import common_head
 from .matching import common
@@ -14,23 +15,37 @@ __all__ = ["difference"]
 _WIDTH = 160
 _CONTEXT = 40
 _MOST = 6
-"""Moves of either call that are shown from where they part."""
+"""Differing moves of either call that are shown."""
+_LOOKED_AT = 200
+"""Moves of either call that are compared behind the first that differs."""
 
 
 def difference(recorded: Key, live: Key) -> str:
-    """Where a live call parts from a recorded one, in a few lines: `-` is recorded, `+` live."""
+    """Describe what differs between two calls, in a few lines: `-` is recorded, `+` live."""
     lines: list[str] = []
     if recorded.tools != live.tools:
         lines += _of_tools(recorded.tools, live.tools)
     same = common(recorded.moves, live.moves)
     if same:
         lines.append(f"  {same} moves the same")
-    before, now = recorded.moves[same:], live.moves[same:]
-    if before and now and (before[0].role, before[0].kind) == (now[0].role, now[0].kind):
-        lines += _edited(before[0], now[0])
-        before, now = before[1:], now[1:]
-    lines += [*_shown("-", before), *_shown("+", now)]
+    before, now = recorded.moves[same:][:_LOOKED_AT], live.moves[same:][:_LOOKED_AT]
+    shown = [*_changes(before, now)]
+    lines += [line for pair in shown[:_MOST] for line in pair]
+    if len(shown) > _MOST:
+        lines.append(f"… and {len(shown) - _MOST} more")
     return "\n".join(lines)
+
+
+def _changes(before: Sequence[Move], now: Sequence[Move]) -> Iterator[list[str]]:
+    """The lines for each move that differs, was left out, or was added."""
+    for _, start, end, first, last in SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
+        old, new = list(before[start:end]), list(now[first:last])
+        if old == new:
+            continue
+        while old and new and (old[0].role, old[0].kind) == (new[0].role, new[0].kind):
+            yield [*_edited(old.pop(0), new.pop(0))]
+        yield from ([_shown("-", move)] for move in old)
+        yield from ([_shown("+", move)] for move in new)
 
 
 def _of_tools(recorded: Sequence[str], live: Sequence[str]) -> Iterator[str]:
@@ -48,11 +63,8 @@ def _edited(before: Move, now: Move) -> Iterator[str]:
         yield f"{sign} {move.role} {move.kind}, from character {at}: {_short(shown) or '(nothing)'}"
 
 
-def _shown(sign: str, moves: Sequence[Move]) -> Iterator[str]:
-    for move in moves[:_MOST]:
-        yield f"{sign} {move.role} {move.kind}: {_short(move.value)}"
-    if len(moves) > _MOST:
-        yield f"{sign} … and {len(moves) - _MOST} more"
+def _shown(sign: str, move: Move) -> str:
+    return f"{sign} {move.role} {move.kind}: {_short(move.value)}"
 
 
 def _short(text: str) -> str:
