@@ -15,6 +15,14 @@ for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes are killed)
 see it when the program is changed in one place) and `nox -s bench`
 (speed and memory, side by side with others).
 
+Plain nox installs the same packages on any day: those of Python are pinned in `constraints/3.x.txt`, those of npm in
+`constraints/npm.txt`, also in the environments that tests make. `nox -s lock` writes these files anew. `nox -s newest`
+runs the same sessions without them; the workflow does so every week.
+
+Not pinned is what the machine brings: the Pythons, nox with its virtualenv and pip, Node with npm (20 or newer), and
+the programs of `reach`. If a program is missing, the tests that need it are skipped, and the output names it. pyright
+brings its own Node. The only hosts that are looked up are those of the registries.
+
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
 pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are published).
 """
@@ -22,16 +30,21 @@ pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are publis
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
+import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from email import message_from_bytes
 from itertools import chain
 from pathlib import Path
 from zipfile import ZipFile
 
 import nox
+from nox.command import CommandFailed
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.5.1"
@@ -82,20 +95,57 @@ nox.options.sessions = [
     "reach",
     "pythons",
 ]
+PINNED = ("lint", "types", "docs", "tests", "sdks", "agents_ci", "upstreams_ci", "reach", "coverage")
+"""The sessions that install by constraints: plain nox, and coverage. The others take the newest packages."""
+UNPINNED = bool(os.environ.get("TRIOCEPT_NEWEST"))
+"""True in the sessions that `nox -s newest` runs."""
 
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
 """A worker for each core; one that has nothing left to do takes some of another's, so that none is idle at the end."""
 
 
-def install(session: nox.Session, *groups: str, project: bool = True) -> None:
-    """The project and these dependency groups of pyproject.toml.
+def install(session: nox.Session, *groups: str, extras: str = "", project: bool = True) -> None:
+    """Install the project, and dependency groups of pyproject.toml.
 
     Bytecode is written, whatever the shell says: to compile the project takes a third of the start of each program, and
     the tests start some hundred.
     """
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
+    constraints = pin(session) if session.name.partition("-")[0] in PINNED and not UNPINNED else None
     wanted = nox.project.dependency_groups(PROJECT, *groups)
-    session.install(*(["-e", "."] if project else []), *wanted)
+    try:
+        session.install(*(["-e", f".{extras}"] if project else []), *wanted)
+    except CommandFailed:
+        if constraints is None:
+            raise
+        session.error(
+            f"pip could not install the versions of {constraints} (above is why). If they do not fit this machine"
+            f" ({platform.platform()}): `nox -s newest -- {session.name}` goes on without them, and `nox -s lock`"
+            " writes them anew, for this machine"
+        )
+
+
+def pin(session: nox.Session) -> Path | None:
+    """Give every pip of this session, also one that a test starts, the constraints of its Python; return their path."""
+    constraints = Path("constraints", f"{session.python}.txt")
+    if not constraints.exists():
+        session.warn(
+            f"{constraints} is missing: the newest packages are installed; `nox -s lock` writes the file"
+        )
+        return None
+    # A URL, because pip splits the variables at spaces. The second one is for the packages that build the project.
+    session.env["PIP_CONSTRAINT"] = session.env["PIP_BUILD_CONSTRAINT"] = constraints.resolve().as_uri()
+    return constraints
+
+
+def run_pytest(
+    session: nox.Session,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    program: tuple[str, ...] = ("pytest",),
+) -> None:
+    """Run pytest. After a Ctrl-C it has ten seconds to print which tests have failed."""
+    session.run(*program, *arguments, env=env, interrupt_timeout=10, terminate_timeout=10)
 
 
 @nox.session(python=NEWEST)
@@ -126,11 +176,11 @@ def tests(session: nox.Session) -> None:
     """
     install(session, "test")
     if session.posargs:
-        session.run("pytest", "-n", "0", *session.posargs)
+        run_pytest(session, "-n", "0", *session.posargs)
         return
     machines = {"TRIOCEPT_FUZZ_SECONDS": "12", "TRIOCEPT_WALK_SECONDS": "30"}
     once = [] if session.python == NEWEST else ["-m", "not once"]
-    session.run("pytest", *SIDE_BY_SIDE, *once, env=machines)
+    run_pytest(session, *SIDE_BY_SIDE, *once, env=machines)
     if session.python != NEWEST:
         session.log(f"what is marked `once` runs on Python {NEWEST} alone")
 
@@ -155,6 +205,32 @@ def pythons(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def lock(session: nox.Session) -> None:
+    """Write `constraints/` anew: the newest versions that go together, for each Python of this machine, and of npm."""
+    install(session, "test")
+    session.install("uv")
+    session.run("python", "-m", "tests.packages", *(f"{version}={path}" for version, path in PYTHONS.items()))
+
+
+@nox.session(python=False)
+def newest(session: nox.Session) -> None:
+    """Plain nox without constraints: what a new release of a package breaks. `nox -s newest -- types sdks`: a part.
+
+    Everything is installed anew, in `.nox/newest`.
+    """
+    folder = Path(".nox", "newest").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    caches = {f"TRIOCEPT_{name}_DIR": str(folder / name.lower()) for name in ("AGENTS", "SDKS", "UPSTREAMS")}
+    sessions = ["-s", *session.posargs] if session.posargs else []
+    session.run(
+        *(sys.executable, "-m", "nox", "--envdir", str(folder), *sessions),
+        env={"TRIOCEPT_NEWEST": "1", **caches},
+        interrupt_timeout=20,
+        terminate_timeout=20,
+    )
+
+
+@nox.session(python=NEWEST)
 def agents(session: nox.Session) -> None:
     """Real agents, unchanged, installed from the npm and Python registries: each does a task, and meets each fault."""
     run_agents(session)
@@ -172,7 +248,7 @@ def run_agents(session: nox.Session, *names: str, select: str = "") -> None:
     """Install these agents (or all), and run their tests; arguments go to pytest."""
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", *names)
-    session.run("pytest", *SIDE_BY_SIDE, "-m", select, "tests/real_agents", *session.posargs)
+    run_pytest(session, *SIDE_BY_SIDE, "-m", select, "tests/real_agents", *session.posargs)
 
 
 @nox.session(python=NEWEST)
@@ -200,8 +276,8 @@ def run_upstreams(session: nox.Session, select: str = "") -> None:
     """
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "mini_swe_agent")
-    session.run(
-        *("pytest", "-n", "0", "--timeout", "3600", "-m", select, "tests/real_upstreams", *session.posargs)
+    run_pytest(
+        session, "-n", "0", "--timeout", "3600", "-m", select, "tests/real_upstreams", *session.posargs
     )
 
 
@@ -226,8 +302,8 @@ def exports(session: nox.Session) -> None:
     install(session, "test")
     session.install("-e", ".[otlp,parquet]")
     session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "opencode")
-    session.run(
-        "pytest", "-n", "0", "--timeout", "1800", "tests/real_exports", "tests/exports", *session.posargs
+    run_pytest(
+        session, "-n", "0", "--timeout", "1800", "tests/real_exports", "tests/exports", *session.posargs
     )
 
 
@@ -241,7 +317,7 @@ def trainers(session: nox.Session) -> None:
     install(session, "test", "trainers")
     session.env["HF_HUB_OFFLINE"] = "1"  # the model is made here
     warnings = ("-W", "default")  # theirs are no errors of ours
-    session.run("pytest", "-n", "0", "-s", *warnings, "tests/real_trainers", *session.posargs)
+    run_pytest(session, "-n", "0", "-s", *warnings, "tests/real_trainers", *session.posargs)
 
 
 @nox.session(python=NEWEST)
@@ -277,10 +353,28 @@ def coverage(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve()
     session.env["COVERAGE_FILE"] = str(folder / "coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *(session.posargs or SIDE_BY_SIDE))
+    run_pytest(session, *(session.posargs or SIDE_BY_SIDE), program=("coverage", "run", "-m", "pytest"))
+    if damaged := sum(map(discard_if_damaged, folder.glob("coverage.*"))):
+        session.log(
+            f"{damaged} data files are not counted: their processes were killed while they wrote them"
+        )
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
     session.run("coverage", "report", "--include", "triocept/_rollout/*", "--fail-under", "95")
+
+
+def discard_if_damaged(path: Path) -> bool:
+    """Delete a data file of coverage that `coverage combine` would fail on; return True if it was one."""
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            for table in ("coverage_schema", "meta", "file", "context", "tracer", "line_bits", "arc"):
+                database.execute(f"SELECT * FROM {table}").fetchall()
+            (verdict,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as exc:
+        verdict = str(exc)
+    if verdict != "ok":
+        path.unlink()
+    return verdict != "ok"
 
 
 @nox.session(python=OLDEST)
@@ -297,7 +391,7 @@ def lowest(session: nox.Session) -> None:
     extras = ",".join(PROJECT["project"]["optional-dependencies"])
     wanted = nox.project.dependency_groups(PROJECT, "test")
     session.install("--constraint", str(constraints), "-e", f".[{extras}]", *wanted)
-    session.run("pytest", "-n", "0", "-m", "not once", *(session.posargs or QUICK))
+    run_pytest(session, "-n", "0", "-m", "not once", *(session.posargs or QUICK))
 
 
 QUICK = (
@@ -339,7 +433,7 @@ def package(session: nox.Session) -> None:
         session.run(str(programs / "triocept"), "demo", external=True)
     program = shutil.copy("tests/typing/user_program.py", folder)
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.install(str(wheel), "pyright", "openai", "anthropic")
+    session.install(str(wheel), "pyright[nodejs]", "openai", "anthropic")
     with session.chdir(folder):
         session.run("pyright", "--verifytypes", "triocept", "--ignoreexternal")
         session.run("pyright", program)
@@ -357,15 +451,15 @@ def relative_links(wheel: Path) -> list[str]:
 def sdks(session: nox.Session) -> None:
     """Real SDKs, unchanged, against an endpoint: JavaScript's, and Python libraries that call models.
 
-    It installs the newest versions that this machine's Node takes, from the npm and Python registries, into
-    `.nox/sdks-cache` (`TRIOCEPT_SDKS_DIR` says otherwise), and prints them. Skipped, and that is said, without npm.
+    It installs them from the npm and Python registries into `.nox/sdks-cache` (`TRIOCEPT_SDKS_DIR` says otherwise), and
+    prints their versions. Skipped, and that is said, without npm.
     """
     if shutil.which("npm") is None or shutil.which("node") is None:
         session.skip(
             "this machine has no npm: the SDKs of JavaScript and the libraries on top were NOT tested"
         )
     install(session, "test")
-    session.run("pytest", "-n", "0", "-s", "tests/real_sdks", *session.posargs)
+    run_pytest(session, "-n", "0", "-s", "--timeout", "900", "tests/real_sdks", *session.posargs)
 
 
 @nox.session(python=NEWEST)
@@ -376,7 +470,7 @@ def plugin(session: nox.Session) -> None:
     otherwise). What it costs a project that has no use for it is measured, too.
     """
     install(session, "test")
-    session.run("pytest", "-n", "0", "-s", "--timeout", "900", "tests/real_projects", *session.posargs)
+    run_pytest(session, "-n", "0", "-s", "--timeout", "900", "tests/real_projects", *session.posargs)
 
 
 @nox.session(python=NEWEST)
@@ -399,9 +493,8 @@ def reach(session: nox.Session) -> None:
 
     On Debian: `apt-get install openssh-server nginx-light caddy iproute2`. Namespaces need root.
     """
-    install(session, "test")
-    session.install("-e", ".[prime]")
-    session.run("pytest", *SIDE_BY_SIDE, "tests/reach", *session.posargs)
+    install(session, "test", extras="[prime]")
+    run_pytest(session, *SIDE_BY_SIDE, "tests/reach", *session.posargs)
 
 
 @nox.session(python=["3.11", "3.13"])
@@ -414,7 +507,7 @@ def fleet(session: nox.Session) -> None:
     install(session, "test")
     session.install("-e", ".[ray]")
     on_ray = ("-k", "ray or real_fleets", "tests/fleets", "tests/real_fleets")
-    session.run("pytest", "-n", "0", "--timeout", "300", *(session.posargs or on_ray))
+    run_pytest(session, "-n", "0", "--timeout", "300", *(session.posargs or on_ray))
 
 
 @nox.session(python=NEWEST)

@@ -53,6 +53,12 @@ PLUGIN = () if _IS_INSTALLED else ("-p", "triocept_pytest")
 Run = Callable[..., pytest.RunResult]
 
 
+@pytest.fixture(autouse=True)
+def configuration(pytester: pytest.Pytester) -> None:
+    """Give the project a configuration: without one pytest takes ours, if the temporary folder is in the checkout."""
+    pytester.makeini("[pytest]\n")
+
+
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
     """Run the tests in this text, in this process; what else pytest is told."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import pytest
 
+from tests.packages import NPM_PINS
 from triocept import ToolCall, agents
 
 __all__ = ["CASES", "LIBRARIES", "NEWER", "PROMPT", "SOURCES", "Case", "Reply", "Source", "cases"]
@@ -68,8 +69,10 @@ class Case:
 
 
 SOURCES = {
-    "claude_code": Source("npm", "@anthropic-ai/claude-code", "claude", "2.1.197"),
-    "codex": Source("npm", "@openai/codex", "codex", "0.169.0"),
+    "claude_code": Source(
+        "npm", "@anthropic-ai/claude-code", "claude", NPM_PINS["@anthropic-ai/claude-code"]
+    ),
+    "codex": Source("npm", "@openai/codex", "codex", NPM_PINS["@openai/codex"]),
     "opencode": Source("npm", "opencode-ai", "opencode", "1.18.33"),
     "gemini_cli": Source("npm", "@google/gemini-cli", "gemini", "0.61.0"),
     "pi": Source("npm", "@mariozechner/pi-coding-agent", "pi", "0.73.1"),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.packages import UNPINNED, environment, npm_install
 from tests.real_agents.cases import NEWER, SOURCES, Source
 
 __all__ = ["CannotInstall", "agents_folder", "installed", "main", "version_installed", "versions"]
@@ -31,13 +32,18 @@ def agents_folder() -> Path:
 
 
 def installed(source: Source, folder: Path) -> Path:
-    """Its command; what is not there in the version that the table names is installed.
+    """Its command; what is not there in the version that the table names is installed. `nox -s newest`: in any.
 
     Raises:
         CannotInstall: not on this machine.
+        InstallFailed: npm or pip failed.
     """
-    if version_installed(source, folder) != source.version:
-        (_install_npm if source.registry == "npm" else _install_pip)(source, folder)
+    if source.registry == "pip":
+        _install_pip(source, folder)
+    elif (version := version_installed(source, folder)) is None or not (
+        UNPINNED or version == source.version
+    ):
+        _install_npm(source, folder)
     return _executable(source, folder)
 
 
@@ -75,13 +81,11 @@ def _prefix(source: Source, folder: Path) -> Path:
 
 
 def _install_npm(source: Source, folder: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
+    if shutil.which("npm") is None:
         raise CannotInstall(f"{source.package} comes from the npm registry, and this machine has no npm")
     prefix = _prefix(source, folder)
-    what = [f"{source.package}@{source.version}", *([f"node@{source.node}"] if source.node else [])]
-    install = [npm, "install", "--prefix", prefix, "--no-fund", "--no-audit", "--save-exact", *what]
-    subprocess.run(install, check=True, timeout=600)
+    node = [f"node@{source.node}"] if source.node else []
+    npm_install(prefix, "--save-exact", f"{source.package}@{'*' if UNPINNED else source.version}", *node)
     if source.node:
         _write_command(source, prefix)
 
@@ -95,10 +99,8 @@ def _write_command(source: Source, prefix: Path) -> None:
 
 
 def _install_pip(source: Source, folder: Path) -> None:
-    environment = folder / source.package
-    subprocess.run([_python_for(source), "-m", "venv", "--clear", environment], check=True, timeout=300)
-    install = [environment / "bin" / "pip", "install", "-q", f"{source.package}=={source.version}"]
-    subprocess.run(install, check=True, timeout=900)
+    pin = "" if UNPINNED else f"=={source.version}"
+    environment(folder / source.package, source.package + pin, python=_python_for(source))
 
 
 def _python_for(source: Source) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.packages import environment, node_modules
 from tests.real_sdks.playing import PARAMETERS, Plays, play_all
 
 HERE = Path(__file__).parent
@@ -56,16 +57,10 @@ def sdks_folder() -> Path:
 
 def install_javascript(sdks_dir: Path) -> tuple[str, Path] | None:
     """Node, and the folder of the programs: beside their packages, where Node looks for these. None without npm."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
+    node = shutil.which("node")
+    if shutil.which("npm") is None or node is None:
         return None
-    folder = sdks_dir / "npm"
-    folder.mkdir(exist_ok=True)
-    if not all((folder / "node_modules" / package).exists() for package in NPM_PACKAGES):
-        # With `@*`, npm takes the newest version whose `engines` allow this Node; `@latest` may refuse to run on it.
-        newest = [f"{package}@*" for package in NPM_PACKAGES]
-        install = [npm, "install", "--prefix", folder, "--no-fund", "--no-audit", *newest]
-        subprocess.run(install, check=True, timeout=300)
+    folder = node_modules(sdks_dir / "npm", *NPM_PACKAGES).parent
     for program in HERE.glob("*.mjs"):
         shutil.copy(program, folder)
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -79,15 +74,10 @@ def install_javascript(sdks_dir: Path) -> tuple[str, Path] | None:
 
 def install_libraries(sdks_dir: Path) -> tuple[str, Path]:
     """A Python with the libraries, and the folder of the programs."""
-    environment = sdks_dir / "python"
-    python = environment / "bin" / "python"
-    done = environment / "installed.txt"
-    wanted = "\n".join(PIP_PACKAGES)
-    if not done.exists() or done.read_text() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True, timeout=300)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PIP_PACKAGES], check=True, timeout=600)
-        done.write_text(wanted)
-    found = metadata.distributions(path=[str(path) for path in environment.glob("lib/python*/site-packages")])
+    python = environment(sdks_dir / "python", *PIP_PACKAGES)
+    found = metadata.distributions(
+        path=[str(path) for path in python.parents[1].glob("lib/python*/site-packages")]
+    )
     names = {package.partition("[")[0] for package in PIP_PACKAGES} | {"openai", "anthropic"}
     versions = sorted((each.name, each.version) for each in found if each.name in names)
     print(

@@ -21,9 +21,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.packages import InstallFailed, environment
 from tests.ports import free_port
 
 AIMOCK = "@copilotkit/aimock"
+LLAMA_CPP = ("xllamacpp", "numpy", "tokenizers", "gguf")
+"""Its server, and what writes a model for it."""
 FIXTURES = [
     {"match": {"userMessage": "hello"}, "response": {"content": "Hello from aimock, in a few words \u00e9."}},
     {
@@ -121,20 +124,10 @@ class LlamaCpp:
         self.url = ""
 
     def _install(self) -> Path:
-        python, needed = (
-            self._folder / "llama" / "bin" / "python",
-            ("xllamacpp", "numpy", "tokenizers", "gguf"),
-        )
-        if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", self._folder / "llama"], check=True, timeout=300)
-        if not has(python, *needed):
-            install = [python, "-m", "pip", "install", "-q", *needed]
-            done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=900)
-            if done.returncode:
-                pytest.skip(
-                    f"llama.cpp was NOT tested, its server cannot be installed here: {done.stderr[-300:]}"
-                )
-        return python
+        try:
+            return environment(self._folder / "llama", *LLAMA_CPP)
+        except InstallFailed as exc:
+            pytest.skip(f"llama.cpp was NOT tested, its server cannot be installed here: {exc}")
 
     def start(self, says: str = "") -> None:
         """Start it, at the first time on a port that the kernel chooses, and then always there. One that runs is ended.

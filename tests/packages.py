@@ -1,0 +1,146 @@
+"""Packages that tests install from the Python and npm registries, into folders that are kept between runs.
+
+Plain nox pins them: pip reads the file that `PIP_CONSTRAINT` names, and npm's versions are in `constraints/npm.txt`. If
+`TRIOCEPT_NEWEST` is set, as `nox -s newest` does, nothing is pinned.
+
+`python -m tests.packages VERSION=INTERPRETER...` writes the constraints of these Pythons, and `npm.txt`: `nox -s lock`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+__all__ = ["UNPINNED", "NPM_PINS", "InstallFailed", "environment", "lock", "node_modules", "npm_install"]
+
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS = ROOT / "constraints"
+UNPINNED = bool(os.environ.get("TRIOCEPT_NEWEST"))
+"""True if no package is pinned."""
+NPM_PINS = {
+    package: version
+    for line in (CONSTRAINTS / "npm.txt").read_text().splitlines()
+    if not line.startswith("#")
+    for package, _, version in [line.rpartition("@")]
+}
+"""The version of each package of npm that plain nox installs."""
+AGENTS_OF_NPM = ("@anthropic-ai/claude-code", "@openai/codex")
+"""The agents of plain nox. Their versions are chosen by hand: the documentation names them."""
+INSTALL = 800
+"""Seconds."""
+
+
+class InstallFailed(Exception):
+    """pip or npm failed; the text contains its reason."""
+
+
+def environment(place: Path, *requirements: str, python: str = sys.executable) -> Path:
+    """Return the interpreter of a virtual environment of these packages; make it unless it was made of just these.
+
+    Raises:
+        InstallFailed: pip failed.
+    """
+    version = "{}.{}.txt".format(*sys.version_info)
+    pins = (CONSTRAINTS / version).read_text() if "PIP_CONSTRAINT" in os.environ else ""
+    facts, made = "\n".join([python, sys.version, *requirements, pins]), place / "made-of.txt"
+    interpreter = place / "bin" / "python"
+    if not made.exists() or made.read_text() != facts:
+        _run([python, "-m", "venv", "--clear", place])
+        _run([interpreter, "-m", "pip", "install", "-q", *requirements])
+        made.write_text(facts)
+    return interpreter
+
+
+def node_modules(prefix: Path, *packages: str) -> Path:
+    """Return the folder of these packages of npm, and of all that they need; install them unless just these are there.
+
+    Without pins, npm chooses for each the newest version whose `engines` allow this machine's Node.
+
+    Raises:
+        InstallFailed: npm failed.
+    """
+    pins = [f"{name}@{version}" for name, version in NPM_PINS.items() if name not in AGENTS_OF_NPM]
+    wanted = [f"{package}@*" for package in packages] if UNPINNED else ["--engine-strict", *pins]
+    made = prefix / "made-of.txt"
+    if not made.exists() or made.read_text() != "\n".join(wanted):
+        shutil.rmtree(prefix, ignore_errors=True)
+        prefix.mkdir(parents=True)
+        npm_install(prefix, *wanted)
+        made.write_text("\n".join(wanted))
+    return prefix / "node_modules"
+
+
+def npm_install(prefix: Path, *arguments: str) -> None:
+    """Install packages of npm below a folder.
+
+    Raises:
+        InstallFailed: npm failed.
+    """
+    _run(["npm", "install", "--prefix", prefix, "--no-fund", "--no-audit", *arguments])
+
+
+def _run(command: list[str | Path]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL, check=False)
+    if done.returncode:
+        words = " ".join(str(word) for word in command)
+        raise InstallFailed(
+            f"{words}\n{done.stderr[-3000:]}\n"
+            f"This machine is {platform.platform()}, Python {platform.python_version()}. If a pinned version"
+            " (constraints/) does not fit it: `nox -s newest -- SESSION` installs without pins"
+        )
+
+
+def lock(interpreters: dict[str, str]) -> None:
+    """Write the newest versions that go together into `constraints/`: a file for each Python, and one for npm."""
+    _lock_python(interpreters)
+    _lock_npm()
+
+
+def _lock_python(interpreters: dict[str, str]) -> None:
+    """One resolution for all environments: each package has one version in all of plain nox."""
+    from tests.real_agents.cases import SOURCES
+    from tests.real_sdks.conftest import PIP_PACKAGES
+    from tests.real_upstreams.servers import LLAMA_CPP
+
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    agent = SOURCES["mini_swe_agent"]
+    wanted = [*build, *PIP_PACKAGES, *LLAMA_CPP, f"{agent.package}=={agent.version}"]
+    groups = [f"--group={name}" for name in ("lint", "types", "docs", "test", "coverage")]
+    for version, interpreter in interpreters.items():
+        output = CONSTRAINTS / f"{version}.txt"
+        command = [
+            *("uv", "pip", "compile", "-q", "--upgrade", "--no-annotate", "--python", interpreter),
+            *("--custom-compile-command", "nox -s lock", "--extra=prime", *groups),
+            *("--output-file", str(output), "pyproject.toml", "-"),
+        ]
+        subprocess.run(command, cwd=ROOT, input="\n".join(wanted), text=True, check=True, stdout=sys.stderr)
+
+
+def _lock_npm() -> None:
+    """The packages that npm puts at the top. What lies deeper is of one exact version for its dependent."""
+    from tests.real_sdks.conftest import NPM_PACKAGES
+
+    agents = [f"{package}@{NPM_PINS[package]}" for package in AGENTS_OF_NPM]
+    with tempfile.TemporaryDirectory() as folder:
+        npm_install(Path(folder), "--package-lock-only", *agents, *(f"{name}@*" for name in NPM_PACKAGES))
+        found = json.loads((Path(folder) / "package-lock.json").read_text())["packages"]
+    top = re.compile(r"node_modules/((?:@[^/]+/)?[^/]+)")
+    lines = [
+        f"{match[1]}@{package['version']}"
+        for path, package in found.items()
+        if (match := top.fullmatch(path)) and not package.get("optional")
+    ]
+    head = "# Made by `nox -s lock`, which keeps the versions of agents: those are changed by hand, here.\n"
+    (CONSTRAINTS / "npm.txt").write_text(head + "\n".join(sorted(lines)) + "\n")
+
+
+if __name__ == "__main__":
+    lock(dict(each.split("=", 1) for each in sys.argv[1:]))
