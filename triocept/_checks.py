@@ -145,7 +145,8 @@ def check_number(
         raise TypeError(f"{name} is a number, not {described(value)}")
     number: Any = value  # Real says nothing of an order
     if not (number > 0 if positive else number >= 0 or (negative and number < 0)):  # nan is nothing of it
-        raise ValueError(f"{name} is {'more than 0' if positive else '0 or more'}, not {value}")
+        wanted = "more than 0" if positive else "a number" if negative else "0 or more"
+        raise ValueError(f"{name} is {wanted}, not {value}")
     if not (_is_finite(value) or (infinite and value == math.inf)):
         raise ValueError(f"{name} is finite, not {described(value)}{f'; {hint}' if hint else ''}")
 

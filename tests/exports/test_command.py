@@ -17,6 +17,7 @@ from tests.exports.sample import child, sample, trace_of, turn
 from triocept import JSONLRecorder, Response, Trace, read_traces
 from triocept.exports import FORMATS, write_export
 from triocept.exports._files import new_file, new_folder
+from triocept.traces import Score
 
 pytestmark = pytest.mark.once  # a program each
 NEED = {"parquet": "pyarrow"}
@@ -85,6 +86,34 @@ def test_the_last_word_says_what_was_lost(tmp_path: Path) -> None:
     assert last.startswith("▸ 8 turns of 1 rollout in out.jsonl; left out: ")
     assert "2 calls of custom tools" in last
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5
+
+
+def test_the_score_that_is_the_reward_can_be_named_and_several_without_a_name_are_warned_of(
+    tmp_path: Path,
+) -> None:
+
+    async def score() -> None:
+        trace = sample()
+        recorder = JSONLRecorder(tmp_path / "s.jsonl")
+        for each in trace:
+            await recorder.record(each)
+        await recorder.seal(trace)
+        for name, value in (("right", 0.75), ("tokens", 5000.0)):
+            await recorder.record_entry(Score(rollout="r", run="run_1", name=name, value=value, at=3000.0))
+        await recorder.aclose()
+
+    trio.run(score)
+    ask = ("--to", "verifiers", "s.jsonl", "-o", "out.jsonl", "--force")
+    done = export(*ask, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "▸ the scores right, tokens are metrics, and none is the reward: name it (--reward)" in done.stderr
+    done = export(*ask, "--reward", "right", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (trace,) = json.loads((tmp_path / "out.jsonl").read_text())["traces"]
+    assert (trace["rewards"], trace["metrics"]) == ({"right": {"score": 0.75}}, {"tokens": 5000})
+    done = export(*ask, "--reward", "wrong", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: no rollout has the score 'wrong'")
 
 
 def test_one_of_several_rollouts_can_be_chosen(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ That others can read it is tried with their own packages: `nox -s exports`, in `
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from tests.exports.sample import (
     SYSTEM,
     TASK,
     child,
+    said,
     sample,
     trace_of,
     turn,
     with_tokens,
 )
-from triocept import Message, Response, Text, ToolCall, ToolResult
+from triocept import Message, Response, Text, ToolCall, ToolResult, Trace, Usage
+from triocept._trace.trace import TraceWriter
+from triocept.dialects import DIALECTS
 from triocept.exports import (
     Losses,
     atif_documents,
@@ -36,8 +40,8 @@ from triocept.exports import (
     verifiers_episode,
     write_export,
 )
-from triocept.nouns import Reasoning
-from triocept.traces import WireView
+from triocept.nouns import Media, Reasoning
+from triocept.traces import Score, WireView
 
 # Lines
 
@@ -179,12 +183,113 @@ def test_a_picture_is_a_part_of_a_line() -> None:
     }
 
 
-def test_arguments_that_are_no_object_are_wrapped_in_one() -> None:
-    call = ToolCall("search", "{broken", "call_1")
-    (line,) = fine_tuning_lines(trace_of(turn(0, (TASK,), Response.of(call))))
-    (made,) = line["messages"][-1]["tool_calls"]
-    assert json.loads(made["function"]["arguments"]) == {"_raw": "{broken"}
+@pytest.mark.parametrize("arguments", ["{broken", "[1]"])
+def test_arguments_that_are_no_object_keep_the_models_words_and_are_not_trained(arguments: str) -> None:
+    broken = Response.of(ToolCall("search", arguments, "call_1"))
+    results = Message("user", (ToolResult(id="call_1", content=(Text("No such tool."),)),))
+    turns = turn(0, (TASK,), broken), turn(1, (TASK, said(broken), results), Response.of("ok"))
+    losses = Losses()
+    (line,) = fine_tuning_lines(trace_of(*turns), losses)
+    _, answer, _, last = line["messages"]
+    assert answer["tool_calls"][0]["function"]["arguments"] == arguments
+    assert (answer["weight"], last.get("weight", 1)) == (0, 1)
+    assert "with weight 0: 1 answer whose call's arguments are no object" in str(losses)
     assert check_fine_tuning([json.dumps(line)]) == []
+    assert check_fine_tuning([json.dumps(line).replace('"weight": 0', '"weight": 1')]) != []
+    assert list(fine_tuning_lines(trace_of(turns[0]))) == []
+    (episode,) = verifiers_episode(trace_of(*turns))["traces"]
+    assert episode["nodes"][1]["message"]["tool_calls"][0]["arguments"] == arguments
+    rows = list(flat_rows(trace_of(*turns)))
+    assert rows[0]["answer"]["tool_calls"][0]["function"]["arguments"] == arguments
+
+
+def test_inspect_is_told_that_arguments_cannot_be_parsed_and_finds_a_choice_of_a_failed_call() -> None:
+    broken = Response.of(ToolCall("search", "{broken", "call_1"), ToolCall("search", "{}", "call_2"))
+    turns = turn(0, (TASK,), broken), turn(1, (TASK,), None)
+    (one,) = inspect_log([trace_of(*turns)])["samples"]
+    calls = one["output"]["choices"][0]["message"]["tool_calls"]
+    assert [call.get("parse_error") for call in calls] == ["the arguments are no JSON object", None]
+    failed = next(event for event in one["events"] if event["event"] == "model" and event.get("error"))
+    assert [choice["stop_reason"] for choice in failed["output"]["choices"]] == ["unknown"]
+    assert failed["output"]["error"] == failed["error"] == "ValueError: no"
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_archive_is_the_same_whenever_it_is_exported(
+    dialect: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = msgspec.structs.replace(turn(0, (TASK,), None).request, dialect=dialect, stream=stream)
+    answer = Response((Text("ok"),), id="resp_1", model="m", usage=Usage(input_tokens=1, output_tokens=1))
+    turns = [
+        msgspec.structs.replace(turn(number, (TASK,), response), dialect=dialect, request=asked)
+        for number, response in enumerate([answer, None])
+    ]
+    first = json.dumps(har_log([trace_of(*turns)]))
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    assert json.dumps(har_log([trace_of(*turns)])) == first
+    if dialect.startswith("openai"):
+        assert re.search(r"created(_at)?\W+1000\D", first), "answered at 1000.5"
+
+
+def test_images_are_parts_of_atifs_steps_and_of_its_results() -> None:
+    seen = Media(kind="image", data="aGk=", media_type="image/webp")
+    results = Message("user", (ToolResult(id="call_1", content=(Text("A screen."), seen)),))
+    called = Response.of(ToolCall("look", "{}", "call_1"))
+    odd = Message(
+        "user",
+        (
+            Text("And these."),
+            Media(kind="image", data="x", media_type="image/x"),
+        ),
+    )
+    losses = Losses()
+    turns = turn(0, (TASK,), called), turn(1, (TASK, said(called), results, odd), Response.of("ok"))
+    (document,) = atif_documents(trace_of(*turns), losses).values()
+    asked, look, further, _ = document["steps"]
+    assert asked["message"] == [
+        {"type": "text", "text": "Find the file."},
+        {"type": "image", "source": {"media_type": "image/png", "path": "data:image/png;base64,aGk="}},
+    ]
+    assert look["observation"]["results"][0]["content"] == [
+        {"type": "text", "text": "A screen."},
+        {"type": "image", "source": {"media_type": "image/webp", "path": "data:image/webp;base64,aGk="}},
+    ]
+    assert further["message"] == "And these."
+    assert losses.counts["images, sounds and files"] == 1
+
+
+def scored(**scores: float) -> Trace:
+    trace = trace_of(turn(0, (TASK,), Response.of("ok")))
+    for name, value in scores.items():
+        TraceWriter(trace).add(Score(rollout="r", run="run_1", name=name, value=value, at=2000.0))
+    return trace
+
+
+def rewards_of(trace: Trace, **more: str) -> tuple[dict[str, float], dict[str, float]]:
+    (found,) = verifiers_episode(trace, **more)["traces"]
+    return found["rewards"], found["metrics"]
+
+
+def test_one_score_is_the_reward_and_all_others_are_metrics() -> None:
+    """verifiers adds rewards up: a count of tokens would be one."""
+    assert rewards_of(scored(right=0.75)) == ({"right": {"score": 0.75}}, {})
+    with pytest.warns(UserWarning, match="right, tokens are metrics, and none is the reward"):
+        assert rewards_of(scored(right=0.75, tokens=5000)) == ({}, {"right": 0.75, "tokens": 5000})
+    both = scored(right=0.75, tokens=5000)
+    assert rewards_of(both, reward="right") == ({"right": {"score": 0.75}}, {"tokens": 5000})
+    assert rewards_of(scored(tokens=5000), reward="right") == ({"right": None}, {"tokens": 5000})
+    assert rewards_of(scored()) == ({}, {})
+
+
+def test_a_reward_is_for_verifiers_alone_and_is_the_score_of_some_rollout(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is for the format verifiers, not openai"):
+        write_export([scored(right=1)], "openai", tmp_path / "out", reward="right")
+    with pytest.raises(ValueError, match=r"no rollout has the score 'rihgt' .* there are right, tokens"):
+        write_export([scored(right=1, tokens=2), scored()], "verifiers", tmp_path / "out", reward="rihgt")
+    assert not [*tmp_path.iterdir()]
+    write_export([scored(right=1, tokens=2), scored()], "verifiers", tmp_path / "out", reward="right")
+    assert '"right":{"score":1}' in (tmp_path / "out").read_text()
 
 
 def test_a_thread_whose_only_answer_says_nothing_is_no_line() -> None:
@@ -584,7 +689,7 @@ def test_an_entry_of_a_call_that_was_kept_is_as_it_went() -> None:
     assert response["content"]["encoding"] == "base64"
     assert response["content"]["comment"] == "not whole: cut after 8 MiB, or left out by the recorder"
     assert "as it went over the wire" in entry["comment"]
-    assert not losses
+    assert losses.counts == {"conversations' names": 1, "turns' notes": 1}
 
 
 def test_a_call_that_nobody_waited_for_has_no_status() -> None:
@@ -598,7 +703,7 @@ def test_a_dialect_that_is_not_known_here_is_said() -> None:
     one = msgspec.structs.replace(turn(0, (TASK,), Response.of("ok")), dialect="shout")
     (entry,) = har_log([trace_of(one)], losses)["log"]["entries"]
     assert "shout is not known here" in entry["request"]["postData"]["comment"]
-    assert losses.counts == {"bodies that their dialects cannot write": 2}
+    assert losses.counts["bodies that their dialects cannot write"] == 2
 
 
 # Spans

@@ -25,6 +25,7 @@ from tests.asking import ask
 from tests.exports.sample import sample
 from triocept import Exchange, Refusal, serve_endpoint
 from triocept.exports import OTelRecorder, live
+from triocept.exports._losses import Losses
 from triocept.exports._spans import turn_span
 from triocept.traces import Opening
 
@@ -189,7 +190,7 @@ async def test_a_number_that_otlp_has_no_room_for_is_a_text() -> None:
     turn = sample()[0]
     sampling = msgspec.structs.replace(turn.request.sampling, seed=2**63, max_output_tokens=2**63 - 1)
     request = msgspec.structs.replace(turn.request, sampling=sampling)
-    attributes = turn_span(msgspec.structs.replace(turn, request=request), None).attributes
+    attributes = turn_span(msgspec.structs.replace(turn, request=request), None, Losses()).attributes
     assert attributes["gen_ai.request.seed"] == str(2**63)
     assert attributes["gen_ai.request.max_tokens"] == 2**63 - 1
 

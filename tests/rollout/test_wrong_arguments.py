@@ -925,3 +925,11 @@ async def test_a_rollout_without_a_state_says_so() -> None:
             told = await client.get(url, headers=key)
     assert told.status_code == 404
     assert "rollout r has no state: give open_rollout the first one, state=" in told.text
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(nan, "a number, not nan"), (-inf, "finite, not .*inf.*")])
+async def test_a_score_may_be_below_0_and_is_told_so_where_it_is_no_number(value: float, wanted: str) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        await rollout.score("loss", -3.0)
+        with pytest.raises(ValueError, match=f"^a score is {wanted}"):
+            await rollout.score("loss", value)

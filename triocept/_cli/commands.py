@@ -192,9 +192,21 @@ def demo(record: Path | None) -> None:
 @click.option(
     "--rollout", "rollouts", multiple=True, metavar="ID", help="This one alone; may be given several times."
 )
+@click.option(
+    "--reward",
+    metavar="NAME",
+    help="The score that is the reward, of verifiers; the others are metrics. Without it an only score is the reward.",
+)
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, files: tuple[Path, ...]) -> None:
+def export(
+    to: str,
+    out: Path,
+    rollouts: tuple[str, ...],
+    reward: str | None,
+    force: bool,
+    files: tuple[Path, ...],
+) -> None:
     """Write the traces in all FILES, of `--record`, in another format; of a fleet's store those of its results.
 
     The last line says what the format has no words for.
@@ -204,7 +216,7 @@ def export(to: str, out: Path, rollouts: tuple[str, ...], force: bool, files: tu
         triocept export --to jsonl runs/*.jsonl -o - | jq .outcome
     """
     try:
-        Export(files, to, out, rollouts=rollouts, replace=force).run()
+        Export(files, to, out, rollouts=rollouts, replace=force, reward=reward).run()
     except (TrioceptError, OSError) as exc:
         given = isinstance(exc, StoreError) or (isinstance(exc, OSError) and exc.filename in map(str, files))
         kind = Unreadable if given else click.ClickException

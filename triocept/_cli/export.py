@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Export:
     rollouts: tuple[str, ...] = ()
     """Their ids; empty: all that are in the file."""
     replace: bool = False
+    reward: str | None = None
+    """The score that is the reward."""
     _damages: list[DialectError] = field(default_factory=list)
     _seen: dict[str, int] = field(default_factory=dict)
     """By rollout: its turns, of those that were chosen."""
@@ -58,7 +61,11 @@ class Export:
         """
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise Unreadable(a_directory(folder))
-        losses = self._write()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            losses = self._write()
+        for text in dict.fromkeys(str(each.message) for each in told):
+            say(f"▸ {text.replace('reward=', '--reward')}")
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
             say(f"▸ {line}")
         turns = counted(sum(self._seen.values()), "turn", "turns")
@@ -70,7 +77,11 @@ class Export:
         try:
             if self.out == STANDARD_OUTPUT:
                 return self._print()
-            return write_export(self._chosen(), self.to, self.out, replace=self.replace)
+            return write_export(self._chosen(), self.to, self.out, replace=self.replace, reward=self.reward)
+        except ValueError as exc:
+            if self.reward is None:
+                raise
+            raise click.ClickException(str(exc)) from exc
         except ModuleNotFoundError as exc:
             raise click.ClickException(str(exc)) from exc
         except FileExistsError as exc:
@@ -84,7 +95,7 @@ class Export:
             raise click.ClickException(f"{self.to} is a folder, and none can be written to standard output")
         with ExitStack() as stack:
             with TemporaryDirectory(prefix="triocept-") as folder:
-                losses = write_export(self._chosen(), self.to, Path(folder) / "export")
+                losses = write_export(self._chosen(), self.to, Path(folder) / "export", reward=self.reward)
                 file = stack.enter_context(open(Path(folder) / "export", "rb"))
             if hasattr(signal, "SIGPIPE"):
                 signal.signal(signal.SIGPIPE, signal.SIG_DFL)

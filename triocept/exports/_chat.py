@@ -7,7 +7,7 @@ Rules:
 2. `developer` is `system`: templates know no other word.
 3. What the model wrote in pieces is joined as it came; what it was told in pieces has an empty line between them.
 4. A call of a tool that takes free text is one of a function with one string, `input`, as in every dialect without
-   such.
+   such. Other arguments are the model's words, also where they are no JSON.
 5. What has no place is counted.
 """
 
@@ -106,7 +106,7 @@ class Chat:
         return {"id": call.id, "type": "function", "function": function}
 
     def _arguments(self, call: ToolCall) -> str:
-        if call.kind == "json" and is_object(call.arguments or "{}"):
+        if call.kind == "json":
             return call.arguments or "{}"
         return encode_json(object_arguments(call, self.losses)).decode()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TypeAlias, final
+from typing import TypeAlias, final
 
 from .._checks import check_type
 from .._trace.trace import Trace
@@ -23,7 +24,8 @@ from .verifiers import write_verifiers
 
 __all__ = ["FORMATS", "Format", "write_export"]
 
-WriteFile: TypeAlias = Callable[[Iterable[Trace], IO[bytes], Losses], None]
+WriteFile: TypeAlias = Callable[..., None]
+"""Of `(traces, file, losses)`, and `reward=` where the format takes it."""
 WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]
 
 
@@ -39,6 +41,8 @@ class Format:
     """Writes one file; None: it is several."""
     write_folder: WriteFolder | None = None
     """Fills a folder; None: it is one file."""
+    takes_reward: bool = False
+    """Whether `write` takes `reward`, the name of the score that is the reward."""
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -48,7 +52,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format(name="jsonl", what="a flat row for each turn, for jq, pandas, datasets", write=write_flat),
             Format(name="parquet", what="the same rows, with a schema", write=write_parquet),
             Format(name="openai", what="OpenAI's fine-tuning JSONL", write=write_fine_tuning),
-            Format(name="verifiers", what="episodes of verifiers", write=write_verifiers),
+            Format(name="verifiers", what="episodes of verifiers", write=write_verifiers, takes_reward=True),
             Format(name="inspect", what="a log of Inspect, for its viewer", write=write_inspect),
             Format(name="atif", what="trajectories of ATIF 1.8, a folder", write_folder=write_atif),
             Format(name="har", what="an HTTP archive, for proxies and browsers", write=write_har),
@@ -65,7 +69,13 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 
 
 def write_export(
-    traces: Iterable[Trace], to: str, path: str | Path, *, replace: bool = False, losses: Losses | None = None
+    traces: Iterable[Trace],
+    to: str,
+    path: str | Path,
+    *,
+    replace: bool = False,
+    losses: Losses | None = None,
+    reward: str | None = None,
 ) -> Losses:
     """Write traces in another format; what is there afterwards is whole.
 
@@ -75,12 +85,14 @@ def write_export(
         path: of the file (of `atif`, the folder) that is made.
         replace: a file that is there is replaced; a folder never is.
         losses: counts what the format has no words for; None makes one.
+        reward: of `verifiers`, the name of the score that is the reward; all other scores are metrics. None: the only
+            score is the reward; several are metrics, with a warning.
 
     Returns:
         `losses`.
 
     Raises:
-        ValueError: there is no such format.
+        ValueError: there is no such format, or `reward` is given for one that has none, or is no rollout's score.
         FileExistsError: there is something at `path`.
         OSError: it cannot be written.
         ModuleNotFoundError: the format needs a package that is not installed; the message says which.
@@ -88,11 +100,14 @@ def write_export(
     check_type("to", to, str, "the name of a format, a str")
     if (found := FORMATS.get(to)) is None:
         raise ValueError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
+    if reward is not None and not found.takes_reward:
+        raise ValueError(f"reward={reward!r} is for the format verifiers, not {to}")
     losses = losses if losses is not None else Losses()
     if found.write_folder is not None:
         with new_folder(Path(path)) as folder:
             found.write_folder(traces, folder, losses)
     if found.write is not None:
         with new_file(Path(path), replace=replace) as file:
-            found.write(traces, file, losses)
+            write = found.write if reward is None else partial(found.write, reward=reward)
+            write(traces, file, losses)
     return losses

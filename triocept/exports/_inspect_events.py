@@ -12,7 +12,7 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..dialects import encode_json
 from ._chat import answer_of, object_arguments
-from ._inspect_messages import config_of, messages_of, output_of, tool_of
+from ._inspect_messages import config_of, messages_of, no_output, output_of, tool_of
 from ._inspect_spans import SpanTree
 from ._losses import Losses
 from ._segments import Segment, segments_of
@@ -121,10 +121,9 @@ class SampleEvents:
         request, response = turn.request, turn.response
         end = ended_at(turn)
         places = [place for message in request.messages for place in self._places_of(message)]
+        error = f"{turn.error.type}: {turn.error.message}" if turn.error is not None else None
         output = (
-            output_of(response, self._losses)
-            if response is not None
-            else {"model": request.model, "choices": []}
+            output_of(response, self._losses) if response is not None else no_output(request.model, error)
         )
         event = self._event(
             "model",
@@ -137,7 +136,7 @@ class SampleEvents:
             tool_choice=_choice(request.tool_choice),
             config=config_of(request),
             output={**output, "time": turn.duration},
-            error=f"{turn.error.type}: {turn.error.message}" if turn.error is not None else None,
+            error=error,
             completed=iso_time(end),
             working_time=turn.duration,
         )

@@ -20,10 +20,10 @@ from .._canonical.request import Request, Tool
 from .._canonical.response import Response, StopReason, Usage
 from ..dialects import CUSTOM_SCHEMA, data_url
 from . import _losses as lost
-from ._chat import answer_of, object_arguments
+from ._chat import answer_of, is_object, object_arguments
 from ._losses import Loss, Losses
 
-__all__ = ["config_of", "messages_of", "output_of", "tool_of", "usage_of"]
+__all__ = ["config_of", "messages_of", "no_output", "output_of", "tool_of", "usage_of"]
 
 SCHEMAS = Loss(
     "word of a JSON Schema that Inspect does not know", "words of JSON Schemas that Inspect does not know"
@@ -67,6 +67,12 @@ def output_of(response: Response, losses: Losses) -> dict[str, Json]:
         output["usage"] = usage_of(response.usage)
         output["input_context_tokens"] = response.usage.input_tokens
     return output
+
+
+def no_output(model: str, error: str | None) -> dict[str, Json]:
+    """The output of a call without an answer: Inspect reads the first choice of each."""
+    message = {"role": "assistant", "content": "", "source": "generate"}
+    return {"model": model, "choices": [{"message": message, "stop_reason": "unknown"}], "error": error}
 
 
 def usage_of(usage: Usage) -> dict[str, Json]:
@@ -130,7 +136,10 @@ def _answer(parts: Iterable[Part], losses: Losses) -> dict[str, Json]:
 def _call(call: ToolCall, losses: Losses) -> dict[str, Json]:
     kind = "custom" if call.kind == "text" else "function"
     arguments: Json = {"input": call.arguments} if call.kind == "text" else object_arguments(call, losses)
-    return {"id": call.id, "function": call.name, "arguments": arguments, "type": kind}
+    document: dict[str, Json] = {"id": call.id, "function": call.name, "arguments": arguments, "type": kind}
+    if call.kind == "json" and not is_object(call.arguments or "{}"):
+        document["parse_error"] = "the arguments are no JSON object"
+    return document
 
 
 def _result(result: ToolResult, losses: Losses) -> dict[str, Json]:
@@ -159,6 +168,7 @@ def _part(part: Part, losses: Losses) -> dict[str, Json] | None:
         case RefusalText(text=text):
             return {"type": "text", "text": text, "refusal": True}
         case Reasoning():
+            losses.add(lost.BLOBS, len(part.blobs[1:]))
             return _reasoning(part)
         case Media(kind="image"):
             return {"type": "image", "image": data_url(part) or ""}

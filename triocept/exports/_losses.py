@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, final
 
-__all__ = ["Loss", "Losses"]
+import msgspec
+
+from .._canonical.request import Request
+from .._trace.trace import Trace
+
+__all__ = ["Loss", "Losses", "count_lost"]
 
 
 class Loss(NamedTuple):
@@ -49,18 +55,95 @@ class Losses:
 
 
 BLOBS = Loss("opaque blob of reasoning", "opaque blobs of reasoning")
+CACHE_WRITES = Loss("count of tokens written to a cache", "counts of tokens written to a cache")
 CHILDREN = Loss("child rollout's place in its parent", "child rollouts' places in their parents")
+CONTENT = Loss("call's messages, answer and tools", "calls' messages, answers and tools")
+CONVERSATIONS = Loss("conversation's name", "conversations' names")
 CUSTOM_CALLS = Loss("call of a custom tool", "calls of custom tools", "as a call of a function")
 CUSTOM_TOOLS = Loss("custom tool", "custom tools", "as a function of one text")
 FAILED_CALLS = Loss("call that was not answered", "calls that were not answered")
 FREE_ARGUMENTS = Loss(
     "call's arguments that are no object", "calls' arguments that are no object", "wrapped in one"
 )
+INCREMENTS = Loss("answer's pieces and their times", "answers' pieces and their times")
 LATE_RESULTS = Loss("result without its call", "results without their calls", "as a message")
 MARKS_OF_ERRORS = Loss("mark of a tool's error", "marks of tools' errors")
 MEDIA = Loss("image, sound or file", "images, sounds and files")
+METADATA = Loss("rollout's metadata", "rollouts' metadata")
+METRICS = Loss("score beside others", "scores beside others", "as metrics, for no reward is named")
+NO_OBJECTS = Loss(
+    "answer whose call's arguments are no object",
+    "answers whose calls' arguments are no objects",
+    "with weight 0",
+)
+NOTES = Loss("turn's notes", "turns' notes")
 OPAQUE = Loss("part that only its own dialect can read", "parts that only their own dialect can read")
 REASONING = Loss("piece of reasoning", "pieces of reasoning")
 REFUSALS = Loss("refusal in the model's words", "refusals in the model's words", "as text")
+RESPONSE_IDS = Loss("answer's id", "answers' ids")
+RECORDS = Loss("turn's times, ids, model and outcome", "turns' times, ids, models and outcomes")
+SCORES = Loss("score", "scores")
 SERVER_TOOLS = Loss("tool that its provider runs", "tools that their provider runs")
 SERVICE_CALLS = Loss("service call", "service calls")
+SERVICE_VALUES = Loss("service call's arguments and result", "service calls' arguments and results")
+SETTINGS = Loss("call's further settings", "calls' further settings")
+TOKENS = Loss("call's token ids and log probabilities", "calls' token ids and log probabilities")
+USAGE = Loss("call's token counts", "calls' token counts")
+WIRE = Loss("call as it went over the wire", "calls as they went over the wire")
+
+_COUNTS: Mapping[Loss, Callable[[Trace], int]] = {
+    CACHE_WRITES: lambda trace: sum(
+        turn.response is not None
+        and turn.response.usage is not None
+        and turn.response.usage.cache_write_tokens is not None
+        for turn in trace
+    ),
+    CONTENT: len,
+    CONVERSATIONS: lambda trace: len({each.id for each in trace.conversations.values()}),
+    FAILED_CALLS: lambda trace: sum(turn.outcome != "answered" for turn in trace),
+    INCREMENTS: lambda trace: sum(turn.increments is not None for turn in trace),
+    METADATA: lambda trace: bool(trace.metadata),
+    NOTES: lambda trace: sum(bool(turn.notes) for turn in trace),
+    RECORDS: len,
+    RESPONSE_IDS: lambda trace: sum(bool(turn.response and turn.response.id) for turn in trace),
+    SCORES: lambda trace: len(trace.scores),
+    SERVICE_CALLS: lambda trace: len(trace.services),
+    SERVICE_VALUES: lambda trace: len(trace.services),
+    TOKENS: lambda trace: sum(turn.tokens is not None for turn in trace),
+    USAGE: lambda trace: sum(turn.response is not None and turn.response.usage is not None for turn in trace),
+    WIRE: lambda trace: sum(turn.wire is not None or turn.raw is not None for turn in trace),
+}
+"""How many of each kind a trace has."""
+_NO_SETTINGS = {
+    *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
+    *("previous_response", "continued_from"),
+}
+"""What of a request is told elsewhere, or is about its delivery alone."""
+
+
+def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
+    """Count what a trace has of kinds that a format has no place for.
+
+    Args:
+        losses: counts it.
+        trace: the trace.
+        kinds: what the format has no place for.
+        settings: the fields of requests, and of their sampling, that the format has a place for. None: for all.
+    """
+    for kind in kinds:
+        losses.add(kind, _COUNTS[kind](trace))
+    if settings is not None:
+        losses.add(SETTINGS, sum(bool(_settings(turn.request).difference(settings)) for turn in trace))
+
+
+def _settings(request: Request) -> set[str]:
+    """Return the names of the settings that this request has."""
+    plain = Request(dialect="", model="", messages=())
+    return {
+        *(name for name in Request.__struct_fields__ if getattr(request, name) != getattr(plain, name)),
+        *(
+            name
+            for name, value in msgspec.structs.asdict(request.sampling).items()
+            if value not in (None, ())
+        ),
+    } - _NO_SETTINGS

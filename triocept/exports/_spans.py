@@ -18,6 +18,7 @@ from .._canonical.content import (
     Json,
     Media,
     Message,
+    Opaque,
     Part,
     Reasoning,
     RefusalText,
@@ -31,6 +32,7 @@ from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from ..dialects import encode_json
+from . import _losses as lost
 from ._chat import answer_of, chat_tools
 from ._losses import Losses
 from ._times import ended_at
@@ -82,11 +84,12 @@ class SpanData:
     """Why it failed; None: it did not."""
 
 
-def trace_spans(trace: Trace, *, content: bool = False) -> Iterator[SpanData]:
+def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Iterator[SpanData]:
     """All spans of a trace, parents first.
 
     Args:
         trace: it.
+        losses: counts what of the content has no place in them.
         content: the messages, the answers and the tools are attributes of each call: that grows with the square of a
             conversation's length.
     """
@@ -100,7 +103,7 @@ def trace_spans(trace: Trace, *, content: bool = False) -> Iterator[SpanData]:
     for key, turns in members.items():
         yield agent_span(trace, told[key], turns if key else list(trace))
     for turn in trace:
-        yield turn_span(turn, conversations[turn.id], content=content)
+        yield turn_span(turn, conversations[turn.id], losses, content=content)
     for call in trace.services:
         yield service_span(call)
 
@@ -145,7 +148,9 @@ def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[
     )
 
 
-def turn_span(turn: Turn, conversation: Conversation | None, *, content: bool = False) -> SpanData:
+def turn_span(
+    turn: Turn, conversation: Conversation | None, losses: Losses, *, content: bool = False
+) -> SpanData:
     """The span of one call of the model."""
     operation = _OPERATIONS.get(turn.dialect, "chat")
     attributes: dict[str, Attribute | None] = {
@@ -162,7 +167,7 @@ def turn_span(turn: Turn, conversation: Conversation | None, *, content: bool = 
         "triocept.kind": conversation.kind if conversation is not None else None,
         "triocept.attempt": turn.attempt,
         "user_agent.original": turn.agent,
-        **(content_of(turn) if content else {}),
+        **(content_of(turn, losses) if content else {}),
     }
     return SpanData(
         key=turn.id,
@@ -252,18 +257,20 @@ def _of_response(turn: Turn) -> dict[str, Attribute | None]:
     }
 
 
-def content_of(turn: Turn) -> dict[str, Attribute | None]:
+def content_of(turn: Turn, losses: Losses) -> dict[str, Attribute | None]:
     """The messages, the answer and the tools of a call, as attributes: JSON, as text."""
     messages = turn.request.messages
     head = next((n for n, message in enumerate(messages) if message.role not in _SYSTEM), len(messages))
-    system = [part for message in messages[:head] for part in _parts(message.content)]
+    system = [part for message in messages[:head] for part in _parts(message.content, losses)]
     answer = None
     if turn.response is not None:
-        answer = [{**_message(answer_of(turn.response)), "finish_reason": _FINISHED[turn.response.stopped]}]
-    tools = [{"type": "function", **tool["function"]} for tool in chat_tools(turn.request.tools, Losses())]
+        answer = [
+            {**_message(answer_of(turn.response), losses), "finish_reason": _FINISHED[turn.response.stopped]}
+        ]
+    tools = [{"type": "function", **tool["function"]} for tool in chat_tools(turn.request.tools, losses)]
     return {
         "gen_ai.system_instructions": _json(system),
-        "gen_ai.input.messages": _json([_message(message) for message in messages[head:]]),
+        "gen_ai.input.messages": _json([_message(message, losses) for message in messages[head:]]),
         "gen_ai.output.messages": _json(answer),
         "gen_ai.tool.definitions": _json(tools),
     }
@@ -276,25 +283,32 @@ def _json(value: Json) -> str | None:
     return encode_json(value).decode() if value else None
 
 
-def _message(message: Message) -> dict[str, Json]:
+def _message(message: Message, losses: Losses) -> dict[str, Json]:
     role = (
         "tool" if message.tool_results and len(message.tool_results) == len(message.content) else message.role
     )
-    return {"role": role, "parts": list(_parts(message.content))}
+    return {"role": role, "parts": list(_parts(message.content, losses))}
 
 
-def _parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
+def _parts(parts: Iterable[Part], losses: Losses) -> Iterator[dict[str, Json]]:
     for part in parts:
         match part:
             case Text(text=text) | RefusalText(text=text):
                 yield {"type": "text", "content": text}
             case Reasoning(text=text):
+                losses.add(lost.BLOBS, len(part.blobs))
                 yield {"type": "reasoning", "content": text}
             case ToolCall():
                 yield {"type": "tool_call", "id": part.id, "name": part.name, "arguments": part.arguments}
             case ToolResult():
+                losses.add(lost.MARKS_OF_ERRORS, part.is_error)
+                losses.add(lost.MEDIA, sum(isinstance(each, Media) for each in part.content))
+                losses.add(lost.OPAQUE, sum(isinstance(each, Opaque) for each in part.content))
                 yield {"type": "tool_call_response", "id": part.id, "response": part.text}
+            case Opaque():
+                losses.add(lost.OPAQUE)
             case Media():
+                losses.add(lost.MEDIA)
                 yield {
                     "type": "uri" if part.url else "blob",
                     "modality": part.kind,

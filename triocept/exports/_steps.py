@@ -6,13 +6,14 @@ its id; where an agent makes ids anew, by the order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .._canonical.content import (
     Json,
     Media,
     Message,
     Opaque,
+    Part,
     Reasoning,
     RefusalText,
     Text,
@@ -22,6 +23,7 @@ from .._canonical.content import (
 from .._canonical.response import Usage
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
+from ..dialects import data_url, media_type_of
 from . import _losses as lost
 from ._chat import object_arguments, told_text
 from ._losses import Losses
@@ -29,6 +31,8 @@ from ._segments import new_messages
 from ._times import ended_at, iso_time
 
 __all__ = ["Steps"]
+
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
 class Steps:
@@ -67,7 +71,19 @@ class Steps:
                     results.append(mine)
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
-    def _add(self, source: str, at: float, message: str) -> dict[str, Json]:
+    def _content(self, parts: Sequence[Part], text: str) -> Json:
+        """Return the text of these parts; a list of texts and images, where there are images."""
+        documents: list[Json] = []
+        for part in parts:
+            if isinstance(part, Text | RefusalText):
+                documents.append({"type": "text", "text": part.text})
+            elif (image := _image(part)) is not None:
+                documents.append(image)
+            else:
+                self._losses.add(lost.MEDIA if isinstance(part, Media) else lost.OPAQUE)
+        return documents if any(document["type"] == "image" for document in documents) else text
+
+    def _add(self, source: str, at: float, message: Json) -> dict[str, Json]:
         step = {
             "step_id": len(self.documents) + 1,
             "timestamp": iso_time(at),
@@ -81,29 +97,26 @@ class Steps:
         for result in message.tool_results:
             self._add_result(result, turn)
         rest = [part for part in message.content if not isinstance(part, ToolResult)]
-        self._losses.add(lost.MEDIA, sum(isinstance(part, Media) for part in rest))
         if message.role == "assistant":
             step = self._add("agent", turn.started_at, _said(rest))
             step["is_copied_context"] = True
             self._add_parts(step, rest)
         elif rest or not message.content:
             source = "system" if message.role in ("system", "developer") else "user"
-            self._losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in rest))
-            self._add(source, turn.started_at, told_text(rest))
+            self._add(source, turn.started_at, self._content(rest, told_text(rest)))
 
     def _add_result(self, result: ToolResult, turn: Turn) -> None:
-        self._losses.add(lost.MEDIA, sum(isinstance(part, Media) for part in result.content))
-        self._losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in result.content))
         if result.id in self._answered:  # told again
             return
+        content = self._content(result.content, result.text)
         identity = result.id if result.id in self._open else next(iter(self._open), None)
         if identity is None:
             self._losses.add(lost.LATE_RESULTS)
-            self._add("user", turn.started_at, result.text)
+            self._add("user", turn.started_at, content)
             return
         step = self._open.pop(identity)
         self._answered |= {identity, result.id}
-        document: dict[str, Json] = {"source_call_id": identity, "content": result.text}
+        document: dict[str, Json] = {"source_call_id": identity, "content": content}
         if result.is_error:
             document["extra"] = {"is_error": True}
         step.setdefault("observation", {"results": []})["results"].append(document)
@@ -122,6 +135,7 @@ class Steps:
         step["extra"] = {
             "turn": turn.id,
             "dialect": turn.dialect,
+            "response": response.id or None,
             "stop_reason": response.stopped,
             "duration": turn.duration,
             "first_event": turn.first_event,
@@ -138,12 +152,23 @@ class Steps:
             step["tool_calls"] = [self._call(call) for call in calls]
             self._open |= {call.id: step for call in calls}
         self._losses.add(lost.BLOBS, sum(len(part.blobs) for part in thoughts))
+        self._losses.add(lost.MEDIA, sum(isinstance(part, Media) for part in parts))
         self._losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in parts))
         self._losses.add(lost.REFUSALS, sum(isinstance(part, RefusalText) for part in parts))
 
     def _call(self, call: ToolCall) -> dict[str, Json]:
         arguments = object_arguments(call, self._losses)
         return {"tool_call_id": call.id, "function_name": call.name, "arguments": arguments}
+
+
+def _image(part: Part) -> Json | None:
+    """Return an image as a part of ATIF; None for what is none, or of a type that it has no word for."""
+    if not isinstance(part, Media) or part.kind != "image" or (path := data_url(part)) is None:
+        return None
+    media_type = media_type_of(part)
+    if media_type not in _IMAGES:
+        return None
+    return {"type": "image", "source": {"media_type": media_type, "path": path}}
 
 
 def _said(parts: Iterable[object]) -> str:

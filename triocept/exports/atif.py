@@ -45,8 +45,8 @@ def atif_documents(
         name: how the file names begin; empty: as the rollout's id.
     """
     losses = losses if losses is not None else Losses()
-    losses.add(lost.SERVICE_CALLS, len(trace.services))
-    losses.add(lost.FAILED_CALLS, sum(turn.outcome != "answered" for turn in trace))
+    kinds = lost.SERVICE_CALLS, lost.FAILED_CALLS, lost.INCREMENTS, lost.WIRE
+    lost.count_lost(losses, trace, *kinds, settings=("reasoning",))
     name = name or file_name(trace.rollout)
     segments = [each for each in segments_of(trace) if any(turn.outcome == "answered" for turn in each.turns)]
     chat = Chat(losses)

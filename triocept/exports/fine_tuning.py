@@ -4,7 +4,8 @@ Rules:
 
 1. A line is a thread as it was at its last answer: messages, that answer, tools.
 2. An answer is trained once. In every further line that holds it, it has `"weight": 0`; and so have messages of the
-   model that it did not give in this rollout, such as examples in a prompt.
+   model that it did not give in this rollout, such as examples in a prompt, and answers with a call whose arguments are
+   no JSON object: they keep the model's words.
 3. A thread in which nothing is to be trained, such as one that ends in a failed call, or whose only answer says
    nothing, is no line.
 
@@ -28,6 +29,11 @@ from ._losses import Losses
 
 __all__ = ["check_fine_tuning", "fine_tuning_lines", "write_fine_tuning"]
 
+_LOST = (
+    *(lost.SERVICE_CALLS, lost.FAILED_CALLS, lost.RECORDS, lost.CONVERSATIONS, lost.TOKENS, lost.USAGE),
+    *(lost.SCORES, lost.METADATA, lost.NOTES, lost.INCREMENTS, lost.WIRE),
+)
+
 
 def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
     """The threads of a trace as training examples: `{"messages": […], "tools": […]}`.
@@ -37,8 +43,7 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
         losses: counts what has no place in a line; None: nobody does.
     """
     losses = losses if losses is not None else Losses()
-    losses.add(lost.SERVICE_CALLS, len(trace.services))
-    losses.add(lost.FAILED_CALLS, sum(turn.outcome != "answered" for turn in trace))
+    lost.count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))
     chat = Chat(losses, media=True, reasoning=False, errors=False)
     trained: set[str] = set()
     for answered in _answered_threads(trace):
@@ -73,8 +78,12 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
     documents: list[dict[str, Json]] = []
     for message, place in _with_places((*last.request.messages, answer_of(last.response))):
         for document in chat.message(message):
-            if document["role"] == "assistant" and (place not in new or _is_empty(document)):
-                document["weight"] = 0
+            if document["role"] == "assistant":
+                told = place in new and not _is_empty(document)
+                if told and not _calls_objects(document):
+                    chat.losses.add(lost.NO_OBJECTS)
+                if not told or not _calls_objects(document):
+                    document["weight"] = 0
             documents.append(document)
     line: dict[str, Json] = {"messages": _with_calls(documents, chat.losses)}
     if tools := chat.tools(last.request.tools):
@@ -105,6 +114,11 @@ def _is_empty(document: Mapping[str, Json]) -> bool:
     return not document["content"] and not document.get("tool_calls")
 
 
+def _calls_objects(document: Mapping[str, Json]) -> bool:
+    """Return True if the arguments of all calls in this message are JSON objects."""
+    return all(is_object(call["function"]["arguments"]) for call in document.get("tool_calls", ()))
+
+
 def _with_calls(documents: Iterable[dict[str, Json]], losses: Losses) -> list[dict[str, Json]]:
     """The documents; a result whose call is not among them, such as one behind a compaction, is the user's."""
     called: set[Json] = set()
@@ -122,7 +136,8 @@ def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
     """What is wrong with the lines of a fine-tuning file, each as `3: messages[2].tool_call_id: …`; empty: nothing.
 
     A line is an object with `messages`; each has a role, and what that must have; the last one is the model's, and one
-    of the model's is to be trained; a result follows a call with its id; arguments are JSON objects, as text.
+    of the model's is to be trained; a result follows a call with its id; arguments are JSON objects, as text, in
+    messages that are to be trained.
 
     Raises:
         TypeError: that is no series of lines.
@@ -183,7 +198,8 @@ def _of_answer(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]:
         function = call.get("function") or {}
         if not isinstance(function.get("name"), str) or call.get("type") != "function":
             yield f".tool_calls[{number}]: must be the call of a function"
-        if not isinstance(function.get("arguments"), str) or not is_object(function["arguments"]):
+        arguments = function.get("arguments")
+        if not isinstance(arguments, str) or not (is_object(arguments) or message.get("weight") == 0):
             yield f".tool_calls[{number}].function.arguments: must be a JSON object, as text"
 
 

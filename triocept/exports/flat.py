@@ -21,6 +21,8 @@ from ._losses import Losses
 
 __all__ = ["flat_rows", "write_flat"]
 
+_SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed")
+
 
 def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
     """The turns of a trace as flat rows, in the order in which they settled.
@@ -30,7 +32,7 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
         losses: counts what has no column; None: nobody does.
     """
     losses = losses if losses is not None else Losses()
-    losses.add(lost.SERVICE_CALLS, len(trace.services))
+    lost.count_lost(losses, trace, lost.SERVICE_CALLS, lost.INCREMENTS, lost.WIRE, settings=_SETTINGS)
     chat = Chat(losses)
     parents, conversations = trace.parents, trace.conversations
     for turn in trace:

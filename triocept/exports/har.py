@@ -21,13 +21,14 @@ from .._canonical.events import events_of
 from .._canonical.response import Response
 from .._trace.raw import RawResponse
 from .._trace.trace import Trace
-from .._trace.turn import Turn
+from .._trace.turn import Turn, TurnError
 from .._trace.wire import WireView
 from ..dialects import Dialect, Failure, dialect, encode_json
+from ..dialects._clock import answered_at
 from ..errors import DialectError
 from . import _losses as lost
 from ._losses import Loss, Losses
-from ._times import iso_time
+from ._times import ended_at, iso_time
 
 __all__ = ["har_log", "write_har"]
 
@@ -40,6 +41,10 @@ CUT = "not whole: cut after 8 MiB, or left out by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
 """Where a call went that nobody has kept the URL of: RFC 6761 has that name lead nowhere."""
+_LOST = (
+    *(lost.SERVICE_CALLS, lost.CONVERSATIONS, lost.TOKENS, lost.SCORES, lost.METADATA, lost.NOTES),
+    lost.INCREMENTS,
+)
 _UPGRADED = 101
 """The status of an upgrade: the call went over a websocket."""
 BODIES = Loss("body that its dialect cannot write", "bodies that their dialects cannot write")
@@ -55,7 +60,7 @@ def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, 
     losses = losses if losses is not None else Losses()
     pages, entries = [], []
     for number, trace in enumerate(traces):
-        losses.add(lost.SERVICE_CALLS, len(trace.services))
+        lost.count_lost(losses, trace, *_LOST)
         page = f"{trace.rollout}-{trace.run or number}"
         pages.append(_page(trace, page))
         entries += [{**_entry(turn, losses), "pageref": page} for turn in trace]
@@ -229,7 +234,8 @@ def _as_wire(raw: RawResponse) -> WireView:
 
 def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
     status = 200 if turn.outcome == "answered" else (turn.error.status or 0) if turn.error is not None else 0
-    kind, text, comment = _answer(turn, spoken, status)
+    with answered_at(ended_at(turn)):
+        kind, text, comment = _answer(turn, spoken, status)
     if comment:
         losses.add(BODIES)
     return {
@@ -262,7 +268,7 @@ def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, 
             document = spoken.render_response(turn.response, turn.request)
             return "application/json", encode_json(document).decode(), ""
         if turn.error is not None and status:
-            failure = Failure(status=status, message=turn.error.message)
+            failure = _failure(turn, turn.error, status)
             return "application/json", encode_json(spoken.render_error(failure)).decode(), ""
     except DialectError as exc:
         return "", "", f"{UNSAID}: {exc}"
@@ -278,5 +284,10 @@ def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
     told = b"".join(map(renderer.render, events[:-1]))
     error = turn.error
     if error is not None:
-        told += renderer.fail(Failure(status=error.status or 500, message=error.message))
+        told += renderer.fail(_failure(turn, error, error.status or 500))
     return told.decode()
+
+
+def _failure(turn: Turn, error: TurnError, status: int) -> Failure:
+    """Return the failure that the agent was told of; where a dialect makes an id for it, always the same one."""
+    return Failure(status=status, message=error.message, headers={"request-id": f"req_{turn.id}"})

@@ -20,15 +20,19 @@ from importlib.metadata import version
 from typing import IO
 
 from .._canonical.content import Json
+from .._canonical.request import Sampling
 from .._trace.cost import usage_of as used_by
 from .._trace.trace import Trace
 from ..dialects import encode_json
+from . import _losses as lost
 from ._inspect_events import SampleEvents
 from ._inspect_messages import usage_of
 from ._losses import Losses
 from ._times import ended_at, iso_time
 
 __all__ = ["inspect_log", "write_inspect"]
+
+_SETTINGS = (*Sampling.__struct_fields__, "parallel_tool_calls", "tool_choice")
 
 
 def inspect_log(
@@ -87,6 +91,7 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
+    lost.count_lost(losses, trace, lost.TOKENS, lost.INCREMENTS, lost.WIRE, settings=_SETTINGS)
     told = SampleEvents(trace, losses)
     turns = list(trace)
     started = min((turn.started_at for turn in turns), default=0.0)

@@ -28,6 +28,7 @@ from .._trace.entries import Entry, Opening
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from ._losses import Losses
 from ._optional import optional
 from ._spans import ROOT, SpanData, agent_span, conversation_key, service_span, turn_span
 
@@ -85,7 +86,7 @@ class OTelRecorder:
             self._root(entry.rollout, entry.run, entry.at, entry.branch)
 
     async def record(self, turn: Turn) -> None:
-        span = turn_span(turn, turn.conversation, content=self._content)
+        span = turn_span(turn, turn.conversation, Losses(), content=self._content)
         around = self._around(turn.rollout, turn.run, turn.conversation, turn)
         self._send(span, around)
 

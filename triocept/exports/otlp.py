@@ -16,26 +16,32 @@ from typing import IO
 from .._canonical.content import Json
 from .._trace.branch import Branch
 from .._trace.trace import Trace
+from . import _losses as lost
 from ._lines import json_line
 from ._losses import Losses
 from ._spans import ROOT, Attribute, SpanData, trace_spans
 
 __all__ = ["otlp_document", "write_otlp", "write_otlp_with_content"]
 
+_LOST = lost.SERVICE_VALUES, lost.TOKENS, lost.METADATA, lost.NOTES, lost.INCREMENTS, lost.WIRE
+_SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed", "stop")
 _INTERNAL, _CLIENT, _FAILED = 1, 3, 2
 _KINDS = {"internal": _INTERNAL, "client": _CLIENT}
 
 
-def otlp_document(trace: Trace, *, content: bool = False) -> dict[str, Json]:
+def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool = False) -> dict[str, Json]:
     """A trace as a request of OTLP/JSON: `{"resourceSpans": […]}`.
 
     Args:
         trace: it.
+        losses: counts what has no place in it; None: nothing is counted.
         content: messages, answers and tools are attributes of each call; that grows with the square of a
             conversation's length.
     """
+    losses = losses if losses is not None else Losses()
+    lost.count_lost(losses, trace, *_LOST, *([] if content else [lost.CONTENT]), settings=_SETTINGS)
     trace_id = _trace_id(trace.rollout, trace.run)
-    spans = [_span(span, trace_id) for span in trace_spans(trace, content=content)]
+    spans = [_span(span, trace_id) for span in trace_spans(trace, losses, content=content)]
     if trace.branch is not None:
         spans[0]["links"] = [_link(trace.branch)]
     scope = {"name": "triocept", "version": version("triocept")}
@@ -46,13 +52,13 @@ def otlp_document(trace: Trace, *, content: bool = False) -> dict[str, Json]:
 def write_otlp(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
     """A line for each of these traces, without what was said in them."""
     for trace in traces:
-        file.write(json_line(otlp_document(trace)))
+        file.write(json_line(otlp_document(trace, losses)))
 
 
 def write_otlp_with_content(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
     """The same, with what was said."""
     for trace in traces:
-        file.write(json_line(otlp_document(trace, content=True)))
+        file.write(json_line(otlp_document(trace, losses, content=True)))
 
 
 def _span(span: SpanData, trace_id: str) -> dict[str, Json]:

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import IO
 
@@ -32,6 +33,10 @@ from ._times import ended_at
 
 __all__ = ["verifiers_episode", "write_verifiers"]
 
+_LOST = (
+    *(lost.SERVICE_CALLS, lost.CONVERSATIONS, lost.RESPONSE_IDS, lost.CACHE_WRITES, lost.NOTES),
+    *(lost.INCREMENTS, lost.WIRE),
+)
 VERSION = "0.4.0"
 """Of verifiers: whose records these are."""
 _FINISHED: dict[StopReason, str] = {
@@ -45,15 +50,19 @@ _FINISHED: dict[StopReason, str] = {
 }
 
 
-def verifiers_episode(trace: Trace, losses: Losses | None = None) -> dict[str, Json]:
+def verifiers_episode(
+    trace: Trace, losses: Losses | None = None, *, reward: str | None = None
+) -> dict[str, Json]:
     """A trace as an `Episode` with one `Trace`.
 
     Args:
         trace: it.
         losses: counts what has no place in it; None: nobody does.
+        reward: the name of the score that is the reward; all other scores are metrics. None: the only score is the
+            reward; several are metrics, with a warning, since verifiers adds rewards up.
     """
     losses = losses if losses is not None else Losses()
-    losses.add(lost.SERVICE_CALLS, len(trace.services))
+    lost.count_lost(losses, trace, *_LOST, settings=("temperature", "top_p", "max_output_tokens"))
     graph = _Graph(trace, losses)
     task = {"type": "triocept", "data": {"name": trace.rollout, "id": trace.rollout}}
     ok = trace.sealed and trace.stopped is None and bool(len(trace))
@@ -62,14 +71,49 @@ def verifiers_episode(trace: Trace, losses: Losses | None = None) -> dict[str, J
         "env": {"id": "triocept"},
         "task": task,
         "ok": ok,
-        "traces": [{**_head(trace, task, ok), "nodes": graph.nodes, "calls": graph.calls}],
+        "traces": [
+            {
+                **_head(trace, task, ok),
+                **_scored(trace, reward, losses),
+                "nodes": graph.nodes,
+                "calls": graph.calls,
+            }
+        ],
     }
 
 
-def write_verifiers(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """A line for each of these traces."""
+def write_verifiers(
+    traces: Iterable[Trace], file: IO[bytes], losses: Losses, *, reward: str | None = None
+) -> None:
+    """Write a line for each of these traces.
+
+    Raises:
+        ValueError: no rollout has the score that is the reward.
+    """
+    names: set[str] = set()
     for trace in traces:
-        file.write(json_line(verifiers_episode(trace, losses)))
+        names.update(trace.scores)
+        file.write(json_line(verifiers_episode(trace, losses, reward=reward)))
+    if reward is not None and reward not in names:
+        there = f"there are {', '.join(sorted(names))}" if names else "there is no score at all"
+        raise ValueError(f"no rollout has the score {reward!r} that is to be the reward; {there}")
+
+
+def _scored(trace: Trace, reward: str | None, losses: Losses) -> dict[str, Json]:
+    """Return the rewards and the metrics that the scores of a trace are."""
+    metrics = dict(trace.scores)
+    if reward is None and len(metrics) == 1:
+        (reward,) = metrics
+    if reward is not None:
+        score = metrics.pop(reward, None)  # none: verifiers writes the same where scoring did not run
+        return {"rewards": {reward: score if score is None else {"score": score}}, "metrics": metrics}
+    if metrics:
+        losses.add(lost.METRICS, len(metrics))
+        text = (
+            f"the scores {', '.join(sorted(metrics))} are metrics, and none is the reward: name it (reward=)"
+        )
+        warnings.warn(text, stacklevel=3)
+    return {"rewards": {}, "metrics": metrics}
 
 
 def _head(trace: Trace, task: dict[str, Json], ok: bool) -> dict[str, Json]:
@@ -82,11 +126,11 @@ def _head(trace: Trace, task: dict[str, Json], ok: bool) -> dict[str, Json]:
         "verifiers": {"version": VERSION},
         "task": task,
         "agent": {"config": {"model": turns[0].request.model} if turns else {}},
-        "rewards": {name: {"score": score} for name, score in trace.scores.items()},
         "info": {
             "rollout": trace.rollout,
             "sealed": trace.sealed,
             "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
+            "metadata": dict(trace.metadata),
         },
         "is_completed": trace.sealed,
         "ok": ok,
@@ -106,7 +150,7 @@ class _Graph:
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.nodes: list[dict[str, Json]] = []
         self.calls: list[dict[str, Json]] = []
-        self._chat = Chat(losses, media=True)
+        self._chat = Chat(losses, media=True, errors=False)
         self._shared: dict[tuple[int | None, bytes], int] = {}
         """By the node before, and what a message says: the node of one that nobody sampled."""
         self._sampled: dict[str, int] = {}
@@ -174,7 +218,7 @@ class _Graph:
 
 def _message(document: dict[str, Json]) -> dict[str, Json]:
     """A message: its calls are flat here."""
-    message = {name: value for name, value in document.items() if name != "is_error"}
+    message = dict(document)
     if "tool_calls" in message:
         message["tool_calls"] = [{"id": call["id"], **call["function"]} for call in message["tool_calls"]]
     return message

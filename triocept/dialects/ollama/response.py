@@ -18,6 +18,7 @@ from ..._canonical.events import Event, assemble
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_usage
+from .._clock import answer_time
 from .._documents import is_same_dialect, merged
 from .._failures import error_of
 from .chunks import Chunks
@@ -62,4 +63,4 @@ def render_response(response: Response, request: Request) -> Json:
 
 def now() -> str:
     """The time, as Go writes it."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return datetime.fromtimestamp(answer_time(), UTC).isoformat().replace("+00:00", "Z")

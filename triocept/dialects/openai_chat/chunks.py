@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import re
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -27,6 +26,7 @@ from ..._canonical.response import StopReason, Usage
 from ..._canonical.tokens import estimate_streamed
 from ..._sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
+from .._clock import answer_time
 from .._documents import Fields, decode_json, encode_json, gather, hides_letters, is_same_dialect, known_of
 from .._failures import Failure, error_of
 from .._ids import fresh_id
@@ -191,7 +191,7 @@ class ChunkRenderer(StreamRenderer):
         fields = {
             "id": identity or fresh_id(self._prefix),
             "object": self._kind,
-            "created": int(time.time()),
+            "created": int(answer_time()),
             "model": model or self._request.model,
         }
         self._head = b"data: " + encode_json(fields)[:-1] + b","

@@ -11,8 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
@@ -20,6 +18,7 @@ from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason
 from ...errors import DialectError
 from .._arguments import custom_names, fitted_call
+from .._clock import answer_time
 from .._documents import Fields, is_same_dialect, merged
 from .._failures import error_of
 from .._ids import fresh_id
@@ -157,7 +156,7 @@ def render_answer(
     document: dict[str, Json] = {
         "id": response.id or fresh_id(prefix),
         "object": kind,
-        "created": int(time.time()),
+        "created": int(answer_time()),
         "model": response.model or request.model,
         "choices": [choice],
     }

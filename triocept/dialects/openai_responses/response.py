@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from ..._canonical.content import Json, RefusalText, ToolCall
@@ -22,6 +21,7 @@ from ..._canonical.response import Response, ResponsePart, StopReason
 from ..._canonical.tokens import estimate_usage
 from ...errors import DialectError
 from .._arguments import custom_names, fitted_call
+from .._clock import answer_time
 from .._documents import Fields, decode_json, is_same_dialect, known_of, merged
 from .._efforts import effort_for
 from .._failures import error_of
@@ -126,7 +126,7 @@ def render_response(response: Response, request: Request) -> Json:
     same_dialect = is_same_dialect(response.dialect, NAME)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
-    document = envelope(request, response.id, response.model, int(time.time()))
+    document = envelope(request, response.id, response.model, int(answer_time()))
     items = render_answer(parts, Names(request.tools), document["id"], same_dialect=same_dialect)
     last = parts[-1] if parts else None
     if is_cut(response.stop_reason) and isinstance(last, ToolCall) and not is_whole(last):
@@ -218,7 +218,7 @@ def ending(
         known.pop("incomplete_details", None)
     both: dict[str, Json] = merged(document, known)
     if both["status"] == "completed":
-        both["completed_at"] = int(time.time())
+        both["completed_at"] = int(answer_time())
     return both
 
 

@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
@@ -21,6 +20,7 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
+from .._clock import answer_time
 from .._documents import is_same_dialect, merged
 from .._failures import Failure
 from ..streams import StreamRenderer
@@ -96,7 +96,7 @@ class Documents:
         return self._open(event.id, event.model)
 
     def _open(self, identity: str, model: str, extra: dict[str, object] | None = None) -> list[WireEvent]:
-        document = envelope(self._request, identity, model, int(time.time()))
+        document = envelope(self._request, identity, model, int(answer_time()))
         self._envelope = merged(document, extra) if extra else document
         self._counter.answer = self.response_id
         return [

@@ -1,0 +1,28 @@
+"""The time that a rendered answer names: that of the answer, which is now unless it is rendered later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = ["answer_time", "answered_at"]
+
+_answered_at: ContextVar[float | None] = ContextVar("answered_at", default=None)
+
+
+def answer_time() -> float:
+    """Return the time of the answer that is rendered, in seconds since the epoch."""
+    known = _answered_at.get()
+    return time.time() if known is None else known
+
+
+@contextmanager
+def answered_at(seconds: float) -> Iterator[None]:
+    """Render answers of this time within the block, which must not await."""
+    token = _answered_at.set(seconds)
+    try:
+        yield
+    finally:
+        _answered_at.reset(token)
