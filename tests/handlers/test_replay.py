@@ -471,6 +471,10 @@ async def test_the_nearest_turn_answers_an_agent_that_has_changed() -> None:
     trace = await recorded()
     again = await play(Replay(trace, match="nearest"), lambda rollout: Agent(rollout).run("Do it better."))
     assert told(again) == told(trace)
+    shown = [note["nearest"] for note in replays(again)]
+    assert all("- user text" in each and "Do it better." in each for each in shown), "where the two part"
+    same = await play(Replay(trace, match="nearest"), lambda rollout: Agent(rollout).run())
+    assert [note.get("nearest") for note in replays(same)] == [None] * 3
     with pytest.raises(ReplayMiss):
         await play(Replay(trace), lambda rollout: Agent(rollout).run("Do it better."))
 

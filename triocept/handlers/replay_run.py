@@ -14,10 +14,11 @@ from .._rollout.handler import Handler
 from .._rollout.rollout import Rollout
 from .._trace.conversation import Conversation
 from .._trace.redaction import Redaction
+from .._trace.replay.difference import difference
 from .._trace.replay.matching import Matching
 from .._trace.replay.moves import Normal
 from .._trace.replay.order import Order
-from .._trace.replay.record import Key, Record, Recorded, Thread, key_of, thread_of
+from .._trace.replay.record import Record, Recorded, Thread, key_of, thread_of
 from .._trace.replay.roots import Started, mask_of, roots_of, translation
 from .replay_answer import give_again
 from .replay_gate import Gate
@@ -62,21 +63,23 @@ class ReplayRun:
         plan, here, conversation = self._plan, self._here(exchange.rollout), exchange.conversation
         request = core_of(exchange).recorded_request()  # redacted, as what was recorded is
         key, live = key_of(request, here.normal), thread_of(conversation)
-        found = None if live in self._forked else self._find(key, conversation)
+        found = None if live in self._forked else self._matching.exact(key, conversation)
+        guessed = found is None and live not in self._forked and plan.nearest
+        if guessed:
+            found = self._matching.nearest(key, conversation)
         if found is not None and found.number not in plan.behind_fork:
-            await self._give(exchange, conversation, found, self._differing(request, found, here))
+            notes: dict[str, Json] = {}
+            if differing := self._differing(request, found, here):
+                notes["other_results"] = differing
+            if guessed:
+                notes["nearest"] = difference(found.key, key)
+            await self._give(exchange, conversation, found, notes)
         elif found is not None or self._is_open or live in self._forked:
             self._forked.add(live)
             await self._go_on(exchange, found)
         else:
             await trio.lowlevel.checkpoint()
             raise miss(plan.record, key, conversation, exchange.rollout.id)
-
-    def _find(self, key: Key, conversation: Conversation) -> Recorded | None:
-        found = self._matching.exact(key, conversation)
-        if found is None and self._plan.nearest:
-            return self._matching.nearest(key, conversation)
-        return found
 
     async def _go_on(self, exchange: Exchange, found: Recorded | None) -> None:
         """Let `then` answer what follows from the fork, or is new."""
@@ -92,13 +95,11 @@ class ReplayRun:
         await then(exchange)
 
     async def _give(
-        self, exchange: Exchange, conversation: Conversation, found: Recorded, differing: list[str]
+        self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]
     ) -> None:
-        """Give what was recorded, when it is its time."""
+        """Give what was recorded, when it is its time; `notes` say how it differs."""
         self._gate.note(found.number, settled=False)
-        note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id}
-        if differing:
-            note["other_results"] = differing
+        note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id, **notes}
         try:
             if missed := await self._gate.wait(found):
                 note["not_waited_for"] = missed
