@@ -7,7 +7,8 @@ and in one process, and time is counted in turns of the event loop, whose order 
 * `history`: the steps. `generate`: the history of a seed.
 * `world`: plays a history. `rollouts`: those of it that open and end things.
 * `agents`: what a call does; `http1`, `websocket`, `wire`: in which bytes.
-* `answering`: what whoever answers does. `provider`: the real model behind it.
+* `answering`: what a handler does. `provider`: the real model behind it. `services`: what a rollout serves beside.
 * `recorders`: where turns go. `account`: what happened, as it was seen. `ledger`: what must hold of it.
 * `shrink`: the shortest history that still fails. `__main__`: `python -m tests.walk --seed N`.
+* `quiet`: a walk of its own, without sockets, for retries and replays, of which the answers are known exactly.
 """

@@ -56,7 +56,7 @@ class Answering:
         """Answer, as a handler does."""
         nonce = nonce_in(exchange.request.last.text if exchange.request.last else "")
         plan = self._world.account.plans[nonce]
-        if self._failed:
+        if self._failed and not self._loops:
             self._world.account.violate("called after its fault", f"{nonce}, of rollout {self._step.number}")
         with self._at_work(exchange, nonce):
             with trio.CancelScope(shield=plan.shielded):
@@ -92,7 +92,8 @@ class Answering:
         try:
             yield
         except BaseException as exc:
-            self._failed = any(isinstance(leaf, Fault | AlreadySettled) for leaf in leaves(exc))
+            faults = {id(fault.error) for fault in account.faults}
+            self._failed = any(id(leaf) in faults for leaf in leaves(exc))
             self._home.failed = self._home.failed or self._failed
             raise
         finally:
@@ -146,6 +147,7 @@ class Answering:
             case "deadline in a stream":
                 with trio.move_on_after(0.001):
                     await self._stream(exchange, plan, nonce, waits=True)
+                self._home.end_by_fault(of_service=self._serves)  # its answer never ends
             case "nested":
                 await self._respond_in_a_nursery(exchange, text)
             case "stop":

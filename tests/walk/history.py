@@ -6,7 +6,7 @@ the event loop.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,11 +27,13 @@ __all__ = [
     "RunAgent",
     "Serve",
     "Step",
+    "Steps",
     "Stop",
     "Visit",
     "told",
 ]
 
+S = TypeVar("S")
 QUIET = -1
 """In the place of a number of turns: until every task waits."""
 SECRET = "card-4111-1111"
@@ -225,22 +227,27 @@ Step: TypeAlias = (
 )
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
-    """A walk."""
+class Steps(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
+    """What a seed is, of any machine that plays steps."""
 
     seed: int
-    exchanges: int
-    steps: tuple[Step, ...]
+    steps: tuple[S, ...]
     kept: tuple[int, ...] | None = None
     """Which steps of its seed these are; None: all."""
-    abrupt: bool = False
-    """Whether the endpoints end while calls are on their way."""
 
-    def only(self, kept: tuple[int, ...]) -> History:
+    def only(self, kept: tuple[int, ...]) -> Self:
         """A part of it: these of its steps."""
         numbers = self.kept if self.kept is not None else tuple(range(len(self.steps)))
         steps = dict(zip(numbers, self.steps, strict=True))
         return msgspec.structs.replace(self, kept=kept, steps=tuple([steps[number] for number in kept]))
+
+
+class History(Steps[Step], frozen=True, kw_only=True):
+    """A walk."""
+
+    exchanges: int
+    abrupt: bool = False
+    """Whether the endpoints end while calls are on their way."""
 
     @property
     def command(self) -> str:

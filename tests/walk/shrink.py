@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any, TypeVar
 
-from .history import History
+from .history import Steps
 
 __all__ = ["shrunk"]
 
+H = TypeVar("H", bound=Steps[Any])
 
-def shrunk(history: History, fails: Callable[[History], bool], *, seconds: float = 120.0) -> History:
+
+def shrunk(history: H, fails: Callable[[H], bool], *, seconds: float = 120.0) -> H:
     """The shortest part that was found to fail.
 
     Args:
