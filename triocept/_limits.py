@@ -28,7 +28,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Open at once. None: three quarters of the descriptors that the process may open. Over it the connection goes
     that has been here longest without ever having shown a key; where there is none, the new one is told 503. Of those
     without a key there are 8,192 at most, and 8 MiB of what they have sent, heads and bodies without an end. They
-    are read a few at a time, beginners first: an agent shows its key in its first piece, and waits for no crowd."""
+    are read a few at a time, beginners first, and served one at a time: a request with a key waits for no crowd."""
     head_bytes: int = 256 * KIB
     """Of a request's head. Some agents send long headers: hypercorn's own bound is 16 KiB. Over it: 431."""
     head_lines: int = 256

@@ -95,13 +95,18 @@ class Answers:
 
     Args:
         client: who is told of an answer.
+        admission: weighs what is read.
         key: whether each request has a key.
         holds: whether a request is answered when its client hangs up, and no sooner.
         size: bytes of an answer.
     """
 
-    def __init__(self, client: Client, *, key: bool, holds: bool, size: int) -> None:
+    routes = ROUTES
+
+    def __init__(self, client: Client, admission: Admission, *, key: bool, holds: bool, size: int) -> None:
+        self.replies = self
         self._client = client
+        self._admission = admission
         self._key = key
         self._holds = holds
         self._size = size
@@ -117,8 +122,14 @@ class Answers:
         await send({"type": "http.response.body", "body": b"x" * self._size})
         self._client.answer()
 
-    async def intake(self, route: Route, head: Head, transport: Transport, *, admission: Admission) -> None:
-        share = Share(admission.waiting)
+    def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
+        if keyed:
+            return None
+        self._client.answer()
+        return Reply(401, body=b"x" * self._size)
+
+    async def intake(self, route: Route, head: Head, transport: Transport) -> None:
+        share = Share(self._admission.waiting)
         if self._key:  # else nobody reads it
             await transport.receive_body(1 << 40, share)
         share.release()
@@ -146,8 +157,8 @@ def served(
 
     async def main() -> None:
         client = Client(pieces, answers=answers, one_by_one=one_by_one)
-        front: Any = Answers(client, key=key, holds=holds, size=size)
         admission = Admission(limits)
+        front: Any = Answers(client, admission, key=key, holds=holds, size=size)
         stream: Any = client
         connection = Connection(
             wrap_app(front, 1 << 40, "asgi"),
@@ -155,7 +166,7 @@ def served(
             WorkerContext(None),
             stream,
             admission=admission,
-            http11=partial(HTTP11, routes=ROUTES, intake=partial(front.intake, admission=admission)),
+            http11=partial(HTTP11, front=front),
             front=front,
             max_body=1 << 40,
         )

@@ -18,7 +18,7 @@ from triocept._rollout.budget import Budget
 from triocept._rollout.calls import RETRY_COUNT, Arrivals, Calls, retry_key
 from triocept._rollout.outcome import Answered
 from triocept._rollout.registry import Registry
-from triocept._server.admission import Admission, Turns
+from triocept._server.admission import AT_ONCE, Admission, Turns
 from triocept._server.notices import shown
 from triocept._upstream.limiter import Limiter
 from triocept.events import PartDelta
@@ -84,7 +84,7 @@ def taking_turns(n: int) -> Work:
         await turns.begin(begins=True)
         await turns.end()
 
-    return together(lambda: Turns(), turn, n)
+    return together(lambda: Turns(AT_ONCE), turn, n)
 
 
 def together(

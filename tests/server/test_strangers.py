@@ -348,7 +348,7 @@ async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_
 
 async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_middle_of_something() -> None:
     order: list[str] = []
-    taken, given = admission.Turns(), trio.Event()
+    taken, given = admission.Turns(admission.AT_ONCE), trio.Event()
 
     async def wait(name: str, begins: bool) -> None:
         await taken.begin(begins=begins)
@@ -410,7 +410,7 @@ async def test_a_piece_that_was_read_in_a_strangers_turn_is_not_lost_when_its_re
         async def read() -> None:
             with trio.CancelScope() as scope:
                 taken.extend(
-                    await wire.receive_of_stranger(100, admission.Turns(), 0, lambda count: scope.cancel())
+                    await wire.receive_of_stranger(100, admission.Turns(1), 0, lambda _: scope.cancel(), True)
                 )
 
         await read()

@@ -5,7 +5,7 @@
 * `base_connection`: what every protocol needs of the connection that it is spoken on: its bytes, and what it
   has still to send, to a client that may have stopped reading.
 * `connection`: hypercorn's TCPServer, one fault domain each; speaks what its client speaks.
-* `http11`: model calls over HTTP/1.1, without hypercorn: HTTP/1.1's own way.
+* `http11`: model calls and requests without a key over HTTP/1.1, without hypercorn: HTTP/1.1's own way.
 * `raw`: raw bytes as an answer, past whoever speaks HTTP/1.1.
 * `http1`: hypercorn's own HTTP/1.1, for all else.
 * `websocket_connection`: a websocket's handshake, messages and end.
@@ -19,6 +19,7 @@
   is told of one, with which status.
 * `notices`: log lines that clients can cause.
 * `encoding`, `documents`: bodies that are compressed, and the JSON in bodies, and what very large ones say.
-* `app`: Quart-Trio: every route that is not a model call. `model_views`: what is asked beside it.
+* `replies`: public routes, refusals without a key and errors, in front of Quart.
+* `app`: Quart-Trio: every other route that is not a model call. `model_views`: what is asked beside it.
   `service_views`, `mcp`: the host services. `not_served`: what providers have beside models, and an endpoint has not.
 """

@@ -12,8 +12,10 @@ Rules:
 5. Strangers take turns: connections that have shown no key are read a few at a time. Thousands that send at once would
    else be read in one turn of the event loop, and nobody else has one meanwhile. Who has shown a key never waits there.
 6. A turn lasts for one piece and one schedule point: what was read is looked at before more of others is.
-7. Who is in the middle of something goes behind those who are not. An agent's first piece has its key, and so an agent
-   that comes new waits for other beginners alone, and not for all heads that have no end.
+7. Requests without a key take turns to be served, too, one at a time, behind the connections that can be accepted and
+   those that begin. So a crowd waits to be served, where a request with a key does not wait, and not before that.
+8. First come connections that have not begun anything and have not sent a request without a key. An agent's first
+   piece has its key: an agent that comes new waits for other beginners alone.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ MOST_KEYLESS = 8_192
 MOST_HELD = 8 * 1024 * 1024
 """Bytes, of all connections without a key. They are read a few at a time (`Turns`), and those that show one are out of
 the count before others are read: so it is what is left of heads and bodies without an end."""
+MOST_ROUNDS = 16
+"""Times that a request without a key lets connections that are accepted, or begin, go first."""
 ANY_SYSTEM = 1_024
 """Descriptors of a process, where the system does not say how many it may have."""
 
@@ -55,9 +59,12 @@ class Admission:
         self.limits = limits
         self.notices = Notices()
         self.waiting = Waiting(limits.waiting_bytes)
-        self.turns = Turns()
+        self.reading = Turns(AT_ONCE)
+        self.serving = Turns(1)
         self._most = limits.connections or _descriptors() * 3 // 4
         self._open: set[Guest] = set()
+        self._entered = 0
+        """Connections that were ever accepted."""
         self._keyless: dict[Guest, float] = {}
         """Since when."""
         self._heads: dict[Guest, float] = {}
@@ -76,6 +83,7 @@ class Admission:
     def enter(self, guest: Guest) -> None:
         """A new connection."""
         self._open.add(guest)
+        self._entered += 1
         self._keyless[guest] = now = trio.current_time()
         self._be_awake_at(now + self.limits.keyless_seconds)
 
@@ -89,6 +97,25 @@ class Admission:
         """It has shown a key that opens something here."""
         self._keyless.pop(guest, None)
         self._bytes_held -= self._held.pop(guest, 0)
+
+    async def wait_to_serve(self, *, begins: bool) -> None:
+        """Wait until a request without a key may be served.
+
+        Args:
+            begins: as of `Turns.begin`.
+
+        Cancellation: immediate.
+        """
+        await self.serving.begin(begins=begins)
+        try:
+            for _ in range(MOST_ROUNDS):
+                entered = self._entered
+                for _ in range(2):  # two turns of the event loop: within one, tasks run in any order
+                    await trio.lowlevel.checkpoint()
+                if entered == self._entered and not self.reading.crowded:
+                    break
+        finally:
+            self.serving.give_back()
 
     def begin_head(self, guest: Guest) -> None:
         """A head has begun, if it had not, and its end was not there."""
@@ -173,10 +200,14 @@ millisecond; to close a connection whose client goes on sending takes the kernel
 
 @final
 class Turns:
-    """Those of one endpoint."""
+    """The turns of all connections without a key to do one thing.
 
-    def __init__(self) -> None:
-        self._free = AT_ONCE
+    Args:
+        most: of them that do it in one turn of the event loop.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
         self._beginners = trio.lowlevel.ParkingLot()
         self._others = trio.lowlevel.ParkingLot()
 
@@ -184,7 +215,7 @@ class Turns:
         """Wait for a turn, which is to be given back by `end`. No schedule point where one is free.
 
         Args:
-            begins: it is in the middle of nothing.
+            begins: the connection is in the middle of nothing, and has sent no request without a key.
 
         Cancellation: there was no turn.
         """
@@ -201,9 +232,15 @@ class Turns:
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
-            self._give_back()
+            self.give_back()
 
-    def _give_back(self) -> None:
+    @property
+    def crowded(self) -> bool:
+        """True if connections that begin wait for a turn."""
+        return bool(self._beginners)
+
+    def give_back(self) -> None:
+        """Give a turn back at once."""
         if not (self._beginners.unpark() or self._others.unpark()):
             self._free += 1
 

@@ -63,6 +63,8 @@ class BaseConnection(ABC):
         """Whether its client has left, or it was broken off: no further request of it is served."""
         self.keyless = True
         """Whether it has not shown a key of this endpoint yet."""
+        self._asked = False
+        """True once it has sent a request without a key."""
         self.ending = False
         """Whether this connection ends with its next response: the server stops, or keeps no connection alive."""
         self._admission = admission
@@ -71,9 +73,37 @@ class BaseConnection(ABC):
         """The value of a `Date` header."""
         return http_date(int(time.time()))
 
-    async def receive_in_turn(self, held: int, most: int = STRANGERS_PIECE) -> bytes:
-        """Some bytes of a client that has shown no key, when it is its turn; `held` are held of it already."""
-        return await self.wire.receive_of_stranger(most, self._admission.turns, held, self.hold)
+    async def receive(self, held: int) -> bytes:
+        """Receive some bytes: of a client that has shown no key fewer, and when it is its turn.
+
+        Args:
+            held: bytes of it that are held already.
+
+        Raises:
+            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
+
+        Cancellation: nothing is lost.
+        """
+        if not self.keyless:
+            return await self.wire.receive(MAX_RECEIVE)
+        turns, begins = self._admission.reading, not held and not self._asked
+        return await self.wire.receive_of_stranger(STRANGERS_PIECE, turns, held, self.hold, begins)
+
+    async def wait_turn(self) -> None:
+        """Wait until it is its turn to be read."""
+        await self._admission.reading.begin(begins=True)
+        await self._admission.reading.end()
+
+    async def begin_request(self, *, keyed: bool) -> None:
+        """Admit the connection if its request shows a key of this endpoint; else let it wait for its turn to be served.
+
+        A checkpoint only where it waits.
+        """
+        if keyed:
+            self.admit()
+        elif self.keyless:
+            begins, self._asked = not self._asked, True
+            await self._admission.wait_to_serve(begins=begins)
 
     def admit(self) -> None:
         """It has shown a key that opens something here."""
@@ -158,7 +188,7 @@ class Wire:
         """
 
     async def receive_of_stranger(
-        self, most: int, turns: Turns, held: int, hold: Callable[[int], None]
+        self, most: int, turns: Turns, held: int, hold: Callable[[int], None], begins: bool
     ) -> bytes:
         """As `receive`, of a client that has shown no key: in its turn (where TLS is spoken, it has been read before).
 
@@ -167,19 +197,20 @@ class Wire:
             turns: of all strangers.
             held: bytes of it that are held already.
             hold: told how many they are now, before anybody else has a turn.
+            begins: as of `Turns.begin`.
 
         Cancellation: nothing is lost.
         """
         if self.socket is None:
             data = await self.receive(most)
             with trio.CancelScope(shield=True):  # for a moment: it is in nobody's hands
-                await turns.begin(begins=not held)
+                await turns.begin(begins=begins)
                 hold(held + len(data))
                 await turns.end()
             return data
         while True:
             await self.socket.wait()
-            await turns.begin(begins=not held)
+            await turns.begin(begins=begins)
             try:
                 if (taken := self.socket.take(most)) is not None:
                     hold(held + len(taken))

@@ -32,7 +32,7 @@ from hypercorn.utils import parse_socket_addr
 
 from .._bare_socket import BareSocket
 from .._rollout.answer import ClientGone
-from .base_connection import MAX_RECEIVE, BaseConnection, acquire
+from .base_connection import BaseConnection, acquire
 from .http1 import HTTP1, HTTP1Connection, HungUp
 from .raw import end_raw, send_raw
 from .transport import STATE_KEY
@@ -112,6 +112,8 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         try:
             if secure:
                 with trio.fail_after(self.limits.head_seconds):
+                    await trio.lowlevel.wait_readable(self._socket)
+                    await self.wait_turn()  # a handshake takes a millisecond
                     await self.stream.do_handshake()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as exc:
             self._tell_why(exc)
@@ -212,15 +214,10 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
 
     async def _read_piece(self) -> bool:
         """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
-        data = self._take_ahead() or await self._receive(self._buffered)
+        data = self._take_ahead() or await self.receive(self._buffered)
         self.hold(self._buffered + len(data))
         await self.protocol.handle(RawData(data))
         return bool(data)
-
-    async def _receive(self, held: int) -> bytes:
-        if self.keyless:
-            return await self.receive_in_turn(held)
-        return bytes(await self.stream.receive_some(MAX_RECEIVE))
 
     @property
     def _http1(self) -> HTTP1 | None:
@@ -257,7 +254,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         self.hold(behind)
         try:
             while len(self.ahead) < READ_AHEAD:
-                data = await self._receive(behind + len(self.ahead))
+                data = await self.receive(behind + len(self.ahead))
                 if not data:
                     return
                 self.ahead += data
@@ -277,7 +274,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             trio.move_on_after(_REFUSED_SECONDS),
             suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         ):
-            while left > 0 and (count := len(await self.stream.receive_some(MAX_RECEIVE))):
+            while left > 0 and (count := len(await self.receive(0))):
                 left -= count
 
     def _take_ahead(self) -> bytes:

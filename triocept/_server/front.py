@@ -39,6 +39,7 @@ from .intake import (
     Routes,
     authenticate,
     intake,
+    path_of,
     read_document,
     shows_key,
     split_rollout,
@@ -46,6 +47,7 @@ from .intake import (
 )
 from .mcp import serve_mcp
 from .notices import shown
+from .replies import Replies, is_mcp
 from .transport import STATE_KEY, ASGIConnection, BodyTooLarge, Head, Reply, Transport
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
@@ -72,6 +74,7 @@ class Front:
         quart: App,
         routes: Routes,
         registry: Registry[RolloutCore],
+        replies: Replies,
         *,
         admission: Admission,
         max_body: int,
@@ -83,6 +86,7 @@ class Front:
             intake, registry=registry, max_body=max_body, admission=admission
         )
         """Answers one model call."""
+        self.replies = replies
         self._quart = quart
         self._registry = registry
         self._admission = admission
@@ -121,6 +125,7 @@ class Front:
         Codex's built-in provider tries it first. 426 sends it to POST at once; 404 and 400 are fatal to it, and
         anything else costs it seven tries (codex 0.169).
         """
+        await socket.begin_request(keyed=self.shows_key(head))
         try:
             rollout = self._rollout_of(head, socket)
         except Refusal as refusal:
@@ -155,15 +160,14 @@ class Front:
         if socket.fault is not None:
             raise Refusal(400, socket.fault, should_retry=False)
         rollout = authenticate(head, self._registry, rollout_id)
-        socket.admit()
         if rollout.ending is not None:
             raise rollout.ending.with_traceback(None)  # it is raised again and again
         return rollout
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
         head, connection = head_of(scope), scope["state"][STATE_KEY]
-        if connection.keyless and self.shows_key(head):  # whatever it asks for, and however that is answered
-            connection.admit()
+        keyed = self.shows_key(head)
+        await connection.begin_request(keyed=keyed)
         route = self.routes.match(head.path, head.query)
         if route is not None:
             async with trio.open_nursery() as nursery:
@@ -176,14 +180,18 @@ class Front:
             with suppress(ClientGone):
                 cycle.respond(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
                 await cycle.flush()
+        elif (reply := self.replies.in_front(head, keyed=keyed)) is not None:
+            with suppress(ClientGone):
+                cycle.respond(reply)
+                await cycle.flush()
         else:
             rollout_id, path = split_rollout(head.path)
-            if path.rstrip("/") == "/mcp":
+            if is_mcp(path):
                 await self._mcp(scope, head, rollout_id, cycle)
                 return
             scope = {
                 **scope,
-                "path": path or "/",  # of a target such as `?`, which is none
+                "path": path,
                 ROLLOUT_KEY: rollout_id,
                 READ_DOCUMENT: partial(self._read_document, head, cycle),
             }
@@ -431,7 +439,7 @@ def head_of(scope: Scope) -> Head:
     """The head of the request that an ASGI scope describes."""
     return Head(
         method=scope["method"],
-        path=scope["path"],
+        path=path_of(scope["raw_path"].decode("ascii")),
         query=scope["query_string"].decode("latin-1"),
         headers=text_headers(scope["headers"]),
     )

@@ -20,7 +20,6 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 import h11
 import trio
@@ -30,7 +29,7 @@ from hypercorn.protocol.h11 import H11Protocol
 
 from .._limits import EndpointLimits
 from .base_connection import BaseConnection
-from .intake import text_headers
+from .intake import path_of, text_headers
 from .transport import Head
 from .websocket_connection import wants_websocket
 
@@ -139,7 +138,7 @@ class HTTP1(H11Protocol):
         if wants_websocket(request.method.decode("ascii"), headers):
             path, _, query = request.target.decode("latin-1").partition("?")
             await self._connection.run_websocket(
-                Head("GET", unquote(path), query, headers), self._take_rest()
+                Head("GET", path_of(path), query, headers), self._take_rest()
             )
             raise HungUp
         await super()._create_stream(request)

@@ -1,11 +1,11 @@
-"""Model calls over HTTP/1.1 without hypercorn: HTTP/1.1's own way.
+"""Model calls over HTTP/1.1 without hypercorn, and requests without a key: HTTP/1.1's own way.
 
 Rules:
 
-1. Only what is beyond doubt is served here: a POST to the path of a model call, with a head of strict grammar
-   (RFC 9112) and a Content-Length. Anything else (another route, an upgrade, chunks, a fold, a second Host)
-   goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is answered there is
-   answered as if this module were not there.
+1. Only what is beyond doubt is served here: a request with a head of strict grammar (RFC 9112) and a Content-Length,
+   which is a model call, or is answered without Quart. Anything else (another route with a key, an upgrade, chunks, a
+   fold, a second Host) goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is
+   answered there is answered as if this module were not there.
 2. A connection has three tasks for as long as it lives, and none for a request: one reads, one answers, and one waits
    for the end of both. The one that reads sees the hang-up, whatever the others do, and is the connection's timer: it
    waits for a deadline anyway, and a scope for each wait would cost a call three times as much. The one that answers
@@ -24,29 +24,32 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from math import inf
-from typing import Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
 from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
-from .base_connection import MAX_RECEIVE, BaseConnection, http_date
-from .intake import LINGER, Route, Routes
+from .base_connection import BaseConnection, http_date
+from .intake import LINGER, Route
 from .raw import end_raw, send_raw
-from .transport import BodyTooLarge, Head, Reply, Transport
+from .transport import BodyTooLarge, Head, Reply
 
-__all__ = ["HTTP11", "Inbox", "Intake"]
+if TYPE_CHECKING:
+    from .front import Front
 
-Intake: TypeAlias = Callable[[Route, Head, Transport], Awaitable[None]]
-"""Answers one model call."""
+__all__ = ["HTTP11", "Inbox"]
 
 _HEAD = re.compile(
-    rb"POST (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)++)\r\n"
+    rb"(GET|POST|PUT|PATCH|DELETE) (/[!-~]*+) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)++)\r\n"
 )
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
-_START = b"POST /"
+_STARTS = (b"GET /", b"POST /", b"PUT /", b"PATCH /", b"DELETE /")
+_WITHOUT_BODY = ("GET", "DELETE")
+"""Methods that need no Content-Length."""
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _MAX_HEAD = 64 * 1024
 """Bytes; a longer head is hypercorn's, which has a cap of its own."""
@@ -63,8 +66,7 @@ class HTTP11:
 
     Args:
         connection: what it is spoken on; it has not been read from.
-        routes: which paths are model calls.
-        intake: what answers them.
+        front: answers the requests.
     """
 
     __slots__ = (
@@ -72,21 +74,19 @@ class HTTP11:
         "_closes",
         "_connection",
         "_ended",
+        "_front",
         "_inbox",
-        "_intake",
         "_is_hypercorns",
         "_most_lines",
         "_outbox",
-        "_routes",
         "_stalls",
         "_start",
         "_unread",
     )
 
-    def __init__(self, connection: BaseConnection, routes: Routes, intake: Intake) -> None:
+    def __init__(self, connection: BaseConnection, front: Front) -> None:
         self._connection = connection
-        self._routes = routes
-        self._intake = intake
+        self._front = front
         self._inbox = Inbox(connection)
         self._outbox = connection.outbox
         self._most_lines = connection.limits.head_lines + 2  # with the first line, and the blank one
@@ -110,12 +110,18 @@ class HTTP11:
                 connection.hold(len(inbox.data))
             size = await inbox.find_head()
             connection.idle = False
-            call = self._read(inbox.data, size) if size else None
-            if call is None:
+            head = self._read(inbox.data, size) if size else None
+            answer = await self._begin(head) if head is not None else None
+            if head is None or answer is None:
                 self._is_hypercorns = bool(inbox.data)
                 break
+            del inbox.data[:size]
             try:
-                await self._intake(*call, self)
+                if isinstance(answer, Reply):
+                    self.respond(answer)
+                    await self.flush()
+                else:
+                    await self._front.intake(answer, head, self)
                 if self._ended and self._unread:
                     await self._linger()
                 if self._stalls:
@@ -130,31 +136,41 @@ class HTTP11:
                 break
         scope.cancel()
 
-    def _read(self, data: bytearray, size: int) -> tuple[Route, Head] | None:
-        """Begin the call whose head has so many bytes, and take that; None: it is none, or it is not beyond doubt."""
+    async def _begin(self, head: Head) -> Route | Reply | None:
+        """Return the route of a model call, or the reply to another request. None: the request is hypercorn's.
+
+        A checkpoint only where a request without a key waits for its turn.
+        """
+        front, route = self._front, self._front.routes.match(head.path, head.query)
+        if route is not None and not self._connection.keyless:  # as most
+            return route
+        keyed = front.shows_key(head)
+        await self._connection.begin_request(keyed=keyed)
+        return route if route is not None else front.replies.in_front(head, keyed=keyed)
+
+    def _read(self, data: bytearray, size: int) -> Head | None:
+        """Return the head that has so many bytes; None: it is not beyond doubt."""
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
-        path, _, query = match[1].decode().partition("?")
-        route = self._routes.match(path, query) if "%" not in path else None
-        if route is None:
-            return None
-        lines = match[2].decode().split("\r\n")
+        method = match[1].decode()
+        path, _, query = match[2].decode().partition("?")
+        lines = match[3].decode().split("\r\n")
         headers: dict[str, str] = {}
         for line in lines[:-1]:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()  # of spaces and tabs: the grammar lets nothing else pass
-        length = headers.get("content-length", "")
+        length = headers.get("content-length", "0" if method in _WITHOUT_BODY else "")
         closes = headers.get("connection", "").lower()
         if (
-            len(headers) != len(lines) - 1
+            "%" in path
+            or len(headers) != len(lines) - 1
             or "host" not in headers
             or not _LENGTH.fullmatch(length)
             or closes not in ("", "keep-alive", "close")
             or not _HYPERCORNS.isdisjoint(headers)
         ):
             return None
-        del data[:size]
         self._unread = int(length)
         self._closes = closes == "close"
         self._start: tuple[int, Mapping[str, str]] | None = None
@@ -164,11 +180,9 @@ class HTTP11:
         """Whether the end of the response was written."""
         self._stalls = False
         """Whether nothing more is to be said, though it has not."""
-        return route, Head("POST", path, query, headers)
+        return Head(method, path, query, headers)
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        if self._connection.keyless:
-            self._connection.admit()
         if self._unread > cap:
             raise BodyTooLarge
         piece = self._inbox.take(self._unread)
@@ -285,11 +299,27 @@ class HTTP11:
                     await self._inbox.arrival()
 
 
+def _begins_ours(data: bytearray) -> bool:
+    """Return True if this beginning of a head may be that of a request that is served here."""
+    return data.startswith(_STARTS) or any(start.startswith(data) for start in _STARTS)
+
+
 @final
 class Inbox:
     """What the client has sent and nobody has taken, and whether it is still there."""
 
-    __slots__ = ("_arrival", "_connection", "_room", "at_due", "data", "due", "gone", "on_gone", "timer")
+    __slots__ = (
+        "_arrival",
+        "_connection",
+        "_max_head",
+        "_room",
+        "at_due",
+        "data",
+        "due",
+        "gone",
+        "on_gone",
+        "timer",
+    )
 
     def __init__(self, connection: BaseConnection) -> None:
         self.data = connection.ahead
@@ -302,6 +332,7 @@ class Inbox:
         self.timer = trio.CancelScope()
         """Who sets `due` to an earlier time than its deadline sets that, too."""
         self._connection = connection
+        self._max_head = min(_MAX_HEAD, connection.limits.head_bytes)
         self._arrival = Condition()
         self._room = Condition()
 
@@ -315,10 +346,7 @@ class Inbox:
                     while not self.gone:
                         while len(self.data) > _READ_AHEAD:
                             await self._room.wait()
-                        if connection.keyless:
-                            piece = await connection.receive_in_turn(len(self.data))
-                        else:
-                            piece = await connection.wire.receive(MAX_RECEIVE)
+                        piece = await connection.receive(len(self.data))
                         self.data += piece
                         if piece:
                             del piece  # nothing holds it while the next is awaited
@@ -353,13 +381,15 @@ class Inbox:
                 await self._arrival.wait()
             seen = max(0, size - 3)
             end = data.find(b"\r\n\r\n", seen)
-            ours = data.startswith(_START[: len(data)]) and (end if end >= 0 else len(data)) <= _MAX_HEAD
+            ours = _begins_ours(data) and (end if end >= 0 else len(data)) <= self._max_head
             blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
             if blank is not None and blank.start() != end + 1:
                 return 0
-            if not ours:
+            if not ours or end < 0:
                 lines, counted = lines + data.count(b"\n", counted), len(data)
-                if blank is not None or not self._may_wait(lines):
+                if lines > self._connection.limits.head_lines:
+                    return 0
+                if not ours and (blank is not None or not self._may_wait()):
                     return 0
             if end >= 0:
                 if begun:
@@ -371,7 +401,7 @@ class Inbox:
             self._connection.begin_head()
             self._connection.hold(size)
 
-    def _may_wait(self, lines: int) -> bool:
+    def _may_wait(self) -> bool:
         """Whether the head of a stranger, though hypercorn's, may wait here for its end, where that costs a tenth: it
         is no longer than hypercorn allows, which would not refuse it for its beginning either."""
         data, limits = self.data, self._connection.limits
@@ -379,7 +409,6 @@ class Inbox:
             self._connection.keyless
             and len(data) <= min(limits.head_bytes, _READ_AHEAD)
             and data[0] > _CONTROLS
-            and lines <= limits.head_lines
         )
 
     def take(self, most: int) -> bytes:

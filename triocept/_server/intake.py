@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
@@ -47,6 +47,7 @@ __all__ = [
     "authenticate",
     "authenticate_state",
     "intake",
+    "path_of",
     "read_document",
     "redacted",
     "shows_key",
@@ -74,7 +75,8 @@ _LONGEST_KEPT = 128
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
 """Those of Claude Code and of the Gemini SDKs."""
 _decode = msgspec.json.Decoder().decode
-_PREFIX = re.compile(r"^/rollout/(?P<id>[^/]+)(?P<rest>/.*)?$")
+_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_PREFIX = re.compile(r"/rollout/(?P<id>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,22 @@ def asked_dialect(query: str) -> str:
 
 def split_rollout(path: str) -> tuple[str | None, str]:
     """The rollout's id in a path, or None, and the path without it."""
-    if match := _PREFIX.match(path):
+    if match := _PREFIX.fullmatch(path):
         return match["id"], match["rest"] or "/"
     return None, path
+
+
+def path_of(target: str) -> str:
+    """Return the path of a request's target, which is without its query, decoded.
+
+    The target may have the absolute form (RFC 9112, 3.2.2). A path that hides the prefix of a rollout behind an encoded
+    slash stays as it is, and so has no route: a proxy's rules for paths would not see that prefix.
+    """
+    target = _ABSOLUTE.sub("", target, count=1) if target[:4].lower() == "http" else target
+    path = unquote(target) or "/"
+    if _PREFIX.match(path) and [unquote(each) for each in target.split("/", 3)] != path.split("/", 3):
+        return target
+    return path
 
 
 async def intake(

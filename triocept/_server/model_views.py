@@ -38,14 +38,18 @@ def add_model_views(
 ) -> None:
     """Give `view` the functions of the list of models."""
 
+    def asking() -> Dialect:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return client_dialect(dialects, request.path, headers)
+
     @view
     async def models(version: str = "") -> Response:
-        return json_response(client_dialect(dialects).render_models([rollout_of().model]))
+        return json_response(asking().render_models([rollout_of().model]))
 
     @view
     async def model(name: str, version: str = "") -> Response:
         rollout_of()
-        listed = client_dialect(dialects).render_models([name])  # agents may ask for any
+        listed = asking().render_models([name])  # agents may ask for any
         return json_response(next(value for value in listed.values() if isinstance(value, list))[0])
 
 
@@ -112,10 +116,15 @@ def _earlier(rollout: RolloutCore, response_id: str) -> Earlier:
     return Earlier(request=turn.request, response=turn.response, started_at=turn.started_at)
 
 
-def client_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
-    """What the client of the running request speaks; of several that it may be, the one that came last."""
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    found = (each for each in reversed(tuple(dialects.values())) if each.speaks(request.path, headers))
+def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
+    """Return the dialect of a client; of several that it may be, the one that came last.
+
+    Args:
+        dialects: all that are spoken.
+        path: of its request, without the prefix of a rollout.
+        headers: of its request, with names in lower case.
+    """
+    found = (each for each in reversed(tuple(dialects.values())) if each.speaks(path, headers))
     return next(found, dialects[USUAL])
 
 

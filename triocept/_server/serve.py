@@ -39,6 +39,7 @@ from .http11 import HTTP11
 from .intake import Routes
 from .lifespan import run_lifespan
 from .listen import shutting_down
+from .replies import Replies
 
 __all__ = ["OWN_HTTP1", "Server"]
 
@@ -125,20 +126,22 @@ class Server:
         self._registry = registry
         self._max_body = max_body
         self._admission = admission = Admission(limits)
-        quart: Any = make_app(
+        replies = Replies(
             registry, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
         )
+        quart: Any = make_app(registry, dialects, replies)
         self._quart = quart
         self._front = front = Front(
             quart,
             Routes(dialects.values()),
             registry,
+            replies,
             admission=admission,
             max_body=max_body,
             websocket=websocket,
             on_fatal=self.body.on_fatal,
         )
-        self._http11 = partial(HTTP11, routes=front.routes, intake=front.intake) if OWN_HTTP1.get() else None
+        self._http11 = partial(HTTP11, front=front) if OWN_HTTP1.get() else None
         self._turned_away = 0
         self._keep_alive = keep_alive
         self._config = _config(keep_alive=keep_alive)

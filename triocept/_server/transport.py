@@ -112,12 +112,8 @@ class ASGIConnection(Protocol):
     gone: bool
     """Whether nothing can be sent any more."""
 
-    @property
-    def keyless(self) -> bool:
-        """Whether its client has not shown a key of this endpoint yet."""
-
-    def admit(self) -> None:
-        """The client has shown a key that opens something here."""
+    async def begin_request(self, *, keyed: bool) -> None:
+        """Admit the connection, or let it wait for its turn (see `BaseConnection`)."""
 
     async def go_on(self) -> None:
         """Ask for the body, if the client waits to be asked (`Expect: 100-continue`)."""

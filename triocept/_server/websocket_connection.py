@@ -109,9 +109,9 @@ class WebSocket:
             else "an upgrade to a websocket needs a Sec-WebSocket-Key"
         )
 
-    def admit(self) -> None:
-        """The client has shown a key that opens something here."""
-        self._connection.admit()
+    async def begin_request(self, *, keyed: bool) -> None:
+        """As of `BaseConnection`."""
+        await self._connection.begin_request(keyed=keyed)
 
     async def refuse(self, reply: Reply) -> None:
         """Answer over HTTP; there is no websocket then."""
@@ -266,7 +266,7 @@ class WebSocket:
             try:
                 if isinstance(stream, trio.SocketStream):
                     await stream.send_eof()
-                while await self._wire.receive(MAX_RECEIVE):
+                while await self._connection.receive(0):
                     pass
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await trio.lowlevel.checkpoint()

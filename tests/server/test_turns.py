@@ -1,0 +1,180 @@
+"""A request with a key waits for no crowd without one: counted, and in CPU seconds."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from tests.asking import ask_body, connected, echo, raw_request, read_answer
+from triocept import Rollout, serve_endpoint
+from triocept._server import admission
+from triocept._server.front import HTTPCycle
+from triocept._server.http11 import HTTP11
+
+pytestmark = pytest.mark.usefixtures("every_way")
+
+STRANGERS = 1_000
+ASKED = {
+    "health": b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n",
+    "the greeting": b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "401 of a call": b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "401 of the models": b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+    "404": b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+    "405": b"DELETE /v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+class Strangers:
+    """Clients without a key on this endpoint. They are sockets, and no tasks of the event loop."""
+
+    def __init__(self, stack: ExitStack, port: int, asked: bytes) -> None:
+        self._asked = asked
+        self._sockets = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(STRANGERS)
+        ]
+
+    def ask(self) -> None:
+        for each in self._sockets:
+            each.sendall(self._asked)
+
+    async def hear(self) -> None:
+        """Wait until all are answered."""
+        for each in self._sockets:
+            await trio.lowlevel.wait_readable(each)
+            assert each.recv(4096).startswith(b"HTTP/1.1 ")
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The statuses of all replies that are no answers, as they are made."""
+    made: list[int] = []
+    for way in (HTTP11, HTTPCycle):
+
+        def respond(self: Any, reply: Any, real: Any = way.respond) -> bool:
+            made.append(reply.status)
+            return real(self, reply)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(way, "respond", respond)
+    return made
+
+
+async def call(stream: trio.SocketStream, rollout: Rollout) -> None:
+    await stream.send_all(raw_request(rollout, json.dumps(ask_body()).encode()))
+    assert (await read_answer(stream)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("asked", ASKED)
+async def test_between_a_call_and_its_answer_few_requests_without_a_key_are_served(
+    asked: str, served: list[int]
+) -> None:
+    with trio.fail_after(120), ExitStack() as stack:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with connected(endpoint.port) as kept:
+                await call(kept, rollout)
+                strangers = Strangers(stack, endpoint.port, ASKED[asked])
+                for again in (False, True, True):
+                    strangers.ask()
+                    before = len(served)
+                    async with connected(endpoint.port) as new:
+                        await call(new, rollout)
+                    assert len(served) - before <= 50, f"a new connection, again: {again}"
+                    before = len(served)
+                    await call(kept, rollout)
+                    assert len(served) - before <= 50, f"a kept connection, again: {again}"
+                    await strangers.hear()
+    assert len(served) >= 3 * STRANGERS
+
+
+@pytest.mark.once
+async def test_a_crowd_without_a_key_costs_a_call_little_cpu() -> None:
+    async def cost(strangers: Strangers | None) -> float:
+        costs = []
+        for _ in range(5):
+            if strangers is not None:
+                strangers.ask()
+            began = time.process_time()
+            async with connected(endpoint.port) as stream:
+                await call(stream, rollout)
+            costs.append(time.process_time() - began)
+            if strangers is not None:
+                await strangers.hear()
+        return min(costs)
+
+    with trio.fail_after(120), ExitStack() as stack:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            alone = await cost(None)
+            beside = await cost(Strangers(stack, endpoint.port, ASKED["health"]))
+    assert beside < max(3 * alone, 0.03)
+
+
+async def test_requests_without_a_key_are_served_though_connections_come_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They let a few go first, and then have their turn."""
+    door = admission.Admission(admission.EndpointLimits())
+    rounds = 0
+
+    async def come() -> None:
+        nonlocal rounds
+        while True:
+            door._entered += 1
+            rounds += 1
+            await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(come)
+            for _ in range(3):
+                await door.wait_to_serve(begins=True)
+            nursery.cancel_scope.cancel()
+    assert rounds <= 3 * (2 * admission.MOST_ROUNDS + 2)
+
+
+async def test_a_request_that_is_cancelled_while_it_waits_to_be_served_gives_its_turn_back() -> None:
+    door = admission.Admission(admission.EndpointLimits())
+    for _ in range(3):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await door.wait_to_serve(begins=True)
+        assert scope.cancelled_caught
+    await door.wait_to_serve(begins=True)
+    assert door.serving._free == 1
+
+
+@pytest.mark.once
+async def test_handshakes_of_tls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    begun = most = 0
+    real = trio.SSLStream.do_handshake
+
+    async def do_handshake(self: Any) -> None:
+        nonlocal begun
+        begun += 1
+        await real(self)
+
+    class Rounds(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            nonlocal begun, most
+            begun, most = 0, max(most, begun)
+
+    hello = bytes.fromhex("16030100050100000100")  # the beginning of a handshake
+    monkeypatch.setattr(trio.SSLStream, "do_handshake", do_handshake)
+    with trio.fail_after(60), ExitStack() as stack:
+        async with serve_endpoint(tls=tls) as endpoint:
+            strangers = Strangers(stack, endpoint.port, hello)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            trio.lowlevel.add_instrument(Rounds())
+            strangers.ask()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+    assert 0 < most <= admission.AT_ONCE
