@@ -208,7 +208,6 @@ def pythons(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Write `constraints/` anew: the newest versions that go together, for each Python of this machine, and of npm."""
     install(session, "test")
-    session.install("uv")
     session.run("python", "-m", "tests.packages", *(f"{version}={path}" for version, path in PYTHONS.items()))
 
 

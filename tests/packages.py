@@ -19,7 +19,18 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-__all__ = ["UNPINNED", "NPM_PINS", "InstallFailed", "environment", "lock", "node_modules", "npm_install"]
+from packaging.utils import canonicalize_name
+
+__all__ = [
+    "UNPINNED",
+    "NPM_PINS",
+    "InstallFailed",
+    "environment",
+    "lock",
+    "node_modules",
+    "npm_install",
+    "wanted",
+]
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints"
@@ -98,30 +109,40 @@ def _run(command: list[str | Path]) -> None:
         )
 
 
-def lock(interpreters: dict[str, str]) -> None:
-    """Write the newest versions that go together into `constraints/`: a file for each Python, and one for npm."""
-    _lock_python(interpreters)
-    _lock_npm()
-
-
-def _lock_python(interpreters: dict[str, str]) -> None:
-    """One resolution for all environments: each package has one version in all of plain nox."""
+def wanted() -> list[str]:
+    """Return the requirements of plain nox and `nox -s coverage`, also those of the environments that tests make."""
     from tests.real_agents.cases import SOURCES
     from tests.real_sdks.conftest import PIP_PACKAGES
     from tests.real_upstreams.servers import LLAMA_CPP
 
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    agent = SOURCES["mini_swe_agent"]
-    wanted = [*build, *PIP_PACKAGES, *LLAMA_CPP, f"{agent.package}=={agent.version}"]
-    groups = [f"--group={name}" for name in ("lint", "types", "docs", "test", "coverage")]
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups, agent = document["project"], document["dependency-groups"], SOURCES["mini_swe_agent"]
+    return [
+        *document["build-system"]["requires"],
+        *project["dependencies"],
+        *project["optional-dependencies"]["prime"],
+        *(line for name in ("lint", "types", "docs", "test", "coverage") for line in groups[name]),
+        *(*PIP_PACKAGES, *LLAMA_CPP, f"{agent.package}=={agent.version}"),
+    ]
+
+
+def lock(interpreters: dict[str, str]) -> None:
+    """Write the newest versions that go together into `constraints/`: a file for each Python, and one for npm."""
     for version, interpreter in interpreters.items():
-        output = CONSTRAINTS / f"{version}.txt"
-        command = [
-            *("uv", "pip", "compile", "-q", "--upgrade", "--no-annotate", "--python", interpreter),
-            *("--custom-compile-command", "nox -s lock", "--extra=prime", *groups),
-            *("--output-file", str(output), "pyproject.toml", "-"),
-        ]
-        subprocess.run(command, cwd=ROOT, input="\n".join(wanted), text=True, check=True, stdout=sys.stderr)
+        _lock_python(version, interpreter)
+    _lock_npm()
+
+
+def _lock_python(version: str, interpreter: str) -> None:
+    """One resolution for all environments: each package has one version in all of plain nox."""
+    with tempfile.TemporaryDirectory() as folder:
+        report, requirements = Path(folder) / "report.json", Path(folder) / "requirements.txt"
+        requirements.write_text("\n".join(wanted()))
+        pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "-q", "--dry-run"]
+        _run([*pip, "--ignore-installed", "--report", report, "-r", requirements])
+        found = [package["metadata"] for package in json.loads(report.read_text())["install"]]
+    lines = sorted(f"{canonicalize_name(each['name'])}=={each['version']}" for each in found)
+    (CONSTRAINTS / f"{version}.txt").write_text("\n".join(["# Made by `nox -s lock`.", *lines, ""]))
 
 
 def _lock_npm() -> None:
@@ -138,8 +159,8 @@ def _lock_npm() -> None:
         for path, package in found.items()
         if (match := top.fullmatch(path)) and not package.get("optional")
     ]
-    head = "# Made by `nox -s lock`, which keeps the versions of agents: those are changed by hand, here.\n"
-    (CONSTRAINTS / "npm.txt").write_text(head + "\n".join(sorted(lines)) + "\n")
+    head = "# Made by `nox -s lock`, which keeps the versions of agents: those are changed by hand, here."
+    (CONSTRAINTS / "npm.txt").write_text("\n".join([head, *sorted(lines), ""]))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.packages import NPM_PINS
-from tests.real_agents.cases import SOURCES
-from tests.real_sdks.conftest import NPM_PACKAGES, PIP_PACKAGES
-from tests.real_upstreams.servers import LLAMA_CPP
+from tests.packages import NPM_PINS, wanted
+from tests.real_sdks.conftest import NPM_PACKAGES
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PROJECT = DOCUMENT["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOXFILE = (ROOT / "noxfile.py").read_text()
 WORKFLOW, SCHEDULED = (
     (ROOT / ".github" / "workflows" / name).read_text() for name in ("ci.yml", "newest.yml")
@@ -73,17 +70,7 @@ def test_each_python_that_is_promised_has_constraints_which_name_no_place() -> N
 def test_what_plain_nox_installs_is_pinned_within_its_bounds(version: str) -> None:
     """A dependency that was added, or whose bounds were changed, wants `nox -s lock`."""
     pinned = pins(f"{version}.txt")
-    groups = DOCUMENT["dependency-groups"]
-    wanted = [
-        *(
-            *PROJECT["dependencies"],
-            *PROJECT["optional-dependencies"]["prime"],
-            *DOCUMENT["build-system"]["requires"],
-        ),
-        *(line for name in ("lint", "types", "docs", "test", "coverage") for line in groups[name]),
-        *(*PIP_PACKAGES, *LLAMA_CPP, "{0.package}=={0.version}".format(SOURCES["mini_swe_agent"])),
-    ]
-    for line in wanted:
+    for line in wanted():
         requirement = Requirement(line)
         assert requirement.specifier.contains(pinned[requirement.name.lower()]), line
     assert set(NPM_PACKAGES) <= set(NPM_PINS)
