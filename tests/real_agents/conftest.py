@@ -5,7 +5,10 @@ Not collected by the test suite: `nox -s agents` runs all of it, `nox -s agents_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,9 @@ from tests.real_agents.cases import LIBRARIES, NEWER, SOURCES
 from tests.real_agents.installed import CannotInstall, agents_folder, installed, versions
 from tests.real_agents.play import Calls
 from tests.real_agents.stage import Stage
+
+_HOG = "import time; end = time.monotonic() + 7200\nwhile time.monotonic() < end: pass"
+"""A program that takes a processor, and stops by itself."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +42,19 @@ def executable_of() -> Callable[[str], Path]:
             pytest.skip(str(exc))
 
     return executable
+
+
+@pytest.fixture(scope="session")
+def hogs() -> Iterator[None]:
+    """`TRIOCEPT_HOGS` busy programs (default: none) beside the tests."""
+    busy = [
+        subprocess.Popen([sys.executable, "-c", _HOG])
+        for _ in range(int(os.environ.get("TRIOCEPT_HOGS", "0")))
+    ]
+    yield
+    for hog in busy:
+        hog.kill()
+        hog.wait()
 
 
 @pytest.fixture
