@@ -176,6 +176,7 @@ def test_directories_are_masked_in_texts_and_arguments() -> None:
             "429, request id: req_1",
         ),  # Codex, of a sub-agent that failed
         ("rollout r_2d8d64c7fa7a120b has ended", "rollout r_590e9db1e9f20c11 has ended"),
+        ("Process Group PGID: 6439", "Process Group PGID: 17"),
         ("<tokens>12</tokens><ms>3.5</ms>", "<tokens>9</tokens><ms>100</ms>"),
     ],
 )

@@ -35,7 +35,8 @@ _PATTERNS = {
     "id": r"\b(?:call|toolu|fc|fco|ctc|msg|ses|prt|rs|resp|req|run|task)_[A-Za-z0-9_]+\b"
     r"|\b[a-z]{1,8}_[0-9a-f]{12,}\b"  # as triocept's own, which errors tell
     r"|\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,}\b",
-    "number": r"(?<=>)\d+(?:\.\d+)?(?=</)",  # alone in a tag: tokens, milliseconds
+    "number": r"(?<=>)\d+(?:\.\d+)?(?=</)"  # alone in a tag: tokens, milliseconds
+    r"|(?<=\bPID: )\d+|(?<=\bPGID: )\d+",  # of a process: gemini-cli 0.61.0 ends each command's output with it
 }
 _pattern = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS.items()))
 
