@@ -140,9 +140,9 @@ def _first_of_user(frame: FrameType | None) -> FrameType | None:
 def _is_library(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
     if name.startswith("<"):  # generated (a method of a dataclass, of attrs), or a program without a file
-        name = frame.f_globals.get("__file__")
-        if name is None:
+        if "__file__" not in frame.f_globals:
             return frame.f_globals.get("__name__") != "__main__"
+        name = str(frame.f_globals["__file__"])
     return (
         name.startswith(_OURS)
         or "site-packages" in name
