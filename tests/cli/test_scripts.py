@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,6 +166,27 @@ def test_a_script_is_read_anew_when_it_changes_and_an_error_leaves_it_as_it_was(
         served.wait_for("s.yaml: Is a directory")
         served.wait_for("the script as it was before goes on answering")
         assert served.ask("e") == "said: again\n"
+
+
+@pytest.mark.once
+def test_a_watched_script_begins_anew_when_it_is_reset_with_the_key(tmp_path: Path) -> None:
+    script = written(tmp_path, "- when: {text: a}\n  replies: [one, two]")
+    with watching(script) as served:
+        for _ in range(2):
+            assert served.ask("a", "a") == "said: one\nsaid: two\n"
+            assert "404" in served.ask("a")
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                reset(served, key="wrong")
+            assert "404" in served.ask("a")
+            reset(served)
+            served.wait_for("was read anew")
+
+
+def reset(served: Served, **given: str) -> None:
+    url, key = (served.variables[name].strip("'") for name in ("TRIOCEPT_URL", "TRIOCEPT_API_KEY"))
+    head = {"authorization": f"Bearer {given.get('key', key)}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/reset", b"", head), timeout=30) as answer:
+        assert json.load(answer) == {"reset": True}
 
 
 def fixtures(*vectors: list[float]) -> str:

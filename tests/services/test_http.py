@@ -23,6 +23,7 @@ from triocept import (
     Refusal,
     Rollout,
     RolloutClosed,
+    ScriptedModel,
     Text,
     ToolCall,
     Turn,
@@ -31,6 +32,7 @@ from triocept import (
 )
 from triocept.dialects import DIALECTS
 from triocept.errors import LimitReached
+from triocept.handlers import when
 from triocept.services import HostTool
 
 pytestmark = pytest.mark.usefixtures("every_way")
@@ -391,6 +393,27 @@ async def test_a_service_that_is_not_offered_is_not_there() -> None:
         assert (await client.get("/tools")).json() == {"tools": []}
         assert (await client.get("/state")).status_code == 404
         assert (await client.post("/stop")).json() == {"done": False, "reason": None}
+
+
+async def test_a_script_is_begun_anew_by_the_rollouts_key_alone() -> None:
+    async with opened(ScriptedModel(["one", when(text="b").reply("two")])) as (_, client):
+        for _ in range(2):
+            for text, answer in (("a", "one"), ("b", "two")):
+                said = await client.post("/v1/chat/completions", json=ask_body(text))
+                assert said.json()["choices"][0]["message"]["content"] == answer
+            wrong = await client.post("/reset", headers={"authorization": "Bearer wrong"})
+            assert wrong.status_code == 401
+            assert (await client.post("/reset")).json() == {"reset": True}
+
+
+async def test_a_handler_that_cannot_begin_anew_says_so() -> None:
+    async def handler(exchange: Exchange) -> None: ...
+
+    for each in (handler, None):
+        async with opened(each) as (_, client):
+            response = await client.post("/reset")
+            assert response.status_code == 404
+            assert "the handler of rollout r cannot begin anew" in message_of(response)
 
 
 async def test_a_stop_condition_says_why() -> None:

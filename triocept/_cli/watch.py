@@ -62,6 +62,11 @@ class WatchedScript:
         embeddings = self._answers.embeddings
         return [vector_of(text) for text in texts] if embeddings is None else embeddings(texts)
 
+    def reset(self) -> None:
+        """Read the file again and begin anew."""
+        self._stamp = _stamp(self._path)
+        self._read()
+
     async def __call__(self, exchange: Exchange) -> None:
         try:
             await self._answers.model(exchange)

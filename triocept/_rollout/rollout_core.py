@@ -266,6 +266,21 @@ class RolloutCore:
         counted = None if count is None else await count(request)
         return estimate_input_tokens(request) if counted is None else int(counted)
 
+    def reset_handler(self) -> None:
+        """Have the handler begin anew, as a script can.
+
+        Raises:
+            Refusal: 404, the handler has no `reset`.
+        """
+        reset = getattr(self.handler, "reset", None)
+        if reset is None:
+            raise Refusal(
+                404,
+                f"the handler of rollout {self.id} cannot begin anew: a script can, or a handler with a reset()",
+                should_retry=False,
+            )
+        reset()
+
     # What the server asks of it
 
     @trio.lowlevel.enable_ki_protection

@@ -187,6 +187,7 @@ _ROUTES = (
     ("/tools/<name>", "call_tool", "POST"),
     ("/user", "ask_user", "POST"),
     ("/stop", "ask_stop", "POST"),
+    ("/reset", "reset", "POST"),
     ("/state", "get_state", "GET"),
     ("/state", "put_state", "PUT"),
 )

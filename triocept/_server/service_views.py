@@ -7,6 +7,7 @@ call                               body                                   answer
 `POST …/tools/NAME`                `{"arguments": {…}}`                   `{"result": …}`
 `POST …/user`                      a transcript, in the asking dialect    `{"messages": […]}`, in the asking dialect
 `POST …/stop`                      likewise; may be empty                 `{"done": true, "reason": "…"}`
+`POST …/reset`                                                            `{"reset": true}`
 `GET …/state`, `PUT …/state`       (`PUT`) the new state                  the state
 `POST …/model`                     a model call, in the asking dialect    its answer (see `routes`, `intake`)
 =================================  =====================================  ==========================================
@@ -70,6 +71,11 @@ def add_service_views(
         messages = _transcript(await _document(), dialect, rollout)
         reason = await rollout.services.ask_stop(rollout, messages)
         return json_response({"done": reason is not None, "reason": reason})
+
+    @view
+    async def reset() -> Response:
+        rollout_of().reset_handler()
+        return json_response({"reset": True})
 
     @view
     async def get_state() -> Response:

@@ -35,7 +35,7 @@ __all__ = [
 
 _METHODS = ("GET", "POST", "DELETE")
 _NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
-OURS = ("/health", "/mcp", "/model", "/models", "/state", "/stop", "/tools", "/user")
+OURS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")
 """What every endpoint has: a dialect there would be in its place, or never be called."""
 _UNDER_OURS = ("/rollout/", "/tools/")
 

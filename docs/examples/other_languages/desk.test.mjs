@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { before, test } from "node:test";
 import OpenAI from "openai";
 
 const client = new OpenAI(); // its URL and key are in the environment
@@ -9,6 +9,15 @@ const ask = (content, more) =>
     messages: [{ role: "user", content }],
     ...more,
   });
+
+const { TRIOCEPT_URL, TRIOCEPT_API_KEY } = process.env;
+
+before(async () => {
+  // Begin the script anew, so that `triocept serve` is good for any number of runs.
+  const headers = { authorization: `Bearer ${TRIOCEPT_API_KEY}` };
+  const reset = await fetch(`${TRIOCEPT_URL}/reset`, { method: "POST", headers });
+  assert.equal(reset.status, 200);
+});
 
 test("a question is answered", async () => {
   const completion = await ask("When do you open?");

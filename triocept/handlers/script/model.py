@@ -57,10 +57,17 @@ class ScriptedModel:
     def __init__(self, replies: Iterable[Item]) -> None:
         if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
             raise TypeError(f"a script is a list of replies: ScriptedModel([{short(replies)}])")
-        items = list(replies)
-        self._sources: list[Source] = list(_sources(items))
+        self._items = items = list(replies)
         self._hint = _list_hint(items)
+        self.reset()
         self._total = self.remaining
+
+    def reset(self) -> None:
+        """Begin the script anew. Replies on their way are given to their end.
+
+        `POST …/reset` of a rollout with this handler does the same: for tests in other processes, between two runs.
+        """
+        self._sources: list[Source] = list(_sources(self._items))
 
     @property
     def remaining(self) -> int:
