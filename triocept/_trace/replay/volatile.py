@@ -5,7 +5,7 @@
 2. The state of the working directory, which the run itself changes: a git snapshot (Claude Code 2.1.197 and 2.1.332,
    qwen-code 0.24.4, Continue 1.5.47) and a listing of files (gemini-cli 0.61.0, qwen-code 0.15.10, kimi-cli 1.39.0,
    kimi-code 2.1.0).
-3. The way from the working directory up to the home (qwen-code: `../../home/.qwen/output-language.md`).
+3. The way from the working directory up to the home (qwen-code: `../../home/.qwen/…`).
 """
 
 from __future__ import annotations
