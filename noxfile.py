@@ -321,7 +321,7 @@ def trainers(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def soak(session: nox.Session) -> None:
-    """What machines find: 100,000 exchanges of a random walk, and a million inputs for the wire.
+    """What machines find: 100,000 exchanges of a random walk, a million inputs for the wire, 400 walks of fleets.
 
     What fails prints how to run it again. Arguments are those of `python -m tests.walk`.
     """
@@ -329,6 +329,7 @@ def soak(session: nox.Session) -> None:
     cores = str(os.cpu_count() or 1)
     session.run("python", "-m", "tests.walk", "--total", "100000", "--processes", cores, *session.posargs)
     session.run("python", "-m", "tests.fuzz", "--inputs", "1000000")
+    session.run("pytest", "tests/fleets/test_walk.py", env={"TRIOCEPT_FLEET_WALKS": "400"})
 
 
 @nox.session(python=NEWEST)

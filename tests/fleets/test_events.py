@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests.fleets import work
-from tests.fleets.test_places import Mortal
+from tests.fleets.mortal import Mortal
 from triocept.errors import FleetLost
 from triocept.fleets import (
     EventsMissed,

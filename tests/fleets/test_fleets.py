@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+import traceback
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import triocept
 from tests.fleets import work
 from tests.fleets.engines import ENGINES, Make, every_engine, with_processes
 from triocept.errors import FleetLost, RemoteError
-from triocept.fleets import Error, Fleet, Lost, Result, TaskEnded, Value, open_fleet, open_store
+from triocept.fleets import Error, Fleet, InProcess, Lost, Result, TaskEnded, Value, open_fleet, open_store
 
 
 async def results_of(fleet: Fleet, function: Any, tasks: Any, **options: Any) -> list[Result[Any, Any]]:
@@ -414,22 +417,119 @@ async def test_a_task_that_kills_each_of_its_workers_is_lost_and_others_are_not(
         (result,) = await results_of(fleet, work.die, ["a"])
         (fine,) = await results_of(fleet, work.double, [4])
     assert isinstance(result.outcome, Lost)
+    assert result.outcome.reason.endswith(", while no other task ran in it")
     assert (result.attempt, fine.value) == (2, 8)
     with pytest.raises(triocept.fleets.WorkerLost, match=r"worker 0 .*(SIGKILL|exit)"):
         result.value  # noqa: B018
 
 
 @with_processes
-async def test_where_no_worker_is_left_the_map_says_which_tasks_have_no_outcome(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+async def test_where_no_worker_can_be_started_the_map_says_which_tasks_have_no_outcome(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("triocept.fleets.fleet.PAUSES", (0.0, 0.0))
-    async with open_fleet(make(1, 1), retries=10) as fleet:
+    opens_once = partial(work.open_once, str(tmp_path / "opened"))
+    async with open_fleet(make(1, 1), worker=opens_once, retries=10) as fleet:
         with pytest.raises(FleetLost, match="no worker is left; unfinished: 1") as caught:
             await results_of(fleet, work.die, ["a", "b"])
         assert caught.value.unfinished == ("a",)
         with pytest.raises(FleetLost):
             await results_of(fleet, work.double, [1])
+
+
+@with_processes
+async def test_a_task_that_ends_its_worker_takes_no_other_task_along(make: Make) -> None:
+    async with open_fleet(make(1, 8), retries=0) as fleet:
+        results = await results_of(fleet, work.die_for, [*range(7), "die", *range(7, 12)])
+    lost = [result for result in results if isinstance(result.outcome, Lost)]
+    assert [result.task for result in lost] == ["die"]
+    assert sorted(result.value for result in results if result not in lost) == list(range(12))
+    assert isinstance(lost[0].outcome, Lost)
+    assert 7 not in lost[0].outcome.beside
+    assert set(lost[0].outcome.beside) <= set(range(13))
+
+
+@with_processes
+async def test_a_driver_that_is_busy_kills_no_worker(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """The loop of the driver is blocked for longer than `hung_after`, again and again, and the workers answer."""
+    async with open_fleet(make(2, 4, hung_after=0.5)) as fleet:
+        async with fleet.map(work.double, range(12)) as results:
+            async for result in results:
+                assert result.attempt == 1
+                time.sleep(0.6)  # a trainer's step
+    assert "did not answer" not in caplog.text
+
+
+@every_engine
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit])
+async def test_an_interrupt_that_a_function_raises_is_its_outcome_in_a_process_of_its_own(
+    make: Make, kind: type[BaseException]
+) -> None:
+    async with open_fleet(make()) as fleet:
+        if isinstance(make(), InProcess) and kind is KeyboardInterrupt:
+            with pytest.raises(KeyboardInterrupt):
+                await results_of(fleet, work.raise_this, [kind, None])
+            return
+        results = await results_of(fleet, work.raise_this, [kind, None], ordered=True)
+    assert [type(result.outcome) for result in results] == [Error, Value]
+    assert isinstance(results[0].outcome, Error)
+    assert type(results[0].outcome.error) is kind
+    assert results[0].attempt == 1
+
+
+@with_processes
+async def test_the_error_of_a_value_has_the_traceback_of_the_worker_as_its_cause(make: Make) -> None:
+    async with open_fleet(make(1, 1)) as fleet:
+        (result,) = await results_of(fleet, work.raise_for, ["odd"])
+    for _ in range(2):
+        with pytest.raises(work.Odd) as caught:
+            result.value  # noqa: B018
+        text = "".join(traceback.format_exception(caught.value))
+        assert text.count('raise Odd(3, "it is")') == 1
+        assert text.index('raise Odd(3, "it is")') < text.index("direct cause of the following exception")
+
+
+async def test_an_error_in_this_process_keeps_its_own_cause() -> None:
+    async with open_fleet() as fleet:
+        (result,) = await results_of(fleet, work.raise_from, [0])
+    with pytest.raises(ValueError, match="raised") as caught:
+        result.value  # noqa: B018
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@every_engine
+async def test_a_call_that_exceeds_the_timeout_of_its_map_is_cancelled_and_an_error(
+    make: Make, tmp_path: Path
+) -> None:
+    note = str(tmp_path / "note")
+    async with open_fleet(make()) as fleet:
+        (result,) = await results_of(fleet, work.note_and_wait, [note], timeout=0.5)
+        fine = await results_of(fleet, work.double, [1, 2], timeout=60)
+    assert not Path(note).exists(), "it was cancelled"
+    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome.error, trio.TooSlowError)
+    assert "timeout of its map, 0.5 s" in str(result.outcome.error)
+    assert sorted(one.value for one in fine) == [2, 4]
+
+
+async def test_outcomes_are_fetched_ahead_of_a_reader_that_is_busy() -> None:
+    begun = []
+
+    async def note(worker: object, task: int, *, attempt: int) -> int:
+        begun.append(task)
+        return task
+
+    async with open_fleet(InProcess(2)) as fleet:
+        for prefetch, most in ((0, 3), (5, 8)):
+            begun.clear()
+            async with fleet.map(note, range(100), prefetch=prefetch) as results:
+                await wait_all_tasks_blocked()
+                assert len(begun) == most
+                assert [result.value async for result in results] == list(range(100))
+        with pytest.raises(ValueError, match="prefetch is 0 or more"):
+            fleet.map(note, [], prefetch=-1)
+        with pytest.raises(ValueError, match="timeout"):
+            fleet.map(note, [], timeout=0)
 
 
 @with_processes

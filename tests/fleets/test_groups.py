@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,14 @@ async def test_a_cancelled_reader_of_groups_loses_nothing(autojump_clock: object
     assert [(group.task, len(group.results)) for group in groups] == [("a", 2), ("b", 2)]
 
 
-async def test_groups_that_lack_samples_when_no_worker_is_left_come_before_the_error(tmp_path: Path) -> None:
+async def test_groups_that_lack_samples_when_no_worker_is_left_come_before_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triocept.fleets.fleet.PAUSES", (0.0, 0.0))
     groups = []
     with pytest.raises(FleetLost) as caught:
-        async with open_fleet(Processes(1, slots_per_worker=2), retries=9) as fleet:
+        opens_once = partial(work.open_once, str(tmp_path / "opened"))
+        async with open_fleet(Processes(1, slots_per_worker=2), worker=opens_once, retries=9) as fleet:
             async with fleet.map(work.die_but_first, [str(tmp_path)], group_size=4) as results:
                 async for group in results.groups():
                     groups.append(group)  # noqa: PERF401 - those before the error, too

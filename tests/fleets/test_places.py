@@ -3,89 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.fleets.mortal import Mortal, open_nothing
 from triocept.errors import FleetLost
-from triocept.fleets import Engine, Fleet, FleetWorker, Packing, WorkerLost, open_fleet
+from triocept.fleets import Fleet, WorkerLost, open_fleet
 from triocept.fleets.fleet import PAUSES
-from triocept.fleets.in_process import InProcess
-from triocept.fleets.site import Site, open_site
-
-
-class Frail(FleetWorker):
-    """A part of this program that can be killed."""
-
-    def __init__(self, name: str, site: Site) -> None:
-        self.name = name
-        self._site = site
-        self._lost = trio.Event()
-
-    @property
-    def alive(self) -> bool:
-        return not self._lost.is_set()
-
-    async def call(self, job: bytes) -> bytes:
-        answer = None
-        async with trio.open_nursery() as nursery:
-
-            async def end() -> None:
-                await self._lost.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(end)
-            answer = await self._site.call(job)
-            nursery.cancel_scope.cancel()
-        if answer is None:
-            raise WorkerLost(self.name, "killed")
-        return answer
-
-    async def wait_lost(self) -> None:
-        await self._lost.wait()
-
-    async def kill(self) -> None:
-        self._lost.set()
-        await trio.lowlevel.checkpoint()
-
-
-class Mortal(Engine):
-    """Runs workers in this loop; they can be killed, and the next ones kept from starting."""
-
-    def __init__(self, workers: int = 1, slots_per_worker: int = 2) -> None:
-        self._packing = InProcess().packing
-        self.workers = workers
-        self.slots_per_worker = slots_per_worker
-        self.living: list[Frail] = []
-        self.started_at: list[float] = []
-        self.fails_to_start: list[Exception] = []
-        self.start_takes = 0.0
-
-    @property
-    def packing(self) -> Packing:
-        return self._packing
-
-    @asynccontextmanager
-    async def open_worker(self, name: str, setup: bytes, grace: float) -> AsyncIterator[FleetWorker]:
-        self.started_at.append(trio.current_time())
-        await trio.sleep(self.start_takes)
-        if self.fails_to_start:
-            raise self.fails_to_start.pop(0)
-        async with open_site(setup, self._packing) as site:
-            worker = Frail(name, site)
-            self.living.append(worker)
-            try:
-                yield worker
-            finally:
-                self.living.remove(worker)
-
-
-@asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield
 
 
 async def _wait(worker: object, seconds: float, *, attempt: int) -> float:
@@ -100,7 +26,7 @@ async def _values(fleet: Fleet, seconds: list[float]) -> list[float]:
 
 async def test_a_fleet_grows(autojump_clock: trio.testing.MockClock) -> None:
     engine = Mortal()
-    async with open_fleet(engine, worker=_nothing) as fleet:
+    async with open_fleet(engine, worker=open_nothing) as fleet:
         await fleet.resize(3)
         assert sorted(fleet.workers) == ["worker 0", "worker 1", "worker 2"]
         before = trio.current_time()
@@ -113,7 +39,7 @@ async def test_those_that_go_end_what_they_do_first_and_then_go(
 ) -> None:
     engine = Mortal()
     engine.workers = 3
-    async with open_fleet(engine, worker=_nothing) as fleet, trio.open_nursery() as nursery:
+    async with open_fleet(engine, worker=open_nothing) as fleet, trio.open_nursery() as nursery:
         nursery.start_soon(_values, fleet, [10.0] * 6)
         await wait_all_tasks_blocked()
         await fleet.resize(1)
@@ -129,7 +55,7 @@ async def test_a_worker_that_goes_and_dies_costs_its_calls_an_attempt(
 ) -> None:
     engine = Mortal()
     engine.workers = 2
-    async with open_fleet(engine, worker=_nothing) as fleet:
+    async with open_fleet(engine, worker=open_nothing) as fleet:
         async with fleet.map(_wait, [10.0] * 4) as results:
             await wait_all_tasks_blocked()
             await fleet.resize(1)
@@ -144,7 +70,7 @@ async def test_a_worker_that_dies_at_once_is_replaced_at_longer_and_longer_times
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     engine = Mortal()
-    async with open_fleet(engine, worker=_nothing) as fleet:
+    async with open_fleet(engine, worker=open_nothing) as fleet:
         for pause in PAUSES[1:]:
             await engine.living[0].kill()
             await trio.sleep(pause)
@@ -163,7 +89,7 @@ async def test_a_worker_that_cannot_be_started_again_for_a_moment_is_there_after
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = Mortal()
-    async with open_fleet(engine, worker=_nothing, retries=1) as fleet:
+    async with open_fleet(engine, worker=open_nothing, retries=1) as fleet:
         engine.fails_to_start = [OSError("away"), WorkerLost("worker 0", "ended before it was ready")]
         with caplog.at_level(logging.ERROR, "triocept.fleet"):
             async with fleet.map(_wait, [5.0]) as results:
@@ -178,7 +104,7 @@ async def test_where_no_worker_can_be_started_any_more_the_map_says_why(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     engine = Mortal()
-    async with open_fleet(engine, worker=_nothing) as fleet:
+    async with open_fleet(engine, worker=open_nothing) as fleet:
         engine.fails_to_start = [OSError(f"away, {number}") for number in range(20)]
         async with fleet.map(_wait, [5.0, 6.0]) as results:
             await wait_all_tasks_blocked()
@@ -193,7 +119,7 @@ async def test_where_no_worker_can_be_started_any_more_the_map_says_why(
 
 async def test_a_fleet_is_left_while_a_worker_is_awaited(autojump_clock: trio.testing.MockClock) -> None:
     engine = Mortal()
-    async with open_fleet(engine, worker=_nothing) as fleet:
+    async with open_fleet(engine, worker=open_nothing) as fleet:
         for _ in range(4):
             await engine.living[0].kill()
             await trio.sleep(PAUSES[-1])
@@ -209,7 +135,7 @@ async def test_whose_start_is_cancelled_leaves_no_worker_and_nobody_waits_for_it
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     engine = Mortal()
-    async with open_fleet(engine, worker=_nothing) as fleet:
+    async with open_fleet(engine, worker=open_nothing) as fleet:
         engine.start_takes = 100
         with trio.move_on_after(1):
             await fleet.resize(3)
@@ -227,7 +153,7 @@ async def test_a_fleet_whose_workers_do_not_come_can_be_cancelled(
     engine = Mortal(workers=3)
     engine.start_takes = 1000
     with trio.move_on_after(1) as scope:
-        async with open_fleet(engine, worker=_nothing):
+        async with open_fleet(engine, worker=open_nothing):
             raise AssertionError
     assert scope.cancelled_caught
     assert trio.current_time() < 2 + scope.deadline
@@ -244,7 +170,7 @@ async def test_among_waiting_maps_the_higher_priority_has_all_slots_for_as_long_
             async for _ in results:
                 order.append(name)  # noqa: PERF401 - as they come
 
-    async with open_fleet(Mortal(), worker=_nothing) as fleet, trio.open_nursery() as nursery:
+    async with open_fleet(Mortal(), worker=open_nothing) as fleet, trio.open_nursery() as nursery:
         nursery.start_soon(run, fleet, "low", 0)
         await trio.sleep(0.1)
         nursery.start_soon(run, fleet, "high", 1)
@@ -255,7 +181,7 @@ async def test_a_map_whose_tasks_are_awaited_keeps_no_slot_from_another(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     sender, receiver = trio.open_memory_channel[float](0)
-    async with open_fleet(Mortal(slots_per_worker=1), worker=_nothing) as fleet, receiver:
+    async with open_fleet(Mortal(slots_per_worker=1), worker=open_nothing) as fleet, receiver:
         async with fleet.map(_wait, receiver, priority=1) as waits, sender:
             await wait_all_tasks_blocked()
             assert await _values(fleet, [1.0, 2.0]) == [1.0, 2.0]

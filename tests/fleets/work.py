@@ -167,6 +167,25 @@ async def die(worker: object, task: object, *, attempt: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def die_for(worker: object, task: object, *, attempt: int) -> object:
+    """Kill the worker for one task, while others run."""
+    await trio.sleep(0.1)
+    if task == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    await trio.sleep(0.1)
+    return task
+
+
+async def raise_this(worker: object, task: type[BaseException] | None, *, attempt: int) -> None:
+    await trio.sleep(0.1)
+    if task is not None:
+        raise task
+
+
+async def raise_from(worker: object, task: object, *, attempt: int) -> None:
+    raise ValueError("raised") from KeyError("cause")
+
+
 async def fail_first(worker: object, task: object, *, attempt: int) -> int:
     if attempt < 3:
         raise ConnectionError("not yet")
@@ -184,6 +203,13 @@ async def count_calls(worker: dict[str, Any], task: int, *, attempt: int) -> tup
     await trio.lowlevel.checkpoint()
     worker["calls"].append(task)
     return worker["pid"], len(worker["calls"])
+
+
+@asynccontextmanager
+async def open_once(path: str) -> AsyncIterator[None]:
+    """What can be opened once, by one worker."""
+    Path(path).touch(exist_ok=False)
+    yield
 
 
 @asynccontextmanager

@@ -17,17 +17,19 @@ __all__ = ["Engine", "FleetWorker", "WorkerLost"]
 
 
 class WorkerLost(TrioceptError):
-    """A worker died, or was killed because it did not answer, while something was asked of it.
+    """A worker died, or was killed because it did not answer, while a call ran in it.
 
     Attributes:
-        worker: its name.
-        reason: what is known of it.
+        worker: the name of the worker.
+        reason: how it ended.
+        worker_lives: True if only the answer of the call was lost, on its way from a worker that lives.
     """
 
-    def __init__(self, worker: str, reason: str) -> None:
+    def __init__(self, worker: str, reason: str, *, worker_lives: bool = False) -> None:
         super().__init__(f"{worker}: {reason}")
         self.worker = worker
         self.reason = reason
+        self.worker_lives = worker_lives
 
 
 class FleetWorker(ABC):

@@ -61,10 +61,10 @@ T = TypeVar("T")
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 FRESH = 10.0
-"""Seconds: a worker that dies sooner, or cannot be started, again and again, is not replaced for ever."""
+"""Seconds: a worker that dies sooner, and in which no call ever ran, died early."""
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before a worker's place has the next one, by how many have died so early in a row; after that many, none.
-What a worker opens may be away for a moment."""
+"""Seconds before another worker is started, by how many died early, or could not be started, in a row. After that many
+the place of the worker stays empty."""
 
 
 @shown_context
@@ -83,9 +83,11 @@ async def open_fleet(
         worker: a function that opens, once in each worker, what every call there is given: an async context manager (an
             upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None:
             `serve_endpoint`.
-        retries: how often a task is tried again when its worker died (or `retry_if` says so).
-        grace: seconds that a worker has for its end, and a cancelled call for its own; whoever needs longer hangs, and
-            is killed. An agent that ignores SIGTERM takes 5.
+        retries: how often a task is tried again that ended its worker while no other task ran in it; after that it is
+            `Lost`. Tasks that ran together in a worker that died run again in any case, apart from others. Also, how
+            often `retry_if` may retry a task.
+        grace: seconds that a worker has for its end, and a cancelled call for its own. When exceeded: the worker is
+            killed. An agent that ignores SIGTERM takes 5.
         progress: whether to show on standard error how far its maps are, and what became of each: lines that change
             where that is a terminal, else a line every 30 seconds. What the program prints stands above.
 
@@ -203,6 +205,8 @@ class Fleet:
         priority: int = 0,
         group_size: int | None = None,
         stop_group: StopGroup | None = None,
+        timeout: float | None = None,
+        prefetch: int = 0,
         store: Store | None = None,
         key: TaskKey | None = None,
     ) -> AbstractAsyncContextManager[Results[Task, T]]:
@@ -219,6 +223,11 @@ class Fleet:
                 `results.groups()` gives them whole. None: each task is run once, and there are no groups.
             stop_group: whether a group is to end now, asked with each of its outcomes but the last: samples of it that
                 run are cancelled, those that have not begun never do, and the outcome of both is `Stopped`.
+            timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
+                is an `Error` with a `trio.TooSlowError`. A function that shields itself from cancellation, or blocks
+                the loop, is not ended by this: see `hung_after`. None: no limit.
+            prefetch: how many outcomes may wait to be read beside those that the slots hold. A program that is busy
+                for long between two reads (a trainer) finds so many ready then, and the workers at work meanwhile.
             store: keeps the results and records the rollouts. What has its outcome in there is not run, and nothing
                 comes of it (`results.skipped` counts); but a group of which some samples are to be run is given whole.
                 What a function returns has to be JSON, or it is an error.
@@ -240,6 +249,9 @@ class Fleet:
             raise TypeError(f"tasks are an iterable, not {described(tasks)}")
         check_bool("ordered", ordered)
         _check_groups(group_size, stop_group)
+        if timeout is not None:
+            check_number("timeout", timeout, positive=True)
+        check_count("prefetch", prefetch)
         if store is not None:
             check_type("store", store, Store, "a store", 'async with open_store("runs/today") as store')
         if key is not None and store is None:
@@ -259,6 +271,8 @@ class Fleet:
             group_size=group_size,
             stop_group=stop_group,
             tells_sample=tells_sample,
+            timeout=timeout,
+            prefetch=prefetch,
             store=None if store is None else map_store(store, _name(function), key, tasks),
             telling=Telling(self._observers, next(self._maps), _name(function), total),
         )
@@ -366,7 +380,7 @@ class _Place:
             task_status.started()
 
     async def _have_one(self, task_status: trio.TaskStatus[None]) -> Exception | None:
-        """Have a worker until it ends; why that was too early, if it was. What the first one raises is raised."""
+        """Have a worker until it ends. Return why, if it died early; raise what the first one raises."""
         since = trio.current_time()
         try:
             async with self._engine.open_worker(self._name, self._setup, self._grace) as worker:
@@ -376,8 +390,8 @@ class _Place:
                     await trio.lowlevel.checkpoint()  # until here, whoever starts it can be cancelled
                     self._scope.shield = True
                 since = trio.current_time()
-                if not self.leaving:
-                    await self._employ(worker)
+                if not self.leaving and await self._employ(worker):
+                    return None
         except Exception as exc:
             if not self._begun:
                 self._slots.give_up(exc)
@@ -390,10 +404,10 @@ class _Place:
             raise
         if trio.current_time() - since >= FRESH:
             return None
-        return WorkerLost(self._name, f"it died within {FRESH:g} s of its start, again and again")
+        return WorkerLost(self._name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
-    async def _employ(self, worker: FleetWorker) -> None:
-        """Give it calls until it dies, or has done the last of them. Behind it, another one is awaited."""
+    async def _employ(self, worker: FleetWorker) -> bool:
+        """Give a worker calls until it dies, or has done the last of them; return True if any call ran in it."""
         self._worker = worker
         worker.changed = self._slots.deal
         self._observers.tell(WorkerStarted(worker=worker.name))
@@ -408,7 +422,8 @@ class _Place:
                 nursery.cancel_scope.cancel()
         finally:
             self._worker = None
-            self._slots.remove(worker)
+            was_used = self._slots.remove(worker)
+        return was_used
 
     async def _dismissed(self, worker: FleetWorker, scope: trio.CancelScope) -> None:
         await self._told_to_leave.wait()

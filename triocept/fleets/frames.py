@@ -65,6 +65,7 @@ class FrameStream:
         self._news = trio.Event()
         self._ending = False
         self._buffer = bytearray()
+        self._data_came = trio.Event()
 
     def put(self, kind: Kind, call: int = 0, data: bytes = b"") -> None:
         """Send one frame, soon."""
@@ -108,6 +109,11 @@ class FrameStream:
             kind, call = struct.unpack_from(">BQ", body)
             yield Frame(Kind(kind), call, body[HEAD.size - LENGTH.size :])
 
+    def await_data(self) -> trio.Event:
+        """An event that is set when the next bytes come, whether they end a frame or not."""
+        self._data_came = trio.Event()
+        return self._data_came
+
     async def _take(self, count: int) -> bytes | None:
         while len(self._buffer) < count:
             try:
@@ -116,6 +122,7 @@ class FrameStream:
                 return None
             if not data:
                 return None
+            self._data_came.set()
             self._buffer += data
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]

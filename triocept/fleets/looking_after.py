@@ -1,4 +1,4 @@
-"""A worker that runs elsewhere, looked after until it has ended."""
+"""A worker that runs elsewhere: its service until it has ended, and waits for it that are fair to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ["looked_after"]
+__all__ = ["LOOKS", "happens", "looked_after"]
+
+LOOKS = 10
+"""How often an event is looked for before it counts as missing."""
+
+
+async def happens(event: trio.Event, within: float) -> bool:
+    """Wait for an event of a worker; return False if it did not happen within some seconds.
+
+    Only seconds in which this program's own loop ran count: a program that computes between two looks (a trainer's
+    step) cannot see the answer that lies in its socket. So a long gap counts as one look, and `LOOKS` must fail.
+    """
+    for _ in range(LOOKS):
+        with trio.move_on_after(within / LOOKS):
+            await event.wait()
+            return True
+    return event.is_set()
 
 
 @asynccontextmanager

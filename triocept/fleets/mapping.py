@@ -3,10 +3,9 @@
 Rules:
 
 1. A task is pulled when there is a slot for it, and no earlier.
-2. A worker that dies costs its tasks an attempt: they run again elsewhere. What a function raises is its outcome, and
-   is not tried again unless `retry_if` says so.
-3. What nobody has read yet is bounded by the slots, and one more, which waits for the next of them: who reads slowly
-   slows the tasks down.
+2. The tasks of a worker that dies run again, apart from others: see `slots`. Only a task that ends its worker alone is
+   lost. An exception of the function is an outcome; it is retried only if `retry_if` returns True.
+3. The number of unread outcomes is bounded by the slots and by `prefetch`: a slow reader slows the tasks down.
 4. The map ends with its last outcome.
 5. Execution is at least once, delivery exactly once: a worker may die when a task has run, and its answer has not left.
 6. With groups, all of that is said of each sample of a task.
@@ -25,11 +24,11 @@ import trio
 
 from .._failures import keeping, keeping_each, raise_all, text_of
 from ..errors import FleetLost, StoreError
-from .engine import FleetWorker, WorkerLost
+from .engine import WorkerLost
 from .groups import Begun, Groups, StopGroup
 from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Answer, Failure, Job, Packing
-from .slots import NoWorkers, Slots
+from .slots import NoWorkers, Seat, Slots
 from .store.recording import Kept
 from .store.store import MapStore, TaskStore
 from .telling import Telling
@@ -54,7 +53,8 @@ class RolloutFunction(Protocol[Contra, Co]):
         Args:
             worker: what the fleet's `worker` opened: an `Endpoint`, unless said otherwise.
             task: one of those that the map was given.
-            attempt: from 1; more where a worker died with an earlier one, whose side effects may have happened.
+            attempt: counted from 1. More than 1: a worker died with an earlier attempt, or `retry_if` retried it. Side
+                effects of earlier attempts may have happened.
         """
 
 
@@ -84,6 +84,10 @@ class Call(msgspec.Struct, Generic[Task]):
     store: TaskStore | None
     attempt: int = 0
     worker: str = ""
+    lost_with: tuple[tuple[object, int], ...] = ()
+    """The calls in the first worker that was lost with this one."""
+    ended_alone: int = 0
+    """How many workers ended while it ran alone in them."""
 
     @property
     def task(self) -> Task:
@@ -165,6 +169,8 @@ class Mapping(Generic[Task, T]):
         group_size: int | None,
         stop_group: StopGroup | None,
         tells_sample: bool,
+        timeout: float | None,
+        prefetch: int,
         store: MapStore | None,
         telling: Telling,
     ) -> None:
@@ -180,6 +186,8 @@ class Mapping(Generic[Task, T]):
         self.group_size = group_size
         self._stop_group = stop_group
         self._tells_sample = tells_sample
+        self._timeout = timeout
+        self._prefetch = prefetch
         self._store = store
         self._telling = telling
         self.skipped: int = 0
@@ -231,7 +239,7 @@ class Mapping(Generic[Task, T]):
             if self._why is not None:
                 return
             try:
-                call, slot = await self._next_call()
+                call, seat = await self._next_call()
             except NoWorkers as exc:
                 self._give_up(exc, self._begun)
                 return
@@ -240,9 +248,10 @@ class Mapping(Generic[Task, T]):
             if call.store is not None and call.store.is_done(call.sample):
                 self._telling.skipped(call.group.number, 1)
                 self._add(call, self._stored(call, call.store), call.group.open_scope())
-                self._slots.give_back(slot)
+                self._slots.give_back(seat)
             else:
-                nursery.start_soon(self._run, call, slot, nursery)
+                seat.call = self, call.number
+                nursery.start_soon(self._run, call, seat, nursery)
 
     def _stored(self, call: Call[Task], store: TaskStore) -> Result[Task, T]:
         """What the store has of a sample; its task may have stood elsewhere then, and have had no group."""
@@ -252,25 +261,25 @@ class Mapping(Generic[Task, T]):
             group=None if self.group_size is None else call.group.number,
         )
 
-    async def _next_call(self) -> tuple[Call[Task], FleetWorker]:
+    async def _next_call(self) -> tuple[Call[Task], Seat]:
         """The next sample of the task that has begun, or the first one of the next task; and its slot, which is had
         before: or another map's call that waits would get it. No slot is kept while tasks are awaited."""
-        slot = await self._slots.take(self._priority)  # only now is a task pulled
+        seat = await self._slots.take(self._priority)  # only now is a task pulled
         if self._awaits_tasks:
-            self._slots.give_back(slot)
+            self._slots.give_back(seat)
             sample = await self._next_sample()
-            slot = await self._slots.take(self._priority)
+            seat = await self._slots.take(self._priority)
         else:
             try:
                 sample = await self._next_sample()
             except BaseException:
-                self._slots.give_back(slot)
+                self._slots.give_back(seat)
                 raise
         begun = self._begun
         assert begun is not None
         self._pulled += 1
         number = begun.number * (self.group_size or 1) + sample
-        return Call(self._pulled - 1, number, begun, sample, self._task_store), slot
+        return Call(self._pulled - 1, number, begun, sample, self._task_store), seat
 
     async def _next_sample(self) -> int:
         """That of the task which has begun, or of the next one that has any."""
@@ -300,15 +309,15 @@ class Mapping(Generic[Task, T]):
     @property
     def _window(self) -> int:
         """How many may have begun and not been read; in order, one that takes long keeps others from being read."""
-        return self._slots.total * (2 if self._ordered else 1)
+        return self._slots.total * (2 if self._ordered else 1) + self._prefetch
 
-    async def _run(self, call: Call[Task], slot: FleetWorker, nursery: trio.Nursery) -> None:
+    async def _run(self, call: Call[Task], seat: Seat, nursery: trio.Nursery) -> None:
         outcome: Outcome[T] = Stopped()
         answer = Answer()
         scope = call.group.open_scope()
         try:
             with scope:
-                outcome, answer = await self._tried(call, slot)
+                outcome, answer = await self._tried(call, seat)
         except NoWorkers as exc:
             self._give_up(exc, call.group)
         else:
@@ -331,43 +340,51 @@ class Mapping(Generic[Task, T]):
         self._tell()
         call.group.add(result, scope)
 
-    async def _tried(self, call: Call[Task], slot: FleetWorker) -> tuple[Outcome[T], Answer]:
-        for attempt in range(1, self._retries + 2):
-            last = attempt > self._retries
-            priority = self._priority if attempt == 1 else self._priority + 1  # it has waited long enough
-            async with self._slots.taken(priority, slot if attempt == 1 else None) as worker:
+    async def _tried(self, call: Call[Task], seat: Seat) -> tuple[Outcome[T], Answer]:
+        retried = 0
+        try:
+            while True:
                 await trio.lowlevel.checkpoint_if_cancelled()  # its group may have been stopped
-                call.attempt, call.worker = attempt, worker.name
+                worker = seat.worker
+                call.attempt, call.worker = call.attempt + 1, worker.name
                 self._telling.started(call)
                 try:
                     packed = await worker.call(self._job(call))
                 except WorkerLost as lost:
-                    outcome: Outcome[T] = Lost(lost.reason)
-                    answer = Answer()
-                    again = True
+                    self._slots.lost(seat, worker_lives=lost.worker_lives)
+                    call.lost_with = call.lost_with or seat.lost_with
+                    call.ended_alone += len(seat.lost_with) == 1
+                    if call.ended_alone > self._retries:
+                        return self._lost(call, lost), Answer()
+                    self._telling.requeued(call, lost.reason)
                 except TypeError as exc:  # a task that cannot be sent
-                    outcome, answer, again = Error(exc), Answer(), False
+                    return Error(exc), Answer()
                 else:
                     answer = self._answer(packed)
                     outcome, again = self._outcome(answer)
-            if last or not again:
-                break
-            self._tell_of_retry(call, outcome)
-        return outcome, answer
+                    if not again or retried == self._retries:
+                        return outcome, answer
+                    assert isinstance(outcome, Error)
+                    retried += 1
+                    self._telling.retried(call, outcome.error)
+                    self._slots.give_back(seat)
+                await self._slots.retake(seat)
+        finally:
+            self._slots.give_back(seat)
 
-    def _tell_of_retry(self, call: Call[Task], outcome: Outcome[T]) -> None:
-        match outcome:
-            case Lost(reason=reason):
-                self._telling.requeued(call, reason)
-            case Error(error=error):
-                self._telling.retried(call, error)
-            case _:
-                raise AssertionError
+    def _lost(self, call: Call[Task], lost: WorkerLost) -> Lost:
+        beside = sorted({number for owner, number in call.lost_with if owner is self} - {call.number})
+        return Lost(f"{lost.reason}, while no other task ran in it", tuple(beside))
 
     def _job(self, call: Call[Task]) -> bytes:
         record = None if call.store is None else call.store.record_to(call.sample, call.attempt, call.worker)
         job = Job(
-            self._function, call.task, call.attempt, call.sample if self._tells_sample else None, record
+            self._function,
+            call.task,
+            call.attempt,
+            call.sample if self._tells_sample else None,
+            self._timeout,
+            record,
         )
         return self._packing.pack(job, f"task {call.group.number} ({type(call.task).__name__})")
 

@@ -9,6 +9,7 @@ import msgspec
 
 from .._trace.trace import Trace
 from ..errors import GroupStopped
+from .packing import chained
 
 __all__ = ["Error", "Lost", "Outcome", "Result", "Stopped", "Value"]
 
@@ -23,18 +24,23 @@ class Value(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Error(msgspec.Struct, frozen=True):
-    """The function raised, for good."""
+    """The function raised, and `retry_if` did not retry it; or the call exceeded the `timeout` of the map."""
 
     error: BaseException
-    """Of its own class, with its attributes; a `RemoteError` where it cannot cross to this process."""
+    """The exception, with its class and its attributes; a `RemoteError` if it cannot cross to this process."""
     traceback: str = ""
-    """Where it was raised, as Python prints it there."""
+    """The traceback in the worker, as Python prints it."""
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """The worker died or hung, each time that the task was tried."""
+    """The task ended its worker (it died, or hung and was killed) while no other task ran in it, each time that it was
+    tried: once more than the fleet's `retries`."""
 
     reason: str
+    """How the worker ended."""
+    beside: tuple[int, ...] = ()
+    """The numbers (`result.number`) of the other tasks that were in the first worker that ended with this task in it.
+    They were run again apart from this one. Empty: this task was alone there, too."""
 
 
 class Stopped(msgspec.Struct, frozen=True):
@@ -75,15 +81,15 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
         """What the function returned.
 
         Raises:
-            BaseException: what it raised instead.
-            WorkerLost: no worker lived to run it to its end.
-            GroupStopped: its group was stopped.
+            BaseException: the exception of the function. The traceback in the worker is its `__cause__`.
+            WorkerLost: the task ended its worker.
+            GroupStopped: the group of the sample was stopped.
         """
         match self.outcome:
             case Value(value=value):
                 return value
-            case Error(error=error):
-                raise error
+            case Error(error=error, traceback=traceback):
+                raise chained(error, traceback)
             case Lost(reason=reason):
                 from .engine import WorkerLost  # which is above
 

@@ -37,6 +37,7 @@ __all__ = [
     "Packing",
     "Pickled",
     "Spent",
+    "chained",
     "failure_of",
     "import_path",
     "raise_failure",
@@ -52,6 +53,8 @@ class Job(msgspec.Struct, frozen=True):
     attempt: int
     sample: int | None = None
     """What the function is told of it; None: it is not told."""
+    timeout: float | None = None
+    """Maximum seconds of the call; None: there is no limit."""
     record: RecordTo | None = None
     """Where its rollouts go; None: the map has no store."""
 
@@ -82,6 +85,13 @@ class Failure(msgspec.Struct, frozen=True):
 
     error: BaseException
     traceback: str
+
+
+class WorkerTraceback(Exception):
+    """The traceback of an exception in a worker, as the cause of that exception in this process."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
 
 
 class Packing(Protocol):
@@ -172,10 +182,17 @@ def _crossing(error: BaseException, packing: Packing) -> BaseException:
     return RemoteError(text_of(error), type=f"{kind.__module__}.{kind.__qualname__}")
 
 
+def chained(error: BaseException, traceback: str) -> BaseException:
+    """Give an exception that was raised in another process its traceback there, as its cause; return it."""
+    if error.__traceback__ is None and traceback:
+        error.__cause__ = WorkerTraceback(traceback)
+    return error
+
+
 def raise_failure(failure: Failure) -> NoReturn:
-    """Raise what was raised where a worker opened what its calls get."""
-    failure.error.add_note(f"raised where a worker opened what its calls get:\n{failure.traceback}")
-    raise failure.error
+    """Raise the exception that a worker raised when it opened the context of its calls."""
+    failure.error.add_note("raised where a worker opened what its calls get")
+    raise chained(failure.error, failure.traceback)
 
 
 def import_path() -> list[str]:

@@ -23,7 +23,7 @@ import trio
 from .._checks import check_count, check_number
 from .engine import Engine, FleetWorker, WorkerLost
 from .frames import Frame, FrameStream, Kind
-from .looking_after import looked_after
+from .looking_after import LOOKS, happens, looked_after
 from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
@@ -155,7 +155,6 @@ class _Process(FleetWorker):
         self._numbers = count(1)
         self._lost = trio.Event()
         self.reason = ""
-        self._heard_at = trio.current_time()
 
     @property
     def alive(self) -> bool:
@@ -181,9 +180,7 @@ class _Process(FleetWorker):
         """Have a call end, and wait for that; kill a worker that does not manage it."""
         self._stream.put(Kind.CANCEL, number)
         with trio.CancelScope(shield=True):
-            with trio.move_on_after(self._grace):
-                await call.over.wait()
-            if not call.over.is_set():
+            if not await happens(call.over, self._grace):
                 self.reason = f"a call hung: it did not end within {self._grace:g} s of its cancellation"
                 await self.kill()
 
@@ -202,7 +199,6 @@ class _Process(FleetWorker):
 
     async def _read(self, frames: AsyncIterator[Frame]) -> None:
         async for frame in frames:
-            self._heard_at = trio.current_time()
             if frame.kind is Kind.ANSWER and (call := self._calls.get(frame.call)) is not None:
                 call.answer = frame.data
                 call.over.set()
@@ -220,15 +216,14 @@ class _Process(FleetWorker):
             call.over.set()
 
     async def _watch(self, hung_after: float) -> None:
-        """Kill it when its loop does not answer."""
+        """Kill the worker when its loop does not answer."""
         while True:
-            asked_at = trio.current_time()
             self._stream.put(Kind.PING)
-            await trio.sleep(hung_after)
-            if self._heard_at < asked_at:
+            if not await happens(self._stream.await_data(), hung_after):
                 self.reason = f"its loop did not answer for {hung_after:g} s: it hung, and was killed"
                 await self.kill()
                 return
+            await trio.sleep(hung_after / LOOKS)
 
     async def end(self) -> None:
         """Let it end in order; kill it if it does not within its grace."""

@@ -20,7 +20,7 @@ from typing import Any, final
 import trio
 
 from .engine import FleetWorker, WorkerLost
-from .looking_after import looked_after
+from .looking_after import LOOKS, happens, looked_after
 from .packing import Packing, import_path, raise_failure
 from .ray_actor import make_actor_class
 from .ray_waiting import Waited
@@ -151,9 +151,7 @@ class _Actor(FleetWorker):
     async def _cancel(self, number: int, answer: Waited) -> None:
         """Have a call end, and wait for that; kill a worker that does not manage it."""
         self._ask("cancel", number)
-        with trio.move_on_after(self._grace):
-            await answer.over.wait()
-        if not answer.over.is_set():
+        if not await happens(answer.over, self._grace):
             await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
             return
         try:
@@ -172,18 +170,23 @@ class _Actor(FleetWorker):
                 await self._find_out(exc)
                 if not self._lost.is_set():
                     await self._end_call(number)
-            raise WorkerLost(self.name, self.reason or f"its answer did not arrive: {_reason(exc)}") from exc
+            if self._lost.is_set():
+                raise WorkerLost(self.name, self.reason) from exc
+            raise WorkerLost(
+                self.name, f"its answer did not arrive: {_reason(exc)}", worker_lives=True
+            ) from exc
         return data
 
     async def _end_call(self, number: int) -> None:
         """Have a call end in an actor that lives."""
-        with trio.move_on_after(self._grace) as limit:
-            try:
-                await self._ask("wait_over", number).get()
-            except self._failed as exc:
-                await self._find_out(exc)
-        if limit.cancelled_caught:
+        answer = self._ask("wait_over", number)
+        if not await happens(answer.over, self._grace):
             await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
+            return
+        try:
+            answer.result()
+        except self._failed as exc:
+            await self._find_out(exc)
 
     async def _find_out(self, error: BaseException) -> None:
         """Ray has failed with `error`: see whether the actor lives."""
@@ -233,13 +236,12 @@ class _Actor(FleetWorker):
             nursery.cancel_scope.cancel()
 
     async def _watch(self, hung_after: float) -> None:
-        """Kill it when its loop does not answer."""
+        """Kill the worker when its loop does not answer."""
         while True:
-            answer = self._ask("ping")
-            await trio.sleep(hung_after)
-            if not answer.over.is_set():
+            if not await happens(self._ask("ping").over, hung_after):
                 await self._kill_hung(f"its loop did not answer for {hung_after:g} s")
                 return
+            await trio.sleep(hung_after / LOOKS)
 
     async def _kill_hung(self, how: str) -> None:
         self.reason = self.reason or f"{how}: it hung, and was killed"

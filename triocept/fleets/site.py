@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
 from typing import Any, TypeAlias, final
 
 import msgspec
@@ -15,7 +16,7 @@ from .._endpoint import serve_endpoint
 from .._rollout.collecting import Collector, collect_traces
 from .._trace.trace import Trace
 from ..errors import StoreError
-from .packing import Answer, Failure, Job, Packing, Spent, failure_of
+from .packing import Answer, ByReference, Failure, Job, Packing, Spent, failure_of
 from .store.keys import json_of
 from .store.recording import Kept, Recorders, RecordTo
 
@@ -40,13 +41,15 @@ class Site:
     def __init__(self, value: object, packing: Packing) -> None:
         self._value = value
         self._packing = packing
+        self._ends_program = (KeyboardInterrupt,) if isinstance(packing, ByReference) else ()
         self._recorders = Recorders()
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
     async def call(self, data: bytes) -> bytes:
         """Run a job; its answer, packed.
 
-        Whatever its function raises is an answer, but for a cancellation from outside and an interrupt.
+        An exception of the function is an answer. Two are raised instead: a cancellation from outside, and a
+        KeyboardInterrupt in the program's own process, which may be Ctrl-C.
         """
         try:
             job: Job = self._packing.unpack(data)
@@ -88,9 +91,11 @@ class Site:
                     f"{named(function)} gave {described(made)}, which is not to be awaited: "
                     "is it an `async def` with no `yield` in it?"
                 )
-            return await made, None
+            with trio.move_on_after(inf if job.timeout is None else job.timeout):
+                return await made, None
+            raise trio.TooSlowError(f"the call took longer than the timeout of its map, {job.timeout:g} s")
         except BaseException as exc:
-            if _holds(exc, trio.Cancelled, KeyboardInterrupt, GeneratorExit):
+            if _holds(exc, trio.Cancelled, *self._ends_program):
                 raise
             return None, failure_of(exc, self._packing)
 
