@@ -59,8 +59,8 @@ def test_a_tool_call_that_was_not_is_told_what_was(model: SyncRollout) -> None:
     with pytest.raises(AssertionError) as failed:
         model.assert_called_with_tool("search", q="water")
     assert str(failed.value).splitlines() == [
-        "the application has not carried out the tool call search(q='water')",
-        "it has carried out:",
+        "no call of the application has a tool result of search(q='water')",
+        "there are results of:",
         "  search(q='tea', limit=3) -> 'found tea'",
         "  search(q='milk') -> 'found milk'",
     ]

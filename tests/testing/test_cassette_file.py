@@ -325,7 +325,11 @@ BAD = {
         "does not end with a line `...`: is the rest of it missing",
     ),
     "its head alone": ("cassette: 1\n...\n", 1, "there are no `calls`"),
-    "marks of a merge": (GOOD.replace("      tools:", "<<<<<<< HEAD\n      tools:"), 11, "this is no YAML"),
+    "marks of a merge": (
+        GOOD.replace("      tools:", "<<<<<<< HEAD\n      tools:"),
+        10,
+        "a merge conflict of git is left",
+    ),
     "a tab": (GOOD.replace("      tools:", "\ttools:"), 10, "this is no YAML"),
     "a tool that is not there": (
         GOOD.replace("[search]", "[serch]"),

@@ -291,6 +291,16 @@ def test_the_watch_ends_with_its_endpoint() -> None:
     assert "triocept-watch" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_field_of_the_sampling_by_its_providers_name_is_told_what_was_meant() -> None:
+    with be_the_model("hello") as model:
+        asks(model)
+    sampling: Any = model.calls[0].sampling
+    for name in ("max_tokens", "max_completion_tokens", "maxOutputTokens"):
+        with pytest.raises(AttributeError, match=rf"^Sampling has no '{name}': max_output_tokens\?$"):
+            getattr(sampling, name)
+    assert not hasattr(sampling, "colour")
+
+
 # A model that no call reached
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from itertools import takewhile
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
 
@@ -53,6 +54,14 @@ class Sampling(
     seed: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Name the field that was meant: providers have other names for some."""
+            near = get_close_matches(name, self.__struct_fields__, 1)
+            hint = f": {near[0]}?" if near else ""
+            raise AttributeError(f"Sampling has no {name!r}{hint}", name=name, obj=self)
 
 
 class ReasoningAsk(

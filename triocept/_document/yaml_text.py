@@ -36,6 +36,9 @@ _UNQUOTED = re.compile(
 """What PyYAML says of a character that a text without quotes cannot have there."""
 
 
+_CONFLICT = re.compile(r"^(?:<{7} |={7}$|>{7} )", re.MULTILINE)
+
+
 def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
     """What is in a text.
 
@@ -53,6 +56,11 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
     try:
         return _Builder(file, yaml.parse(text, Loader=loader), aliases=aliases).document()
     except yaml.YAMLError as exc:
+        if conflict := _CONFLICT.search(text):
+            line = text.count("\n", 0, conflict.start()) + 1
+            raise Node(file, line, "", None).error(
+                "a merge conflict of git is left here: keep the entries of both sides, each whole"
+            ) from None
         raise Node(file, _line_of(exc, text), "", None).error(f"this is no YAML: {_problem(exc)}") from None
     except RecursionError:
         raise Node(file, 1, "", None).error("it is nested too deep") from None

@@ -71,9 +71,9 @@ def _report(
     arguments: dict[str, Any],
 ) -> Iterator[str]:
     wanted = f"{name}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
-    yield f"the application has not carried out the tool call {wanted}"
+    yield f"no call of the application has a tool result of {wanted}"
     if done:
-        yield "it has carried out:"
+        yield "there are results of:"
         yield from (f"  {_shown(call)} -> {_short(result.text)}" for call, result in done)
     known = {(call.id, call.name) for call, _ in done}
     open_calls = [call for call in _answered(turns) if (call.id, call.name) not in known]

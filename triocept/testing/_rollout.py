@@ -225,7 +225,8 @@ class SyncRollout:
 
     def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
         """See that the application has carried out a call of this tool: that it came back to the model with the call
-        and its result. What the model asked for, and nobody carried out, does not count.
+        and its result. What the model asked for, and nobody carried out, does not count; nor does a result that the
+        application sends as plain text (smolagents does): `assert_messages` sees that.
 
         Args:
             name: the tool's.
