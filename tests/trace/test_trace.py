@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from operator import is_
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -167,6 +168,13 @@ def test_the_graph_follows_what_agents_send_back_not_byte_for_byte() -> None:
     assert message_key(Message("assistant", (Text(""), call))) == message_key(Message("assistant", (same,)))
     marked = Message("user", (Text("hi", {"cache_control": {"type": "ephemeral"}}),))
     assert message_key(marked) == message_key(Message("user", (Text("hi"),)))
+    found: dict[str, Any] = {"type": "text", "text": "found"}
+    inside = [
+        {"type": "search_result", "content": [found | mark]}
+        for mark in ({}, {"cache_control": {"type": "ephemeral"}})
+    ]
+    plain, hopped = (Message("user", (Opaque("anthropic_messages", block),)) for block in inside)
+    assert message_key(hopped) == message_key(plain)
     assert message_key(Message("developer", (Text("s"),))) == message_key(Message("system", (Text("s"),)))
     result = Message("tool", (ToolResult(id="call_1", content=(Text("a"),)),))
     assert message_key(result) != message_key(

@@ -92,7 +92,9 @@ def seconds(value: float) -> str:
 def reason(error: TurnError) -> str:
     """What went wrong, with the status that the agent got; a message that begins with it is not told it twice."""
     text = " ".join(error.message.split())
-    if error.status is not None and not text.startswith((f"{error.status} ", f"{error.status}:")):
+    if error.status is not None and error.type == "RawResponse":  # it may be 200, and no answer all the same
+        text = f"{text} (HTTP status {error.status})"
+    elif error.status is not None and not text.startswith((f"{error.status} ", f"{error.status}:")):
         text = f"{error.status} {text}"
     return cut(text, REASON_LENGTH)
 
