@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 import triocept
-from triocept._bare_socket import BareSocket
 from triocept._canonical import tokens
 from triocept._rollout import answer, calls, exchange_core, rollout_core
 from triocept._server import base_connection, delivery, documents, http11, intake
 from triocept._trace import redaction, trace
+from triocept._util.bare_socket import BareSocket
 from triocept.dialects import Dialect
 from triocept.dialects.openai_chat import OPENAI_CHAT
 
@@ -57,15 +57,15 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (calls.Calls, "leave"),
     ],
     "the exchange: make, hand over, settle": [
-        (exchange_core.ExchangeCore, "__init__"),
+        (exchange_core.ExchangeState, "__init__"),
         (calls.Arrivals, "put"),
-        (exchange_core.ExchangeCore, "complete"),
+        (exchange_core.ExchangeState, "complete"),
         (answer.Answer, "end"),
         (answer.Subscription, "close"),
     ],
     "tokens: estimate": [(tokens.Estimator, "usage")],
     "the turn: build and record": [
-        (exchange_core.ExchangeCore, "_turn"),
+        (exchange_core.ExchangeState, "_turn"),
         (redaction.Redactor, "request"),
         (trace.TraceWriter, "add"),
     ],

@@ -37,10 +37,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # Shown by their names, not by what they stand for.
 autodoc_type_aliases = {
-    "Event": "triocept.events.Event",
+    "Event": "triocept.types.Event",
     "Handler": "triocept.Handler",
-    "StopReason": "triocept.nouns.StopReason",
-    "TLS": "triocept.options.TLS",
+    "StopReason": "triocept.types.StopReason",
+    "TLS": "triocept.types.TLS",
 }
 
 napoleon_google_docstring = True

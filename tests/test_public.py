@@ -17,7 +17,7 @@ import pytest
 import triocept
 from triocept import _moved
 from triocept.dialects import DIALECTS
-from triocept.options import AgentOptions, DialectName, EndpointOptions, RolloutOptions
+from triocept.types import AgentOptions, DialectName, EndpointOptions, RolloutOptions
 
 MODULES = [triocept, *(import_module(f"triocept.{name}") for name in _moved.MODULES)]
 PUBLIC = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__}
@@ -101,7 +101,7 @@ def test_the_options_of_an_endpoint_are_the_keywords_of_serve_endpoint() -> None
 
 def test_what_stands_at_the_top_stands_in_its_module_too() -> None:
     """So that one import can have all that it needs of one kind."""
-    for module in (triocept.nouns, triocept.traces, triocept.errors, triocept.handlers):
+    for module in (triocept.types, triocept.traces, triocept.errors, triocept.handlers):
         for name in module.__all__:
             assert getattr(triocept, name, getattr(module, name)) is getattr(module, name)
 
@@ -109,10 +109,10 @@ def test_what_stands_at_the_top_stands_in_its_module_too() -> None:
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("Reasoning", "triocept.nouns"),
-        ("PartDelta", "triocept.events"),
+        ("Reasoning", "triocept.types"),
+        ("PartDelta", "triocept.types"),
         ("Recorder", "triocept.traces"),
-        ("HostTool", "triocept.services"),
+        ("HostTool", "triocept.types"),
         ("route", "triocept.handlers"),
         ("Unanswered", "triocept.errors"),
     ],

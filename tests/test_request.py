@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from triocept import Message, Request, Text, ToolCall, ToolResult
-from triocept.nouns import Media
+from triocept.types import Media
 
 ASKED = Message("user", (Text("Fix the bug."),))
 SYSTEM = Message("system", (Text("Available agent types: …"),))

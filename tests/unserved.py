@@ -13,7 +13,7 @@ from triocept import EndpointLimits, Handler, Limits, Refusal, Rollout
 from triocept._rollout.life import open_rollout
 from triocept._rollout.registry import Registry
 from triocept._rollout.rollout import with_face
-from triocept._rollout.rollout_core import RolloutCore
+from triocept._rollout.rollout_state import RolloutState
 from triocept.dialects import DIALECTS
 
 
@@ -24,7 +24,7 @@ async def opened(
     """A rollout that no agent can reach, for so many seconds at the most; the options are those of `Rollout`."""
     endpoint = cast(Any, SimpleNamespace(limits=EndpointLimits(), dialects=DIALECTS))
     core = with_face(
-        RolloutCore(endpoint, Registry(), cast(Any, None), cast(Any, {"limits": limits, **options}))
+        RolloutState(endpoint, Registry(), cast(Any, None), cast(Any, {"limits": limits, **options}))
     )
     with trio.fail_after(within):
         async with open_rollout(core, handler, None) as rollout:

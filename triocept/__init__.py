@@ -31,7 +31,6 @@ from ._canonical.price import Price
 from ._canonical.request import Request, Tool
 from ._canonical.response import Response, Usage
 from ._endpoint import Endpoint, run_endpoint, serve_endpoint
-from ._limits import EndpointLimits
 from ._pool import Pool, serve_pool
 from ._process.output import AgentResult
 from ._rollout.agent import Agent
@@ -44,6 +43,7 @@ from ._trace.reader import read_traces
 from ._trace.trace import Trace
 from ._trace.turn import Turn
 from ._upstream import Upstream, open_upstream
+from ._util.limits import EndpointLimits
 from .errors import (
     AgentFailed,
     DialectError,
@@ -58,16 +58,13 @@ from .errors import (
 if TYPE_CHECKING:
     from . import agents as agents
     from . import dialects as dialects
-    from . import events as events
     from . import exports as exports
     from . import fleets as fleets
     from . import handlers as handlers
-    from . import nouns as nouns
-    from . import options as options
-    from . import services as services
     from . import testing as testing
     from . import traces as traces
     from . import tunnels as tunnels
+    from . import types as types
     from .handlers import ScriptedModel as ScriptedModel
 else:
     from ._moved import __dir__ as __dir__

@@ -13,10 +13,6 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, TypedDict, Unpac
 
 import trio
 
-from ._checks import check_bool, check_count, check_keywords, check_number, check_str, check_type, described
-from ._contexts import protected_context
-from ._failures import keeping, keeping_each, raise_all, split_cancelled, without
-from ._limits import EndpointLimits
 from ._process.watcher import Watcher, open_watcher
 from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
@@ -29,12 +25,24 @@ from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.registry import Registry
 from ._rollout.rollout import Rollout, check_opening, with_face
-from ._rollout.rollout_core import RolloutCore
+from ._rollout.rollout_state import RolloutState
 from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
 from ._trace.redaction import Redaction
 from ._tunnel.base import Scheme, Tunnel, check_host, in_url
 from ._tunnel.health import Supervisor, TunnelHealth
+from ._util.checks import (
+    check_bool,
+    check_count,
+    check_keywords,
+    check_number,
+    check_str,
+    check_type,
+    described,
+)
+from ._util.contexts import protected_context
+from ._util.failures import keeping, keeping_each, raise_all, split_cancelled, without
+from ._util.limits import EndpointLimits
 from .dialects import Dialect, known_dialects
 from .errors import EndpointCrashed, TunnelError
 
@@ -66,12 +74,12 @@ class Endpoint:
         host: str,
         *,
         secure: bool,
-        registry: Registry[RolloutCore],
+        registry: Registry[RolloutState],
         dialects: Mapping[str, Dialect],
         watcher: Watcher,
         advertise: str | None,
         limits: EndpointLimits,
-        make_core: Callable[[Endpoint, Registry[RolloutCore], Watcher, RolloutOptions], RolloutCore],
+        make_core: Callable[[Endpoint, Registry[RolloutState], Watcher, RolloutOptions], RolloutState],
     ) -> None:
         self.id: str = f"e_{token_hex(8)}"
         """What its `/health` says, so that a URL can be seen to lead here. No secret."""
@@ -92,7 +100,7 @@ class Endpoint:
         self._registry = registry
         self._watcher = watcher
         self._make_core = make_core
-        """`RolloutCore`, given already what holds for a rollout that does not say it itself."""
+        """`RolloutState`, given already what holds for a rollout that does not say it itself."""
 
     @property
     def url(self) -> str:
@@ -212,7 +220,7 @@ class Endpoint:
         handler, concurrency = check_opening("open_rollout", handler, options)
         return open_rollout(self._make_rollout(options), handler, concurrency)
 
-    def _make_rollout(self, options: RolloutOptions) -> RolloutCore:
+    def _make_rollout(self, options: RolloutOptions) -> RolloutState:
         """A rollout that is not open yet."""
         return with_face(self._make_core(self, self._registry, self._watcher, options))
 
@@ -311,7 +319,7 @@ async def serve_endpoint(
     ssl_context = _ssl_context(tls)
     spoken = known_dialects(dialects)
     make_core = partial(
-        RolloutCore,
+        RolloutState,
         recorder=recorder,
         redaction=redact,
         embed=embed,
@@ -319,7 +327,7 @@ async def serve_endpoint(
         record_increments=record_increments,
         record_wire=record_wire,
     )
-    registry: Registry[RolloutCore] = Registry()
+    registry: Registry[RolloutState] = Registry()
     errors: list[BaseException] = []  # raised where nothing wraps them, and nothing that is closed hides them
     server: Server | None = None
     with keeping(errors):
@@ -440,7 +448,7 @@ def _make_supervisor(
     endpoint: Endpoint,
     tunnel: Tunnel,
     health: TunnelHealth | None,
-    registry: Registry[RolloutCore],
+    registry: Registry[RolloutState],
     on_lost_url: OnLostURL,
 ) -> Supervisor:
     def on_lost(url: str, error: TunnelError) -> None:

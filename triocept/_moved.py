@@ -9,12 +9,9 @@ from typing import Any
 __all__ = ["__dir__", "__getattr__"]
 
 MODULES = (
-    "nouns",
-    "events",
+    "types",
     "traces",
     "tunnels",
-    "services",
-    "options",
     "handlers",
     "agents",
     "dialects",

@@ -19,19 +19,19 @@ from typing import Any, Literal, TypeAlias, Unpack, final
 
 import trio
 
-from ._checks import check_choice, check_count, check_number, described
-from ._contexts import protected_context
 from ._endpoint import Endpoint, serve_endpoint
-from ._failures import keeping, keeping_each, raise_all, split_cancelled
 from ._rollout.event_loop import check_loop
 from ._rollout.handler import Handler
 from ._rollout.life import open_rollout
 from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.rollout import Rollout, check_opening
-from ._rollout.rollout_core import RolloutCore
+from ._rollout.rollout_state import RolloutState
 from ._trace.recorder import Recorder
 from ._trace.redaction import Redaction
+from ._util.checks import check_choice, check_count, check_number, described
+from ._util.contexts import protected_context
+from ._util.failures import keeping, keeping_each, raise_all, split_cancelled
 from .errors import EndpointCrashed
 
 __all__ = ["Pool", "serve_pool"]
@@ -358,7 +358,7 @@ class _Assignment:
 
     def __init__(self, member: _Member) -> None:
         self.member = member
-        self.rollout: RolloutCore | None = None
+        self.rollout: RolloutState | None = None
         """None only until it is made: there is no checkpoint before."""
         self.scope = trio.CancelScope()
         """Around all of it; cancelled only while the rollout is being opened."""

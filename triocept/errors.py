@@ -41,8 +41,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ._checks import check_bool, check_count, check_number, check_str, check_type
-from ._unicode import mended_text
+from ._util.checks import check_bool, check_count, check_number, check_str, check_type
+from ._util.unicode import mended_text
 
 __all__ = [
     "AgentFailed",

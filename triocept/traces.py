@@ -1,8 +1,6 @@
 """What is kept of a rollout, and what keeps it."""
 
 from ._rollout.recorder_group import RecorderGroup
-from ._tail import TraceStream, iter_traces
-from ._taking import TraceTaker, take_traces
 from ._trace.branch import Branch
 from ._trace.check import Report, check
 from ._trace.conversation import CallKind, Conversation
@@ -25,6 +23,8 @@ from ._trace.views.message_change import MessageChange
 from ._trace.views.step import Step, steps
 from ._trace.views.token_branch import Span, TokenBranch, branches
 from ._trace.wire import WireView
+from ._tracefiles.follow import TraceStream, iter_traces
+from ._tracefiles.lease import TraceTaker, take_traces
 
 __all__ = [
     "AgentStart",

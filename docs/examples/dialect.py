@@ -19,8 +19,16 @@ from triocept.dialects import (
     status_of,
 )
 from triocept.errors import DialectError, UpstreamTruncated
-from triocept.events import PartDelta, PartStart, ResponseEnd, ResponseStart
-from triocept.nouns import Message, Request, Response, Text
+from triocept.types import (
+    Message,
+    PartDelta,
+    PartStart,
+    Request,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    Text,
+)
 
 NAME = "chirp"
 ROLES = {"boss": "system", "you": "user", "me": "assistant"}

@@ -1,7 +1,7 @@
 import trio
 import triocept
 from triocept import Response, ToolCall
-from triocept.events import assemble, events_of
+from triocept.types import assemble, events_of
 
 response = Response.of("Let me see.", ToolCall.of("bash", command="ls"))
 for event in events_of(response):

@@ -1,7 +1,7 @@
 import trio
 import triocept
 from triocept import ToolCall, Usage
-from triocept.nouns import Reasoning
+from triocept.types import Reasoning
 
 
 async def answer(exchange: triocept.Exchange) -> None:

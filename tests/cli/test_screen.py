@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import AGENT, PATIENCE, STARTER, on_a_terminal
 
-from triocept._screen import Screen
+from triocept._util.terminal import Screen
 
 pytestmark = pytest.mark.once
 

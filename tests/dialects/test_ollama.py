@@ -29,8 +29,7 @@ from triocept._canonical.request import ReasoningAsk, ToolChoice
 from triocept.dialects import DIALECTS, Failure, error_of
 from triocept.dialects.ollama import OLLAMA
 from triocept.errors import ContextLengthError, DialectError, UpstreamError, UpstreamTruncated
-from triocept.events import assemble
-from triocept.nouns import Reasoning
+from triocept.types import Reasoning, assemble
 
 HI = {"role": "user", "content": "hi"}
 LS = {"type": "function", "function": {"name": "ls", "parameters": {"type": "object"}}}

@@ -17,7 +17,7 @@ import trio
 from pydantic import BaseModel
 
 from triocept import Exchange, Refusal, Response, Rollout, Text, ToolCall, serve_endpoint
-from triocept.nouns import Reasoning, RefusalText
+from triocept.types import Reasoning, RefusalText
 
 EVENTS = {
     kind.value: model

@@ -24,7 +24,7 @@ from triocept._server.intake import shows_key
 from triocept._server.transport import Head
 from triocept.dialects import DIALECTS, Failure, SideRoute, _registry, dialect, known_dialects
 from triocept.errors import DialectError
-from triocept.events import assemble
+from triocept.types import assemble
 
 from .toy import TOY
 

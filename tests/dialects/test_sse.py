@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triocept._sse import SSE, SSEDecoder, encode_sse
+from triocept._util.sse import SSE, SSEDecoder, encode_sse
 from triocept.errors import DialectError
 
 from .strategies import splits

@@ -23,7 +23,7 @@ from triocept._canonical.events import (
 )
 from triocept._canonical.request import Request, Tool
 from triocept._canonical.response import Response, Usage
-from triocept._sse import SSEDecoder
+from triocept._util.sse import SSEDecoder
 from triocept.dialects import DIALECTS
 from triocept.errors import ContextLengthError, DialectError, UpstreamError, UpstreamTruncated
 

@@ -28,7 +28,7 @@ from triocept.dialects import (
     status_of,
 )
 from triocept.errors import UpstreamTruncated
-from triocept.events import PartDelta, ResponseEnd, ResponseStart
+from triocept.types import PartDelta, ResponseEnd, ResponseStart
 
 __all__ = ["TOY"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn, Usage
 from triocept._trace.tokens import packed_floats, packed_ids
 from triocept._trace.trace import TraceWriter
-from triocept.nouns import Blob, Media, Opaque, Reasoning, Sampling
 from triocept.traces import Branch, Conversation, Score, ServiceCall, Tokens, TurnError
+from triocept.types import Blob, Media, Opaque, Reasoning, Sampling
 
 SEARCH = Tool(
     name="search",

@@ -40,8 +40,8 @@ from triocept.exports import (
     verifiers_episode,
     write_export,
 )
-from triocept.nouns import Media, Reasoning
 from triocept.traces import Score, WireView
+from triocept.types import Media, Reasoning
 
 # Lines
 

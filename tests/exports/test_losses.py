@@ -13,8 +13,8 @@ from triocept import Message, Response, Text, Trace, Usage
 from triocept._trace.tokens import packed_floats, packed_ids
 from triocept._trace.trace import TraceWriter
 from triocept.exports import FORMATS, write_export
-from triocept.nouns import Blob, Media, Opaque, Reasoning, Sampling
 from triocept.traces import Conversation, Increments, Opening, Score, ServiceCall, Tokens, TurnError, WireView
+from triocept.types import Blob, Media, Opaque, Reasoning, Sampling
 
 SAID = Response(
     (Reasoning("a thought", (Blob("anthropic_messages", "signature", "a blob"),)), Text("ok")),

@@ -10,7 +10,7 @@ import msgspec
 
 from triocept import Response, Text, ToolCall, Usage
 from triocept._canonical.response import ResponsePart
-from triocept.nouns import Reasoning, RefusalText
+from triocept.types import Reasoning, RefusalText
 
 from .kind import Unfit
 

@@ -19,10 +19,10 @@ import msgspec
 from triocept._canonical.events import Fold, events_of
 from triocept._canonical.given import given_response
 from triocept._canonical.request import Request
-from triocept._sse import SSEDecoder
 from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.failures import Reader
 from triocept._upstream.relay import Frames, Pieces, Relay
+from triocept._util.sse import SSEDecoder
 from triocept.dialects import DIALECTS, Dialect, decode_json, encode_json
 from triocept.errors import DialectError, UpstreamError
 

@@ -18,7 +18,7 @@ from triocept import EndpointLimits, Refusal
 from triocept._server.encoding import decoded
 from triocept._server.http1 import _Parser, _Received
 from triocept._server.intake import Routes
-from triocept._sse import encode_sse
+from triocept._util.sse import encode_sse
 from triocept.dialects import DIALECTS
 
 __all__ = ["CONNECTIONS", "STEADY_CONNECTIONS"]

@@ -15,11 +15,11 @@ from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResul
 from triocept._canonical.content import Blob, Part
 from triocept._canonical.memory import Memory
 from triocept._server.documents import read_body
-from triocept._unicode import mended
+from triocept._util.unicode import mended
 from triocept.dialects import DIALECTS
 from triocept.dialects._documents import decode_json
 from triocept.dialects._tool_names import ToolNames
-from triocept.nouns import Media, Reasoning
+from triocept.types import Media, Reasoning
 
 __all__ = ["DOCUMENTS", "SHAPES", "shaped"]
 

@@ -23,7 +23,6 @@ from triocept._rollout.asking import Asking
 from triocept._rollout.calls import retry_key
 from triocept._rollout.outcome import Answered
 from triocept._rollout.retries import same_request
-from triocept._screen import visible
 from triocept._trace.branch import Branch
 from triocept._trace.check import check
 from triocept._trace.conversations import Conversations
@@ -38,7 +37,8 @@ from triocept._trace.turn import UPSTREAM
 from triocept._tunnel.program import Words
 from triocept._upstream.history import restored
 from triocept._upstream.redaction import Redaction
-from triocept.events import PartDelta
+from triocept._util.terminal import visible
+from triocept.types import PartDelta
 
 __all__ = ["RECORDS", "STEADY_RECORDS"]
 

@@ -10,14 +10,14 @@ from tests.growth.measured import Make, Work
 from tests.upstream.provider import CHAT, COMPLETIONS, GEMINI, MESSAGES, RESPONSES, chunk
 from triocept import Request, Response, ToolCall
 from triocept._canonical.events import Fold, HeldCalls
-from triocept._sse import SSEDecoder
 from triocept._upstream.ceiling import Ceiling
 from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.failures import Reader
 from triocept._upstream.relay import Frames, Relay
 from triocept._upstream.tokens import profile_named
+from triocept._util.sse import SSEDecoder
 from triocept.dialects import DIALECTS
-from triocept.events import Event, events_of
+from triocept.types import Event, events_of
 
 __all__ = ["STEADY_STREAMS", "STREAMS"]
 

@@ -21,7 +21,7 @@ from triocept._rollout.registry import Registry
 from triocept._server.admission import AT_ONCE, Admission, Turns
 from triocept._server.notices import shown
 from triocept._upstream.limiter import Limiter
-from triocept.events import PartDelta
+from triocept.types import PartDelta
 
 __all__ = ["STEADY_TABLES", "TABLES"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from triocept import Message, Request, Text, Tool, ToolCall
 from triocept.handlers import AskedJSON
 from triocept.handlers.script.instance import NoInstance, instance_of
-from triocept.nouns import OutputFormat, ToolChoice
+from triocept.types import OutputFormat, ToolChoice
 
 CITY = {
     "type": "object",

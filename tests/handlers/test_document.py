@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from triocept._document import read_yaml
+from triocept._util.documents import read_yaml
 from triocept.errors import DialectError
 from triocept.handlers import read_script
 

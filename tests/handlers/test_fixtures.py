@@ -30,7 +30,7 @@ from triocept import (
 from triocept.errors import ScriptExhausted
 from triocept.handlers import Fixtures, ScriptWarning, Stream, read_embeddings, read_script
 from triocept.handlers.script.fixtures import source_of
-from triocept.nouns import Blob, Reasoning
+from triocept.types import Blob, Reasoning
 
 
 def read(tmp_path: Path, *fixtures: dict[str, Any], **beside: Any) -> Fixtures:

@@ -13,7 +13,7 @@ from tests.unserved import opened, outcome, outcomes
 from triocept import Exchange, Refusal, Response, Text, UpstreamError, Usage
 from triocept.errors import LimitReached, MissingPrice
 from triocept.handlers import fallback, limits
-from triocept.nouns import Price
+from triocept.types import Price
 
 
 async def answer(exchange: Exchange) -> None:

@@ -30,9 +30,9 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.errors import ContextLengthError, ReplayMiss
-from triocept.events import Event, PartDelta, PartStart, ResponseStart
 from triocept.handlers import Replay
 from triocept.traces import Redaction
+from triocept.types import Event, PartDelta, PartStart, ResponseStart
 
 
 async def play(handler: Handler, act: Callable[[Rollout], Awaitable[object]], **options: Any) -> Trace:

@@ -27,7 +27,7 @@ from triocept import (
 from triocept.errors import ScriptExhausted
 from triocept.handlers import Conditions, Fault, ShadowedRule, Stream, Template, otherwise, when
 from triocept.handlers.script import NotAReply
-from triocept.nouns import Media, OutputFormat
+from triocept.types import Media, OutputFormat
 
 USER = Message("user", (Text("what is the weather"),))
 CALLED = Message("assistant", (ToolCall("search", "{}", "c1"),))

@@ -32,7 +32,7 @@ from triocept.handlers import (
 )
 from triocept.handlers.script.file import read_document
 from triocept.handlers.script.reading import read_items
-from triocept.nouns import Reasoning, RefusalText
+from triocept.types import Reasoning, RefusalText
 
 SAME: list[tuple[str, Any]] = [
     ("- hello", "hello"),

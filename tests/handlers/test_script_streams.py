@@ -11,9 +11,8 @@ import trio
 
 from tests.asking import bearer
 from triocept import Response, Rollout, ScriptedModel, ToolCall, Usage, serve_endpoint
-from triocept.events import PartDelta, ResponseEnd
 from triocept.handlers import Stream, paced
-from triocept.nouns import Reasoning
+from triocept.types import PartDelta, Reasoning, ResponseEnd
 
 
 async def pieces(script: ScriptedModel) -> tuple[Rollout, list[dict[str, Any]]]:

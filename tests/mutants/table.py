@@ -50,9 +50,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout/agent.py": (*_AGENT, *_WRONG),
     "triocept/_rollout/budget.py": ("tests/rollout/test_budget.py", *_WRONG, *_ROLLOUT),
     "triocept/_rollout/children.py": (*_LIMITS, *_ROLLOUT),
-    "triocept/_rollout/rollout_core.py": (*_WRONG, *_RECORDS, *_LIMITS, *_ROLLOUT, *_CALLS),
+    "triocept/_rollout/rollout_state.py": (*_WRONG, *_RECORDS, *_LIMITS, *_ROLLOUT, *_CALLS),
     "triocept/_rollout/record_writer.py": (*_RECORDS, *_WRONG, *_ROLLOUT, *_CALLS),
-    "triocept/_rollout/exchange_core.py": (
+    "triocept/_rollout/exchange_state.py": (
         "tests/rollout/test_given.py",
         *_RECORDS,
         *_WRONG,

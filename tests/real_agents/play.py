@@ -14,7 +14,7 @@ import trio
 from tests.real_agents.cases import PROMPT, Case, Reply
 from triocept import AgentResult, Exchange, Handler, Limits, Trace, Turn, serve_endpoint
 from triocept._canonical.request import Request
-from triocept._rollout.rollout_core import RolloutCore
+from triocept._rollout.rollout_state import RolloutState
 from triocept._trace.conversation import is_side_call
 
 __all__ = ["Calls", "Model", "Played", "check_done", "check_turns", "play"]
@@ -56,9 +56,9 @@ class Calls:
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> Calls:
         """Count from here on."""
-        original = RolloutCore.answer_call
+        original = RolloutState.answer_call
 
-        async def counted(rollout: RolloutCore, request: Request, deliver: Any, **rest: Any) -> None:
+        async def counted(rollout: RolloutState, request: Request, deliver: Any, **rest: Any) -> None:
             if is_side_call(request, rest["raw"]):
                 self.side += 1
             else:
@@ -66,7 +66,7 @@ class Calls:
                 self.times.append(trio.current_time())
             await original(rollout, request, deliver, **rest)
 
-        monkeypatch.setattr(RolloutCore, "answer_call", counted)
+        monkeypatch.setattr(RolloutState, "answer_call", counted)
         return self
 
 

@@ -19,7 +19,7 @@ from tests.real_agents.cases import CASES, Case, cases
 from tests.real_agents.play import Calls, Played, check_done, check_turns, play
 from triocept import Exchange, Refusal, ToolCall
 from triocept._server import delivery
-from triocept.events import PartDelta, PartStart, ResponseStart
+from triocept.types import PartDelta, PartStart, ResponseStart
 
 Executables = Callable[[str], Path]
 RETRY_AFTER = 2.0

@@ -15,7 +15,7 @@ import trio
 
 from tests.real_agents.cases import CASES, COMMAND, PROMPT, Reply
 from triocept import Exchange, Trace, open_upstream, serve_endpoint
-from triocept.nouns import Reasoning
+from triocept.types import Reasoning
 
 BY_NAME = {case.name: case for case in CASES}
 PAIRS = [

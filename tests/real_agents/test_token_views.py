@@ -14,8 +14,8 @@ import pytest
 from tests.real_exports.recorded import RUNS, record
 from tests.trace.tokenized import tokens, trace_of
 from triocept import Message, Text, ToolCall, ToolResult, Turn, read_traces
-from triocept.nouns import Part
 from triocept.traces import Trace, branches, drift
+from triocept.types import Part
 
 WANTED = {
     "begins": "new_root",

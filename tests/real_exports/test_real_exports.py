@@ -20,8 +20,8 @@ from tests.real_exports.recorded import RUNS
 from triocept import Message, Text, Trace, Turn, read_traces
 from triocept._trace.message_key import message_key
 from triocept.dialects import dialect
-from triocept.events import assemble
 from triocept.exports import check_fine_tuning, flat_rows
+from triocept.types import assemble
 
 Recorded = Callable[[str], Path]
 ROLES = {"developer": "system", "tool": "user"}

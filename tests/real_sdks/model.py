@@ -7,7 +7,7 @@ from collections import Counter
 import trio
 
 from triocept import Exchange, Refusal, Response, Text, ToolCall, Usage
-from triocept.nouns import Reasoning
+from triocept.types import Reasoning
 
 __all__ = ["HELLO", "SILENCE", "TOWN", "Model", "asked"]
 

@@ -12,8 +12,8 @@ import pytest
 from tests.real_sdks.model import HELLO, TOWN, asked
 from tests.real_sdks.playing import Plays
 from tests.real_sdks.scenarios import PIXEL, STATUSES
-from triocept.nouns import Media
 from triocept.traces import Conversation
+from triocept.types import Media
 
 BOTH = {"text": "sun in Oslo and sun in Rome"}
 EXPECTED: dict[str, Any] = {

@@ -20,7 +20,7 @@ from triocept import (
     open_upstream,
     serve_endpoint,
 )
-from triocept.events import Event, PartDelta, assemble
+from triocept.types import Event, PartDelta, assemble
 
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
 MESSAGES, GEMINI = "anthropic_messages", "gemini"

@@ -13,8 +13,7 @@ import trio
 
 from triocept import Message, Request, Rollout, Text, Turn, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
-from triocept.events import PartDelta
-from triocept.nouns import Sampling
+from triocept.types import PartDelta, Sampling
 
 from .checks import (
     SAID,

@@ -12,9 +12,8 @@ import trio
 
 from triocept import Message, Request, Text, UpstreamError, open_upstream
 from triocept.dialects import DIALECTS
-from triocept.events import PartDelta
-from triocept.nouns import Reasoning, Sampling
 from triocept.traces import steps
+from triocept.types import PartDelta, Reasoning, Sampling
 
 from .forwarding import (
     CALLED,

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from triocept import Message, Response, Text, Trace
-from triocept.nouns import Sampling
 from triocept.traces import branches, drift, steps
+from triocept.types import Sampling
 
 from .forwarding import CHAT, MESSAGES, TOOLS, answered, ask, forwarding
 from .sent import Sent

@@ -16,8 +16,8 @@ import trio
 
 from triocept import Message, Text
 from triocept.dialects import DIALECTS
-from triocept.nouns import Sampling
 from triocept.traces import branches, drift, steps
+from triocept.types import Sampling
 
 from .agents import AGENTS, STREAMING, Executables, check_done, run_agent, upstream_of
 from .checks import check_abandoned, check_answers, check_knows_an_overflow, check_runs_tools, check_tokens

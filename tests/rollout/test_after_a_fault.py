@@ -21,8 +21,8 @@ import trio.testing
 from tests.asking import PATHS, ask, ask_body, bearer, connected, document, raw_request, read_to_end, url_of
 from tests.unserved import opened, outcome
 from triocept import Endpoint, Exchange, Limits, Refusal, Rollout, Trace, Turn, serve_endpoint
-from triocept._failures import leaves
 from triocept._rollout.rollout import report_fault
+from triocept._util.failures import leaves
 from triocept.traces import Entry, Intent
 
 every_way = pytest.mark.usefixtures("every_way")

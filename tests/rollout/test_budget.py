@@ -34,7 +34,7 @@ from triocept import (
 )
 from triocept.errors import MissingPrice
 from triocept.handlers import limits as within
-from triocept.nouns import Price
+from triocept.types import Price
 
 PRICES = {"dear": Price(input=10, output=100, cached_input=1, cache_write=20), "*": Price(input=1, output=2)}
 MILLION = 1_000_000

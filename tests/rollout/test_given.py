@@ -35,9 +35,19 @@ from triocept import (
     testing,
 )
 from triocept.errors import Unanswered
-from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from triocept.handlers import fallback, route
-from triocept.nouns import Blob, Media, Opaque, Reasoning
+from triocept.types import (
+    Blob,
+    Media,
+    Opaque,
+    PartBlob,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    ResponseEnd,
+    ResponseStart,
+)
 
 
 def _counted(tokens: Any) -> Response:

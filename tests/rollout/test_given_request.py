@@ -23,7 +23,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.errors import Refusal
-from triocept.nouns import Blob, Sampling
+from triocept.types import Blob, Sampling
 
 ANY: Any = None
 REQUEST = Request(dialect="openai_chat", model="m", messages=(Message("user", (Text("hi"),)),))

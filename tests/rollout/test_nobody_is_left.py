@@ -14,11 +14,11 @@ import trio.testing
 
 from tests.unserved import opened, outcome
 from triocept import Exchange, Limits, Rollout, Trace, Turn
-from triocept._failures import leaves
 from triocept._rollout.answer import Subscription
 from triocept._rollout.asking import Asking, request_of
 from triocept._rollout.outcome import Answered
 from triocept._rollout.rollout import core_of_rollout, report_fault
+from triocept._util.failures import leaves
 from triocept.testing import open_rollout
 from triocept.traces import Entry, Intent
 

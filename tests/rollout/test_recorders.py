@@ -14,8 +14,8 @@ from tests.asking import ask, bearer
 from triocept import Exchange, Refusal, Rollout, Trace, Turn, serve_endpoint, serve_pool
 from triocept._rollout.exchange import core_of
 from triocept._rollout.outcome import Refused
-from triocept.services import HostTool
 from triocept.traces import RecorderGroup, ServiceCall
+from triocept.types import HostTool
 
 
 class FullDisk:
@@ -258,7 +258,7 @@ async def test_the_time_that_an_answer_has_to_arrive_begins_when_it_is_recorded(
     async def call() -> None:
         statuses.append((await ask(rollout, "a")).status_code)
 
-    monkeypatch.setattr("triocept._rollout.rollout_core.DELIVERY_GRACE", 0.05)
+    monkeypatch.setattr("triocept._rollout.rollout_state.DELIVERY_GRACE", 0.05)
     begun, statuses = trio.Event(), list[int]()
     with trio.fail_after(10):
         async with serve_endpoint(recorder=Meddler(take_long)) as endpoint, trio.open_nursery() as nursery:

@@ -13,7 +13,7 @@ from triocept._rollout.answer import Answer, Subscription
 from triocept._rollout.calls import Calls, attempt_of, retry_key
 from triocept._rollout.retries import same_request
 from triocept.dialects import dialect
-from triocept.nouns import Opaque, OutputFormat, ToolChoice
+from triocept.types import Opaque, OutputFormat, ToolChoice
 
 COUNT = "x-stainless-retry-count"
 FIRST, MARKED = {COUNT: "0"}, {COUNT: "1"}

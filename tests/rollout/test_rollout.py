@@ -28,8 +28,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.errors import AlreadySettled
-from triocept.events import PartDelta, PartEnd, PartStart
-from triocept.nouns import Reasoning
+from triocept.types import PartDelta, PartEnd, PartStart, Reasoning
 
 pytestmark = pytest.mark.usefixtures("every_way")
 

@@ -44,10 +44,9 @@ from triocept.errors import Unanswered
 from triocept.fleets import open_fleet
 from triocept.handlers import fallback, limits, route
 from triocept.handlers.script import NotAReply
-from triocept.nouns import Price, Sampling
-from triocept.services import HostTool
 from triocept.traces import RecorderGroup
 from triocept.tunnels import CommandTunnel, FixedURL, PrimeTunnel, SSHTunnel, TunnelHealth
+from triocept.types import HostTool, Price, Sampling
 
 ANY: Any = None
 

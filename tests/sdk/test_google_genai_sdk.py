@@ -28,7 +28,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.handlers import Replay
-from triocept.nouns import Media, Reasoning
+from triocept.types import Media, Reasoning
 
 pytestmark = pytest.mark.parametrize("kind", ["sync", "aio"])
 

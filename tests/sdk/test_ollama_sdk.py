@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from triocept import Exchange, Rollout, ToolCall, serve_endpoint
-from triocept.nouns import Reasoning
+from triocept.types import Reasoning
 
 HI = {"role": "user", "content": "what is here?"}
 

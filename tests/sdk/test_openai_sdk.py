@@ -12,7 +12,7 @@ import trio
 
 from tests.sdk.clients import open_client
 from triocept import Exchange, Refusal, Response, ScriptedModel, Text, ToolCall, Usage, serve_endpoint
-from triocept.nouns import Media, Reasoning, RefusalText
+from triocept.types import Media, Reasoning, RefusalText
 
 # The SDK leaves its async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = [

@@ -15,7 +15,7 @@ import trio
 
 from triocept import Exchange, Refusal, Response, Rollout, ToolCall, serve_endpoint
 from triocept.handlers import ScriptedModel
-from triocept.nouns import Reasoning
+from triocept.types import Reasoning
 
 # The SDKs leave their async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = pytest.mark.filterwarnings(

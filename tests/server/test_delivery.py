@@ -20,7 +20,7 @@ from triocept._server import delivery
 from triocept._server.delivery import KEEPALIVE_EVERY, deliver
 from triocept._server.websocket import _Response
 from triocept.dialects import dialect
-from triocept.events import PartDelta, PartStart, ResponseStart
+from triocept.types import PartDelta, PartStart, ResponseStart
 
 CHAT, COMPLETIONS = "openai_chat", "openai_completions"
 BEGINNING = (ResponseStart("r", "m"), PartStart(0, Text("")), PartDelta(0, "one"))

@@ -12,7 +12,7 @@ from triocept._rollout.answer import Answer, Relayed, Subscription
 from triocept._rollout.outcome import Answered
 from triocept._server.delivery import KEEPALIVE_EVERY, deliver
 from triocept.dialects import dialect
-from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from triocept.types import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
 CHAT, COMPLETIONS = "openai_chat", "openai_completions"
 START = Relayed(b"start;", (ResponseStart("i", "m"), PartStart(0, Text(""))))

@@ -32,7 +32,7 @@ def fail(*args: object, **options: object) -> Any:
 
 PLACES: dict[str, Callable[[pytest.MonkeyPatch, str], None]] = {
     "parsing": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "parse_request", fail),
-    "retry_key": lambda patch, name: patch.setattr("triocept._rollout.rollout_core.retry_key", fail),
+    "retry_key": lambda patch, name: patch.setattr("triocept._rollout.rollout_state.retry_key", fail),
     "admission": lambda patch, name: patch.setattr(Budget, "admit", fail),
     "rendering": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "render_response", fail),
     "rendering a stream": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "stream_renderer", fail),

@@ -244,7 +244,7 @@ def test_a_head_of_any_kind_is_answered_the_same_both_ways(
     monkeypatch: pytest.MonkeyPatch, examples: list[list[tuple[float, int, bytes]]]
 ) -> None:
     # The same key for both, the same in each run: an edit may fall into it.
-    monkeypatch.setattr("triocept._rollout.rollout_core.token_urlsafe", lambda size: "k" * size)
+    monkeypatch.setattr("triocept._rollout.rollout_state.token_urlsafe", lambda size: "k" * size)
 
     async def main() -> None:
         with trio.fail_after(60):

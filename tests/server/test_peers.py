@@ -14,7 +14,7 @@ from openai.types.responses import InputTokenCountResponse, ResponseSteerFailedE
 from tests.asking import MESSAGES, PATHS, STREAM_PATHS, bearer, document, echo
 from tests.server.test_websocket import dialled
 from triocept import Exchange, Refusal, Response, Rollout, ToolCall, serve_endpoint
-from triocept.nouns import Opaque
+from triocept.types import Opaque
 
 pytestmark = pytest.mark.usefixtures("every_way")
 

@@ -17,7 +17,7 @@ from triocept._server.admission import Share
 from triocept._server.delivery import HEAD_AFTER, KEEPALIVE_EVERY, deliver
 from triocept._server.transport import Reply
 from triocept.dialects import DIALECTS, dialect
-from triocept.events import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from triocept.types import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 
 
 class Heard:

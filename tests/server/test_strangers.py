@@ -18,11 +18,11 @@ import trio.testing
 from tests.asking import ask, connected, echo, read_answer, read_to_end
 from tests.server.watching import resident, watched
 from triocept import EndpointLimits, serve_endpoint
-from triocept._bare_socket import BareSocket
 from triocept._server import admission, connection
 from triocept._server.base_connection import Wire
 from triocept._server.front import Front, HTTPCycle
 from triocept._server.intake import Routes
+from triocept._util.bare_socket import BareSocket
 from triocept.dialects import DIALECTS
 
 pytestmark = pytest.mark.usefixtures("every_way")

@@ -21,9 +21,9 @@ from tests.asking import connected, read_to_end
 from tests.server.test_websocket import create, parrot
 from tests.server.watching import watched
 from triocept import Endpoint, Exchange, Rollout, serve_endpoint
-from triocept._limits import EndpointLimits
 from triocept._server import websocket_connection
 from triocept._server.connection import Connection
+from triocept._util.limits import EndpointLimits
 
 pytestmark = [
     pytest.mark.usefixtures("every_way"),

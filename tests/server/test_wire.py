@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from triocept._bare_socket import BareSocket
+from triocept._util.bare_socket import BareSocket
 
 ROUNDS = 60
 

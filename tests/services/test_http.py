@@ -33,7 +33,7 @@ from triocept import (
 from triocept.dialects import DIALECTS
 from triocept.errors import LimitReached
 from triocept.handlers import when
-from triocept.services import HostTool
+from triocept.types import HostTool
 
 pytestmark = pytest.mark.usefixtures("every_way")
 

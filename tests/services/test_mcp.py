@@ -14,7 +14,7 @@ import trio
 
 from tests.asking import bearer
 from triocept import Rollout, serve_endpoint
-from triocept.services import HostTool
+from triocept.types import HostTool
 
 mcp = pytest.importorskip("mcp")
 streamable_http = pytest.importorskip("mcp.client.streamable_http")

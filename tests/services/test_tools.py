@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from triocept import Refusal, Rollout
-from triocept.services import HostTool
+from triocept.types import HostTool
 
 
 class Point(msgspec.Struct):

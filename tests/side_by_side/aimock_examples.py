@@ -23,8 +23,8 @@ from typing import Any
 
 from triocept.errors import DialectError
 from triocept.handlers import ScriptWarning, read_embeddings, read_script
-from triocept.options import RolloutOptions
 from triocept.testing import be_the_model
+from triocept.types import RolloutOptions
 
 from .environments import node_modules
 from .running import Failed

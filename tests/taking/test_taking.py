@@ -233,7 +233,7 @@ async def test_what_comes_and_does_not_change_the_time_of_the_directory_is_seen_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where that is another machine's clock, which is coarse, and behind ours."""
-    monkeypatch.setattr("triocept._taking.ALL", 0.5)
+    monkeypatch.setattr("triocept._tracefiles.lease.ALL", 0.5)
     old = 1_000_000_000_000_000_000
     os.utime(tmp_path, ns=(old, old))
     with trio.fail_after(10):

@@ -23,7 +23,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.dialects import DIALECTS
-from triocept.events import Event, assemble
+from triocept.types import Event, assemble
 
 __all__ = ["Heard", "asking", "asks", "real_model", "texts"]
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.testing.applications import sync_client
 from triocept import Message, Text, ToolCall
-from triocept.nouns import Media, Reasoning, ToolResult
 from triocept.testing import SyncRollout, be_the_model, containing
+from triocept.types import Media, Reasoning, ToolResult
 
 SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
 

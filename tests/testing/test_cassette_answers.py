@@ -27,9 +27,8 @@ from triocept import (
     serve_endpoint,
 )
 from triocept.errors import ContextLengthError, RecordingFailed, ReplayMiss
-from triocept.events import PartDelta, PartEnd, PartStart, ResponseStart
-from triocept.nouns import Blob, Opaque, Reasoning, RefusalText
 from triocept.testing import Cassette, RecordMode, forward_to, open_cassette, open_memory_agent
+from triocept.types import Blob, Opaque, PartDelta, PartEnd, PartStart, Reasoning, RefusalText, ResponseStart
 
 ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
 

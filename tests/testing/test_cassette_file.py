@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.dialects import strategies as some
 from triocept import Message, Request, Response, Text, Tool, ToolCall, Usage
-from triocept._document import read_yaml
+from triocept._util.documents import read_yaml
 from triocept.errors import DialectError
 from triocept.testing import Cassette
 from triocept.testing.cassettes.answer import Answer, Failure, says_the_same

@@ -28,9 +28,9 @@ from triocept import (
 )
 from triocept.dialects import DIALECTS
 from triocept.errors import Unanswered, UpstreamTruncated
-from triocept.events import PartDelta
 from triocept.handlers import Fault
 from triocept.testing import open_memory_agent
+from triocept.types import PartDelta
 
 MockClock = trio.testing.MockClock
 

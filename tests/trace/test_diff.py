@@ -14,8 +14,8 @@ from triocept._trace.diff import edit_of
 from triocept._trace.graph import Graph
 from triocept._trace.message_key import message_key
 from triocept._trace.texts import text_of
-from triocept.nouns import Opaque, Sampling
 from triocept.traces import Edit, MessageDiff, ToolsDiff, TurnDiff
+from triocept.types import Opaque, Sampling
 
 
 def diff(

@@ -10,8 +10,9 @@ from hypothesis import given
 from tests.dialects import strategies
 from triocept import Response, Text, ToolCall
 from triocept._canonical.events import HeldCalls
-from triocept.events import (
+from triocept.types import (
     Event,
+    Opaque,
     PartDelta,
     PartEnd,
     PartStart,
@@ -20,7 +21,6 @@ from triocept.events import (
     assemble,
     events_of,
 )
-from triocept.nouns import Opaque
 
 CALL = [
     PartStart(0, ToolCall("bash", "")),

@@ -42,23 +42,28 @@ from triocept import (
 )
 from triocept._trace.trace import TraceWriter
 from triocept.errors import LimitReached
-from triocept.events import PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from triocept.nouns import (
+from triocept.traces import Branch, Conversation, RecorderGroup, ServiceCall, Tokens, TurnError
+from triocept.tunnels import TunnelHealth
+from triocept.types import (
     Blob,
+    ClientConfig,
+    HostTool,
     Media,
     Opaque,
     OutputFormat,
+    PartBlob,
+    PartDelta,
+    PartEnd,
+    PartStart,
     Price,
     Reasoning,
     ReasoningAsk,
     RefusalText,
+    ResponseEnd,
+    ResponseStart,
     Sampling,
     ToolChoice,
 )
-from triocept.options import ClientConfig
-from triocept.services import HostTool
-from triocept.traces import Branch, Conversation, RecorderGroup, ServiceCall, Tokens, TurnError
-from triocept.tunnels import TunnelHealth
 
 
 class OutOfCredit(Refusal):

@@ -17,13 +17,13 @@ import trio
 from tests.asking import bearer, url_of
 from tests.trace.leaves import RICH, with_each_leaf
 from triocept import Exchange, JSONLRecorder, Message, Request, read_traces, serve_endpoint
-from triocept._secrets import MARK
 from triocept._trace.redaction import Redactor
+from triocept._util.secrets import MARK
 from triocept.dialects import DIALECTS
 from triocept.errors import DialectError
 from triocept.exports import FORMATS, write_export
-from triocept.nouns import Media
 from triocept.traces import Redaction
+from triocept.types import Media
 
 KEY = "sk-triocept-abcdefghijklmnopqrstuvwxyz0123456789_-ABCDE"
 CARD = "4929123456781234"

@@ -30,12 +30,13 @@ from triocept import (
     read_traces,
     serve_endpoint,
 )
-from triocept._secrets import LIVE_KEYS, MARK
 from triocept._trace.raw import RawResponse
 from triocept._trace.redaction import Redactor
 from triocept._trace.tokens import packed_floats, packed_ids
+from triocept._util.secrets import LIVE_KEYS, MARK
 from triocept.handlers import Replay
-from triocept.nouns import (
+from triocept.traces import Redaction, Tokens, Turn
+from triocept.types import (
     Blob,
     Media,
     Opaque,
@@ -47,7 +48,6 @@ from triocept.nouns import (
     Sampling,
     ToolChoice,
 )
-from triocept.traces import Redaction, Tokens, Turn
 
 CARD = "4111111111111111"
 KEY = "sk-live-0123456789abcdef"

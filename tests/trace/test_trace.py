@@ -35,8 +35,8 @@ from triocept._canonical import memory
 from triocept._canonical.memory import MessageTable, equal_messages
 from triocept._trace.message_key import message_key
 from triocept._trace.trace import TraceWriter
-from triocept.nouns import Blob, Media, Opaque, Part, Reasoning, RefusalText
 from triocept.traces import RecorderGroup
+from triocept.types import Blob, Media, Opaque, Part, Reasoning, RefusalText
 
 
 def turn(number: int, *texts: str, rollout: str = "r", answer: str = "ok") -> Turn:

@@ -15,8 +15,6 @@ import openai
 import trio
 
 import triocept
-from triocept.events import Event, PartDelta, assemble
-from triocept.options import EndpointOptions, RolloutOptions
 from triocept.traces import (
     Conversation,
     DirectoryRecorder,
@@ -27,6 +25,7 @@ from triocept.traces import (
     steps,
     take_traces,
 )
+from triocept.types import EndpointOptions, Event, PartDelta, RolloutOptions, assemble
 
 
 async def answer(exchange: triocept.Exchange) -> None:
@@ -40,14 +39,14 @@ async def answer(exchange: triocept.Exchange) -> None:
     async with exchange.open_stream() as stream:
         assert_type(stream, triocept.ResponseStream)
         await stream.send("hello")
-        await stream.send(triocept.nouns.Reasoning("because"))
+        await stream.send(triocept.types.Reasoning("because"))
         await stream.send(PartDelta(0, "!"))
 
 
 async def asked(rollout: triocept.Rollout) -> None:
     hello = triocept.Message("user", "hello")
     parts = triocept.Message("user", (triocept.Text("hello"),), name="Ann")
-    assert_type(parts.content, tuple[triocept.nouns.Part, ...])
+    assert_type(parts.content, tuple[triocept.types.Part, ...])
     assert_type(await rollout.ask([hello, parts]), triocept.Response)
     triocept.Message("usr", "hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     triocept.Message("user", 5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -63,7 +62,7 @@ async def clients(rollout: triocept.Rollout) -> None:
     assert_type(rollout.client("openai_completions", sync=True), openai.OpenAI)
     assert_type(rollout.client("anthropic_messages"), anthropic.AsyncAnthropic)
     assert_type(rollout.client("anthropic_messages", sync=True), anthropic.Anthropic)
-    assert_type(rollout.config("a dialect from outside"), triocept.options.ClientConfig)
+    assert_type(rollout.config("a dialect from outside"), triocept.types.ClientConfig)
     assert_type(rollout.environ(reach="public"), dict[str, str])
 
 

@@ -12,7 +12,7 @@ import trio
 
 from triocept import Request, Response, Text, Usage
 from triocept.dialects import DIALECTS
-from triocept.events import Event, PartDelta, events_of
+from triocept.types import Event, PartDelta, events_of
 
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
 MESSAGES, GEMINI, OLLAMA = "anthropic_messages", "gemini", "ollama"

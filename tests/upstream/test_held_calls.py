@@ -17,7 +17,7 @@ from triocept import EndpointLimits, Exchange, Request, Response, Text, ToolCall
 from triocept._server import delivery
 from triocept._upstream.relay import Relay
 from triocept.dialects import DIALECTS
-from triocept.events import Event, PartDelta, events_of
+from triocept.types import Event, PartDelta, events_of
 
 from .conftest import ask_roughly, staged
 from .provider import (

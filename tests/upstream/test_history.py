@@ -11,8 +11,8 @@ import trio
 
 from triocept import Response, Text, ToolCall, Usage, open_upstream
 from triocept.handlers import route
-from triocept.nouns import Blob, Reasoning
 from triocept.traces import Redaction
+from triocept.types import Blob, Reasoning
 
 from .conftest import base_of, staged
 from .provider import (

@@ -23,8 +23,7 @@ from triocept import (
 )
 from triocept._canonical.content import Media
 from triocept.dialects import DIALECTS
-from triocept.events import PartDelta, assemble
-from triocept.nouns import Reasoning, Sampling, StopReason
+from triocept.types import PartDelta, Reasoning, Sampling, StopReason, assemble
 
 from .conftest import ask_roughly, staged
 from .provider import (

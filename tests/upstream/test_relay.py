@@ -30,8 +30,7 @@ from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.relay import Frames, Relay
 from triocept.dialects import DIALECTS
 from triocept.errors import DialectError
-from triocept.events import PartDelta, events_of
-from triocept.nouns import Sampling
+from triocept.types import PartDelta, Sampling, events_of
 
 from .conftest import KEY, Stage, ask_roughly, begin_to_read, staged
 from .provider import (

@@ -24,9 +24,8 @@ from triocept import (
 )
 from triocept._upstream.tokens import Collector, profile_named
 from triocept._upstream.tokens.collector import Wanted
-from triocept.events import PartDelta
-from triocept.nouns import Sampling
 from triocept.traces import Tokens, steps
+from triocept.types import PartDelta, Sampling
 
 from .conftest import KEY, base_of, staged
 from .provider import (

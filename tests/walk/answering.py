@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from triocept import Exchange, ExchangeAbandoned, Refusal, ToolCall, UpstreamError
-from triocept._failures import leaves
+from triocept._util.failures import leaves
 from triocept.errors import AlreadySettled
 
 from .account import Raised

@@ -10,7 +10,7 @@ import trio
 from tests.upstream.provider import END, Asked, chunk, head, is_stream, whole, wire_whole
 from triocept import Request, Response, Text, Usage
 from triocept.dialects import DIALECTS
-from triocept.events import Event, PartDelta, events_of
+from triocept.types import Event, PartDelta, events_of
 
 from .account import Account
 from .wire import nonce_in

@@ -10,7 +10,7 @@ import trio
 
 from tests.ways import OWN, way
 from triocept import Endpoint, Limits, Pool, Price, Rollout, RolloutClosed, serve_endpoint, serve_pool
-from triocept._failures import leaves
+from triocept._util.failures import leaves
 from triocept.traces import Redaction
 
 from .answering import Answering

@@ -110,15 +110,15 @@ def test_any_part_of_a_history_can_be_walked() -> None:
 
 def test_a_walk_sees_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is released before it was recorded, say."""
-    from triocept._rollout.exchange_core import ExchangeCore
+    from triocept._rollout.exchange_state import ExchangeState
 
-    settle = ExchangeCore.settle
+    settle = ExchangeState.settle
 
-    async def too_early(self: ExchangeCore, outcome: object, last: object = None) -> None:
+    async def too_early(self: ExchangeState, outcome: object, last: object = None) -> None:
         self.answer.end(outcome, last)  # type: ignore[arg-type]
         await settle(self, outcome, last)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ExchangeCore, "settle", too_early)
+    monkeypatch.setattr(ExchangeState, "settle", too_early)
     steps = (
         OpenEndpoint(number=1),
         OpenRollout(number=2, endpoint=1, recorder="awaiting"),

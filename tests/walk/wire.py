@@ -16,7 +16,7 @@ import trio.testing
 
 from tests.asking import PATHS, STREAM_PATHS, document
 from triocept.dialects import DIALECTS
-from triocept.events import assemble
+from triocept.types import assemble
 
 from .history import QUIET, SECRET, Call
 

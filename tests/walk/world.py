@@ -29,8 +29,8 @@ import trio.testing
 
 from tests.upstream.provider import serve_provider
 from triocept import Endpoint, Exchange, Pool, Rollout, Upstream, open_upstream
-from triocept._failures import leaves
 from triocept._server.serve import Server
+from triocept._util.failures import leaves
 
 from .account import Account, Kept, Seen
 from .agents import make_call, run_agent, visit

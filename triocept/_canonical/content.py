@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
 
 import msgspec
 
-from .._checks import check_type, unsayable
-from .._unicode import mended
+from .._util.checks import check_type, unsayable
+from .._util.unicode import mended
 from ..errors import DialectError
 
 __all__ = [

@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from .._unicode import mended_text
+from .._util.unicode import mended_text
 from ..errors import DialectError
 from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from .response import Response, ResponsePart, StopReason, Usage

@@ -18,9 +18,9 @@ from typing import TypeVar, cast, get_args
 
 import msgspec
 
-from .._checks import check_mapping, check_str, unsayable
-from .._checks import described as _described
-from .._unicode import mended, mended_text
+from .._util.checks import check_mapping, check_str, unsayable
+from .._util.checks import described as _described
+from .._util.unicode import mended, mended_text
 from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from .events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from .response import Response, ResponsePart, StopReason, Usage

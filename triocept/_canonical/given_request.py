@@ -20,7 +20,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from .._checks import check_number, described, unsayable
+from .._util.checks import check_number, described, unsayable
 from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Role, Text, ToolCall, ToolResult
 from .given import fit
 from .request import Request, Sampling, Tool

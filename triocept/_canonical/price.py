@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from .._checks import NamesItself, check_number
+from .._util.checks import NamesItself, check_number
 from .response import Usage
 
 __all__ = ["Price", "price_of"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
 
-from .._checks import NamesItself
+from .._util.checks import NamesItself
 from .content import Json, Message, Text, ToolResult
 
 __all__ = ["OutputFormat", "ReasoningAsk", "Request", "Sampling", "Tool", "ToolChoice"]

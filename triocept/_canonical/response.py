@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from .._checks import NamesItself
+from .._util.checks import NamesItself
 from .content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 
 __all__ = ["Response", "ResponsePart", "StopReason", "Usage", "said_in", "settled_stop"]

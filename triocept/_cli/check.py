@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from .._screen import visible
 from .._trace.check import Report, check
+from .._util.terminal import visible
 from ..errors import StoreError
 from ..fleets.store.checking import StoreReport, check_store
 from ..fleets.store.layout import is_store

@@ -27,8 +27,8 @@ from typing import NoReturn
 import click
 import trio
 
-from .._failures import leaves
-from .._screen import Screen, say
+from .._util.failures import leaves
+from .._util.terminal import Screen, say
 from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
 

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from .._screen import say
 from .._trace.trace import Trace
+from .._util.terminal import say
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
 from ..fleets.store.layout import is_store

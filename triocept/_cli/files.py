@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .._screen import say
-from .._tail import iter_traces
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._tracefiles.follow import iter_traces
+from .._util.terminal import say
 from ..errors import DialectError, TrioceptError
 from ..fleets.store.layout import is_store
 from ..fleets.store.reading import named_runs, trace_files

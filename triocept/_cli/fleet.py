@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import click
 
 from .._canonical.content import Json
-from .._screen import say
 from .._upstream.address import parse_address
+from .._util.terminal import say
 from ..fleets import Engine, Error, Lost, Result, Store, open_fleet, open_store
 from ..fleets.store.keys import key_of
 from .fleet_worker import Plan, open_bench, rollout

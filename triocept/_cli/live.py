@@ -23,9 +23,9 @@ from rich.text import Text as RichText
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
 from .._rollout.rollout import Rollout
-from .._screen import Screen, visible
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
+from .._util.terminal import Screen, visible
 from ..handlers import ScriptedModel
 from ..handlers.script.words import offered_names
 from .words import STYLES, counted, reason

@@ -21,8 +21,8 @@ from typing import NoReturn
 import click
 import msgspec
 
-from .._screen import say
 from .._trace.trace import Trace
+from .._util.terminal import say
 from ..errors import StoreError, TrioceptError
 from .diff import show_diff
 from .ending import describe_error

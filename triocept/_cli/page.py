@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from .._screen import visible
+from .._util.terminal import visible
 
 __all__ = ["Page", "Piece", "width_of"]
 

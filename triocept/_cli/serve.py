@@ -15,9 +15,9 @@ from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
 from .._rollout.recorder_group import RecorderGroup
 from .._rollout.rollout import Rollout
-from .._screen import say
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder
+from .._util.terminal import say
 from ..dialects import known_dialects
 from .forward import Forward
 from .live import Live

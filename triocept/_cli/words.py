@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .._canonical.response import Usage
-from .._figures import clock, counted, short
 from .._trace.entries import AgentStart
 from .._trace.relation import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
+from .._util.figures import clock, counted, short
 
 __all__ = [
     "STYLES",

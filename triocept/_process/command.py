@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from .._checks import check_type, described
+from .._util.checks import check_type, described
 from ..errors import AgentFailed
 from . import launch
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from .._checks import check_type
+from .._util.checks import check_type
 
 __all__ = ["agent_environment", "is_provider_variable", "keep_from_agents", "secret_values"]
 

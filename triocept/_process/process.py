@@ -27,9 +27,9 @@ from typing import Literal, TypeAlias, final, get_args
 
 import trio
 
-from .._checks import check_count, check_number, described
-from .._contexts import protected_context
-from .._failures import keeping, keeping_each, raise_all
+from .._util.checks import check_count, check_number, described
+from .._util.contexts import protected_context
+from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import AgentFailed
 from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values

@@ -24,7 +24,7 @@ from typing import final
 
 import trio
 
-from .._contexts import protected_context
+from .._util.contexts import protected_context
 from . import group
 from .group import ProcessInfo, ProcessTree, birth, read_processes
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from os import urandom
 from typing import Literal, Protocol, TypeAlias
 
-from .._limits import EndpointLimits
+from .._util.limits import EndpointLimits
 
 __all__ = ["SDK", "Addresses", "DialectFacts", "DialectName", "Reach", "call_id", "response_id"]
 

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import trio
 
-from .._checks import check_keywords, check_type
-from .._contexts import protected_context
-from .._failures import keeping, keeping_each, raise_all
 from .._process.command import check_cwd, check_env, check_input
 from .._process.environment import agent_environment
 from .._process.output import AgentResult
@@ -23,13 +20,16 @@ from .._process.process import (
     open_process,
 )
 from .._trace.entries import AgentStart
+from .._util.checks import check_keywords, check_type
+from .._util.contexts import protected_context
+from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import RolloutClosed
 from .exchange import Exchange
 from .options import AgentOptions
 
 if TYPE_CHECKING:
     from .rollout import Rollout
-    from .rollout_core import RolloutCore
+    from .rollout_state import RolloutState
 
 __all__ = ["Agent", "check_agent_options", "open_agent"]
 
@@ -56,7 +56,7 @@ class Agent:
     process has ended (or the rollout).
     """
 
-    def __init__(self, core: RolloutCore, process: AgentProcess) -> None:
+    def __init__(self, core: RolloutState, process: AgentProcess) -> None:
         self._core = core
         self._process = process
         self._ended = False
@@ -147,7 +147,7 @@ def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
 
 @protected_context
 async def open_agent(
-    core: RolloutCore,
+    core: RolloutState,
     argv: Sequence[str | os.PathLike[str]],
     options: AgentOptions,
 ) -> AsyncIterator[Agent]:
@@ -171,7 +171,7 @@ async def open_agent(
 
 
 def _start_of(
-    core: RolloutCore, argv: Sequence[str | os.PathLike[str]], cwd: str, environment: Mapping[str, str]
+    core: RolloutState, argv: Sequence[str | os.PathLike[str]], cwd: str, environment: Mapping[str, str]
 ) -> AgentStart:
     """What is recorded of an agent before it is started."""
     return AgentStart(

@@ -12,12 +12,12 @@ from .._canonical.given import fit
 from .._canonical.given_request import given_messages, given_request
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._checks import described
 from .._trace.raw import RawResponse
+from .._util.checks import described
 from ..errors import Refusal
 from .answer import Condition, Entry
 from .outcome import Answered, Failed, Outcome, Raw, Refused, words_of_fault
-from .rollout_core import RolloutCore
+from .rollout_state import RolloutState
 
 __all__ = ["Asking", "ask", "request_of"]
 
@@ -77,7 +77,7 @@ def request_of(given: object, model: str) -> Request:
 
 
 @trio.lowlevel.enable_ki_protection
-async def ask(rollout: RolloutCore, request: Request) -> Response:
+async def ask(rollout: RolloutState, request: Request) -> Response:
     """See `Rollout.ask`."""
     asking = Asking()
     await rollout.answer_call(

@@ -25,9 +25,9 @@ import msgspec
 from .._canonical.price import Price, price_of
 from .._canonical.request import Request
 from .._canonical.response import Usage
-from .._checks import NamesItself, check_count, check_number, check_type
 from .._trace.cost import models_of, usage_of
 from .._trace.turn import Turn
+from .._util.checks import NamesItself, check_count, check_number, check_type
 from ..errors import LimitReached, MissingPrice
 
 __all__ = ["Budget", "Limits"]

@@ -39,15 +39,15 @@ import trio
 
 from .._canonical.content import Json, Text, ToolResult
 from .._canonical.request import Request
-from .._secrets import without_keys
 from .._trace.conversation import Conversation, is_side_call
 from .._trace.turn import Turn
+from .._util.secrets import without_keys
 from .answer import Answer, Condition, Subscription
 from .outcome import Answered
 from .retries import Alike, meaning
 
 if TYPE_CHECKING:
-    from .exchange_core import ExchangeCore
+    from .exchange_state import ExchangeState
 
 __all__ = [
     "RETRY_COUNT",
@@ -153,7 +153,7 @@ class Calls:
         self._as_given = as_given
         self.subscriptions: set[Subscription] = set()
         """Those of the connections that wait."""
-        self._open: dict[Hashable, dict[ExchangeCore, None]] = {}
+        self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
         """What some of these say, of the keys of which somebody had to know."""
@@ -161,7 +161,7 @@ class Calls:
         self._left = Condition()
 
     @property
-    def open(self) -> tuple[ExchangeCore, ...]:
+    def open(self) -> tuple[ExchangeState, ...]:
         """The exchanges that are not recorded yet."""
         return tuple(exchange for exchanges in self._open.values() for exchange in exchanges)
 
@@ -172,7 +172,7 @@ class Calls:
 
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
-    ) -> ExchangeCore | Answer | None:
+    ) -> ExchangeState | Answer | None:
         """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
 
         Args:
@@ -198,13 +198,13 @@ class Calls:
             return answer
         return latest.newest(request, retry_key) if ended and marked else None
 
-    def add(self, exchange: ExchangeCore) -> None:
+    def add(self, exchange: ExchangeState) -> None:
         """It begins."""
         self._open.setdefault(exchange.retry_key, {})[exchange] = None
         if (alike := self._alike.get(exchange.retry_key)) is not None:
             alike.add(exchange)
 
-    def end(self, exchange: ExchangeCore, turn: Turn | None) -> None:
+    def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """It has its outcome, and this turn, unless it could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
@@ -219,7 +219,7 @@ class Calls:
             request = turn.request if turn is not None else exchange.request
             self._latest.add(_Ended(key, request, self._as_given, exchange.answer if answered else None))
 
-    def leave(self, subscription: Subscription, exchange: ExchangeCore | None) -> None:
+    def leave(self, subscription: Subscription, exchange: ExchangeState | None) -> None:
         """The wait is over; that for `exchange`, if it was for one that had not ended."""
         self.subscriptions.discard(subscription)
         if exchange is not None and exchange in self._open.get(exchange.retry_key, ()):
@@ -247,7 +247,7 @@ class Calls:
 class Service(Protocol):
     """Takes exchanges as they come."""
 
-    def take(self, exchange: ExchangeCore) -> None:
+    def take(self, exchange: ExchangeState) -> None:
         """This one is its own from now on, unless it puts it back."""
 
 
@@ -260,7 +260,7 @@ class Arrivals:
     """
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[ExchangeCore, None] = OrderedDict()
+        self._waiting: OrderedDict[ExchangeState, None] = OrderedDict()
         """In order; of a dict the first is not found at once where many before it were taken."""
         self.coming = 0
         """Exchanges within the limits that are being recorded before they are put here."""
@@ -269,7 +269,7 @@ class Arrivals:
         """No exchange comes any more but these; they and those that wait are still to be taken."""
         self._service: Service | None = None
         """The one that gets each the moment it comes."""
-        self._take: Callable[[ExchangeCore], None] | None = None
+        self._take: Callable[[ExchangeState], None] | None = None
         """Its method."""
         self._lot = trio.lowlevel.ParkingLot()
         self._services: set[Service] = set()
@@ -286,7 +286,7 @@ class Arrivals:
         """One came that nobody took."""
         self._watch = trio.CancelScope()
 
-    def put(self, exchange: ExchangeCore) -> None:
+    def put(self, exchange: ExchangeState) -> None:
         """It waits to be taken, or is taken on the spot."""
         if self._take is not None:
             exchange.handed_over = True
@@ -299,7 +299,7 @@ class Arrivals:
         if self._last:  # perhaps the last one: whoever gets none ends
             self._lot.unpark_all()
 
-    def put_back(self, exchange: ExchangeCore) -> None:
+    def put_back(self, exchange: ExchangeState) -> None:
         """It was taken, and did not reach whoever asked: the next one gets it, before all others."""
         if exchange.settled or self._closed:
             return
@@ -311,14 +311,14 @@ class Arrivals:
         self._waiting.move_to_end(exchange, last=False)
         self._lot.unpark()
 
-    def discard(self, exchange: ExchangeCore) -> None:
+    def discard(self, exchange: ExchangeState) -> None:
         """It has its outcome, and is not to be taken any more."""
         self._waiting.pop(exchange, None)
         if self._last:
             self._lot.unpark_all()
 
     @trio.lowlevel.enable_ki_protection
-    async def next(self, service: Service | None = None) -> ExchangeCore | None:
+    async def next(self, service: Service | None = None) -> ExchangeState | None:
         """The next exchange; None where there will be no more.
 
         Args:
@@ -353,7 +353,7 @@ class Arrivals:
         self._services.add(service)
         self._take_again()
 
-    def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeCore, ...]:
+    def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
         """It takes no more, perhaps because of a fault; what nobody is there to take because of one."""
         self._services.discard(service)
         if self._service is service:

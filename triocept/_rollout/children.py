@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._contexts import protected_context
-from .._failures import raise_all, run_each
 from .._trace.branch import Branch
+from .._util.contexts import protected_context
+from .._util.failures import raise_all, run_each
 from ..errors import LimitReached, RolloutClosed
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .addresses import Addresses
     from .registry import Registry
     from .rollout import Rollout
-    from .rollout_core import RolloutCore
+    from .rollout_state import RolloutState
 
 __all__ = ["Children"]
 
@@ -27,10 +27,10 @@ class Children:
     """The children of one rollout: those that are open, and those that are being opened, which takes as long as their
     recorder likes. A child ends with its parent at the latest."""
 
-    def __init__(self, rollout: RolloutCore) -> None:
+    def __init__(self, rollout: RolloutState) -> None:
         self._rollout = rollout
-        self._opening: dict[RolloutCore, trio.CancelScope] = {}
-        self._children: dict[RolloutCore, trio.CancelScope] = {}
+        self._opening: dict[RolloutState, trio.CancelScope] = {}
+        self._children: dict[RolloutState, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
         """Where a child that is opened now leaves its parent."""
@@ -44,7 +44,7 @@ class Children:
 
     @protected_context
     async def open_child(
-        self, child: RolloutCore, opened: AbstractAsyncContextManager[Rollout]
+        self, child: RolloutState, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
         """Run `child`, with the context that runs it, for as long as the body runs, or its parent.
 
@@ -75,7 +75,7 @@ class Children:
         if self._rollout.ending is not None or self._rollout.closing.is_set():
             raise RolloutClosed(f"rollout {self._rollout.id} has ended: it can have no child any more")
 
-    def __iter__(self) -> Iterator[RolloutCore]:
+    def __iter__(self) -> Iterator[RolloutState]:
         return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
@@ -83,7 +83,7 @@ class Children:
         for child in self:
             child.finish(reached)
 
-    def rebind(self, addresses: Addresses, registry: Registry[RolloutCore], watcher: Watcher) -> None:
+    def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
         """Where the parent goes, the children go."""
         for child in self:
             child.rebind(addresses, registry, watcher)
@@ -97,7 +97,7 @@ class Children:
         errors: list[BaseException] = []
 
         @trio.lowlevel.enable_ki_protection
-        async def close(child: RolloutCore) -> None:
+        async def close(child: RolloutState) -> None:
             child.records.writer.end("cancelled")  # its body may take its time to hear of it
             errors.extend(await run_each(child.close))
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import trio
 
 from .._canonical.vectors import DIMENSIONS, Embedded, Vector, vector_of
-from .._checks import described
+from .._util.checks import described
 from .functions import awaited, check_function
 
 __all__ = ["Embed", "check_embed", "embed"]

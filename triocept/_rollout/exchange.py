@@ -24,13 +24,13 @@ from .._canonical.events import (
 from .._canonical.given import given_event, given_increment, given_response, read_back
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, StopReason, Usage
-from .._contexts import Context
 from .._trace.conversation import Conversation
 from .._trace.raw import RawEnd, given_raw, is_made_on_the_way
 from .._trace.turn import Turn
+from .._util.contexts import Context
 from ..errors import Refusal
 from .answer import Relayed
-from .exchange_core import ExchangeCore
+from .exchange_state import ExchangeState
 from .outcome import Raw
 from .raw_stream import RawBody, RawStream
 
@@ -54,7 +54,7 @@ class Exchange:
     _raw: Json = None
     """A copy of the document, once it was asked for: messages and tools of later calls may share parts of it."""
 
-    def __init__(self, core: ExchangeCore, rollout: Rollout) -> None:
+    def __init__(self, core: ExchangeState, rollout: Rollout) -> None:
         self._core = core
         self._rollout = rollout
 
@@ -275,7 +275,7 @@ class ResponseStream:
     parts; or send the events of `triocept`'s grammar yourself, as they come from elsewhere.
     """
 
-    def __init__(self, exchange: ExchangeCore) -> None:
+    def __init__(self, exchange: ExchangeState) -> None:
         self._send = exchange.send
         self._started = False
         self._count = 0
@@ -386,7 +386,7 @@ class StreamContext(Context[ResponseStream]):
     _name = "open_stream"
     _gives = "stream"
 
-    def __init__(self, exchange: ExchangeCore) -> None:
+    def __init__(self, exchange: ExchangeState) -> None:
         self._exchange = exchange
 
     @trio.lowlevel.enable_ki_protection
@@ -422,11 +422,11 @@ def open_raw(
     return core.open_raw(given_raw(status, headers, b"", end), _said(core, response))
 
 
-def _said(core: ExchangeCore, response: object) -> Response | None:
+def _said(core: ExchangeState, response: object) -> Response | None:
     return None if response is None else core.complete(given_response(response))
 
 
-def core_of(exchange: Exchange) -> ExchangeCore:
+def core_of(exchange: Exchange) -> ExchangeState:
     """What an exchange is about, for those of us who answer by more than its public ways."""
     return exchange._core
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from .._checks import check_callable, named, takes
+from .._util.checks import check_callable, named, takes
 
 __all__ = ["awaited", "check_function"]
 

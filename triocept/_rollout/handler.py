@@ -9,7 +9,7 @@ from functools import partial, wraps
 from reprlib import repr as short
 from typing import Any, TypeAlias
 
-from .._checks import is_not_async, named, takes
+from .._util.checks import is_not_async, named, takes
 from .exchange import Exchange
 
 __all__ = ["Handler", "awaiting", "check_handler", "is_unentered", "told_model"]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._contexts import protected_context
-from .._failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from .._trace.entries import Ending
+from .._util.contexts import protected_context
+from .._util.failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from ..errors import Unanswered
 from .calls import GIVEN_UP
 from .event_loop import check_loop
@@ -22,14 +22,14 @@ from .workers import Handler, run_workers
 
 if TYPE_CHECKING:
     from .rollout import Rollout
-    from .rollout_core import RolloutCore, Step
+    from .rollout_state import RolloutState, Step
 
 __all__ = ["open_rollout"]
 
 
 @protected_context
 async def open_rollout(
-    rollout: RolloutCore, handler: Handler | None, concurrency: int | None
+    rollout: RolloutState, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
     """Run `rollout`, with `handler` at work if there is one, for as long as the body runs.
 

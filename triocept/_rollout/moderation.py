@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import trio
 
 from .._canonical.verdict import CATEGORIES, FLAGGED, Verdict
-from .._checks import check_number, described
+from .._util.checks import check_number, described
 from .functions import awaited, check_function
 
 __all__ = ["Found", "Moderate", "check_moderate", "moderate"]

@@ -34,7 +34,7 @@ import msgspec
 from .._canonical.response import Response
 from .._trace.raw import RawResponse
 from .._trace.turn import OutcomeKind, TurnError
-from .._unicode import mended_text
+from .._util.unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
 
 __all__ = [

@@ -35,7 +35,7 @@ RawBody: TypeAlias = Iterable[bytes | float] | AsyncIterable[bytes | float]
 
 @final
 class RawStream:
-    """Where the pieces go. Made by `ExchangeCore.open_raw` only.
+    """Where the pieces go. Made by `ExchangeState.open_raw` only.
 
     Args:
         head: the answer without its body.

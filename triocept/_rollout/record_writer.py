@@ -19,7 +19,6 @@ from typing import TypeVar, cast
 import msgspec
 import trio
 
-from .._contexts import protected_methods, theirs
 from .._trace.directory_recorder import DirectoryRecorder
 from .._trace.entries import Entry, Opening
 from .._trace.jsonl import JSONLRecorder
@@ -28,6 +27,7 @@ from .._trace.redaction import Redaction, Redactor
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import Turn, TurnError
+from .._util.contexts import protected_methods, theirs
 
 __all__ = ["RecordWriter", "recording"]
 

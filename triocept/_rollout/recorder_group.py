@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from .._checks import described
-from .._contexts import protected_methods, theirs
-from .._failures import run_each
 from .._trace.entries import Entry
 from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder, check_recorder
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._util.checks import described
+from .._util.contexts import protected_methods, theirs
+from .._util.failures import run_each
 
 __all__ = ["RecorderGroup"]
 

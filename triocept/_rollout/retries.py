@@ -23,7 +23,7 @@ from .._canonical.request import Request
 from .outcome import Answered
 
 if TYPE_CHECKING:
-    from .exchange_core import ExchangeCore
+    from .exchange_state import ExchangeState
 
 __all__ = ["Alike", "meaning", "same_request"]
 
@@ -113,19 +113,19 @@ class Alike:
         exchanges: those that there are.
     """
 
-    def __init__(self, exchanges: Iterable[ExchangeCore]) -> None:
-        self._lost: dict[ExchangeCore, None] = {}
+    def __init__(self, exchanges: Iterable[ExchangeState]) -> None:
+        self._lost: dict[ExchangeState, None] = {}
         """Those of them that some connection has left."""
-        self._unread: dict[ExchangeCore, None] = dict.fromkeys(exchanges)
-        self._unread_lost: dict[ExchangeCore, None] = {}
-        self._meanings: dict[ExchangeCore, bytes] = {}
+        self._unread: dict[ExchangeState, None] = dict.fromkeys(exchanges)
+        self._unread_lost: dict[ExchangeState, None] = {}
+        self._meanings: dict[ExchangeState, bytes] = {}
         self._saying: dict[bytes, _Same] = {}
         """By what they say, those that were read."""
 
-    def add(self, exchange: ExchangeCore) -> None:
+    def add(self, exchange: ExchangeState) -> None:
         self._unread[exchange] = None
 
-    def lose(self, exchange: ExchangeCore) -> None:
+    def lose(self, exchange: ExchangeState) -> None:
         """A connection has left it."""
         self._lost[exchange] = None
         if exchange in self._unread:
@@ -134,7 +134,7 @@ class Alike:
         elif (same := self._same(exchange)) is not None:
             same.lose(exchange)
 
-    def discard(self, exchange: ExchangeCore) -> None:
+    def discard(self, exchange: ExchangeState) -> None:
         if exchange in self._unread:  # as nearly all: it is nowhere else
             del self._unread[exchange]
             return
@@ -146,7 +146,7 @@ class Alike:
                 del self._saying[self._meanings[exchange]]
         self._meanings.pop(exchange, None)
 
-    def find(self, request: Request, *, proven: bool) -> ExchangeCore | None:
+    def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
         """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
         if not (proven or self._lost):
             return None
@@ -156,12 +156,12 @@ class Alike:
         same = self._saying.get(meaning(request))
         return same.find(proven=proven) if same is not None else None
 
-    def _same(self, exchange: ExchangeCore) -> _Same | None:
+    def _same(self, exchange: ExchangeState) -> _Same | None:
         """It among those that say the same; None: it is unread, or nobody can have anything of them any more."""
         read = self._meanings.get(exchange)
         return self._saying.get(read) if read is not None else None
 
-    def _read(self, unread: dict[ExchangeCore, None]) -> None:
+    def _read(self, unread: dict[ExchangeState, None]) -> None:
         for exchange in unread:
             read = self._meanings[exchange] = meaning(exchange.request)
             self._saying.setdefault(read, _Same()).add(exchange, left=exchange in self._lost)
@@ -174,37 +174,37 @@ class _Same:
     __slots__ = ("left", "open")
 
     def __init__(self) -> None:
-        self.open: OrderedDict[ExchangeCore, None] = OrderedDict()
+        self.open: OrderedDict[ExchangeState, None] = OrderedDict()
         """But for those of which nobody can have anything any more."""
-        self.left: OrderedDict[ExchangeCore, None] = OrderedDict()
+        self.left: OrderedDict[ExchangeState, None] = OrderedDict()
         """Those of them that a connection has left, but for those that another one reads now."""
 
-    def add(self, exchange: ExchangeCore, *, left: bool) -> None:
+    def add(self, exchange: ExchangeState, *, left: bool) -> None:
         self.open[exchange] = None
         if left:
             self.lose(exchange)
 
-    def lose(self, exchange: ExchangeCore) -> None:
+    def lose(self, exchange: ExchangeState) -> None:
         """A connection has left it."""
         self.left[exchange] = None
 
-    def discard(self, exchange: ExchangeCore) -> None:
+    def discard(self, exchange: ExchangeState) -> None:
         self.open.pop(exchange, None)
         self.left.pop(exchange, None)
 
-    def find(self, *, proven: bool) -> ExchangeCore | None:
+    def find(self, *, proven: bool) -> ExchangeState | None:
         """As `Alike.find`."""
         lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
         return _first_of(self.open, _is_useful) if lost is None and proven else lost
 
 
-def _is_useful(exchange: ExchangeCore) -> bool:
+def _is_useful(exchange: ExchangeState) -> bool:
     return not exchange.settled or isinstance(exchange.outcome, Answered)
 
 
 def _first_of(
-    exchanges: OrderedDict[ExchangeCore, None], is_one: Callable[[ExchangeCore], bool]
-) -> ExchangeCore | None:
+    exchanges: OrderedDict[ExchangeState, None], is_one: Callable[[ExchangeState], bool]
+) -> ExchangeState | None:
     """The first that is one; what is before it is none any more, and goes."""
     while exchanges:
         if is_one(first := next(iter(exchanges))):

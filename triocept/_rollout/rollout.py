@@ -15,12 +15,12 @@ from .._canonical.content import Message
 from .._canonical.given import fit_json
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._checks import check_count, check_keywords, check_number, check_str
-from .._failures import raise_all
 from .._process.command import check_argv
 from .._process.output import AgentResult
 from .._trace.entries import Score
 from .._trace.trace import Trace
+from .._util.checks import check_count, check_keywords, check_number, check_str
+from .._util.failures import raise_all
 from ..errors import AgentFailed, LimitReached
 from .addresses import DialectName, Reach
 from .agent import Agent, check_agent_options, open_agent
@@ -31,7 +31,7 @@ from .exchange import Exchange, core_of
 from .handler import Handler, awaiting, check_handler
 from .life import open_rollout
 from .options import AgentOptions, OnHangup, RolloutOptions
-from .rollout_core import RolloutCore
+from .rollout_state import RolloutState
 from .tools import Given, HostTool
 from .workers import run_workers
 
@@ -64,7 +64,7 @@ class Rollout(Given):
     (RuntimeError): the handler gets every exchange.
     """
 
-    def __init__(self, core: RolloutCore) -> None:
+    def __init__(self, core: RolloutState) -> None:
         self._core = core
         core.public = self
 
@@ -284,7 +284,7 @@ class Rollout(Given):
         self._core.children.check_open()
         core = self._core
         child = with_face(
-            RolloutCore(
+            RolloutState(
                 core.addresses,
                 core.registry,
                 core.watcher,
@@ -449,7 +449,7 @@ class Rollout(Given):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
 
-def core_of_rollout(rollout: Rollout) -> RolloutCore:
+def core_of_rollout(rollout: Rollout) -> RolloutState:
     """What a rollout is about, for those of us who ask it as a server does."""
     return rollout._core
 
@@ -495,7 +495,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
     return True
 
 
-def with_face(core: RolloutCore) -> RolloutCore:
+def with_face(core: RolloutState) -> RolloutState:
     """A new core, with the rollout that its program will hold."""
     Rollout(core)
     return core

@@ -24,12 +24,12 @@ import trio
 
 from .._canonical.content import Json
 from .._canonical.given import read_back
-from .._contexts import theirs
-from .._failures import split_cancelled
 from .._trace.service import ServiceCall, ServiceKind
 from .._trace.trace import Trace
 from .._trace.turn import OutcomeKind, TurnError
-from .._unicode import mended_text
+from .._util.contexts import theirs
+from .._util.failures import split_cancelled
+from .._util.unicode import mended_text
 from ..errors import Refusal
 from .record_writer import RecordWriter
 from .tools import Given, json_of

@@ -16,7 +16,7 @@ from .._canonical.content import Json, Message, Text
 from .._canonical.given_request import given_messages
 from .._canonical.vectors import Embedded, Vector, token_count
 from .._canonical.verdict import Verdict
-from .._checks import check_callable, described, is_not_async, named, takes
+from .._util.checks import check_callable, described, is_not_async, named, takes
 from ..errors import Refusal
 from .embedding import Embed, check_embed, embed
 from .moderation import Moderate, check_moderate, moderate

@@ -24,7 +24,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.given import read_back
 from .._canonical.request import Tool
-from .._checks import check_number, check_str, described
+from .._util.checks import check_number, check_str, described
 from ..errors import Refusal
 
 __all__ = ["Given", "HostTool", "ToolLike"]

@@ -26,17 +26,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._contexts import theirs
-from .._failures import run_each, split_cancelled
+from .._util.contexts import theirs
+from .._util.failures import run_each, split_cancelled
 from ..errors import Unanswered
 from .exchange import Exchange
-from .exchange_core import ExchangeCore, Worker
+from .exchange_state import ExchangeState, Worker
 from .handler import Handler
 from .outcome import judge
 
 if TYPE_CHECKING:
     from .calls import Arrivals
-    from .rollout_core import RolloutCore, Step
+    from .rollout_state import RolloutState, Step
 
 __all__ = ["Handler", "run_workers"]
 
@@ -46,7 +46,7 @@ _MOST_IDLE = 128
 
 @trio.lowlevel.enable_ki_protection
 async def run_workers(
-    rollout: RolloutCore,
+    rollout: RolloutState,
     handler: Handler,
     concurrency: int | None,
     on_error: Callable[[BaseException], None],
@@ -75,7 +75,7 @@ async def run_workers(
 
 
 async def _serve(
-    rollout: RolloutCore,
+    rollout: RolloutState,
     handler: Handler,
     concurrency: int | None,
     on_error: Callable[[BaseException], None],
@@ -121,7 +121,7 @@ class _Workers:
     def __init__(
         self,
         nursery: trio.Nursery,
-        rollout: RolloutCore,
+        rollout: RolloutState,
         handler: Handler,
         on_error: Callable[[BaseException], None],
         outlives: Callable[[BaseException], bool] | None,
@@ -141,14 +141,14 @@ class _Workers:
         self._context = copy_context()
         self.taking: trio.CancelScope = trio.CancelScope()
         """Around what takes exchanges."""
-        self._taken: set[ExchangeCore] = set()
+        self._taken: set[ExchangeState] = set()
         """Those that wait here, and those that are being handled."""
-        self._waiting: deque[ExchangeCore] = deque()
+        self._waiting: deque[ExchangeState] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
         rollout.arrivals.enter(self)
 
-    def take(self, exchange: ExchangeCore) -> None:
+    def take(self, exchange: ExchangeState) -> None:
         """Handle this exchange."""
         if self._refusals is not None:  # the fault was faster than the task that takes
             self._rollout.arrivals.put_back(exchange)
@@ -200,7 +200,7 @@ class _Workers:
             self._taken.discard(exchange)
             await self._rollout.give_back(exchange)
 
-    async def _handle(self, exchange: ExchangeCore, worker: Worker) -> None:
+    async def _handle(self, exchange: ExchangeState, worker: Worker) -> None:
         """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
         exchange.worker = worker
         self._rollout.at_work.add(exchange)
@@ -228,7 +228,7 @@ class _Workers:
             if self._limit is not None:
                 self._limit.release()
 
-    async def _settle_by(self, exchange: ExchangeCore, error: BaseException) -> None:
+    async def _settle_by(self, exchange: ExchangeState, error: BaseException) -> None:
         """What its handler raised is its outcome, if it has none; and the owner's, if it is a fault."""
         answer, fault = judge(error, exchange)
         if fault is not None:
@@ -252,7 +252,7 @@ class _Workers:
         if answer is not None:
             answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
 
-    def _fail(self, fault: BaseException, exchange: ExchangeCore) -> None:
+    def _fail(self, fault: BaseException, exchange: ExchangeState) -> None:
         """The handler is not called any more; fix what becomes of all but the exchange in which it failed."""
         self._fault = self._fault or fault
         rollout, outlives = self._rollout, self._outlives
@@ -279,7 +279,7 @@ class _Workers:
 _IN_HANDLER = "in the handler of rollout "
 
 
-def _note(fault: BaseException, exchange: ExchangeCore) -> None:
+def _note(fault: BaseException, exchange: ExchangeState) -> None:
     """Say in its traceback whose fault it is; of one that is raised again and again, where it came up first."""
     notes = getattr(fault, "__notes__", ())
     if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
@@ -288,7 +288,7 @@ def _note(fault: BaseException, exchange: ExchangeCore) -> None:
         fault.add_note(f"{_IN_HANDLER}{exchange.rollout.id}, exchange {exchange.id}")
 
 
-def _why_unanswered(exchange: ExchangeCore, returned: object) -> str:
+def _why_unanswered(exchange: ExchangeState, returned: object) -> str:
     if returned is None:
         return (
             f"the handler returned, and {exchange!r} has no outcome: is there an `await exchange.respond(…)`?"

@@ -27,7 +27,7 @@ from typing import Protocol, final
 import msgspec
 import trio
 
-from .._limits import EndpointLimits
+from .._util.limits import EndpointLimits
 from ..errors import Refusal
 from .notices import Notices
 

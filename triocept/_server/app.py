@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from .._canonical.content import Json
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .front import READ_DOCUMENT, ROLLOUT_KEY, head_of
@@ -30,7 +30,9 @@ from .transport import BodyTooLarge, Reply
 __all__ = ["make_app"]
 
 
-def make_app(registry: Registry[RolloutCore], dialects: Mapping[str, Dialect], replies: Replies) -> QuartTrio:
+def make_app(
+    registry: Registry[RolloutState], dialects: Mapping[str, Dialect], replies: Replies
+) -> QuartTrio:
     """The Quart-Trio application of one endpoint. `Front` has cut a rollout's prefix off its paths."""
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, and a body (which it is not given: see `Front`) at 16 MiB.
@@ -41,11 +43,11 @@ def make_app(registry: Registry[RolloutCore], dialects: Mapping[str, Dialect], r
         app.view_functions[function.__name__] = function
         return function
 
-    def _rollout() -> RolloutCore:
+    def _rollout() -> RolloutState:
         scope: Any = request.scope
         return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY], dialects.values())
 
-    def _rollout_of_state() -> RolloutCore:
+    def _rollout_of_state() -> RolloutState:
         scope: Any = request.scope
         return authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
 

@@ -21,7 +21,7 @@ from typing import Any, final
 
 import trio
 
-from .._bare_socket import BareSocket
+from .._util.bare_socket import BareSocket
 from .admission import Admission, Turns
 
 __all__ = ["MAX_RECEIVE", "STRANGERS_PIECE", "BaseConnection", "Outbox", "Wire", "acquire", "http_date"]

@@ -30,8 +30,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from .._bare_socket import BareSocket
 from .._rollout.answer import ClientGone
+from .._util.bare_socket import BareSocket
 from .base_connection import BaseConnection, acquire
 from .http1 import HTTP1, HTTP1Connection, HungUp
 from .raw import end_raw, send_raw

@@ -23,7 +23,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect, Target, decode_json
 from ..errors import DialectError, Refusal
 
@@ -131,7 +131,7 @@ _MANY = 10_000
 _STEPS = 8
 
 
-async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutCore) -> Request:
+async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutState) -> Request:
     """The request that a large body says. A schedule point only where it has very many items.
 
     Args:
@@ -168,7 +168,7 @@ def _has_many(document: Json) -> bool:
     return count > _MANY
 
 
-async def _count(request: Request, rollout: RolloutCore) -> None:
+async def _count(request: Request, rollout: RolloutState) -> None:
     """Estimate the tokens and keep the messages, as far as they go, a piece at a time."""
     count = len(request.messages)
     step = max(_MANY, count // _STEPS)

@@ -22,11 +22,11 @@ import trio
 from quart.wrappers.base import ClientDisconnectedError
 
 from .._canonical.content import Json
-from .._failures import split_cancelled
 from .._rollout.answer import ClientGone, Condition
 from .._rollout.registry import Registry
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from .._trace.raw import RawResponse
+from .._util.failures import split_cancelled
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
 from .admission import Admission, Share
@@ -73,7 +73,7 @@ class Front:
         self,
         quart: App,
         routes: Routes,
-        registry: Registry[RolloutCore],
+        registry: Registry[RolloutState],
         replies: Replies,
         *,
         admission: Admission,
@@ -151,7 +151,7 @@ class Front:
         except BaseException as exc:
             self._raise_unless_fatal(exc)
 
-    def _rollout_of(self, head: Head, socket: WebSocket) -> RolloutCore:
+    def _rollout_of(self, head: Head, socket: WebSocket) -> RolloutState:
         rollout_id, path = split_rollout(head.path)
         if path not in RESPONSES:
             raise Refusal(404, "there is no websocket here but at …/v1/responses", should_retry=False)

@@ -27,7 +27,7 @@ from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
-from .._limits import EndpointLimits
+from .._util.limits import EndpointLimits
 from .base_connection import BaseConnection
 from .intake import path_of, text_headers
 from .transport import Head

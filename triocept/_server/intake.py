@@ -22,12 +22,12 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from .._trace.conversation import CallKind
 from .._trace.wire import WireLog
+from .._util.limits import EndpointLimits
 from ..dialects import Dialect, Target
 from ..errors import DialectError, Refusal
 from .admission import Admission, Share
@@ -147,7 +147,7 @@ async def intake(
     route: Route,
     head: Head,
     transport: Transport,
-    registry: Registry[RolloutCore],
+    registry: Registry[RolloutState],
     max_body: int,
     admission: Admission,
 ) -> None:
@@ -156,7 +156,7 @@ async def intake(
     Cancellation: the exchange is abandoned, its connection broken off.
     """
     share = Share(admission.waiting)
-    rollout: RolloutCore | None = None
+    rollout: RolloutState | None = None
     wire: WireLog | None = None
     try:
         if head.method != "POST":
@@ -209,13 +209,13 @@ async def intake(
     )
 
 
-def _take_fault_of(rollout: RolloutCore | None) -> TakeFault | None:
+def _take_fault_of(rollout: RolloutState | None) -> TakeFault | None:
     return None if rollout is None else rollout.take_fault
 
 
 def authenticate(
-    head: Head, registry: Registry[RolloutCore], rollout_id: str | None, dialects: Iterable[Dialect] = ()
-) -> RolloutCore:
+    head: Head, registry: Registry[RolloutState], rollout_id: str | None, dialects: Iterable[Dialect] = ()
+) -> RolloutState:
     """The rollout that the request's key opens, wherever keys stand, and where they do in these dialects.
 
     Raises:
@@ -228,7 +228,7 @@ def authenticate(
     return rollout
 
 
-def authenticate_state(head: Head, registry: Registry[RolloutCore], rollout_id: str | None) -> RolloutCore:
+def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id: str | None) -> RolloutState:
     """The rollout whose state the request's key opens.
 
     Raises:
@@ -252,7 +252,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutCore], rollout_id: 
     return rollout
 
 
-def shows_key(head: Head, registry: Registry[RolloutCore], dialects: Iterable[Dialect]) -> bool:
+def shows_key(head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]) -> bool:
     """Whether the request has a key of this endpoint, of whatever kind and wherever it goes."""
     key = _key(head, dialects)
     return any(find(key, None) is not None for find in (registry.authenticate, registry.authenticate_state))
@@ -344,7 +344,7 @@ async def read_document(
     return await read_body(body, limits.document_items)
 
 
-def whole_request(request: Request, dialect: Dialect, rollout: RolloutCore) -> Request:
+def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
     """The request, with what it names of earlier answers: a conversation that it goes on from, or single items.
 
     Raises:
@@ -367,7 +367,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutCore) -> R
     return dialect.continued(request, turn.request, turn.response)
 
 
-def _answers(rollout: RolloutCore, dialect: str) -> Iterator[tuple[Request, Response]]:
+def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Response]]:
     """What was asked and answered in this dialect, the newest first."""
     for recorded in reversed(tuple(rollout.trace)):
         turn = rollout.records.as_given(recorded)
@@ -381,7 +381,7 @@ def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 
 def redacted(
-    headers: Mapping[str, str], rollout: RolloutCore, dialect: Dialect | None = None
+    headers: Mapping[str, str], rollout: RolloutState, dialect: Dialect | None = None
 ) -> Mapping[str, str]:
     """Headers as a program may see them: those that hold a key, here or in this dialect, say `[redacted]`; and any
     other that has the rollout's own."""

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from ..errors import Refusal
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 async def serve_mcp(
-    rollout: RolloutCore,
+    rollout: RolloutState,
     scope: Scope,
     read_body: Callable[[], Awaitable[bytes]],
     parsed: Callable[[], None],
@@ -83,7 +83,7 @@ async def serve_mcp(
         await manager.handle_request(scope, receive_whole, send)  # type: ignore[arg-type]
 
 
-def _make_manager(rollout: RolloutCore, max_body: int) -> StreamableHTTPSessionManager:
+def _make_manager(rollout: RolloutState, max_body: int) -> StreamableHTTPSessionManager:
     """A server that has this rollout's tools, for one request."""
     import mcp_types as types
     from mcp.server.lowlevel import Server

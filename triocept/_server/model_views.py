@@ -10,7 +10,7 @@ import msgspec
 from quart import Response, request
 
 from .._canonical.content import Json
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect, Earlier, Embeddings, Moderations, SideBody, SideCall, SideRoute, TokenCount
 from ..errors import Refusal
 
@@ -33,7 +33,7 @@ USUAL = "openai_chat"
 
 def add_model_views(
     view: Callable[[View], View],
-    rollout_of: Callable[[], RolloutCore],
+    rollout_of: Callable[[], RolloutState],
     dialects: Mapping[str, Dialect],
 ) -> None:
     """Give `view` the functions of the list of models."""
@@ -61,7 +61,7 @@ def side_views(dialect: Dialect) -> tuple[tuple[str, SideRoute], ...]:
 
 def add_side_views(
     add: Callable[[str, View], None],
-    rollout_of: Callable[[], RolloutCore],
+    rollout_of: Callable[[], RolloutState],
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
@@ -73,7 +73,7 @@ def add_side_views(
 
 
 def _side_view(
-    route: SideRoute, rollout_of: Callable[[], RolloutCore], read_document: Callable[[bool], Awaitable[Json]]
+    route: SideRoute, rollout_of: Callable[[], RolloutState], read_document: Callable[[bool], Awaitable[Json]]
 ) -> View:
     async def answer(**names: str) -> Response:
         rollout = rollout_of()
@@ -93,7 +93,7 @@ def _side_view(
     return answer
 
 
-async def _told(route: SideRoute, asked: SideCall, rollout: RolloutCore) -> Json | SideBody:
+async def _told(route: SideRoute, asked: SideCall, rollout: RolloutState) -> Json | SideBody:
     """What a call is answered with."""
     match told := route.answer(asked):
         case TokenCount():
@@ -107,7 +107,7 @@ async def _told(route: SideRoute, asked: SideCall, rollout: RolloutCore) -> Json
             return told
 
 
-def _earlier(rollout: RolloutCore, response_id: str) -> Earlier:
+def _earlier(rollout: RolloutState, response_id: str) -> Earlier:
     turn = rollout.trace.answer(response_id)
     if turn is None or turn.response is None:
         raise Refusal(404, f"this rollout has answered with no response {response_id!r}", should_retry=False)

@@ -8,7 +8,7 @@ from typing import final
 
 import trio
 
-from .._secrets import without_keys
+from .._util.secrets import without_keys
 
 __all__ = ["Notices", "shown"]
 

@@ -17,7 +17,7 @@ from werkzeug.routing import RequestRedirect
 
 from .._canonical.content import Json
 from .._rollout.registry import Registry
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect, Failure
 from ..errors import Refusal
 from .failure import failure_of, failure_reply
@@ -44,7 +44,7 @@ class Replies:
 
     def __init__(
         self,
-        registry: Registry[RolloutCore],
+        registry: Registry[RolloutState],
         dialects: Mapping[str, Dialect],
         *,
         notices: Notices,

@@ -26,10 +26,10 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
-from .._failures import split_cancelled
-from .._limits import EndpointLimits
 from .._rollout.registry import Registry
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
+from .._util.failures import split_cancelled
+from .._util.limits import EndpointLimits
 from ..dialects import Dialect
 from .admission import Admission
 from .app import make_app
@@ -107,7 +107,7 @@ class Server:
         self,
         listener: trio.SocketListener,
         *,
-        registry: Registry[RolloutCore],
+        registry: Registry[RolloutState],
         dialects: Mapping[str, Dialect],
         endpoint_id: str,
         ssl_context: SSLContext | None,

@@ -24,7 +24,7 @@ from quart import Response, request
 
 from .._canonical.content import Json, Message
 from .._canonical.request import Request, Tool
-from .._rollout.rollout_core import RolloutCore
+from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .model_views import USUAL, View, json_response
@@ -34,8 +34,8 @@ __all__ = ["add_service_views", "asking_dialect"]
 
 def add_service_views(
     view: Callable[[View], View],
-    rollout_of: Callable[[], RolloutCore],
-    rollout_of_state: Callable[[], RolloutCore],
+    rollout_of: Callable[[], RolloutState],
+    rollout_of_state: Callable[[], RolloutState],
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
@@ -118,7 +118,7 @@ def _part_of(document: Json, name: str) -> Json:
     return document.get(name, []) if isinstance(document, dict) else []
 
 
-def _transcript(document: Json, dialect: Dialect, rollout: RolloutCore) -> tuple[Message, ...]:
+def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
     """The conversation in the body: as in a model call, where only the messages matter."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body is not an object")

@@ -38,15 +38,15 @@ from .._canonical.events import Event, ResponseEnd, ResponseStart, events_of
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_input_tokens
-from .._limits import EndpointLimits
 from .._rollout.answer import ClientGone, Condition, Entry, RawPiece, Relayed, Subscription
 from .._rollout.calls import RETRY_COUNT
 from .._rollout.outcome import Answered, Outcome, Raw
-from .._rollout.rollout_core import RolloutCore
-from .._secrets import MARK
-from .._sse import SSEDecoder
+from .._rollout.rollout_state import RolloutState
 from .._trace.raw import RawEnd, RawResponse
 from .._trace.wire import WireLog
+from .._util.limits import EndpointLimits
+from .._util.secrets import MARK
+from .._util.sse import SSEDecoder
 from ..dialects import Failure, Target, decode_json
 from ..dialects import dialect as dialect_named
 from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
@@ -83,7 +83,7 @@ log = logging.getLogger("triocept.endpoint")
 
 async def serve_websocket(
     head: Head,
-    rollout: RolloutCore,
+    rollout: RolloutState,
     socket: WebSocket,
     *,
     max_body: int,
@@ -125,7 +125,7 @@ class _Socket:
     def __init__(
         self,
         head: Head,
-        rollout: RolloutCore,
+        rollout: RolloutState,
         socket: WebSocket,
         max_body: int,
         limits: EndpointLimits,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
-from .._checks import check_bool
+from .._util.checks import check_bool
 from .directory import OPEN, SEALED, Claim, family, file_name
 from .entries import Entry, Score
 from .jsonl import JSONLRecorder

@@ -12,7 +12,7 @@ from typing import Any, final
 
 import msgspec
 
-from .._checks import check_bool
+from .._util.checks import check_bool
 from .entries import AgentStart, Entry, Intent, Opening, Score
 from .linefile import LineFile
 from .runlines import RunLines

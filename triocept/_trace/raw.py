@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from .._checks import check_choice, check_count, check_mapping, check_number, described
+from .._util.checks import check_choice, check_count, check_mapping, check_number, described
 
 __all__ = ["Framing", "RawEnd", "RawResponse", "check_size", "given_piece", "given_raw", "is_made_on_the_way"]
 

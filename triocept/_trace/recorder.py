@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Protocol, runtime_checkable
 
-from .._checks import described, is_not_async
+from .._util.checks import described, is_not_async
 from .entries import Entry
 from .service import ServiceCall
 from .trace import Trace

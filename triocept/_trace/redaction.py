@@ -49,9 +49,9 @@ from .._canonical.memory import MessageTable
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._canonical.text_file import text_as_data, text_in_file
-from .._checks import described
-from .._secrets import LIVE_KEYS, MARK, may_hold_a_key, without_keys
-from .._unicode import mended_text
+from .._util.checks import described
+from .._util.secrets import LIVE_KEYS, MARK, may_hold_a_key, without_keys
+from .._util.unicode import mended_text
 from .entries import AgentStart, Entry, Intent, Opening, Score
 from .raw import RawResponse
 from .service import ServiceCall

@@ -12,7 +12,7 @@ from typing import Any, final
 from .._canonical.content import Json
 from .._canonical.price import Price
 from .._canonical.response import Usage
-from .._checks import check_choice
+from .._util.checks import check_choice
 from .branch import Branch
 from .conversation import CallKind, Conversation
 from .cost import cost_of, usage_of, usage_of_all

@@ -19,8 +19,8 @@ from typing import Any, ParamSpec, TypeVar, final
 
 import trio
 
-from .._contexts import protected_context
-from .._failures import keeping, keeping_each, raise_all
+from .._util.contexts import protected_context
+from .._util.failures import keeping, keeping_each, raise_all
 
 __all__ = ["AsyncioThread", "open_asyncio"]
 

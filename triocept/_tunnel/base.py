@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import Any, Literal, TypeAlias, final
 from urllib.parse import urlsplit
 
-from .._checks import check_str
+from .._util.checks import check_str
 from ..errors import TunnelError
 
 __all__ = ["Scheme", "Tunnel", "check_host", "check_url", "in_url", "FixedURL"]

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import final
 
-from .._checks import check_number
 from .._process.command import check_argv
+from .._util.checks import check_number
 from .base import Scheme, Tunnel, in_url, is_here, usable
 from .program import open_program
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, final
 import msgspec
 import trio
 
-from .._checks import NamesItself, check_count, check_number, check_type
+from .._util.checks import NamesItself, check_count, check_number, check_type
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, is_here, lost, usable
 

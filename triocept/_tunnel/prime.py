@@ -23,11 +23,11 @@ from typing import Any, final
 
 import trio
 
-from .._checks import check_number
-from .._contexts import protected_context
-from .._failures import keeping, keeping_each, raise_all
 from .._process.group import Ending, ProcessTree, birth
 from .._process.watcher import Watcher, open_watcher
+from .._util.checks import check_number
+from .._util.contexts import protected_context
+from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import TunnelError
 from .asyncio_thread import AsyncioThread, open_asyncio
 from .base import Scheme, Tunnel, lost

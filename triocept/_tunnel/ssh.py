@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import final
 from urllib.parse import urlsplit
 
-from .._checks import check_count, check_type
+from .._util.checks import check_count, check_type
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_host, in_url
 from .program import open_program

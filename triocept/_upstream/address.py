@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from .._checks import check_str
+from .._util.checks import check_str
 
 __all__ = ["Address", "is_near", "parse_address"]
 

@@ -17,7 +17,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.given_request import check_sampling
 from .._canonical.request import Sampling
-from .._checks import check_mapping, check_number, check_str, check_type, described, unsayable
+from .._util.checks import check_mapping, check_number, check_str, check_type, described, unsayable
 
 __all__ = ["check_body", "check_headers", "check_overrides", "check_timeouts", "check_tls", "key_of"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping
 
-from .._secrets import MARK
+from .._util.secrets import MARK
 
 __all__ = ["passed_down", "passed_up", "secrets_in"]
 

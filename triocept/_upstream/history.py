@@ -32,7 +32,7 @@ from .._trace.message_key import joined, message_key
 from .._trace.turn import UPSTREAM, Turn
 
 if TYPE_CHECKING:
-    from .._rollout.exchange_core import Home
+    from .._rollout.exchange_state import Home
 
 __all__ = ["Restored", "restored"]
 

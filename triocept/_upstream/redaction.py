@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from .._secrets import MARK, SECRET
+from .._util.secrets import MARK, SECRET
 from ..dialects._documents import decode_json, encode_json
 from ..errors import DialectError
 

@@ -24,7 +24,7 @@ import trio
 
 from .._canonical.events import Event, ResponseEnd, ResponseStart, begins_call
 from .._rollout.answer import Relayed
-from .._sse import MAX_EVENT, SSE_FRAMES, FrameEnd
+from .._util.sse import MAX_EVENT, SSE_FRAMES, FrameEnd
 from ..dialects._tool_names import ToolNames
 from ..dialects.streams import StreamParser
 from ..errors import DialectError, UpstreamError

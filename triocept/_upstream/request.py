@@ -22,7 +22,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request, Sampling
 from .._canonical.tokens import estimate_input_tokens
-from .._rollout.exchange_core import ExchangeCore
+from .._rollout.exchange_state import ExchangeState
 from ..dialects import Dialect, ProviderCall
 from ..dialects._documents import decode_json, encode_json, merged
 from ..dialects._records import lowered
@@ -113,7 +113,7 @@ class Requests:
         }
         self._defaults = dialect.default_headers
 
-    def of_exchange(self, exchange: ExchangeCore) -> ProviderRequest:
+    def of_exchange(self, exchange: ExchangeState) -> ProviderRequest:
         """The call that answers an exchange; notes in its turn what of the history had to be dropped.
 
         Raises:
@@ -180,7 +180,7 @@ class Requests:
             sampling = msgspec.structs.replace(sampling, **wanted)
         return msgspec.structs.replace(request, model=model, sampling=sampling)
 
-    def _can_go(self, exchange: ExchangeCore) -> bool:
+    def _can_go(self, exchange: ExchangeState) -> bool:
         raw, request = exchange.raw, exchange.request
         if not isinstance(raw, dict) or self._overrides.sampling is not None:
             return False

@@ -26,7 +26,7 @@ import httpcore2
 import httpx2
 import trio
 
-from .._bare_socket import BareSocket
+from .._util.bare_socket import BareSocket
 from .chunked import ChunkedDecoder
 
 __all__ = ["Stale", "TappedBackend", "TappedBody", "take_body"]

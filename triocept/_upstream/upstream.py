@@ -33,15 +33,15 @@ from .._canonical.events import Event, Fold, ResponseEnd, ResponseStart, assembl
 from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
-from .._checks import check_bool, check_count, check_type
-from .._contexts import shown_context
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, ResponseStream, StreamContext, core_of, joins
-from .._rollout.exchange_core import ExchangeCore, Home
-from .._secrets import LIVE_KEYS
+from .._rollout.exchange_state import ExchangeState, Home
 from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM
+from .._util.checks import check_bool, check_count, check_type
+from .._util.contexts import shown_context
+from .._util.secrets import LIVE_KEYS
 from ..dialects import Dialect, ProviderCall
 from ..dialects import dialect as dialect_named
 from ..dialects._documents import decode_json
@@ -168,7 +168,7 @@ class Upstream:
         """See `told_model`."""
         return self._model
 
-    async def _answer(self, exchange: ExchangeCore, call: ProviderRequest, version: str | None) -> None:
+    async def _answer(self, exchange: ExchangeState, call: ProviderRequest, version: str | None) -> None:
         async with self._open(call, exchange) as reply:
             exchange.answer.headers = passed_down(reply.headers)
             exchange.annotate(**{UPSTREAM: self._note(call, reply)})
@@ -252,7 +252,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _open(
-        self, call: ProviderRequest, exchange: ExchangeCore | None = None
+        self, call: ProviderRequest, exchange: ExchangeState | None = None
     ) -> AsyncIterator[ProviderReply]:
         """The provider's answer to `call`, if it is one; tried again as far as that is allowed.
 
@@ -293,7 +293,7 @@ class Upstream:
                 f"{self!r} is closed: use it within the block of its `open_upstream`"
             )
 
-    def _patience(self, exchange: ExchangeCore | None) -> Patience:
+    def _patience(self, exchange: ExchangeState | None) -> Patience:
         """Its own limits, else those of the endpoint."""
         total, idle = self._total_timeout, self._read_timeout
         if exchange is not None:
@@ -353,7 +353,7 @@ class Upstream:
     # From the head to the agent
 
     async def _answer_whole(
-        self, exchange: ExchangeCore, reply: ProviderReply, call: ProviderRequest, version: str | None
+        self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest, version: str | None
     ) -> None:
         response, body = await self._read_whole(reply, call)
         if call.collector is not None:
@@ -366,7 +366,7 @@ class Upstream:
             await exchange.respond(named)
 
     async def _answer_stream(
-        self, exchange: ExchangeCore, reply: ProviderReply, call: ProviderRequest, version: str | None
+        self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest, version: str | None
     ) -> None:
         same_dialect, collector = exchange.dialect == self.dialect, call.collector
         pieces = await self._pieces(reply, call, exchange if same_dialect else None)
@@ -384,7 +384,7 @@ class Upstream:
         self,
         piece: Relayed,
         stream: ResponseStream,
-        exchange: ExchangeCore,
+        exchange: ExchangeState,
         reply: ProviderReply,
         *,
         same_dialect: bool,
@@ -456,7 +456,7 @@ class Upstream:
         return answer if isinstance(answer, dict) else {}
 
     async def _pieces(
-        self, reply: ProviderReply, call: ProviderRequest, own: ExchangeCore | None = None
+        self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces | _Whole:
         """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
 
@@ -471,7 +471,7 @@ class Upstream:
         return self._streamed(reply, call, own)
 
     def _streamed(
-        self, reply: ProviderReply, call: ProviderRequest, own: ExchangeCore | None = None
+        self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces:
         relay = Relay(
             self._codec.stream_parser(),
@@ -627,7 +627,7 @@ def _given(who: str, request: object) -> Request:
 class _Sampled:
     """What is sampled for an exchange that its program answers itself, as it comes."""
 
-    def __init__(self, exchange: ExchangeCore, collector: Collector | None, version: str | None) -> None:
+    def __init__(self, exchange: ExchangeState, collector: Collector | None, version: str | None) -> None:
         self._exchange = exchange
         self._collector = collector
         self._version = version

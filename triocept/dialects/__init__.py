@@ -40,7 +40,7 @@ Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
   and the error names the path: `messages[3].content[0].type`.
 * Render strictly: every field that the official SDK marks as required is there.
 * What was kept is written again only into the dialect that it came in.
-* A whole response is the fold of its stream (`triocept.events.assemble`, `triocept.events.events_of`); any split of the
+* A whole response is the fold of its stream (`triocept.types.assemble`, `triocept.types.events_of`); any split of the
   bytes gives the same events; a stream without its terminal event is a truncation (`UpstreamTruncated`).
 
 What is here to write one with:
@@ -68,7 +68,7 @@ from typing import TYPE_CHECKING, Any
 from .._canonical.memory import Memory
 from .._canonical.response import settled_stop
 from .._canonical.verdict import Verdict
-from .._sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
+from .._util.sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
 from ._arguments import SCHEMA as CUSTOM_SCHEMA
 from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
 from ._beside import Embeddings, Moderations, read_dimensions

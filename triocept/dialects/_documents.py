@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from .._canonical.content import Json, Media, Message, Opaque, Part, Role, Text
-from .._unicode import mended
+from .._util.unicode import mended
 from ..errors import DialectError
 
 __all__ = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from .._canonical.content import Json
-from .._sse import MAX_EVENT, FrameEnd
+from .._util.sse import MAX_EVENT, FrameEnd
 from ..errors import DialectError
 from ._documents import encode_json
 

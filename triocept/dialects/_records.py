@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
-from .._checks import described, takes
+from .._util.checks import described, takes
 from .side import OURS, SideRoute, is_ours, path_problem
 from .streams import StreamParser, StreamRenderer
 

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .._checks import described
+from .._util.checks import described
 from .base import Dialect
 
 __all__ = ["GROUP", "dialect", "known_dialects", "own_dialects"]

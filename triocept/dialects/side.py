@@ -15,7 +15,7 @@ from typing import TypeAlias, final
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._checks import check_callable, check_str, check_type, named
+from .._util.checks import check_callable, check_str, check_type, named
 from ._beside import Embeddings, Moderations
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import ClassVar, TypeAlias
 from .._canonical.content import Blob, Reasoning, RefusalText, Text
 from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, part_events
 from .._canonical.response import ResponsePart
-from .._sse import SSE_FRAMES, FrameEnd
+from .._util.sse import SSE_FRAMES, FrameEnd
 from ._failures import Failure
 
 __all__ = ["Increments", "PartEvent", "PartSequence", "StreamParser", "StreamRenderer"]

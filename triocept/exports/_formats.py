@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias, final
 
-from .._checks import check_type
 from .._trace.trace import Trace
+from .._util.checks import check_type
 from ._files import new_file, new_folder
 from ._losses import Losses
 from .atif import write_atif

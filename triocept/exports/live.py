@@ -20,14 +20,14 @@ from typing import Any, final
 
 import trio
 
-from .._checks import described
-from .._contexts import protected_methods
 from .._trace.branch import Branch
 from .._trace.conversation import Conversation
 from .._trace.entries import Entry, Opening
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._util.checks import described
+from .._util.contexts import protected_methods
 from ._losses import Losses
 from ._optional import optional
 from ._spans import ROOT, SpanData, agent_span, conversation_key, service_span, turn_span

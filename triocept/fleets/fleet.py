@@ -20,7 +20,8 @@ from typing import TypeVar, final
 
 import trio
 
-from .._checks import (
+from .._rollout.event_loop import check_loop
+from .._util.checks import (
     check_bool,
     check_callable,
     check_count,
@@ -30,9 +31,8 @@ from .._checks import (
     is_not_async,
     takes,
 )
-from .._contexts import shown, shown_context
-from .._failures import keeping, keeping_each, raise_all
-from .._rollout.event_loop import check_loop
+from .._util.contexts import shown, shown_context
+from .._util.failures import keeping, keeping_each, raise_all
 from .engine import Engine, FleetWorker, WorkerLost
 from .events import (
     EventStream,

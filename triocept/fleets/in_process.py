@@ -8,7 +8,7 @@ from typing import final
 
 import trio
 
-from .._checks import check_count
+from .._util.checks import check_count
 from .engine import Engine, FleetWorker
 from .packing import ByReference, Packing
 from .site import Site, open_site

@@ -22,7 +22,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
 import msgspec
 import trio
 
-from .._failures import keeping, keeping_each, raise_all, text_of
+from .._util.failures import keeping, keeping_each, raise_all, text_of
 from ..errors import FleetLost, StoreError
 from .engine import WorkerLost
 from .groups import Begun, Groups, StopGroup

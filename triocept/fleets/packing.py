@@ -24,8 +24,8 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 import msgspec
 
-from .._failures import text_of
 from .._trace.trace import Trace
+from .._util.failures import text_of
 from ..errors import RemoteError
 from .store.recording import Kept, RecordTo
 

@@ -20,7 +20,7 @@ from typing import final
 
 import trio
 
-from .._checks import check_count, check_number
+from .._util.checks import check_count, check_number
 from .engine import Engine, FleetWorker, WorkerLost
 from .frames import Frame, FrameStream, Kind
 from .looking_after import LOOKS, happens, looked_after

@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, cast, final
 
 import trio
 
-from .._figures import clock, counted, short
-from .._screen import Screen, visible
+from .._util.figures import clock, counted, short
+from .._util.terminal import Screen, visible
 from .events import FleetEvent, MapEnded, MapStarted, Observers, WorkerDied, WorkerLeft, WorkerStarted
 from .tally import Tally
 

@@ -13,7 +13,7 @@ from typing import Any, final
 
 import trio
 
-from .._checks import check_count, check_mapping, check_number, check_str
+from .._util.checks import check_count, check_mapping, check_number, check_str
 from .engine import Engine, FleetWorker
 from .packing import Packing, Pickled
 from .ray_actor import make_actor_class

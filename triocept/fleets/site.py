@@ -11,10 +11,10 @@ from typing import Any, TypeAlias, final
 import msgspec
 import trio
 
-from .._checks import described, named
 from .._endpoint import serve_endpoint
 from .._rollout.collecting import Collector, collect_traces
 from .._trace.trace import Trace
+from .._util.checks import described, named
 from ..errors import StoreError
 from .packing import Answer, ByReference, Failure, Job, Packing, Spent, failure_of
 from .store.keys import json_of

@@ -6,7 +6,7 @@ from typing import Any, Protocol, final
 
 import trio
 
-from .._failures import text_of
+from .._util.failures import text_of
 from .events import (
     MapEnded,
     MapStarted,

@@ -17,10 +17,10 @@ from random import Random
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from .._checks import check_count, check_mapping, check_number, with_known_keywords
 from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, awaiting, check_handler, told_model
 from .._rollout.rollout import Rollout
+from .._util.checks import check_count, check_mapping, check_number, with_known_keywords
 from .faults import Fault
 
 __all__ = ["Chaos", "chaos"]

@@ -15,10 +15,10 @@ from math import inf
 import trio
 
 from .._canonical.price import Price
-from .._checks import with_known_keywords
 from .._rollout.budget import Budget, Limits
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.handler import Handler, awaiting, check_handler, told_model
+from .._util.checks import with_known_keywords
 from ..errors import LimitReached
 
 __all__ = ["limits"]

@@ -15,15 +15,6 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias, final
 from weakref import WeakKeyDictionary
 
-from .._checks import (
-    check_bool,
-    check_choice,
-    check_mapping,
-    check_number,
-    check_str,
-    check_type,
-    described,
-)
 from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, awaiting, check_handler
 from .._rollout.rollout import Rollout
@@ -33,6 +24,15 @@ from .._trace.replay.order import Order
 from .._trace.replay.record import Record
 from .._trace.replay.roots import roots_of
 from .._trace.trace import Trace
+from .._util.checks import (
+    check_bool,
+    check_choice,
+    check_mapping,
+    check_number,
+    check_str,
+    check_type,
+    described,
+)
 from .replay_run import Plan, ReplayRun
 
 __all__ = ["Match", "Replay", "Timing", "TurnName"]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
-from .._checks import described
 from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, awaiting, check_handler
+from .._util.checks import described
 from ..errors import Refusal, UpstreamError
 
 __all__ = ["Choice", "fallback", "route"]

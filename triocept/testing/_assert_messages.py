@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from .._canonical.content import Media, Message, Opaque, Part, Reasoning, Text, ToolCall, ToolResult
 from .._canonical.request import Request
-from .._checks import described
+from .._util.checks import described
 from ..errors import DialectError
 from ._wildcards import matches
 

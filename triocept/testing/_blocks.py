@@ -9,7 +9,7 @@ from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
-from .._checks import with_known_keywords
+from .._util.checks import with_known_keywords
 
 __all__ = ["Block", "block"]
 

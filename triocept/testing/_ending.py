@@ -16,9 +16,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Protocol, final
 
 from .._canonical.request import Request
-from .._failures import keeping, without
 from .._rollout.rollout import Rollout, rested, unanswered, wait_rested
 from .._trace.trace import Trace, snapshot
+from .._util.failures import keeping, without
 from ..handlers.script.source import described_request
 from ._environment import Target
 from ._held import Held

@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, TypeVar, Unpack, cast, final
 
-from .._checks import check_keywords
 from .._endpoint import Endpoint, EndpointOptions, serve_endpoint
 from .._rollout.exchange import Exchange
 from .._rollout.handler import is_unentered
 from .._rollout.options import RolloutOptions
+from .._util.checks import check_keywords
 from ..handlers.script import ScriptedModel
 from ._blocks import block
 from ._ending import living

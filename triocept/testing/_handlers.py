@@ -19,7 +19,6 @@ from typing import Any, TypeVar, cast
 
 import trio
 
-from .._checks import named, takes
 from .._endpoint import EndpointOptions
 from .._rollout.embedding import check_embed
 from .._rollout.exchange import Exchange
@@ -28,6 +27,7 @@ from .._rollout.handler import Handler, check_handler
 from .._rollout.moderation import check_moderate
 from .._rollout.options import RolloutOptions
 from .._rollout.rollout import report_fault
+from .._util.checks import named, takes
 from ..errors import ExchangeError, Refusal, RolloutClosed, UpstreamError
 from ..handlers.chaos import Chaos
 from ._exchange import AnyHandler, SyncExchange, is_async, loop_of, rollout_of

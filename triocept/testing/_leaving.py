@@ -15,7 +15,7 @@ from contextlib import suppress
 from traceback import walk_tb
 from typing import NoReturn
 
-from .._failures import leaves, raise_all
+from .._util.failures import leaves, raise_all
 
 __all__ = ["explain", "is_among", "is_mistake", "leave"]
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, final
 
 import trio
 
-from .._failures import keeping, split_cancelled
+from .._util.failures import keeping, split_cancelled
 from ._job import Job, ended
 from ._leaving import leave
 from ._watch import Watch, place_of

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Unpack
 
-from .._checks import check_bool, check_keywords
 from .._rollout.options import RolloutOptions
+from .._util.checks import check_bool, check_keywords
 from ..handlers.script import Item, ScriptedModel
 from ._blocks import block
 from ._endpoint import SyncEndpoint, serve

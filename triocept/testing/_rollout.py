@@ -11,7 +11,6 @@ import trio
 
 from .._canonical.content import ToolResult
 from .._canonical.request import Request
-from .._failures import raise_all
 from .._process.output import AgentResult
 from .._rollout.addresses import DialectName, Reach
 from .._rollout.clients import ClientConfig
@@ -19,6 +18,7 @@ from .._rollout.exchange import Exchange
 from .._rollout.options import AgentOptions
 from .._rollout.rollout import OpenAIName, give_back
 from .._trace.trace import Trace
+from .._util.failures import raise_all
 from ..errors import RolloutClosed
 from ._assert_messages import ExpectedMessage, check_messages
 from ._assert_tool import carried_out

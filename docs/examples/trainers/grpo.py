@@ -15,8 +15,8 @@ import trio
 import triocept
 from tiny_model import Engine, make_model, make_tokenizer, serve_engine
 from triocept.fleets import Processes, open_fleet
-from triocept.nouns import Sampling
 from triocept.traces import steps
+from triocept.types import Sampling
 
 WALKER = str(Path(__file__).with_name("walker.py"))
 GOALS = {"east": 1, "west": -1}

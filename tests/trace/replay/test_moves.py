@@ -16,7 +16,7 @@ from triocept import Message, Request, Text, ToolCall, ToolResult
 from triocept._trace.replay.moves import Moves, Normal
 from triocept._trace.replay.roots import mask_of
 from triocept._trace.replay.volatile import steady
-from triocept.nouns import Blob, Media, Opaque, Reasoning, RefusalText
+from triocept.types import Blob, Media, Opaque, Reasoning, RefusalText
 
 WORDS = st.text(string.ascii_lowercase + " ", min_size=1, max_size=12).filter(str.strip)
 CALLS = st.builds(

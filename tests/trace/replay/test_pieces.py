@@ -14,9 +14,19 @@ from triocept import Response, Text, ToolCall
 from triocept._canonical.events import assemble, events_of
 from triocept._trace.increments import IncrementLog
 from triocept._trace.replay.pieces import Piece, pieces_of
-from triocept.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
-from triocept.nouns import Blob, Opaque, Reasoning, RefusalText
 from triocept.traces import Increments
+from triocept.types import (
+    Blob,
+    Event,
+    Opaque,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    RefusalText,
+    ResponseEnd,
+    ResponseStart,
+)
 
 TEXTS = st.text(string.ascii_letters + "é😀", max_size=12)
 PARTS = st.one_of(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from ..._checks import described
+from ..._util.checks import described
 from ..turn import Turn
 
 __all__ = ["ACCEPTABLE", "check_accepted", "gaps_of", "unknown_of"]

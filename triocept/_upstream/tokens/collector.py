@@ -17,8 +17,8 @@ import msgspec
 
 from ..._canonical.content import Json
 from ..._canonical.response import Usage
-from ..._sse import SSEDecoder, encode_sse
 from ..._trace.tokens import Tokens, packed_floats, packed_ids
+from ..._util.sse import SSEDecoder, encode_sse
 from ...dialects._documents import decode_json, encode_json
 from ...errors import DialectError
 

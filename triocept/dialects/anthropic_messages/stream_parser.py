@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ..._canonical.content import Json
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
-from ..._sse import SSEDecoder, events_pattern
+from ..._util.sse import SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._documents import Fields, decode_json, hides_letters, known_of, types_come_first
 from .._failures import error_of

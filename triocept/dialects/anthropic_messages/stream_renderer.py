@@ -22,7 +22,7 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
-from ..._sse import encode_sse
+from ..._util.sse import encode_sse
 from .._documents import decode_json, encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
 from .._ids import fresh_id

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 
 from ..._canonical.events import Event
-from ..._sse import MAX_EVENT, SSE, SSEDecoder, events_pattern
+from ..._util.sse import MAX_EVENT, SSE, SSEDecoder, events_pattern
 from ...errors import DialectError
 from .._documents import decode_json, hides_letters
 from .._failures import error_of

@@ -24,7 +24,7 @@ from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import StopReason, Usage
 from ..._canonical.tokens import estimate_streamed
-from ..._sse import SSE, SSEDecoder, events_pattern
+from ..._util.sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._clock import answer_time
 from .._documents import Fields, decode_json, encode_json, gather, hides_letters, is_same_dialect, known_of

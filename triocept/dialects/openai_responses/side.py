@@ -13,7 +13,7 @@ from ..._canonical.events import events_of
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..._canonical.tokens import estimate_input_tokens
-from ..._sse import encode_sse
+from ..._util.sse import encode_sse
 from ...errors import Refusal
 from .._documents import encode_json
 from .._ids import legal_id

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from ..._canonical.content import Json, Reasoning, RefusalText, Text
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ..._canonical.response import ResponsePart
-from ..._sse import SSE, SSEDecoder, events_pattern
+from ..._util.sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
 from .._documents import Fields, decode_json, hides_letters, types_come_first
 from .._failures import error_of

@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 
 from ..._canonical.given import no_number_at
-from ..._checks import described
-from ..._unicode import mended
+from ..._util.checks import described
+from ..._util.unicode import mended
 
 __all__ = ["Key", "TaskKey", "json_of", "key_of"]
 

@@ -17,12 +17,12 @@ import msgspec
 import trio
 
 from ..._canonical.content import Json
-from ..._contexts import protected_methods
 from ..._trace.entries import Entry
 from ..._trace.jsonl import JSONLRecorder, place_of
 from ..._trace.service import ServiceCall
 from ..._trace.trace import Trace
 from ..._trace.turn import Turn
+from ..._util.contexts import protected_methods
 from ...errors import StoreError
 from .layout import TRACES, read_run, sync_directory
 from .lines import TracePlace

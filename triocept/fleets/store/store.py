@@ -15,10 +15,10 @@ import trio
 
 from ..._canonical.content import Json
 from ..._canonical.given import fit_metadata
-from ..._checks import check_bool, check_type
-from ..._contexts import shown_context
-from ..._failures import text_of
-from ..._unicode import mended_text
+from ..._util.checks import check_bool, check_type
+from ..._util.contexts import shown_context
+from ..._util.failures import text_of
+from ..._util.unicode import mended_text
 from ...errors import RemoteError, StoreError
 from ..outcomes import Error, Result, Stopped, Value
 from .keys import Key, TaskKey, key_of

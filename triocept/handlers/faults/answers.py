@@ -14,9 +14,9 @@ import msgspec
 from ..._canonical.content import ToolCall
 from ..._canonical.given import given_response
 from ..._canonical.response import Response, StopReason
-from ..._checks import check_choice, check_count, check_number, check_type
 from ..._rollout.exchange import Answerable, Exchange
-from ..._sse import SSE_FRAMES
+from ..._util.checks import check_choice, check_count, check_number, check_type
+from ..._util.sse import SSE_FRAMES
 from .base import Act, BaseFault
 from .told import DEFAULT, Telling, check_not_answer, response_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
-from ..._checks import check_count, check_number, check_str
 from ..._rollout.exchange import Answerable, Exchange
 from ..._trace.raw import given_raw
+from ..._util.checks import check_count, check_number, check_str
 from ...dialects import Failure, encode_json
 from .base import BaseFault
 from .refusals import RetryAfter, retry_header, words_of

@@ -6,9 +6,9 @@ from random import Random
 from typing import Self
 
 from ..._canonical.response import Response
-from ..._checks import check_count
 from ..._rollout.exchange import Answerable, Exchange
 from ..._trace.raw import RawEnd
+from ..._util.checks import check_count
 from .base import Act, BaseFault
 from .told import DEFAULT, Telling, check_after, response_of
 

@@ -8,8 +8,8 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any, Self, TypeAlias
 
-from ..._checks import check_count, described
 from ..._rollout.exchange import Exchange, core_of
+from ..._util.checks import check_count, described
 from ...dialects import OVERFLOW
 from ...errors import Refusal
 from .base import Act, BaseFault

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Literal, Self
 
-from ..._checks import check_choice
 from ..._rollout.exchange import Answerable, Exchange
+from ..._util.checks import check_choice
 from ...dialects import Failure, encode_json
 from .base import Act, BaseFault
 from .bodies import check_failure

@@ -16,10 +16,10 @@ from ..._canonical.events import Event, Fold, PartDelta, PartStart, events_of
 from ..._canonical.given import given_response
 from ..._canonical.request import Request
 from ..._canonical.response import Response, Usage
-from ..._checks import check_count, described
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.outcome import Raw
 from ..._trace.raw import RawEnd, given_raw
+from ..._util.checks import check_count, described
 from ...dialects import Dialect, StreamRenderer, encode_json
 from ...dialects import dialect as dialect_named
 

@@ -16,7 +16,7 @@ from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias
 
 from ..._canonical.request import Request
-from ..._checks import check_callable, check_choice, check_str, check_type, named, takes
+from ..._util.checks import check_callable, check_choice, check_str, check_type, named, takes
 from .words import called_names, offered_names, shown, system_text
 
 __all__ = ["Conditions", "OutputKind", "Wording", "is_of_model"]

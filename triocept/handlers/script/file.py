@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 from ..._canonical.vectors import vector_of
-from ..._document import Node, decoded, read_json, read_yaml
+from ..._util.documents import Node, decoded, read_json, read_yaml
 from ...errors import DialectError
 from .fixture_reading import Vectors, is_fixture_file, read_fixtures, read_vectors
 from .model import Item

@@ -11,7 +11,7 @@ import msgspec
 from ..._canonical.content import Blob, Json, Reasoning, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
-from ..._document import Node
+from ..._util.documents import Node
 from ...errors import Refusal
 from . import fixture_forms as forms
 from .form_reading import made, read_form

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..._document import Node
+from ..._util.documents import Node
 from . import fixture_forms as forms
 from .fixture_answers import read_answer, read_error
 from .fixture_match import hides

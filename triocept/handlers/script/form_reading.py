@@ -8,8 +8,8 @@ from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ..._checks import meant
-from ..._document import Node
+from ..._util.checks import meant
+from ..._util.documents import Node
 from .forms import Form
 
 __all__ = ["check_keys", "form_of", "head_of", "made", "read_form"]

@@ -11,8 +11,8 @@ import msgspec
 
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.response import Response, ResponsePart, Usage
-from ..._checks import meant
-from ..._document import Node
+from ..._util.checks import meant
+from ..._util.documents import Node
 from ...errors import DialectError, Refusal
 from ..faults import MAKERS, Fault
 from . import forms

@@ -12,8 +12,8 @@ from ..._canonical.content import Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.given import given_response
 from ..._canonical.request import Request
 from ..._canonical.response import Response
-from ..._checks import check_number
 from ..._rollout.exchange import Exchange
+from ..._util.checks import check_number
 from ...errors import Refusal
 from ..faults import Fault
 from ..faults.base import FaultType

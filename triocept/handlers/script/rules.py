@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never, final
 
 from ..._canonical.request import Request
-from ..._checks import check_keywords
+from ..._util.checks import check_keywords
 from .conditions import Conditions, OutputKind, Wording
 from .replies import Reply, check_replies
 

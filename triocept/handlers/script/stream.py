@@ -18,8 +18,8 @@ import trio
 from ..._canonical.events import Event, PartDelta, ResponseEnd, ResponseStart, part_events
 from ..._canonical.given import given_event, given_increment, given_response
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
-from ..._checks import check_count, check_number, described
 from ..._rollout.exchange import Exchange
+from ..._util.checks import check_count, check_number, described
 
 __all__ = ["Piece", "Stream", "paced", "timed"]
 

@@ -7,7 +7,7 @@ from string import Formatter
 from typing import final
 
 from ..._canonical.request import Request
-from ..._checks import check_str
+from ..._util.checks import check_str
 from .words import system_text
 
 __all__ = ["Template"]

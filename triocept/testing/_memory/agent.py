@@ -13,20 +13,20 @@ from ..._canonical.content import Json, Message
 from ..._canonical.events import Event
 from ..._canonical.request import Request
 from ..._canonical.response import Response
-from ..._checks import check_count, check_number, check_type, described
-from ..._contexts import protected_context
-from ..._failures import keeping, keeping_each, raise_all
 from ..._rollout.addresses import DialectName
 from ..._rollout.clients import ClientConfig, open_client
 from ..._rollout.handler import Handler
 from ..._rollout.options import RolloutOptions
 from ..._rollout.rollout import Rollout, core_of_rollout
-from ..._rollout.rollout_core import RolloutCore
+from ..._rollout.rollout_state import RolloutState
 from ..._server.admission import Admission
 from ..._server.delivery import write_failure
 from ..._server.intake import Routes, intake
 from ..._server.transport import GONE, Head
 from ..._upstream.patience import FIRST_PAUSE, retry_pause, wait_of
+from ..._util.checks import check_count, check_number, check_type, described
+from ..._util.contexts import protected_context
+from ..._util.failures import keeping, keeping_each, raise_all
 from ...dialects import Dialect, Failure, encode_json
 from ...errors import UpstreamError
 from .._rollout import SyncRollout
@@ -51,7 +51,7 @@ class MemoryAgent:
     def __init__(
         self,
         rollout: Rollout,
-        core: RolloutCore,
+        core: RolloutState,
         dialect: Dialect,
         nursery: trio.Nursery,
         *,
@@ -298,11 +298,11 @@ async def _open(
     raise_all(errors)
 
 
-def _dialects_of(core: RolloutCore) -> Mapping[str, Dialect]:
+def _dialects_of(core: RolloutState) -> Mapping[str, Dialect]:
     return core.addresses.dialects  # type: ignore[return-value]  # the heart knows their facts alone
 
 
-def _spoken(core: RolloutCore, dialect: object) -> Dialect:
+def _spoken(core: RolloutState, dialect: object) -> Dialect:
     known = _dialects_of(core)
     name = dialect.name if isinstance(dialect, Dialect) else dialect
     check_type("dialect", name, str, "the name of a dialect, or a Dialect")

@@ -8,13 +8,13 @@ from typing import Unpack
 
 import trio
 
-from ..._contexts import protected_context
-from ..._failures import split_cancelled
 from ..._rollout.addresses import DialectName
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.options import RolloutOptions
 from ..._rollout.outcome import judge
 from ..._rollout.rollout import Rollout
+from ..._util.contexts import protected_context
+from ..._util.failures import split_cancelled
 from ...dialects import Dialect
 from ...errors import RolloutClosed, Unanswered, UpstreamError
 from .agent import Asked, open_memory_agent

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn, Unpack
 
-from ..._limits import EndpointLimits
 from ..._rollout import life
 from ..._rollout.addresses import Reach
 from ..._rollout.event_loop import check_loop
@@ -14,7 +13,8 @@ from ..._rollout.handler import Handler
 from ..._rollout.options import RolloutOptions
 from ..._rollout.registry import Registry
 from ..._rollout.rollout import Rollout, check_opening, with_face
-from ..._rollout.rollout_core import RolloutCore
+from ..._rollout.rollout_state import RolloutState
+from ..._util.limits import EndpointLimits
 from ...dialects import Dialect, known_dialects
 from ...errors import TunnelError
 
@@ -39,7 +39,7 @@ def open_rollout(
     check_loop("triocept.testing.open_rollout")
     handler, concurrency = check_opening("open_rollout", handler, options)
     nobody: Any = None  # starts no agent that could outlive the program
-    core = RolloutCore(_Nowhere(known_dialects(dialects)), Registry(), nobody, options)
+    core = RolloutState(_Nowhere(known_dialects(dialects)), Registry(), nobody, options)
     return life.open_rollout(with_face(core), handler, concurrency)
 
 

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Unpack, cast, final
 
-from ..._checks import check_bool, check_keywords
-from ..._failures import keeping, raise_all
 from ..._rollout.options import RolloutOptions
+from ..._util.checks import check_bool, check_keywords
+from ..._util.failures import keeping, raise_all
 from ...handlers.script import Reply, Rule
 from .._endpoint import SyncEndpoint
 from .._environment import environment

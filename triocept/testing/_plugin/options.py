@@ -12,8 +12,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ..._checks import check_bool, check_keywords, check_type
 from ..._rollout.options import RolloutOptions
+from ..._util.checks import check_bool, check_keywords, check_type
 from ..cassettes.opening import CassetteOptions
 
 __all__ = ["ModelOptions", "options_of"]

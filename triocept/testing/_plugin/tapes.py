@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..._checks import check_choice, check_keywords, check_str
 from ..._rollout.handler import Handler
 from ..._upstream.address import is_near
+from ..._util.checks import check_choice, check_keywords, check_str
 from ...dialects import known_dialects
 from ...errors import DialectError
 from ..cassettes.cassette import Cassette, RecordMode

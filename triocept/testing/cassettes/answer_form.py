@@ -10,8 +10,8 @@ import msgspec
 
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
-from ..._document import Node
 from ..._trace.increments import Increments
+from ..._util.documents import Node
 from .answer import Answer, Failure, FailureKind
 
 __all__ = ["answer_form", "read_answer"]

@@ -23,9 +23,9 @@ import trio
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request
-from ..._checks import check_bool, check_choice, check_number
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
+from ..._util.checks import check_bool, check_choice, check_number
 from ...errors import DialectError, ReplayMiss
 from .document import Read, Recorded, document_of
 from .files import alone, check_place, read_file, text_of, write_file

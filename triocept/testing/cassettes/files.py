@@ -18,8 +18,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from ..._canonical.content import Json
-from ..._document import Node, decoded, read_yaml
-from ..._unicode import mended
+from ..._util.documents import Node, decoded, read_yaml
+from ..._util.unicode import mended
 from .document import Read, read_document
 from .yaml_writer import write_yaml
 

@@ -12,10 +12,10 @@ import msgspec
 from ..._canonical.content import Message, Opaque, Part, RefusalText, Text, ToolCall, ToolResult
 from ..._canonical.given_request import given_request
 from ..._canonical.request import Request, Tool
-from ..._checks import check_callable, described
 from ..._trace.message_key import arguments_value
 from ..._trace.replay.roots import in_json, mask_of
 from ..._trace.replay.volatile import steady as without_volatile
+from ..._util.checks import check_callable, described
 
 __all__ = ["Normalise", "NormaliseText", "check_hook", "normalised", "steady"]
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import final
 
 from ..._canonical.content import Json
-from ..._secrets import LIVE_KEYS, MARK, SECRET
+from ..._util.secrets import LIVE_KEYS, MARK, SECRET
 
 __all__ = ["KeyFinder"]
 

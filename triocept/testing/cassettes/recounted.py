@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..._canonical.content import Opaque, ToolCall
 from ..._canonical.response import ResponsePart
-from ..._secrets import MARK
 from ..._trace.increments import Increments
+from ..._util.secrets import MARK
 
 __all__ = ["recounted"]
 

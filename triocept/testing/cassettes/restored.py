@@ -20,7 +20,7 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
-from ..._document import Node, node_of
+from ..._util.documents import Node, node_of
 
 __all__ = ["restored", "restored_form"]
 

@@ -8,7 +8,7 @@ import msgspec
 
 from ..._canonical.content import Blob, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import Response, ResponsePart
-from ..._rollout.exchange_core import ExchangeCore
+from ..._rollout.exchange_state import ExchangeState
 from ..._rollout.outcome import Abandoned, Answered, Outcome, Refused, outcome_of
 from ..._upstream.patience import seconds_until
 from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
@@ -19,14 +19,14 @@ from .recounted import recounted
 __all__ = ["answer_given", "outcome_given"]
 
 
-def outcome_given(core: ExchangeCore, error: BaseException | None) -> Outcome | None:
+def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
     """What became of an exchange whose handler has returned, or raised `error`; None: nothing yet."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome
 
 
-def answer_given(core: ExchangeCore, outcome: Outcome | None, keys: KeyFinder) -> Answer | None:
+def answer_given(core: ExchangeState, outcome: Outcome | None, keys: KeyFinder) -> Answer | None:
     """What became of an exchange, as a value; None: nothing that could be given again.
 
     Args:
@@ -54,7 +54,7 @@ def answer_given(core: ExchangeCore, outcome: Outcome | None, keys: KeyFinder) -
     )
 
 
-def _response(core: ExchangeCore, outcome: Outcome) -> Response | None:
+def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
     """What was said, without what is made anew for each answer."""
     if isinstance(outcome, Answered):
         response = outcome.response

@@ -20,11 +20,11 @@ from typing import final
 
 import trio
 
-from ._checks import check_bool, check_type
-from ._contexts import protected_context
-from ._trace.directory import Claim, family, sealed_files
-from ._trace.reader import read_traces
-from ._trace.trace import Trace
+from .._trace.directory import Claim, family, sealed_files
+from .._trace.reader import read_traces
+from .._trace.trace import Trace
+from .._util.checks import check_bool, check_type
+from .._util.contexts import protected_context
 
 __all__ = ["TraceTaker", "take_traces"]
 

@@ -8,8 +8,7 @@ from typing import Any, TypeVar, final
 import msgspec
 from msgspec import UNSET
 
-from .._canonical.content import Json
-from ..errors import DialectError
+from ...errors import DialectError
 
 __all__ = ["Node", "decoded", "node_of"]
 
@@ -45,7 +44,7 @@ class Node:
         return DialectError(problem, path=f"{self.place}: {self.path}" if self.path else self.place)
 
     @property
-    def json(self) -> Json:
+    def json(self) -> Any:
         """The JSON value that it is."""
         match self.value:
             case dict():
@@ -68,7 +67,7 @@ class Node:
                     break
         return node
 
-    def converted(self, kind: type[T], value: Json = UNSET) -> T:
+    def converted(self, kind: type[T], value: Any = UNSET) -> T:
         """It, or a part of it, as msgspec has it of this type; what does not fit is told with the very place in it."""
         try:
             return msgspec.convert(self.json if value is UNSET else value, kind)
@@ -151,7 +150,7 @@ def _shown(value: Any) -> str:
     return "…" if isinstance(value, dict | list) else repr(value)
 
 
-def node_of(value: Json) -> Node:
+def node_of(value: Any) -> Node:
     """A JSON value that comes from no file, as a node."""
     node = Node("", 0, "", value)
     if isinstance(value, dict):

@@ -28,7 +28,6 @@ from .._canonical.given import fit_notes
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage, said_in, settled_stop
 from .._canonical.tokens import Estimator
-from .._contexts import protected_context
 from .._trace.conversation import CallKind, Conversation
 from .._trace.increments import IncrementLog, Increments
 from .._trace.raw import RawResponse
@@ -36,6 +35,7 @@ from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._trace.wire import WireLog
+from .._util.contexts import protected_context
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
 from .addresses import Addresses, call_id
 from .answer import Answer, Entry, Increment, RawPiece, Relayed, weight_of
@@ -48,7 +48,7 @@ from .record_writer import RecordWriter
 if TYPE_CHECKING:
     from .exchange import Exchange
 
-__all__ = ["ExchangeCore", "Home", "Worker"]
+__all__ = ["ExchangeState", "Home", "Worker"]
 
 _UNTOLD = Usage(input_tokens=0, output_tokens=0, estimated=True)
 
@@ -73,7 +73,7 @@ class Home(Protocol):
     def estimator(self) -> Estimator: ...
     @property
     def addresses(self) -> Addresses: ...
-    def on_settled(self, exchange: ExchangeCore, turn: Turn | None) -> None:
+    def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """It has its outcome, and this turn, unless it could not be recorded."""
 
 
@@ -98,7 +98,7 @@ class Worker:
 
 
 @final
-class ExchangeCore:
+class ExchangeState:
     """What an `Exchange` is about: its call, its outcome, its answer. Its program holds the other.
 
     Args:

@@ -16,7 +16,7 @@ import re
 
 import msgspec
 
-from .errors import DialectError
+from ..errors import DialectError
 
 __all__ = ["MAX_EVENT", "SSE", "SSE_FRAMES", "FrameEnd", "SSEDecoder", "encode_sse", "events_pattern"]
 

@@ -13,13 +13,13 @@ from typing import final
 
 import trio
 
-from ._checks import check_bool
-from ._trace.format1 import Line1
-from ._trace.found_lines import Found, lines_between
-from ._trace.lines import Line, ScoreLine, SealLine
-from ._trace.reader import TraceReader, iter_file, key_of, score_of
-from ._trace.trace import Trace, TraceWriter
-from .errors import DialectError
+from .._trace.format1 import Line1
+from .._trace.found_lines import Found, lines_between
+from .._trace.lines import Line, ScoreLine, SealLine
+from .._trace.reader import TraceReader, iter_file, key_of, score_of
+from .._trace.trace import Trace, TraceWriter
+from .._util.checks import check_bool
+from ..errors import DialectError
 
 __all__ = ["TraceStream", "iter_traces"]
 

@@ -16,14 +16,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .._canonical.content import Json
 from .node import Node
 
 __all__ = ["read_yaml"]
 
 _MOST = 1_000_000
 """Values of a document, those that aliases say again included."""
-_CONSTANTS: dict[str, Json] = {
+_CONSTANTS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -187,7 +186,7 @@ class _Builder:
         return Node(self._file, event.start_mark.line + 1, path, None)
 
 
-def _plain_value(text: str, node: Node) -> Json:
+def _plain_value(text: str, node: Node) -> Any:
     """A word without quotes."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]

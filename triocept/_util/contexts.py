@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-from ._checks import with_known_keywords
+from .checks import with_known_keywords
 
 __all__ = ["Context", "protected_context", "protected_methods", "shown", "shown_context", "theirs"]
 

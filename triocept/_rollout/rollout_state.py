@@ -20,9 +20,6 @@ from .._canonical.memory import Memory
 from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.tokens import Estimator, estimate_input_tokens
-from .._checks import check_bool, check_choice, check_str, check_type
-from .._failures import raise_all, run_each
-from .._limits import EndpointLimits
 from .._process.watcher import Watcher
 from .._trace.branch import Branch
 from .._trace.conversation import CallKind
@@ -32,6 +29,9 @@ from .._trace.redaction import Redaction
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._trace.wire import WireLog
+from .._util.checks import check_bool, check_choice, check_str, check_type
+from .._util.failures import raise_all, run_each
+from .._util.limits import EndpointLimits
 from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition, Subscription
@@ -41,7 +41,7 @@ from .children import Children
 from .collecting import Collector, collector
 from .embedding import Embed
 from .exchange import Exchange
-from .exchange_core import ExchangeCore
+from .exchange_state import ExchangeState
 from .handler import Handler, told_model
 from .moderation import Moderate
 from .options import OnFault, OnHangup, RolloutOptions
@@ -53,7 +53,7 @@ from .services import Services
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["RolloutCore"]
+__all__ = ["RolloutState"]
 
 T = TypeVar("T")
 Step: TypeAlias = Callable[[], Awaitable[None]]
@@ -66,7 +66,7 @@ DELIVERY_GRACE = 1.0
 
 
 @final
-class RolloutCore:
+class RolloutState:
     """What a `Rollout` is about: its exchanges, its connections, its trace, its end. Its program holds the other.
 
     Args:
@@ -89,7 +89,7 @@ class RolloutCore:
     def __init__(
         self,
         addresses: Addresses,
-        registry: Registry[RolloutCore],
+        registry: Registry[RolloutState],
         watcher: Watcher,
         options: RolloutOptions,
         *,
@@ -100,7 +100,7 @@ class RolloutCore:
         record_increments: bool = False,
         record_wire: bool = False,
         branch: Branch | None = None,
-        parent: RolloutCore | None = None,
+        parent: RolloutState | None = None,
     ) -> None:
         id = options.get("id")  # noqa: A001 - the field's own word
         model = _given(options.get("model"), parent.model if parent is not None else "triocept")
@@ -148,7 +148,7 @@ class RolloutCore:
         self.model: str = model
         self.on_hangup: OnHangup = on_hangup
         self.on_fault: OnFault = on_fault
-        self.parent: RolloutCore | None = parent
+        self.parent: RolloutState | None = parent
         self.last_refusal: str | None = None
         """The latest request to it that was refused before it became a call, and why."""
         self.faults: list[BaseException] = []
@@ -172,12 +172,12 @@ class RolloutCore:
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
         """What answers its exchanges, where that is a handler."""
-        self.at_work: set[ExchangeCore] = set()
+        self.at_work: set[ExchangeState] = set()
         """Those that a handler is at work on, be they settled."""
         self.rested: Condition = Condition()
         """Notified when it is done with one."""
         self.addresses: Addresses = addresses
-        self.registry: Registry[RolloutCore] = registry
+        self.registry: Registry[RolloutState] = registry
         self.watcher: Watcher = watcher
         self.records: RecordWriter = RecordWriter(
             self.trace,
@@ -215,7 +215,7 @@ class RolloutCore:
         self.report: Callable[[BaseException], None] | None = None
         """Takes an error that nobody is there to be told of but the owner; set until the rollout has closed."""
 
-    def _make_budget(self, limits: Limits | None, parent: RolloutCore | None) -> Budget | None:
+    def _make_budget(self, limits: Limits | None, parent: RolloutState | None) -> Budget | None:
         above = parent.budget if parent is not None else None
         if limits is None and above is None:
             return None
@@ -226,7 +226,7 @@ class RolloutCore:
         """The key that opens its state."""
         return self.services.state_key
 
-    def on_settled(self, exchange: ExchangeCore, turn: Turn | None) -> None:
+    def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """An exchange has its outcome, and this turn, unless it could not be recorded."""
         exchange.face = None
         self.calls.end(exchange, turn)
@@ -321,7 +321,7 @@ class RolloutCore:
             await _end_call(deliver, Refused(self.ending))
             return
         if found is None:
-            found = ExchangeCore(
+            found = ExchangeState(
                 self,
                 request,
                 raw=raw,
@@ -333,7 +333,7 @@ class RolloutCore:
                 wire=wire,
             )
             self.calls.add(found)
-        exchange, answer = (found, found.answer) if isinstance(found, ExchangeCore) else (None, found)
+        exchange, answer = (found, found.answer) if isinstance(found, ExchangeState) else (None, found)
         subscription = Subscription(answer)
         self.calls.subscriptions.add(subscription)
         try:
@@ -353,7 +353,7 @@ class RolloutCore:
             finally:
                 self.calls.leave(subscription, exchange)
 
-    async def _admit(self, exchange: ExchangeCore, budget: Budget) -> bool:
+    async def _admit(self, exchange: ExchangeState, budget: Budget) -> bool:
         """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""
         try:
             refusal = budget.admit(exchange, told_model(self.handler))
@@ -371,7 +371,7 @@ class RolloutCore:
             await self._told(partial(exchange.settle, Refused(refusal)))
         return refusal is None
 
-    async def _begin(self, exchange: ExchangeCore) -> None:
+    async def _begin(self, exchange: ExchangeState) -> None:
         """Record that a new call is handed over, and do so, if it is within the limits and nothing has ended it. No
         checkpoint where nobody records it."""
         if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to nobody
@@ -409,7 +409,7 @@ class RolloutCore:
                 exchange.face = Exchange(exchange, self.public)
                 self.arrivals.put(exchange)
 
-    async def give_back(self, exchange: ExchangeCore) -> None:
+    async def give_back(self, exchange: ExchangeState) -> None:
         """A service that is cancelled had taken it, and its handler was not called yet: another may take it."""
         if exchange.outcome is not None:
             return
@@ -418,13 +418,13 @@ class RolloutCore:
         else:
             self.arrivals.put_back(exchange)
 
-    async def let_go(self, exchange: ExchangeCore) -> None:
+    async def let_go(self, exchange: ExchangeState) -> None:
         """The handler at work on it was cancelled. If that may be because of a fault, nobody answers it any more; else
         its program may, until the end."""
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
             await self._told(partial(exchange.settle, exchange.fix_from_outside(refused_after(fault))))
 
-    async def _refuse_untaken(self, exchange: ExchangeCore, fault: BaseException) -> None:
+    async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
         """Whoever would take it has failed, and nobody may ever do so: it is told that now, and not when the body has
         ended, which may wait for its agent."""
         await self._told(partial(exchange.settle, refused_after(fault)))
@@ -448,7 +448,7 @@ class RolloutCore:
         opens meanwhile."""
         self.rebind(self.addresses, Registry(), self.watcher)
 
-    def rebind(self, addresses: Addresses, registry: Registry[RolloutCore], watcher: Watcher) -> None:
+    def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
         """Live on, on another endpoint; one that is being left has no key any more, and gets none there.
 
         Raises:
@@ -500,14 +500,16 @@ class RolloutCore:
         ]
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
 
-    def fail_open(self, fault: BaseException, besides: ExchangeCore | None = None) -> list[Step]:
+    def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:
         """Whoever answers has failed, and the body is cancelled, which may wait for its agent all the same: no call is
         answered any more. What is open is refused, but for the one with an outcome of its own to come; what is to be
         recorded then."""
         self.arrivals.fail(fault)
         return _refuse_because(fault, [exchange for exchange in self.calls.open if exchange is not besides])
 
-    def fail_taken(self, fault: BaseException, taken: Iterable[ExchangeCore], service: Service) -> list[Step]:
+    def fail_taken(
+        self, fault: BaseException, taken: Iterable[ExchangeState], service: Service
+    ) -> list[Step]:
         """A service has failed, and whoever has called it is told: nobody answers what it had taken. Nor what has come
         since, unless another one does; until somebody takes calls again. What is to be recorded then."""
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
@@ -568,7 +570,7 @@ class RolloutCore:
         raise_all(errors)
 
 
-def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeCore]) -> list[Step]:
+def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) -> list[Step]:
     """Fix the end of these, that have none; what is to be recorded then."""
     return [
         partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(refused_after(fault)))

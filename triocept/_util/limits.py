@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ._checks import NamesItself, check_count, check_number
+from .checks import NamesItself, check_count, check_number
 
 __all__ = ["EndpointLimits"]
 

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NoReturn
 
-from ..errors import DialectError
+from ...errors import DialectError
 from .node import Node
 
 __all__ = ["read_json"]

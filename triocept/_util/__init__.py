@@ -1,0 +1,9 @@
+"""Helpers that know nothing of models, rollouts or HTTP.
+
+* `checks`: checks of arguments, with errors that name the argument and what was received.
+* `contexts`: context managers that a Ctrl-C cannot cut in two. `failures`: several errors, raised as one.
+* `limits`: resource limits of an endpoint. `secrets`: keys in use.
+* `unicode`: text that every wire can hold. `figures`: short numbers. `terminal`: output that never blocks.
+* `sse`: bytes of server-sent events. `bare_socket`: bytes of a trio socket.
+* `documents`: JSON and YAML files that people write, with line numbers.
+"""

@@ -1,0 +1,115 @@
+"""The canonical types in which all dialects meet, and the types of options and services.
+
+* a call: `Request`, its `Message`s and their parts, `Tool`, `Response`, `Usage`, `Price`.
+* increments of a response: `Event` and its kinds; `assemble` and `events_of` convert a response to events and back.
+* options: what `serve_endpoint`, `open_rollout` and `run_agent` take, and how a client reaches its rollout.
+* services of a rollout beside the model: tools, a user, a stop condition, embeddings, moderations.
+"""
+
+from ._canonical.content import (
+    Blob,
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from ._canonical.events import (
+    Event,
+    PartBlob,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    assemble,
+    events_of,
+)
+from ._canonical.price import Price
+from ._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
+from ._canonical.response import Response, ResponsePart, StopReason, Usage
+from ._endpoint import TLS, EndpointOptions, OnLostURL
+from ._pool import OnLostEndpoint, OpenEndpoint
+from ._process.output import BinaryWriter
+from ._process.process import OutputFile, OutputMode
+from ._rollout.addresses import DialectName, Reach
+from ._rollout.budget import Limits
+from ._rollout.calls import OnRetry
+from ._rollout.clients import ClientConfig
+from ._rollout.embedding import Embed
+from ._rollout.exchange import Answerable
+from ._rollout.moderation import Found, Moderate
+from ._rollout.options import AgentOptions, OnFault, OnHangup, RolloutOptions, StopCondition, UserSimulator
+from ._rollout.services import Said
+from ._rollout.tools import HostTool, ToolLike
+from ._upstream.tokens import TokenProfile
+from ._util.limits import EndpointLimits
+
+__all__ = [
+    "AgentOptions",
+    "Answerable",
+    "BinaryWriter",
+    "Blob",
+    "ClientConfig",
+    "DialectName",
+    "Embed",
+    "EndpointLimits",
+    "EndpointOptions",
+    "Event",
+    "Found",
+    "HostTool",
+    "Json",
+    "Limits",
+    "Media",
+    "Message",
+    "Moderate",
+    "OnFault",
+    "OnHangup",
+    "OnLostEndpoint",
+    "OnLostURL",
+    "OnRetry",
+    "Opaque",
+    "OpenEndpoint",
+    "OutputFile",
+    "OutputFormat",
+    "OutputMode",
+    "Part",
+    "PartBlob",
+    "PartDelta",
+    "PartEnd",
+    "PartStart",
+    "Price",
+    "Reach",
+    "Reasoning",
+    "ReasoningAsk",
+    "RefusalText",
+    "Request",
+    "Response",
+    "ResponseEnd",
+    "ResponsePart",
+    "ResponseStart",
+    "Role",
+    "RolloutOptions",
+    "Said",
+    "Sampling",
+    "StopCondition",
+    "StopReason",
+    "TLS",
+    "Text",
+    "TokenProfile",
+    "Tool",
+    "ToolCall",
+    "ToolChoice",
+    "ToolLike",
+    "ToolResult",
+    "Usage",
+    "UserSimulator",
+    "assemble",
+    "events_of",
+]
