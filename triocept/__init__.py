@@ -1,26 +1,18 @@
-"""Be the model: a trio program answers every model call of an LLM agent that it does not own.
+"""Let a trio program act as the LLM behind an agent that it did not write.
 
-The house; imports only go down:
+The package is layered: imports only point down, and import-linter checks it. From the top:
 
-* F6 `_cli`, `__main__`: the command line. `exports`: traces in the formats of others. `testing`: the model for programs
-  that are not trio's. `fleets`: many rollouts, on many cores. `nouns`, `events`, `traces`, `tunnels`, `services`,
-  `options`: the public names of the floors below that are not here. `_moved`: loads the public modules on first use,
-  and names the module of a name that is not at the top.
-* F5 `_endpoint`: `serve_endpoint`, `Endpoint`. The second file to read. `_pool`: many endpoints for many rollouts.
-  `agents`: how known agents are started. `_tail`: the traces in a file, one by one, while it is written too.
-* F4 `_server`: the socket, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2. `_tunnel`: how agents in other
-  places reach the endpoint. `handlers`: small things that answer, and compose. `_taking`: sealed traces, each to one
-  trainer.
-* F3 `_rollout`: exchange, rollout, registry, host services: trio, no HTTP. The heart. `_bare_socket`: bytes of one of
-  trio's sockets, for both sides of F4.
-* F2 `dialects`: one folder for each wire format, sans-IO. `_trace`: turns, the message graph, the file. `_document`: a
-  file that people write, with its lines.
-* F1 `_canonical`: the nouns in which all dialects meet. `_sse`: the bytes of a stream. `_process`: an agent's process,
-  and all that it starts.
-* F0 `errors`: the whole hierarchy, drawn as a tree. `_limits`: what an endpoint puts up with. `_unicode`: text that
-  every wire can hold. `_secrets`: keys that are in use. `_failures`: what fails while several things have to be done.
-  `_contexts`: contexts that no Ctrl-C cuts in two. `_checks`: whether what a caller gives is what it should be.
-  `_screen`: standard error, which holds nobody up. `_figures`: numbers in few letters.
+* L6 `_cli`, `__main__`: the command line. `exports`: traces in other formats. `testing`: scripted models for sync and
+  asyncio code. `fleets`: many rollouts on many cores.
+* L5 `_endpoint`: `serve_endpoint`, `Endpoint`. Read it second. `_pool`: many endpoints. `_tracefiles`: follow and lease
+  trace files. `agents`: how known agents are started. `types`, `traces`, `tunnels`: public names of lower layers.
+* L4 `_server`: socket, HTTP/1.1 for model calls, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2.
+  `_tunnel`: how remote agents reach the endpoint. `handlers`: handlers that compose.
+* L3 `_rollout`: exchange, rollout, registry, host services. trio, no HTTP. The core of the library.
+* L2 `dialects`: one sans-IO codec for each wire format. `_trace`: turns, the message graph, the file.
+* L1 `_canonical`: the types in which all dialects meet. `_process`: an agent's process and its descendants.
+* L0 `errors`: the error hierarchy. `_util`: helpers without a domain. `_moved`: public modules on first use, and hints
+  for names that are elsewhere.
 """
 
 from typing import TYPE_CHECKING
@@ -71,7 +63,7 @@ else:
     from ._moved import __getattr__ as __getattr__
 
 __all__ = [
-    # the endpoint and what lives in it
+    # the endpoint and its parts
     "serve_endpoint",
     "run_endpoint",
     "Endpoint",
@@ -90,7 +82,7 @@ __all__ = [
     "open_upstream",
     "Upstream",
     "ScriptedModel",
-    # the nouns
+    # types of a call
     "Request",
     "Message",
     "Tool",

@@ -2,9 +2,9 @@
 
 * `outcome`: the four ways in which an exchange can end.
 * `answer`: an answer on its way: one producer, many subscriptions, each from the start; and what waits for that.
-* `exchange`: one caught model call, live, and an answer given piece by piece, as a program holds them. `exchange_core`:
-  what becomes of it. `raw_stream`: raw bytes, piece by piece.
-* `rollout`: one agent run, as a program holds it. `rollout_core`: what becomes of it. `life`: how it runs and ends.
+* `exchange`: one caught model call, live, and an answer given piece by piece, as a program holds them.
+  `exchange_state`: its state. `raw_stream`: raw bytes, piece by piece.
+* `rollout`: one agent run, as a program holds it. `rollout_state`: what becomes of it. `life`: how it runs and ends.
 * `options`: what it may be given.
 * `children`: rollouts in rollouts. `asking`: the model calls of the program's own tools.
 * `record_writer`: what a rollout writes down: its trace, and its recorder. `recorder_group`: several recorders as one.
