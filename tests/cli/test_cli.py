@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,6 +162,16 @@ def test_quiet_shows_the_agents_output_only() -> None:
 def test_options_behind_the_command_are_the_agents() -> None:
     done = triocept("run", sys.executable, "-c", "import sys; print(sys.argv[1:])", "--help", "--script", "x")
     assert done.stdout == "['--help', '--script', 'x']\n"
+
+
+def test_a_fault_on_the_wire_is_not_said_to_be_a_refusal_with_200(tmp_path: Path) -> None:
+    script = tmp_path / "s.py"
+    script.write_text(
+        "from triocept.handlers import Fault\nreplies = [Fault.reset(after=1, answer='one two')]"
+    )
+    agent = AGENT.replace('"model": "m",', '"model": "m", "stream": True,')
+    done = triocept("run", "--script", script, "--", sys.executable, "-c", agent, "0", "a")
+    assert re.search(r"└ raw bytes: \d+ of a body, then reset \(HTTP status 200\)", done.stderr), done.stderr
 
 
 def test_a_known_agent_gets_its_task_and_the_options_behind_a_second_pair_of_dashes(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .._trace.message_key import unmarked
 from .outcome import Answered
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ _OF_CALL = _CACHE_MARK | {"client_metadata", "metadata", "stream_options", "prom
 """Fields of the document itself that say nothing to the model. Within a schema they are names as any other."""
 _WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
 """What chat completions wrap a tool or a part in: litellm and OpenRouter take a mark there, too."""
-_LEVELS = 8
-"""Of blocks in blocks, that are looked at: more than any dialect has."""
 
 
 def same_request(request: Request, other: Request) -> bool:
@@ -68,7 +67,7 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 def _said_part(part: dict[str, Json]) -> dict[str, Json]:
     said = _unwrapped(_without(part, _CACHE_MARK))
     if "raw" in said:
-        said["raw"] = _unmarked(said["raw"])
+        said["raw"] = unmarked(said["raw"])
     if "content" in said:
         said["content"] = [_said_part(inner) for inner in said["content"]]
     return said
@@ -78,25 +77,12 @@ def _unwrapped(thing: dict[str, Json]) -> dict[str, Json]:
     """A tool or a part without the marks that stand within what chat completions wrap it in."""
     extra: dict[str, Json] = thing.get("extra") or {}
     inner = {name: extra[name] for name in _WRAPPERS if isinstance(extra.get(name), dict)}
-    plain = {name: _unmarked(value) for name, value in inner.items()}
+    plain = {name: unmarked(value) for name, value in inner.items()}
     if plain == inner:
         return thing
     left = {name: plain.get(name, value) for name, value in extra.items() if plain.get(name) != {}}
     rest = {name: value for name, value in thing.items() if name != "extra"}
     return rest | {"extra": left} if left else rest
-
-
-def _unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """A block that only its own dialect knows, without cache marks: on it, and on the blocks in its content (of a
-    search result, or of a document whose source is content)."""
-    if not isinstance(block, dict) or not levels:
-        return block
-    plain = {name: value for name, value in block.items() if name not in _CACHE_MARK}
-    if isinstance(content := plain.get("content"), list):
-        plain["content"] = [_unmarked(inner, levels - 1) for inner in content]
-    if isinstance(source := plain.get("source"), dict):
-        plain["source"] = _unmarked(source, levels - 1)
-    return plain
 
 
 def _without(thing: dict[str, Json], names: frozenset[str]) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 Real agents do not send history back byte for byte, so messages are compared by a key that leaves out what they change
 without meaning it (measured with Claude Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno, kimi-code):
 
-* `cache_control` hops from block to block, and with it a string becomes a list of one text block;
+* `cache_control` hops from block to block, also within a block, and with it a string becomes a list of one text block;
 * JSON arguments are written anew, whole numbers as floats too; reasoning is dropped, or its order changes;
 * an empty text comes back as null, "" or not at all, and a text that was streamed in pieces as so many: Google's SDK
   sends each increment back as a message of its own;
@@ -33,11 +33,13 @@ from .._canonical.content import (
     ToolResult,
 )
 
-__all__ = ["NONCE", "arguments_value", "joined", "message_key"]
+__all__ = ["NONCE", "arguments_value", "joined", "message_key", "unmarked"]
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 NONCE = "x-anthropic-billing-header:"
 """How a text begins that means nothing."""
+_LEVELS = 8
+"""Of blocks in blocks, that are looked at for cache marks: more than any dialect has."""
 _DEEP = 250
 """Levels of arguments beyond which they are a text: what is read so deep may be too deep to be written, or changed."""
 
@@ -81,7 +83,7 @@ def _part_key(part: Part) -> list[Json] | None:
         case Media():
             return ["media", part.kind, part.url, part.data]
         case Opaque(dialect=dialect, raw=raw):
-            return ["opaque", dialect, _without_cache_control(raw)]
+            return ["opaque", dialect, unmarked(raw)]
 
 
 def _number(text: str) -> float:
@@ -109,5 +111,14 @@ def _is_deep(value: Json) -> bool:
     return bool(level)
 
 
-def _without_cache_control(raw: Json) -> Json:
-    return {k: v for k, v in raw.items() if k != "cache_control"} if isinstance(raw, dict) else raw
+def unmarked(block: Json, levels: int = _LEVELS) -> Json:
+    """Return a block that only its own dialect knows without cache marks: on it, and on the blocks in its content (of a
+    search result, or of a document whose source is content)."""
+    if not isinstance(block, dict) or not levels:
+        return block
+    plain = {name: value for name, value in block.items() if name != "cache_control"}
+    if isinstance(content := plain.get("content"), list):
+        plain["content"] = [unmarked(inner, levels - 1) for inner in content]
+    if isinstance(source := plain.get("source"), dict):
+        plain["source"] = unmarked(source, levels - 1)
+    return plain

@@ -36,14 +36,14 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ..._canonical.request import Request
-from ..message_key import NONCE, arguments_value
+from ..message_key import NONCE, arguments_value, unmarked
 from .roots import in_json
 from .volatile import steady
 
 __all__ = ["Move", "Moves", "Normal"]
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_IDS = frozenset({"id", "call_id", "item_id", "status", "cache_control"})
+_IDS = frozenset({"id", "call_id", "item_id", "status"})
 
 
 class Move(NamedTuple):
@@ -137,4 +137,7 @@ def _text(value: Json) -> str:
 
 
 def _without_ids(raw: Json) -> Json:
-    return {name: value for name, value in raw.items() if name not in _IDS} if isinstance(raw, dict) else raw
+    plain = unmarked(raw)
+    return (
+        {name: value for name, value in plain.items() if name not in _IDS} if isinstance(plain, dict) else raw
+    )
