@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triocept._trace.lines import Ranges
-from triocept._trace.ranges import RecentRanges
+from triocept._trace.ranges import RangedConversation, RecentRanges
 
 NUMBERS = st.integers(-1, 12)
 RANGES = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5)
@@ -37,17 +37,17 @@ def expected(ranges: Ranges) -> list[str] | None:
 @given(st.lists(RANGES, max_size=12))
 def test_the_values_are_those_of_the_conversation_alone_whatever_came_before(calls: list[Ranges]) -> None:
     recent = RecentRanges(head_of)
-    given_before: list[tuple[list[str], list[str]]] = []
+    given_before: list[tuple[RangedConversation[str], list[str]]] = []
     for ranges in calls:
         wanted = expected(ranges)
         if wanted is None:
             with pytest.raises(KeyError):
-                recent.values(ranges)
+                recent.go_on(ranges)
         else:
-            found = recent.values(ranges)
-            assert found == wanted
+            found = recent.go_on(ranges)
+            assert found.values == wanted
             given_before.append((found, wanted))
-    assert all(found[: len(wanted)] == wanted for found, wanted in given_before)
+    assert all(found.head(len(wanted)) == tuple(wanted) for found, wanted in given_before)
 
 
 @pytest.mark.parametrize("conversations", [1, 8])
@@ -64,7 +64,7 @@ def test_no_message_is_looked_at_again_because_an_agent_sends_it_again(conversat
         told = ranges[number % conversations]
         start, stop = told[-1]
         told[-1:] = [(start, number + 1)] if stop == number else [(start, stop), (number, number + 1)]
-        assert recent.values([*told])[-1] == number
+        assert recent.go_on([*told]).values[-1] == number
     assert made.total() < 1100, "a few more while conversations are short"
 
 
@@ -77,7 +77,7 @@ def test_an_agent_that_writes_its_last_messages_anew_costs_these() -> None:
 
     recent = RecentRanges(make)
     for number in range(0, 2000, 2):
-        assert recent.values([(0, number + 1), (number + 2, number + 3)])[-1] == number + 2
+        assert recent.go_on([(0, number + 1), (number + 2, number + 3)]).values[-1] == number + 2
     assert len(made) < 5 * 1000
 
 
@@ -91,5 +91,5 @@ def test_what_is_missing_is_found_at_once_the_second_time() -> None:
     recent = RecentRanges(make)
     for _ in range(100):
         with pytest.raises(KeyError):
-            recent.values([(0, 10**12)])
+            recent.go_on([(0, 10**12)])
     assert len(looked) == 1100

@@ -239,7 +239,7 @@ class Proof:
             self.value = Unfit(f"the request of call {line.call} cannot be read: {exc}")
             self._gap("request_unreadable", number, str(self.value), line.call)
         try:
-            messages = self._conversations.values(line.messages)[-1:]
+            messages = self._conversations.go_on(line.messages).values[-1:]
             tools = self._tools[line.tools] if line.tools is not None else b""
         except KeyError:
             self._gap(

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from .._canonical.memory import common_head
 from .lines import Ranges
 
-__all__ = ["RecentRanges"]
+__all__ = ["RangedConversation", "RecentRanges"]
 
 T = TypeVar("T")
 
@@ -22,13 +22,22 @@ _CHANGED = 4
 """Messages at its end that an agent writes anew while it goes on with a conversation."""
 
 
-class _Conversation(Generic[T]):
+class RangedConversation(Generic[T]):
+    """The messages of a call, and of those that went on from it. It may grow, and does not change otherwise."""
+
     def __init__(self, ranges: Ranges, ends: list[int], values: list[T]) -> None:
         self.ranges = ranges
         self.ends = ends
         """How many messages there are up to the end of each range."""
         self.values = values
         """What was made of each message."""
+        self._whole: tuple[T, ...] = ()
+
+    def head(self, count: int) -> tuple[T, ...]:
+        """Return the first values. No list is made in between: that of each call would take as much memory again."""
+        if len(self._whole) < count:
+            self._whole = tuple(self.values)
+        return self._whole[:count]
 
 
 class RecentRanges(Generic[T]):
@@ -41,11 +50,11 @@ class RecentRanges(Generic[T]):
 
     def __init__(self, make: Callable[[list[T], int], T]) -> None:
         self._make = make
-        self._kept: list[_Conversation[T]] = []
+        self._kept: list[RangedConversation[T]] = []
         """The latest first."""
 
-    def values(self, ranges: Ranges) -> list[T]:
-        """Return the values of these messages. The list may grow afterwards, and is not changed otherwise.
+    def go_on(self, ranges: Ranges) -> RangedConversation[T]:
+        """Return the conversation of these messages.
 
         Raises:
             KeyError: there is no message of one of these numbers. Those before it are kept: a damaged range may be as
@@ -55,7 +64,7 @@ class RecentRanges(Generic[T]):
         if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may go on
             self._kept = [each for each in self._kept if each is not known]
         if head < len(known.values):
-            known = _Conversation(known.ranges[:same], known.ends[:same], known.values[:head])
+            known = RangedConversation(known.ranges[:same], known.ends[:same], known.values[:head])
         else:
             del known.ranges[same:], known.ends[same:]
         self._kept = [known, *self._kept[: _KEPT - 1]]
@@ -67,11 +76,11 @@ class RecentRanges(Generic[T]):
             finally:
                 known.ends.append(len(known.values))
                 known.ranges.append((start, start + len(known.values) - before))
-        return known.values
+        return known
 
-    def _best(self, ranges: Ranges) -> tuple[_Conversation[T], int, int]:
+    def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
         """Return the conversation that begins most like these ranges, and how many ranges and messages are the same."""
-        best, same, most = _Conversation[T]([], [], []), 0, 0
+        best, same, most = RangedConversation[T]([], [], []), 0, 0
         for known in self._kept:
             whole = common_head(ranges, known.ranges)
             head = known.ends[whole - 1] if whole else 0

@@ -38,7 +38,7 @@ from .lines import (
     TurnLine,
 )
 from .proof import Proof
-from .ranges import RecentRanges
+from .ranges import RangedConversation, RecentRanges
 from .trace import Trace, TraceWriter
 from .turn import Turn, TurnRecord
 
@@ -298,12 +298,12 @@ class _Run:
             raise bare
         assert isinstance(bare, Request)
         try:
-            messages = self._conversations.values(line.messages)
+            conversation = self._conversations.go_on(line.messages)
             tools = self._tools[line.tools] if line.tools is not None else ()
         except KeyError as exc:
             what = f"message or list of tools {exc} of call {line.call} of rollout {line.rollout}"
             raise Unfit(f"{what} is not in the file") from None
-        self._intents[line.call] = partial(_intent, line, bare, messages, len(messages), tools)
+        self._intents[line.call] = partial(_intent, line, bare, conversation, len(conversation.values), tools)
 
     def _add_turn(self, line: TurnLine) -> None:
         intent = self._intents.pop(line.call, None)
@@ -315,10 +315,14 @@ class _Run:
 
 
 def _intent(
-    line: IntentLine, bare: Request, messages: list[Message], count: int, tools: tuple[Tool, ...]
+    line: IntentLine,
+    bare: Request,
+    conversation: RangedConversation[Message],
+    count: int,
+    tools: tuple[Tool, ...],
 ) -> Intent:
-    """Return the intent of a line with the first `count` of these messages."""
-    request = msgspec.structs.replace(bare, messages=tuple(messages[:count]), tools=tools)
+    """Return the intent of a line with the first `count` messages of a conversation."""
+    request = msgspec.structs.replace(bare, messages=conversation.head(count), tools=tools)
     return _entry(Intent, line, id=line.call, dialect=bare.dialect, request=request)
 
 
