@@ -223,3 +223,37 @@ def _is_alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+AN_INTERRUPT_AT_THE_END = """
+import signal, sys, trio, warnings
+from triocept._process.process import open_process
+from triocept._process.watcher import open_watcher
+
+warnings.simplefilter("error")
+sys.unraisablehook = lambda it: print(it.exc_value, flush=True)
+
+async def main():
+    async with open_watcher() as watcher:
+        async with open_process(["true"], env={"PATH": "/bin:/usr/bin"}, watcher=watcher):
+            pass
+        close = watcher._close
+        async def interrupted():
+            signal.raise_signal(signal.SIGINT)  # as of here, protected: it arrives at the next checkpoint
+            await close()
+        watcher._close = interrupted
+
+try:
+    trio.run(main)
+except KeyboardInterrupt:
+    print("bare", flush=True)
+"""
+
+
+async def test_a_ctrl_c_while_the_watcher_ends_leaves_no_process() -> None:
+    with trio.fail_after(20):
+        async with open_program(AN_INTERRUPT_AT_THE_END) as program:
+            assert await program.line() == "bare"
+            assert await program.process.wait() == 0
+            assert program._rest == b""
+            assert await program.process.stdout.receive_some() == b""

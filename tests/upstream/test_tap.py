@@ -5,13 +5,15 @@ from __future__ import annotations
 import ssl
 from functools import partial
 
+import httpx2
 import pytest
 import trio
 import trustme
 
 from tests.ports import refusing_port
-from triocept import UpstreamError, open_upstream
+from triocept import UpstreamError, open_upstream, serve_endpoint
 from triocept._upstream.address import parse_address
+from triocept._upstream.pool import TappedPool
 from triocept._upstream.tap import TappedBody
 from triocept.dialects import DIALECTS
 from triocept.errors import UpstreamTruncated
@@ -263,3 +265,29 @@ async def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_what_is_on_this_machine_is_known_by_its_address(url: str, here: bool) -> None:
     assert parse_address(url).here is here
+
+
+async def test_each_connection_is_closed_though_closing_another_one_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = TappedPool(keepalive=60, ssl_context=None)
+
+    async def ask() -> None:
+        request = httpx2.Request("GET", f"{endpoint.url}/health")
+        await (await pool.handle_async_request(request)).aread()
+
+    async def interrupted() -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint:
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(ask)
+            connections = pool._pool.connections
+            monkeypatch.setattr(connections[0], "aclose", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                await pool.aclose()
+    assert len(connections) == 3
+    assert all(connection.is_closed() for connection in connections)

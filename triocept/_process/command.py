@@ -21,7 +21,7 @@ from .._util.checks import check_type, described
 from ..errors import AgentFailed
 from . import launch
 
-__all__ = ["check_argv", "check_cwd", "check_env", "check_input", "start_process"]
+__all__ = ["check_argv", "check_cwd", "check_env", "check_input", "kill_nowait", "start_process"]
 
 KILL_TIMEOUT = 1.0
 """Seconds for the kernel to end a process that got SIGKILL."""
@@ -162,7 +162,7 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
                     return process
                 await process.wait()
         except BaseException:  # Ctrl-C, which no shield stops
-            _kill_nowait(process)
+            kill_nowait(process)
             raise
         _close_pipes(process)
     finally:
@@ -190,13 +190,12 @@ async def _open_launcher(
         os.close(writer)
 
 
-def _kill_nowait(process: trio.Process) -> None:
-    """Kill a process that is being started, with its group, and reap it. Without a checkpoint, where the next Ctrl-C
-    would arrive."""
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
+def kill_nowait(process: trio.Process) -> None:
+    """Kill the leader of a group with that group, and reap it. Without a checkpoint, where a Ctrl-C would arrive."""
     deadline = time.monotonic() + KILL_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
         time.sleep(0.001)
     _close_pipes(process)
 

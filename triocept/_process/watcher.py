@@ -26,6 +26,7 @@ import trio
 
 from .._util.contexts import protected_context
 from . import group
+from .command import kill_nowait
 from .group import ProcessInfo, ProcessTree, birth, read_processes
 
 __all__ = ["Watcher", "open_watcher"]
@@ -71,7 +72,8 @@ class Watcher:
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0
-        self._patience = QUIT_TIMEOUT
+        self._handed_over = False
+        """The process ends agents that this program could not end."""
         self._processes: dict[int, ProcessInfo] | None = None
         self._looked = -1.0
         self._look = trio.Lock()
@@ -114,7 +116,7 @@ class Watcher:
         """End what lives of the agent: SIGTERM, and SIGKILL a second later. For a program that cannot do it itself."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
-            self._patience = group.SEARCH + 1
+            self._handed_over = True
 
     @property
     def sees(self) -> bool:
@@ -158,10 +160,10 @@ class Watcher:
             await self._await_ready(self._process)
             self._check_open()
         except (OSError, trio.TooSlowError) as error:
-            await self._give_up()
+            self._give_up_nowait()
             log.warning("no watcher: agents would outlive this program if it were killed (%s)", error)
         except BaseException:
-            await self._give_up()
+            self._give_up_nowait()
             raise
         finally:
             os.close(reader)
@@ -204,17 +206,22 @@ class Watcher:
             self._tell(b"quit\n")
         self._close_pipe()
         if self._process is not None:
-            with trio.move_on_after(self._patience if not self._agents else group.SEARCH + 1):
-                await self._process.wait()
-        await self._give_up()
+            at_work = bool(self._agents) or self._handed_over
+            try:
+                with trio.move_on_after(group.SEARCH + 1 if at_work else QUIT_TIMEOUT):
+                    await self._process.wait()
+            except BaseException:  # Ctrl-C
+                if at_work:  # it ends the agents, and then itself
+                    self._process = None
+                raise
+            finally:
+                self._give_up_nowait()
 
-    async def _give_up(self) -> None:
+    def _give_up_nowait(self) -> None:
         self._close_pipe()
         process, self._process = self._process, None
         if process is not None:
-            with trio.CancelScope(shield=True), trio.move_on_after(QUIT_TIMEOUT):
-                process.kill()
-                await process.wait()
+            kill_nowait(process)
 
     def _close_pipe(self) -> None:
         pipe, self._pipe = self._pipe, None

@@ -8,7 +8,9 @@ from contextlib import aclosing
 
 import httpcore2
 import httpx2
+import trio
 
+from .._failures import raise_all, run_each
 from .tap import Stale, TappedBackend
 
 __all__ = ["TappedPool"]
@@ -47,9 +49,12 @@ class TappedPool(httpx2.AsyncBaseTransport):
             answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        await self._pool.aclose()
-        await self._fresh.aclose()
+        """Close each connection, though closing another one is interrupted: httpcore2 would forget the rest."""
+        connections = [*self._pool.connections, *self._fresh.connections]
+        closings = (connection.aclose for connection in connections)
+        raise_all(await run_each(*closings, self._pool.aclose, self._fresh.aclose))
 
 
 def _pool(
