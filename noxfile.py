@@ -12,8 +12,8 @@ the packages whose formats they are exported to), `nox -s trainers` (the example
 `nox -s plugin` (pytest's plugin, in projects of other people's), `nox -s suites` (the same tests in triocept and in
 four other tools, side by side), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a million inputs
 for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes are killed), `nox -s mutants` (whether the tests
-see it when the program is changed in one place) and `nox -s bench`
-(speed and memory, side by side with others).
+see it when the program is changed in one place), `nox -s interrupts` (programs that are cancelled, or interrupted, at
+each of their steps) and `nox -s bench` (speed and memory, side by side with others).
 
 Plain nox installs the same packages on any day: those of Python are pinned in `constraints/3.x.txt`, those of npm in
 `constraints/npm.txt`, also in the environments that tests make. `nox -s lock` writes these files anew. `nox -s newest`
@@ -330,6 +330,17 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "tests.walk", "--total", "100000", "--processes", cores, *session.posargs)
     session.run("python", "-m", "tests.fuzz", "--inputs", "1000000")
     session.run("pytest", "tests/fleets/test_walk.py", env={"TRIOCEPT_FLEET_WALKS": "400"})
+
+
+@nox.session(python=NEWEST)
+def interrupts(session: nox.Session) -> None:
+    """Cancel and interrupt whole programs at each of their task steps, and at lines of `_trace` and `_process`.
+
+    What fails prints how to run it again. Arguments are those of `python -m tests.interrupts`.
+    """
+    install(session, "test")
+    cores = str(os.cpu_count() or 1)
+    session.run("python", "-m", "tests.interrupts", "--processes", cores, *session.posargs)
 
 
 @nox.session(python=NEWEST)

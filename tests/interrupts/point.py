@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import trio
 
-from triocept._failures import leaves
+from triocept._util.failures import leaves
 
 from .left import descriptors, end_orphans, files_of, noted, threads
 from .programs import PROGRAMS

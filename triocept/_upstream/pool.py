@@ -10,7 +10,7 @@ import httpcore2
 import httpx2
 import trio
 
-from .._failures import raise_all, run_each
+from .._util.failures import raise_all, run_each
 from .tap import Stale, TappedBackend
 
 __all__ = ["TappedPool"]
