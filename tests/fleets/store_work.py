@@ -33,6 +33,14 @@ async def two_calls(worker: Endpoint, task: object, *, attempt: int) -> None:
             await ask(rollout, f"{task} {number}")
 
 
+async def two_calls_in_turns(worker: Endpoint, task: object, *, attempt: int) -> None:
+    """A call, then the turn of others, and another one."""
+    async with worker.open_rollout(echo) as rollout:
+        for number in range(2):
+            await ask(rollout, f"{task} {number}")
+            await trio.sleep(0.2)
+
+
 async def two_rollouts(worker: Endpoint, task: object, *, attempt: int) -> None:
     for name in ("one", "two"):
         async with worker.open_rollout(id=name):

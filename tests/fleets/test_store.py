@@ -31,6 +31,7 @@ from triocept.fleets import (
     open_store,
     read_results,
 )
+from triocept.fleets.store import places
 from triocept.traces import check
 
 
@@ -89,6 +90,30 @@ async def test_a_rollout_is_recorded_in_the_file_of_its_worker(
         assert [place.digest for place in result.traces.places] == [trace.digest]  # type: ignore[attr-defined]
     assert all(check(file).complete for file in files_of(tmp_path / "s"))
     assert len({trace.rollout for file in files_of(tmp_path / "s") for trace in read_traces(file)}) == 3
+
+
+async def test_the_traces_of_all_results_are_read_with_each_byte_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of eight rollouts at once lie among each other in one file."""
+    await run(tmp_path, store_work.two_calls_in_turns, range(24), engine=InProcess(8))
+    (file,) = files_of(tmp_path)
+    lines_in, read = places._lines_in, []
+
+    def count(*args: Any) -> Iterator[bytes]:
+        for data in lines_in(*args):
+            read.append(len(data))
+            yield data
+
+    monkeypatch.setattr(places, "_lines_in", count)
+    traces = [trace for result in read_results(tmp_path) for trace in result.traces]
+    assert sum(read) == file.stat().st_size
+    assert [len(trace) for trace in traces] == [2] * 24
+    assert all(trace.sealed and not trace.gaps for trace in traces)
+    stretches = [
+        place.end - place.begin for result in read_results(tmp_path) for place in result.traces.places
+    ]  # type: ignore[attr-defined]
+    assert sum(stretches) > 4 * file.stat().st_size, "they do lie among each other"
 
 
 async def test_a_worker_process_has_a_file_of_its_own_whose_name_no_other_gets(tmp_path: Path) -> None:

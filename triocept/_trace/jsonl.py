@@ -28,12 +28,20 @@ _Key = tuple[str, str]
 class Place(msgspec.Struct, frozen=True):
     """Where the lines of a rollout are in a file, among those of others."""
 
-    begin: int
-    """Where the first one begins: bytes from the head."""
-    end: int
-    """Where the last one ends."""
+    ranges: tuple[tuple[int, int], ...]
+    """From where to where they are, in bytes from the head, in order. At least one range."""
     digest: str | None
     """The chain at its seal; None: it is not sealed."""
+
+    @property
+    def begin(self) -> int:
+        """Where the first line begins: bytes from the head."""
+        return self.ranges[0][0]
+
+    @property
+    def end(self) -> int:
+        """Where the last line ends."""
+        return self.ranges[-1][1]
 
 
 @final
@@ -151,9 +159,9 @@ class JSONLRecorder:
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
     """Where its lines are, of a trace that somebody has; None: nothing of it was recorded there."""
     run = recorder._known((trace.rollout, trace.run))
-    if run is None or run.extent is None:
+    if run is None or not run.ranges:
         return None
-    return Place(*run.extent, run.digest if run.sealed else None)
+    return Place(tuple(run.ranges), run.digest if run.sealed else None)
 
 
 def _take_out(sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]], key: _Key, gone: object) -> None:

@@ -95,8 +95,8 @@ class RunLines:
         self.opening = opening
         self.number = number
         self.sealed: bool = before is not None and before.sealed
-        self.extent: tuple[int, int] | None = None
-        """From where to where in the file its lines are, among those of others; None: it has none."""
+        self.ranges: list[tuple[int, int]] = []
+        """From where to where in the file its lines are, in order; the lines of others are between them."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
         """In the file, and with the block."""
         self._elsewhere = before._in_all_files() if before is not None else None
@@ -135,8 +135,13 @@ class RunLines:
             self._forget_unwritten()
             raise
         finally:
-            begin, end = file.extent
-            self.extent = (begin if self.extent is None else self.extent[0], end)
+            self._add_range(*file.extent)
+
+    def _add_range(self, begin: int, end: int) -> None:
+        if self.ranges and self.ranges[-1][1] == begin:
+            begin = self.ranges.pop()[0]
+        if begin < end:
+            self.ranges.append((begin, end))
 
     def _forget_unwritten(self) -> None:
         """Not all of a block is in the file: what is not there is as if it had never been said."""

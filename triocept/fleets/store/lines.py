@@ -44,6 +44,8 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Where its first line begins there: bytes from the head."""
     end: int
     """Where the last of those ends that there were when its task had its outcome; a score may come later."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """From where to where its lines are, if lines of other traces are between them. Empty: from `begin` to `end`."""
     digest: str | None = None
     """As of `Trace.digest`; None: its rollout was open yet."""
 

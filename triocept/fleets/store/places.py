@@ -82,10 +82,12 @@ def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
 def _read_file(path: Path, places: list[TracePlace]) -> dict[tuple[str, str], Trace]:
     with open(path, "rb") as file:
         damages: list[DialectError] = []
-        traces = _read(file, path, places, 0, damages.append)
-        # Told with their lines, which takes a look at all before.
+        ranges = _merged([pair for place in places for pair in place.ranges or [(place.begin, place.end)]])
+        traces = _read(file, path, places, ranges, 0, damages.append)
+        # The numbers of damaged lines take a look at all lines before them.
         if damages or any(trace.gaps for trace in traces):
-            traces = _read(file, path, places, _lines_before(file, places), _warn)
+            stretch = (min(place.begin for place in places), max(place.end for place in places))
+            traces = _read(file, path, places, [stretch], _lines_before(file, stretch[0]), _warn)
     return {(trace.rollout, trace.run): trace for trace in traces}
 
 
@@ -93,28 +95,43 @@ def _read(
     file: BinaryIO,
     path: Path,
     places: list[TracePlace],
+    ranges: list[tuple[int, int]],
     before: int,
     on_damage: Callable[[DialectError], object],
 ) -> list[Trace]:
-    """The traces; `before`: how many lines stand before the first one of them."""
+    """Read the traces from these ranges; `before`: how many lines stand before the first one of them."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
-    at, end = min(place.begin for place in places), max(place.end for place in places)
-    file.seek(at)
-    for number, data in enumerate(file, before + 1):
-        if at >= end:
-            break
+    for number, data in enumerate(_lines_in(file, ranges), before + 1):
         head = data[:_HEAD]
         if any(run in head for run in runs):
             for piece in lines_between(data):
                 reader.add(piece, number)
-        at += len(data)
     return reader.end()
 
 
-def _lines_before(file: BinaryIO, places: list[TracePlace]) -> int:
+def _lines_in(file: BinaryIO, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
+    for at, end in ranges:
+        file.seek(at)
+        while at < end and (data := file.readline()):
+            at += len(data)
+            yield data
+
+
+def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes, in order, each once."""
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if merged and begin <= merged[-1][1]:
+            begin, last = merged.pop()
+            end = max(end, last)
+        merged.append((begin, end))
+    return merged
+
+
+def _lines_before(file: BinaryIO, begin: int) -> int:
     file.seek(0)
-    count, left = 0, min(place.begin for place in places)
+    count, left = 0, begin
     while left and (data := file.read(min(left, _CHUNK))):
         count += data.count(b"\n")
         left -= len(data)

@@ -141,6 +141,7 @@ class CallRecorder:
             file=self._recorder.path.name,
             begin=place.begin,
             end=place.end,
+            ranges=place.ranges if len(place.ranges) > 1 else (),
             digest=place.digest,
         )
 
