@@ -172,7 +172,7 @@ def commit(work: Path, message: str) -> None:
 async def test_an_agent_is_replayed_in_a_repository_that_it_has_changed(
     agent: str, tmp_path: Path, executable_of: Callable[[str], Path]
 ) -> None:
-    """And that its record has been committed to."""
+    """The first replay finds the changes in the working directory, the others find them committed, with the record."""
     case, executable = FIRST[agent.removesuffix("_newer")], executable_of(agent)
     work = tmp_path / "work"
     (work / "src").mkdir(parents=True)

@@ -39,7 +39,7 @@ def asks_for_summary(request: Request) -> bool:
 
 
 def gives_summary(response: Response | None) -> bool:
-    """Whether an answer is marked as a summary."""
+    """Return True if an answer is marked as a summary."""
     return response is not None and bool(_MARKED.search(response.text))
 
 

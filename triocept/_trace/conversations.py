@@ -70,7 +70,7 @@ class _Unnamed:
         """That of its latest call."""
         self._told: str | None = None
         self._others: set[Hashable] = set()
-        """Conversations of which it is known that it is not asked about them."""
+        """Conversations that its first call is not about, as far as that was looked up."""
 
     @property
     def told(self) -> str:
@@ -100,7 +100,7 @@ class _Unnamed:
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
     def _is_aside(self, questions: _Questions) -> bool:
-        """Whether its first call, without tools, wants no more than a title, a summary or an object."""
+        """Return True if its first call, which has no tools, asks for a title, a summary or an object."""
         first = self.first
         if not is_side_call(first):
             return asks_for_summary(first)
@@ -108,7 +108,7 @@ class _Unnamed:
         return is_known or any(self._is_about(whose, question) for whose, question in questions.items())
 
     def _is_about(self, whose: Hashable, question: Iterable[str]) -> bool:
-        """Whether its first call tells what the user says in another conversation, or a part of that."""
+        """Return True if its first call contains the question of another conversation, or is a part of it."""
         if whose in self._others:
             return False
         mine = "\n".join(message.text for message in self.first.messages)
@@ -120,7 +120,7 @@ class _Unnamed:
 
 
 _Questions: TypeAlias = Mapping[Hashable, tuple[str, ...]]
-"""By conversation: what the user says in its first call."""
+"""By conversation: the texts of the user in its first call."""
 _Found: TypeAlias = Conversation | _Unnamed
 
 
@@ -265,7 +265,7 @@ class Conversations:
         return None
 
     def _handed_over(self, turn: Turn) -> _Unnamed | None:
-        """The conversation that this call goes on with under another system prompt."""
+        """Return the conversation that this call continues under another system prompt."""
         request = turn.request
         if asks_for_summary(request):
             return None
@@ -336,7 +336,7 @@ def _has_tools(turn: Turn) -> bool:
 
 
 def _question_of(request: Request) -> tuple[str, ...]:
-    """What the user says in a call, without what is empty; of a long history its end."""
+    """Return the texts of the user in a call, without empty ones; of a long history the last ones."""
     said = [
         part.text
         for message in request.messages
@@ -348,7 +348,7 @@ def _question_of(request: Request) -> tuple[str, ...]:
 
 
 def _but_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Without the system prompt at the beginning."""
+    """Return the messages behind the system prompt."""
     start = 0
     while start < len(messages) and messages[start].role in ("system", "developer"):
         start += 1
@@ -360,7 +360,7 @@ def _is_same(one: Message, other: Message) -> bool:
 
 
 def _is_told(answer: Response, messages: tuple[Message, ...]) -> bool:
-    """Whether these messages tell an answer: they begin with it, or name each tool that it called."""
+    """Return True if these messages begin with an answer, or name each tool that it called."""
     said = tuple(takewhile(lambda message: message.role == "assistant", messages))
     if said:
         return _is_same(joined(said), Message("assistant", tuple(answer.content)))

@@ -37,7 +37,7 @@ def difference(recorded: Key, live: Key) -> str:
 
 
 def _changes(before: Sequence[Move], now: Sequence[Move]) -> Iterator[list[str]]:
-    """The lines for each move that differs, was left out, or was added."""
+    """Yield the lines of each move that differs, was left out, or was added."""
     for _, start, end, first, last in SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
         old, new = list(before[start:end]), list(now[first:last])
         if old == new:

@@ -87,10 +87,10 @@ def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Tell
 
 
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
-    """Return what a call says of a sub-agent, by its name: True if that it has ended, False if that it has not.
+    """Return True if a call lists a sub-agent as ended, False if it lists it as running, else None.
 
-    Claude Code 2.1.332 says so in its first call behind a compaction: `Task a25101af (type: local_agent) (status:
-    completed)`, or `Background agent "count" (a25101af) is still running`.
+    Claude Code 2.1.332 lists its sub-agents by name in its first call behind a compaction: `Task a25101af (type:
+    local_agent) (status: completed)`, or `Background agent "count" (a25101af) is still running`.
     """
     name = re.escape(_name(ended))
     pattern = re.compile(rf"\b{name} \(type: [^)\n]*\) \(status: (?!running)|\({name}\) is still (running)")
@@ -110,7 +110,7 @@ def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
 
 
 def _name(ended: Sequence[Recorded]) -> str:
-    """The agent's own name of a sub-agent: the last part of its conversation's id."""
+    """Return the agent's own name of a sub-agent: the last part of its conversation's id."""
     return ended[-1].conversation.id.rpartition("/")[2]
 
 

@@ -11,8 +11,8 @@ two sub-agents and a compaction, 4 of 10 runs failed without them):
 3. A call that came right behind a sub-agent's end, and tells nothing of it, was made before that: so what calls say of
    an end decides where it is put. A compaction's call tells no news. What follows it tells those that were there when
    that call was made (measured with Claude Code 2.1.332), or when its answer was; the others are told by the next one.
-   If the agent says behind a compaction that the sub-agent has ended, and tells its end later, it ended after that call
-   was made and before its answer was given.
+   If the first call behind a compaction lists the sub-agent as ended, and a later call tells its end, the sub-agent
+   ended after the compaction's call was made and before its answer was given.
    Where the call right behind an end is the last, and silent, nobody was left to tell it: it was made before that, too.
    An answer that launched a sub-agent cannot wait for its end: the summary behind it does, if what follows tells that.
 4. A summary that is asked for aside, without tools, is a call of the conversation that goes on from it.

@@ -8,7 +8,7 @@ Rules:
 
 1. The longest first: a working directory lies in the home, most often.
 2. A whole name or nothing: `/home/u` is not in `/home/u2`.
-3. A directory is masked as it is spelt and as it is without `..` and symbolic links: agents say both.
+3. Two spellings of a directory are masked: as it was given, and without `..` and symbolic links. Agents use both.
 """
 
 from __future__ import annotations
