@@ -158,7 +158,7 @@ def test_a_rollout_that_a_limit_has_ended_is_done(folder: Path) -> None:
 
 
 def test_a_known_agent_is_started_as_its_launch_says(folder: Path) -> None:
-    (folder / "llm").write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv[-1])\n")
+    (folder / "llm").write_text('#!/bin/sh\nfor last; do :; done\necho "$last"\n')
     (folder / "llm").chmod(0o755)
     write_tasks({"prompt": "the prompt", "id": "x"})
     run = fleet("--agent", "claude-code", "--executable", str(folder / "llm"), command=())

@@ -22,7 +22,8 @@ import trio
 
 from tests.tunnel.relay import PAGE
 
-FRPC = """#!{python}
+FRPC = """#!/bin/sh
+"exec" "{python}" "$0" "$@"
 import os, socket, sys, tomllib
 with open(sys.argv[2], "rb") as file:
     config = tomllib.load(file)
