@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from triocept.dialects import DIALECTS, encode_json
+from triocept.dialects import DIALECTS
+from triocept.dialects.kit import encode_json
 
 from .bodies import CHAT, make_body
 

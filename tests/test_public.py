@@ -19,7 +19,7 @@ from triocept import _moved
 from triocept.dialects import DIALECTS
 from triocept.types import AgentOptions, DialectName, EndpointOptions, RolloutOptions
 
-MODULES = [triocept, *(import_module(f"triocept.{name}") for name in _moved.MODULES)]
+MODULES = [triocept, *(import_module(f"triocept.{name}") for name in (*_moved.MODULES, "dialects.kit"))]
 PUBLIC = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__}
 SEEN = ("__init__", "__aiter__", "__anext__", "__aenter__", "__call__", "__getitem__", "__iter__")
 NAMES = {name: getattr(typing, name) for name in typing.__all__} | {
@@ -123,6 +123,26 @@ def test_a_name_that_is_in_a_module_is_told_where(name: str, place: str) -> None
         getattr(triocept, name)
     with pytest.raises(ImportError, match=rf"cannot import name '{name}' .*; it is {place}.{name}$"):
         exec(f"from triocept import {name}")
+
+
+@pytest.mark.parametrize(("old", "new"), _moved.RENAMED.items())
+def test_the_error_of_an_old_name_names_the_new_one(old: str, new: str) -> None:
+    module, _, name = old.rpartition(".")
+    with pytest.raises(
+        AttributeError, match=rf"'{module}' has no attribute '{name}'; it is {re.escape(new)}$"
+    ):
+        getattr(import_module(module), name)
+    with pytest.raises(ImportError, match=rf"cannot import name '{name}' .*; it is {re.escape(new)}$"):
+        exec(f"from {module} import {name}")
+    place, _, present = new.partition(" ")[0].rpartition(".")
+    assert hasattr(import_module(place), present)
+
+
+def test_the_error_of_an_old_module_names_the_new_one() -> None:
+    with pytest.raises(
+        ModuleNotFoundError, match=r"^there is no module 'triocept.nouns'; it is triocept.types$"
+    ):
+        exec("from triocept.nouns import Media")
 
 
 def test_a_name_that_there_is_none_of_is_told_as_python_tells_it() -> None:

@@ -1,12 +1,16 @@
-"""Load public modules on first use, and name the module that has a name which the top level lacks."""
+"""Load public modules on first use, and name the new place of a name or module that has moved."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from dis import opmap
 from importlib import import_module
-from typing import Any
+from importlib.abc import MetaPathFinder
+from types import FrameType, MappingProxyType, ModuleType
+from typing import Any, NoReturn
 
-__all__ = ["__dir__", "__getattr__"]
+__all__ = ["MODULES", "RENAMED", "__dir__", "__getattr__", "hints_of"]
 
 MODULES = (
     "types",
@@ -20,8 +24,32 @@ MODULES = (
     "testing",
     "errors",
 )
+"""The public modules, in the order in which a name is looked for."""
 ON_FIRST_USE = {"ScriptedModel": "handlers"}
 """Names of the top level by the module that defines each: loaded when first asked for."""
+_KIT = (
+    *("CUSTOM_SCHEMA", "HERE", "LINE_FRAMES", "MADE", "OVERFLOW", "SDK", "SSE", "SSE_FRAMES", "CountCalls"),
+    *("Earlier", "Embeddings", "Fields", "FittedCall", "FrameEnd", "Increments", "LineDecoder", "Memory"),
+    *("Moderations", "Pairing", "ParseRequest", "PartEvent", "PartSequence", "ProviderCall", "SSEDecoder"),
+    *("SideBody", "SideCall", "TokenCount", "ToolNames", "Verdict", "as_content", "bearer", "budget_for"),
+    *("counted", "counted_by", "custom_names", "data_url", "decode_json", "effort_for", "encode_json"),
+    *("encode_line", "encode_sse", "encode_text", "error_of", "error_text", "events_pattern", "fitted_call"),
+    *("fresh_id", "gather", "in_result", "is_overflow", "is_same_dialect", "known_of", "legal_id"),
+    *("media_type_of", "merged", "object_of", "only", "overflow_words", "pack", "parse_content", "portable"),
+    *("read_dimensions", "refuse_token_ids", "render_models", "says_overflow", "settled_stop", "short_id"),
+    *("split_data_url", "status_of", "text_of", "unpack"),
+)
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {
+        "triocept.nouns": "triocept.types",
+        "triocept.events": "triocept.types",
+        "triocept.options": "triocept.types",
+        "triocept.services": "triocept.types",
+        "triocept.agents.kimi_cli": "triocept.agents.kimi_code (kimi-cli's newest version does nothing)",
+        **{f"triocept.dialects.{name}": f"triocept.dialects.kit.{name}" for name in _KIT},
+    }
+)
+"""Names and modules of earlier versions, each with its present place."""
 
 
 def __getattr__(name: str) -> Any:
@@ -35,14 +63,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"triocept.{name}")
     if name in ON_FIRST_USE:
         return getattr(import_module(f"triocept.{ON_FIRST_USE[name]}"), name)
-    found = None if name.startswith("_") else _module_of(name)
-    hint = f"; it is {found}.{name}" if found is not None else ""
-    if hint and _is_from_import():
-        raise ImportError(f"cannot import name {name!r} from 'triocept'{hint}", name="triocept")
-    text = f"module 'triocept' has no attribute {name!r}{hint}"
-    if hint:
-        raise AttributeError(text, name=name)
-    raise AttributeError(text, name=name, obj=sys.modules["triocept"])  # Python suggests a similar name
+    return _raise_missing("triocept", name, None if name.startswith("_") else _place_of(name))
 
 
 def __dir__() -> list[str]:
@@ -50,13 +71,48 @@ def __dir__() -> list[str]:
     return sorted({*vars(sys.modules["triocept"]), *MODULES, *ON_FIRST_USE})
 
 
-def _module_of(name: str) -> str | None:
+def hints_of(module: str) -> Callable[[str], NoReturn]:
+    """Return the `__getattr__` of a public module: its error names the new place of a renamed name."""
+
+    return lambda name: _raise_missing(module, name, RENAMED.get(f"{module}.{name}"))
+
+
+def _place_of(name: str) -> str | None:
+    """Where a name is that the top level lacks; None if no public module has it."""
     modules = (f"triocept.{module}" for module in MODULES)
-    return next((module for module in modules if name in import_module(module).__all__), None)
+    found = next((module for module in modules if name in import_module(module).__all__), None)
+    return f"{found}.{name}" if found is not None else RENAMED.get(f"triocept.{name}")
+
+
+def _raise_missing(module: str, name: str, place: str | None) -> NoReturn:
+    hint = f"; it is {place}" if place is not None else ""
+    if hint and _is_from_import():
+        raise ImportError(f"cannot import name {name!r} from {module!r}{hint}", name=module)
+    text = f"module {module!r} has no attribute {name!r}{hint}"
+    if hint:
+        raise AttributeError(text, name=name)
+    raise AttributeError(text, name=name, obj=sys.modules[module])  # Python suggests a similar name
 
 
 def _is_from_import() -> bool:
-    try:
-        return sys._getframe(2).f_code.co_name == "_handle_fromlist"
-    except ValueError:  # no frame there: a thread that starts with `getattr`
+    """True if a `from … import` asks for the name: importlib does so for a package, the statement for a module."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") in (__name__, "triocept.dialects"):
+        frame = frame.f_back
+    if frame is None:
         return False
+    code = frame.f_code
+    return code.co_name == "_handle_fromlist" or code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]
+
+
+class _MovedModules(MetaPathFinder):
+    """Finder behind all others: its error names the new place of a module that has moved."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> None:
+        if name in RENAMED:
+            raise ModuleNotFoundError(f"there is no module {name!r}; it is {RENAMED[name]}", name=name)
+
+
+sys.meta_path.append(_MovedModules())

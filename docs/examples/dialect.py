@@ -3,15 +3,12 @@ import json
 import httpx2
 import trio
 import triocept
-from triocept.dialects import (
+from triocept.dialects import Dialect, Failure, StreamParser, StreamRenderer
+from triocept.dialects.kit import (
     LINE_FRAMES,
-    Dialect,
-    Failure,
     Fields,
     Increments,
     LineDecoder,
-    StreamParser,
-    StreamRenderer,
     decode_json,
     encode_line,
     error_of,

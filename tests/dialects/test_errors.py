@@ -8,7 +8,8 @@ import pytest
 
 from triocept._canonical.content import Json
 from triocept._canonical.tokens import estimate_input_tokens
-from triocept.dialects import DIALECTS, OVERFLOW, Failure, dialect, error_of
+from triocept.dialects import DIALECTS, Failure, dialect
+from triocept.dialects.kit import OVERFLOW, error_of
 from triocept.errors import ContextLengthError, UpstreamError
 
 CHAT, ANTHROPIC = "openai_chat", "anthropic_messages"
@@ -145,8 +146,8 @@ def test_the_documents_of_the_side_routes_are_complete() -> None:
     from anthropic.types import MessageTokensCount, ModelInfo
     from openai.types import Model
 
-    from triocept.dialects import render_models
     from triocept.dialects.anthropic_messages import side
+    from triocept.dialects.kit import render_models
 
     chat: Any = render_models(["a", "b"], created=5)
     assert [Model.model_validate(each).id for each in chat["data"]] == ["a", "b"]

@@ -24,9 +24,10 @@ from triocept._canonical.content import (
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, StopReason, Usage
 from triocept._canonical.tokens import estimate_input_tokens
-from triocept.dialects import DIALECTS, OVERFLOW, Failure, error_of
+from triocept.dialects import DIALECTS, Failure
 from triocept.dialects.base import Target
 from triocept.dialects.gemini.side import match_count, parse_count_request, render_models, render_token_count
+from triocept.dialects.kit import OVERFLOW, error_of
 from triocept.errors import ContextLengthError, DialectError, UpstreamError
 
 from . import strategies as some

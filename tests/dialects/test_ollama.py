@@ -26,7 +26,8 @@ from triocept import (
 from triocept._canonical.content import Media
 from triocept._canonical.events import events_of
 from triocept._canonical.request import ReasoningAsk, ToolChoice
-from triocept.dialects import DIALECTS, Failure, error_of
+from triocept.dialects import DIALECTS, Failure
+from triocept.dialects.kit import error_of
 from triocept.dialects.ollama import OLLAMA
 from triocept.errors import ContextLengthError, DialectError, UpstreamError, UpstreamTruncated
 from triocept.types import Reasoning, assemble

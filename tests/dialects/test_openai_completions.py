@@ -35,8 +35,9 @@ from triocept._canonical.events import (
 )
 from triocept._canonical.request import Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
-from triocept.dialects import DIALECTS, OVERFLOW, Failure
+from triocept.dialects import DIALECTS, Failure
 from triocept.dialects.base import Target
+from triocept.dialects.kit import OVERFLOW
 from triocept.errors import DialectError, UpstreamError, UpstreamTruncated
 
 NAME = "openai_completions"

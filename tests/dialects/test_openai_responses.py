@@ -27,7 +27,8 @@ from triocept._canonical.memory import Memory
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 from triocept._trace.message_key import message_key
-from triocept.dialects import DIALECTS, OVERFLOW, Failure
+from triocept.dialects import DIALECTS, Failure
+from triocept.dialects.kit import OVERFLOW
 from triocept.dialects.openai_responses.error import render_ws_error
 from triocept.dialects.openai_responses.names import asks_as_codex
 from triocept.dialects.openai_responses.side import render_input_items, render_stored, render_stored_events

@@ -27,7 +27,8 @@ from triocept._canonical.events import (
 from triocept._canonical.request import Request, Tool
 from triocept._canonical.response import Response, Usage
 from triocept._util.sse import SSEDecoder
-from triocept.dialects import DIALECTS, OVERFLOW, Failure
+from triocept.dialects import DIALECTS, Failure
+from triocept.dialects.kit import OVERFLOW
 from triocept.dialects.openai_responses.stream_renderer import Documents, Renderer
 from triocept.errors import ContextLengthError, UpstreamError, UpstreamTruncated
 

@@ -9,18 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from triocept import Message, Request, Response, Text
-from triocept.dialects import (
+from triocept.dialects import Dialect, Failure, StreamParser, StreamRenderer, Target
+from triocept.dialects.kit import (
     HERE,
     LINE_FRAMES,
-    Dialect,
-    Failure,
     Fields,
     Increments,
     LineDecoder,
     Memory,
-    StreamParser,
-    StreamRenderer,
-    Target,
     decode_json,
     encode_line,
     error_of,

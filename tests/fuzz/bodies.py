@@ -21,8 +21,9 @@ from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept._server.failure import failure_of
-from triocept.dialects import DIALECTS, Dialect, decode_json, encode_json
+from triocept.dialects import DIALECTS, Dialect
 from triocept.dialects.base import Target
+from triocept.dialects.kit import decode_json, encode_json
 from triocept.errors import DialectError
 
 from .answers import Said, answer_of, any_answer, essence, said, spoken

@@ -15,7 +15,8 @@ from triocept._rollout.answer import Condition
 from triocept._server.admission import Admission, Share
 from triocept._server.intake import Routes, intake
 from triocept._server.transport import Head, Reply
-from triocept.dialects import DIALECTS, Dialect, decode_json
+from triocept.dialects import DIALECTS, Dialect
+from triocept.dialects.kit import decode_json
 from triocept.errors import DialectError
 
 from .answers import Said, said

@@ -23,7 +23,8 @@ from triocept._upstream.chunked import ChunkedDecoder
 from triocept._upstream.failures import Reader
 from triocept._upstream.relay import Frames, Pieces, Relay
 from triocept._util.sse import SSEDecoder
-from triocept.dialects import DIALECTS, Dialect, decode_json, encode_json
+from triocept.dialects import DIALECTS, Dialect
+from triocept.dialects.kit import decode_json, encode_json
 from triocept.errors import DialectError, UpstreamError
 
 from .answers import answer_of, any_answer

@@ -24,7 +24,8 @@ from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._rollout.rollout_state import RolloutState
-from ..dialects import Dialect, Target, decode_json
+from ..dialects import Dialect, Target
+from ..dialects.kit import decode_json
 from ..errors import DialectError, Refusal
 
 __all__ = ["read_body", "LARGE", "read_large"]

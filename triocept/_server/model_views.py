@@ -11,7 +11,8 @@ from quart import Response, request
 
 from .._canonical.content import Json
 from .._rollout.rollout_state import RolloutState
-from ..dialects import Dialect, Earlier, Embeddings, Moderations, SideBody, SideCall, SideRoute, TokenCount
+from ..dialects import Dialect, SideRoute
+from ..dialects.kit import Earlier, Embeddings, Moderations, SideBody, SideCall, TokenCount
 from ..errors import Refusal
 
 __all__ = [

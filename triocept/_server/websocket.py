@@ -47,8 +47,9 @@ from .._trace.wire import WireLog
 from .._util.limits import EndpointLimits
 from .._util.secrets import MARK
 from .._util.sse import SSEDecoder
-from ..dialects import Failure, Target, decode_json
+from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
+from ..dialects.kit import decode_json
 from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
 from ..dialects.openai_responses.stream_renderer import Documents
 from ..dialects.openai_responses.threads import is_warm_up

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, final
 
 from .._canonical.content import Json
 from .._canonical.request import Request
-from ..dialects import CountCalls, Dialect, decode_json
+from ..dialects import Dialect
+from ..dialects.kit import CountCalls, decode_json
 from ..errors import DialectError, UpstreamError
 from .patience import Patience
 from .request import ProviderRequest, Requests

@@ -23,10 +23,11 @@ from .._canonical.content import Json
 from .._canonical.request import Request, Sampling
 from .._canonical.tokens import estimate_input_tokens
 from .._rollout.exchange_state import ExchangeState
-from ..dialects import Dialect, ProviderCall
+from ..dialects import Dialect
 from ..dialects._documents import decode_json, encode_json, merged
 from ..dialects._records import lowered
 from ..dialects._tool_names import ToolNames
+from ..dialects.kit import ProviderCall
 from ..errors import DialectError, Refusal, UpstreamError
 from .address import Address
 from .ceiling import Ceiling, asked_output, capped

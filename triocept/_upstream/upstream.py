@@ -42,9 +42,10 @@ from .._trace.turn import UPSTREAM
 from .._util.checks import check_bool, check_count, check_type
 from .._util.contexts import shown_context
 from .._util.secrets import LIVE_KEYS
-from ..dialects import Dialect, ProviderCall
+from ..dialects import Dialect
 from ..dialects import dialect as dialect_named
 from ..dialects._documents import decode_json
+from ..dialects.kit import ProviderCall
 from ..errors import ContextLengthError, DialectError, UpstreamError
 from .address import Address, parse_address
 from .counting import Counter

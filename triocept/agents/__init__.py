@@ -10,6 +10,9 @@ What they write is measured with real versions of the agents; they change, and a
 Any other program is run without this: the environment that every agent gets points most of them to the rollout.
 """
 
+from typing import TYPE_CHECKING
+
+from .._moved import hints_of
 from ._launch import Launch
 from ._registry import AGENTS, Prepare, agent
 from .aider import aider
@@ -26,6 +29,9 @@ from .mistral_vibe import mistral_vibe
 from .opencode import kilo, opencode
 from .pi import pi
 from .qwen_code import qwen_code
+
+if not TYPE_CHECKING:
+    __getattr__ = hints_of(__name__)
 
 __all__ = [
     "AGENTS",

@@ -43,21 +43,7 @@ Rules for all of them, each a property of `tests/dialects/test_conformance.py`:
 * A whole response is the fold of its stream (`triocept.types.assemble`, `triocept.types.events_of`); any split of the
   bytes gives the same events; a stream without its terminal event is a truncation (`UpstreamTruncated`).
 
-What is here to write one with:
-
-* documents: `Fields` reads one with paths, `merged` and `known_of` put one together; `decode_json`, `encode_json`,
-  `encode_text`.
-* streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` of server-sent events; `LineDecoder`,
-  `encode_line` and `LINE_FRAMES` of a document on each line. `Increments` makes the events of parts that follow one
-  another, `PartSequence` gives overlapping parts one after the other, `gather` collects what chunks have beside.
-* content: `parse_content`, `as_content`, `in_result`; `split_data_url`, `data_url`, `media_type_of`.
-* calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, where
-  arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA`, where tools take free text.
-* answers: `settled_stop`; `effort_for` and `budget_for`, between words and tokens of thinking.
-* other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps
-  a blob.
-* errors: `Failure`, `error_of`, `error_text`, `status_of`; and of one that agents know by its words, a prompt that is
-  too long: `OVERFLOW`, `is_overflow`, `says_overflow`, `overflow_words`.
+Helpers to write one with are in `triocept.dialects.kit`.
 """
 
 from __future__ import annotations
@@ -65,153 +51,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._canonical.memory import Memory
-from .._canonical.response import settled_stop
-from .._canonical.verdict import Verdict
-from .._util.sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
-from ._arguments import SCHEMA as CUSTOM_SCHEMA
-from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
-from ._beside import Embeddings, Moderations, read_dimensions
-from ._documents import (
-    Fields,
-    as_content,
-    data_url,
-    decode_json,
-    encode_json,
-    encode_text,
-    gather,
-    in_result,
-    is_same_dialect,
-    known_of,
-    media_type_of,
-    merged,
-    parse_content,
-    split_data_url,
-)
-from ._efforts import budget_for, effort_for
-from ._failures import (
-    OVERFLOW,
-    Failure,
-    error_of,
-    error_text,
-    is_overflow,
-    overflow_words,
-    says_overflow,
-    status_of,
-)
-from ._ids import fresh_id, legal_id, short_id
-from ._lines import LINE_FRAMES, LineDecoder, encode_line
-from ._packed import pack, unpack
-from ._pairing import MADE, Pairing
-from ._portable import portable, refuse_token_ids
+from .._moved import hints_of
+from ._failures import Failure
 from ._registry import dialect, known_dialects, own_dialects
-from ._tool_names import ToolNames
-from .base import HERE, SDK, Dialect, ParseRequest, Target, bearer
-from .side import (
-    CountCalls,
-    Earlier,
-    ProviderCall,
-    SideBody,
-    SideCall,
-    SideRoute,
-    TokenCount,
-    counted,
-    counted_by,
-    only,
-    render_models,
-)
-from .streams import Increments, PartEvent, PartSequence, StreamParser, StreamRenderer
+from .base import Dialect, Target
+from .side import SideRoute
+from .streams import StreamParser, StreamRenderer
 
 if TYPE_CHECKING:
     DIALECTS: Mapping[str, Dialect]
     """The dialects of the package, by name; loaded when first asked for."""
 else:
+    _hint = hints_of(__name__)
 
     def __getattr__(name: str) -> Any:
-        if name == "DIALECTS":
-            return own_dialects()
-        raise AttributeError(f"module 'triocept.dialects' has no attribute {name!r}", name=name)
+        return own_dialects() if name == "DIALECTS" else _hint(name)
 
 
 __all__ = [
-    "CUSTOM_SCHEMA",
     "DIALECTS",
-    "HERE",
-    "LINE_FRAMES",
-    "MADE",
-    "OVERFLOW",
-    "SDK",
-    "SSE",
-    "SSE_FRAMES",
-    "CountCalls",
     "Dialect",
-    "Earlier",
-    "Embeddings",
     "Failure",
-    "Fields",
-    "FittedCall",
-    "FrameEnd",
-    "Increments",
-    "LineDecoder",
-    "Memory",
-    "Moderations",
-    "Pairing",
-    "ParseRequest",
-    "PartEvent",
-    "PartSequence",
-    "ProviderCall",
-    "SSEDecoder",
-    "SideBody",
-    "SideCall",
     "SideRoute",
     "StreamParser",
     "StreamRenderer",
     "Target",
-    "TokenCount",
-    "ToolNames",
-    "Verdict",
-    "as_content",
-    "bearer",
-    "budget_for",
-    "counted",
-    "counted_by",
-    "custom_names",
-    "data_url",
-    "decode_json",
     "dialect",
-    "effort_for",
-    "encode_json",
-    "encode_line",
-    "encode_sse",
-    "encode_text",
-    "error_of",
-    "error_text",
-    "events_pattern",
-    "fitted_call",
-    "fresh_id",
-    "gather",
-    "in_result",
-    "is_overflow",
-    "is_same_dialect",
     "known_dialects",
-    "known_of",
-    "legal_id",
-    "media_type_of",
-    "merged",
-    "object_of",
-    "only",
-    "overflow_words",
-    "pack",
-    "parse_content",
-    "portable",
-    "read_dimensions",
-    "refuse_token_ids",
-    "render_models",
-    "says_overflow",
-    "settled_stop",
-    "short_id",
-    "split_data_url",
-    "status_of",
-    "text_of",
-    "unpack",
 ]

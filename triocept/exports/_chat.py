@@ -30,7 +30,7 @@ from .._canonical.content import (
 )
 from .._canonical.request import Tool
 from .._canonical.response import Response
-from ..dialects import CUSTOM_SCHEMA, data_url, decode_json, encode_json
+from ..dialects.kit import CUSTOM_SCHEMA, data_url, decode_json, encode_json
 from ..errors import DialectError
 from . import _losses as lost
 from ._losses import Losses

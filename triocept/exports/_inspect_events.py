@@ -10,7 +10,7 @@ from .._canonical.request import Tool, ToolChoice
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from ..dialects import encode_json
+from ..dialects.kit import encode_json
 from ._chat import answer_of, object_arguments
 from ._inspect_messages import config_of, messages_of, no_output, output_of, tool_of
 from ._inspect_spans import SpanTree

@@ -18,7 +18,7 @@ from .._canonical.content import (
 )
 from .._canonical.request import Request, Tool
 from .._canonical.response import Response, StopReason, Usage
-from ..dialects import CUSTOM_SCHEMA, data_url
+from ..dialects.kit import CUSTOM_SCHEMA, data_url
 from . import _losses as lost
 from ._chat import answer_of, is_object, object_arguments
 from ._losses import Loss, Losses

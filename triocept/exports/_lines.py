@@ -7,7 +7,7 @@ to `str.splitlines` the end of a line.
 from __future__ import annotations
 
 from .._canonical.content import Json
-from ..dialects import encode_json
+from ..dialects.kit import encode_json
 
 __all__ = ["json_line"]
 

@@ -31,7 +31,7 @@ from .._trace.conversation import Conversation
 from .._trace.service import ServiceCall
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
-from ..dialects import encode_json
+from ..dialects.kit import encode_json
 from . import _losses as lost
 from ._chat import answer_of, chat_tools
 from ._losses import Losses

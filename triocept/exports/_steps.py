@@ -23,7 +23,7 @@ from .._canonical.content import (
 from .._canonical.response import Usage
 from .._trace.tokens import Tokens
 from .._trace.turn import Turn
-from ..dialects import data_url, media_type_of
+from ..dialects.kit import data_url, media_type_of
 from . import _losses as lost
 from ._chat import object_arguments, told_text
 from ._losses import Losses

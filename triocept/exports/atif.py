@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .._canonical.content import Json
 from .._trace.trace import Trace
-from ..dialects import encode_json
+from ..dialects.kit import encode_json
 from . import _losses as lost
 from ._chat import Chat
 from ._losses import Losses

@@ -20,7 +20,7 @@ from typing import IO
 from .._canonical.content import Json, Message
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from ..dialects import decode_json
+from ..dialects.kit import decode_json
 from ..errors import DialectError
 from . import _losses as lost
 from ._chat import Chat, answer_of, is_object

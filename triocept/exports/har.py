@@ -23,8 +23,9 @@ from .._trace.raw import RawResponse
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._trace.wire import WireView
-from ..dialects import Dialect, Failure, dialect, encode_json
+from ..dialects import Dialect, Failure, dialect
 from ..dialects._clock import answered_at
+from ..dialects.kit import encode_json
 from ..errors import DialectError
 from . import _losses as lost
 from ._losses import Loss, Losses

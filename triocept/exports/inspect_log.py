@@ -23,7 +23,7 @@ from .._canonical.content import Json
 from .._canonical.request import Sampling
 from .._trace.cost import usage_of as used_by
 from .._trace.trace import Trace
-from ..dialects import encode_json
+from ..dialects.kit import encode_json
 from . import _losses as lost
 from ._inspect_events import SampleEvents
 from ._inspect_messages import usage_of

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from .._canonical.content import Json
 from .._trace.trace import Trace
-from ..dialects import encode_json
+from ..dialects.kit import encode_json
 from ._losses import Losses
 from ._optional import optional
 from .flat import flat_rows

@@ -23,7 +23,7 @@ from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._trace.views.step import steps
-from ..dialects import encode_json
+from ..dialects.kit import encode_json
 from . import _losses as lost
 from ._chat import Chat, answer_of
 from ._lines import json_line

@@ -7,8 +7,9 @@ from typing import Any
 from triocept._canonical.content import Blob, Reasoning, RefusalText, Text, ToolCall
 from triocept._canonical.request import Request, Tool
 from triocept._canonical.response import Response, ResponsePart, Usage
-from triocept.dialects import OVERFLOW, Failure, decode_json
+from triocept.dialects import Failure
 from triocept.dialects._failures import overflow_counts
+from triocept.dialects.kit import OVERFLOW, decode_json
 
 from .feature import Answer, Fault, Look, Word, changed_to
 from .requests import LS

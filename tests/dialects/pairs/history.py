@@ -17,7 +17,7 @@ from triocept._canonical.content import (
     ToolResult,
 )
 from triocept._canonical.request import Request, Tool
-from triocept.dialects import decode_json
+from triocept.dialects.kit import decode_json
 
 from .feature import Ask, Look, Word, changed_to
 from .requests import HI, LS, ask

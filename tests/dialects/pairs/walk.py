@@ -16,8 +16,9 @@ from triocept._canonical.content import Message
 from triocept._canonical.events import Event, assemble, events_of
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
-from triocept.dialects import DIALECTS, Dialect, Failure, decode_json, encode_json, error_of
+from triocept.dialects import DIALECTS, Dialect, Failure
 from triocept.dialects._tool_names import ToolNames
+from triocept.dialects.kit import decode_json, encode_json, error_of
 from triocept.errors import DialectError
 
 from .answers import ANSWERS, FAULTS

@@ -8,7 +8,8 @@ from typing import Self
 from ..._rollout.exchange import Answerable, Exchange
 from ..._trace.raw import given_raw
 from ..._util.checks import check_count, check_number, check_str
-from ...dialects import Failure, encode_json
+from ...dialects import Failure
+from ...dialects.kit import encode_json
 from .base import BaseFault
 from .refusals import RetryAfter, retry_header, words_of
 from .told import DEFAULT, Telling, check_after, check_not_answer, response_of

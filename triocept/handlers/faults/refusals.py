@@ -10,7 +10,7 @@ from typing import Any, Self, TypeAlias
 
 from ..._rollout.exchange import Exchange, core_of
 from ..._util.checks import check_count, described
-from ...dialects import OVERFLOW
+from ...dialects.kit import OVERFLOW
 from ...errors import Refusal
 from .base import Act, BaseFault
 

@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from ..._rollout.exchange import Answerable, Exchange
 from ..._util.checks import check_choice
-from ...dialects import Failure, encode_json
+from ...dialects import Failure
+from ...dialects.kit import encode_json
 from .base import Act, BaseFault
 from .bodies import check_failure
 from .told import DEFAULT, Telling, check_after, response_of

@@ -20,8 +20,9 @@ from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.outcome import Raw
 from ..._trace.raw import RawEnd, given_raw
 from ..._util.checks import check_count, described
-from ...dialects import Dialect, StreamRenderer, encode_json
+from ...dialects import Dialect, StreamRenderer
 from ...dialects import dialect as dialect_named
+from ...dialects.kit import encode_json
 
 __all__ = ["DEFAULT", "Begun", "Telling", "check_after", "check_not_answer", "response_of"]
 

@@ -27,7 +27,8 @@ from ..._upstream.patience import FIRST_PAUSE, retry_pause, wait_of
 from ..._util.checks import check_count, check_number, check_type, described
 from ..._util.contexts import protected_context
 from ..._util.failures import keeping, keeping_each, raise_all
-from ...dialects import Dialect, Failure, encode_json
+from ...dialects import Dialect, Failure
+from ...dialects.kit import encode_json
 from ...errors import UpstreamError
 from .._rollout import SyncRollout
 from .call import MemoryCall

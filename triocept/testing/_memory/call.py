@@ -9,7 +9,7 @@ from typing import final
 import trio
 
 from ..._canonical.content import Json
-from ...dialects import decode_json
+from ...dialects.kit import decode_json
 from ...errors import DialectError, ExchangeAbandoned, UpstreamTruncated
 from .transport import MemoryTransport, Piece
 
