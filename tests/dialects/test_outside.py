@@ -20,7 +20,7 @@ import trio
 import triocept
 from tests.upstream.provider import says, serve_provider, whole
 from triocept import Exchange, Refusal, Request, Response, Rollout, open_upstream, serve_endpoint, serve_pool
-from triocept._server.intake import shows_key
+from triocept._server.intake import rollout_of_key
 from triocept._server.transport import Head
 from triocept.dialects import DIALECTS, Failure, SideRoute, _registry, dialect, known_dialects
 from triocept.errors import DialectError
@@ -281,8 +281,9 @@ async def test_a_key_in_a_header_of_its_own_is_one_for_whatever_asks_whether_the
         async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(shout) as rollout:
             for key, shown in ((rollout.api_key, True), ("another", False)):
                 head = Head("POST", "/talk", "", {"x-toy-key": key})
-                assert shows_key(head, endpoint._registry, endpoint.dialects.values()) is shown
-                assert not shows_key(head, endpoint._registry, DIALECTS.values())
+                found = rollout_of_key(head, endpoint._registry, endpoint.dialects.values())
+                assert (found is not None) is shown
+                assert rollout_of_key(head, endpoint._registry, DIALECTS.values()) is None
 
 
 @asynccontextmanager

@@ -25,6 +25,18 @@ from triocept.dialects import DIALECTS
 __all__ = ["SERVED", "STEADY_SERVED", "Client", "served"]
 
 ROUTES = Routes(DIALECTS.values())
+
+
+class Rollout:
+    """As far as the server knows one."""
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.ending = None
+        self.on_end: set[Any] = set()
+
+
+ROLLOUT: Any = Rollout()
 CALL = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n"
 OTHER = b"POST /other HTTP/1.1\r\nhost: a\r\n"
 
@@ -111,8 +123,8 @@ class Answers:
         self._holds = holds
         self._size = size
 
-    def shows_key(self, head: Head) -> bool:
-        return self._key
+    def rollout_of_key(self, head: Head) -> Any:
+        return ROLLOUT if self._key else None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
@@ -129,7 +141,7 @@ class Answers:
         return Reply(401, body=b"x" * self._size)
 
     async def intake(self, route: Route, head: Head, transport: Transport) -> None:
-        share = Share(self._admission.waiting)
+        share = Share(self._admission.waiting, ROLLOUT)
         if self._key:  # else nobody reads it
             await transport.receive_body(1 << 40, share)
         share.release()

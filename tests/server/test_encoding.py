@@ -13,9 +13,10 @@ from functools import cache, partial
 import httpx2
 import pytest
 import trio
+import trio.testing
 import zstandard
 
-from tests.asking import CHAT, ask_body, bearer, echo, url_of
+from tests.asking import CHAT, ask_body, bearer, connected, echo, raw_request, url_of
 from tests.server.watching import watched
 from triocept import EndpointLimits, Refusal, serve_endpoint
 from triocept._server.encoding import decoded
@@ -191,7 +192,13 @@ async def test_what_an_endpoint_says_of_documents_holds_for_every_route(path: st
 async def test_a_body_counts_among_those_that_wait_by_what_it_becomes() -> None:
     limits = EndpointLimits(waiting_bytes=100_000)
     with trio.fail_after(20):
-        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with (
+            serve_endpoint(limits=limits) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+            connected(endpoint.port) as first,
+        ):
+            await first.send_all(raw_request(rollout, b"{}")[:-1])
+            await trio.testing.wait_all_tasks_blocked(0.01)
             async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
                 body = GZIP(json.dumps(ask_body("x" * 200_000)).encode())
                 reply = await client.post(url_of(rollout), content=body, headers={"content-encoding": "gzip"})

@@ -317,8 +317,8 @@ async def test_messages_that_wait_count_with_all_that_was_received_and_not_parse
             async with opened(endpoint, rollout) as stream:
                 await stream.send_all(call("first", stream_id="a"))
                 await taken.wait()
-                for _ in range(3):
-                    await stream.send_all(call("x" * 400_000, stream_id="a"))
+                for _ in range(3):  # the third is over the half that one rollout may have
+                    await stream.send_all(call("x" * 200_000, stream_id="a"))
                 seen = await read_until(stream, b'"status":503')
                 assert b"too many bytes" in seen
                 go.set()
@@ -414,7 +414,12 @@ async def test_what_is_over_a_limit_on_a_websocket_is_one_line_a_minute(
     limits = EndpointLimits(waiting_bytes=10)
     with trio.fail_after(20):
         async with serve_endpoint(max_body=2_000, limits=limits) as endpoint:
-            async with endpoint.open_rollout(parrot) as rollout, opened(endpoint, rollout) as stream:
+            async with (
+                endpoint.open_rollout(parrot) as rollout,
+                opened(endpoint, rollout) as first,
+                opened(endpoint, rollout) as stream,
+            ):
+                await first.send_all(frame(b"{", first=TEXT))  # without its end
                 for mark, data in ((b'"status":413', large), (b'"status":503', call("hi"))):
                     for _ in range(3):
                         await stream.send_all(data)

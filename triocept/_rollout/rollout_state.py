@@ -208,6 +208,8 @@ class RolloutState:
         self.closing: trio.Event = trio.Event()
         self.ended: trio.Event = trio.Event()
         """Nothing is answered any more, and what waits is refused."""
+        self.on_end: set[Callable[[], object]] = set()
+        """Called when that is so: what its agent has left with the endpoint ends too."""
         self._held_url: str | None = None
         """The public URL that was given to an agent, the last of them."""
         self.fail: Callable[[BaseException], None] | None = None
@@ -491,6 +493,8 @@ class RolloutState:
         outcome = Refused(self._begin_end(refusal))
         self._finishes = False
         self.ended.set()
+        for end in tuple(self.on_end):
+            end()
         self.arrivals.close()
         # Those that have an outcome which nobody records yet, too: an interrupt may have come in between.
         waiting = [exchange for exchange in self.calls.open if not exchange.recording]

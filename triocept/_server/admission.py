@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A connection that has once shown a key of this endpoint may idle for ever: agents think.
+1. A connection that has shown a key of this endpoint may idle for as long as its rollout lives: agents think. Then it
+   is one without a key again.
 2. Where there is no more room, that connection goes which has been here longest without a key. Where there is none, the
    new one is told 503.
 3. What is held for connections without a key (heads, what comes behind them) is weighed as it is read, wherever it
@@ -21,8 +22,10 @@ Rules:
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, TypeVar, final
 
 import msgspec
 import trio
@@ -31,7 +34,12 @@ from .._util.limits import EndpointLimits
 from ..errors import Refusal
 from .notices import Notices
 
-__all__ = ["Admission", "Guest", "AT_ONCE", "Turns", "Share", "Waiting"]
+if TYPE_CHECKING:
+    from .._rollout.rollout_state import RolloutState
+
+__all__ = ["Admission", "Guest", "AT_ONCE", "Turns", "Share", "Waiting", "no_room"]
+
+T = TypeVar("T")
 
 MOST_KEYLESS = 8_192
 """Connections without a key, each some 20 KB; a process may have a million descriptors."""
@@ -58,7 +66,7 @@ class Admission:
     def __init__(self, limits: EndpointLimits) -> None:
         self.limits = limits
         self.notices = Notices()
-        self.waiting = Waiting(limits.waiting_bytes)
+        self.waiting = Waiting(limits.waiting_bytes, limits.body_seconds)
         self.reading = Turns(AT_ONCE)
         self.serving = Turns(1)
         self._most = limits.connections or _descriptors() * 3 // 4
@@ -92,6 +100,12 @@ class Admission:
         self._open.discard(guest)
         self.admit(guest)
         self.end_head(guest)
+
+    def expire(self, guest: Guest) -> None:
+        """The rollout has ended whose key it has shown: it is as a new connection."""
+        if guest in self._open:
+            self._keyless[guest] = now = trio.current_time()
+            self._be_awake_at(now + self.limits.keyless_seconds)
 
     def admit(self, guest: Guest) -> None:
         """It has shown a key that opens something here."""
@@ -247,15 +261,21 @@ class Turns:
 
 @final
 class Waiting:
-    """All of them.
+    """The bodies and websocket messages that were received and are not parsed yet.
 
     Args:
         most: bytes.
+        seconds: in which something more of a body has to come.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, seconds: float) -> None:
         self.bytes = 0
         self.most = most
+        self.seconds = seconds
+        self.of: Counter[RolloutState] = Counter()
+        """The bytes of each rollout that has some."""
+        self.first: dict[RolloutState, Share] = {}
+        """The oldest of each, which always has room."""
 
 
 @final
@@ -263,22 +283,60 @@ class Share(msgspec.Struct, gc=False):
     """Those of one request."""
 
     waiting: Waiting
+    rollout: RolloutState
     bytes: int = 0
     """How many were added. A body that came at once is none: it is small."""
 
     def add(self, count: int) -> None:
-        """So many more.
+        """Add so many bytes. The first body of a rollout always has room.
 
         Raises:
-            Refusal: 503, with these it would be too many of all.
+            Refusal: 503, there would be too many in all, or more than half of that of one rollout. All are released.
         """
         waiting = self.waiting
-        if waiting.bytes + count > waiting.most:
-            raise Refusal(503, "too many bytes of requests wait here already", retry_after=1)
+        of_rollout = waiting.of[self.rollout] + count
+        if waiting.first.setdefault(self.rollout, self) is not self and (
+            waiting.bytes + count > waiting.most or of_rollout > waiting.most // 2
+        ):
+            self.release()
+            raise no_room()
         waiting.bytes += count
+        waiting.of[self.rollout] = of_rollout
         self.bytes += count
 
     def release(self) -> None:
         """They are parsed, or thrown away."""
-        self.waiting.bytes -= self.bytes
+        waiting = self.waiting
+        if waiting.first.get(self.rollout) is self:
+            del waiting.first[self.rollout]
+        if not self.bytes:
+            return
+        waiting.bytes -= self.bytes
+        waiting.of[self.rollout] -= self.bytes
         self.bytes = 0
+        if not waiting.of[self.rollout]:
+            del waiting.of[self.rollout]
+
+    async def next(self, receive: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a further piece of the body: no longer than its rollout lives.
+
+        Raises:
+            Refusal: the rollout has ended; or 408, nothing has come in time. All bytes are released.
+        """
+        rollout, seconds = self.rollout, self.waiting.seconds
+        if not rollout.ended.is_set():
+            with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
+                rollout.on_end.add(scope.cancel)
+                try:
+                    return await receive()
+                finally:
+                    rollout.on_end.discard(scope.cancel)
+        self.release()
+        if rollout.ended.is_set() and rollout.ending is not None:
+            raise rollout.ending.with_traceback(None)
+        raise Refusal(408, f"the body is not whole, and nothing more of it has come for {seconds:g} s")
+
+
+def no_room() -> Refusal:
+    """The refusal of a body for which there is no room."""
+    return Refusal(503, "too many bytes of requests wait here already", retry_after=1)

@@ -17,12 +17,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache, partial
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
 from .._util.bare_socket import BareSocket
 from .admission import Admission, Turns
+
+if TYPE_CHECKING:
+    from .._rollout.rollout_state import RolloutState
 
 __all__ = ["MAX_RECEIVE", "STRANGERS_PIECE", "BaseConnection", "Outbox", "Wire", "acquire", "http_date"]
 
@@ -65,6 +68,8 @@ class BaseConnection(ABC):
         """Whether it has not shown a key of this endpoint yet."""
         self._asked = False
         """True once it has sent a request without a key."""
+        self._rollout: RolloutState | None = None
+        """Whose key it has shown last."""
         self.ending = False
         """Whether this connection ends with its next response: the server stops, or keeps no connection alive."""
         self._admission = admission
@@ -94,22 +99,41 @@ class BaseConnection(ABC):
         await self._admission.reading.begin(begins=True)
         await self._admission.reading.end()
 
-    async def begin_request(self, *, keyed: bool) -> None:
-        """Admit the connection if its request shows a key of this endpoint; else let it wait for its turn to be served.
+    async def begin_request(self, rollout: RolloutState | None) -> None:
+        """Admit the connection if its request shows a key; else let it wait for its turn to be served.
 
         A checkpoint only where it waits.
+
+        Args:
+            rollout: whose key the request shows; None: it shows none of this endpoint.
         """
-        if keyed:
-            self.admit()
+        if rollout is not None:
+            self.admit(rollout)
         elif self.keyless:
             begins, self._asked = not self._asked, True
             await self._admission.wait_to_serve(begins=begins)
 
-    def admit(self) -> None:
-        """It has shown a key that opens something here."""
+    def admit(self, rollout: RolloutState) -> None:
+        """The connection has shown the key of this rollout, and is admitted until that ends."""
+        if rollout is self._rollout:
+            return
+        self.leave_rollout()
+        self._rollout = rollout
+        rollout.on_end.add(self._expire)
         if self.keyless:
             self.keyless = False
             self._admission.admit(self)
+
+    def _expire(self) -> None:
+        self.leave_rollout()
+        self.keyless, self._asked = True, False
+        self._admission.expire(self)
+
+    def leave_rollout(self) -> None:
+        """Forget whose key the connection has shown."""
+        if self._rollout is not None:
+            self._rollout.on_end.discard(self._expire)
+            self._rollout = None
 
     def hold(self, count: int) -> None:
         """So many bytes of it are held that nobody takes: it matters where it has shown no key."""

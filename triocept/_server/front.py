@@ -41,7 +41,7 @@ from .intake import (
     intake,
     path_of,
     read_document,
-    shows_key,
+    rollout_of_key,
     split_rollout,
     text_headers,
 )
@@ -115,9 +115,9 @@ class Front:
         if cancelled is not None:
             raise cancelled from None
 
-    def shows_key(self, head: Head) -> bool:
+    def rollout_of_key(self, head: Head) -> RolloutState | None:
         """Whether a request has a key of this endpoint."""
-        return shows_key(head, self._registry, self.routes.dialects)
+        return rollout_of_key(head, self._registry, self.routes.dialects)
 
     async def websocket(self, head: Head, socket: WebSocket) -> None:
         """Responses over a websocket, or the refusal to speak it.
@@ -125,7 +125,7 @@ class Front:
         Codex's built-in provider tries it first. 426 sends it to POST at once; 404 and 400 are fatal to it, and
         anything else costs it seven tries (codex 0.169).
         """
-        await socket.begin_request(keyed=self.shows_key(head))
+        await socket.begin_request(self.rollout_of_key(head))
         try:
             rollout = self._rollout_of(head, socket)
         except Refusal as refusal:
@@ -166,8 +166,8 @@ class Front:
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
         head, connection = head_of(scope), scope["state"][STATE_KEY]
-        keyed = self.shows_key(head)
-        await connection.begin_request(keyed=keyed)
+        rollout = self.rollout_of_key(head)
+        await connection.begin_request(rollout)
         route = self.routes.match(head.path, head.query)
         if route is not None:
             async with trio.open_nursery() as nursery:
@@ -180,7 +180,7 @@ class Front:
             with suppress(ClientGone):
                 cycle.respond(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
                 await cycle.flush()
-        elif (reply := self.replies.in_front(head, keyed=keyed)) is not None:
+        elif (reply := self.replies.in_front(head, keyed=rollout is not None)) is not None:
             with suppress(ClientGone):
                 cycle.respond(reply)
                 await cycle.flush()
@@ -193,12 +193,15 @@ class Front:
                 **scope,
                 "path": path,
                 ROLLOUT_KEY: rollout_id,
-                READ_DOCUMENT: partial(self._read_document, head, cycle),
+                READ_DOCUMENT: partial(self._read_document, head, cycle, rollout),
             }
             await self._quart(scope, cycle.receive_without_body, cycle.forward)
 
-    async def _read_document(self, head: Head, cycle: HTTPCycle, optional: bool) -> Json:
-        share = Share(self._admission.waiting)
+    async def _read_document(
+        self, head: Head, cycle: HTTPCycle, rollout: RolloutState | None, optional: bool
+    ) -> Json:
+        assert rollout is not None, "a route that reads a body has looked at the key"
+        share = Share(self._admission.waiting, rollout)
         try:
             return await read_document(
                 head, cycle, self._max_body, self._admission.limits, share, optional=optional
@@ -207,13 +210,15 @@ class Front:
             share.release()
 
     async def _mcp(self, scope: Scope, head: Head, rollout_id: str | None, cycle: HTTPCycle) -> None:
-        share = Share(self._admission.waiting)
+        share: Share | None = None
 
         async def body() -> bytes:
+            assert share is not None
             return await cycle.receive_body(self._max_body, share)
 
         try:
             rollout = authenticate(head, self._registry, rollout_id)
+            share = Share(self._admission.waiting, rollout)
             await serve_mcp(rollout, scope, body, share.release, cycle.receive, cycle.forward, self._max_body)
         except ClientGone:
             return
@@ -229,7 +234,8 @@ class Front:
             with suppress(ClientGone):
                 await write_failure(failure, dialect_named("openai_chat"), cycle)
         finally:
-            share.release()
+            if share is not None:
+                share.release()
 
 
 def _refusal_reply(refusal: Refusal) -> Reply:
@@ -330,19 +336,18 @@ class HTTPCycle:
         length = dict(self._headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > cap:
             raise BodyTooLarge
-        pieces: list[bytes] = []
-        size = 0
+        body = bytearray()  # and no list: a piece may be a byte, which as an object is 34
         while not self._read.is_set():
-            message = await self._next()
+            message = await share.next(self._next)
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece = message.get("body", b"")
-            size += len(piece)
-            if size > cap:
+            if len(body) + len(piece) > cap:
                 raise BodyTooLarge
-            share.add(len(piece))
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if piece and str(len(piece)).encode() != length:  # a body that comes at once is not weighed
+                share.add(len(piece))
+            body += piece
+        return bytes(body)
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         assert self.nursery is not None

@@ -144,9 +144,9 @@ class HTTP11:
         front, route = self._front, self._front.routes.match(head.path, head.query)
         if route is not None and not self._connection.keyless:  # as most
             return route
-        keyed = front.shows_key(head)
-        await self._connection.begin_request(keyed=keyed)
-        return route if route is not None else front.replies.in_front(head, keyed=keyed)
+        rollout = front.rollout_of_key(head)
+        await self._connection.begin_request(rollout)
+        return route if route is not None else front.replies.in_front(head, keyed=rollout is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
         """Return the head that has so many bytes; None: it is not beyond doubt."""
@@ -183,22 +183,23 @@ class HTTP11:
         return Head(method, path, query, headers)
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
+        self._connection.admit(share.rollout)
         if self._unread > cap:
             raise BodyTooLarge
         piece = self._inbox.take(self._unread)
         self._unread -= len(piece)
         if not self._unread:
             return piece  # as most: it does not wait
-        pieces = [piece]
+        body = bytearray(piece)
         share.add(len(piece))
         while self._unread:
             if self._inbox.gone and not self._inbox.data:
                 raise ClientGone
-            await self._inbox.arrival()
-            pieces.append(piece := self._inbox.take(self._unread))
+            await share.next(self._inbox.arrival)
+            body += (piece := self._inbox.take(self._unread))
             self._unread -= len(piece)
             share.add(len(piece))
-        return b"".join(pieces)
+        return bytes(body)
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         self._inbox.on_gone = callback

@@ -50,7 +50,7 @@ __all__ = [
     "path_of",
     "read_document",
     "redacted",
-    "shows_key",
+    "rollout_of_key",
     "split_rollout",
     "text_headers",
     "whole_request",
@@ -155,8 +155,8 @@ async def intake(
 
     Cancellation: the exchange is abandoned, its connection broken off.
     """
-    share = Share(admission.waiting)
     rollout: RolloutState | None = None
+    share: Share | None = None
     wire: WireLog | None = None
     try:
         if head.method != "POST":
@@ -166,6 +166,7 @@ async def intake(
             shown_headers = redacted(head.headers, rollout, route.dialect)
             wire = WireLog(head.method, shown_url(head, rollout.api_key, REDACTED), shown_headers)
             transport = TappedTransport(transport, wire)
+        share = Share(admission.waiting, rollout)
         document = await read_document(head, transport, max_body, rollout.addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool need not know what the model is called
@@ -196,7 +197,7 @@ async def intake(
         await write_failure(failure_of_fault(exc), route.dialect, transport, _take_fault_of(rollout))
         return
     finally:
-        if share.bytes:
+        if share is not None:
             share.release()
     await rollout.answer_call(
         request,
@@ -252,10 +253,12 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
     return rollout
 
 
-def shows_key(head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]) -> bool:
-    """Whether the request has a key of this endpoint, of whatever kind and wherever it goes."""
+def rollout_of_key(
+    head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]
+) -> RolloutState | None:
+    """Return the rollout of which the request shows a key, of whatever kind and wherever it goes."""
     key = _key(head, dialects)
-    return any(find(key, None) is not None for find in (registry.authenticate, registry.authenticate_state))
+    return registry.authenticate(key, None) or registry.authenticate_state(key, None)
 
 
 def _endpoint_stops() -> Refusal:

@@ -86,7 +86,9 @@ async def _resolve(host: str, port: int) -> list[Any]:
 def _prepare(sock: trio.socket.SocketType, host: str) -> None:
     if sys.platform != "win32":  # there it means that anyone may take the port away
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-    sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)  # inherited by what is accepted
+    # Both are inherited by what is accepted.
+    sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+    sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)  # a client may vanish without an end
     if sock.family == trio.socket.AF_INET6:
         only_v6 = host != "::"  # `::` means every interface, as `0.0.0.0` does: of both protocols
         sock.setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, only_v6)

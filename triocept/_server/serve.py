@@ -295,6 +295,7 @@ class Server:
             await trio.aclose_forcefully(connection.stream)
             self._connections.discard(connection)
             self._admission.leave(connection)
+            connection.leave_rollout()
             self._gone.unpark_all()
 
     def _connection_failed(self, error: BaseException) -> None:

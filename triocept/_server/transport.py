@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
@@ -11,6 +11,9 @@ import trio
 from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
+
+if TYPE_CHECKING:
+    from .._rollout.rollout_state import RolloutState
 
 __all__ = ["GONE", "STATE_KEY", "ASGIConnection", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
 
@@ -55,7 +58,8 @@ class Transport(Protocol):
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         """The whole body, of a client that has shown a key: a stranger's is read by nobody. Weighed by `share` while it
-        waits; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it is cut."""
+        waits; `Refusal` as of `Share`; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it
+        is cut."""
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call this when the client hangs up before the end of the answer is on its way."""
@@ -112,7 +116,7 @@ class ASGIConnection(Protocol):
     gone: bool
     """Whether nothing can be sent any more."""
 
-    async def begin_request(self, *, keyed: bool) -> None:
+    async def begin_request(self, rollout: RolloutState | None) -> None:
         """Admit the connection, or let it wait for its turn (see `BaseConnection`)."""
 
     async def go_on(self) -> None:

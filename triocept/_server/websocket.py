@@ -55,7 +55,7 @@ from ..dialects.openai_responses.stream_renderer import Documents
 from ..dialects.openai_responses.threads import is_warm_up
 from ..errors import DialectError, Refusal
 from . import delivery
-from .admission import Admission, Share
+from .admission import Admission, Share, no_room
 from .documents import LARGE, read_body, read_large
 from .failure import failure_of, failure_of_fault, failure_of_outcome
 from .intake import OVER_LIMITS, redacted, whole_request
@@ -133,6 +133,8 @@ class _Socket:
         admission: Admission,
     ) -> None:
         self._received = admission.waiting
+        self._unfinished = Share(admission.waiting, rollout)
+        """The message that is not whole."""
         self._notices = admission.notices
         self._head = head
         self._rollout = rollout
@@ -147,8 +149,11 @@ class _Socket:
 
     async def run(self) -> bool:
         """Read frames and answer them. Whether the agent has hung up; else the rollout has ended."""
-        async with trio.open_nursery() as self._answers:
-            await self._read()
+        try:
+            async with trio.open_nursery() as self._answers:
+                await self._read()
+        finally:
+            self._unfinished.release()
         return self._gone
 
     async def _read(self) -> None:
@@ -160,7 +165,7 @@ class _Socket:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(end_with_rollout)
-            while (message := await self._socket.receive()) is not None:
+            while (message := await self._socket.receive(self._unfinished)) is not None:
                 await self._take(message)
                 while self._backlog > self._max_backlog:
                     await self._room.wait()
@@ -174,7 +179,7 @@ class _Socket:
 
     async def _take(self, message: Received) -> None:
         """One frame: put a call into its lane."""
-        lane, share = None, Share(self._received)
+        lane, share = None, Share(self._received, self._rollout)
         try:
             envelope = self._envelope(message)
             if envelope.type == STEER:
@@ -198,6 +203,8 @@ class _Socket:
         match message.kind:
             case Kind.BINARY:
                 raise Refusal(400, "a frame is JSON text here, not binary", should_retry=False)
+            case Kind.NO_ROOM:
+                raise no_room()
             case Kind.TOO_LARGE:
                 raise Refusal(413, f"the frame is over {self._max_body} bytes", should_retry=False)
         try:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import msgspec
 import trio
@@ -31,10 +31,15 @@ from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from .._rollout.answer import ClientGone
 from .._trace.raw import RawEnd
+from ..errors import Refusal
+from .admission import Share
 from .base_connection import MAX_RECEIVE, BaseConnection, acquire
 from .notices import shown
 from .raw import end_raw
 from .transport import Head, Reply
+
+if TYPE_CHECKING:
+    from .._rollout.rollout_state import RolloutState
 
 __all__ = ["Kind", "Received", "WebSocket", "wants_websocket"]
 
@@ -52,6 +57,8 @@ class Kind(Enum):
     BINARY = "binary"
     TOO_LARGE = "too large"
     """It was over the cap; nothing of it was kept."""
+    NO_ROOM = "no room"
+    """Too many bytes were waiting; nothing of it was kept."""
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +97,8 @@ class WebSocket:
         self._max_message = max_message
         self._message = bytearray()
         self._length = 0
+        self._crowded = False
+        """True if there was no room for a piece of the message."""
         self._sending = trio.Lock()
         self._pong: Ping | None = None
 
@@ -109,9 +118,9 @@ class WebSocket:
             else "an upgrade to a websocket needs a Sec-WebSocket-Key"
         )
 
-    async def begin_request(self, *, keyed: bool) -> None:
+    async def begin_request(self, rollout: RolloutState | None) -> None:
         """As of `BaseConnection`."""
-        await self._connection.begin_request(keyed=keyed)
+        await self._connection.begin_request(rollout)
 
     async def refuse(self, reply: Reply) -> None:
         """Answer over HTTP; there is no websocket then."""
@@ -136,15 +145,18 @@ class WebSocket:
 
     # Messages
 
-    async def receive(self) -> Received | None:
+    async def receive(self, share: Share) -> Received | None:
         """The next message; None: the client has hung up, or what it sent has ended the connection.
+
+        Args:
+            share: weighs a message that is not whole.
 
         Cancellation: nothing is lost.
         """
         while True:
             for count, event in enumerate(self._events, 1):
                 if isinstance(event, Message):
-                    if (received := self._gather(event)) is not None:
+                    if (received := self._gather(event, share)) is not None:
                         return received
                     if self._length > 2 * self._max_message:
                         await self._fail(TOO_BIG, f"the message is over {self._max_message} bytes")
@@ -169,20 +181,30 @@ class WebSocket:
             self._events = self._frames.events()
         return bool(data)
 
-    def _gather(self, event: Message[Any]) -> Received | None:
+    def _gather(self, event: Message[Any], share: Share) -> Received | None:
         """One more piece of a message; the message, if it is whole."""
         data = event.data.encode() if isinstance(event.data, str) else event.data
         self._length += len(data)
-        if self._length > self._max_message:
+        if not event.message_finished:
+            try:
+                share.add(len(data))
+            except Refusal:
+                self._crowded = True
+        if self._length > self._max_message or self._crowded:
             self._message.clear()
+            share.release()
         else:
             self._message += data
         if not event.message_finished:
             return None
-        text = Kind.TEXT if isinstance(event, TextMessage) else Kind.BINARY
-        kind = Kind.TOO_LARGE if self._length > self._max_message else text
+        share.release()
+        kind = Kind.TEXT if isinstance(event, TextMessage) else Kind.BINARY
+        if self._crowded:
+            kind = Kind.NO_ROOM
+        if self._length > self._max_message:
+            kind = Kind.TOO_LARGE
         received = Received(kind, bytes(self._message) if kind is Kind.TEXT else b"")
-        self._message, self._length = bytearray(), 0
+        self._message, self._length, self._crowded = bytearray(), 0, False
         return received
 
     async def _answer_ping(self, ping: Ping) -> None:

@@ -38,11 +38,14 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """From the first byte of a head to its last. Over it: 408. For a TLS handshake, too; that is closed, as there is no
     way yet to say anything."""
     keyless_seconds: float = 60.0
-    """That a connection may live without a request that has shown a key of this endpoint. Over it: it is closed, with
-    408 in the middle of a request."""
+    """That a connection may live without a request that has shown a key of this endpoint, or after the end of the
+    rollout whose key it has shown. Over it: it is closed, with 408 in the middle of a request."""
+    body_seconds: float = 60.0
+    """Without a further byte of a request's body. Over it: 408. The end of its rollout ends it, too."""
     waiting_bytes: int = 1024 * MIB
-    """Of the bodies and websocket messages that were received and are not parsed yet, over all connections that have
-    shown a key. Over it: 503."""
+    """Of the bodies and websocket messages that were received, be they whole or not, and are not parsed yet, over all
+    connections that have shown a key. No rollout has more than half of it; but its first body always has room. Over it:
+    503."""
     decoded_bytes: int = 32 * MIB
     """Of a compressed body (`Content-Encoding`), decoded. Over it: 413."""
     document_items: int = 1_000_000
