@@ -20,7 +20,7 @@ from .point import KINDS, Kind, Point, Result, run
 from .programs import PROGRAMS
 from .sweep import sample, sweep, whole
 
-STRIDES = {"cancel": 1, "ctrl-c": 1, "line": 5}
+STRIDES = {"cancel": 1, "ctrl-c": 1, "twice": 1, "line": 5}
 """Steps from one point to the next."""
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import CodeType
@@ -26,13 +26,15 @@ from .scene import Scene
 
 __all__ = ["KINDS", "Kind", "Point", "Result", "run"]
 
-Kind: TypeAlias = Literal["cancel", "ctrl-c", "line"]
+Kind: TypeAlias = Literal["cancel", "ctrl-c", "twice", "line"]
 KINDS: tuple[Kind, ...] = (
-    ("cancel", "ctrl-c", "line") if sys.version_info >= (3, 12) else ("cancel", "ctrl-c")
+    ("cancel", "ctrl-c", "twice", "line") if sys.version_info >= (3, 12) else ("cancel", "ctrl-c", "twice")
 )
 """`cancel`: the outermost scope is cancelled before a task step. `ctrl-c`: SIGINT before a task step, which trio raises
-in the main task's next checkpoint. `line`: SIGINT at a line of `FOLDERS`, which needs sys.monitoring."""
+in the main task's next checkpoint. `twice`: SIGINT there, and `APART` steps later. `line`: SIGINT at a line of
+`FOLDERS`, which needs sys.monitoring."""
 FOLDERS = tuple(f"{os.sep}triocept{os.sep}{name}{os.sep}" for name in ("_trace", "_process"))
+APART = 6
 HANGS = 60
 """Seconds for one run."""
 
@@ -112,7 +114,8 @@ def _play(point: Point, scene: Scene) -> tuple[int, BaseException | None]:
 
     trio._core._run._r.seed(point.step)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    steps = _Steps(point.step, scope.cancel if point.kind == "cancel" else _interrupt)
+    at = {point.step, point.step + APART} if point.kind == "twice" and point.step else {point.step}
+    steps = _Steps(at, scope.cancel if point.kind == "cancel" else _interrupt)
     try:
         with steps.lines() if point.kind == "line" else nullcontext():
             trio.run(main, instruments=[] if point.kind == "line" else [steps])
@@ -128,9 +131,9 @@ def _interrupt() -> None:
 class _Steps(trio.abc.Instrument):
     """Counts task steps, or lines, and acts before one of them."""
 
-    def __init__(self, step: int, act: Callable[[], Any]) -> None:
+    def __init__(self, at: Collection[int], act: Callable[[], Any]) -> None:
         self.seen = 0
-        self._step = step
+        self._at = at
         self._act = act
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -159,7 +162,7 @@ class _Steps(trio.abc.Instrument):
 
     def _count(self) -> None:
         self.seen += 1
-        if self.seen == self._step:
+        if self.seen in self._at:
             self._act()
 
 
