@@ -148,6 +148,32 @@ def test_an_agent_that_ends_badly_has_failed_and_is_run_again_when_that_is_asked
     assert isinstance(results()["y", 0].outcome, Value)
 
 
+def test_a_run_that_cannot_succeed_ends_after_so_many_failures(folder: Path) -> None:
+    write_tasks(*({"prompt": f"a bad one, {number}"} for number in range(30)))
+    run = fleet("--fail-on-error", "0.1")
+    assert run.returncode == 1
+    assert "3 failed: the run ends here (--fail-on-error)" in run.stderr
+    assert 3 <= len(results()) <= 3 + 5
+    assert "the same command with --resume" in run.stderr
+
+
+def test_the_first_tasks_are_run_alone_and_the_others_by_a_resume(folder: Path) -> None:
+    write_tasks(*({"prompt": "a good one", "id": number} for number in range(5)))
+    run = fleet("--limit", "2")
+    assert (run.returncode, sorted(results())) == (0, [("0", 0), ("1", 0)])
+    assert "2 of 2 done" in run.stderr
+    assert "3 done, 2 done before" in fleet("--resume").stderr
+
+
+def test_a_rollout_that_takes_too_long_has_failed(folder: Path) -> None:
+    write_tasks({"prompt": "wait", "id": "w"})
+    run = fleet("--rollout-timeout", "3")
+    assert run.returncode == 1
+    outcome = results()["w", 0].outcome
+    assert isinstance(outcome, Error)
+    assert "TooSlowError" in str(outcome.error)
+
+
 def test_a_rollout_that_a_limit_has_ended_is_done(folder: Path) -> None:
     write_tasks({"prompt": "do it", "id": "x"})
     run = fleet("--max-turns", "0")

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 import trio
 
 from tests.fleets import store_work, work
+from tests.fleets.mortal import Mortal, end_worker, open_nothing
 from tests.fleets.test_fleets import every_engine, results_of
 from triocept import read_traces
 from triocept.errors import RemoteError, StoreError
@@ -221,6 +223,34 @@ async def test_a_task_whose_workers_died_is_not_done(tmp_path: Path) -> None:
         assert isinstance(result.outcome, Lost)
         assert store.done == 0
     assert list(read_results(tmp_path)) == []
+
+
+async def test_a_resume_begins_with_what_was_never_lost(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+
+    async def run_some(worker: object, task: str, *, attempt: int) -> str:
+        begun.append(task)
+        if task == "bad":
+            await end_worker()
+        return task
+
+    for ordered, order in ((False, ["a", "b", "c", "bad"]), (True, ["bad", "a", "b", "c"])):
+        store = tmp_path / str(ordered)
+        await run(store, run_some, ["bad"], engine=Mortal(1, 1), worker=open_nothing)
+        begun.clear()
+        results = await run(
+            store, run_some, ["bad", "a", "b", "c"], engine=Mortal(1, 1), worker=open_nothing, ordered=ordered
+        )
+        assert list(dict.fromkeys(begun)) == order
+        assert [result.number for result in results if isinstance(result.outcome, Lost)] == [0]
+        lines = [
+            msgspec.json.decode(line) for line in (store / "lost.jsonl").read_bytes().splitlines() if line
+        ]
+        assert [(line["attempt"], line["reason"]) for line in lines] == [
+            (3, "killed, while no other task ran in it")
+        ] * 2
 
 
 async def test_of_a_task_that_was_tried_again_the_last_attempt_counts(tmp_path: Path) -> None:

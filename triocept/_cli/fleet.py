@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +44,9 @@ class FleetRun:
     settings: dict[str, Json]
     group_size: int | None
     retries: int
+    timeout: float | None
+    most_failures: float | None
+    """How many may fail or be lost before the run ends: a number, or if it is below 1 a share of all. None: all may."""
     retry_errors: bool
     quiet: bool
 
@@ -73,17 +77,28 @@ class FleetRun:
                 await _check_answers(handler.url)
 
     async def _map(self, store: Store) -> int:
-        """Run what is not done yet; how many went with their workers, which the store does not have."""
-        lost = 0
+        """Run what is not done yet; return how many were lost, which the store does not have."""
+        lost = failed = 0
+        most = self._most_failures()
         opening = open_fleet(
             self.engine, worker=partial(open_bench, self.plan), retries=self.retries, progress=not self.quiet
         )
         async with opening as fleet:
-            mapping = fleet.map(rollout, self.tasks, store=store, group_size=self.group_size)
+            mapping = fleet.map(
+                rollout, self.tasks, store=store, group_size=self.group_size, timeout=self.timeout
+            )
             async with mapping as results:
                 async for result in results:
                     lost += isinstance(result.outcome, Lost)
+                    failed += isinstance(result.outcome, (Error, Lost))
+                    if failed >= most:
+                        self._say(f"{failed:,} failed: the run ends here (--fail-on-error)")
+                        break
         return lost
+
+    def _most_failures(self) -> float:
+        most = inf if self.most_failures is None else self.most_failures
+        return most if most >= 1 else most * len(self.tasks) * (self.group_size or 1)
 
     def _sum_up(self, store: Store) -> int:
         """Say what is in the store, and how to go on; how many have failed."""

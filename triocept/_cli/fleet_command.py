@@ -91,8 +91,21 @@ _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 
     default=2,
     show_default=True,
     metavar="N",
-    help="How often a rollout is run again whose worker died.",
+    help="How often a rollout is run again that ended its worker alone; see `open_fleet(retries=)`.",
 )
+@click.option(
+    "--rollout-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Cancel a rollout after so long, its workspace and its end included; it has failed then.",
+)
+@click.option(
+    "--fail-on-error",
+    type=click.FloatRange(0, min_open=True),
+    metavar="LIMIT",
+    help="End the run when so many rollouts have failed or were lost: a number, or a share of all (0.1).",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N tasks of the file alone.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def fleet(
@@ -111,6 +124,9 @@ def fleet(
     workers: int | None,
     slots_per_worker: int | None,
     rollout_retries: int,
+    rollout_timeout: float | None,
+    fail_on_error: float | None,
+    limit: int | None,
     quiet: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -140,13 +156,15 @@ def fleet(
         workspace=None if workspace is None else workspace.absolute(),
     )
     what = FleetRun(
-        tasks=read_tasks(tasks),
+        tasks=read_tasks(tasks)[:limit],
         plan=plan,
         engine=runs,
         store=store,
         settings=_settings(plan),
         group_size=group_size,
         retries=rollout_retries,
+        timeout=rollout_timeout,
+        most_failures=fail_on_error,
         retry_errors=retry_errors,
         quiet=quiet,
     )

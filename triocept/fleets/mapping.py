@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import traceback
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
 
@@ -195,6 +196,8 @@ class Mapping(Generic[Task, T]):
         """The task that was pulled last."""
         self._task_store: TaskStore | None = None
         """What the store says of it."""
+        self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
+        """Tasks that were lost in an earlier run with the store, their turn is last."""
         self._tasks_pulled = 0
         self._results: dict[int, Result[Task, T]] = {}
         """Those that nobody has read, by their order."""
@@ -288,14 +291,25 @@ class Mapping(Generic[Task, T]):
         return sample
 
     async def _next_task(self) -> Begun[Task] | None:
-        """The next one; None: the store has all its outcomes."""
-        task, number, size = await anext(self._tasks), self._tasks_pulled, self.group_size or 1
+        """The next one; None: the store has all its outcomes, or its turn is last."""
+        try:
+            task = await anext(self._tasks)
+        except StopAsyncIteration:
+            if not self._lost_before:
+                raise
+            number, task, self._task_store = self._lost_before.popleft()
+            return Begun(number, task, self.group_size, self._stop_group)
+        number, size = self._tasks_pulled, self.group_size or 1
         self._tasks_pulled += 1
         if self._store is not None:
             self._task_store = self._store.task(number, task)
             if all(self._task_store.is_done(sample) for sample in range(size)):
                 self.skipped += size
                 self._telling.skipped(number, size)
+                await trio.lowlevel.checkpoint()
+                return None
+            if self._task_store.was_lost(size) and not (self._ordered or self._awaits_tasks):
+                self._lost_before.append((number, task, self._task_store))
                 await trio.lowlevel.checkpoint()
                 return None
         return Begun(number, task, self.group_size, self._stop_group)

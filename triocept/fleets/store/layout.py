@@ -29,6 +29,7 @@ from ...errors import StoreError
 __all__ = [
     "DONE",
     "FORMAT",
+    "LOST",
     "TRACES",
     "Lock",
     "RunFile",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 FORMAT = 1
-RUN, LOCK, DONE, TRACES = "run.json", "lock", "done.jsonl", "traces"
+RUN, LOCK, DONE, LOST, TRACES = "run.json", "lock", "done.jsonl", "lost.jsonl", "traces"
 _PART = RUN + ".part"
 _WHAT = "a store of triocept.fleets"
 _PROBE = 64 * 1024

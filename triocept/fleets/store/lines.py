@@ -23,7 +23,18 @@ import msgspec
 
 from ...errors import StoreError
 
-__all__ = ["Done", "DoneFile", "DoneLine", "ErrorLine", "OutcomeWord", "TracePlace", "index_of", "lines_of"]
+__all__ = [
+    "Done",
+    "DoneFile",
+    "DoneLine",
+    "ErrorLine",
+    "LostFile",
+    "LostLine",
+    "OutcomeWord",
+    "TracePlace",
+    "index_of",
+    "lines_of",
+]
 
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
 """`stopped`: the sample's group was."""
@@ -81,6 +92,21 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where it is JSON."""
 
 
+class LostLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A task, or a sample of its group, that is `Lost`. It is not done."""
+
+    key: str
+    sample: int
+    attempt: int
+    worker: str
+    reason: str
+    """How its worker ended."""
+    beside: tuple[int, ...]
+    """As of `Lost.beside`."""
+    at: float
+    """When it was written: seconds since the epoch."""
+
+
 class Done(msgspec.Struct, frozen=True, gc=False):
     """What is known of a task that has its outcome, while others run."""
 
@@ -91,6 +117,7 @@ class Done(msgspec.Struct, frozen=True, gc=False):
 
 
 _line = msgspec.json.Decoder(DoneLine)
+_lost = msgspec.json.Decoder(LostLine)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -244,3 +271,34 @@ class DoneFile:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
+
+
+@final
+class LostFile:
+    """`lost.jsonl`: which tasks were lost, for the driver that has the lock. A resume begins with all others.
+
+    A line that a kill has cut off is skipped: it costs the order alone.
+
+    Args:
+        path: the file; it is made with the first line.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.keys: set[tuple[str, int]] = set()
+        """By key and sample."""
+        for data in path.read_bytes().splitlines() if path.exists() else ():
+            try:
+                line = _lost.decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            self.keys.add((line.key, line.sample))
+
+    def append(self, line: LostLine) -> None:
+        """Write a line. Raises OSError if it cannot be written."""
+        with open(self._path, "ab", buffering=0) as file:
+            file.write(b"\n" + _encode(line))
+        self.keys.add((line.key, line.sample))

@@ -20,10 +20,11 @@ from ..._util.contexts import shown_context
 from ..._util.failures import text_of
 from ..._util.unicode import mended_text
 from ...errors import RemoteError, StoreError
-from ..outcomes import Error, Result, Stopped, Value
+from ..outcomes import Error, Lost, Result, Stopped, Value
 from .keys import Key, TaskKey, key_of
 from .layout import (
     DONE,
+    LOST,
     TRACES,
     Lock,
     RunFile,
@@ -35,7 +36,7 @@ from .layout import (
     read_run,
     write_run,
 )
-from .lines import DoneFile, DoneLine, ErrorLine, OutcomeWord
+from .lines import DoneFile, DoneLine, ErrorLine, LostFile, LostLine, OutcomeWord
 from .places import StoredTraces
 from .reading import result_of, results_in
 from .recording import Kept, RecordTo
@@ -181,6 +182,10 @@ class TaskStore:
             )
         return known is not None and not (known.is_error and self._core.retry_errors)
 
+    def was_lost(self, size: int) -> bool:
+        """Return True if one of the samples was lost in an earlier run, or in this one."""
+        return any((self._key.key, sample) in self._core.lost.keys for sample in range(size))
+
     def stored(self, task: T, sample: int) -> Result[T, Any]:
         """What it has ended with, as the store has it: of JSON, an error by its class's name.
 
@@ -208,6 +213,8 @@ class TaskStore:
             StoreError: its worker could not record all of it.
             OSError: nor could this one.
         """
+        if isinstance(result.outcome, Lost):
+            self._core.lost.append(_lost_line(result, self._key, result.outcome))
         if kept is None and not isinstance(result.outcome, Stopped):
             return msgspec.structs.replace(result, key=self._key.key)
         kept = kept or Kept()
@@ -262,6 +269,7 @@ class _Core:
                     f"it is of another run: {how}; this one takes a directory of its own", path=str(directory)
                 )
             probe(directory)
+            self.lost: LostFile = LostFile(directory / LOST)
             self.done: DoneFile = DoneFile(directory / DONE, fsync=fsync)
         except BaseException:
             self._lock.release()
@@ -314,6 +322,18 @@ def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
         scores=result.scores,
         traces=kept.traces,
         task=msgspec.UNSET if key.data is None else msgspec.Raw(key.data),
+    )
+
+
+def _lost_line(result: Result[Any, Any], key: Key, lost: Lost) -> LostLine:
+    return LostLine(
+        key=key.key,
+        sample=result.sample,
+        attempt=result.attempt,
+        worker=result.worker,
+        reason=lost.reason,
+        beside=lost.beside,
+        at=time.time(),
     )
 
 
