@@ -123,7 +123,7 @@ def test_what_an_export_does_not_hold_is_counted(name: str, tmp_path: Path) -> N
 
 def test_what_a_trace_does_not_have_is_not_counted(tmp_path: Path) -> None:
     plain = turn(0, (Message("user", (Text("hi"),)),), Response.of("ok"), tools=())
-    request = msgspec.structs.replace(plain.request, sampling=Sampling())
+    request = msgspec.structs.replace(plain.request, sampling=Sampling(), extra={"max_tokens": None})
     trace = trace_of(msgspec.structs.replace(plain, request=request, notes={}))
     always = {
         "openai": {"turns' times, ids, models and outcomes", "conversations' names"},

@@ -55,6 +55,7 @@ def test_what_a_later_version_has_written_and_this_one_cannot_read_is_a_gap(
     (trace,) = read(file)
     assert not trace.sealed
     assert trace.gaps == report.gaps
+    assert report.turns == len(trace)
     lost = {call for _, call in gaps if call is not None}
     assert [turn.id for turn in trace] == [f"x{number}" for number in range(3) if f"x{number}" not in lost]
     told: list[str] = []

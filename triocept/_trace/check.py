@@ -15,7 +15,7 @@ import msgspec
 from .entries import Gap
 from .format1 import File1, Line1, Unfit
 from .found_lines import Found, Piece, Unreadable, found_lines
-from .lines import SealLine, TurnLine
+from .lines import SealLine
 from .proof import Proof
 
 __all__ = ["Report", "check", "check_those"]
@@ -32,6 +32,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How many can be read."""
     rollouts: int
     turns: int
+    """How many can be read, with their requests."""
     gaps: tuple[Gap, ...]
     """What is missing, or not as it was written, in the order of the lines; at most 10,000 of them."""
     more: int = 0
@@ -75,7 +76,7 @@ class _Check:
         self._more = 0
         self._proofs: dict[tuple[str, str], Proof] = {}
         self._old = File1()
-        self._lines = self._turns = 0
+        self._lines = 0
         self._is_old = False
 
     def add(self, piece: Piece, number: int) -> None:
@@ -93,7 +94,7 @@ class _Check:
                 key = (line.rollout, line.run)
                 if (proof := self._proofs.get(key)) is None:
                     proof = self._proofs[key] = Proof(*key, self._path, self._take)
-                self._turns += proof.take(line, data, number) and isinstance(line, TurnLine)
+                proof.take(line, data, number)
                 if isinstance(line, SealLine):
                     proof.rest()
 
@@ -121,7 +122,7 @@ class _Check:
             path=self._path,
             lines=self._lines,
             rollouts=len(self._proofs) + len(old),
-            turns=self._turns + sum(map(len, old)),
+            turns=sum(proof.turns for proof in self._proofs.values()) + sum(map(len, old)),
             gaps=tuple(self._gaps),
             more=self._more,
             digests={

@@ -95,6 +95,10 @@ class Proof:
         """Digests, by number."""
         self._tools: dict[int, bytes] = {}
         self._conversations = RecentRanges(self._link)
+        self.turns = 0
+        """How many turns can be read."""
+        self._unreadable: set[str] = set()
+        """The calls whose requests cannot be read, and that have no turn yet."""
         self.waiting: dict[str, int] = {}
         """The lines of the intents that have no turn yet, by call."""
         self._counts = {"intents": 0, "turns": 0, "services": 0}
@@ -237,11 +241,13 @@ class Proof:
             self.value = _decode_request(line.request)
         except BROKEN as exc:
             self.value = Unfit(f"the request of call {line.call} cannot be read: {exc}")
+            self._unreadable.add(line.call)
             self._gap("request_unreadable", number, str(self.value), line.call)
         try:
             messages = self._conversations.go_on(line.messages).values[-1:]
             tools = self._tools[line.tools] if line.tools is not None else b""
         except KeyError:
+            self._unreadable.add(line.call)
             self._gap(
                 "value_missing", number, "a part of its request is not in the file, or unreadable", line.call
             )
@@ -257,6 +263,9 @@ class Proof:
         self._counts["turns"] += 1
         if self.waiting.pop(line.call, None) is None:
             self._gap("no_intent", number, "no intent of it stands before it", line.call)
+        elif line.call not in self._unreadable:
+            self.turns += 1
+        self._unreadable.discard(line.call)
         if (tokens := line.turn.tokens) is not None:
             for gap in tokens.gaps:
                 self._gap("token_gap", number, gap, line.call)

@@ -42,7 +42,7 @@ class Format:
     write_folder: WriteFolder | None = None
     """Fills a folder; None: it is one file."""
     takes_reward: bool = False
-    """Whether `write` takes `reward`, the name of the score that is the reward."""
+    """True if `write` takes `reward`, the name of the score that is the reward."""
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(

@@ -139,6 +139,9 @@ def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, 
 def _settings(request: Request) -> set[str]:
     """Return the names of the settings that this request has."""
     plain = Request(dialect="", model="", messages=())
+    extra = request.extra or {}
+    if all(value is None for value in extra.values()):  # a mark of which word the wire had for a setting
+        request = msgspec.structs.replace(request, extra=None)
     return {
         *(name for name in Request.__struct_fields__ if getattr(request, name) != getattr(plain, name)),
         *(
